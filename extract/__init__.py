@@ -1,0 +1,1 @@
+"""Stage 1: diffusion features of video frames, written to the cache."""

@@ -1,0 +1,143 @@
+"""What a backbone is: a diffusion UNet, everything it needs for one correct forward pass, and its taps."""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..taps import choose_taps, read_taps
+
+__all__ = ["Backbone", "Condition", "Draw"]
+
+#: Conditioning of some clips: tensors whose first axis is the clip, concatenated along it to make a batch.
+Condition = Mapping[str, torch.Tensor]
+
+#: Draws standard normal noise of a shape, keyed by the clip: float32 on the CPU.
+Draw = Callable[[Sequence[int]], torch.Tensor]
+
+
+@dataclass(kw_only=True)
+class Backbone(abc.ABC):
+    """A diffusion UNet and its surroundings, ready to turn frames into features.
+
+    Everything works on clips; an image backbone's clips are one frame long. Subclasses implement `taps`, `encode`,
+    `condition`, `perturb` and `unet_arguments`; the forward pass itself, `features`, is the same for all.
+
+    Attributes
+    ----------
+    name
+        Name in the registry, for example ``"adm"``.
+    unet
+        The UNet, in evaluation mode, on its device.
+    device, dtype
+        Where and in which precision the UNet (and VAE, and encoders) run.
+    weights_id
+        Identity of the weights, independent of the path they were read from: ``"sha256:..."``.
+    clip_length
+        Frames the UNet sees at once; 1 for an image backbone.
+    frame_multiple
+        Height and width of a frame must be multiples of this.
+    conditioning
+        What the UNet is told beside the noisy clip (prompt, fps, ...), as JSON values; part of a unit's request.
+    """
+
+    name: str
+    unet: nn.Module
+    device: torch.device
+    dtype: torch.dtype
+    weights_id: str
+    clip_length: int = 1
+    frame_multiple: int = 32
+    conditioning: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    @abc.abstractmethod
+    def taps(self) -> dict[str, nn.Module]:
+        """Modules that can be read, by tap name, in the order of the forward pass."""
+
+    @abc.abstractmethod
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Turn frames into what is noised.
+
+        Parameters
+        ----------
+        pixels
+            (frame, 3, height, width), float32, RGB in [-1, 1].
+
+        Returns
+        -------
+        torch.Tensor
+            x_0: (frame, channel, y, x), float32, on `device`.
+        """
+
+    @abc.abstractmethod
+    def condition(self, pixels: torch.Tensor, draw: Draw) -> Condition:
+        """Compute a clip's conditioning, the same for all its timesteps and noise draws.
+
+        Parameters
+        ----------
+        pixels
+            The clip: (`clip_length`, 3, height, width), float32, RGB in [-1, 1].
+        draw
+            Source of any noise that the conditioning itself needs.
+
+        Returns
+        -------
+        Condition
+            Tensors with first axis 1 (one clip); empty for a backbone without conditioning.
+        """
+
+    @abc.abstractmethod
+    def perturb(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
+        """Return x_tau from x_0 and noise of the same shape (any), by the model's own noise schedule."""
+
+    @abc.abstractmethod
+    def unet_arguments(self, noisy: torch.Tensor, timestep: int, condition: Condition) -> dict[str, Any]:
+        """Return the keyword arguments of the UNet's forward pass.
+
+        Parameters
+        ----------
+        noisy
+            x_tau: (clip, frame, channel, y, x), on `device`, float32.
+        timestep
+            tau, as training counts it.
+        condition
+            Conditioning of the same clips.
+        """
+
+    @torch.inference_mode()
+    def features(
+        self, noisy: torch.Tensor, timestep: int, condition: Condition, taps: Sequence[str], *, stop_early: bool = True
+    ) -> dict[str, torch.Tensor]:
+        """Run one pass of the UNet that stops after the last of the taps.
+
+        Parameters
+        ----------
+        noisy
+            x_tau: (clip, frame, channel, y, x).
+        timestep, condition
+            As in `unet_arguments`.
+        taps
+            Names out of `taps`.
+        stop_early
+            Leave the pass after the last tap (the default), or run all of it.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            By tap: (clip, frame, channel, grid y, grid x), float32, on `device`.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown tap.
+        """
+        modules = choose_taps(self.taps, taps, self.name)
+        arguments = self.unet_arguments(noisy, timestep, condition)
+        outputs = read_taps(lambda: self.unet(**arguments), modules, stop_early=stop_early)
+        clips, frames = noisy.shape[:2]
+        # 3D UNets fold clip and frame into the first axis inside their blocks, clip-major, as 2D UNets' batches are.
+        return {tap: out.float().reshape(clips, frames, *out.shape[1:]) for tap, out in outputs.items()}

@@ -1,0 +1,74 @@
+"""Windows over a video: which frames a video UNet sees together, and which of them each window contributes."""
+
+from dataclasses import dataclass
+
+from ..store.errors import ConfigError
+
+__all__ = ["Clip", "plan_clips"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One window.
+
+    Attributes
+    ----------
+    frames
+        Indices of the frames that the UNet sees, of the clip length; a short video's last frame is repeated.
+    keep
+        Positions in `frames` whose features are kept: every frame of the video is kept from the first clip that
+        covers it, and from no other.
+    """
+
+    frames: tuple[int, ...]
+    keep: range
+
+    @property
+    def start(self) -> int:
+        """Index of the first frame: the key of the clip's noise."""
+        return self.frames[0]
+
+    @property
+    def kept_frames(self) -> range:
+        """Indices in the video of the frames that this clip contributes."""
+        return range(self.start + self.keep.start, self.start + self.keep.stop)
+
+
+def plan_clips(frame_count: int, length: int, overlap: int) -> list[Clip]:
+    """Cover a video by clips of one length (TED, section on long videos).
+
+    Windows advance by ``length - overlap`` frames. A frame that an earlier window covered keeps the earlier feature.
+    The last window is shifted back so that it ends at the last frame. A video shorter than a clip is padded by
+    repeating its last frame; the padding is dropped.
+
+    Parameters
+    ----------
+    frame_count
+        Frames in the video, at least 1.
+    length
+        Frames in a clip, at least 1.
+    overlap
+        Frames that neighbouring windows share, in [0, length).
+
+    Returns
+    -------
+    list of Clip
+        In the order of the video; their `kept_frames` are disjoint and cover it exactly.
+
+    Raises
+    ------
+    ConfigError
+        When the overlap is not smaller than the clip.
+    """
+    if not 0 <= overlap < length:
+        raise ConfigError(f"clip overlap must be at least 0 and less than the clip length {length}, not {overlap}")
+    if frame_count <= length:
+        padded = [min(i, frame_count - 1) for i in range(length)]
+        return [Clip(frames=tuple(padded), keep=range(frame_count))]
+    clips = []
+    covered = 0
+    while covered < frame_count:
+        start = min(len(clips) * (length - overlap), frame_count - length)
+        clips.append(Clip(frames=tuple(range(start, start + length)), keep=range(covered - start, length)))
+        covered = start + length
+    return clips

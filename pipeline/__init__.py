@@ -1,0 +1,1 @@
+"""Commands, configuration, datasets, metrics and the demo."""

@@ -1,0 +1,1 @@
+"""Stage 2: affinities from cached features, and labels propagated along them."""

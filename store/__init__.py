@@ -1,0 +1,1 @@
+"""The feature cache on disk: layout, integrity, lazy reading. Imports no torch."""
