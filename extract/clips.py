@@ -65,7 +65,7 @@ def plan_clips(frame_count: int, length: int, overlap: int) -> list[Clip]:
     if frame_count <= length:
         padded = [min(i, frame_count - 1) for i in range(length)]
         return [Clip(frames=tuple(padded), keep=range(frame_count))]
-    clips = []
+    clips: list[Clip] = []
     covered = 0
     while covered < frame_count:
         start = min(len(clips) * (length - overlap), frame_count - length)

@@ -1,0 +1,21 @@
+"""Fixtures that all tests share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of real data and of fixtures computed by the peers' own code, beside the project's checkout."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not (folder / "fixtures").is_dir():
+        pytest.skip(f"needs the shared fixtures at {folder}")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _few_threads() -> None:
+    """Keep small tensors from being spread over many threads, which costs more than it gains."""
+    torch.set_num_threads(2)
