@@ -1,0 +1,247 @@
+"""The cache: opening it, listing and finding what it holds, writing to it, removing from it."""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .claims import take_claim
+from .durable import explain_os_errors
+from .errors import CacheError, IncompleteUnitError, UnitNotFoundError
+from .integrity import looks_whole
+from .layout import tap_name
+from .marker import read_marker
+from .request import UnitSpec
+from .unit import Unit, open_store, read_spec
+from .writer import UnitWriter, remove_folder
+
+__all__ = ["Cache", "Entry", "FeatureChoice", "open_cache"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureChoice:
+    """Which features of a video are meant.
+
+    Attributes
+    ----------
+    backbone
+        Name of the backbone.
+    timestep
+        tau.
+    tap
+        Name of the tap, ``"up_blocks[2]"``.
+    digest
+        First characters of the request's digest, where a cache holds several requests of this backbone; or None.
+    """
+
+    backbone: str
+    timestep: int
+    tap: str
+    digest: str | None = None
+
+    def __str__(self) -> str:
+        backbone = self.backbone + (f"@{self.digest}" if self.digest else "")
+        return f"{backbone}:{self.timestep}:{self.tap}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One unit as found on disk, complete or not.
+
+    Attributes
+    ----------
+    folder
+        Where it is.
+    spec
+        What it is.
+    state
+        ``"complete"``, ``"incomplete"``, or ``"damaged"`` (the marker is unreadable, or promised files are absent or
+        of another size).
+    bytes
+        Bytes that its marker promises; 0 without one.
+    """
+
+    folder: Path
+    spec: UnitSpec
+    state: str
+    bytes: int
+
+    def open(self) -> Unit:
+        """Open the unit for reading."""
+        return Unit(self.folder)
+
+
+class Cache:
+    """A feature cache.
+
+    Parameters
+    ----------
+    root
+        Its folder. It is made when the first unit is written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __repr__(self) -> str:
+        return f"<Cache {self.root}>"
+
+    def videos(self) -> list[tuple[str, str]]:
+        """List the (dataset, video) pairs, by their real names, in alphabetical order."""
+        pairs = set()
+        for group in self.root.glob("*/*.zarr/zarr.json"):
+            try:
+                origin = json.loads(group.read_bytes())["attributes"]["ted"]
+                pairs.add((str(origin["dataset"]), str(origin["video"])))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise CacheError(f"{group} is damaged ({error}); delete {group.parent} and extract again") from error
+        return sorted(pairs)
+
+    def entries(
+        self, *, dataset: str | None = None, video: str | None = None, backbone: str | None = None
+    ) -> list[Entry]:
+        """List units, complete or not, in the order of their folders.
+
+        Parameters
+        ----------
+        dataset, video, backbone
+            Only units with these names; all of them by default.
+        """
+        found = []
+        for folder in sorted(self.folders()):
+            try:
+                spec = read_spec(folder)
+            except CacheError as error:
+                # One unreadable unit must not hide the others.
+                _log.warning("skipped: %s", error)
+                continue
+            wanted = (
+                dataset in (None, spec.dataset)
+                and video in (None, spec.request.video)
+                and backbone in (None, spec.request.backbone)
+            )
+            if wanted:
+                state, size = _state(folder)
+                found.append(Entry(folder=folder, spec=spec, state=state, bytes=size))
+        return found
+
+    def units(self, *, dataset: str | None = None, video: str | None = None, backbone: str | None = None) -> list[Unit]:
+        """Open all complete units with these names."""
+        entries = self.entries(dataset=dataset, video=video, backbone=backbone)
+        return [entry.open() for entry in entries if entry.state == "complete"]
+
+    def find(self, dataset: str, video: str, choice: FeatureChoice) -> Unit:
+        """Open the one complete unit of a video that a choice means.
+
+        Raises
+        ------
+        UnitNotFoundError
+            When there is none, or more than one, with what there is instead.
+        IncompleteUnitError, CorruptUnitError, SchemaError
+            When it cannot be read.
+        """
+        entries = self.entries(dataset=dataset, video=video)
+        matches = [entry for entry in entries if _fits(entry.spec, choice)]
+        if not matches:
+            there = "\n  ".join(_describe(entry) for entry in entries) or "nothing"
+            raise UnitNotFoundError(
+                f"{self.root} has no features {choice} of {dataset}/{video}; extract them with `ted extract`, "
+                f"or choose among what it has of this video:\n  {there}"
+            )
+        complete = [entry for entry in matches if entry.state != "incomplete"]
+        if not complete:
+            raise IncompleteUnitError(
+                f"the features {choice} of {dataset}/{video} are not complete: extraction was interrupted or is still "
+                "running; run the same `ted extract` again to finish it"
+            )
+        if len(complete) > 1:
+            options = "\n  ".join(_describe(entry) for entry in complete)
+            raise UnitNotFoundError(
+                f"{choice} of {dataset}/{video} fits several units, made with other settings, weights or frames; name "
+                f"one as BACKBONE@DIGEST (`ted cache info` shows how they differ):\n  {options}"
+            )
+        return complete[0].open()
+
+    def state(self, spec: UnitSpec) -> str:
+        """Return a unit's state: ``"absent"``, ``"incomplete"``, ``"complete"`` or ``"damaged"``."""
+        folder = spec.folder(self.root)
+        return _state(folder)[0] if (folder / "zarr.json").is_file() else "absent"
+
+    def writer(self, spec: UnitSpec, *, overwrite: bool = False) -> UnitWriter:
+        """Return a writer of a unit (a context manager); see `UnitWriter`."""
+        return UnitWriter(self.root, spec, overwrite=overwrite)
+
+    def remove(self, folder: Path) -> None:
+        """Remove a unit. A reader that has it open gets an error at its next read, never fill values.
+
+        Raises
+        ------
+        ClaimedError
+            When a process is writing it.
+        """
+        with explain_os_errors(f"remove {folder}"):
+            take_claim(folder)  # goes with the folder
+            remove_folder(folder)
+            # Groups that have become empty, up to the dataset's folder; never the cache itself.
+            for parent in list(folder.relative_to(self.root).parents)[:-1]:
+                if {path.name for path in (self.root / parent).iterdir()} - {"zarr.json"}:
+                    break
+                remove_folder(self.root / parent)
+
+    def folders(self) -> Iterator[Path]:
+        """Yield the folders of all units, readable or not."""
+        for group in self.root.glob("*/*.zarr/*@*/t*/*/*/zarr.json"):
+            if not any(part.startswith(".") for part in group.relative_to(self.root).parts):
+                yield group.parent
+
+
+def open_cache(root: Path | str, *, create: bool = False) -> Cache:
+    """Open a cache.
+
+    Parameters
+    ----------
+    root
+        Its folder.
+    create
+        Accept a folder that does not exist yet, for writing.
+
+    Raises
+    ------
+    CacheError
+        When there is no such folder, or it is a URL.
+    """
+    open_store(root)
+    path = Path(root)
+    if path.exists() and not path.is_dir():
+        raise CacheError(f"{path} is a file; a cache is a folder")
+    if not create and not path.is_dir():
+        raise CacheError(f"there is no cache at {path}; `ted extract` makes one, or name another with --cache")
+    return Cache(path)
+
+
+def _state(folder: Path) -> tuple[str, int]:
+    try:
+        marker = read_marker(folder)
+    except IncompleteUnitError:
+        return "incomplete", 0
+    except CacheError:
+        return "damaged", 0
+    return ("complete" if looks_whole(folder, marker) else "damaged"), marker.total_bytes
+
+
+def _fits(spec: UnitSpec, choice: FeatureChoice) -> bool:
+    return (
+        spec.request.backbone == choice.backbone
+        and spec.timestep == choice.timestep
+        and tap_name(spec.tap) == tap_name(choice.tap)
+        and spec.request.digest().startswith(choice.digest or "")
+    )
+
+
+def _describe(entry: Entry) -> str:
+    spec = entry.spec
+    name = f"{spec.request.backbone}@{spec.request.digest()[:8]}:{spec.timestep}:{spec.tap}"
+    return f"{name} ({entry.state}, {entry.spec.request.frame_size[0]}x{entry.spec.request.frame_size[1]})"

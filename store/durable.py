@@ -1,0 +1,78 @@
+"""Files that survive a crash: written whole or not at all, and on the disk before the next step relies on them."""
+
+import contextlib
+import errno
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import CacheError
+
+__all__ = ["PARTIAL_SUFFIX", "canonical_json", "explain_os_errors", "sync_file", "sync_folder", "write_atomic"]
+
+#: Ending of temporary files, ours and zarr's; what a killed process leaves behind has it.
+PARTIAL_SUFFIX = ".partial"
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space and run the same command again, it resumes",
+    errno.EDQUOT: "the disk quota is used up: free some space and run the same command again, it resumes",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "permission denied: choose a folder that you may write to",
+    errno.EPERM: "not permitted: choose a folder that you may write to",
+}
+
+
+def canonical_json(value: Any) -> bytes:
+    """Serialise to JSON in the one form that digests are computed of: sorted keys, no spaces, ASCII, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def sync_file(path: Path) -> None:
+    """Force a file's content to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Force a folder's entries (names of files created or renamed in it) to the disk."""
+    sync_file(path)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    Temporary file in the same folder, fsync, rename, fsync of the folder.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def explain_os_errors(action: str) -> Iterator[None]:
+    """Turn the operating system's errors into a `CacheError` that says what was being done and what to do.
+
+    Parameters
+    ----------
+    action
+        What the block does, to follow "cannot": ``"write /data/cache/..."``.
+    """
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+        raise CacheError(f"cannot {action}: {advice}") from error

@@ -1,0 +1,74 @@
+"""Verifying units: every promised file is read and compared with the marker."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import CacheError, IncompleteUnitError
+from .layout import FEATURES
+from .marker import Marker, checksum, read_marker
+from .unit import Unit
+
+__all__ = ["Verdict", "looks_whole", "verify_unit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What verification of one unit found.
+
+    Attributes
+    ----------
+    state
+        ``"ok"``, ``"incomplete"`` or ``"damaged"``.
+    problems
+        One sentence for each damaged, missing or unexpected file; empty when the state is ``"ok"``.
+    """
+
+    folder: Path
+    state: str
+    problems: tuple[str, ...] = ()
+
+
+def verify_unit(folder: Path) -> Verdict:
+    """Read a whole unit and compare it with its marker.
+
+    Reads every byte: about the disk's speed, or 2 GB/s of SHA-256, whichever is slower.
+    """
+    try:
+        marker = read_marker(folder)
+    except IncompleteUnitError:
+        return Verdict(folder=folder, state="incomplete", problems=("no completion marker",))
+    except CacheError as error:
+        return Verdict(folder=folder, state="damaged", problems=(str(error),))
+    problems = [problem for key in marker.files if (problem := _check_file(folder, key, marker))]
+    problems += [f"{key} is not among the unit's files" for key in _strays(folder, marker)]
+    if not problems:
+        try:
+            Unit(folder)
+        except CacheError as error:
+            problems.append(str(error))
+    return Verdict(folder=folder, state="damaged" if problems else "ok", problems=tuple(problems))
+
+
+def looks_whole(folder: Path, marker: Marker) -> bool:
+    """Tell cheaply, without reading them, whether all promised files are there in their full size."""
+    try:
+        return all((folder / key).stat().st_size == record.bytes for key, record in marker.files.items())
+    except FileNotFoundError:
+        return False
+
+
+def _check_file(folder: Path, key: str, marker: Marker) -> str | None:
+    try:
+        data = (folder / key).read_bytes()
+    except OSError as error:
+        return f"{key}: {error.strerror}"
+    promised = marker.files[key]
+    if len(data) != promised.bytes:
+        return f"{key} has {len(data)} bytes instead of {promised.bytes}"
+    return None if checksum(data) == promised.sha256 else f"{key} has another checksum than was written"
+
+
+def _strays(folder: Path, marker: Marker) -> list[str]:
+    """Chunks that the marker does not know: another writer's, or a copy gone wrong."""
+    chunks = (path for path in (folder / FEATURES / "c").rglob("*") if path.is_file())
+    return sorted(key for path in chunks if (key := path.relative_to(folder).as_posix()) not in marker.files)

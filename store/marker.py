@@ -1,0 +1,111 @@
+"""The completion marker: a fact that is written last, with a checksum of everything the unit is made of."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .durable import canonical_json, write_atomic
+from .errors import CorruptUnitError, IncompleteUnitError, SchemaError
+from .layout import RECORDS, SCHEMA_VERSION
+
+__all__ = ["FileRecord", "Marker", "checksum", "read_marker", "remove_marker", "write_marker"]
+
+_NAME = f"{RECORDS}/complete.json"
+
+
+def checksum(data: bytes | memoryview) -> str:
+    """Return the SHA-256 of bytes, 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    """Size in bytes and SHA-256 of one file of a unit."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marker:
+    """What a finished unit promises.
+
+    Attributes
+    ----------
+    digest
+        Digest of the unit's request.
+    files
+        By path relative to the unit, every file whose content is promised: metadata and chunks.
+    """
+
+    digest: str
+    files: Mapping[str, FileRecord]
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 over the names and checksums of all files: equal exactly for equal content."""
+        return checksum(canonical_json({path: record.sha256 for path, record in self.files.items()}))
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all files together."""
+        return sum(record.bytes for record in self.files.values())
+
+
+def write_marker(unit: Path, marker: Marker) -> None:
+    """Write the marker durably; everything it promises must already be on the disk."""
+    body = {
+        "schema_version": SCHEMA_VERSION,
+        "digest": marker.digest,
+        "content_hash": marker.content_hash,
+        "files": {path: [record.bytes, record.sha256] for path, record in marker.files.items()},
+    }
+    body["checksum"] = checksum(canonical_json(body))
+    write_atomic(unit / _NAME, json.dumps(body, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def read_marker(unit: Path) -> Marker:
+    """Read a unit's marker.
+
+    Raises
+    ------
+    IncompleteUnitError
+        When there is none.
+    SchemaError
+        When it is of a newer format.
+    CorruptUnitError
+        When it is not as it was written.
+    """
+    try:
+        text = (unit / _NAME).read_bytes()
+    except FileNotFoundError:
+        raise IncompleteUnitError(
+            f"{unit} is not complete: extraction was interrupted or is still running; "
+            "run the same `ted extract` again to finish it"
+        ) from None
+    damaged = CorruptUnitError(
+        f"the completion marker of {unit} is damaged; run `ted cache rm` on the unit and `ted extract` again"
+    )
+    try:
+        body = json.loads(text)
+        version = body["schema_version"]
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise SchemaError(
+                f"{unit} is written in cache format {version}; this version reads up to {SCHEMA_VERSION}: "
+                "upgrade ted-tracking"
+            )
+        promised = body.pop("checksum")
+        files = {path: FileRecord(bytes=size, sha256=digest) for path, (size, digest) in body["files"].items()}
+        if promised != checksum(canonical_json(body)):
+            raise damaged
+        marker = Marker(digest=body["digest"], files=files)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged from error
+    return marker
+
+
+def remove_marker(unit: Path) -> None:
+    """Withdraw the promise: the unit counts as incomplete from here on."""
+    (unit / _NAME).unlink(missing_ok=True)

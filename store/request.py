@@ -1,0 +1,173 @@
+"""What a unit of features is: the request that determines its values, and its digest."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .durable import canonical_json
+from .errors import SchemaError
+from .layout import SCHEMA_VERSION, unit_folder
+
+__all__ = ["FeatureRequest", "UnitSpec"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureRequest:
+    """All that determines a backbone's features of one video, at every timestep and tap.
+
+    Paths, host, time, device, threads, batch size and versions are not part of it: they go to the run record.
+
+    Attributes
+    ----------
+    video
+        Name of the video: it keys the noise.
+    frames
+        SHA-256 of the frames as encoded on disk, and of how they were chosen.
+    backbone
+        Name of the backbone.
+    weights
+        Identity of the weights: ``"sha256:..."``.
+    frame_size
+        (height, width) in pixels to which frames were resized.
+    clip_length, clip_overlap
+        Frames that the UNet saw at once, and frames shared by neighbouring clips.
+    conditioning
+        What the UNet was told beside the noisy frames, as JSON values.
+    ensemble
+        Noise draws averaged.
+    seed
+        Seed of the noise.
+    noise
+        Name of the rule that turns the seed into noise.
+    compute_dtype
+        Precision of the UNet: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
+    """
+
+    video: str
+    frames: str
+    backbone: str
+    weights: str
+    frame_size: tuple[int, int]
+    clip_length: int = 1
+    clip_overlap: int = 0
+    conditioning: Mapping[str, Any] = field(default_factory=dict)
+    ensemble: int = 1
+    seed: int = 0
+    noise: str = "none"
+    compute_dtype: str = "float32"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the request as JSON values."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return values | {"frame_size": list(self.frame_size), "conditioning": dict(self.conditioning)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "FeatureRequest":
+        """Build a request from what `to_json` gave; raises SchemaError when it is something else."""
+        try:
+            return cls(**{**values, "frame_size": tuple(values["frame_size"])})
+        except (TypeError, KeyError, ValueError) as error:
+            raise SchemaError(
+                f"the request recorded in the cache is not one that this version knows: {error}"
+            ) from error
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the request's canonical JSON, 64 hex digits."""
+        return hashlib.sha256(canonical_json(self.to_json())).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitSpec:
+    """One feature unit: a request at one timestep and tap, in one form, of one dataset's video.
+
+    Attributes
+    ----------
+    dataset
+        Name of the dataset.
+    request
+        What determines the features.
+    timestep
+        tau, as the model's training counts it.
+    tap
+        The place in the UNet that is read, for example ``"up_blocks[2]"``.
+    form
+        How features are stored; ``"float16"``.
+    frame_names
+        One name a frame; results are written under these.
+    source_size
+        (height, width) in pixels of the frames before resizing.
+    """
+
+    dataset: str
+    request: FeatureRequest
+    timestep: int
+    tap: str
+    frame_names: tuple[str, ...]
+    source_size: tuple[int, int]
+    form: str = "float16"
+
+    def folder(self, root: Path) -> Path:
+        """Return the unit's folder in a cache."""
+        return unit_folder(
+            root,
+            dataset=self.dataset,
+            video=self.request.video,
+            backbone=self.request.backbone,
+            digest=self.request.digest(),
+            timestep=self.timestep,
+            tap=self.tap,
+            form=self.form,
+        )
+
+    @property
+    def label(self) -> str:
+        """Name for messages: ``davis/camel i2vgen-xl@1a2b3c4d t300 up_blocks[2]``."""
+        digest = self.request.digest()[:8]
+        return f"{self.dataset}/{self.request.video} {self.request.backbone}@{digest} t{self.timestep} {self.tap}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a unit's group carries in its attribute ``ted`` (docs/storage-format.md)."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "kind": "features",
+            "dataset": self.dataset,
+            "video": self.request.video,
+            "timestep": self.timestep,
+            "tap": self.tap,
+            "form": self.form,
+            "frame_names": list(self.frame_names),
+            "source_size": list(self.source_size),
+            "request": self.request.to_json(),
+            "digest": self.request.digest(),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], where: Path) -> "UnitSpec":
+        """Build a spec from a group's attribute ``ted``.
+
+        Raises
+        ------
+        SchemaError
+            When the schema is newer than this version, or the record is none of a feature unit.
+        """
+        version = values.get("schema_version")
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            raise SchemaError(
+                f"{where} is written in cache format {version}; this version reads up to {SCHEMA_VERSION}: "
+                "upgrade ted-tracking"
+            )
+        try:
+            return cls(
+                dataset=values["dataset"],
+                request=FeatureRequest.from_json(values["request"]),
+                timestep=values["timestep"],
+                tap=values["tap"],
+                form=values["form"],
+                frame_names=tuple(values["frame_names"]),
+                source_size=tuple(values["source_size"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise SchemaError(f"{where} carries no readable description of a feature unit: {error!r}") from error

@@ -1,0 +1,309 @@
+"""Writing a unit: frames in, one writer at a time, the completion marker last."""
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BytesCodec, Crc32cCodec
+from zarr.core.array_spec import ArrayConfigParams
+
+from .claims import Claim, take_claim
+from .durable import PARTIAL_SUFFIX, canonical_json, explain_os_errors, sync_file, sync_folder, write_atomic
+from .errors import CacheError, IncompleteUnitError
+from .layout import FEATURES, RECORDS, SCHEMA_VERSION, chunk_frame, chunk_key, video_folder
+from .marker import FileRecord, Marker, checksum, read_marker, remove_marker, write_marker
+from .request import UnitSpec
+
+__all__ = ["UnitWriter", "demote", "remove_folder"]
+
+_JOURNAL = f"{RECORDS}/journal.jsonl"
+_RUN = f"{RECORDS}/run.json"
+_GROUP = "zarr.json"
+_ARRAY = f"{FEATURES}/zarr.json"
+
+
+class UnitWriter:
+    """Writes one unit, frame by frame, in any order; use as a context manager.
+
+    On entering it claims the unit and takes up what an interrupted writer left: frames in the journal whose chunks
+    still have their recorded checksum are `done`, everything else is written anew. Frames count once `commit` has put
+    them on the disk, the unit once `finish` has written its marker. Leaving early leaves an incomplete unit, which
+    readers refuse and the next writer resumes.
+
+    Parameters
+    ----------
+    root
+        The cache's folder.
+    spec
+        What is written.
+    overwrite
+        Discard whatever is there, complete or not.
+
+    Raises
+    ------
+    ClaimedError
+        When another process writes the unit.
+    CacheError
+        When the unit is complete already, or the folder cannot be written.
+    """
+
+    def __init__(self, root: Path, spec: UnitSpec, *, overwrite: bool = False) -> None:
+        self.spec = spec
+        self.folder = spec.folder(root)
+        self._root = root
+        self._overwrite = overwrite
+        self._claim: Claim | None = None
+        self._array: Any = None
+        self._written: dict[str, FileRecord] = {}
+        self._pending: list[int] = []
+
+    @property
+    def done(self) -> frozenset[int]:
+        """Frames that are written, durably."""
+        return frozenset(frame for frame in map(chunk_frame, self._written) if frame is not None)
+
+    def __enter__(self) -> "UnitWriter":
+        with explain_os_errors(f"write {self.folder}"):
+            if self._overwrite:
+                # The claim comes first, so that nobody else's work in progress is thrown away; it goes with the folder.
+                take_claim(self.folder)
+                remove_folder(self.folder)
+            self._make_groups()
+            self._claim = take_claim(self.folder)
+            try:
+                self._take_up()
+            except BaseException:
+                self._claim.release()
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._claim is not None:
+            with contextlib.suppress(OSError):
+                self._claim.release()
+
+    def write(self, frame: int, features: NDArray[np.floating[Any]]) -> None:
+        """Store one frame's features.
+
+        Parameters
+        ----------
+        frame
+            Index of the frame in the video.
+        features
+            (y, x, channel), any float type; stored as float16.
+
+        Raises
+        ------
+        CacheError
+            For features that are not finite in float16, of a wrong shape, or on a failing disk.
+        """
+        if not 0 <= frame < len(self.spec.frame_names):
+            raise CacheError(f"{self.spec.label} has {len(self.spec.frame_names)} frames; there is no frame {frame}")
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(features, dtype=np.float16)
+        if not np.isfinite(stored).all():
+            bad = "NaN" if np.isnan(features).any() else "values too large for float16 (65504), or infinite"
+            raise CacheError(
+                f"frame {frame} of {self.spec.label} has {bad} among its features; nothing of it was stored. "
+                "Check the weights, and try --dtype float32"
+            )
+        if self._array is None:
+            self._array = self._open_array(stored.shape)
+        if stored.shape != self._array.shape[1:]:
+            raise CacheError(
+                f"frame {frame} of {self.spec.label} has features of shape {stored.shape}, "
+                f"the unit's are {self._array.shape[1:]}"
+            )
+        with explain_os_errors(f"write {self.folder}"):
+            self._array[frame] = stored
+        self._pending.append(frame)
+
+    def commit(self) -> None:
+        """Put the frames written since the last commit on the disk and enter them in the journal."""
+        if not self._pending:
+            return
+        with explain_os_errors(f"write {self.folder}"):
+            records = {chunk_key(frame): self._sync_chunk(frame) for frame in self._pending}
+            if _ARRAY not in self._written:
+                records[_ARRAY] = _record(self.folder / _ARRAY)
+                sync_file(self.folder / _ARRAY)
+                sync_folder(self.folder / FEATURES)
+            sync_folder(self.folder / FEATURES / "c")
+            self._held().check()
+            with (self.folder / _JOURNAL).open("ab") as journal:
+                journal.write(_journal_line(records))
+                journal.flush()
+                os.fsync(journal.fileno())
+        self._written |= records
+        self._pending = []
+
+    def finish(self, run: Mapping[str, Any]) -> None:
+        """Complete the unit.
+
+        Parameters
+        ----------
+        run
+            The run record (host, versions, device, timings): kept beside the features, outside what is promised.
+
+        Raises
+        ------
+        IncompleteUnitError
+            When frames are missing.
+        """
+        self.commit()
+        missing = sorted(set(range(len(self.spec.frame_names))) - self.done)
+        if missing:
+            raise IncompleteUnitError(f"{self.spec.label} lacks {len(missing)} frames, the first is {missing[0]}")
+        with explain_os_errors(f"write {self.folder}"):
+            files = {_GROUP: _record(self.folder / _GROUP)} | self._written
+            write_atomic(self.folder / _RUN, json.dumps(dict(run), indent=1).encode() + b"\n")
+            self._held().check()
+            write_marker(self.folder, Marker(digest=self.spec.request.digest(), files=files))
+            (self.folder / _JOURNAL).unlink(missing_ok=True)
+
+    def _held(self) -> Claim:
+        if self._claim is None:
+            raise CacheError(f"{self.folder}: the writer must be entered (`with`) before it is used")
+        return self._claim
+
+    def _make_groups(self) -> None:
+        """Create the groups down to the unit. Their content is fixed: to lose a race to create one is success."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        video = video_folder(self._root, self.spec.dataset, self.spec.request.video)
+        origin = {"schema_version": SCHEMA_VERSION, "dataset": self.spec.dataset, "video": self.spec.request.video}
+        _write_group(video, {"ted": origin})
+        for group in list(self.folder.relative_to(video).parents)[:-1]:
+            _write_group(video / group, {})
+            sync_folder(video / group)
+        for folder in (video, video.parent, self._root):
+            sync_folder(folder)
+
+    def _take_up(self) -> None:
+        """Find what is there: refuse a complete unit, resume an incomplete one."""
+        with contextlib.suppress(IncompleteUnitError):
+            read_marker(self.folder)
+            raise CacheError(f"{self.spec.label} is complete already; use --overwrite to make it again")
+        self._refuse_collision()
+        _write_group(self.folder, {"ted": self.spec.to_json()}, replace=True)
+        for leftover in self.folder.rglob(f"*{PARTIAL_SUFFIX}"):
+            leftover.unlink()
+        found = dict(_read_journal(self.folder / _JOURNAL))
+        whole = {key: record for key, record in found.items() if _matches(self.folder / key, record)}
+        # Without the array's own metadata no chunk means anything.
+        self._written = whole if _ARRAY in whole else {}
+        if self._written:
+            write_atomic(self.folder / _JOURNAL, _journal_line(self._written))
+        else:
+            shutil.rmtree(self.folder / FEATURES / "c", ignore_errors=True)
+            for name in (_JOURNAL, _ARRAY):
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _refuse_collision(self) -> None:
+        """Compare the whole digest: its first eight characters, the folder's name, may be another request's too."""
+        try:
+            there = json.loads((self.folder / _GROUP).read_bytes())["attributes"]["ted"]["digest"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if there != self.spec.request.digest():
+            raise CacheError(
+                f"{self.folder} holds another request whose digest begins with the same eight characters; "
+                "use another --seed, or another cache"
+            )
+
+    def _open_array(self, shape: tuple[int, ...]) -> Any:
+        """Open the features array, or create it for frames of this shape (y, x, channel)."""
+        path = self.folder / FEATURES
+        # write_empty_chunks is not persisted: without it a frame of fill values would vanish, so each open passes it.
+        config: ArrayConfigParams = {"write_empty_chunks": True}
+        with explain_os_errors(f"write {self.folder}"):
+            if _ARRAY in self._written:
+                return zarr.open_array(str(path), mode="r+", zarr_format=3, config=config)
+            return zarr.create_array(
+                store=str(path),
+                shape=(len(self.spec.frame_names), *shape),
+                chunks=(1, *shape),
+                dtype="float16",
+                fill_value=float("nan"),
+                filters=None,
+                serializer=BytesCodec(endian="little"),
+                compressors=[Crc32cCodec()],
+                dimension_names=("frame", "y", "x", "channel"),
+                zarr_format=3,
+                config=config,
+            )
+
+    def _sync_chunk(self, frame: int) -> FileRecord:
+        """Put a chunk and the folders that were made for it on the disk; return its checksum."""
+        path = self.folder / chunk_key(frame)
+        record = _record(path)
+        sync_file(path)
+        for folder in list(path.parents)[:3]:
+            sync_folder(folder)
+        return record
+
+
+def demote(unit: Path) -> None:
+    """Make a complete but damaged unit incomplete, so that the next writer redoes what is damaged and only that.
+
+    The marker's checksums become the journal, and the marker goes.
+    """
+    with explain_os_errors(f"repair {unit}"):
+        claim = take_claim(unit)
+        try:
+            write_atomic(unit / _JOURNAL, _journal_line(read_marker(unit).files))
+            remove_marker(unit)
+        finally:
+            claim.release()
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder so that no reader sees half of it: rename first, then delete."""
+    for leftover in folder.parent.glob(".*.removed"):  # of an earlier removal that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    if not folder.exists():
+        return
+    doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.removed")
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _matches(path: Path, promised: FileRecord) -> bool:
+    return path.is_file() and _record(path) == promised
+
+
+def _record(path: Path) -> FileRecord:
+    data = path.read_bytes()
+    return FileRecord(bytes=len(data), sha256=checksum(data))
+
+
+def _write_group(folder: Path, attributes: Mapping[str, Any], *, replace: bool = False) -> None:
+    path = folder / _GROUP
+    content = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
+    if replace or not path.is_file():
+        write_atomic(path, json.dumps(content, indent=2).encode())
+
+
+def _journal_line(records: Mapping[str, FileRecord]) -> bytes:
+    return canonical_json({key: [record.bytes, record.sha256] for key, record in records.items()}) + b"\n"
+
+
+def _read_journal(path: Path) -> Iterator[tuple[str, FileRecord]]:
+    """Yield the journal's files; a last line torn by a crash, and anything else unreadable, counts as absent."""
+    if not path.is_file():
+        return
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
+            for key, (size, digest) in json.loads(line).items():
+                if key == _ARRAY or chunk_frame(key) is not None:
+                    yield key, FileRecord(bytes=size, sha256=digest)

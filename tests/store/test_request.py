@@ -1,0 +1,48 @@
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from ted.store import FeatureRequest, UnitSpec
+from ted.store.errors import SchemaError
+
+from .conftest import make_spec
+
+REQUEST = FeatureRequest(
+    video="swan", frames="ab", backbone="svd", weights="sha256:1", frame_size=(480, 832), clip_length=14, clip_overlap=2,
+    conditioning={"fps": 7}, ensemble=4, seed=1, noise="n", compute_dtype="float16",
+)  # fmt: skip
+
+
+def test_digest_is_the_sha256_of_sorted_compact_json() -> None:
+    values = dataclasses.asdict(REQUEST) | {"frame_size": [480, 832]}
+    expected = hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    assert REQUEST.digest() == expected
+
+
+@pytest.mark.parametrize("field", [item.name for item in dataclasses.fields(FeatureRequest)])
+def test_every_field_changes_the_digest(field: str) -> None:
+    value = getattr(REQUEST, field)
+    other = {"fps": 8} if field == "conditioning" else (481, 832) if field == "frame_size" else value * 2
+    assert dataclasses.replace(REQUEST, **{field: other}).digest() != REQUEST.digest()
+
+
+def test_requests_and_specs_survive_json() -> None:
+    assert FeatureRequest.from_json(json.loads(json.dumps(REQUEST.to_json()))) == REQUEST
+    spec = make_spec()
+    assert UnitSpec.from_json(json.loads(json.dumps(spec.to_json())), Path("x")) == spec
+
+
+def test_a_newer_schema_is_refused_with_advice() -> None:
+    values = make_spec().to_json() | {"schema_version": 2}
+    with pytest.raises(SchemaError, match=r"format 2.*reads up to 1.*upgrade"):
+        UnitSpec.from_json(values, Path("x"))
+
+
+def test_an_unknown_request_is_refused() -> None:
+    values = make_spec().to_json()
+    values["request"] = values["request"] | {"surprise": 1}
+    with pytest.raises(SchemaError, match="surprise"):
+        UnitSpec.from_json(values, Path("x"))
