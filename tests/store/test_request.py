@@ -11,8 +11,8 @@ from ted.store.errors import SchemaError
 from .conftest import make_spec
 
 REQUEST = FeatureRequest(
-    video="swan", frames="ab", backbone="svd", weights="sha256:1", frame_size=(480, 832), clip_length=14, clip_overlap=2,
-    conditioning={"fps": 7}, ensemble=4, seed=1, noise="n", compute_dtype="float16",
+    video="swan", frames="ab", backbone="svd", weights="sha256:1", frame_size=(480, 832), clip_length=14,
+    clip_overlap=2, conditioning={"fps": 7}, ensemble=4, seed=1, noise="n", compute_dtype="float16",
 )  # fmt: skip
 
 
