@@ -16,7 +16,7 @@ from .request import UnitSpec
 from .unit import Unit, open_store, read_spec
 from .writer import UnitWriter, remove_folder
 
-__all__ = ["Cache", "Entry", "FeatureChoice", "open_cache"]
+__all__ = ["Cache", "Entry", "FeatureChoice", "fits", "open_cache"]
 
 _log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Cache:
             When it cannot be read.
         """
         entries = self.entries(dataset=dataset, video=video)
-        matches = [entry for entry in entries if _fits(entry.spec, choice)]
+        matches = [entry for entry in entries if fits(entry.spec, choice)]
         if not matches:
             there = "\n  ".join(_describe(entry) for entry in entries) or "nothing"
             raise UnitNotFoundError(
@@ -168,7 +168,7 @@ class Cache:
     def state(self, spec: UnitSpec) -> str:
         """Return a unit's state: ``"absent"``, ``"incomplete"``, ``"complete"`` or ``"damaged"``."""
         folder = spec.folder(self.root)
-        return _state(folder)[0] if (folder / "zarr.json").is_file() else "absent"
+        return _state(folder)[0] if folder.is_dir() else "absent"
 
     def writer(self, spec: UnitSpec, *, overwrite: bool = False) -> UnitWriter:
         """Return a writer of a unit (a context manager); see `UnitWriter`."""
@@ -232,7 +232,8 @@ def _state(folder: Path) -> tuple[str, int]:
     return ("complete" if looks_whole(folder, marker) else "damaged"), marker.total_bytes
 
 
-def _fits(spec: UnitSpec, choice: FeatureChoice) -> bool:
+def fits(spec: UnitSpec, choice: FeatureChoice) -> bool:
+    """Tell whether a unit is among those that a choice means."""
     return (
         spec.request.backbone == choice.backbone
         and spec.timestep == choice.timestep

@@ -40,6 +40,8 @@ class Backbone(abc.ABC):
         Frames the UNet sees at once; 1 for an image backbone.
     frame_multiple
         Height and width of a frame must be multiples of this.
+    timestep_count
+        Timesteps that the model was trained with: tau is in [0, timestep_count).
     conditioning
         What the UNet is told beside the noisy clip (prompt, fps, ...), as JSON values; part of a unit's request.
     """
@@ -51,6 +53,7 @@ class Backbone(abc.ABC):
     weights_id: str
     clip_length: int = 1
     frame_multiple: int = 32
+    timestep_count: int = 1000
     conditioning: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -11,9 +11,19 @@ from ted.store.errors import SchemaError
 from .conftest import make_spec
 
 REQUEST = FeatureRequest(
-    video="swan", frames="ab", backbone="svd", weights="sha256:1", frame_size=(480, 832), clip_length=14,
-    clip_overlap=2, conditioning={"fps": 7}, ensemble=4, seed=1, noise="n", compute_dtype="float16",
-)  # fmt: skip
+    video="swan",
+    frames="ab",
+    backbone="svd",
+    weights="sha256:1",
+    frame_size=(480, 832),
+    clip_length=14,
+    clip_overlap=2,
+    conditioning={"fps": 7},
+    ensemble=4,
+    seed=1,
+    noise="n",
+    compute_dtype="float16",
+)
 
 
 def test_digest_is_the_sha256_of_sorted_compact_json() -> None:

@@ -1,0 +1,132 @@
+"""From a video, a backbone and settings to the units that one pass over the video writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..store import FeatureRequest, UnitSpec
+from ..store.errors import ConfigError, FrameError
+from .backbones.base import Backbone
+from .clips import Clip, plan_clips
+from .frames import FrameSource, processed_size
+from .noise import NOISE_SCHEME
+from .settings import ExtractionSettings
+from .taps import choose_taps
+
+__all__ = ["VideoPlan", "plan_video"]
+
+#: Frames in a batch unless the user says otherwise: one clip of a video backbone.
+_DEFAULT_BATCH_FRAMES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoPlan:
+    """What one pass of one backbone over one video computes.
+
+    Attributes
+    ----------
+    specs
+        The units, by (timestep, tap).
+    clips
+        The windows over the video, in order.
+    batch_size
+        Clips in one pass of the UNet.
+    frame_size
+        (height, width) in pixels that frames are resized to.
+    """
+
+    specs: dict[tuple[int, str], UnitSpec]
+    clips: list[Clip]
+    batch_size: int
+    frame_size: tuple[int, int]
+
+    @property
+    def batches(self) -> list[list[Clip]]:
+        """The clips in batches, whose boundaries do not depend on what is done already."""
+        return [self.clips[i : i + self.batch_size] for i in range(0, len(self.clips), self.batch_size)]
+
+
+def plan_video(
+    backbone: Backbone,
+    source: FrameSource,
+    *,
+    dataset: str,
+    video: str,
+    timesteps: Sequence[int],
+    taps: Sequence[str],
+    settings: ExtractionSettings,
+) -> VideoPlan:
+    """Plan the units of one backbone on one video.
+
+    Parameters
+    ----------
+    backbone
+        The backbone; its weights' identity and conditioning enter the request.
+    source
+        The video's frames.
+    dataset, video
+        Names under which the cache files them.
+    timesteps, taps
+        Every combination becomes a unit.
+    settings
+        Frame size, overlap, ensemble, seed.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown tap or a timestep that the backbone was not trained with.
+    FrameError
+        For a video without frames.
+    """
+    choose_taps(backbone.taps, taps, backbone.name)
+    outside = [timestep for timestep in timesteps if not 0 <= timestep < backbone.timestep_count]
+    if outside or not timesteps:
+        what = f"timestep {outside[0]}" if outside else "no timestep"
+        raise ConfigError(f"{what} for backbone {backbone.name!r}; it takes 0 to {backbone.timestep_count - 1}")
+    if not len(source):
+        raise FrameError(f"{dataset}/{video} has no frames")
+    overlap = settings.overlap if backbone.clip_length > 1 else 0
+    frame_size = processed_size(source.size, settings.frame_size, backbone.frame_multiple)
+    request = FeatureRequest(
+        video=video,
+        frames=source.digest(),
+        backbone=backbone.name,
+        weights=backbone.weights_id,
+        frame_size=frame_size,
+        clip_length=backbone.clip_length,
+        clip_overlap=overlap,
+        conditioning=backbone.conditioning,
+        ensemble=settings.ensemble,
+        seed=settings.seed,
+        noise=NOISE_SCHEME,
+        compute_dtype=str(backbone.dtype).removeprefix("torch."),
+    )
+    specs = {
+        (timestep, tap): UnitSpec(
+            dataset=dataset,
+            request=request,
+            timestep=timestep,
+            tap=tap,
+            frame_names=source.names,
+            source_size=source.size,
+        )
+        for timestep in dict.fromkeys(timesteps)
+        for tap in dict.fromkeys(taps)
+    }
+    clips = plan_clips(len(source), backbone.clip_length, overlap)
+    batch_size = settings.batch_size or max(1, _DEFAULT_BATCH_FRAMES // backbone.clip_length)
+    return VideoPlan(
+        specs=specs,
+        clips=clips,
+        batch_size=min(batch_size, len(clips)),
+        frame_size=frame_size,
+    )
+
+
+def use_reproducible_kernels() -> None:
+    """Make equal inputs give equal features on one machine, in the precision that was asked for."""
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False

@@ -1,0 +1,183 @@
+"""``ted cache``: ls, info, verify, rm."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .run import CONTEXT, cache_option, json_option
+
+if TYPE_CHECKING:
+    from ...store import Entry
+
+
+def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help="Only these features."),
+        click.option("--backbone", help="Only this backbone's."),
+        click.option("--video", help="Only this video's."),
+        click.option("--dataset", help="Only this dataset's."),
+    ):
+        function = option(function)
+    return function
+
+
+def _select(
+    cache: Path, *, dataset: str | None, video: str | None, backbone: str | None, feature: str | None
+) -> list["Entry"]:
+    from ...store import open_cache
+    from ...store.cache import fits
+    from ..choices import parse_choice
+
+    choice = parse_choice(feature) if feature else None
+    entries = open_cache(cache).entries(dataset=dataset, video=video, backbone=backbone)
+    return [entry for entry in entries if choice is None or fits(entry.spec, choice)]
+
+
+@click.group(context_settings=CONTEXT)
+def cache() -> None:
+    """List, describe, verify and remove what the cache holds."""
+
+
+@cache.command("ls", context_settings=CONTEXT)
+@cache_option
+@_filters
+@json_option
+def list_units(cache: Path, as_json: bool, **filters: Any) -> None:
+    """List the units: one line each, complete or not."""
+    entries = _select(cache, **filters)
+    if as_json:
+        click.echo(json.dumps([_row(entry) for entry in entries], indent=1))
+        return
+    for entry in entries:
+        row = _row(entry)
+        click.echo(f"{row['state']:<10} {row['frames']:>6} frames {entry.bytes / 1e6:>10.1f} MB  {entry.spec.label}")
+    complete = sum(entry.state == "complete" for entry in entries)
+    click.echo(f"{len(entries)} units, {complete} complete, {sum(entry.bytes for entry in entries) / 1e9:.2f} GB")
+
+
+@cache.command(context_settings=CONTEXT)
+@cache_option
+@_filters
+@json_option
+def info(cache: Path, as_json: bool, **filters: Any) -> None:
+    """Say how features were made: the request, the content's hash, and the run that finished them."""
+    from ...store.errors import UnitNotFoundError
+
+    entries = _select(cache, **filters)
+    if not entries:
+        raise UnitNotFoundError(f"no unit in {cache} fits; `ted cache ls` lists what there is")
+    records = []
+    for entry in entries:
+        details = entry.spec.to_json() | {"folder": str(entry.folder), "state": entry.state}
+        if entry.state == "complete":
+            unit = entry.open()
+            details |= unit.provenance | {"shape": list(unit.shape), "bytes": entry.bytes}
+        records.append(details)
+    if as_json:
+        click.echo(json.dumps(records, indent=1))
+        return
+    for record in records:
+        names = record.pop("frame_names")
+        record["frames"] = f"{len(names)} ({names[0]} to {names[-1]})" if names else "0"
+        click.echo("\n".join(_lines(record)) + "\n")
+
+
+@cache.command(context_settings=CONTEXT)
+@cache_option
+@_filters
+@click.option("--repair", is_flag=True, help="Mark damaged units so that `ted extract` redoes just what is damaged.")
+@json_option
+def verify(cache: Path, repair: bool, as_json: bool, **filters: Any) -> None:
+    """Read every byte and compare it with what was written. Exit code 1 when a unit is damaged.
+
+    Incomplete units are named, and are no damage: extraction resumes them.
+    """
+    from tqdm import tqdm
+
+    from ...store import open_cache, verify_unit
+    from ...store.errors import TedError
+    from ...store.writer import demote
+
+    wanted = [entry.folder for entry in _select(cache, **filters)]
+    if not any(filters.values()):
+        wanted = sorted(open_cache(cache).folders())  # those with unreadable descriptions, too
+    verdicts = [verify_unit(folder) for folder in tqdm(wanted, unit="unit", disable=None)]
+    damaged = [verdict for verdict in verdicts if verdict.state == "damaged"]
+    unrepaired: list[str] = []
+    if repair:
+        for verdict in damaged:
+            try:
+                demote(verdict.folder)
+            except TedError as error:
+                unrepaired.append(str(error))
+    if as_json:
+        rows = [{"folder": str(v.folder), "state": v.state, "problems": list(v.problems)} for v in verdicts]
+        click.echo(json.dumps(rows, indent=1))
+    else:
+        for verdict in verdicts:
+            for problem in verdict.problems:
+                click.echo(f"{verdict.state:<10} {verdict.folder}: {problem}")
+        whole = sum(verdict.state == "ok" for verdict in verdicts)
+        click.echo(f"{len(verdicts)} units: {whole} ok, {len(damaged)} damaged, rest incomplete")
+    for problem in unrepaired:
+        click.echo(f"Error: {problem}", err=True)
+    if damaged and not repair:
+        click.echo(
+            "run `ted cache verify --repair`, then the same `ted extract` again, to redo what is damaged", err=True
+        )
+    if damaged and (not repair or unrepaired):
+        sys.exit(1)
+
+
+@cache.command(context_settings=CONTEXT)
+@cache_option
+@_filters
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def rm(cache: Path, yes: bool, as_json: bool, **filters: Any) -> None:
+    """Remove units. At least one filter is needed; nothing outside the cache is touched."""
+    from ...store import open_cache
+    from ...store.errors import ConfigError
+
+    if not any(filters.values()):
+        raise ConfigError("name what to remove: --dataset, --video, --backbone or --feature")
+    entries = _select(cache, **filters)
+    for entry in entries:
+        click.echo(f"{entry.spec.label} ({entry.bytes / 1e6:.1f} MB)", err=True)
+    if entries and not yes:
+        click.confirm(f"remove {len(entries)} units?", abort=True, err=True)
+    for entry in entries:
+        open_cache(cache).remove(entry.folder)
+    size = sum(entry.bytes for entry in entries)
+    if as_json:
+        click.echo(json.dumps({"removed": [str(entry.folder) for entry in entries], "bytes": size}, indent=1))
+    else:
+        click.echo(f"{len(entries)} units removed, {size / 1e6:.1f} MB")
+
+
+def _row(entry: "Entry") -> dict[str, Any]:
+    spec = entry.spec
+    return {
+        "dataset": spec.dataset,
+        "video": spec.request.video,
+        "feature": f"{spec.request.backbone}@{spec.request.digest()[:8]}:{spec.timestep}:{spec.tap}",
+        "form": spec.form,
+        "frames": len(spec.frame_names),
+        "state": entry.state,
+        "bytes": entry.bytes,
+        "folder": str(entry.folder),
+    }
+
+
+def _lines(record: dict[str, Any], indent: str = "") -> list[str]:
+    lines = []
+    for key, value in record.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key}: {value}")
+    return lines

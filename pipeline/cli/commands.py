@@ -1,0 +1,14 @@
+"""The list of commands: name, where it is, and one line of help."""
+
+__all__ = ["COMMANDS"]
+
+#: By name: (module, function, what it does). Nothing here is imported before it is run.
+COMMANDS = {
+    "extract": ("extract", "extract", "Stage 1: write diffusion features of videos into the cache."),
+    "propagate": ("propagate", "propagate", "Stage 2: propagate first-frame masks along cached features."),
+    "evaluate": ("evaluate", "evaluate", "Score masks against ground truth (J&F), as the official evaluation does."),
+    "cache": ("cache", "cache", "List, describe, verify and remove what the cache holds."),
+    "import": ("import_features", "import_features", "Put features made elsewhere (.npy, .pt) into the cache."),
+    "demo": ("demo", "demo", "Run the whole path on a small synthetic video, with random weights."),
+    "small-weights": ("small_weights", "small_weights", "Write a small random model of a backbone, to try things."),
+}

@@ -1,0 +1,126 @@
+"""What all commands share: exit codes, errors without tracebacks, configuration files, the choice of videos."""
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from ..datasets.video import Video
+
+__all__ = ["CONTEXT", "cache_option", "config_option", "json_option", "open_videos", "run", "source_options"]
+
+#: Settings of all commands: ``-h`` works, defaults are shown.
+CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
+
+
+def run(command: click.Command, name: str) -> NoReturn:
+    """Run a command as a program: 0 all well, 1 something failed, 2 wrong use, 130 interrupted."""
+    # Batch systems end a job by SIGTERM: leave through the `with` blocks, which give up claims.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        code = command.main(prog_name=name, standalone_mode=False, auto_envvar_prefix="TED")
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; run the same command again to go on", err=True)
+        code = 130
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        sys.stderr.close()
+        code = 1
+    except Exception as error:
+        from ...store.errors import ConfigError, TedError  # brings zarr and dask, which `--help` can do without
+
+        if not isinstance(error, TedError):
+            raise
+        click.echo(f"Error: {error}", err=True)
+        code = 2 if isinstance(error, ConfigError) else 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _load_config(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    if value is None:
+        return
+    from ..config import load_config
+    from .commands import COMMANDS
+
+    options = {parameter.name for parameter in context.command.params if parameter.name not in (None, "config")}
+    values = load_config(value, context.command.name or "", dict.fromkeys(options), COMMANDS)
+    context.default_map = {**(context.default_map or {}), **values}
+
+
+#: ``--config FILE``: any option, in TOML.
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    callback=_load_config,
+    is_eager=True,
+    expose_value=False,
+    help="TOML file with any of these options, at its top level or in a table named like the command.",
+)
+
+#: ``--cache FOLDER``.
+cache_option = click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    default="cache",
+    envvar="TED_CACHE",
+    show_envvar=True,
+    help="Folder of the feature cache.",
+)
+
+#: ``--json``.
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the SOURCE argument and the options that choose videos and frames; see `open_videos`."""
+    decorators = [
+        click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path)),
+        click.option("--mask", type=click.Path(path_type=Path), help="Mask of the first frame, for one SOURCE."),
+        click.option("--dataset", help="Name of the dataset in the cache.  [default: by the kind of SOURCE]"),
+        click.option("--set", "set_name", default="val", help="List in ImageSets/2017 of a DAVIS root."),
+        click.option("--resolution", default="480p", help="Folder below JPEGImages of a DAVIS root."),
+        click.option("--videos", multiple=True, metavar="NAME", help="Only these videos (repeat, or separate by ,)."),
+        click.option("--every", type=click.IntRange(min=1), default=1, help="Take every N-th frame."),
+        click.option("--limit", type=click.IntRange(min=1), help="Take at most N frames of each video."),
+    ]
+    return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
+
+
+def open_videos(
+    *,
+    sources: tuple[Path, ...],
+    mask: Path | None,
+    dataset: str | None,
+    set_name: str,
+    resolution: str,
+    videos: tuple[str, ...],
+    every: int,
+    limit: int | None,
+) -> list["Video"]:
+    """Open the videos that `source_options` name.
+
+    Raises
+    ------
+    ConfigError
+        For a mask with several sources, and whatever the sources themselves find wrong.
+    """
+    import dataclasses
+
+    from ...store.errors import ConfigError
+    from ..datasets.sources import Selection, Source, open_sources
+
+    if mask is not None and len(sources) > 1:
+        raise ConfigError("--mask is the mask of one SOURCE; run several sources one by one")
+    names = tuple(name.strip() for item in videos for name in item.split(",") if name.strip())
+    found = open_sources(
+        [Source(path=path, first_mask=mask, set_name=set_name, resolution=resolution) for path in sources],
+        Selection(videos=names, every=every, limit=limit),
+    )
+    return [dataclasses.replace(video, dataset=dataset) if dataset else video for video in found]

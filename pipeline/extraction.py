@@ -1,0 +1,218 @@
+"""Running stage 1 over videos and backbones: one backbone in memory at a time, a failing video stops no other."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..extract.backbones import load_backbone
+from ..extract.backbones.base import Backbone
+from ..extract.features import ClipLoader, clip_features
+from ..extract.plan import VideoPlan, plan_video
+from ..extract.settings import DTYPES, ExtractionSettings
+from ..extract.worker import ExtractionReport, extract_video
+from ..store import Cache
+from ..store.errors import ConfigError, TedError
+from .choices import BackboneJob
+from .datasets.video import Video
+
+__all__ = ["Estimate", "Failure", "choose_device", "dry_run", "extract", "parse_weights"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A video that could not be processed, and why."""
+
+    video: str
+    backbone: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What one unit would take.
+
+    Attributes
+    ----------
+    label
+        Name of the unit.
+    state
+        What the cache has of it.
+    frames
+        Number of frames.
+    bytes
+        Size on disk once complete.
+    seconds
+        Time of the pass that writes it, from one measured batch. Units of one pass share it: count it once a pass.
+    """
+
+    label: str
+    state: str
+    frames: int
+    bytes: int
+    seconds: float
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name: ``"auto"`` is CUDA where there is one, else the processor.
+
+    Raises
+    ------
+    ConfigError
+        For a device that this machine lacks.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"there is no device {name!r}; use auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def parse_weights(values: Sequence[str], jobs: Sequence[BackboneJob]) -> dict[str, str]:
+    """Read ``[BACKBONE=]PATH`` options; without a name, the path is for the run's only backbone.
+
+    Raises
+    ------
+    ConfigError
+        For weights of a backbone that is not used, or without a name where several are.
+    """
+    names = list(dict.fromkeys(job.backbone for job in jobs))
+    weights: dict[str, str] = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if equals and name in names:
+            weights[name] = path
+        elif len(names) == 1 and not (equals and "/" not in name):
+            weights[names[0]] = value
+        else:
+            raise ConfigError(f"--weights {value!r}: give BACKBONE=PATH with one of the run's backbones, {names}")
+    return weights
+
+
+def extract(
+    cache: Cache,
+    videos: Sequence[Video],
+    jobs: Sequence[BackboneJob],
+    weights: Mapping[str, str],
+    settings: ExtractionSettings,
+    *,
+    device: torch.device,
+    dtype: str,
+    overwrite: bool = False,
+    progress: Callable[[str, int], Callable[[int], None]],
+) -> Iterator[ExtractionReport | Failure]:
+    """Extract every job of every video.
+
+    Parameters
+    ----------
+    cache
+        Where to.
+    videos
+        Which videos.
+    jobs
+        Which features.
+    weights
+        Path or hub name of a backbone's weights; the published ones from the hub cache where absent.
+    settings
+        How.
+    device, dtype
+        Where, and in which precision.
+    overwrite
+        Compute complete units again, too.
+    progress
+        Called with a title and a number of frames, returns what is called with frames settled.
+
+    Yields
+    ------
+    ExtractionReport or Failure
+        One for each video and job, as they are done.
+    """
+    for job in jobs:
+        backbone = _load(job, weights, device, dtype)
+        for video in videos:
+            try:
+                plan = _plan(backbone, job, video, settings)
+                advance = progress(f"{video.name} {job.backbone}", len(video.frames))
+                yield extract_video(cache, backbone, video.frames, plan, overwrite=overwrite, progress=advance)
+            except ConfigError:
+                raise  # a wrong option is wrong for every video
+            except TedError as error:
+                yield Failure(video=video.name, backbone=job.backbone, reason=str(error))
+        del backbone  # before the next one takes memory
+
+
+def dry_run(
+    cache: Cache,
+    videos: Sequence[Video],
+    jobs: Sequence[BackboneJob],
+    weights: Mapping[str, str],
+    settings: ExtractionSettings,
+    *,
+    device: torch.device,
+    dtype: str,
+) -> Iterator[Estimate]:
+    """Say what `extract` would do: one batch of each job's first video is run to learn size and time."""
+    for job in jobs:
+        backbone = _load(job, weights, device, dtype)
+        measured: tuple[float, dict[tuple[int, str], int]] | None = None
+        for video in videos:
+            plan = _plan(backbone, job, video, settings)
+            measured = measured or _measure(backbone, video, plan)
+            seconds, cells = measured
+            states = {key: cache.state(spec) for key, spec in plan.specs.items()}
+            pending = sum(state != "complete" for state in states.values())
+            for key, spec in plan.specs.items():
+                frames = len(spec.frame_names)
+                yield Estimate(
+                    label=spec.label,
+                    state=states[key],
+                    frames=frames,
+                    bytes=frames * cells[key] * 2,
+                    seconds=0.0 if states[key] == "complete" else seconds * len(plan.batches) / pending,
+                )
+        del backbone
+
+
+def _load(job: BackboneJob, weights: Mapping[str, str], device: torch.device, dtype: str) -> Backbone:
+    return load_backbone(job.backbone, weights.get(job.backbone), device=device, dtype=DTYPES[dtype])
+
+
+def _plan(backbone: Backbone, job: BackboneJob, video: Video, settings: ExtractionSettings) -> VideoPlan:
+    return plan_video(
+        backbone,
+        video.frames,
+        dataset=video.dataset,
+        video=video.name,
+        timesteps=job.timesteps,
+        taps=job.taps,
+        settings=settings,
+    )
+
+
+def _measure(backbone: Backbone, video: Video, plan: VideoPlan) -> tuple[float, dict[tuple[int, str], int]]:
+    """Run one batch; return its seconds and the values per frame of each unit."""
+    started = time.monotonic()
+    request = next(iter(plan.specs.values())).request
+    loader = ClipLoader(backbone, video.frames, plan.frame_size, video=video.name, seed=request.seed)
+    batch = plan.batches[0]
+    taps: dict[int, list[str]] = {}
+    for timestep, tap in plan.specs:
+        taps.setdefault(timestep, []).append(tap)
+    results = clip_features(
+        backbone,
+        [loader.load(clip) for clip in batch],
+        [clip.start for clip in batch],
+        taps,
+        video=video.name,
+        ensemble=request.ensemble,
+        seed=request.seed,
+    )
+    cells = {key: features[0, 0].numel() for key, features in results.items()}
+    return time.monotonic() - started, cells

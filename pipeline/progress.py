@@ -1,0 +1,44 @@
+"""Progress on standard error: one bar for each video."""
+
+import sys
+from collections.abc import Callable
+from types import TracebackType
+
+from tqdm import tqdm
+
+__all__ = ["FrameBars"]
+
+
+class FrameBars:
+    """Bars that count frames, one after the other; use as a context manager. Silent where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> "FrameBars":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def start(self, title: str, frames: int) -> Callable[[int], None]:
+        """Begin a bar; return what is called with frames done."""
+        self._close()
+        bar = self._bar = tqdm(total=frames, desc=title, unit="frame", disable=None, dynamic_ncols=True)
+
+        def advance(done: int) -> None:
+            bar.update(done)
+
+        return advance
+
+    def note(self, text: str) -> None:
+        """Print a line on standard error, above the bar: what batch logs keep."""
+        self._close()
+        tqdm.write(text, file=sys.stderr)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
