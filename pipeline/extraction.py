@@ -17,7 +17,7 @@ from ..store.errors import ConfigError, TedError
 from .choices import BackboneJob
 from .datasets.video import Video
 
-__all__ = ["Estimate", "Failure", "choose_device", "dry_run", "extract", "parse_weights"]
+__all__ = ["Estimate", "Failure", "dry_run", "extract", "parse_weights"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,27 +52,6 @@ class Estimate:
     frames: int
     bytes: int
     seconds: float
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name: ``"auto"`` is CUDA where there is one, else the processor.
-
-    Raises
-    ------
-    ConfigError
-        For a device that this machine lacks.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"there is no device {name!r}; use auto, cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices")
-    return device
 
 
 def parse_weights(values: Sequence[str], jobs: Sequence[BackboneJob]) -> dict[str, str]:

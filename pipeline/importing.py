@@ -4,6 +4,7 @@ import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ LAYOUTS: Mapping[str, tuple[int, int, int, int]] = {"fcyx": (0, 2, 3, 1), "fyxc"
 _SUFFIXES = (".npy", ".pt")
 
 
-def read_array(path: Path, layout: str) -> NDArray[np.floating]:
+def read_array(path: Path, layout: str) -> NDArray[Any]:
     """Read an array of features without loading all of it, and without running code that it may hold.
 
     Parameters
@@ -44,7 +45,7 @@ def read_array(path: Path, layout: str) -> NDArray[np.floating]:
     """
     try:
         if path.suffix == ".npy":
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
             tensor = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             if not isinstance(tensor, torch.Tensor):

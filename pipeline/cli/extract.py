@@ -75,6 +75,7 @@ def extract(
     from ...store import open_cache
     from .. import extraction
     from ..choices import parse_job
+    from ..devices import choose_device
     from ..presets import get_preset
 
     chosen = get_preset(preset)
@@ -89,7 +90,7 @@ def extract(
     paths = extraction.parse_weights(weights, jobs)
     videos = open_videos(**choice)
     target = open_cache(cache, create=True)
-    where = extraction.choose_device(device)
+    where = choose_device(device)
     if dry_run:
         estimates = list(extraction.dry_run(target, videos, jobs, paths, settings, device=where, dtype=dtype))
         _print_estimates(estimates, cache, as_json)

@@ -1,0 +1,161 @@
+"""``ted propagate``."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .run import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
+
+if TYPE_CHECKING:
+    from ...store import FeatureChoice
+
+_FROM_PRESET = "  [default: the preset's]"
+
+
+@click.command(context_settings=CONTEXT)
+@source_options
+@cache_option
+@click.option("--out", type=click.Path(path_type=Path), default="results", help="Folder of the results.")
+@click.option("--preset", default="davis-efficient", help="Published setting that fills in what is not given.")
+@click.option("--video-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs alpha.{_FROM_PRESET}")
+@click.option("--image-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs 1 - alpha.{_FROM_PRESET}")
+@click.option("--alpha", type=float, help=f"Weight of the video feature, 0 to 1.{_FROM_PRESET}")
+@click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP=WEIGHT",
+    help="Any number of features with weights, instead of the two above and alpha. Repeat.",
+)
+@click.option("--temperature", type=float, help=f"Divides similarities before the softmax.{_FROM_PRESET}")
+@click.option("--top-k", type=int, help=f"Sources kept per pixel.{_FROM_PRESET}")
+@click.option("--radius", type=int, help=f"Half the window's side, in cells of the feature grid.{_FROM_PRESET}")
+@click.option("--context", type=int, help=f"Last frames used beside the first.{_FROM_PRESET}")
+@click.option("--renormalize/--no-renormalize", default=True, help="L2-normalise the fused feature again.")
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option("--save-soft", is_flag=True, help="Keep the soft labels, as a Zarr array soft.zarr.")
+@click.option("--overlay", is_flag=True, help="Draw the masks over the frames: a contact sheet PNG and an MP4.")
+@click.option("--overwrite", is_flag=True, help="Replace results of other settings.")
+@json_option
+@config_option
+def propagate(
+    cache: Path,
+    out: Path,
+    preset: str,
+    video_feature: str | None,
+    image_feature: str | None,
+    features: tuple[str, ...],
+    renormalize: bool,
+    device: str,
+    save_soft: bool,
+    overlay: bool,
+    overwrite: bool,
+    as_json: bool,
+    alpha: float | None,
+    temperature: float | None,
+    top_k: int | None,
+    radius: int | None,
+    context: int | None,
+    **choice: Any,
+) -> None:
+    """Propagate first-frame masks along cached features, and write palette PNGs.
+
+    SOURCE is a DAVIS root, a folder of frames or a video file; the last two need --mask. The features must be in the
+    cache (`ted extract`). Results of the same settings are left alone.
+    """
+    from ...propagate.settings import PropagationSettings
+    from ...store import open_cache
+    from ...store.errors import ConfigError, TedError
+    from ..config import save_config
+    from ..devices import choose_device
+    from ..presets import get_preset
+    from ..progress import FrameBars
+    from ..propagation import propagate_video, write_overlay
+
+    chosen = get_preset(preset)
+    if features and any(value is not None for value in (video_feature, image_feature, alpha)):
+        raise ConfigError("--feature lists all features with their weights: leave out --alpha and the other two")
+    settings = PropagationSettings(
+        alpha=chosen.alpha if alpha is None else alpha,
+        temperature=chosen.temperature if temperature is None else temperature,
+        top_k=chosen.top_k if top_k is None else top_k,
+        radius=chosen.radius if radius is None else radius,
+        context=chosen.context if context is None else context,
+        renormalize=renormalize,
+    )
+    pair = (video_feature or chosen.video_feature, image_feature or chosen.image_feature)
+    parts = _parts(features, pair, settings.alpha)
+    videos = open_videos(**choice)
+    source = open_cache(cache)
+    where = choose_device(device)
+    rows: list[dict[str, Any]] = []
+    failures = 0
+    with FrameBars() as bars:
+        for video in videos:
+            advance = bars.start(video.name, len(video.frames))
+            try:
+                report = propagate_video(
+                    source,
+                    video,
+                    parts,
+                    settings,
+                    out,
+                    device=where,
+                    save_soft=save_soft,
+                    overwrite=overwrite,
+                    progress=advance,
+                )
+                row = {"video": video.name, "folder": str(report.folder), "frames": report.frames}
+                row |= {"skipped": report.skipped, "seconds": round(report.seconds, 2)}
+                if overlay:
+                    title = f"{video.name}: " + " + ".join(
+                        f"{weight:g} {feature}" for feature, weight in parts if weight
+                    )
+                    pictures = write_overlay(video, report.folder, out / "overlays", title=title)
+                    row["overlay"] = [str(path) for path in pictures]
+            except ConfigError:
+                raise  # a wrong option is wrong for every video
+            except TedError as error:
+                failures += 1
+                rows.append({"video": video.name, "error": str(error)})
+                bars.note(f"Error: {video.name}: {error}")
+                continue
+            rows.append(row)
+            state = "there before" if report.skipped else f"{report.seconds:.1f} s"
+            bars.note(f"{video.name}: {report.frames} frames, {state}")
+    options = {"cache": cache.absolute(), "renormalize": renormalize}
+    options |= {"temperature": settings.temperature, "top_k": settings.top_k, "radius": settings.radius}
+    options |= {
+        "context": settings.context,
+        "feature": [f"{feature}={weight!r}" for feature, weight in parts if weight],
+    }
+    if len(rows) > failures:
+        save_config(out / "propagate.toml", "propagate", options)
+    if as_json:
+        click.echo(json.dumps({"out": str(out), "videos": rows}, indent=1))
+    else:
+        click.echo(f"{len(rows) - failures} videos propagated, {failures} failed; masks in {out}")
+    if failures:
+        sys.exit(1)
+
+
+def _parts(
+    features: tuple[str, ...], pair: tuple[str | None, str | None], alpha: float
+) -> list[tuple["FeatureChoice", float]]:
+    """Return features and weights: those listed, or the two of a pair weighed by alpha."""
+    from ...propagate.settings import part_weights
+    from ...store.errors import ConfigError
+    from ..choices import parse_choice, parse_weighted
+
+    if features:
+        return [parse_weighted(text) for text in features]
+    parts = []
+    for name, text, weight in zip(("video", "image"), pair, part_weights(alpha), strict=True):
+        if text is not None:
+            parts.append((parse_choice(text), weight))
+        elif weight:
+            raise ConfigError(f"alpha {alpha} gives weight {weight} to the {name} feature, and none is named")
+    return parts

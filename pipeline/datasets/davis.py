@@ -1,0 +1,92 @@
+"""DAVIS-2017: JPEGImages/480p/<sequence>, Annotations/480p/<sequence>, ImageSets/2017/<set>.txt."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...extract.frames import ImageFrames
+from ...store.errors import ConfigError, FrameError
+from .listing import is_plain_name, list_images
+from .video import Video
+
+__all__ = ["davis_sequences", "davis_video", "is_davis_root"]
+
+
+def is_davis_root(root: Path) -> bool:
+    """Whether a folder looks like a DAVIS root."""
+    return (root / "JPEGImages").is_dir()
+
+
+def davis_sequences(root: Path, set_name: str = "val") -> tuple[str, ...]:
+    """Names of the sequences in a set, in the order of its list.
+
+    Parameters
+    ----------
+    root
+        DAVIS root.
+    set_name
+        Name of the list in ``ImageSets/2017``, without ``.txt``.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such list, it is empty, or a line is not the name of a folder.
+    """
+    folder = root / "ImageSets" / "2017"
+    path = folder / f"{set_name}.txt"
+    if not is_plain_name(set_name) or not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.txt"))) or "none"
+        raise ConfigError(f"no set {set_name!r} in {folder} (there: {known})")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read set list {path}: {error}") from error
+    names: dict[str, None] = {}
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if not line:
+            continue
+        if not is_plain_name(line):
+            raise ConfigError(f"line {number} of {path} is not the name of a sequence: {line!r}")
+        names[line] = None
+    if not names:
+        raise ConfigError(f"set list {path} is empty")
+    return tuple(names)
+
+
+def davis_video(root: Path, sequence: str, resolution: str = "480p") -> Video:
+    """Open one sequence.
+
+    Parameters
+    ----------
+    root
+        DAVIS root.
+    sequence
+        Name of the sequence's folder.
+    resolution
+        Folder between ``JPEGImages`` and the sequences: ``"480p"`` or ``"Full-Resolution"``.
+
+    Raises
+    ------
+    FrameError
+        When its folder is missing or has no frames.
+    """
+    folder = root / "JPEGImages" / resolution / sequence
+    if not folder.is_dir():
+        raise FrameError(
+            f"sequence {sequence!r} has no folder {folder}; check the root, the resolution and the set list"
+        )
+    images = list_images(folder)
+    if not images:
+        raise FrameError(f"sequence {sequence!r} has no frames: no images in {folder}")
+    annotations = root / "Annotations" / resolution / sequence
+    masks = {path.stem: path for path in (list_images(annotations) if annotations.is_dir() else ())}
+    return Video(
+        dataset="davis",
+        name=sequence,
+        frames=ImageFrames(images),
+        first_mask=masks.get(images[0].stem),
+        frame_masks=_in_order(masks, images),
+    )
+
+
+def _in_order(masks: dict[str, Path], images: Sequence[Path]) -> dict[str, Path]:
+    return {image.stem: masks[image.stem] for image in images if image.stem in masks}

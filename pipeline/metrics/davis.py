@@ -1,0 +1,203 @@
+"""The semi-supervised evaluation of DAVIS-2017: a folder of results against the ground truth, and its two tables."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
+
+from ...store.errors import ConfigError, LabelError
+from ..datasets.masks_io import VOID, read_mask
+from ..files import written_whole
+from .jf import Statistics, contour_accuracy, contour_radius, region_similarity, statistics
+
+__all__ = ["DavisScore", "ObjectScore", "SequenceScore", "score_sequence", "write_csv"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectScore:
+    """J and F of one object.
+
+    Attributes
+    ----------
+    object_id
+        Its number in the masks, from 1.
+    j, f
+        Statistics over the scored frames.
+    j_frames, f_frames
+        The values that they summarise, one per scored frame, in [0, 1].
+    """
+
+    object_id: int
+    j: Statistics
+    f: Statistics
+    j_frames: tuple[float, ...]
+    f_frames: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceScore:
+    """J and F of the objects of one video.
+
+    Attributes
+    ----------
+    name
+        The video's name.
+    frames
+        Names of the scored frames.
+    objects
+        In the order of their numbers.
+    """
+
+    name: str
+    frames: tuple[str, ...]
+    objects: tuple[ObjectScore, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DavisScore:
+    """J and F of several videos.
+
+    Attributes
+    ----------
+    sequences
+        The videos, at least one.
+    """
+
+    sequences: tuple[SequenceScore, ...]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Means over all objects of all videos (not over videos), by the official names, in the official order."""
+        objects = [scored for sequence in self.sequences for scored in sequence.objects]
+        table: dict[str, float] = {}
+        for letter in "JF":
+            parts = [scored.j if letter == "J" else scored.f for scored in objects]
+            table[f"{letter}-Mean"] = fmean(part.mean for part in parts)
+            table[f"{letter}-Recall"] = fmean(part.recall for part in parts)
+            table[f"{letter}-Decay"] = fmean(part.decay for part in parts)
+        return {"J&F-Mean": (table["J-Mean"] + table["F-Mean"]) / 2} | table
+
+
+def score_sequence(name: str, truth: Mapping[str, Path], results: Path) -> SequenceScore:
+    """Score the masks of one video.
+
+    The first and the last annotated frame are left out. The objects are those up to the largest number in the first
+    annotation. One that the results no longer contain counts as empty; a number that is in no mask at all scores 1.
+
+    Parameters
+    ----------
+    name
+        The video's name.
+    truth
+        Ground truth by name of the frame, in order. `VOID` counts as background.
+    results
+        Folder of the video's results, ``<frame>.png``.
+
+    Raises
+    ------
+    ConfigError
+        When there are fewer than three annotated frames.
+    LabelError
+        When a mask is missing or cannot be read, differs in size, or contains an object that the ground truth does not
+        have; also when the first annotation has no object.
+    """
+    if len(truth) < 3:
+        raise ConfigError(
+            f"video {name!r} has {len(truth)} annotated frames; J&F leaves out the first and the last and needs three"
+        )
+    if not results.is_dir():
+        raise LabelError(f"there are no results for video {name!r}: no folder {results}")
+    frames = tuple(truth)
+    first = _read_truth(truth[frames[0]], None)
+    size = (first.shape[0], first.shape[1])
+    count = int(first.max())
+    if not count:
+        raise LabelError(f"the first annotation of video {name!r} has no object: {truth[frames[0]]}")
+    missing = [frame for frame in frames[1:-1] if not (results / f"{frame}.png").is_file()]
+    if missing:
+        raise LabelError(
+            f"{len(missing)} results of video {name!r} are missing in {results}, the first is {missing[0]}.png"
+        )
+    scored = frames[1:-1]
+    j, f = np.empty((2, count, len(scored)))  # (object, frame) each
+    radius = contour_radius(size)
+    for at, frame in enumerate(scored):
+        expected = _read_truth(truth[frame], size)
+        predicted = _read_result(results / f"{frame}.png", size, count)
+        for object_id in range(1, count + 1):
+            masks = expected == object_id, predicted == object_id
+            j[object_id - 1, at] = region_similarity(*masks)
+            f[object_id - 1, at] = contour_accuracy(*masks, radius)
+    objects = tuple(_object_score(number, j[number - 1], f[number - 1]) for number in range(1, count + 1))
+    return SequenceScore(name=name, frames=scored, objects=objects)
+
+
+def write_csv(score: DavisScore, folder: Path, set_name: str) -> tuple[Path, Path]:
+    """Write the tables that the official evaluation writes, byte for byte.
+
+    Parameters
+    ----------
+    score
+        What to write.
+    folder
+        Where to write it; made if absent.
+    set_name
+        Name of the set, part of the files' names.
+
+    Returns
+    -------
+    (Path, Path)
+        ``global_results-<set>.csv`` and ``per-sequence_results-<set>.csv``.
+    """
+    overall, per_object = folder / f"global_results-{set_name}.csv", folder / f"per-sequence_results-{set_name}.csv"
+    _write_rows(overall, score.means, [score.means.values()])
+    rows = [
+        (f"{sequence.name}_{scored.object_id}", scored.j.mean, scored.f.mean)
+        for sequence in score.sequences
+        for scored in sequence.objects
+    ]
+    _write_rows(per_object, ["Sequence", "J-Mean", "F-Mean"], rows)
+    return overall, per_object
+
+
+def _read_truth(path: Path, size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
+    ids = read_mask(path, size)
+    ids[ids == VOID] = 0
+    return ids
+
+
+def _read_result(path: Path, size: tuple[int, int], count: int) -> npt.NDArray[np.uint8]:
+    ids = read_mask(path, size)
+    largest = int(ids.max())
+    if largest > count:
+        raise LabelError(
+            f"result {path} contains object {largest}, but the ground truth's first frame has only {count}"
+        )
+    return ids
+
+
+def _object_score(object_id: int, j: npt.NDArray[np.float64], f: npt.NDArray[np.float64]) -> ObjectScore:
+    return ObjectScore(
+        object_id=object_id,
+        j=statistics(j),
+        f=statistics(f),
+        j_frames=tuple(j.tolist()),
+        f_frames=tuple(f.tolist()),
+    )
+
+
+def _write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[str | float]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        # pandas, which the official evaluation writes with, leaves a cell empty that is not a number.
+        writer.writerow([cell if isinstance(cell, str) else "" if math.isnan(cell) else f"{cell:.3f}" for cell in row])
+    with written_whole(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")

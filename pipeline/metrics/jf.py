@@ -1,0 +1,139 @@
+"""J and F of masks, and their statistics over a video: arrays in, numbers out.
+
+J is the region similarity and F the contour accuracy of Perazzi et al., "A Benchmark Dataset and Evaluation
+Methodology for Video Object Segmentation" (CVPR 2016), with the conventions of the official DAVIS-2017 evaluation.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Statistics", "boundary", "contour_accuracy", "contour_radius", "region_similarity", "statistics"]
+
+_Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """One measure of one object over the frames of a video.
+
+    Attributes
+    ----------
+    mean
+        Mean over frames.
+    recall
+        Share of frames strictly above 0.5.
+    decay
+        Mean of the first quarter minus mean of the last: what is lost over time.
+    """
+
+    mean: float
+    recall: float
+    decay: float
+
+
+def region_similarity(truth: _Mask, prediction: _Mask) -> float:
+    """J: intersection over union; 1 where both masks are empty.
+
+    Parameters
+    ----------
+    truth, prediction
+        (height, width), bool.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
+    union = np.count_nonzero(truth | prediction)
+    return np.count_nonzero(truth & prediction) / union if union else 1.0
+
+
+def contour_radius(size: tuple[int, int], share: float = 0.008) -> int:
+    """How far apart two contours may lie and still match: `share` of the image's diagonal, in pixels, rounded up."""
+    return math.ceil(share * math.hypot(*size))
+
+
+def boundary(mask: _Mask) -> _Mask:
+    """Contour of a mask, one pixel wide: pixels that differ from their right, lower or lower right neighbour.
+
+    It is offset by half a pixel towards the origin, as in the official evaluation: a pixel in the last row is compared
+    with its right neighbour only, one in the last column with its lower neighbour only, and the last corner never
+    belongs to the contour.
+
+    Parameters
+    ----------
+    mask
+        (height, width), bool.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width), bool.
+    """
+    contour = np.zeros_like(mask)
+    contour[:, :-1] = mask[:, :-1] ^ mask[:, 1:]
+    contour[:-1] |= mask[:-1] ^ mask[1:]
+    contour[:-1, :-1] |= mask[:-1, :-1] ^ mask[1:, 1:]
+    return contour
+
+
+def contour_accuracy(truth: _Mask, prediction: _Mask, radius: int | None = None) -> float:
+    """F: harmonic mean of the shares of the two contours that lie within a radius of the other one.
+
+    Parameters
+    ----------
+    truth, prediction
+        (height, width), bool.
+    radius
+        Euclidean distance in pixels, inclusive; `contour_radius` of the size by default.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 where neither has a contour, 0 where only one has.
+    """
+    if radius is None:
+        radius = contour_radius((truth.shape[0], truth.shape[1]))
+    truth_contour, predicted_contour = boundary(truth), boundary(prediction)
+    truth_length, predicted_length = np.count_nonzero(truth_contour), np.count_nonzero(predicted_contour)
+    if not truth_length and not predicted_length:
+        return 1.0
+    if not truth_length or not predicted_length:
+        return 0.0
+    # Nothing outside of the rectangle around both contours is ever matched.
+    x, y, width, height = cv2.boundingRect((truth_contour | predicted_contour).view(np.uint8))
+    inside = slice(y, y + height), slice(x, x + width)
+    truth_contour, predicted_contour = truth_contour[inside], predicted_contour[inside]
+    precision = np.count_nonzero(predicted_contour & _within(truth_contour, radius)) / predicted_length
+    recall = np.count_nonzero(truth_contour & _within(predicted_contour, radius)) / truth_length
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def statistics(values: Sequence[float] | npt.NDArray[np.float64]) -> Statistics:
+    """Mean, recall and decay over the frames of a video, as the official evaluation computes them.
+
+    Its quarters share their edge frames, and the edges are stored in 8 bits: in videos of more than 256 scored frames
+    they wrap around. The decay is then that of other frames, or not a number where that leaves a quarter empty.
+
+    Parameters
+    ----------
+    values
+        One per frame, at least one.
+    """
+    series = np.asarray(values, dtype=np.float64)
+    edges = [int(edge) % 256 for edge in np.round(np.linspace(1, len(series), 5) + 1e-10) - 1]
+    first, last = series[edges[0] : edges[1] + 1], series[edges[3] : edges[4] + 1]
+    decay = float(first.mean() - last.mean()) if first.size and last.size else math.nan
+    return Statistics(mean=float(series.mean()), recall=float((series > 0.5).mean()), decay=decay)
+
+
+def _within(contour: _Mask, radius: int) -> _Mask:
+    """Pixels whose distance to the contour is at most the radius."""
+    offsets = np.arange(-radius, radius + 1)
+    disk = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
+    return cv2.dilate(contour.astype(np.uint8), disk) > 0
