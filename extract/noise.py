@@ -5,12 +5,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 __all__ = ["NOISE_SCHEME", "NoiseKey", "draw_noise"]
 
 #: Name of the rule below. It is part of a unit's request: another rule must have another name.
-NOISE_SCHEME = "sha256-keyed-cpu-float32-1"
+NOISE_SCHEME = "sha256-philox-float32-1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +56,9 @@ def draw_noise(key: NoiseKey, shape: Sequence[int]) -> torch.Tensor:
         float32, on the CPU.
     """
     text = "\x1f".join([key.purpose, str(key.seed), key.video, str(key.start), str(key.draw)])
-    digest = hashlib.sha256(text.encode()).digest()
-    generator = torch.Generator(device="cpu").manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-    # torch draws fewer than 16 values by another algorithm than more of them: draw flat, then shape, so that only
-    # the number of values matters.
-    return torch.randn(math.prod(shape), generator=generator, dtype=torch.float32).reshape(tuple(shape))
+    key_of_generator = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
+    # Philox takes all 128 bits as its key. torch's generator on the CPU keeps 32 bits of its seed: among the noises of
+    # one dataset some would be equal.
+    generator = np.random.Generator(np.random.Philox(key=key_of_generator))
+    values = generator.standard_normal(math.prod(shape), dtype=np.float32)
+    return torch.from_numpy(values).reshape(tuple(shape))

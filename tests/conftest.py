@@ -17,5 +17,5 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def _few_threads() -> None:
-    """Keep small tensors from being spread over many threads, which costs more than it gains."""
-    torch.set_num_threads(2)
+    """Keep small tensors on one thread: spreading them costs more than it gains, much more on a busy machine."""
+    torch.set_num_threads(1)

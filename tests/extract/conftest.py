@@ -1,0 +1,55 @@
+"""Random frames in memory, and small backbones on disk."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from ted.extract.backbones import load_backbone
+from ted.extract.backbones.base import Backbone
+from ted.extract.small_models import make_small
+
+
+class ArrayFrames:
+    """Frames in memory, as a `FrameSource`."""
+
+    def __init__(self, frames: NDArray[np.uint8]) -> None:
+        self.frames = frames
+        self.names = tuple(f"{i:05d}" for i in range(len(frames)))
+        self.size = (frames.shape[1], frames.shape[2])
+        self.reads: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        self.reads.append(index)
+        return self.frames[index]
+
+    def digest(self, indices: Sequence[int] | None = None) -> str:
+        chosen = self.frames if indices is None else self.frames[list(indices)]
+        return str(abs(hash(chosen.tobytes())))
+
+
+def random_frames(count: int, size: tuple[int, int] = (64, 64), seed: int = 0) -> ArrayFrames:
+    rng = np.random.default_rng(seed)
+    return ArrayFrames(rng.integers(0, 256, (count, *size, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("weights")
+    return {name: make_small(name, folder / name, standins=name != "adm") for name in ("adm", "svd", "i2vgen-xl")}
+
+
+@pytest.fixture(scope="session")
+def adm(weights: dict[str, Path]) -> Backbone:
+    return load_backbone("adm", weights["adm"], device=torch.device("cpu"), dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def svd(weights: dict[str, Path]) -> Backbone:
+    return load_backbone("svd", weights["svd"], device=torch.device("cpu"), dtype=torch.float32)

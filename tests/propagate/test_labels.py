@@ -1,0 +1,39 @@
+import math
+
+import numpy as np
+import torch
+
+from ted.propagate.affinity import Affinity
+from ted.propagate.labels import propagate_labels
+from tests.references import dense_propagation as dense
+
+
+def test_two_pixels_by_hand() -> None:
+    # Context: two frames of a 1 x 2 grid; sources are (frame 0: 0, 1), (frame 1: 2, 3).
+    labels = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]], [[[0.25, 0.5]], [[0.75, 0.5]]]])
+    similarity = torch.tensor([[0.9, 0.7], [0.4, -torch.inf]])
+    affinity = Affinity(sources=torch.tensor([[0, 2], [3, 0]]), similarity=similarity)
+    label = propagate_labels(affinity, labels, 0.1)
+    best = 1 / (1 + math.exp(-2))
+    torch.testing.assert_close(
+        label, torch.tensor([[[best + (1 - best) * 0.25, 0.5]], [[(1 - best) * 0.75, 0.5]]])
+    )  # fmt: skip
+
+
+def test_equals_the_plain_reference() -> None:
+    generator = np.random.default_rng(0)
+    sims = -np.sort(-generator.uniform(-1, 1, (30, 7)), axis=1)
+    sources = generator.integers(0, 4 * 30, (30, 7))
+    labels = generator.uniform(size=(4, 3, 5, 6))
+    ours = propagate_labels(
+        Affinity(sources=torch.from_numpy(sources), similarity=torch.from_numpy(sims).float()),
+        torch.from_numpy(labels).float(),
+        0.07,
+    )
+    np.testing.assert_allclose(ours.numpy(), dense.propagate_frame(sources, sims, labels, 0.07), atol=1e-5)
+
+
+def test_a_tiny_temperature_takes_the_best_source_alone() -> None:
+    affinity = Affinity(sources=torch.tensor([[1, 0]]), similarity=torch.tensor([[1.0, 0.999]]))
+    labels = torch.tensor([[[[0.0]]], [[[1.0]]]])
+    assert propagate_labels(affinity, labels, 1e-30).item() == 1.0

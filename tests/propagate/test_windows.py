@@ -1,0 +1,54 @@
+import pytest
+
+from ted.propagate.windows import plan_tiles
+
+CASES = [
+    # grid, radius, frames, channels, budget
+    ((30, 54), 15, 29, 52, 64 * 2**20),
+    ((60, 104), 15, 29, 1152, 64 * 2**20),
+    ((60, 104), 15, 29, 1152, 2**20),
+    ((60, 104), 200, 29, 1152, 2**24),
+    ((1, 1), 15, 1, 3, 2**20),
+    ((1, 40), 3, 5, 8, 2**12),
+    ((7, 5), 0, 2, 8, 64),
+]
+
+
+@pytest.mark.parametrize(("grid", "radius", "frames", "channels", "budget"), CASES)
+def test_tiles_partition_the_grid_and_hold_every_window_exactly(
+    grid: tuple[int, int], radius: int, frames: int, channels: int, budget: int
+) -> None:
+    seen: dict[tuple[int, int], int] = {}
+    for tile in plan_tiles(grid, radius, frames=frames, channels=channels, budget=budget):
+        reached: tuple[set[int], set[int]] = (set(), set())
+        for axis, queries in enumerate((tile.rows, tile.columns)):
+            for query in queries:
+                reached[axis].update(key for key in range(grid[axis]) if abs(key - query) <= radius)
+        assert set(tile.key_rows) == reached[0]
+        assert set(tile.key_columns) == reached[1]
+        assert tile.queries == len(tile.rows) * len(tile.columns)
+        assert tile.keys == len(tile.key_rows) * len(tile.key_columns)
+        for y in tile.rows:
+            for x in tile.columns:
+                seen[y, x] = seen.get((y, x), 0) + 1
+    assert seen == {(y, x): 1 for y in range(grid[0]) for x in range(grid[1])}
+
+
+@pytest.mark.parametrize(("grid", "radius", "frames", "channels", "budget"), CASES)
+def test_blocks_stay_within_the_budget(
+    grid: tuple[int, int], radius: int, frames: int, channels: int, budget: int
+) -> None:
+    tiles = plan_tiles(grid, radius, frames=frames, channels=channels, budget=budget)
+    assert max(4 * frames * tile.queries * tile.keys for tile in tiles) <= budget
+
+
+def test_block_does_not_grow_with_the_grid() -> None:
+    def block(grid: tuple[int, int]) -> int:
+        return max(t.queries * t.keys for t in plan_tiles(grid, 15, frames=29, channels=1152, budget=2**40))
+
+    assert block((240, 416)) < 1.5 * block((60, 104)) < (60 * 104) ** 2 / 50
+
+
+def test_budget_below_a_single_window_leaves_single_queries() -> None:
+    tiles = plan_tiles((6, 8), 2, frames=3, channels=4, budget=1)
+    assert [tile.queries for tile in tiles] == [1] * 48

@@ -1,0 +1,47 @@
+"""Feature units for tests: in memory, or not to be touched."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Volume:
+    features: Any
+    frame_size: tuple[int, int] = (64, 96)
+
+
+def volume(values: npt.NDArray, chunk: int = 3, frame_size: tuple[int, int] = (64, 96)) -> Volume:
+    return Volume(da.from_array(values, chunks=(chunk, -1, -1, -1)), frame_size)
+
+
+class Counting:
+    """Features computed on demand; remembers which frames were asked for, in order."""
+
+    def __init__(self, values: npt.NDArray, chunk: int) -> None:
+        self.reads: list[int] = []
+        template = np.zeros((0, 0, 0, 0), values.dtype)
+
+        def read(block_info: Any = None) -> npt.NDArray:
+            start, stop = block_info[None]["array-location"][0]
+            self.reads.extend(range(start, stop))
+            return values[start:stop]
+
+        chunks = da.core.normalize_chunks((chunk, -1, -1, -1), values.shape)
+        self.features = da.map_blocks(read, chunks=chunks, dtype=values.dtype, meta=template)
+        self.frame_size = (64, 96)
+
+
+class Untouchable:
+    """A unit that must not be read, not even looked at."""
+
+    @property
+    def features(self) -> Any:
+        raise AssertionError("features of a part without weight were read")
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        raise AssertionError("the frame size of a part without weight was read")
