@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from ..store.errors import ConfigError
 __all__ = ["load_config", "save_config"]
 
 
-def load_config(path: Path, command: str, options: Mapping[str, Any], commands: Mapping[str, Any]) -> dict[str, Any]:
+def load_config(path: Path, command: str, options: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """Read the options of one command from a TOML file.
 
-    Top-level keys are options of this command; a table named like a command (``[extract]``, ``[propagate]``) holds
-    options of that command, so that one file can serve them all. Options have their long names, with ``-`` or ``_``.
+    A table named like a command (``[extract]``, ``[propagate]``) holds options of that command; keys at the top level
+    are options of every command that has them. So one file can serve all commands. Options have their long names,
+    with ``-`` or ``_``.
 
     Parameters
     ----------
@@ -27,14 +28,12 @@ def load_config(path: Path, command: str, options: Mapping[str, Any], commands: 
     command
         Name of the command that is run.
     options
-        Its options by name, with ``_``.
-    commands
-        Names of all commands.
+        For every command, its parameters by option name.
 
     Returns
     -------
     dict
-        Values by option name.
+        Values by parameter of the command that is run.
 
     Raises
     ------
@@ -48,19 +47,34 @@ def load_config(path: Path, command: str, options: Mapping[str, Any], commands: 
         raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"configuration {path} is not valid TOML: {error}") from error
-    own = content.get(command, {})
-    if not isinstance(own, dict):
-        raise ConfigError(f"configuration {path}: {command!r} must be a table, [{command}]")
-    shared = {key: value for key, value in content.items() if key not in commands}
-    values: dict[str, Any] = {}
-    for key, value in [*shared.items(), *own.items()]:
-        name = key.replace("-", "_")
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    shared = {key: value for key, value in content.items() if key not in tables}
+    everything = {name for names in options.values() for name in names}
+    for key in shared:
+        _check_key(path, key, everything, "no command has")
+    for name, table in tables.items():
         if name not in options:
-            near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0].replace('_', '-')!r}?" if near else ""
-            raise ConfigError(f"configuration {path}: {command} has no option {key!r}{hint}")
-        values[name] = value
-    return values
+            raise ConfigError(f"configuration {path}: there is no command [{name}]{_hint(name, options)}")
+        for key in table:
+            _check_key(path, key, options[name], f"{name} has no")
+    known = options[command]
+    given = {_flag(key): value for key, value in [*shared.items(), *tables.get(command, {}).items()]}
+    return {known[flag]: value for flag, value in given.items() if flag in known}
+
+
+def _check_key(path: Path, key: str, known: Collection[str], complaint: str) -> None:
+    if _flag(key) not in known:
+        what = "an option" if complaint.endswith("has") else "option"
+        raise ConfigError(f"configuration {path}: {complaint} {what} {key!r}{_hint(_flag(key), known)}")
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _flag(key: str) -> str:
+    return key.replace("_", "-")
 
 
 def save_config(path: Path, command: str, values: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ import click
 from .commands import COMMANDS
 from .run import CONTEXT, run
 
-__all__ = ["main", "main_extract", "main_propagate", "ted"]
+__all__ = ["load_command", "main", "main_extract", "main_propagate", "ted"]
 
 
 class _LazyGroup(click.Group):
@@ -18,14 +18,15 @@ class _LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return _load(cmd_name) if cmd_name in COMMANDS else None
+        return load_command(cmd_name) if cmd_name in COMMANDS else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, _, summary) in COMMANDS.items()])
 
 
-def _load(name: str) -> click.Command:
+def load_command(name: str) -> click.Command:
+    """Import a command by its name."""
     module, function, _ = COMMANDS[name]
     command = getattr(importlib.import_module(f".{module}", __name__), function)
     if not isinstance(command, click.Command):
@@ -50,9 +51,9 @@ def main() -> NoReturn:
 
 def main_extract() -> NoReturn:
     """Run ``ted-extract``."""
-    run(_load("extract"), "ted-extract")
+    run(load_command("extract"), "ted-extract")
 
 
 def main_propagate() -> NoReturn:
     """Run ``ted-propagate``."""
-    run(_load("propagate"), "ted-propagate")
+    run(load_command("propagate"), "ted-propagate")

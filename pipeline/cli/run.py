@@ -3,7 +3,7 @@
 import functools
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,12 +18,22 @@ __all__ = ["CONTEXT", "cache_option", "config_option", "json_option", "open_vide
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 
 
-def run(command: click.Command, name: str) -> NoReturn:
-    """Run a command as a program: 0 all well, 1 something failed, 2 wrong use, 130 interrupted."""
+def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command as a program: 0 all well, 1 something failed, 2 wrong use, 130 interrupted.
+
+    Parameters
+    ----------
+    command
+        What to run.
+    name
+        Name of the program, for usage messages.
+    arguments
+        Of the command; the process's by default.
+    """
     # Batch systems end a job by SIGTERM: leave through the `with` blocks, which give up claims.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        code = command.main(prog_name=name, standalone_mode=False, auto_envvar_prefix="TED")
+        code = command.main(arguments, prog_name=name, standalone_mode=False, auto_envvar_prefix="TED")
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -47,11 +57,23 @@ def _load_config(context: click.Context, _parameter: click.Parameter, value: Pat
     if value is None:
         return
     from ..config import load_config
+    from . import load_command
     from .commands import COMMANDS
 
-    options = {parameter.name for parameter in context.command.params if parameter.name not in (None, "config")}
-    values = load_config(value, context.command.name or "", dict.fromkeys(options), COMMANDS)
+    options = {name: option_names(load_command(name)) for name in COMMANDS}
+    values = load_config(value, context.command.name or "", options)
     context.default_map = {**(context.default_map or {}), **values}
+
+
+def option_names(command: click.Command) -> dict[str, str]:
+    """Return a command's parameter names by its long option names, without the dashes in front."""
+    return {
+        flag.removeprefix("--"): parameter.name or ""
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for flag in parameter.opts
+        if flag.startswith("--") and parameter.name not in ("config", "help")
+    }
 
 
 #: ``--config FILE``: any option, in TOML.

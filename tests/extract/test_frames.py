@@ -21,7 +21,7 @@ from ted.extract.frames import (
     processed_size,
     to_pixels,
 )
-from ted.extract.truncation import video_is_truncated
+from ted.extract.truncation import image_is_truncated, video_is_truncated
 from ted.store.errors import ConfigError, FrameError
 
 Picture = npt.NDArray[np.uint8]
@@ -133,6 +133,14 @@ def test_truncated_images_are_refused_wherever_they_were_cut(tmp_path: Path, suf
         cut.write_bytes(data[:length])
         with pytest.raises(FrameError, match="cut"):
             ImageFrames([cut]).read(0)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp"])
+def test_every_cut_of_an_image_is_noticed_before_decoding(tmp_path: Path, suffix: str) -> None:
+    (path,) = write_frames(tmp_path, [picture(12, 9)], suffix)
+    data = path.read_bytes()
+    assert not image_is_truncated(data)
+    assert all(image_is_truncated(data[:length]) for length in range(12, len(data)))
 
 
 @pytest.mark.parametrize("progressive", [False, True])

@@ -49,6 +49,19 @@ def test_masks_are_discs_and_the_nearer_ball_hides_the_other() -> None:
     assert hidden >= 3  # in most videos the farther one is mostly hidden at some time
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_masks_show_the_ball_that_the_frame_shows(seed: int) -> None:
+    frames, masks = render(replace(SMALL, seed=seed, frames=24, identical=False))
+    chroma = frames / frames.sum(axis=-1, keepdims=True)
+    first, second = (chroma[0][masks[0] == ball].mean(axis=0) for ball in (1, 2))
+    towards_first = (chroma - (first + second) / 2) @ (first - second) > 0
+    for shown, mask in zip(towards_first, masks, strict=True):
+        for ball in (1, 2):
+            points = mask == ball
+            if points.sum() > 60:
+                assert (shown[points] == (ball == 1)).mean() > 0.9
+
+
 def test_motion_is_smooth_and_stays_inside() -> None:
     _, masks = render(BallsSpec(frames=60, size=(72, 96), radius=8, seed=2))
     area = [(masks == ball).sum(axis=(1, 2)) for ball in (1, 2)]

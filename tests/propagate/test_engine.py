@@ -1,4 +1,5 @@
-import gc
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -6,8 +7,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from ted.propagate import engine
-from ted.propagate.affinity import frame_affinity
+from ted.propagate import engine, sources
+from ted.propagate.affinity import unit_vectors
 from ted.propagate.engine import FrameAffinity, affinities, label_frames, propagate
 from ted.propagate.labels import propagate_labels
 from ted.propagate.settings import PropagationSettings, part_weights
@@ -46,16 +47,16 @@ def test_each_step_equals_the_dense_reference(context: int, renormalize: bool) -
         assert step.frame == number
         assert step.context == (0, *range(max(1, number - context), number))
         sims = dense.similarities(fused[step.frame], fused[list(step.context)], settings.radius)
-        sources, values, gaps = dense.best(sims, settings.top_k)
+        theirs, values, gaps = dense.best(sims, settings.top_k)
         clear = gaps > 1e-5
         compared += int(clear.sum())
         ours = step.affinity.sources.numpy()
-        np.testing.assert_array_equal(np.sort(ours[clear], 1), np.sort(sources[clear], 1))
+        np.testing.assert_array_equal(np.sort(ours[clear], 1), np.sort(theirs[clear], 1))
         # Both are given the same labels, so that one frame's ties do not count against the next.
         given = torch.stack([labels[frame] for frame in step.context])
         label = propagate_labels(step.affinity, given, settings.temperature)
-        theirs = dense.propagate_frame(sources, values, given.double().numpy(), settings.temperature)
-        difference = np.abs(label.numpy() - theirs).reshape(3, -1)
+        expected = dense.propagate_frame(theirs, values, given.double().numpy(), settings.temperature)
+        difference = np.abs(label.numpy() - expected).reshape(3, -1)
         assert difference[:, clear].max() < 1e-5
         labels[step.frame] = label
     assert len(labels) == 8
@@ -149,31 +150,42 @@ def test_progress_counts_frames() -> None:
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+class Alive:
+    """Counts how many of the tensors that a function returned are still in memory at once."""
+
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+        self.function = function
+        self.references: list[weakref.ref[torch.Tensor]] = []
+        self.most = 0
+
+    def __call__(self, *arguments: Any) -> torch.Tensor:
+        result = self.function(*arguments)
+        self.references.append(weakref.ref(result))
+        self.most = max(self.most, sum(reference() is not None for reference in self.references))
+        return result
+
+
 def test_frames_are_read_once_and_dropped_with_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
     part, context = Counting(smooth(30, (5, 6), 4, seed=13), chunk=2), 3
-    alive: list[int] = []
-
-    def counting(query: Any, context: Any, *arguments: Any) -> Any:
-        alive.append(sum(1 for o in gc.get_objects() if type(o) is torch.Tensor and o.shape == (5, 6, 4)))
-        return frame_affinity(query, context, *arguments)
-
-    monkeypatch.setattr(engine, "frame_affinity", counting)
+    normalised = Alive(unit_vectors)
+    monkeypatch.setattr(sources, "unit_vectors", normalised)
     settings = PropagationSettings(context=context, radius=2)
     for done, _ in enumerate(propagate([(part, 1.0)], first_label((5, 6)), settings), 1):
         assert len(part.reads) <= done + 4
     assert part.reads == list(range(30))
-    # The context, the frame itself, and what is being read; not the video.
-    assert max(alive) <= context + 1 + 3
-    assert len(alive) == 29
+    assert len(normalised.references) == 30
+    # The first frame, the last three, the frame itself, and one that is about to leave; not the video.
+    assert normalised.most <= 1 + context + 2
 
 
-def test_labels_outside_the_context_are_dropped() -> None:
-    steps = affinities([(volume(smooth(20, (4, 5), 6, seed=14)), 1.0)], PropagationSettings(context=2, radius=2))
-    gc.collect()
-    before = sum(1 for o in gc.get_objects() if type(o) is torch.Tensor and o.shape == (3, 4, 5))
-    for _ in label_frames(steps, first_label((4, 5)), 0.2):
-        now = sum(1 for o in gc.get_objects() if type(o) is torch.Tensor and o.shape == (3, 4, 5))
-        assert now - before <= 2 + 3
+def test_labels_are_dropped_with_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    produced = Alive(propagate_labels)
+    monkeypatch.setattr(engine, "propagate_labels", produced)
+    settings = PropagationSettings(context=2, radius=2)
+    for _ in propagate([(volume(smooth(20, (4, 5), 6, seed=14)), 1.0)], first_label((4, 5)), settings):
+        pass
+    assert len(produced.references) == 19
+    assert produced.most <= 2 + 2
 
 
 def test_leaving_early_is_clean() -> None:

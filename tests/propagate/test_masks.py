@@ -1,5 +1,6 @@
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from ted.propagate.targets.masks import decode_mask, encode_mask
 from ted.store.errors import LabelError
 
 
-def ids(rows: list[list[int]], dtype: type = np.uint8) -> npt.NDArray:
+def ids(rows: list[list[int]], dtype: type = np.uint8) -> npt.NDArray[Any]:
     return np.array(rows, dtype=dtype)
 
 
@@ -32,12 +33,18 @@ def test_encode_by_hand() -> None:
 def test_encode_samples_as_pil_and_torchs_nearest_exact_do(size: tuple[int, int], grid: tuple[int, int]) -> None:
     mask = np.random.default_rng(0).integers(0, 5, size).astype(np.int32)
     encoded = encode_mask(mask, grid)
-    cells = torch.tensor([0, *encoded.object_ids])[encoded.label.argmax(0)]
+    sampled = torch.tensor([0, *encoded.object_ids])[encoded.label.argmax(0)]
     pil = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(grid[::-1], Image.Resampling.NEAREST))
     exact = functional.interpolate(torch.from_numpy(mask)[None, None].float(), size=grid, mode="nearest-exact")[0, 0]
-    np.testing.assert_array_equal(cells.numpy(), pil)
-    # The two libraries round a cell centre that lies on a pixel's edge differently.
-    assert (cells == exact).float().mean() > 0.98 if size == (37, 53) else bool((cells == exact).all())
+    np.testing.assert_array_equal(sampled.numpy(), pil)
+    # A cell's centre that lies exactly between two pixels is a matter of rounding, unless the ratio is a whole number.
+    doubtful = [
+        ((2 * np.arange(cells) + 1) * pixels % (2 * cells) == 0) & (pixels % cells != 0)
+        for pixels, cells in zip(size, grid, strict=True)
+    ]
+    clear = torch.from_numpy(~(doubtful[0][:, None] | doubtful[1]))
+    assert clear.float().mean() > 0.7
+    assert torch.equal(sampled[clear], exact[clear].long())
     assert torch.equal(encoded.label.sum(0), torch.ones(grid))
 
 
@@ -92,7 +99,7 @@ def test_the_given_mask_is_not_changed() -> None:
         (np.arange(400).reshape(20, 20), "1..254"),
     ],
 )
-def test_unusable_masks_are_refused(mask: npt.NDArray, message: str) -> None:
+def test_unusable_masks_are_refused(mask: npt.NDArray[Any], message: str) -> None:
     with pytest.raises(LabelError, match=message):
         encode_mask(mask, (2, 2))
 

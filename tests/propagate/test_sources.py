@@ -77,7 +77,7 @@ def test_values_that_are_not_finite_are_named(bad: float) -> None:
 
 def test_parts_that_do_not_fit_together_are_refused() -> None:
     values = noise(5, 2, 3, 4)
-    with pytest.raises(ConfigError, match="frame counts.*5, 4"):
+    with pytest.raises(ConfigError, match="different frame counts"):
         Sources([(volume(values), 0.5), (volume(values[:4]), 0.5)])
     with pytest.raises(ConfigError, match="frame sizes"):
         Sources([(volume(values), 0.5), (volume(values, frame_size=(64, 100)), 0.5)])

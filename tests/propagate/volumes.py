@@ -14,18 +14,18 @@ class Volume:
     frame_size: tuple[int, int] = (64, 96)
 
 
-def volume(values: npt.NDArray, chunk: int = 3, frame_size: tuple[int, int] = (64, 96)) -> Volume:
+def volume(values: npt.NDArray[Any], chunk: int = 3, frame_size: tuple[int, int] = (64, 96)) -> Volume:
     return Volume(da.from_array(values, chunks=(chunk, -1, -1, -1)), frame_size)
 
 
 class Counting:
     """Features computed on demand; remembers which frames were asked for, in order."""
 
-    def __init__(self, values: npt.NDArray, chunk: int) -> None:
+    def __init__(self, values: npt.NDArray[Any], chunk: int) -> None:
         self.reads: list[int] = []
         template = np.zeros((0, 0, 0, 0), values.dtype)
 
-        def read(block_info: Any = None) -> npt.NDArray:
+        def read(block_info: Any = None) -> npt.NDArray[Any]:
             start, stop = block_info[None]["array-location"][0]
             self.reads.extend(range(start, stop))
             return values[start:stop]

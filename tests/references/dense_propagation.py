@@ -4,6 +4,7 @@ Axes: features are (frame, y, x, channel), one array per part; labels (channel, 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +12,13 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 
-def unit(features: npt.NDArray) -> Array:
+def unit(features: npt.NDArray[Any]) -> Array:
     features = features.astype(np.float64)
     lengths = np.sqrt((features**2).sum(-1, keepdims=True))
-    return np.divide(features, lengths, out=np.zeros_like(features), where=lengths > 0)
+    return np.asarray(np.divide(features, lengths, out=np.zeros_like(features), where=lengths > 0))
 
 
-def fuse(parts: Sequence[npt.NDArray], weights: Sequence[float], renormalize: bool) -> Array:
+def fuse(parts: Sequence[npt.NDArray[Any]], weights: Sequence[float], renormalize: bool) -> Array:
     """R_f = concat(w_i unit(part_i)) of TED's Eq. 4, normalised again or not."""
     fused = np.concatenate([weight * unit(part) for part, weight in zip(parts, weights, strict=True)], axis=-1)
     return unit(fused) if renormalize else fused
@@ -59,9 +60,9 @@ def propagate_frame(sources: npt.NDArray[np.int64], values: Array, labels: Array
 
 
 def propagate_video(
-    parts: Sequence[npt.NDArray],
+    parts: Sequence[npt.NDArray[Any]],
     weights: Sequence[float],
-    first_label: npt.NDArray,
+    first_label: npt.NDArray[Any],
     *,
     temperature: float,
     top_k: int,

@@ -1,0 +1,135 @@
+"""ADM: the pixel-space UNet of guided-diffusion, an image backbone (Dhariwal and Nichol, arXiv 2105.05233)."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...store.errors import WeightsError
+from ..schedule import NoiseSchedule
+from ..weights import digest_files
+from . import backbone_info
+from .adm_checkpoint import block_names, convert, read_checkpoint
+from .adm_config import PUBLISHED, AdmConfig, build_schedule, build_unet, read_config
+from .base import Backbone, Condition, Draw
+
+__all__ = ["AdmBackbone", "load"]
+
+
+@dataclass(kw_only=True)
+class AdmBackbone(Backbone):
+    """ADM, which sees one frame at a time, in pixels and without conditioning.
+
+    Attributes
+    ----------
+    config
+        The architecture.
+    schedule
+        The noise schedule of training.
+    """
+
+    config: AdmConfig
+    schedule: NoiseSchedule
+
+    @property
+    def taps(self) -> dict[str, nn.Module]:
+        """Modules that can be read, in the order of the forward pass.
+
+        `down_blocks[i]`, `mid_block` and `up_blocks[i]` are diffusers' blocks. `output_blocks[i]` are the original's
+        (DIFT and TED count these): a residual block, its attention where the level has it, and the up-sampling block
+        where it ends a level.
+        """
+        levels = len(self.config.channel_mult)
+        taps = {f"down_blocks[{i}]": self.unet.get_submodule(f"down_blocks.{i}") for i in range(levels)}
+        taps["mid_block"] = self.unet.get_submodule("mid_block")
+        per_level = self.config.num_res_blocks + 1
+        last_member: dict[int, str] = {}  # of each output block: what comes out of it is the entry's output
+        for original, ours in block_names(self.config).items():
+            kind, entry, *_ = original.split(".")
+            if kind == "output_blocks":
+                last_member[int(entry)] = ours
+        for i, name in last_member.items():
+            taps[f"output_blocks[{i}]"] = self.unet.get_submodule(name)
+            if (i + 1) % per_level == 0:
+                up = i // per_level
+                taps[f"up_blocks[{up}]"] = self.unet.get_submodule(f"up_blocks.{up}")
+        return taps
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the frames themselves, (frame, 3, height, width) in [-1, 1], float32, on `device`."""
+        return pixels.to(self.device, torch.float32)
+
+    def condition(self, pixels: torch.Tensor, draw: Draw) -> Condition:
+        """Return nothing: the model is unconditional."""
+        return {}
+
+    def perturb(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
+        """Return sqrt(abar) x_0 + sqrt(1 - abar) eps."""
+        return self.schedule.perturb(latents, noise, timestep)
+
+    def unet_arguments(self, noisy: torch.Tensor, timestep: int, condition: Condition) -> dict[str, Any]:
+        """Return the frames of all clips as one batch, and the timestep."""
+        return {"sample": noisy.flatten(0, 1).to(self.device, self.dtype), "timestep": timestep, "return_dict": False}
+
+
+def load(weights: Path, *, device: torch.device, dtype: torch.dtype) -> AdmBackbone:
+    """Load a guided-diffusion checkpoint.
+
+    Parameters
+    ----------
+    weights
+        The `.pt` file, or a folder with exactly one. A `config.json` beside the file describes its architecture (see
+        `AdmConfig`); without it, it is the published unconditional 256x256 model's.
+    device, dtype
+        Where and in which precision the UNet runs; the checkpoint may be in another.
+
+    Raises
+    ------
+    WeightsError
+        When the weights are absent, damaged, of another architecture, or hold anything but tensors.
+    """
+    file = _find_checkpoint(weights)
+    description = file.parent / "config.json"
+    config = read_config(description) if description.exists() else PUBLISHED
+    with torch.device("meta"):
+        unet = build_unet(config)
+    state = convert(file, read_checkpoint(file), config, unet.state_dict(), device=device, dtype=dtype)
+    unet.load_state_dict(state, strict=True, assign=True)
+    return AdmBackbone(
+        name="adm",
+        unet=unet.eval().requires_grad_(False),
+        device=device,
+        dtype=dtype,
+        weights_id=_identity(file, config),
+        frame_multiple=config.frame_multiple,
+        timestep_count=config.diffusion_steps,
+        config=config,
+        schedule=build_schedule(config),
+    )
+
+
+def _find_checkpoint(weights: Path) -> Path:
+    if weights.is_file():
+        return weights
+    how_to_get = (
+        f"{backbone_info('adm').published.how_to_get()}\n"
+        "It is the unconditional 256x256 model of https://github.com/openai/guided-diffusion."
+    )
+    if not weights.is_dir():
+        raise WeightsError(f"{weights}: no such file or folder of ADM weights. {how_to_get}")
+    found = sorted(path for path in weights.glob("*.pt") if path.is_file())
+    if not found:
+        raise WeightsError(f"{weights}: no .pt file in this folder of ADM weights. {how_to_get}")
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise WeightsError(f"{weights}: more than one .pt file ({names}); give the path of one of them")
+    return found[0]
+
+
+def _identity(file: Path, config: AdmConfig) -> str:
+    """Hash what the features depend on: the checkpoint and its architecture, not how the file is called."""
+    text = f"{digest_files({'checkpoint': file})} {config.identity}"
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,116 @@
+"""From a source frame to the pixels that a backbone sees."""
+
+import re
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..store.errors import ConfigError
+
+__all__ = ["FrameSize", "processed_size", "to_pixels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSize:
+    """How large frames are made before they reach a backbone: exactly one of two rules.
+
+    Attributes
+    ----------
+    short_side
+        Length of the shorter side in pixels; the longer one follows from the frame's proportions.
+    exact
+        (height, width) in pixels, whatever the frame's proportions.
+    """
+
+    short_side: int | None = None
+    exact: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.short_side is None) == (self.exact is None):
+            raise ConfigError("a frame size is either a short side or an exact height and width")
+        if min(self.sides) < 1:
+            raise ConfigError(f"frame size {self} must be at least 1 pixel")
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """What was given: one number (the short side) or two (height and width)."""
+        return self.exact if self.exact is not None else (self.short_side or 0,)
+
+    @classmethod
+    def parse(cls, text: str) -> "FrameSize":
+        """Read ``"480"`` (short side) or ``"320x448"`` (height x width).
+
+        Raises
+        ------
+        ConfigError
+            For anything else.
+        """
+        match = re.fullmatch(r"\s*(\d{1,6})\s*(?:[xX]\s*(\d{1,6})\s*)?", text)
+        if match is None:
+            raise ConfigError(f"frame size {text!r} is neither a short side (480) nor HEIGHTxWIDTH (320x448)")
+        if match[2] is None:
+            return cls(short_side=int(match[1]))
+        return cls(exact=(int(match[1]), int(match[2])))
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self.sides))
+
+
+def processed_size(size: tuple[int, int], frame_size: FrameSize, multiple: int = 32) -> tuple[int, int]:
+    """Size that a frame is resized to.
+
+    DIFT's rule: the short side becomes `short_side`, the long side keeps the proportions and is floored to a multiple.
+
+    Parameters
+    ----------
+    size
+        (height, width) of the source frame.
+    frame_size
+        The rule.
+    multiple
+        Height and width must be multiples of this (the backbone's `frame_multiple`).
+
+    Returns
+    -------
+    (int, int)
+        Height and width, both multiples.
+
+    Raises
+    ------
+    ConfigError
+        When a side that `frame_size` gives is not a multiple, with the nearest sizes that are.
+    """
+    sides = frame_size.sides
+    if any(side % multiple for side in sides):
+        below = FrameSize.parse("x".join(str(max(side // multiple, 1) * multiple) for side in sides))
+        above = FrameSize.parse("x".join(str(-(-side // multiple) * multiple) for side in sides))
+        nearest = f"{below}" if below == above else f"{below} or {above}"
+        raise ConfigError(
+            f"frame size {frame_size} is not a multiple of {multiple}, as the backbone needs; use {nearest}"
+        )
+    if frame_size.exact is not None:
+        return frame_size.exact
+    (height, width), short = size, sides[0]
+    long = short * max(height, width) // min(height, width) // multiple * multiple
+    return (long, short) if height > width else (short, long)
+
+
+def to_pixels(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Resize a frame and scale it to a backbone's range, as DIFT does (`cv2.resize`, bilinear, on 8-bit values).
+
+    Parameters
+    ----------
+    frame
+        (height, width, 3), RGB.
+    size
+        (height, width) to resize to.
+
+    Returns
+    -------
+    numpy.ndarray
+        (3, height, width), float32, RGB in [-1, 1].
+    """
+    resized = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(resized.transpose(2, 0, 1), dtype=np.float32) / np.float32(127.5) - np.float32(1)

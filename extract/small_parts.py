@@ -1,0 +1,265 @@
+"""The parts of small models: as the published ones, with fewer channels and layers."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from torch import nn
+
+from .components import quiet_libraries
+
+__all__ = ["MODELS", "Part"]
+
+#: Channels of text states and of image embeddings.
+_WIDTH = 32
+
+#: Channels of the UNets' levels.
+_CHANNELS = (32, 64, 64, 64)
+
+#: The tokenizer's printable characters.
+_CHARACTERS = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a pipeline.
+
+    Attributes
+    ----------
+    library, class_name
+        Its class, as the pipeline's index names it.
+    write
+        Writes it into its folder, with weights drawn from a generator.
+    """
+
+    library: str
+    class_name: str
+    write: Callable[[Path, torch.Generator], None]
+
+
+def _randomise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw every parameter such that layers keep the size of their input, roughly."""
+    for name, parameter in sorted(module.named_parameters()):
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.ndim >= 2:
+            value = noise / noise[0].numel() ** 0.5
+        elif name.endswith("weight"):  # a normalisation's scale
+            value = 1 + 0.1 * noise
+        else:  # biases, and the factors that blend space and time
+            value = 0.1 * noise
+        parameter.data = value
+
+
+def _model(class_name: str, make: Callable[[], Any], *, library: str = "diffusers") -> Part:
+    def write(folder: Path, generator: torch.Generator) -> None:
+        with quiet_libraries():
+            with torch.random.fork_rng(devices=[]):  # the library draws weights, too
+                model = make()
+            _randomise(model, generator)
+            if hasattr(model, "quant_conv"):
+                model.quant_conv.weight.data *= 10  # published VAEs' latents have a standard deviation of about 5
+            model.save_pretrained(folder)
+
+    return Part(library=library, class_name=class_name, write=write)
+
+
+def _settings(library: str, class_name: str, name: str, settings: Mapping[str, Any]) -> Part:
+    def write(folder: Path, _generator: torch.Generator) -> None:
+        _write_json(folder / name, {"_class_name": class_name, **settings} if library == "diffusers" else settings)
+
+    return Part(library=library, class_name=class_name, write=write)
+
+
+def _scheduler(class_name: str, **settings: Any) -> Part:
+    common = {"num_train_timesteps": 1000, "prediction_type": "v_prediction", "steps_offset": 1, "trained_betas": None}
+    return _settings("diffusers", class_name, "scheduler_config.json", {**common, **settings})
+
+
+def _write_tokenizer(folder: Path, _generator: torch.Generator) -> None:
+    """Write CLIP's tokenizer without merges: single characters, inside and at the end of a word."""
+    words = [*_CHARACTERS, *(f"{character}</w>" for character in _CHARACTERS), "<|startoftext|>", "<|endoftext|>"]
+    special = dict.fromkeys(("eos_token", "unk_token", "pad_token"), "<|endoftext|>")
+    special["bos_token"] = "<|startoftext|>"
+    _write_json(folder / "vocab.json", {word: i for i, word in enumerate(words)})
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    _write_json(
+        folder / "tokenizer_config.json", {**special, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
+    )
+    # Two files that disagree on padding, as the published ones do: this one counts.
+    _write_json(folder / "special_tokens_map.json", {**special, "pad_token": "!"})
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+_TOKENIZER = Part(library="transformers", class_name="CLIPTokenizer", write=_write_tokenizer)
+_TEXT_ENCODER = _model(
+    "CLIPTextModel",
+    lambda: transformers.CLIPTextModel(
+        transformers.CLIPTextConfig(
+            vocab_size=2 * len(_CHARACTERS) + 2,
+            hidden_size=_WIDTH,
+            intermediate_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            hidden_act="gelu",
+            bos_token_id=2 * len(_CHARACTERS),
+            eos_token_id=2 * len(_CHARACTERS) + 1,
+            pad_token_id=0,
+        )
+    ),
+    library="transformers",
+)
+_IMAGE_ENCODER = _model(
+    "CLIPVisionModelWithProjection",
+    lambda: transformers.CLIPVisionModelWithProjection(
+        transformers.CLIPVisionConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=224,
+            patch_size=56,
+            projection_dim=_WIDTH,
+            hidden_act="gelu",
+        )
+    ),
+    library="transformers",
+)
+_FEATURE_EXTRACTOR = _settings(
+    "transformers",
+    "CLIPImageProcessor",
+    "preprocessor_config.json",
+    {
+        "crop_size": {"height": 224, "width": 224},
+        "do_center_crop": True,
+        "do_convert_rgb": True,
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_processor_type": "CLIPImageProcessor",
+        "image_std": [0.26862954, 0.26130258, 0.27577711],
+        "resample": 3,
+        "rescale_factor": 1 / 255,
+        "size": {"shortest_edge": 224},
+    },
+)
+_VAE = _model(
+    "AutoencoderKL",
+    lambda: diffusers.AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=4,
+    ),
+)
+_TEMPORAL_VAE = _model(
+    "AutoencoderKLTemporalDecoder",
+    lambda: diffusers.AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32, 32, 32),  # its norms have 32 groups
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        layers_per_block=1,
+    ),
+)
+_I2VGEN_XL_UNET = _model(
+    "I2VGenXLUNet",
+    lambda: diffusers.I2VGenXLUNet(
+        block_out_channels=_CHANNELS,
+        cross_attention_dim=_WIDTH,
+        attention_head_dim=16,
+        layers_per_block=1,
+        norm_num_groups=16,
+    ),
+)
+_SVD_UNET = _model(
+    "UNetSpatioTemporalConditionModel",
+    lambda: diffusers.UNetSpatioTemporalConditionModel(
+        block_out_channels=_CHANNELS,
+        cross_attention_dim=_WIDTH,
+        num_attention_heads=(2, 4, 4, 4),
+        layers_per_block=1,
+        addition_time_embed_dim=32,
+        projection_class_embeddings_input_dim=96,
+        num_frames=14,
+    ),
+)
+_SD21_UNET = _model(
+    "UNet2DConditionModel",
+    lambda: diffusers.UNet2DConditionModel(
+        block_out_channels=_CHANNELS,
+        cross_attention_dim=_WIDTH,
+        attention_head_dim=(2, 4, 4, 4),
+        layers_per_block=1,
+        norm_num_groups=16,
+        use_linear_projection=True,
+    ),
+)
+
+#: Pipeline class and parts, by backbone.
+MODELS: Mapping[str, tuple[str, Mapping[str, Part]]] = {
+    "i2vgen-xl": (
+        "I2VGenXLPipeline",
+        {
+            "unet": _I2VGEN_XL_UNET,
+            "vae": _VAE,
+            "text_encoder": _TEXT_ENCODER,
+            "tokenizer": _TOKENIZER,
+            "image_encoder": _IMAGE_ENCODER,
+            "feature_extractor": _FEATURE_EXTRACTOR,
+            "scheduler": _scheduler(
+                "DDIMScheduler",
+                beta_schedule="squaredcos_cap_v2",
+                clip_sample=False,
+                rescale_betas_zero_snr=True,
+                set_alpha_to_one=True,
+                timestep_spacing="leading",
+            ),
+        },
+    ),
+    "svd": (
+        "StableVideoDiffusionPipeline",
+        {
+            "unet": _SVD_UNET,
+            "vae": _TEMPORAL_VAE,
+            "image_encoder": _IMAGE_ENCODER,
+            "feature_extractor": _FEATURE_EXTRACTOR,
+            "scheduler": _scheduler(
+                "EulerDiscreteScheduler",
+                beta_start=0.00085,
+                beta_end=0.012,
+                beta_schedule="scaled_linear",
+                interpolation_type="linear",
+                sigma_max=700.0,
+                sigma_min=0.002,
+                timestep_spacing="leading",
+                timestep_type="continuous",
+                use_karras_sigmas=True,
+            ),
+        },
+    ),
+    "sd21": (
+        "StableDiffusionPipeline",
+        {
+            "unet": _SD21_UNET,
+            "vae": _VAE,
+            "text_encoder": _TEXT_ENCODER,
+            "tokenizer": _TOKENIZER,
+            "scheduler": _scheduler(
+                "DDIMScheduler",
+                beta_start=0.00085,
+                beta_end=0.012,
+                beta_schedule="scaled_linear",
+                clip_sample=False,
+                set_alpha_to_one=False,
+            ),
+        },
+    ),
+}

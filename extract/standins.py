@@ -1,0 +1,155 @@
+"""Stand-ins that a small model's folder may declare, in a file `ted.json`, for parts that it does not have.
+
+``{"vae": "none"}``
+    The pixels are the latents.
+``{"vae": {"area_average": n}}``
+    The latents are averages of the pixels over n x n squares; n divides 32.
+``{"text": "zeros"}``
+    Text states of zeros; neither a text encoder nor a tokenizer.
+``{"image": "zeros"}``
+    An image embedding of zeros; no image encoder.
+``{"clip_length": n}``
+    Frames of a clip, for a video backbone whose configuration does not say it.
+
+Nothing else may stand in it, and a part that is neither there nor declared is an error.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from ..store.errors import WeightsError
+
+__all__ = ["DECLARATIONS", "PixelLatents", "StandIns", "read_standins"]
+
+#: Name of the file with the declarations, in the weights' folder.
+DECLARATIONS = "ted.json"
+
+#: Weights of R, G and B in luma (ITU-R BT.601).
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandIns:
+    """What a folder declares.
+
+    Attributes
+    ----------
+    vae
+        Pixels averaged per latent, along one axis; 1 where the pixels are the latents; None where there is a VAE.
+    text, image
+        Whether zeros stand in for text states and for image embeddings.
+    clip_length
+        Declared frames of a clip, or None.
+    """
+
+    vae: int | None = None
+    text: bool = False
+    image: bool = False
+    clip_length: int | None = None
+
+
+def read_standins(folder: Path, allowed: Sequence[str]) -> StandIns:
+    """Read a folder's declarations; without the file there are none.
+
+    Parameters
+    ----------
+    folder
+        The weights' folder.
+    allowed
+        The declarations that make sense for the backbone: names of `StandIns`.
+
+    Raises
+    ------
+    WeightsError
+        For a file that is not JSON, and for a declaration that is unknown or makes no sense.
+    """
+    path = folder / DECLARATIONS
+    if not path.is_file():
+        return StandIns()
+    try:
+        declared = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{path} is not JSON: {error}") from error
+    if not isinstance(declared, dict):
+        raise WeightsError(f'{path} must hold an object like {{"vae": "none"}}')
+    for name in declared:
+        if name not in allowed:
+            close = get_close_matches(name, allowed, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise WeightsError(f"{path}: unknown declaration {name!r}; this backbone takes {', '.join(allowed)}{hint}")
+    return StandIns(
+        vae=_vae(path, declared["vae"]) if "vae" in declared else None,
+        text=_zeros(path, declared, "text"),
+        image=_zeros(path, declared, "image"),
+        clip_length=_positive(path, "clip_length", declared["clip_length"]) if "clip_length" in declared else None,
+    )
+
+
+def _vae(path: Path, value: Any) -> int:
+    if value == "none":
+        return 1
+    if not isinstance(value, dict) or list(value) != ["area_average"]:
+        raise WeightsError(f'{path}: "vae" must be "none" or {{"area_average": n}}, not {json.dumps(value)}')
+    factor = _positive(path, "area_average", value["area_average"])
+    if 32 % factor:
+        raise WeightsError(f"{path}: area_average must divide 32, as frames are multiples of 32 pixels, not {factor}")
+    return factor
+
+
+def _zeros(path: Path, declared: Mapping[str, Any], name: str) -> bool:
+    if declared.get(name, "zeros") != "zeros":
+        raise WeightsError(f'{path}: "{name}" must be "zeros", not {json.dumps(declared[name])}')
+    return name in declared
+
+
+def _positive(path: Path, name: str, value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise WeightsError(f'{path}: "{name}" must be a whole number of at least 1, not {json.dumps(value)}')
+    return value
+
+
+class PixelLatents:
+    """Averaged pixels in the place of a VAE's latents.
+
+    The channels are R, G and B in [-1, 1]; for a UNet of four channels luma (BT.601) follows.
+
+    Parameters
+    ----------
+    factor
+        Pixels averaged along each axis.
+    channels
+        Channels that the UNet wants: 3 or 4.
+    device
+        Where the latents lie.
+
+    Raises
+    ------
+    WeightsError
+        For another number of channels.
+    """
+
+    scaling_factor = 1.0
+
+    def __init__(self, factor: int, channels: int, device: torch.device) -> None:
+        if channels not in (3, 4):
+            raise WeightsError(
+                f"a UNet of {channels} latent channels needs a VAE: pixels stand in only for 3 (RGB) or 4 (RGB, luma)"
+            )
+        self._factor = factor
+        self._channels = channels
+        self._device = device
+
+    def mode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Average pixels (frame, 3, height, width) to latents (frame, channel, y, x), float32."""
+        colours = functional.avg_pool2d(pixels.to(self._device, torch.float32), self._factor)
+        if self._channels == 3:
+            return colours
+        luma = torch.einsum("fcyx,c->fyx", colours, colours.new_tensor(_LUMA))
+        return torch.cat([colours, luma[:, None]], dim=1)

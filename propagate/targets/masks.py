@@ -1,0 +1,141 @@
+"""Object masks: the first frame's ids as a soft label on the feature grid, and soft labels as ids again.
+
+Both directions follow DIFT's DAVIS evaluation.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from ...store.errors import LabelError
+
+__all__ = ["MaskLabel", "decode_mask", "encode_mask"]
+
+#: DAVIS' id of pixels that belong to nothing.
+VOID = 255
+
+# A channel whose range is less than this share of its maximum is constant but for float32 rounding: stretched to
+# [0, 1], it would be noise.
+_CONSTANT = 1e-5
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskLabel:
+    """A mask on the feature grid.
+
+    Attributes
+    ----------
+    label
+        (1 + object, y, x), float32, one-hot; channel 0 is the background.
+    object_ids
+        The id of each object in the mask, rising; in 1..254, not necessarily contiguous.
+    """
+
+    label: torch.Tensor
+    object_ids: tuple[int, ...]
+
+
+def encode_mask(mask: npt.NDArray[Any], grid: tuple[int, int]) -> MaskLabel:
+    """Bring an id mask to the feature grid, by nearest neighbour (as PIL does it), and one-hot it.
+
+    Parameters
+    ----------
+    mask
+        (height, width), integers in 0..255, 0 is the background. 255 is DAVIS' void and counts as background, except in
+        a mask with no other id than 0 and 255: that is a binary mask, of one object with id 1.
+    grid
+        (y, x) of the features.
+
+    Returns
+    -------
+    MaskLabel
+        An object too small to be hit by a cell's centre keeps its channel, all zero, and a warning is logged.
+
+    Raises
+    ------
+    LabelError
+        When the mask is not two-dimensional or not of integers, holds ids outside 0..255 or no object.
+    """
+    if mask.ndim != 2 or mask.dtype.kind not in "iu" or mask.size == 0:
+        raise LabelError(
+            f"a mask must be a two-dimensional image of integer object ids (a palette or grey PNG), not "
+            f"{mask.dtype} of shape {mask.shape}"
+        )
+    if mask.min() < 0 or mask.max() > VOID:
+        raise LabelError(f"object ids of a mask must lie in 1..254, not in {mask.min()}..{mask.max()}")
+    objects = mask.astype(np.uint8)
+    if not np.any((objects != 0) & (objects != VOID)):
+        objects = np.where(objects == VOID, 1, 0).astype(np.uint8)
+    objects[objects == VOID] = 0
+    ids = tuple(int(i) for i in np.unique(objects) if i != 0)
+    if not ids:
+        raise LabelError("the mask holds no object (every pixel is 0): nothing can be propagated")
+
+    cells = np.asarray(Image.fromarray(objects).resize((grid[1], grid[0]), Image.Resampling.NEAREST))
+    channels = np.stack([cells == i for i in (0, *ids)])
+    lost = [i for i, channel in zip(ids, channels[1:], strict=True) if not channel.any()]
+    if lost:
+        _log.warning(
+            "objects %s are too small for the feature grid (%d x %d cells): they cannot be followed", lost, *grid
+        )
+    return MaskLabel(label=torch.from_numpy(channels.astype(np.float32)), object_ids=ids)
+
+
+def decode_mask(
+    label: torch.Tensor, object_ids: Sequence[int], *, frame_size: tuple[int, int], size: tuple[int, int]
+) -> npt.NDArray[np.uint8]:
+    """Turn a soft label into an id mask.
+
+    The label is enlarged bilinearly to the processed frame, each channel with a positive maximum is stretched to
+    [0, 1], the largest channel of each pixel is taken (the lowest of equal ones), and the mask is resized to the
+    original frame by nearest neighbour (PIL). A channel that is constant and positive becomes ones; one that is zero
+    stays zero.
+
+    Parameters
+    ----------
+    label
+        (1 + object, y, x), float; channel 0 is the background.
+    object_ids
+        The id of each object's channel, in 1..255.
+    frame_size
+        (height, width) of the frames that the features were computed from.
+    size
+        (height, width) of the mask.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width), uint8: object ids, 0 for the background.
+
+    Raises
+    ------
+    LabelError
+        When there is not one channel for the background and one for each object.
+    """
+    if label.ndim != 3 or label.shape[0] != len(object_ids) + 1:
+        raise LabelError(
+            f"a label of {len(object_ids)} objects must be ({len(object_ids) + 1}, y, x), not {tuple(label.shape)}"
+        )
+    large = functional.interpolate(label[None].float(), size=frame_size, mode="bilinear", align_corners=False)[0]
+    winners = torch.stack([_stretch(channel) for channel in large]).argmax(0).cpu().numpy()
+    mask = np.array([0, *object_ids], dtype=np.uint8)[winners]
+    return np.array(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def _stretch(channel: torch.Tensor) -> torch.Tensor:
+    low, high = channel.min(), channel.max()
+    if high <= 0:
+        return channel
+    if high - low <= _CONSTANT * high:
+        return torch.ones_like(channel)
+    shifted = channel - low
+    return shifted / shifted.max()

@@ -1,0 +1,83 @@
+"""Running commands, and small data and weights to run them on."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ted.extract.small_models import make_small
+from ted.pipeline.cli import ted
+from ted.pipeline.cli.run import run
+from ted.pipeline.synth.balls import BallsSpec, render, write_davis
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run ``ted`` with arguments, as the program does."""
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            run(ted, "ted", [str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return Result(int(str(stopped.value.code or 0)), captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Options that name small random weights."""
+    folder = tmp_path_factory.mktemp("weights")
+    names = ("adm", "i2vgen-xl")
+    return tuple(f"--weights={name}={make_small(name, folder / name, standins=name != 'adm')}" for name in names)
+
+
+@pytest.fixture(scope="session")
+def davis_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DAVIS root of two short videos of balls, 96x128."""
+    root = tmp_path_factory.mktemp("davis")
+    for seed, name in enumerate(("one", "two")):
+        write_davis(root, name, *render(BallsSpec(frames=4 + seed, size=(96, 128), radius=14, seed=seed)))
+    return root
+
+
+@pytest.fixture(scope="session")
+def extracted(davis_source: Path, weights: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the features of `davis_source` at short side 64."""
+    cache = tmp_path_factory.mktemp("extracted") / "cache"
+    with pytest.raises(SystemExit) as stopped:
+        run(ted, "ted", ["extract", str(davis_source), "--cache", str(cache), "--frame-size", "64", *weights])
+    assert not stopped.value.code
+    return cache
+
+
+@pytest.fixture
+def cache(extracted: Path, tmp_path: Path) -> Path:
+    """A copy of the cache of `davis_source`, to be changed at will."""
+    return Path(shutil.copytree(extracted, tmp_path / "cache"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 400 kB, for as root no permission denies writing; skips where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
