@@ -12,6 +12,7 @@ budget bounds.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -163,9 +164,22 @@ def _grid_indices(positions: torch.Tensor, tile: Tile, height: int, width: int) 
 @contextmanager
 def _exact_products() -> Iterator[None]:
     """Multiply float32 matrices in float32 whatever the process has chosen (TF32 is off by 1e-3)."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):  # torch before 2.9
+        legacy = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(legacy)
+        return
+    known: Any = torch.backends
+    backends = (known.cuda.matmul, known.mkldnn.matmul)
+    exact = ("ieee", "none")  # "none" is nobody's choice, which is exact
+    changed = [(backend, backend.fp32_precision) for backend in backends if backend.fp32_precision not in exact]
     try:
+        for backend, _ in changed:
+            backend.fp32_precision = "ieee"
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        for backend, before in changed:
+            backend.fp32_precision = before

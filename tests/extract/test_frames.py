@@ -1,55 +1,19 @@
-"""Reading frames: image files, video files, selections, sizes, pixels."""
+"""Frames that are image files, and selections of frames."""
 
 import io
-import itertools
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from ted.extract.frames import (
-    FrameSize,
-    FrameSource,
-    ImageFrames,
-    SelectedFrames,
-    VideoFrames,
-    processed_size,
-    to_pixels,
-)
-from ted.extract.truncation import image_is_truncated, video_is_truncated
+from ted.extract.frames import FrameSource, ImageFrames, SelectedFrames, VideoFrames
+from ted.extract.truncation import image_is_truncated
 from ted.store.errors import ConfigError, FrameError
 
-Picture = npt.NDArray[np.uint8]
-
-
-def picture(height: int = 40, width: int = 56, seed: int = 0) -> Picture:
-    """Smooth colours, so that lossy codecs stay close."""
-    grid = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    return np.asarray(cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-
-
-def write_frames(folder: Path, pictures: Sequence[Picture], suffix: str = ".png") -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{i:05d}{suffix}" for i in range(len(pictures))]
-    for path, content in zip(paths, pictures, strict=True):
-        Image.fromarray(content).save(path)
-    return paths
-
-
-def write_video(path: Path, pictures: Sequence[Picture], code: str = "MJPG") -> Path:
-    height, width = pictures[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 10, (width, height))
-    assert writer.isOpened()
-    for content in pictures:
-        writer.write(np.ascontiguousarray(content[..., ::-1]))
-    writer.release()
-    return path
-
+from .pictures import Picture, picture, write_frames, write_video
 
 # --- image files
 
@@ -203,7 +167,7 @@ def test_image_digest_depends_on_content_and_order_alone(tmp_path: Path) -> None
     assert ImageFrames(other).digest() != digest
 
 
-# --- video files
+# --- selection
 
 
 @pytest.fixture
@@ -214,111 +178,6 @@ def pictures() -> list[Picture]:
 @pytest.fixture
 def avi(tmp_path: Path, pictures: list[Picture]) -> Path:
     return write_video(tmp_path / "clip.avi", pictures)
-
-
-def mean_difference(a: Picture, b: Picture) -> float:
-    return float(np.abs(a.astype(float) - b).mean())
-
-
-def test_video_frames_come_back_in_any_order(avi: Path, pictures: list[Picture]) -> None:
-    frames: FrameSource = VideoFrames(avi)
-    assert len(frames) == 7
-    assert frames.names == tuple(f"{i:05d}" for i in range(7))
-    assert frames.size == (48, 64)
-    for i in [0, 1, 2, 2, 5, 3, 6, 0, 6]:
-        got = frames.read(i)
-        differences = [mean_difference(got, expected) for expected in pictures]
-        # In RGB order, and nearer to its own frame than to any other.
-        assert differences[i] < 6
-        assert int(np.argmin(differences)) == i
-    with pytest.raises(FrameError, match="ends after 7 frames"):
-        frames.read(7)
-
-
-def test_a_frame_that_was_read_can_be_changed_without_harm(avi: Path) -> None:
-    frames = VideoFrames(avi)
-    expected = frames.read(2).copy()
-    frames.read(2)[:] = 0
-    np.testing.assert_array_equal(frames.read(2), expected)
-
-
-def test_opening_does_not_decode(avi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("opened")
-
-    monkeypatch.setattr(cv2, "VideoCapture", refuse)
-    monkeypatch.setattr(cv2, "imdecode", refuse)
-    SelectedFrames(VideoFrames(avi), every=2)
-    ImageFrames([avi.with_suffix(".png")])
-
-
-def test_only_the_beginning_of_a_video_is_looked_at(avi: Path) -> None:
-    frames = VideoFrames(avi, at_most=3)
-    assert len(frames) == 3
-    assert frames.digest() == VideoFrames(avi).digest([0, 1, 2]) != VideoFrames(avi).digest()
-    with pytest.raises(IndexError):
-        frames.read(3)
-
-
-def test_a_video_in_use_can_go_to_another_process(avi: Path) -> None:
-    frames = VideoFrames(avi)
-    expected = frames.read(4)
-    copy = pickle.loads(pickle.dumps(frames))
-    np.testing.assert_array_equal(copy.read(4), expected)
-    assert copy.digest() == frames.digest()
-    frames.close()
-    np.testing.assert_array_equal(frames.read(4), expected)
-
-
-def test_video_digest_does_not_depend_on_the_path(avi: Path, tmp_path: Path, pictures: list[Picture]) -> None:
-    digest = VideoFrames(avi).digest()
-    other = write_video(tmp_path / "other.avi", pictures[::-1])
-    assert VideoFrames(other).digest() != digest
-    assert VideoFrames(avi.rename(tmp_path / "moved to.avi")).digest() == digest
-
-
-@pytest.mark.parametrize(("name", "code"), [("a.avi", "MJPG"), ("a.mp4", "mp4v"), ("a.mkv", "mp4v")])
-def test_truncated_videos_are_refused(tmp_path: Path, name: str, code: str) -> None:
-    path = write_video(tmp_path / name, [picture(48, 64, seed=i) for i in range(20)], code)
-    assert len(VideoFrames(path)) == 20
-    data = path.read_bytes()
-    for share in (0.3, 0.6, 0.9):
-        path.write_bytes(data[: int(len(data) * share)])
-        for use in (len, lambda frames: frames.read(0), lambda frames: frames.digest()):
-            with pytest.raises(FrameError, match=rf"{name} is truncated"):
-                use(VideoFrames(path))
-
-
-def test_mp4_with_its_index_first_is_checked_to_its_end(tmp_path: Path) -> None:
-    def box(kind: bytes, content: bytes) -> bytes:
-        return (8 + len(content)).to_bytes(4, "big") + kind + content
-
-    long_mdat = (1).to_bytes(4, "big") + b"mdat" + (16 + 50).to_bytes(8, "big") + bytes(50)
-    for whole in (
-        box(b"ftyp", b"isom") + box(b"moov", bytes(40)) + box(b"mdat", bytes(100)),
-        box(b"ftyp", b"isom") + box(b"moov", bytes(40)) + long_mdat,
-    ):
-        path = tmp_path / "a.mp4"
-        path.write_bytes(whole)
-        assert not video_is_truncated(path)
-        path.write_bytes(whole + bytes(4))
-        assert not video_is_truncated(path)
-        path.write_bytes(whole[:-1])
-        assert video_is_truncated(path)
-
-
-def test_videos_that_are_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FrameError, match=r"no video file .*a\.avi"):
-        VideoFrames(tmp_path / "a.avi")
-    (tmp_path / "a.avi").touch()
-    with pytest.raises(FrameError, match=r"a\.avi is empty"):
-        len(VideoFrames(tmp_path / "a.avi"))
-    (tmp_path / "b.mpg").write_bytes(bytes(1000))
-    with pytest.raises(FrameError, match=r"cannot open video .*b\.mpg"):
-        VideoFrames(tmp_path / "b.mpg").read(0)
-
-
-# --- selection
 
 
 @pytest.mark.parametrize(
@@ -364,76 +223,6 @@ def test_selection_is_part_of_the_digest(tmp_path: Path, pictures: list[Picture]
 def test_selections_of_nothing_are_refused(tmp_path: Path, every: int, limit: int | None) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         SelectedFrames(ImageFrames([tmp_path / "a.png"]), every, limit)
-
-
-# --- sizes and pixels
-
-
-@pytest.mark.parametrize(
-    ("size", "rule", "expected"),
-    [
-        ((480, 854), "480", (480, 832)),
-        ((240, 432), "480", (480, 864)),
-        ((854, 480), "480", (832, 480)),
-        ((1080, 1920), "480", (480, 832)),
-        ((500, 500), "480", (480, 480)),
-        ((500, 501), "480", (480, 480)),
-        ((480, 854), "320x448", (320, 448)),
-        ((33, 17), "32", (32 * 33 // 17 // 32 * 32, 32)),
-        ((10, 1000), "32", (32, 3200)),
-    ],
-)
-def test_processed_size_follows_dift(size: tuple[int, int], rule: str, expected: tuple[int, int]) -> None:
-    assert processed_size(size, FrameSize.parse(rule)) == expected
-
-
-def test_processed_size_is_a_multiple_of_at_least_one() -> None:
-    for height, width in itertools.product(range(1, 90, 7), repeat=2):
-        result = processed_size((height, width), FrameSize(short_side=64), 64)
-        assert min(result) == 64
-        assert max(result) % 64 == 0
-        assert (result[0] > result[1]) <= (height > width)
-
-
-def test_sizes_that_the_backbone_cannot_take_name_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"500 is not a multiple of 32.*use 480 or 512"):
-        processed_size((480, 854), FrameSize.parse("500"))
-    with pytest.raises(ConfigError, match=r"320x450 .*use 320x448 or 320x480"):
-        processed_size((480, 854), FrameSize.parse("320x450"))
-    with pytest.raises(ConfigError, match=r"use 64$"):
-        processed_size((480, 854), FrameSize.parse("20"), 64)
-
-
-@pytest.mark.parametrize("text", ["480", "320x448"])
-def test_frame_size_text_goes_there_and_back(text: str) -> None:
-    assert str(FrameSize.parse(text)) == text
-    assert FrameSize.parse(text.replace("x", " X ")) == FrameSize.parse(text)
-
-
-@pytest.mark.parametrize("text", ["", "0", "-480", "480p", "320x", "0x320", "1.5", "320x320x3"])
-def test_frame_sizes_that_mean_nothing_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="frame size"):
-        FrameSize.parse(text)
-
-
-def test_a_frame_size_is_one_rule() -> None:
-    for arguments in ({}, {"short_side": 480, "exact": (480, 480)}):
-        with pytest.raises(ConfigError, match="either"):
-            FrameSize(**arguments)
-
-
-def test_pixels_are_those_of_dift() -> None:
-    frame = picture(48, 86, seed=3)
-    pixels = to_pixels(frame, (32, 64))
-    assert pixels.shape == (3, 32, 64)
-    assert pixels.dtype == np.float32
-    assert pixels.flags.c_contiguous
-    # DIFT resizes the 8-bit BGR image, reverses its channels, divides by 255, subtracts 0.5 and divides by 0.5.
-    bgr = cv2.resize(np.ascontiguousarray(frame[..., ::-1]), (64, 32))
-    expected = ((bgr[..., ::-1].astype(np.float64) / 255) - 0.5) / 0.5
-    np.testing.assert_allclose(pixels, expected.transpose(2, 0, 1), atol=1e-6)
-    extremes = to_pixels(np.array([[[0, 255, 255]]], dtype=np.uint8), (1, 1))
-    assert extremes.ravel().tolist() == [-1, 1, 1]
 
 
 def test_davis_frames(shared: Path) -> None:

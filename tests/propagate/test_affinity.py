@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,6 +199,28 @@ def test_products_are_exact_whatever_the_process_allows() -> None:
     finally:
         torch.set_float32_matmul_precision(before)
     assert torch.equal(affinity.similarity, expected.similarity)
+
+
+def test_a_backends_own_precision_is_set_aside_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend: Any = torch.backends.cuda.matmul
+    if not hasattr(backend, "fp32_precision"):
+        pytest.skip("torch has one precision for all backends before 2.9")
+    seen: list[str] = []
+
+    def watching(*arguments: Any, **options: Any) -> torch.Tensor:
+        seen.append(backend.fp32_precision)
+        return product(*arguments, **options)
+
+    product = torch.baddbmm
+    monkeypatch.setattr(torch, "baddbmm", watching)
+    before = backend.fp32_precision
+    backend.fp32_precision = "tf32"
+    try:
+        run(random_parts((3, 3), 2, (4,), seed=0), [1.0], 1, 1)
+        assert backend.fp32_precision == "tf32"
+    finally:
+        backend.fp32_precision = before
+    assert set(seen) == {"ieee"}
 
 
 @pytest.mark.parametrize("weights", [(0.0, 0.0), (-1.0, 2.0), (float("nan"), 1.0), (float("inf"), 1.0)])
