@@ -92,6 +92,13 @@ def test_three_parts_and_without_renormalisation() -> None:
     assert raw.similarity.max() > 2  # undivided
 
 
+def test_what_ties_scales_with_the_weights() -> None:
+    parts = random_parts((8, 9), 4, (6, 5), seed=11)
+    for scale in (1e-3, 1e3):
+        weights = (0.4 * scale, 0.6 * scale)
+        assert_agrees(run(parts, weights, 3, 6, renormalize=False), parts, weights, 3, 6, renormalize=False)
+
+
 def test_a_zero_vector_has_similarity_zero() -> None:
     parts = random_parts((4, 4), 3, (5,), seed=3)
     parts[0][-1, 1, 2] = 0
