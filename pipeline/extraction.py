@@ -122,6 +122,10 @@ def extract(
                 yield extract_video(cache, backbone, video.frames, plan, overwrite=overwrite, progress=advance)
             except ConfigError:
                 raise  # a wrong option is wrong for every video
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                advice = "out of GPU memory: try a smaller --batch-size or --frame-size, or --dtype float16"
+                yield Failure(video=video.name, backbone=job.backbone, reason=advice)
             except TedError as error:
                 yield Failure(video=video.name, backbone=job.backbone, reason=str(error))
         del backbone  # before the next one takes memory

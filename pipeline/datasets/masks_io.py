@@ -8,12 +8,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from ...extract.truncation import image_is_truncated
+from ...propagate.targets.object_ids import VOID, object_mask
 from ...store.errors import LabelError
 
 __all__ = ["VOID", "read_first_mask", "read_mask"]
-
-#: Value of pixels that DAVIS leaves undecided; they count as background.
-VOID = 255
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAYSCALE = {0, 4}  # PNG colour types, without and with alpha
@@ -64,20 +62,18 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np
 
 
 def read_first_mask(path: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Read the mask that a tracker is given: as `read_mask`, with void pixels as background and at least one object.
+    """Read the mask that a tracker is given: as `read_mask`, then what its numbers mean (`object_mask`).
 
     Raises
     ------
     LabelError
-        As `read_mask`, and when no object is left.
+        As `read_mask`, and when it holds no object.
     """
     ids = read_mask(path, size)
-    if ids.any() and set(np.unique(ids)) <= {0, VOID}:
-        raise LabelError(f"mask {path} has only the values 0 and 255, and 255 means undecided; number objects from 1")
-    ids[ids == VOID] = 0
-    if not ids.any():
-        raise LabelError(f"mask {path} marks no object: every pixel is background (0)")
-    return ids
+    try:
+        return object_mask(ids)
+    except LabelError as error:
+        raise LabelError(f"{path}: {error}") from error
 
 
 def _object_numbers(

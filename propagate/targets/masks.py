@@ -15,11 +15,9 @@ from PIL import Image
 from torch.nn import functional
 
 from ...store.errors import LabelError
+from .object_ids import object_mask
 
 __all__ = ["MaskLabel", "decode_mask", "encode_mask"]
-
-#: DAVIS' id of pixels that belong to nothing.
-VOID = 255
 
 # A channel whose range is less than this share of its maximum is constant but for float32 rounding: stretched to
 # [0, 1], it would be noise.
@@ -50,8 +48,7 @@ def encode_mask(mask: npt.NDArray[Any], grid: tuple[int, int]) -> MaskLabel:
     Parameters
     ----------
     mask
-        (height, width), integers in 0..255, 0 is the background. 255 is DAVIS' void and counts as background, except in
-        a mask with no other id than 0 and 255: that is a binary mask, of one object with id 1.
+        (height, width), integers in 0..255, whose meaning `object_mask` gives.
     grid
         (y, x) of the features.
 
@@ -63,23 +60,10 @@ def encode_mask(mask: npt.NDArray[Any], grid: tuple[int, int]) -> MaskLabel:
     Raises
     ------
     LabelError
-        When the mask is not two-dimensional or not of integers, holds ids outside 0..255 or no object.
+        As `object_mask`.
     """
-    if mask.ndim != 2 or mask.dtype.kind not in "iu" or mask.size == 0:
-        raise LabelError(
-            f"a mask must be a two-dimensional image of integer object ids (a palette or grey PNG), not "
-            f"{mask.dtype} of shape {mask.shape}"
-        )
-    if mask.min() < 0 or mask.max() > VOID:
-        raise LabelError(f"object ids of a mask must lie in 1..254, not in {mask.min()}..{mask.max()}")
-    objects = mask.astype(np.uint8)
-    if not np.any((objects != 0) & (objects != VOID)):
-        objects = np.where(objects == VOID, 1, 0).astype(np.uint8)
-    objects[objects == VOID] = 0
+    objects = object_mask(mask)
     ids = tuple(int(i) for i in np.unique(objects) if i != 0)
-    if not ids:
-        raise LabelError("the mask holds no object (every pixel is 0): nothing can be propagated")
-
     cells = np.asarray(Image.fromarray(objects).resize((grid[1], grid[0]), Image.Resampling.NEAREST))
     channels = np.stack([cells == i for i in (0, *ids)])
     lost = [i for i, channel in zip(ids, channels[1:], strict=True) if not channel.any()]

@@ -1,0 +1,50 @@
+"""What the numbers in a mask mean."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...store.errors import LabelError
+
+__all__ = ["VOID", "object_mask"]
+
+#: DAVIS' number of pixels that are undecided.
+VOID = 255
+
+
+def object_mask(mask: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return the objects of a given mask.
+
+    0 is the background. 255 is DAVIS' void and counts as background, except in a mask with no other number than 0 and
+    255: that is a binary mask, as segmentation tools write it, of one object with number 1.
+
+    Parameters
+    ----------
+    mask
+        (height, width), integers in 0..255.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width), uint8: 0, and object numbers in 1..254. A new array.
+
+    Raises
+    ------
+    LabelError
+        When the mask is not two-dimensional or not of integers, holds numbers outside 0..255 or no object.
+    """
+    if mask.ndim != 2 or mask.dtype.kind not in "iu" or mask.size == 0:
+        raise LabelError(
+            f"a mask must be a two-dimensional image of integer object ids (a palette or grey PNG), not "
+            f"{mask.dtype} of shape {mask.shape}"
+        )
+    if mask.min() < 0 or mask.max() > VOID:
+        raise LabelError(f"object ids of a mask must lie in 1..254, not in {mask.min()}..{mask.max()}")
+    objects = mask.astype(np.uint8)
+    if not np.any((objects != 0) & (objects != VOID)):
+        objects[objects == VOID] = 1
+    objects[objects == VOID] = 0
+    if not objects.any():
+        raise LabelError("the mask holds no object (every pixel is 0): nothing can be propagated")
+    return objects
