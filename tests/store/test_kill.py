@@ -1,0 +1,74 @@
+"""A writer killed at random moments: nothing is accepted early, and the resumed unit equals an undisturbed one."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ted.store import Unit, open_cache, verify_unit
+from ted.store.errors import CacheError
+
+from .conftest import make_spec
+from .test_writer import tree
+
+FRAMES = 40
+WRITER = f"""
+import sys
+import numpy as np
+from pathlib import Path
+from ted.store import open_cache
+from tests.store.conftest import make_spec
+
+spec = make_spec(frame_names=tuple(map(str, range({FRAMES}))))
+print("ready", flush=True)
+with open_cache(Path(sys.argv[1]), create=True).writer(spec) as writer:
+    for frame in range({FRAMES}):
+        if frame not in writer.done:
+            writer.write(frame, np.random.default_rng(frame).standard_normal((16, 24, 32)))
+            if frame % 2:
+                writer.commit()
+    writer.finish({{}})
+"""
+
+
+def start(cache: Path) -> "subprocess.Popen[str]":
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(cache)], stdout=subprocess.PIPE, text=True, cwd=root)
+    assert process.stdout is not None
+    with process.stdout as output:
+        assert output.readline() == "ready\n"
+    return process
+
+
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    spec = make_spec(frame_names=tuple(map(str, range(FRAMES))))
+    undisturbed = tmp_path / "a"
+    began = time.monotonic()
+    assert start(undisturbed).wait(60) == 0
+    duration = time.monotonic() - began
+    cache = open_cache(tmp_path / "b", create=True)
+    folder = spec.folder(cache.root)
+    rng = random.Random(7)
+    kills = 0
+    for _ in range(6):
+        process = start(cache.root)
+        time.sleep(rng.uniform(0, 0.4) * duration)
+        process.kill()
+        process.wait()
+        kills += process.returncode != 0
+        if process.returncode == 0:
+            break
+        try:
+            Unit(folder)
+        except CacheError:
+            continue
+        # Killed between the marker and the end: then everything is there.
+        assert verify_unit(folder).state == "ok"
+        break
+    assert kills
+    if cache.state(spec) != "complete":
+        assert start(cache.root).wait(60) == 0
+    names = {"claim.json", "journal.jsonl"}  # a process killed after the marker leaves these
+    left = {path: data for path, data in tree(cache.root).items() if Path(path).name not in names}
+    assert left == tree(undisturbed)
