@@ -14,7 +14,7 @@ from .test_writer import tree
 
 FRAMES = 40
 WRITER = f"""
-import sys
+import sys, time
 import numpy as np
 from pathlib import Path
 from ted.store import open_cache
@@ -25,6 +25,7 @@ print("ready", flush=True)
 with open_cache(Path(sys.argv[1]), create=True).writer(spec) as writer:
     for frame in range({FRAMES}):
         if frame not in writer.done:
+            time.sleep(0.01)  # so that kills fall between any two steps, and not all after the last
             writer.write(frame, np.random.default_rng(frame).standard_normal((16, 24, 32)))
             if frame % 2:
                 writer.commit()
@@ -44,16 +45,14 @@ def start(cache: Path) -> "subprocess.Popen[str]":
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     spec = make_spec(frame_names=tuple(map(str, range(FRAMES))))
     undisturbed = tmp_path / "a"
-    began = time.monotonic()
     assert start(undisturbed).wait(60) == 0
-    duration = time.monotonic() - began
     cache = open_cache(tmp_path / "b", create=True)
     folder = spec.folder(cache.root)
     rng = random.Random(7)
     kills = 0
-    for _ in range(6):
+    for _ in range(7):
         process = start(cache.root)
-        time.sleep(rng.uniform(0, 0.4) * duration)
+        time.sleep(rng.uniform(0, 0.25))
         process.kill()
         process.wait()
         kills += process.returncode != 0
@@ -66,7 +65,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
         # Killed between the marker and the end: then everything is there.
         assert verify_unit(folder).state == "ok"
         break
-    assert kills
+    assert kills > 2
     if cache.state(spec) != "complete":
         assert start(cache.root).wait(60) == 0
     names = {"claim.json", "journal.jsonl"}  # a process killed after the marker leaves these
