@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -129,4 +130,10 @@ def use_reproducible_kernels() -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        # Since torch 2.9 the settings above only withdraw a choice: one made for all backends would show through.
+        known: Any = torch.backends
+        cudnn, mkldnn = known.cudnn, known.mkldnn
+        for operations in (cudnn.conv, cudnn.rnn, known.cuda.matmul, mkldnn.conv, mkldnn.matmul):
+            operations.fp32_precision = "ieee"

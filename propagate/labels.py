@@ -26,8 +26,11 @@ def propagate_labels(affinity: Affinity, context_labels: torch.Tensor, temperatu
     """
     channels, *grid = context_labels.shape[1:]
     similarity = affinity.similarity
-    # The best source is subtracted before dividing: a tiny temperature must not overflow.
+    # The best source is subtracted before dividing: a tiny temperature must not overflow. Nor may its reciprocal, by
+    # which a GPU multiplies instead: 0 times infinity.
+    temperature = max(temperature, torch.finfo(similarity.dtype).tiny)
     weights = ((similarity - similarity[:, :1]) / temperature).softmax(1)  # (pixel, k)
     by_source = context_labels.permute(0, 2, 3, 1).reshape(-1, channels)  # (source, channel)
-    label = torch.einsum("pk,pkc->cp", weights, by_source[affinity.sources])
-    return label.reshape(channels, *grid)
+    # No matrix product: a process may have allowed those to be computed in TF32, off by 1e-3.
+    label = (weights[:, :, None] * by_source[affinity.sources]).sum(1)  # (pixel, channel)
+    return label.T.reshape(channels, *grid)

@@ -55,7 +55,8 @@ class I2VGenXL(LatentBackbone):
         """
         first = pixels[:1]
         latents = self.encode(first).to(self.dtype)[:, :, None]  # (1, channel, 1, y, x)
-        positions = torch.linspace(0, 1, len(pixels), device=latents.device, dtype=latents.dtype)[1:]
+        # In float32 first: in half precision the steps between them would be rounded, too.
+        positions = torch.linspace(0, 1, len(pixels), dtype=torch.float32)[1:].to(latents)
         planes = positions[None, None, :, None, None].expand(*latents.shape[:2], -1, *latents.shape[3:])
         square = centre_square(first[0], self.image_embedder.size)
         return {

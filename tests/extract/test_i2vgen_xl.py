@@ -78,6 +78,14 @@ def test_arguments_of_a_batch_are_those_of_its_clips(small_folder: SmallFolders)
             assert torch.equal(batched[name][i : i + 1], alone[name]), name
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_positions_are_rounded_once(dtype: torch.dtype, small_folder: SmallFolders) -> None:
+    backbone = load(small_folder(NAME, standins=True), device=CPU, dtype=dtype)
+    planes = backbone.condition(make_clip(16, 64, 64), no_noise)["image_latents"][0, :, 1:]
+    expected = torch.tensor([frame / 15 for frame in range(1, 16)], dtype=dtype)  # as in the pipeline
+    assert torch.equal(planes, expected[None, :, None, None].expand_as(planes))
+
+
 @pytest.mark.parametrize("size", [(480, 832), (480, 640), (480, 864), (832, 480), (480, 480), (64, 96), (352, 640)])
 def test_centre_square_is_the_pipelines(size: tuple[int, int]) -> None:
     frame = make_clip(1, *size)[0]

@@ -1,7 +1,10 @@
 import math
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ted.propagate.affinity import Affinity
 from ted.propagate.labels import propagate_labels
@@ -33,7 +36,22 @@ def test_equals_the_plain_reference() -> None:
     np.testing.assert_allclose(ours.numpy(), dense.propagate_frame(sources, sims, labels, 0.07), atol=1e-5)
 
 
-def test_a_tiny_temperature_takes_the_best_source_alone() -> None:
+@pytest.mark.parametrize("temperature", [1e-30, 1e-60])  # the second is zero in float32
+def test_a_tiny_temperature_takes_the_best_source_alone(temperature: float) -> None:
     affinity = Affinity(sources=torch.tensor([[1, 0]]), similarity=torch.tensor([[1.0, 0.999]]))
     labels = torch.tensor([[[[0.0]]], [[[1.0]]]])
-    assert propagate_labels(affinity, labels, 1e-30).item() == 1.0
+    assert propagate_labels(affinity, labels, temperature).item() == 1.0
+
+
+def test_no_matrix_product_takes_part() -> None:
+    """A process may have allowed those in TF32; which does not show on a processor."""
+
+    class NoProducts(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            assert "mm" not in str(func), f"{func} in the propagation of labels"
+            return func(*args, **(kwargs or {}))
+
+    affinity = Affinity(sources=torch.tensor([[1, 0]]), similarity=torch.tensor([[1.0, 0.9]]))
+    with NoProducts():
+        label = propagate_labels(affinity, torch.tensor([[[[0.0]]], [[[1.0]]]]), 0.1)
+    assert label.item() == pytest.approx(1 / (1 + math.exp(-1)))

@@ -1,0 +1,61 @@
+"""Extraction on another device than the processor: PyTorch's meta device takes the place of a GPU."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ted.extract.backbones import load_backbone
+from ted.extract.clips import plan_clips
+from ted.extract.features import ClipLoader, clip_features
+from tests.extract.conftest import random_frames
+from tests.extract.small_folders import SmallFolders
+
+META = torch.device("meta")
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses operations on tensors of several devices as CUDA does (meta kernels check few of their arguments)."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        if "copy" not in str(func):
+            # A number on the processor may meet a tensor elsewhere, but not the other way round.
+            devices = {tensor.device for tensor in tensors if tensor.ndim or tensor.device == META}
+            assert len(devices) <= 1, f"{func} of tensors on {devices}"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(scope="module")
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
+    return SmallFolders(tmp_path_factory.mktemp("small"))
+
+
+@pytest.mark.parametrize(
+    ("name", "standins"),
+    [("adm", False), *((name, standins) for name in ("sd21", "svd", "i2vgen-xl") for standins in (False, True))],
+)
+def test_everything_follows_the_backbones_device_and_precision(
+    name: str, standins: bool, small_folder: SmallFolders
+) -> None:
+    with OneDevice():
+        backbone = load_backbone(name, small_folder(name, standins=standins), device=META, dtype=torch.float16)
+        clips = plan_clips(2 * backbone.clip_length, backbone.clip_length, 0)
+        loader = ClipLoader(backbone, random_frames(2 * backbone.clip_length), (64, 96), video="v", seed=0)
+        loaded = [loader.load(clip) for clip in clips]
+        for latents, condition in loaded:
+            assert (latents.device, latents.dtype) == (META, torch.float32)
+            assert {(part.device, part.dtype) for part in condition.values()} <= {(META, torch.float16)}
+        features = clip_features(
+            backbone,
+            loaded,
+            [clip.start for clip in clips],
+            {0: list(backbone.taps)[:1], 999: list(backbone.taps)},
+            video="v",
+            ensemble=2,
+            seed=0,
+        )
+    assert len(features) == 1 + len(backbone.taps)
+    assert {(value.device, value.dtype) for value in features.values()} == {(META, torch.float32)}
