@@ -77,11 +77,12 @@ def extract_video(
     computed = 0
     with ExitStack() as stack:
         writers = {key: stack.enter_context(_open_writer(cache, plan.specs[key], overwrite)) for key in todo}
+        done = {key: writer.done for key, writer in writers.items()}
         request = next(iter(plan.specs.values())).request
         loader = ClipLoader(backbone, source, plan.frame_size, video=request.video, seed=request.seed)
         for batch in plan.batches:
             frames = {frame for clip in batch for frame in clip.kept_frames}
-            behind = {key: writer for key, writer in writers.items() if not frames <= writer.done}
+            behind = {key: writer for key, writer in writers.items() if not frames <= done[key]}
             if behind:
                 _write_batch(backbone, loader, batch, plan.batch_size, behind)
                 computed += len(frames)

@@ -1,5 +1,6 @@
 """The cache: opening it, listing and finding what it holds, writing to it, removing from it."""
 
+import contextlib
 import json
 import logging
 from collections.abc import Iterator
@@ -7,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .claims import take_claim
-from .durable import explain_os_errors
+from .durable import explain_os_errors, write_atomic
 from .errors import CacheError, IncompleteUnitError, UnitNotFoundError
 from .integrity import looks_whole
-from .layout import tap_name
-from .marker import read_marker
+from .layout import GROUP, tap_name
+from .marker import MARKER, read_marker
 from .request import UnitSpec
 from .unit import Unit, open_store, read_spec
 from .writer import UnitWriter, remove_folder
@@ -92,7 +93,7 @@ class Cache:
     def videos(self) -> list[tuple[str, str]]:
         """List the (dataset, video) pairs, by their real names, in alphabetical order."""
         pairs = set()
-        for group in self.root.glob("*/*.zarr/zarr.json"):
+        for group in self.root.glob("[!.]*/[!.]*.zarr/zarr.json"):
             try:
                 origin = json.loads(group.read_bytes())["attributes"]["ted"]
                 pairs.add((str(origin["dataset"]), str(origin["video"])))
@@ -182,20 +183,20 @@ class Cache:
         ClaimedError
             When a process is writing it.
         """
+        parents = list(folder.relative_to(self.root).parents)[:-1]
         with explain_os_errors(f"remove {folder}"):
             take_claim(folder)  # goes with the folder
             remove_folder(folder)
             # Groups that have become empty, up to the dataset's folder; never the cache itself.
-            for parent in list(folder.relative_to(self.root).parents)[:-1]:
-                if {path.name for path in (self.root / parent).iterdir()} - {"zarr.json"}:
+            for parent in parents:
+                if not _remove_empty_group(self.root / parent):
                     break
-                remove_folder(self.root / parent)
 
     def folders(self) -> Iterator[Path]:
         """Yield the folders of all units, readable or not."""
-        for group in self.root.glob("*/*.zarr/*@*/t*/*/*/zarr.json"):
-            if not any(part.startswith(".") for part in group.relative_to(self.root).parts):
-                yield group.parent
+        for folder in self.root.glob("[!.]*/[!.]*.zarr/[!.]*@*/t*/[!.]*/[!.]*"):
+            if (folder / GROUP).exists() or (folder / MARKER).exists():
+                yield folder
 
 
 def open_cache(root: Path | str, *, create: bool = False) -> Cache:
@@ -230,6 +231,29 @@ def _state(folder: Path) -> tuple[str, int]:
     except CacheError:
         return "damaged", 0
     return ("complete" if looks_whole(folder, marker) else "damaged"), marker.total_bytes
+
+
+def _remove_empty_group(group: Path) -> bool:
+    """Remove a group that has no members; tell whether it is gone.
+
+    A writer may be making a member at this moment: rmdir, unlike a rename, cannot take that along.
+    """
+    metadata = group / GROUP
+    content = None
+    try:
+        if any(path.name != GROUP for path in group.iterdir()):
+            return False
+        with contextlib.suppress(FileNotFoundError):  # a dataset's folder has none
+            content = metadata.read_bytes()
+        metadata.unlink(missing_ok=True)
+        group.rmdir()
+    except FileNotFoundError:  # another process removed it
+        return True
+    except OSError:
+        if content is not None:
+            write_atomic(metadata, content)
+        return False
+    return True
 
 
 def fits(spec: UnitSpec, choice: FeatureChoice) -> bool:

@@ -68,16 +68,26 @@ def take_claim(unit: Path) -> Claim:
         {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "process_start": _process_start(os.getpid())}
     ).encode()
     try:
-        with path.open("xb") as file:
-            file.write(content)
+        file = path.open("xb")
     except FileExistsError:
-        if _is_alive(path):
+        try:
+            alive = _is_alive(path)
+        except FileNotFoundError:  # given up just now; another process may have claimed the unit since
+            return take_claim(unit)
+        if alive:
             owner = _read(path) or {}
             raise ClaimedError(
                 f"{unit} is being written by process {owner.get('pid', '?')} on {owner.get('host', '?')}; wait for it, "
                 f"or, if that process is gone, delete {path}"
             ) from None
         write_atomic(path, content)
+    else:
+        try:
+            with file:
+                file.write(content)
+        except OSError:  # a full disk: an empty claim would hold up the next attempt
+            path.unlink(missing_ok=True)
+            raise
     return Claim(path=path, token=token)
 
 
@@ -90,26 +100,25 @@ def _read(path: Path) -> dict[str, object] | None:
 
 
 def _is_alive(path: Path) -> bool:
-    """Tell whether the holder of a claim file may still be writing."""
+    """Tell whether the holder of a claim file may still be writing; raise FileNotFoundError if there is none."""
     owner = _read(path)
-    try:
-        age = time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return False
+    age = time.time() - path.stat().st_mtime
     if owner is None:  # being written at this moment, or torn by a crash
         return age < 10
     if owner.get("host") != socket.gethostname():
         return age < STALE_AFTER_S
     pid = owner.get("pid")
-    return isinstance(pid, int) and _process_start(pid) is not None and _process_start(pid) == owner["process_start"]
+    start = _process_start(pid) if isinstance(pid, int) else None
+    return start is not None and start == owner.get("process_start")
 
 
 def _process_start(pid: int) -> str | None:
     """Return when a process of this host started, so that a reused number is not taken for it; None if it is gone."""
     try:
-        # After the name in parentheses (which may hold spaces) comes field 3; the start time is field 22.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except FileNotFoundError:
+        # After the name in parentheses (which may hold spaces) comes field 3, the state; the start time is field 22.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]  # killed, but not yet waited for by its parent
+    except (FileNotFoundError, ProcessLookupError):
         pass
     if Path("/proc/self/stat").exists():
         return None

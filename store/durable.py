@@ -74,5 +74,5 @@ def explain_os_errors(action: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+        advice = _ADVICE.get(error.errno or 0, str(error))  # which names the file in the way
         raise CacheError(f"cannot {action}: {advice}") from error

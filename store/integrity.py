@@ -43,7 +43,10 @@ def verify_unit(folder: Path) -> Verdict:
     problems += [f"{key} is not among the unit's files" for key in _strays(folder, marker)]
     if not problems:
         try:
-            Unit(folder)
+            spec = Unit(folder).spec
+            place = spec.folder(Path()).parts
+            if folder.absolute().parts[-len(place) :] != place:
+                problems.append(f"it is {spec.label}, in another unit's folder")
         except CacheError as error:
             problems.append(str(error))
     return Verdict(folder=folder, state="damaged" if problems else "ok", problems=tuple(problems))
@@ -53,7 +56,7 @@ def looks_whole(folder: Path, marker: Marker) -> bool:
     """Tell cheaply, without reading them, whether all promised files are there in their full size."""
     try:
         return all((folder / key).stat().st_size == record.bytes for key, record in marker.files.items())
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

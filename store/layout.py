@@ -7,7 +7,9 @@ from pathlib import Path
 from .errors import ConfigError
 
 __all__ = [
+    "ARRAY",
     "FEATURES",
+    "GROUP",
     "RECORDS",
     "SCHEMA_VERSION",
     "chunk_frame",
@@ -23,6 +25,10 @@ SCHEMA_VERSION = 1
 
 #: The array of a unit that holds its features.
 FEATURES = "features"
+
+#: Zarr's metadata of a unit's group, which carries the unit's description, and of its array, relative to the unit.
+GROUP = "zarr.json"
+ARRAY = f"{FEATURES}/zarr.json"
 
 #: Folder of a unit's own records (marker, journal, claim, run), relative to the unit. It lies inside the array's
 #: folder because Zarr readers list a group's members, and warn of files that are none, but not an array's.

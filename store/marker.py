@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .durable import canonical_json, write_atomic
-from .errors import CorruptUnitError, IncompleteUnitError, SchemaError
+from .errors import CacheError, CorruptUnitError, IncompleteUnitError, SchemaError
 from .layout import RECORDS, SCHEMA_VERSION
 
-__all__ = ["FileRecord", "Marker", "checksum", "read_marker", "remove_marker", "write_marker"]
+__all__ = ["MARKER", "FileRecord", "Marker", "checksum", "read_marker", "remove_marker", "write_marker"]
 
-_NAME = f"{RECORDS}/complete.json"
+#: The marker, relative to the unit.
+MARKER = f"{RECORDS}/complete.json"
 
 
 def checksum(data: bytes | memoryview) -> str:
@@ -63,7 +64,7 @@ def write_marker(unit: Path, marker: Marker) -> None:
         "files": {path: [record.bytes, record.sha256] for path, record in marker.files.items()},
     }
     body["checksum"] = checksum(canonical_json(body))
-    write_atomic(unit / _NAME, json.dumps(body, indent=1, sort_keys=True).encode() + b"\n")
+    write_atomic(unit / MARKER, json.dumps(body, indent=1, sort_keys=True).encode() + b"\n")
 
 
 def read_marker(unit: Path) -> Marker:
@@ -77,14 +78,18 @@ def read_marker(unit: Path) -> Marker:
         When it is of a newer format.
     CorruptUnitError
         When it is not as it was written.
+    CacheError
+        When the disk does not give it.
     """
     try:
-        text = (unit / _NAME).read_bytes()
-    except FileNotFoundError:
+        text = (unit / MARKER).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         raise IncompleteUnitError(
             f"{unit} is not complete: extraction was interrupted or is still running; "
             "run the same `ted extract` again to finish it"
         ) from None
+    except OSError as error:  # says nothing about what the marker holds
+        raise CacheError(f"cannot read {unit / MARKER}: {error.strerror}") from error
     damaged = CorruptUnitError(
         f"the completion marker of {unit} is damaged; run `ted cache rm` on the unit and `ted extract` again"
     )
@@ -108,4 +113,4 @@ def read_marker(unit: Path) -> Marker:
 
 def remove_marker(unit: Path) -> None:
     """Withdraw the promise: the unit counts as incomplete from here on."""
-    (unit / _NAME).unlink(missing_ok=True)
+    (unit / MARKER).unlink(missing_ok=True)

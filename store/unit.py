@@ -15,9 +15,10 @@ from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore, WrapperStore
 
+from .durable import explain_os_errors
 from .errors import CacheError, CorruptUnitError
-from .layout import FEATURES, RECORDS
-from .marker import FileRecord, Marker, checksum, read_marker
+from .layout import ARRAY, FEATURES, GROUP, RECORDS, chunk_key
+from .marker import MARKER, FileRecord, Marker, checksum, read_marker
 from .request import FeatureRequest, UnitSpec
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class _CheckedStore(WrapperStore["Store"]):
             return await super().get(key, prototype, byte_range)
         if byte_range is not None:
             raise CorruptUnitError(f"{self._unit / key}: a part of a checksummed file was asked for")
-        content = await super().get(key, prototype)
+        with explain_os_errors(f"read {self._unit / key}"):
+            content = await super().get(key, prototype)
         if content is None:
             raise CorruptUnitError(_damage(self._unit, key, "is missing"))
         actual = await asyncio.to_thread(lambda: checksum(content.to_bytes()))
@@ -93,7 +95,8 @@ class FrameReader:
     @cached_property
     def _array(self) -> Any:
         store = _CheckedStore(open_store(self._unit), self._unit, self._marker.files)
-        return zarr.open_array(store, path=FEATURES, mode="r", zarr_format=3)
+        with explain_os_errors(f"read {self._unit}"):
+            return zarr.open_array(store, path=FEATURES, mode="r", zarr_format=3)
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         return np.asarray(self._array[index])
@@ -119,13 +122,15 @@ class Unit:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.spec = read_spec(folder)
         self.marker = read_marker(folder)
-        if self.marker.digest != self.spec.request.digest():
-            raise CorruptUnitError(_damage(folder, "zarr.json", "does not describe what the marker promises"))
+        self.spec = read_spec(folder, self.marker)
+        frames = range(len(self.spec.frame_names))
+        # A chunk that is absent from the marker would be read unchecked, or as fill values.
+        if self.marker.files.keys() != {GROUP, ARRAY, *map(chunk_key, frames)}:
+            raise CorruptUnitError(_damage(folder, MARKER, "does not promise exactly the frames of the unit"))
         self._reader = FrameReader(folder, self.marker)
-        if self._reader.shape[0] != len(self.spec.frame_names):
-            raise CorruptUnitError(_damage(folder, "zarr.json", "names another number of frames than are stored"))
+        if self._reader.shape[0] != len(frames):
+            raise CorruptUnitError(_damage(folder, GROUP, "names another number of frames than are stored"))
 
     def __repr__(self) -> str:
         return f"<Unit {self.spec.label} {self.shape}>"
@@ -185,21 +190,26 @@ class Unit:
         return self.spec.to_json() | {"content_hash": self.content_hash, "run": self.run_record}
 
 
-def read_spec(folder: Path) -> UnitSpec:
-    """Read a unit's description from its group's attributes.
+def read_spec(folder: Path, marker: Marker | None = None) -> UnitSpec:
+    """Read a unit's description from its group's attributes, and compare it with the unit's marker if there is one.
 
     Raises
     ------
     CorruptUnitError
-        When it cannot be read.
+        When it cannot be read, or is not what the marker promises.
     SchemaError
         When it is of a newer format.
     """
     try:
-        content = json.loads((folder / "zarr.json").read_bytes())
-        values = content["attributes"]["ted"]
+        text = (folder / GROUP).read_bytes()
+        values = json.loads(text)["attributes"]["ted"]
         if not isinstance(values, dict):
             raise TypeError("the attribute `ted` is no mapping")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptUnitError(_damage(folder, "zarr.json", f"cannot be read ({error})")) from error
-    return UnitSpec.from_json(values, folder)
+        raise CorruptUnitError(_damage(folder, GROUP, f"cannot be read ({error})")) from error
+    spec = UnitSpec.from_json(values, folder)
+    if marker is not None:
+        promised = marker.files.get(GROUP)
+        if promised is None or checksum(text) != promised.sha256 or spec.request.digest() != marker.digest:
+            raise CorruptUnitError(_damage(folder, GROUP, "is not what was written (its checksum differs)"))
+    return spec

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,17 +18,16 @@ from zarr.core.array_spec import ArrayConfigParams
 
 from .claims import Claim, take_claim
 from .durable import PARTIAL_SUFFIX, canonical_json, explain_os_errors, sync_file, sync_folder, write_atomic
-from .errors import CacheError, IncompleteUnitError
-from .layout import FEATURES, RECORDS, SCHEMA_VERSION, chunk_frame, chunk_key, video_folder
+from .errors import CacheError, CorruptUnitError, IncompleteUnitError
+from .layout import ARRAY, FEATURES, GROUP, RECORDS, SCHEMA_VERSION, chunk_frame, chunk_key, video_folder
 from .marker import FileRecord, Marker, checksum, read_marker, remove_marker, write_marker
 from .request import UnitSpec
+from .unit import read_spec
 
 __all__ = ["UnitWriter", "demote", "remove_folder"]
 
 _JOURNAL = f"{RECORDS}/journal.jsonl"
 _RUN = f"{RECORDS}/run.json"
-_GROUP = "zarr.json"
-_ARRAY = f"{FEATURES}/zarr.json"
 
 
 class UnitWriter:
@@ -77,9 +76,10 @@ class UnitWriter:
                 # The claim comes first, so that nobody else's work in progress is thrown away; it goes with the folder.
                 take_claim(self.folder)
                 remove_folder(self.folder)
-            self._make_groups()
+            # Claimed before its groups are made: the claim keeps them from being removed as empty.
             self._claim = take_claim(self.folder)
             try:
+                self._make_groups()
                 self._take_up()
             except BaseException:
                 self._claim.release()
@@ -135,11 +135,11 @@ class UnitWriter:
             return
         with explain_os_errors(f"write {self.folder}"):
             records = {chunk_key(frame): self._sync_chunk(frame) for frame in self._pending}
-            if _ARRAY not in self._written:
-                records[_ARRAY] = _record(self.folder / _ARRAY)
-                sync_file(self.folder / _ARRAY)
-                sync_folder(self.folder / FEATURES)
+            if ARRAY not in self._written:
+                records[ARRAY] = _record(self.folder / ARRAY)
+                sync_file(self.folder / ARRAY)
             sync_folder(self.folder / FEATURES / "c")
+            sync_folder(self.folder / FEATURES)
             self._held().check()
             with (self.folder / _JOURNAL).open("ab") as journal:
                 journal.write(_journal_line(records))
@@ -166,9 +166,9 @@ class UnitWriter:
         if missing:
             raise IncompleteUnitError(f"{self.spec.label} lacks {len(missing)} frames, the first is {missing[0]}")
         with explain_os_errors(f"write {self.folder}"):
-            files = {_GROUP: _record(self.folder / _GROUP)} | self._written
-            write_atomic(self.folder / _RUN, json.dumps(dict(run), indent=1).encode() + b"\n")
+            files = {GROUP: _record(self.folder / GROUP)} | self._written
             self._held().check()
+            write_atomic(self.folder / _RUN, json.dumps(dict(run), indent=1).encode() + b"\n")
             write_marker(self.folder, Marker(digest=self.spec.request.digest(), files=files))
             (self.folder / _JOURNAL).unlink(missing_ok=True)
 
@@ -179,7 +179,6 @@ class UnitWriter:
 
     def _make_groups(self) -> None:
         """Create the groups down to the unit. Their content is fixed: to lose a race to create one is success."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         video = video_folder(self._root, self.spec.dataset, self.spec.request.video)
         origin = {"schema_version": SCHEMA_VERSION, "dataset": self.spec.dataset, "video": self.spec.request.video}
         _write_group(video, {"ted": origin})
@@ -194,32 +193,36 @@ class UnitWriter:
         with contextlib.suppress(IncompleteUnitError):
             read_marker(self.folder)
             raise CacheError(f"{self.spec.label} is complete already; use --overwrite to make it again")
-        self._refuse_collision()
+        ours = self._is_ours()
         _write_group(self.folder, {"ted": self.spec.to_json()}, replace=True)
         for leftover in self.folder.rglob(f"*{PARTIAL_SUFFIX}"):
             leftover.unlink()
-        found = dict(_read_journal(self.folder / _JOURNAL))
+        found = dict(_read_journal(self.folder / _JOURNAL)) if ours else {}
         whole = {key: record for key, record in found.items() if _matches(self.folder / key, record)}
         # Without the array's own metadata no chunk means anything.
-        self._written = whole if _ARRAY in whole else {}
+        self._written = whole if ARRAY in whole else {}
         if self._written:
             write_atomic(self.folder / _JOURNAL, _journal_line(self._written))
         else:
-            shutil.rmtree(self.folder / FEATURES / "c", ignore_errors=True)
-            for name in (_JOURNAL, _ARRAY):
+            for name in (_JOURNAL, ARRAY):
                 (self.folder / name).unlink(missing_ok=True)
+        _clear(self.folder / FEATURES / "c", keep={self.folder / key for key in self._written})
 
-    def _refuse_collision(self) -> None:
-        """Compare the whole digest: its first eight characters, the folder's name, may be another request's too."""
+    def _is_ours(self) -> bool:
+        """Tell whether what is there is of this unit, by its description: folders can be renamed and copied."""
         try:
-            there = json.loads((self.folder / _GROUP).read_bytes())["attributes"]["ted"]["digest"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return
-        if there != self.spec.request.digest():
+            there = read_spec(self.folder)
+        except CorruptUnitError:
+            return False
+        if there.folder(self._root) != self.folder:
+            return False
+        # The folder's name has eight characters of the digest; they may be another request's too.
+        if there.request.digest() != self.spec.request.digest():
             raise CacheError(
                 f"{self.folder} holds another request whose digest begins with the same eight characters; "
                 "use another --seed, or another cache"
             )
+        return True
 
     def _open_array(self, shape: tuple[int, ...]) -> Any:
         """Open the features array, or create it for frames of this shape (y, x, channel)."""
@@ -227,7 +230,7 @@ class UnitWriter:
         # write_empty_chunks is not persisted: without it a frame of fill values would vanish, so each open passes it.
         config: ArrayConfigParams = {"write_empty_chunks": True}
         with explain_os_errors(f"write {self.folder}"):
-            if _ARRAY in self._written:
+            if ARRAY in self._written:
                 return zarr.open_array(str(path), mode="r+", zarr_format=3, config=config)
             return zarr.create_array(
                 store=str(path),
@@ -256,12 +259,16 @@ class UnitWriter:
 def demote(unit: Path) -> None:
     """Make a complete but damaged unit incomplete, so that the next writer redoes what is damaged and only that.
 
-    The marker's checksums become the journal, and the marker goes.
+    The marker's checksums become the journal, and the marker goes. So does a damaged description, which cannot tell any
+    more what the chunks are: then the next writer starts over.
     """
     with explain_os_errors(f"repair {unit}"):
         claim = take_claim(unit)
         try:
-            write_atomic(unit / _JOURNAL, _journal_line(read_marker(unit).files))
+            files = read_marker(unit).files
+            if GROUP not in files or not _matches(unit / GROUP, files[GROUP]):
+                (unit / GROUP).unlink(missing_ok=True)
+            write_atomic(unit / _JOURNAL, _journal_line(files))
             remove_marker(unit)
         finally:
             claim.release()
@@ -275,7 +282,19 @@ def remove_folder(folder: Path) -> None:
         return
     doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.removed")
     folder.rename(doomed)
-    shutil.rmtree(doomed)
+    with contextlib.suppress(FileNotFoundError):  # another removal took it for a leftover, and deletes it
+        shutil.rmtree(doomed)
+
+
+def _clear(folder: Path, *, keep: Set[Path]) -> None:
+    """Delete all in a folder but these files, with the folders that thereby become empty; follows no symlinks."""
+    for parent, folders, files in os.walk(folder, topdown=False):
+        for path in (Path(parent, name) for name in files):
+            if path not in keep:
+                path.unlink()
+        for path in (Path(parent, name) for name in folders):
+            if not path.is_symlink() and not any(path.iterdir()):
+                path.rmdir()
 
 
 def _matches(path: Path, promised: FileRecord) -> bool:
@@ -288,7 +307,7 @@ def _record(path: Path) -> FileRecord:
 
 
 def _write_group(folder: Path, attributes: Mapping[str, Any], *, replace: bool = False) -> None:
-    path = folder / _GROUP
+    path = folder / GROUP
     content = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
     if replace or not path.is_file():
         write_atomic(path, json.dumps(content, indent=2).encode())
@@ -305,5 +324,5 @@ def _read_journal(path: Path) -> Iterator[tuple[str, FileRecord]]:
     for line in path.read_bytes().splitlines():
         with contextlib.suppress(ValueError, TypeError, AttributeError):
             for key, (size, digest) in json.loads(line).items():
-                if key == _ARRAY or chunk_frame(key) is not None:
+                if key == ARRAY or chunk_frame(key) is not None:
                     yield key, FileRecord(bytes=size, sha256=digest)
