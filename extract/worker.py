@@ -14,7 +14,7 @@ import torch
 
 from ..store import Cache, UnitSpec, UnitWriter
 from ..store.errors import CorruptUnitError
-from ..store.writer import demote
+from ..store.integrity import demote
 from .backbones.base import Backbone
 from .clips import Clip
 from .features import ClipLoader, clip_features

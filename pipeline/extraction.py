@@ -9,6 +9,7 @@ import torch
 from ..extract.backbones import load_backbone
 from ..extract.backbones.base import Backbone
 from ..extract.features import ClipLoader, clip_features
+from ..extract.memory import keep_freed_memory
 from ..extract.plan import VideoPlan, plan_video
 from ..extract.settings import DTYPES, ExtractionSettings
 from ..extract.worker import ExtractionReport, extract_video
@@ -44,7 +45,8 @@ class Estimate:
     bytes
         Size on disk once complete.
     seconds
-        Time of the pass that writes it, from one measured batch. Units of one pass share it: count it once a pass.
+        Its share of the time of the passes that are still to be run for its video, by one measured batch; 0 when it is
+        complete.
     """
 
     label: str
@@ -66,7 +68,7 @@ def parse_weights(values: Sequence[str], jobs: Sequence[BackboneJob]) -> dict[st
     weights: dict[str, str] = {}
     for value in values:
         name, equals, path = value.partition("=")
-        if equals and name in names:
+        if equals and path and name in names:
             weights[name] = path
         elif len(names) == 1 and not (equals and "/" not in name):
             weights[names[0]] = value
@@ -164,6 +166,8 @@ def dry_run(
 
 
 def _load(job: BackboneJob, weights: Mapping[str, str], device: torch.device, dtype: str) -> Backbone:
+    if device.type == "cpu":
+        keep_freed_memory()
     return load_backbone(job.backbone, weights.get(job.backbone), device=device, dtype=DTYPES[dtype])
 
 

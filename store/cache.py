@@ -1,21 +1,20 @@
 """The cache: opening it, listing and finding what it holds, writing to it, removing from it."""
 
-import contextlib
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .claims import take_claim
-from .durable import explain_os_errors, write_atomic
+from .durable import explain_os_errors
 from .errors import CacheError, IncompleteUnitError, UnitNotFoundError
 from .integrity import looks_whole
-from .layout import GROUP, tap_name
+from .layout import GROUP, safe_name, tap_name
 from .marker import MARKER, read_marker
+from .removal import remove_empty_group, remove_folder
 from .request import UnitSpec
 from .unit import Unit, open_store, read_spec
-from .writer import UnitWriter, remove_folder
+from .writer import UnitWriter
 
 __all__ = ["Cache", "Entry", "FeatureChoice", "fits", "open_cache"]
 
@@ -91,15 +90,8 @@ class Cache:
         return f"<Cache {self.root}>"
 
     def videos(self) -> list[tuple[str, str]]:
-        """List the (dataset, video) pairs, by their real names, in alphabetical order."""
-        pairs = set()
-        for group in self.root.glob("[!.]*/[!.]*.zarr/zarr.json"):
-            try:
-                origin = json.loads(group.read_bytes())["attributes"]["ted"]
-                pairs.add((str(origin["dataset"]), str(origin["video"])))
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise CacheError(f"{group} is damaged ({error}); delete {group.parent} and extract again") from error
-        return sorted(pairs)
+        """List the (dataset, video) pairs that have units, by their real names, in alphabetical order."""
+        return sorted({(spec.dataset, spec.request.video) for _, spec in self._specs()})
 
     def entries(
         self, *, dataset: str | None = None, video: str | None = None, backbone: str | None = None
@@ -112,19 +104,8 @@ class Cache:
             Only units with these names; all of them by default.
         """
         found = []
-        for folder in sorted(self.folders()):
-            try:
-                spec = read_spec(folder)
-            except CacheError as error:
-                # One unreadable unit must not hide the others.
-                _log.warning("skipped: %s", error)
-                continue
-            wanted = (
-                dataset in (None, spec.dataset)
-                and video in (None, spec.request.video)
-                and backbone in (None, spec.request.backbone)
-            )
-            if wanted:
+        for folder, spec in self._specs(dataset, video):
+            if backbone in (None, spec.request.backbone):
                 state, size = _state(folder)
                 found.append(Entry(folder=folder, spec=spec, state=state, bytes=size))
         return found
@@ -189,12 +170,26 @@ class Cache:
             remove_folder(folder)
             # Groups that have become empty, up to the dataset's folder; never the cache itself.
             for parent in parents:
-                if not _remove_empty_group(self.root / parent):
+                if not remove_empty_group(self.root / parent):
                     break
 
-    def folders(self) -> Iterator[Path]:
-        """Yield the folders of all units, readable or not."""
-        for folder in self.root.glob("[!.]*/[!.]*.zarr/[!.]*@*/t*/[!.]*/[!.]*"):
+    def _specs(self, dataset: str | None = None, video: str | None = None) -> Iterator[tuple[Path, UnitSpec]]:
+        """Yield folder and description of units that have a readable one, in the order of their folders."""
+        for folder in sorted(self.folders(dataset, video)):
+            try:
+                spec = read_spec(folder)
+            except CacheError as error:
+                # One unreadable unit must not hide the others.
+                _log.warning("skipped: %s", error)
+                continue
+            if dataset in (None, spec.dataset) and video in (None, spec.request.video):
+                yield folder, spec
+
+    def folders(self, dataset: str | None = None, video: str | None = None) -> Iterator[Path]:
+        """Yield the folders of the units of a dataset and a video (of all, by default), readable or not."""
+        first = "[!.]*" if dataset is None else safe_name(dataset)
+        second = "[!.]*" if video is None else safe_name(video)
+        for folder in self.root.glob(f"{first}/{second}.zarr/[!.]*@*/t*/[!.]*/[!.]*"):
             if (folder / GROUP).exists() or (folder / MARKER).exists():
                 yield folder
 
@@ -231,29 +226,6 @@ def _state(folder: Path) -> tuple[str, int]:
     except CacheError:
         return "damaged", 0
     return ("complete" if looks_whole(folder, marker) else "damaged"), marker.total_bytes
-
-
-def _remove_empty_group(group: Path) -> bool:
-    """Remove a group that has no members; tell whether it is gone.
-
-    A writer may be making a member at this moment: rmdir, unlike a rename, cannot take that along.
-    """
-    metadata = group / GROUP
-    content = None
-    try:
-        if any(path.name != GROUP for path in group.iterdir()):
-            return False
-        with contextlib.suppress(FileNotFoundError):  # a dataset's folder has none
-            content = metadata.read_bytes()
-        metadata.unlink(missing_ok=True)
-        group.rmdir()
-    except FileNotFoundError:  # another process removed it
-        return True
-    except OSError:
-        if content is not None:
-            write_atomic(metadata, content)
-        return False
-    return True
 
 
 def fits(spec: UnitSpec, choice: FeatureChoice) -> bool:

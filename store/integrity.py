@@ -1,14 +1,17 @@
-"""Verifying units: every promised file is read and compared with the marker."""
+"""Verifying units against their markers, and preparing the repair of damaged ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from .claims import take_claim
+from .durable import explain_os_errors
 from .errors import CacheError, IncompleteUnitError
-from .layout import FEATURES
-from .marker import Marker, checksum, read_marker
+from .journal import replace_journal
+from .layout import FEATURES, GROUP
+from .marker import Marker, checksum, matches, read_marker, remove_marker
 from .unit import Unit
 
-__all__ = ["Verdict", "looks_whole", "verify_unit"]
+__all__ = ["Verdict", "demote", "looks_whole", "verify_unit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,24 @@ def verify_unit(folder: Path) -> Verdict:
         except CacheError as error:
             problems.append(str(error))
     return Verdict(folder=folder, state="damaged" if problems else "ok", problems=tuple(problems))
+
+
+def demote(unit: Path) -> None:
+    """Make a complete but damaged unit incomplete, so that the next writer redoes what is damaged and only that.
+
+    The marker's checksums become the journal, and the marker goes. So does a damaged description, which cannot tell any
+    more what the chunks are: then the next writer starts over.
+    """
+    with explain_os_errors(f"repair {unit}"):
+        claim = take_claim(unit)
+        try:
+            files = read_marker(unit).files
+            if GROUP not in files or not matches(unit / GROUP, files[GROUP]):
+                (unit / GROUP).unlink(missing_ok=True)
+            replace_journal(unit, files)
+            remove_marker(unit)
+        finally:
+            claim.release()
 
 
 def looks_whole(folder: Path, marker: Marker) -> bool:

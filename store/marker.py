@@ -10,13 +10,23 @@ from .durable import canonical_json, write_atomic
 from .errors import CacheError, CorruptUnitError, IncompleteUnitError, SchemaError
 from .layout import RECORDS, SCHEMA_VERSION
 
-__all__ = ["MARKER", "FileRecord", "Marker", "checksum", "read_marker", "remove_marker", "write_marker"]
+__all__ = [
+    "MARKER",
+    "FileRecord",
+    "Marker",
+    "checksum",
+    "matches",
+    "read_marker",
+    "record_file",
+    "remove_marker",
+    "write_marker",
+]
 
 #: The marker, relative to the unit.
 MARKER = f"{RECORDS}/complete.json"
 
 
-def checksum(data: bytes | memoryview) -> str:
+def checksum(data: bytes | bytearray | memoryview) -> str:
     """Return the SHA-256 of bytes, 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
 
@@ -53,6 +63,17 @@ class Marker:
     def total_bytes(self) -> int:
         """Bytes of all files together."""
         return sum(record.bytes for record in self.files.values())
+
+
+def record_file(path: Path) -> FileRecord:
+    """Read a file and return its record."""
+    data = path.read_bytes()
+    return FileRecord(bytes=len(data), sha256=checksum(data))
+
+
+def matches(path: Path, promised: FileRecord) -> bool:
+    """Tell whether a file is there and is what was promised, byte for byte."""
+    return path.is_file() and record_file(path) == promised
 
 
 def write_marker(unit: Path, marker: Marker) -> None:

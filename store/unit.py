@@ -61,7 +61,7 @@ class _CheckedStore(WrapperStore["Store"]):
             content = await super().get(key, prototype)
         if content is None:
             raise CorruptUnitError(_damage(self._unit, key, "is missing"))
-        actual = await asyncio.to_thread(lambda: checksum(content.to_bytes()))
+        actual = await asyncio.to_thread(lambda: checksum(content.as_buffer_like()))
         if actual != promised.sha256:
             raise CorruptUnitError(_damage(self._unit, key, "is not what was written (its checksum differs)"))
         return content

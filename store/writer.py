@@ -2,10 +2,7 @@
 
 import contextlib
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,16 +14,17 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.core.array_spec import ArrayConfigParams
 
 from .claims import Claim, take_claim
-from .durable import PARTIAL_SUFFIX, canonical_json, explain_os_errors, sync_file, sync_folder, write_atomic
+from .durable import PARTIAL_SUFFIX, explain_os_errors, sync_file, sync_folder, write_atomic
 from .errors import CacheError, CorruptUnitError, IncompleteUnitError
+from .journal import append_journal, read_journal, remove_journal, replace_journal
 from .layout import ARRAY, FEATURES, GROUP, RECORDS, SCHEMA_VERSION, chunk_frame, chunk_key, video_folder
-from .marker import FileRecord, Marker, checksum, read_marker, remove_marker, write_marker
+from .marker import FileRecord, Marker, matches, read_marker, record_file, write_marker
+from .removal import clear_folder, remove_folder
 from .request import UnitSpec
 from .unit import read_spec
 
-__all__ = ["UnitWriter", "demote", "remove_folder"]
+__all__ = ["UnitWriter"]
 
-_JOURNAL = f"{RECORDS}/journal.jsonl"
 _RUN = f"{RECORDS}/run.json"
 
 
@@ -136,15 +134,12 @@ class UnitWriter:
         with explain_os_errors(f"write {self.folder}"):
             records = {chunk_key(frame): self._sync_chunk(frame) for frame in self._pending}
             if ARRAY not in self._written:
-                records[ARRAY] = _record(self.folder / ARRAY)
+                records[ARRAY] = record_file(self.folder / ARRAY)
                 sync_file(self.folder / ARRAY)
             sync_folder(self.folder / FEATURES / "c")
             sync_folder(self.folder / FEATURES)
             self._held().check()
-            with (self.folder / _JOURNAL).open("ab") as journal:
-                journal.write(_journal_line(records))
-                journal.flush()
-                os.fsync(journal.fileno())
+            append_journal(self.folder, records)
         self._written |= records
         self._pending = []
 
@@ -166,11 +161,11 @@ class UnitWriter:
         if missing:
             raise IncompleteUnitError(f"{self.spec.label} lacks {len(missing)} frames, the first is {missing[0]}")
         with explain_os_errors(f"write {self.folder}"):
-            files = {GROUP: _record(self.folder / GROUP)} | self._written
+            files = {GROUP: record_file(self.folder / GROUP)} | self._written
             self._held().check()
             write_atomic(self.folder / _RUN, json.dumps(dict(run), indent=1).encode() + b"\n")
             write_marker(self.folder, Marker(digest=self.spec.request.digest(), files=files))
-            (self.folder / _JOURNAL).unlink(missing_ok=True)
+            remove_journal(self.folder)
 
     def _held(self) -> Claim:
         if self._claim is None:
@@ -197,16 +192,16 @@ class UnitWriter:
         _write_group(self.folder, {"ted": self.spec.to_json()}, replace=True)
         for leftover in self.folder.rglob(f"*{PARTIAL_SUFFIX}"):
             leftover.unlink()
-        found = dict(_read_journal(self.folder / _JOURNAL)) if ours else {}
-        whole = {key: record for key, record in found.items() if _matches(self.folder / key, record)}
+        found = read_journal(self.folder) if ours else {}
+        whole = {key: record for key, record in found.items() if matches(self.folder / key, record)}
         # Without the array's own metadata no chunk means anything.
         self._written = whole if ARRAY in whole else {}
         if self._written:
-            write_atomic(self.folder / _JOURNAL, _journal_line(self._written))
+            replace_journal(self.folder, self._written)
         else:
-            for name in (_JOURNAL, ARRAY):
-                (self.folder / name).unlink(missing_ok=True)
-        _clear(self.folder / FEATURES / "c", keep={self.folder / key for key in self._written})
+            remove_journal(self.folder)
+            (self.folder / ARRAY).unlink(missing_ok=True)
+        clear_folder(self.folder / FEATURES / "c", keep={self.folder / key for key in self._written})
 
     def _is_ours(self) -> bool:
         """Tell whether what is there is of this unit, by its description: folders can be renamed and copied."""
@@ -249,61 +244,11 @@ class UnitWriter:
     def _sync_chunk(self, frame: int) -> FileRecord:
         """Put a chunk and the folders that were made for it on the disk; return its checksum."""
         path = self.folder / chunk_key(frame)
-        record = _record(path)
+        record = record_file(path)
         sync_file(path)
         for folder in list(path.parents)[:3]:
             sync_folder(folder)
         return record
-
-
-def demote(unit: Path) -> None:
-    """Make a complete but damaged unit incomplete, so that the next writer redoes what is damaged and only that.
-
-    The marker's checksums become the journal, and the marker goes. So does a damaged description, which cannot tell any
-    more what the chunks are: then the next writer starts over.
-    """
-    with explain_os_errors(f"repair {unit}"):
-        claim = take_claim(unit)
-        try:
-            files = read_marker(unit).files
-            if GROUP not in files or not _matches(unit / GROUP, files[GROUP]):
-                (unit / GROUP).unlink(missing_ok=True)
-            write_atomic(unit / _JOURNAL, _journal_line(files))
-            remove_marker(unit)
-        finally:
-            claim.release()
-
-
-def remove_folder(folder: Path) -> None:
-    """Delete a folder so that no reader sees half of it: rename first, then delete."""
-    for leftover in folder.parent.glob(".*.removed"):  # of an earlier removal that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    if not folder.exists():
-        return
-    doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.removed")
-    folder.rename(doomed)
-    with contextlib.suppress(FileNotFoundError):  # another removal took it for a leftover, and deletes it
-        shutil.rmtree(doomed)
-
-
-def _clear(folder: Path, *, keep: Set[Path]) -> None:
-    """Delete all in a folder but these files, with the folders that thereby become empty; follows no symlinks."""
-    for parent, folders, files in os.walk(folder, topdown=False):
-        for path in (Path(parent, name) for name in files):
-            if path not in keep:
-                path.unlink()
-        for path in (Path(parent, name) for name in folders):
-            if not path.is_symlink() and not any(path.iterdir()):
-                path.rmdir()
-
-
-def _matches(path: Path, promised: FileRecord) -> bool:
-    return path.is_file() and _record(path) == promised
-
-
-def _record(path: Path) -> FileRecord:
-    data = path.read_bytes()
-    return FileRecord(bytes=len(data), sha256=checksum(data))
 
 
 def _write_group(folder: Path, attributes: Mapping[str, Any], *, replace: bool = False) -> None:
@@ -311,18 +256,3 @@ def _write_group(folder: Path, attributes: Mapping[str, Any], *, replace: bool =
     content = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
     if replace or not path.is_file():
         write_atomic(path, json.dumps(content, indent=2).encode())
-
-
-def _journal_line(records: Mapping[str, FileRecord]) -> bytes:
-    return canonical_json({key: [record.bytes, record.sha256] for key, record in records.items()}) + b"\n"
-
-
-def _read_journal(path: Path) -> Iterator[tuple[str, FileRecord]]:
-    """Yield the journal's files; a last line torn by a crash, and anything else unreadable, counts as absent."""
-    if not path.is_file():
-        return
-    for line in path.read_bytes().splitlines():
-        with contextlib.suppress(ValueError, TypeError, AttributeError):
-            for key, (size, digest) in json.loads(line).items():
-                if key == ARRAY or chunk_frame(key) is not None:
-                    yield key, FileRecord(bytes=size, sha256=digest)

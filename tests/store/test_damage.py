@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from ted.store import Cache, Unit, UnitSpec, verify_unit
 from ted.store.errors import CacheError, ClaimedError, CorruptUnitError
+from ted.store.integrity import demote
 from ted.store.marker import Marker, read_marker, write_marker
-from ted.store.writer import demote
 
 from .conftest import make_spec, write_unit
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ted.store import Cache, FeatureRequest, Unit, UnitSpec, open_cache, verify_unit
 from ted.store import claims as claims_module
 from ted.store.errors import CacheError, ClaimedError, IncompleteUnitError
-from ted.store.writer import demote
+from ted.store.integrity import demote
 
 from .conftest import make_spec, write_unit
 
