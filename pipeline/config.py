@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import tomli_w
 
 from ..store.durable import explain_os_errors, write_atomic
@@ -14,12 +15,12 @@ from ..store.errors import ConfigError
 __all__ = ["load_config", "save_config"]
 
 
-def load_config(path: Path, command: str, options: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def load_config(path: Path, command: str, options: Mapping[str, Mapping[str, click.Option]]) -> dict[str, Any]:
     """Read the options of one command from a TOML file.
 
     A table named like a command (``[extract]``, ``[propagate]``) holds options of that command; keys at the top level
     are options of every command that has them. So one file can serve all commands. Options have their long names,
-    with ``-`` or ``_``.
+    with ``-`` or ``_``; values mean what the same text would on the command line, lists repeat an option.
 
     Parameters
     ----------
@@ -28,17 +29,17 @@ def load_config(path: Path, command: str, options: Mapping[str, Mapping[str, str
     command
         Name of the command that is run.
     options
-        For every command, its parameters by option name.
+        For every command, its options by long name, without the dashes in front.
 
     Returns
     -------
     dict
-        Values by parameter of the command that is run.
+        Values by parameter of the command that is run, yet to be converted to its type.
 
     Raises
     ------
     ConfigError
-        When the file cannot be read, or has an unknown key, with the nearest known name.
+        When the file cannot be read, has an unknown key, with the nearest known name, or a value of a wrong kind.
     """
     try:
         with path.open("rb") as file:
@@ -59,7 +60,25 @@ def load_config(path: Path, command: str, options: Mapping[str, Mapping[str, str
             _check_key(path, key, options[name], f"{name} has no")
     known = options[command]
     given = {_flag(key): value for key, value in [*shared.items(), *tables.get(command, {}).items()]}
-    return {known[flag]: value for flag, value in given.items() if flag in known}
+    return {
+        known[flag].name or flag: _as_typed(path, flag, value, known[flag])
+        for flag, value in given.items()
+        if flag in known
+    }
+
+
+def _as_typed(path: Path, flag: str, value: Any, option: click.Option) -> Any:
+    """Return what the command line would have given for a value: text, or a list of texts, or a switch's bool."""
+    if option.is_flag:
+        if isinstance(value, bool):
+            return value
+        raise ConfigError(f"configuration {path}: {flag!r} is true or false, not {value!r}")
+    items = value if option.multiple and isinstance(value, list) else [value]
+    if not all(isinstance(item, str | int | float) and not isinstance(item, bool) for item in items):
+        several = ", or a list of them" if option.multiple else ""
+        raise ConfigError(f"configuration {path}: {flag!r} must be a text or a number{several}, not {value!r}")
+    texts = [str(item) for item in items]
+    return texts if option.multiple else texts[0]
 
 
 def _check_key(path: Path, key: str, known: Collection[str], complaint: str) -> None:

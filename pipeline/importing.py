@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from ..extract.frames import FrameSize, processed_size
-from ..store import Cache, FeatureRequest, UnitSpec
+from ..store import Cache, FeatureChoice, FeatureRequest, UnitSpec
 from ..store.errors import ConfigError, FrameError
+from .choices import parse_choice
 from .datasets.video import Video
 
-__all__ = ["LAYOUTS", "import_unit", "read_array"]
+__all__ = ["LAYOUTS", "find_array", "import_unit", "read_array"]
 
 #: Orders of axes that imported arrays can have, and the permutation to (frame, y, x, channel).
 LAYOUTS: Mapping[str, tuple[int, int, int, int]] = {"fcyx": (0, 2, 3, 1), "fyxc": (0, 1, 2, 3)}
@@ -106,9 +107,16 @@ def import_unit(
 
     Raises
     ------
+    ConfigError
+        When the names could not be written as ``BACKBONE:TIMESTEP:TAP`` to find the unit again.
     FrameError
         When the array does not fit the video.
     """
+    if parse_choice(f"{backbone}:{timestep}:{tap}") != FeatureChoice(backbone=backbone, timestep=timestep, tap=tap):
+        raise ConfigError(
+            f"features named {backbone!r} with tap {tap!r} could not be chosen again as BACKBONE:TIMESTEP:TAP; "
+            "leave out : @ and spaces at the ends, and commas in the tap"
+        )
     array = read_array(path, layout)
     if len(array) != len(video.frames):
         raise FrameError(f"{path} has features of {len(array)} frames, {video.name!r} has {len(video.frames)}")

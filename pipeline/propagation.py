@@ -22,7 +22,7 @@ from ..propagate.sources import Sources
 from ..propagate.targets.masks import decode_mask, encode_mask
 from ..store import Cache, FeatureChoice, Unit
 from ..store.durable import explain_os_errors
-from ..store.errors import ConfigError
+from ..store.errors import ConfigError, FrameError
 from ..store.layout import safe_name
 from .datasets.masks_io import read_mask
 from .datasets.video import Video
@@ -107,9 +107,11 @@ def propagate_video(
     Raises
     ------
     ConfigError
-        When a result of other settings is in the way, or the features are of other frames.
+        When a result of other settings, or something else, is in the way, or the features are of other frames.
     LabelError
         For a mask that cannot be used.
+    FrameError
+        For frames that cannot be read, or whose content is not that of the features' frames.
     CacheError
         For features that are absent, incomplete or damaged.
     """
@@ -123,6 +125,8 @@ def propagate_video(
     if not overwrite and _read_record(folder) == record:
         progress(len(video.frames))
         return PropagationReport(video=video.name, folder=folder, frames=len(video.frames), skipped=True, seconds=0.0)
+    if folder.exists() and not (folder / _RECORD).is_file():
+        raise ConfigError(f"{folder} is in the way, and no result of `ted propagate`: give another --out, or move it")
     if folder.exists() and not overwrite:
         raise ConfigError(
             f"{folder} holds a result of other settings or features; give another --out, or --overwrite to replace it"
@@ -193,13 +197,18 @@ def _check_frames(unit: Unit, video: Video) -> None:
     if names != wanted:
         raise ConfigError(
             f"the features {unit.spec.label} are of {len(names)} frames ({names[0]} to {names[-1]}), the source has "
-            f"{len(wanted)} ({wanted[0]} to {wanted[-1]}): give the same --every and --limit as in extraction, "
-            "or extract these frames"
+            f"{len(wanted)} ({wanted[0]} to {wanted[-1]}): give the same --every and --limit as in extraction (and "
+            "there the --mask, if it lies among the frames), or extract these frames"
         )
     if unit.spec.source_size != video.frames.size:
         raise ConfigError(
             f"the features {unit.spec.label} are of frames of {unit.spec.source_size}, the source has "
             f"{video.frames.size} (height, width): the frames have changed; extract them again"
+        )
+    if unit.spec.request.frames != video.frames.digest():
+        raise FrameError(
+            f"the features {unit.spec.label} are of frames of the same names with another content: the frames have "
+            "changed since extraction, or are those of another video; extract them, or name their --dataset"
         )
 
 

@@ -54,9 +54,10 @@ def list_units(cache: Path, as_json: bool, **filters: Any) -> None:
         return
     for entry in entries:
         row = _row(entry)
-        click.echo(f"{row['state']:<10} {row['frames']:>6} frames {entry.bytes / 1e6:>10.1f} MB  {entry.spec.label}")
+        name = f"{row['dataset']}/{row['video']} {row['feature']}"
+        click.echo(f"{row['state']:<10} {row['frames']:>6} frames {entry.bytes / 1e6:>10.1f} MB  {name}")
     complete = sum(entry.state == "complete" for entry in entries)
-    click.echo(f"{len(entries)} units, {complete} complete, {sum(entry.bytes for entry in entries) / 1e9:.2f} GB")
+    click.echo(f"{len(entries)} units, {complete} complete, {sum(entry.bytes for entry in entries) / 1e9:.3f} GB")
 
 
 @cache.command(context_settings=CONTEXT)
@@ -64,7 +65,10 @@ def list_units(cache: Path, as_json: bool, **filters: Any) -> None:
 @_filters
 @json_option
 def info(cache: Path, as_json: bool, **filters: Any) -> None:
-    """Say how features were made: the request, the content's hash, and the run that finished them."""
+    """Say how features were made.
+
+    That is the request, the hash of the content, and the run that finished them.
+    """
     from ...store.errors import UnitNotFoundError
 
     entries = _select(cache, **filters)
@@ -100,7 +104,7 @@ def verify(cache: Path, repair: bool, as_json: bool, **filters: Any) -> None:
 
     from ...store import open_cache, verify_unit
     from ...store.errors import TedError
-    from ...store.writer import demote
+    from ...store.integrity import demote
 
     wanted = [entry.folder for entry in _select(cache, **filters)]
     if not any(filters.values()):
@@ -148,8 +152,9 @@ def rm(cache: Path, yes: bool, as_json: bool, **filters: Any) -> None:
     entries = _select(cache, **filters)
     for entry in entries:
         click.echo(f"{entry.spec.label} ({entry.bytes / 1e6:.1f} MB)", err=True)
-    if entries and not yes:
-        click.confirm(f"remove {len(entries)} units?", abort=True, err=True)
+    if entries and not yes and not click.confirm(f"remove {len(entries)} units?", err=True):
+        click.echo("nothing removed", err=True)
+        sys.exit(1)
     for entry in entries:
         open_cache(cache).remove(entry.folder)
     size = sum(entry.bytes for entry in entries)

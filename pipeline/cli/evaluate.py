@@ -2,18 +2,20 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .run import CONTEXT, json_option, open_videos, source_options
+from .run import CONTEXT, config_option, json_option, open_videos, source_options
 
 
 @click.command(context_settings=CONTEXT)
 @source_options
 @click.option("--results", type=click.Path(path_type=Path), default="results", help="Folder of results.")
 @json_option
+@config_option
 def evaluate(results: Path, as_json: bool, **choice: Any) -> None:
     """Score masks against the ground truth of SOURCE, as the official DAVIS-2017 evaluation does.
 
@@ -38,7 +40,8 @@ def evaluate(results: Path, as_json: bool, **choice: Any) -> None:
     score = DavisScore(sequences=scored)
     tables = write_csv(score, results, choice["set_name"])
     if as_json:
-        click.echo(json.dumps({"means": score.means, "sequences": [dataclasses.asdict(item) for item in scored]}))
+        values = {"means": score.means, "sequences": [dataclasses.asdict(item) for item in scored]}
+        click.echo(json.dumps(_without_nan(values), indent=1))
         return
     width = max(len(f"{item.name}_{thing.object_id}") for item in scored for thing in item.objects)
     click.echo(f"{'object':<{width}}  J-Mean  F-Mean")
@@ -47,3 +50,12 @@ def evaluate(results: Path, as_json: bool, **choice: Any) -> None:
             click.echo(f"{f'{item.name}_{thing.object_id}':<{width}}  {thing.j.mean:6.3f}  {thing.f.mean:6.3f}")
     click.echo("  ".join(f"{name} {value:.3f}" for name, value in score.means.items()))
     click.echo(f"tables: {tables[0]} {tables[1]}")
+
+
+def _without_nan(value: Any) -> Any:
+    """Replace what is not a number (the decay of very long videos) by None: JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

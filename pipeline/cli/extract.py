@@ -15,7 +15,9 @@ from .run import CONTEXT, cache_option, config_option, json_option, open_videos,
 @source_options
 @cache_option
 @click.option(
-    "--preset", default="davis-efficient", help="Published setting that fills in --feature, --ensemble, --overlap."
+    "--preset",
+    default="davis-efficient",
+    help="Published setting that fills in --feature, --ensemble, --overlap: davis-best, dift-adm and others (README).",
 )
 @click.option(
     "--feature",
@@ -149,6 +151,6 @@ def _print_estimates(estimates: list[Any], cache: Path, as_json: bool) -> None:
     for item in estimates:
         click.echo(f"{item.state:<10} {item.frames:>6} frames {item.bytes / 1e6:>10.1f} MB  {item.label}")
     click.echo(
-        f"to do: {len(pending)} units, {total['bytes'] / 1e9:.2f} GB (free: {total['disk_free'] / 1e9:.1f} GB), "
+        f"to do: {len(pending)} units, {total['bytes'] / 1e9:.3f} GB (free: {total['disk_free'] / 1e9:.1f} GB), "
         f"about {total['seconds']:.0f} s by one measured batch"
     )

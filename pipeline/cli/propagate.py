@@ -19,7 +19,11 @@ _FROM_PRESET = "  [default: the preset's]"
 @source_options
 @cache_option
 @click.option("--out", type=click.Path(path_type=Path), default="results", help="Folder of the results.")
-@click.option("--preset", default="davis-efficient", help="Published setting that fills in what is not given.")
+@click.option(
+    "--preset",
+    default="davis-efficient",
+    help="Published setting that fills in what is not given: davis-best, dift-adm and others (README).",
+)
 @click.option("--video-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs alpha.{_FROM_PRESET}")
 @click.option("--image-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs 1 - alpha.{_FROM_PRESET}")
 @click.option("--alpha", type=float, help=f"Weight of the video feature, 0 to 1.{_FROM_PRESET}")

@@ -26,22 +26,24 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     command
         What to run.
     name
-        Name of the program, for usage messages.
+        Name of the program, for usage messages; variables that set options begin with it (``TED_``,
+        ``TED_PROPAGATE_``), so that `ted propagate` and `ted-propagate` heed the same ones.
     arguments
         Of the command; the process's by default.
     """
     # Batch systems end a job by SIGTERM: leave through the `with` blocks, which give up claims.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    variables = name.replace("-", "_").upper()
     try:
-        code = command.main(arguments, prog_name=name, standalone_mode=False, auto_envvar_prefix="TED")
+        code = command.main(arguments, prog_name=name, standalone_mode=False, auto_envvar_prefix=variables)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; run the same command again to go on", err=True)
         code = 130
-    except BrokenPipeError:  # the reader of our output (head, less) has gone
-        sys.stderr.close()
+    except OSError as error:  # our own output could not be written; click deals with a reader that has gone
+        click.echo(f"Error: {error}", err=True)
         code = 1
     except Exception as error:
         from ...store.errors import ConfigError, TedError  # brings zarr and dask, which `--help` can do without
@@ -60,15 +62,15 @@ def _load_config(context: click.Context, _parameter: click.Parameter, value: Pat
     from . import load_command
     from .commands import COMMANDS
 
-    options = {name: option_names(load_command(name)) for name in COMMANDS}
+    options = {name: _options(load_command(name)) for name in COMMANDS}
     values = load_config(value, context.command.name or "", options)
     context.default_map = {**(context.default_map or {}), **values}
 
 
-def option_names(command: click.Command) -> dict[str, str]:
-    """Return a command's parameter names by its long option names, without the dashes in front."""
+def _options(command: click.Command) -> dict[str, click.Option]:
+    """Return what a configuration file may set of a command, by long names without the dashes in front."""
     return {
-        flag.removeprefix("--"): parameter.name or ""
+        flag.removeprefix("--"): parameter
         for parameter in command.params
         if isinstance(parameter, click.Option)
         for flag in parameter.opts
@@ -86,10 +88,20 @@ config_option = click.option(
     help="TOML file with any of these options, at its top level or in a table named like the command.",
 )
 
+
+class _LocalFolder(click.Path):
+    """A path; a URL, which `Path` would turn into a folder named ``s3:``, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if "://" in str(value):
+            self.fail(f"{value} is a URL; a cache must be a local folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 #: ``--cache FOLDER``.
 cache_option = click.option(
     "--cache",
-    type=click.Path(path_type=Path),
+    type=_LocalFolder(path_type=Path),
     default="cache",
     envvar="TED_CACHE",
     show_envvar=True,
@@ -131,7 +143,7 @@ def open_videos(
     Raises
     ------
     ConfigError
-        For a mask with several sources, and whatever the sources themselves find wrong.
+        For a mask with several sources, for ``--videos`` without a name, and what the sources find wrong.
     """
     import dataclasses
 
@@ -141,6 +153,8 @@ def open_videos(
     if mask is not None and len(sources) > 1:
         raise ConfigError("--mask is the mask of one SOURCE; run several sources one by one")
     names = tuple(name.strip() for item in videos for name in item.split(",") if name.strip())
+    if videos and not names:
+        raise ConfigError("--videos names no video; leave it out to take all of them")
     found = open_sources(
         [Source(path=path, first_mask=mask, set_name=set_name, resolution=resolution) for path in sources],
         Selection(videos=names, every=every, limit=limit),

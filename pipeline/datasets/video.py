@@ -46,7 +46,8 @@ class Video:
         """
         if self.first_mask is None:
             raise LabelError(
-                f"video {self.name!r} has no mask for its first frame; propagation starts from one: add it"
+                f"video {self.name!r} has no mask for its first frame, from which propagation starts: give it with "
+                "--mask, or put it into the Annotations of the DAVIS root"
             )
         return read_first_mask(self.first_mask, self.frames.size)
 

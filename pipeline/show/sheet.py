@@ -20,6 +20,7 @@ _MARGIN = 24
 _GAP = 12
 _TEXT = 17
 _TITLE = 24
+_SMALLEST = 9
 _LINE = 30
 
 
@@ -86,7 +87,7 @@ def contact_sheet(
     sheet = Image.new("RGB", (width, legend_top + legend_height + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
-        draw.text((_MARGIN, _MARGIN), title, fill=_INK, font=ImageFont.load_default(_TITLE))
+        draw.text((_MARGIN, _MARGIN), title, fill=_INK, font=_fitting_font(title, width - 2 * _MARGIN))
     font = ImageFont.load_default(_TEXT)
     for number, (label, picture) in enumerate(pictures):
         x = _MARGIN + number % columns * (cell_width + _GAP)
@@ -107,6 +108,12 @@ def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> Path:
     with written_whole(path) as temporary:
         Image.fromarray(picture).save(temporary)
     return path
+
+
+def _fitting_font(text: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return the title's font, made smaller, as far as can be read, for text that is wider than `width` pixels."""
+    needed = ImageFont.load_default(_TITLE).getlength(text)
+    return ImageFont.load_default(max(_SMALLEST, min(_TITLE, int(_TITLE * width / max(needed, 1)))))
 
 
 def _good_columns(count: int, proportion: float) -> int:
