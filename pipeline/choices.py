@@ -1,12 +1,13 @@
 """The notation of features on the command line: ``BACKBONE[@DIGEST]:TIMESTEP:TAP``, with lists where several fit."""
 
+import dataclasses
 import re
 from dataclasses import dataclass
 
-from ..store import FeatureChoice
+from ..store import FeatureChoice, FeatureRequest
 from ..store.errors import ConfigError
 
-__all__ = ["BackboneJob", "parse_choice", "parse_job", "parse_weighted"]
+__all__ = ["BackboneJob", "parse_choice", "parse_job", "parse_preference", "parse_weighted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,3 +62,12 @@ def parse_weighted(text: str) -> tuple[FeatureChoice, float]:
     if not equals or not 0 <= value < float("inf"):
         raise ConfigError(f"{text!r} is not BACKBONE:TIMESTEP:TAP=WEIGHT with a weight of at least 0")
     return parse_choice(choice), value
+
+
+def parse_preference(text: str) -> tuple[str, str]:
+    """Read ``FIELD=VALUE``, a field of a unit's request; raises ConfigError for anything else."""
+    field, equals, value = text.partition("=")
+    known = [item.name for item in dataclasses.fields(FeatureRequest)]
+    if not equals or field.replace("-", "_") not in known:
+        raise ConfigError(f"{text!r} is not FIELD=VALUE with one of the fields {', '.join(known)}")
+    return field.replace("-", "_"), value

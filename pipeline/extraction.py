@@ -1,12 +1,14 @@
 """Running stage 1 over videos and backbones: one backbone in memory at a time, a failing video stops no other."""
 
+import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from ..extract.backbones import load_backbone
+from ..extract.backbones import BACKBONES, load_backbone
 from ..extract.backbones.base import Backbone
 from ..extract.features import ClipLoader, clip_features
 from ..extract.memory import keep_freed_memory
@@ -59,21 +61,25 @@ class Estimate:
 def parse_weights(values: Sequence[str], jobs: Sequence[BackboneJob]) -> dict[str, str]:
     """Read ``[BACKBONE=]PATH`` options; without a name, the path is for the run's only backbone.
 
+    Weights of backbones that the run does not use are ignored: one configuration can name all that a person has.
+
     Raises
     ------
     ConfigError
-        For weights of a backbone that is not used, or without a name where several are.
+        For an unknown backbone, or no name where the run uses several.
     """
     names = list(dict.fromkeys(job.backbone for job in jobs))
     weights: dict[str, str] = {}
     for value in values:
         name, equals, path = value.partition("=")
-        if equals and path and name in names:
+        if equals and path and name in BACKBONES:
             weights[name] = path
         elif len(names) == 1 and not (equals and "/" not in name):
             weights[names[0]] = value
         else:
-            raise ConfigError(f"--weights {value!r}: give BACKBONE=PATH with one of the run's backbones, {names}")
+            raise ConfigError(
+                f"--weights {value!r}: give BACKBONE=PATH with one of the backbones {', '.join(BACKBONES)}"
+            )
     return weights
 
 
@@ -115,21 +121,21 @@ def extract(
     ExtractionReport or Failure
         One for each video and job, as they are done.
     """
-    for job in jobs:
-        backbone = _load(job, weights, device, dtype)
-        for video in videos:
+    for name, own_jobs in _by_backbone(jobs).items():
+        backbone = _load(name, weights, device, dtype)
+        for job, video in itertools.product(own_jobs, videos):
             try:
                 plan = _plan(backbone, job, video, settings)
-                advance = progress(f"{video.name} {job.backbone}", len(video.frames))
+                advance = progress(f"{video.name} {name}", len(video.frames))
                 yield extract_video(cache, backbone, video.frames, plan, overwrite=overwrite, progress=advance)
             except ConfigError:
                 raise  # a wrong option is wrong for every video
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 advice = "out of GPU memory: try a smaller --batch-size or --frame-size, or --dtype float16"
-                yield Failure(video=video.name, backbone=job.backbone, reason=advice)
+                yield Failure(video=video.name, backbone=name, reason=advice)
             except TedError as error:
-                yield Failure(video=video.name, backbone=job.backbone, reason=str(error))
+                yield Failure(video=video.name, backbone=name, reason=str(error))
         del backbone  # before the next one takes memory
 
 
@@ -144,31 +150,39 @@ def dry_run(
     dtype: str,
 ) -> Iterator[Estimate]:
     """Say what `extract` would do: one batch of each job's first video is run to learn size and time."""
-    for job in jobs:
-        backbone = _load(job, weights, device, dtype)
-        measured: tuple[float, dict[tuple[int, str], int]] | None = None
-        for video in videos:
-            plan = _plan(backbone, job, video, settings)
-            measured = measured or _measure(backbone, video, plan)
-            seconds, cells = measured
-            states = {key: cache.state(spec) for key, spec in plan.specs.items()}
-            pending = sum(state != "complete" for state in states.values())
-            for key, spec in plan.specs.items():
-                frames = len(spec.frame_names)
-                yield Estimate(
-                    label=spec.label,
-                    state=states[key],
-                    frames=frames,
-                    bytes=frames * cells[key] * 2,
-                    seconds=0.0 if states[key] == "complete" else seconds * len(plan.batches) / pending,
-                )
+    for name, own_jobs in _by_backbone(jobs).items():
+        backbone = _load(name, weights, device, dtype)
+        for job in own_jobs:
+            plans = [_plan(backbone, job, video, settings) for video in videos]
+            seconds, values = _measure(backbone, videos[0], plans[0])
+            for plan in plans:
+                scale = math.prod(plan.frame_size) / math.prod(plans[0].frame_size)
+                states = {key: cache.state(spec) for key, spec in plan.specs.items()}
+                pending = sum(state != "complete" for state in states.values())
+                for key, spec in plan.specs.items():
+                    frames = len(spec.frame_names)
+                    yield Estimate(
+                        label=spec.label,
+                        state=states[key],
+                        frames=frames,
+                        bytes=round(frames * values[key] * scale) * 2,
+                        seconds=0.0 if states[key] == "complete" else seconds * scale * len(plan.batches) / pending,
+                    )
         del backbone
 
 
-def _load(job: BackboneJob, weights: Mapping[str, str], device: torch.device, dtype: str) -> Backbone:
+def _by_backbone(jobs: Sequence[BackboneJob]) -> dict[str, list[BackboneJob]]:
+    """Group jobs, so that each backbone is loaded once."""
+    groups: dict[str, list[BackboneJob]] = {}
+    for job in jobs:
+        groups.setdefault(job.backbone, []).append(job)
+    return groups
+
+
+def _load(name: str, weights: Mapping[str, str], device: torch.device, dtype: str) -> Backbone:
     if device.type == "cpu":
         keep_freed_memory()
-    return load_backbone(job.backbone, weights.get(job.backbone), device=device, dtype=DTYPES[dtype])
+    return load_backbone(name, weights.get(name), device=device, dtype=DTYPES[dtype])
 
 
 def _plan(backbone: Backbone, job: BackboneJob, video: Video, settings: ExtractionSettings) -> VideoPlan:

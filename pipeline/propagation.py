@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 import time
 import uuid
@@ -22,18 +23,16 @@ from ..propagate.sources import Sources
 from ..propagate.targets.masks import decode_mask, encode_mask
 from ..store import Cache, FeatureChoice, Unit
 from ..store.durable import explain_os_errors
-from ..store.errors import ConfigError, FrameError
+from ..store.errors import ConfigError
 from ..store.layout import safe_name
-from .datasets.masks_io import read_mask
 from .datasets.video import Video
-from .show.movie import write_movie
-from .show.overlay import overlay_mask
 from .show.palette import write_mask
-from .show.sheet import contact_sheet, evenly_spaced, write_picture
 
-__all__ = ["PropagationReport", "propagate_video", "result_folder", "write_overlay"]
+__all__ = ["PropagationReport", "propagate_video", "result_folder"]
 
 _RECORD = "ted.json"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +73,7 @@ def propagate_video(
     out: Path,
     *,
     device: torch.device,
+    prefer: Sequence[tuple[str, str]] = (),
     save_soft: bool = False,
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda frames: None,
@@ -97,6 +97,8 @@ def propagate_video(
         Folder of results, one folder a video in it.
     device
         Where to compute.
+    prefer
+        Which features are meant where several units fit, as in `Cache.find`.
     save_soft
         Keep the soft labels: (frame, channel, y, x), float32, on the feature grid.
     overwrite
@@ -107,20 +109,25 @@ def propagate_video(
     Raises
     ------
     ConfigError
-        When a result of other settings, or something else, is in the way, or the features are of other frames.
+        When a result of other settings, or something else, is in the way.
     LabelError
         For a mask that cannot be used.
     FrameError
-        For frames that cannot be read, or whose content is not that of the features' frames.
+        For frames that cannot be read.
     CacheError
-        For features that are absent, incomplete or damaged.
+        For features that are absent, of other frames, incomplete or damaged.
     """
     clock = time.monotonic()
     folder = result_folder(out, video.name)
     mask = video.read_first_mask()
-    units = [(cache.find(video.dataset, video.name, choice), weight) for choice, weight in parts if weight > 0]
+    frames = video.frames.digest()
+    units = [
+        (cache.find(video.dataset, video.name, choice, frames=frames, prefer=prefer), weight)
+        for choice, weight in parts
+        if weight > 0
+    ]
     for unit, _ in units:
-        _check_frames(unit, video)
+        _warn_of_other_settings(unit, prefer)
     record = _describe(units, settings, mask, save_soft)
     if not overwrite and _read_record(folder) == record:
         progress(len(video.frames))
@@ -153,63 +160,12 @@ def propagate_video(
     )
 
 
-def write_overlay(video: Video, masks: Path, out: Path, *, title: str, fps: float = 12.0) -> tuple[Path, Path]:
-    """Draw masks over their frames.
-
-    Parameters
-    ----------
-    video
-        The frames.
-    masks
-        Folder of the video's masks.
-    out
-        Folder to write to.
-    title
-        Written above the contact sheet.
-    fps
-        Frames per second of the movie.
-
-    Returns
-    -------
-    (Path, Path)
-        A contact sheet of nine frames (PNG) and a movie of all (MP4).
-    """
-    names = video.frames.names
-
-    def drawn(index: int) -> NDArray[np.uint8]:
-        return overlay_mask(video.frames.read(index), read_mask(masks / f"{names[index]}.png"))
-
-    base = out / safe_name(video.name)
-    objects = [int(i) for i in np.unique(read_mask(masks / f"{names[0]}.png")) if i]
-    with explain_os_errors(f"write {out}"):
-        movie = write_movie(base.with_name(f"{base.name}.mp4"), map(drawn, range(len(names))), fps=fps)
-        shown = evenly_spaced(len(names), 9)
-        sheet = contact_sheet(
-            [(names[index], drawn(index)) for index in shown],
-            title=title,
-            legend={i: f"object {i}" for i in objects},
-        )
-        return write_picture(base.with_name(f"{base.name}.png"), sheet), movie
-
-
-def _check_frames(unit: Unit, video: Video) -> None:
-    names, wanted = unit.spec.frame_names, video.frames.names
-    if names != wanted:
-        raise ConfigError(
-            f"the features {unit.spec.label} are of {len(names)} frames ({names[0]} to {names[-1]}), the source has "
-            f"{len(wanted)} ({wanted[0]} to {wanted[-1]}): give the same --every and --limit as in extraction (and "
-            "there the --mask, if it lies among the frames), or extract these frames"
-        )
-    if unit.spec.source_size != video.frames.size:
-        raise ConfigError(
-            f"the features {unit.spec.label} are of frames of {unit.spec.source_size}, the source has "
-            f"{video.frames.size} (height, width): the frames have changed; extract them again"
-        )
-    if unit.spec.request.frames != video.frames.digest():
-        raise FrameError(
-            f"the features {unit.spec.label} are of frames of the same names with another content: the frames have "
-            "changed since extraction, or are those of another video; extract them, or name their --dataset"
-        )
+def _warn_of_other_settings(unit: Unit, prefer: Sequence[tuple[str, str]]) -> None:
+    """Say so where the only features there are were not made as the user, or the preset, prefers."""
+    for field, value in prefer:
+        actual = unit.request.field_text(field)
+        if actual != value and not (field == "clip_overlap" and unit.request.clip_length == 1):
+            _log.warning("%s: made with %s %s, not %s", unit.spec.label, field, actual, value)
 
 
 def _describe(

@@ -1,7 +1,7 @@
 """The cache: opening it, listing and finding what it holds, writing to it, removing from it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,8 +115,28 @@ class Cache:
         entries = self.entries(dataset=dataset, video=video, backbone=backbone)
         return [entry.open() for entry in entries if entry.state == "complete"]
 
-    def find(self, dataset: str, video: str, choice: FeatureChoice) -> Unit:
+    def find(
+        self,
+        dataset: str,
+        video: str,
+        choice: FeatureChoice,
+        *,
+        frames: str | None = None,
+        prefer: Sequence[tuple[str, str]] = (),
+    ) -> Unit:
         """Open the one complete unit of a video that a choice means.
+
+        Parameters
+        ----------
+        dataset, video
+            Names.
+        choice
+            Backbone, timestep and tap.
+        frames
+            Digest of the frames that the features must be of; of any frames by default.
+        prefer
+            Fields of the request and their values as text (``("ensemble", "4")``, ``("frame_size", "480x832")``). Of
+            several units that fit, those that agree are meant, one field after the other, as far as there are any.
 
         Raises
         ------
@@ -133,17 +153,28 @@ class Cache:
                 f"{self.root} has no features {choice} of {dataset}/{video}; extract them with `ted extract`, "
                 f"or choose among what it has of this video:\n  {there}"
             )
+        if frames is not None:
+            others = "\n  ".join(_describe(entry) for entry in matches)
+            matches = [entry for entry in matches if entry.spec.request.frames == frames]
+            if not matches:
+                raise UnitNotFoundError(
+                    f"the features {choice} of {dataset}/{video} are of other frames: the frames have changed since "
+                    "extraction, or were chosen otherwise. Give the same --every and --limit as in extraction (and "
+                    "there the --mask, if it lies among the frames), or extract these frames. There are:\n  " + others
+                )
         complete = [entry for entry in matches if entry.state != "incomplete"]
         if not complete:
             raise IncompleteUnitError(
                 f"the features {choice} of {dataset}/{video} are not complete: extraction was interrupted or is still "
                 "running; run the same `ted extract` again to finish it"
             )
+        for field, value in prefer:
+            complete = [entry for entry in complete if entry.spec.request.field_text(field) == value] or complete
         if len(complete) > 1:
             options = "\n  ".join(_describe(entry) for entry in complete)
             raise UnitNotFoundError(
-                f"{choice} of {dataset}/{video} fits several units, made with other settings, weights or frames; name "
-                f"one as BACKBONE@DIGEST (`ted cache info` shows how they differ):\n  {options}"
+                f"{choice} of {dataset}/{video} fits several units, made with other settings or weights; say which "
+                f"with --prefer, or name one as BACKBONE@DIGEST (`ted cache info` shows how they differ):\n  {options}"
             )
         return complete[0].open()
 
@@ -239,6 +270,10 @@ def fits(spec: UnitSpec, choice: FeatureChoice) -> bool:
 
 
 def _describe(entry: Entry) -> str:
-    spec = entry.spec
-    name = f"{spec.request.backbone}@{spec.request.digest()[:8]}:{spec.timestep}:{spec.tap}"
-    return f"{name} ({entry.state}, {entry.spec.request.frame_size[0]}x{entry.spec.request.frame_size[1]})"
+    request = entry.spec.request
+    details = ", ".join(f"{field} {request.field_text(field)}" for field in ("frame_size", "ensemble", "seed"))
+    frames = f"{len(entry.spec.frame_names)} frames"
+    return (
+        f"{request.backbone}@{request.digest()[:8]}:{entry.spec.timestep}:{entry.spec.tap} "
+        f"({entry.state}, {frames}, {details})"
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .durable import canonical_json
-from .errors import SchemaError
+from .errors import ConfigError, SchemaError
 from .layout import SCHEMA_VERSION, unit_folder
 
 __all__ = ["FeatureRequest", "UnitSpec"]
@@ -63,6 +63,22 @@ class FeatureRequest:
         """Return the request as JSON values."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         return values | {"frame_size": list(self.frame_size), "conditioning": dict(self.conditioning)}
+
+    def field_text(self, field: str) -> str:
+        """Return a field as text: ``"480x832"`` for the frame size, JSON for the conditioning.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown field.
+        """
+        names = [item.name for item in dataclasses.fields(self)]
+        if field not in names:
+            raise ConfigError(f"a request has no field {field!r}; it has: {', '.join(names)}")
+        if field == "frame_size":
+            return "x".join(map(str, self.frame_size))
+        value = getattr(self, field)
+        return str(value) if isinstance(value, str | int) else canonical_json(dict(value)).decode()
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "FeatureRequest":

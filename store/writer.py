@@ -114,7 +114,7 @@ class UnitWriter:
             bad = "NaN" if np.isnan(features).any() else "values too large for float16 (65504), or infinite"
             raise CacheError(
                 f"frame {frame} of {self.spec.label} has {bad} among its features; nothing of it was stored. "
-                "Check the weights, and try --dtype float32"
+                "Check what they come from: the weights, or too low a precision (--dtype float32 is the safest)"
             )
         if self._array is None:
             self._array = self._open_array(stored.shape)

@@ -34,6 +34,13 @@ _FROM_PRESET = "  [default: the preset's]"
     metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP=WEIGHT",
     help="Any number of features with weights, instead of the two above and alpha. Repeat.",
 )
+@click.option(
+    "--prefer",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Of several units that fit, use those made so: ensemble=4, seed=1, frame_size=480x832, ... Repeat.  "
+    "[default: the preset's ensemble and overlap]",
+)
 @click.option("--temperature", type=float, help=f"Divides similarities before the softmax.{_FROM_PRESET}")
 @click.option("--top-k", type=int, help=f"Sources kept per pixel.{_FROM_PRESET}")
 @click.option("--radius", type=int, help=f"Half the window's side, in cells of the feature grid.{_FROM_PRESET}")
@@ -52,6 +59,7 @@ def propagate(
     video_feature: str | None,
     image_feature: str | None,
     features: tuple[str, ...],
+    prefer: tuple[str, ...],
     renormalize: bool,
     device: str,
     save_soft: bool,
@@ -73,11 +81,13 @@ def propagate(
     from ...propagate.settings import PropagationSettings
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
+    from ..choices import parse_preference
     from ..config import save_config
     from ..devices import choose_device
     from ..presets import get_preset
     from ..progress import FrameBars
-    from ..propagation import propagate_video, write_overlay
+    from ..propagation import propagate_video
+    from ..show.result import write_overlay
 
     chosen = get_preset(preset)
     if features and any(value is not None for value in (video_feature, image_feature, alpha)):
@@ -92,6 +102,8 @@ def propagate(
     )
     pair = (video_feature or chosen.video_feature, image_feature or chosen.image_feature)
     parts = _parts(features, pair, settings.alpha)
+    preferences = [parse_preference(text) for text in prefer]
+    preferences += [("ensemble", str(chosen.ensemble)), ("clip_overlap", str(chosen.overlap))]
     videos = open_videos(**choice)
     source = open_cache(cache)
     where = choose_device(device)
@@ -108,6 +120,7 @@ def propagate(
                     settings,
                     out,
                     device=where,
+                    prefer=preferences,
                     save_soft=save_soft,
                     overwrite=overwrite,
                     progress=advance,
@@ -135,6 +148,7 @@ def propagate(
     options |= {
         "context": settings.context,
         "feature": [f"{feature}={weight!r}" for feature, weight in parts if weight],
+        "prefer": [f"{field}={value}" for field, value in preferences],
     }
     if len(rows) > failures:
         save_config(out / "propagate.toml", "propagate", options)

@@ -18,7 +18,8 @@ from ..choices import parse_choice, parse_job
 from ..datasets.sources import Source, open_sources
 from ..extraction import Failure, extract
 from ..metrics.davis import DavisScore, score_sequence, write_csv
-from ..propagation import propagate_video, write_overlay
+from ..propagation import propagate_video
+from ..show.result import write_overlay
 from ..synth.balls import BallsSpec, render, write_davis
 
 __all__ = ["DemoResult", "run_demo"]

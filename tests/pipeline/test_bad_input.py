@@ -210,8 +210,10 @@ def test_a_folder_without_mask(cli: Cli, weights: tuple[str, ...], tmp_path: Pat
 
 def test_other_frames_than_were_extracted(cli: Cli, davis_source: Path, extracted: Path, tmp_path: Path) -> None:
     result = propagate(cli, extracted, tmp_path / "out", davis_source, "--limit", 2)
-    assert result.code == 2
+    assert result.code == 1
+    assert "of other frames" in result.err
     assert "--every and --limit" in result.err
+    assert not (tmp_path / "out" / "one").exists()
 
 
 def test_changed_frames_are_noticed(
@@ -220,10 +222,39 @@ def test_changed_frames_are_noticed(
     root = Path(shutil.copytree(davis_source, tmp_path / "root"))
     frame = root / "JPEGImages/480p/one/00002.jpg"
     shutil.copy(root / "JPEGImages/480p/one/00003.jpg", frame)
+    before = propagate(cli, cache, tmp_path / "out", root, "--videos", "one")
+    assert before.code == 1
+    assert "the frames have changed" in before.err
     assert "2 units written, 2 complete before" in extract(cli, weights, cache, root).out
-    result = propagate(cli, cache, tmp_path / "out", root, "--videos", "one")
-    assert result.code == 1
-    assert "BACKBONE@DIGEST" in result.err
+    # Both are in the cache now; each source means those of its own frames.
+    records = []
+    for name, source in (("new", root), ("old", davis_source)):
+        assert propagate(cli, cache, tmp_path / name, source, "--videos", "one").code == 0
+        records.append(json.loads((tmp_path / name / "one" / "ted.json").read_text())["features"][0]["unit"])
+    assert records[0] != records[1]
+
+
+def test_several_settings_of_one_feature(
+    cli: Cli, weights: tuple[str, ...], davis_source: Path, cache: Path, tmp_path: Path
+) -> None:
+    assert extract(cli, weights, cache, davis_source, "--ensemble", 4).code == 0
+    assert extract(cli, weights, cache, davis_source, "--seed", 7).code == 0
+
+    def made_with(out: str, *options: object) -> object:
+        result = propagate(cli, cache, tmp_path / out, davis_source, "--videos", "one", "--alpha", 0, *options)
+        if result.code:
+            assert "--prefer" in result.err
+            return result.code
+        unit = json.loads((tmp_path / out / "one" / "ted.json").read_text())["features"][0]["unit"]
+        digest = unit.split("@")[1][:8]
+        (entry,) = (entry for entry in open_cache(cache).entries() if entry.spec.request.digest()[:8] == digest)
+        return entry.spec.request.ensemble, entry.spec.request.seed
+
+    assert made_with("a", "--preset", "davis-best") == (4, 0)
+    assert made_with("b") == 1  # two seeds with the preset's single draw
+    assert made_with("c", "--prefer", "seed=7") == (1, 7)
+    assert made_with("d", "--prefer", "ensemble=4") == (4, 0)
+    assert cli("propagate", davis_source, "--cache", cache, "--prefer", "sead=7").code == 2
 
 
 @pytest.mark.parametrize(
