@@ -79,7 +79,7 @@ def run_demo(
     """
     device = torch.device("cpu")
     with explain_os_errors(f"write {out}"):
-        frames, masks = render(BallsSpec(frames=16, size=(_FRAME_SIZE, 320), radius=30, identical=True, seed=2))
+        frames, masks = render(BallsSpec(frames=16, size=(_FRAME_SIZE, 320), radius=30, identical=True, seed=10))
         write_davis(out / "data", _VIDEO, frames, masks)
         weights = {name: str(make_small(name, out / "weights" / name, standins=True)) for name in ("i2vgen-xl", "adm")}
     say(f"made a video of two identical balls, {len(frames)} frames, and two small backbones with random weights")
