@@ -1,6 +1,6 @@
 """From a video, a backbone and settings to the units that one pass over the video writes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from .noise import NOISE_SCHEME
 from .settings import ExtractionSettings
 from .taps import choose_taps
 
-__all__ = ["VideoPlan", "plan_video"]
+__all__ = ["VideoPlan", "group_taps", "plan_video", "use_reproducible_kernels"]
 
 #: Frames in a batch unless the user says otherwise: one clip of a video backbone.
 _DEFAULT_BATCH_FRAMES = 8
@@ -123,6 +123,14 @@ def plan_video(
         batch_size=min(batch_size, len(clips)),
         frame_size=frame_size,
     )
+
+
+def group_taps(keys: Iterable[tuple[int, str]]) -> dict[int, list[str]]:
+    """Group (timestep, tap) pairs: all taps of a timestep are read in one pass."""
+    groups: dict[int, list[str]] = {}
+    for timestep, tap in keys:
+        groups.setdefault(timestep, []).append(tap)
+    return groups
 
 
 def use_reproducible_kernels() -> None:

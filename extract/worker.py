@@ -19,7 +19,7 @@ from .backbones.base import Backbone
 from .clips import Clip
 from .features import ClipLoader, clip_features
 from .frames import FrameSource
-from .plan import VideoPlan, use_reproducible_kernels
+from .plan import VideoPlan, group_taps, use_reproducible_kernels
 
 __all__ = ["ExtractionReport", "extract_video"]
 
@@ -116,9 +116,6 @@ def _write_batch(
     writers: Mapping[tuple[int, str], UnitWriter],
 ) -> None:
     """Compute one batch of clips for the units that lack it, and put it on the disk."""
-    taps_by_timestep: dict[int, list[str]] = {}
-    for timestep, tap in writers:
-        taps_by_timestep.setdefault(timestep, []).append(tap)
     request = next(iter(writers.values())).spec.request
     loaded = [loader.load(clip) for clip in batch]
     missing = batch_size - len(batch)  # the last batch is padded, for the last bits depend on the batch's shape
@@ -126,7 +123,7 @@ def _write_batch(
         backbone,
         loaded + loaded[-1:] * missing,
         [clip.start for clip in batch] + [batch[-1].start] * missing,
-        taps_by_timestep,
+        group_taps(writers),
         video=request.video,
         ensemble=request.ensemble,
         seed=request.seed,

@@ -12,7 +12,7 @@ from ..extract.backbones import BACKBONES, load_backbone
 from ..extract.backbones.base import Backbone
 from ..extract.features import ClipLoader, clip_features
 from ..extract.memory import keep_freed_memory
-from ..extract.plan import VideoPlan, plan_video
+from ..extract.plan import VideoPlan, group_taps, plan_video
 from ..extract.settings import DTYPES, ExtractionSettings
 from ..extract.worker import ExtractionReport, extract_video
 from ..store import Cache
@@ -203,14 +203,11 @@ def _measure(backbone: Backbone, video: Video, plan: VideoPlan) -> tuple[float, 
     request = next(iter(plan.specs.values())).request
     loader = ClipLoader(backbone, video.frames, plan.frame_size, video=video.name, seed=request.seed)
     batch = plan.batches[0]
-    taps: dict[int, list[str]] = {}
-    for timestep, tap in plan.specs:
-        taps.setdefault(timestep, []).append(tap)
     results = clip_features(
         backbone,
         [loader.load(clip) for clip in batch],
         [clip.start for clip in batch],
-        taps,
+        group_taps(plan.specs),
         video=video.name,
         ensemble=request.ensemble,
         seed=request.seed,
