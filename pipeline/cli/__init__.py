@@ -6,7 +6,8 @@ from typing import NoReturn
 import click
 
 from .commands import COMMANDS
-from .run import CONTEXT, run
+from .options import CONTEXT
+from .run import run
 
 __all__ = ["load_command", "main", "main_extract", "main_propagate", "ted"]
 

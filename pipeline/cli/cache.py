@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .run import CONTEXT, cache_option, json_option
+from .options import CONTEXT, cache_option, json_option
 
 if TYPE_CHECKING:
     from ...store import Entry

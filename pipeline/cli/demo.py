@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .run import CONTEXT
+from .options import CONTEXT
 
 
 @click.command(context_settings=CONTEXT)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .run import CONTEXT, config_option, json_option, open_videos, source_options
+from .options import CONTEXT, config_option, json_option, open_videos, source_options
 
 
 @click.command(context_settings=CONTEXT)

@@ -4,11 +4,15 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .run import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
+from .options import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
+
+if TYPE_CHECKING:
+    from ...extract.worker import ExtractionReport
+    from ..extraction import Failure
 
 
 @click.command(context_settings=CONTEXT)
@@ -73,7 +77,6 @@ def extract(
     """
     from ...extract.frames import FrameSize
     from ...extract.settings import ExtractionSettings
-    from ...extract.worker import ExtractionReport
     from ...store import open_cache
     from .. import extraction
     from ..choices import parse_job
@@ -99,7 +102,7 @@ def extract(
         return
     from ..progress import FrameBars
 
-    results: list[ExtractionReport | extraction.Failure] = []
+    results: list[ExtractionReport | Failure] = []
     with FrameBars() as bars:
         for result in extraction.extract(
             target, videos, jobs, paths, settings, device=where, dtype=dtype, overwrite=overwrite, progress=bars.start
@@ -125,8 +128,10 @@ def extract(
         sys.exit(1)
 
 
-def _describe(result: Any) -> str:
-    if hasattr(result, "reason"):
+def _describe(result: "ExtractionReport | Failure") -> str:
+    from ..extraction import Failure
+
+    if isinstance(result, Failure):
         return f"Error: {result.video} ({result.backbone}): {result.reason}"
     specs = result.written or result.skipped
     name = f"{specs[0].dataset}/{specs[0].request.video} {specs[0].request.backbone}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .run import CONTEXT, cache_option, config_option, open_videos, source_options
+from .options import CONTEXT, cache_option, config_option, open_videos, source_options
 
 
 @click.command("import", context_settings=CONTEXT)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .run import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
+from .options import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
 
 if TYPE_CHECKING:
     from ...store import FeatureChoice

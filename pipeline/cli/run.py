@@ -1,21 +1,13 @@
-"""What all commands share: exit codes, errors without tracebacks, configuration files, the choice of videos."""
+"""Running a command as a program: exit codes, errors without tracebacks."""
 
-import functools
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
-if TYPE_CHECKING:
-    from ..datasets.video import Video
-
-__all__ = ["CONTEXT", "cache_option", "config_option", "json_option", "open_videos", "run", "source_options"]
-
-#: Settings of all commands: ``-h`` works, defaults are shown.
-CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
+__all__ = ["run"]
 
 
 def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -53,110 +45,3 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         click.echo(f"Error: {error}", err=True)
         code = 2 if isinstance(error, ConfigError) else 1
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _load_config(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
-    if value is None:
-        return
-    from ..config import load_config
-    from . import load_command
-    from .commands import COMMANDS
-
-    options = {name: _options(load_command(name)) for name in COMMANDS}
-    values = load_config(value, context.command.name or "", options)
-    context.default_map = {**(context.default_map or {}), **values}
-
-
-def _options(command: click.Command) -> dict[str, click.Option]:
-    """Return what a configuration file may set of a command, by long names without the dashes in front."""
-    return {
-        flag.removeprefix("--"): parameter
-        for parameter in command.params
-        if isinstance(parameter, click.Option)
-        for flag in parameter.opts
-        if flag.startswith("--") and parameter.name not in ("config", "help")
-    }
-
-
-#: ``--config FILE``: any option, in TOML.
-config_option = click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    callback=_load_config,
-    is_eager=True,
-    expose_value=False,
-    help="TOML file with any of these options, at its top level or in a table named like the command.",
-)
-
-
-class _LocalFolder(click.Path):
-    """A path; a URL, which `Path` would turn into a folder named ``s3:``, is refused."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if "://" in str(value):
-            self.fail(f"{value} is a URL; a cache must be a local folder", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-#: ``--cache FOLDER``.
-cache_option = click.option(
-    "--cache",
-    type=_LocalFolder(path_type=Path),
-    default="cache",
-    envvar="TED_CACHE",
-    show_envvar=True,
-    help="Folder of the feature cache.",
-)
-
-#: ``--json``.
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-
-
-def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the SOURCE argument and the options that choose videos and frames; see `open_videos`."""
-    decorators = [
-        click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path)),
-        click.option("--mask", type=click.Path(path_type=Path), help="Mask of the first frame, for one SOURCE."),
-        click.option("--dataset", help="Name of the dataset in the cache.  [default: by the kind of SOURCE]"),
-        click.option("--set", "set_name", default="val", help="List in ImageSets/2017 of a DAVIS root."),
-        click.option("--resolution", default="480p", help="Folder below JPEGImages of a DAVIS root."),
-        click.option("--videos", multiple=True, metavar="NAME", help="Only these videos (repeat, or separate by ,)."),
-        click.option("--every", type=click.IntRange(min=1), default=1, help="Take every N-th frame."),
-        click.option("--limit", type=click.IntRange(min=1), help="Take at most N frames of each video."),
-    ]
-    return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
-
-
-def open_videos(
-    *,
-    sources: tuple[Path, ...],
-    mask: Path | None,
-    dataset: str | None,
-    set_name: str,
-    resolution: str,
-    videos: tuple[str, ...],
-    every: int,
-    limit: int | None,
-) -> list["Video"]:
-    """Open the videos that `source_options` name.
-
-    Raises
-    ------
-    ConfigError
-        For a mask with several sources, for ``--videos`` without a name, and what the sources find wrong.
-    """
-    import dataclasses
-
-    from ...store.errors import ConfigError
-    from ..datasets.sources import Selection, Source, open_sources
-
-    if mask is not None and len(sources) > 1:
-        raise ConfigError("--mask is the mask of one SOURCE; run several sources one by one")
-    names = tuple(name.strip() for item in videos for name in item.split(",") if name.strip())
-    if videos and not names:
-        raise ConfigError("--videos names no video; leave it out to take all of them")
-    found = open_sources(
-        [Source(path=path, first_mask=mask, set_name=set_name, resolution=resolution) for path in sources],
-        Selection(videos=names, every=every, limit=limit),
-    )
-    return [dataclasses.replace(video, dataset=dataset) if dataset else video for video in found]
