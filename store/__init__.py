@@ -8,13 +8,22 @@
 >>> unit.provenance
 """
 
-from .cache import Cache, Entry, FeatureChoice, open_cache
+from .affinities import AffinitySpec
+from .affinity_unit import AffinityUnit
+from .affinity_writer import AffinityWriter
+from .cache import Cache, open_cache
+from .choice import FeatureChoice
+from .entries import AffinityEntry, Entry
 from .integrity import Verdict, verify_unit
 from .request import FeatureRequest, UnitSpec
 from .unit import Unit
 from .writer import UnitWriter
 
 __all__ = [
+    "AffinityEntry",
+    "AffinitySpec",
+    "AffinityUnit",
+    "AffinityWriter",
     "Cache",
     "Entry",
     "FeatureChoice",

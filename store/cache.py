@@ -2,76 +2,26 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from .affinities import AffinitySpec
+from .affinity_writer import AffinityWriter
+from .choice import FeatureChoice, fits
 from .claims import take_claim
 from .durable import explain_os_errors
+from .entries import AffinityEntry, Entry, unit_state
 from .errors import CacheError, IncompleteUnitError, UnitNotFoundError
-from .integrity import looks_whole
-from .layout import GROUP, safe_name, tap_name
-from .marker import MARKER, read_marker
+from .layout import GROUP, safe_name
+from .marker import marker_key
 from .removal import remove_empty_group, remove_folder
 from .request import UnitSpec
-from .unit import Unit, open_store, read_spec
+from .stored import SpecT, open_store, read_spec
+from .unit import Unit
 from .writer import UnitWriter
 
-__all__ = ["Cache", "Entry", "FeatureChoice", "fits", "open_cache"]
+__all__ = ["Cache", "open_cache"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureChoice:
-    """Which features of a video are meant.
-
-    Attributes
-    ----------
-    backbone
-        Name of the backbone.
-    timestep
-        tau.
-    tap
-        Name of the tap, ``"up_blocks[2]"``.
-    digest
-        First characters of the request's digest, where a cache holds several requests of this backbone; or None.
-    """
-
-    backbone: str
-    timestep: int
-    tap: str
-    digest: str | None = None
-
-    def __str__(self) -> str:
-        backbone = self.backbone + (f"@{self.digest}" if self.digest else "")
-        return f"{backbone}:{self.timestep}:{self.tap}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One unit as found on disk, complete or not.
-
-    Attributes
-    ----------
-    folder
-        Where it is.
-    spec
-        What it is.
-    state
-        ``"complete"``, ``"incomplete"``, or ``"damaged"`` (the marker is unreadable, or promised files are absent or
-        of another size).
-    bytes
-        Bytes that its marker promises; 0 without one.
-    """
-
-    folder: Path
-    spec: UnitSpec
-    state: str
-    bytes: int
-
-    def open(self) -> Unit:
-        """Open the unit for reading."""
-        return Unit(self.folder)
 
 
 class Cache:
@@ -90,13 +40,13 @@ class Cache:
         return f"<Cache {self.root}>"
 
     def videos(self) -> list[tuple[str, str]]:
-        """List the (dataset, video) pairs that have units, by their real names, in alphabetical order."""
+        """List the (dataset, video) pairs that have feature units, by their real names, in alphabetical order."""
         return sorted({(spec.dataset, spec.request.video) for _, spec in self._specs()})
 
     def entries(
         self, *, dataset: str | None = None, video: str | None = None, backbone: str | None = None
     ) -> list[Entry]:
-        """List units, complete or not, in the order of their folders.
+        """List feature units, complete or not, in the order of their folders.
 
         Parameters
         ----------
@@ -106,12 +56,12 @@ class Cache:
         found = []
         for folder, spec in self._specs(dataset, video):
             if backbone in (None, spec.request.backbone):
-                state, size = _state(folder)
+                state, size = unit_state(folder)
                 found.append(Entry(folder=folder, spec=spec, state=state, bytes=size))
         return found
 
     def units(self, *, dataset: str | None = None, video: str | None = None, backbone: str | None = None) -> list[Unit]:
-        """Open all complete units with these names."""
+        """Open all complete feature units with these names."""
         entries = self.entries(dataset=dataset, video=video, backbone=backbone)
         return [entry.open() for entry in entries if entry.state == "complete"]
 
@@ -179,16 +129,33 @@ class Cache:
         return complete[0].open()
 
     def state(self, spec: UnitSpec) -> str:
-        """Return a unit's state: ``"absent"``, ``"incomplete"``, ``"complete"`` or ``"damaged"``."""
-        folder = spec.folder(self.root)
-        return _state(folder)[0] if folder.is_dir() else "absent"
+        """Return a feature unit's state: ``"absent"``, ``"incomplete"``, ``"complete"`` or ``"damaged"``."""
+        return _state_in(spec.folder(self.root))
 
     def writer(self, spec: UnitSpec, *, overwrite: bool = False) -> UnitWriter:
-        """Return a writer of a unit (a context manager); see `UnitWriter`."""
+        """Return a writer of a feature unit (a context manager); see `UnitWriter`."""
         return UnitWriter(self.root, spec, overwrite=overwrite)
 
+    def affinities(self, dataset: str | None = None, video: str | None = None) -> list[AffinityEntry]:
+        """List affinity units, complete or not, of these names (all by default), in the order of their folders."""
+        found = []
+        for folder, spec in _described(self.affinity_folders(dataset, video), AffinitySpec, dataset, video):
+            state, size = unit_state(folder)
+            found.append(AffinityEntry(folder=folder, spec=spec, state=state, bytes=size))
+        return found
+
+    def affinity_state(self, spec: AffinitySpec) -> str:
+        """Return an affinity unit's state: ``"absent"``, ``"incomplete"``, ``"complete"`` or ``"damaged"``."""
+        return _state_in(spec.folder(self.root))
+
+    def affinity_writer(self, spec: AffinitySpec, *, overwrite: bool = False) -> AffinityWriter:
+        """Return a writer of an affinity unit (a context manager); see `AffinityWriter`."""
+        return AffinityWriter(self.root, spec, overwrite=overwrite)
+
     def remove(self, folder: Path) -> None:
-        """Remove a unit. A reader that has it open gets an error at its next read, never fill values.
+        """Remove a unit, of features or of affinities; affinities of removed features stay, and can be read.
+
+        A reader that has it open gets an error at its next read, never fill values.
 
         Raises
         ------
@@ -205,23 +172,22 @@ class Cache:
                     break
 
     def _specs(self, dataset: str | None = None, video: str | None = None) -> Iterator[tuple[Path, UnitSpec]]:
-        """Yield folder and description of units that have a readable one, in the order of their folders."""
-        for folder in sorted(self.folders(dataset, video)):
-            try:
-                spec = read_spec(folder)
-            except CacheError as error:
-                # One unreadable unit must not hide the others.
-                _log.warning("skipped: %s", error)
-                continue
-            if dataset in (None, spec.dataset) and video in (None, spec.request.video):
-                yield folder, spec
+        """Yield folder and description of feature units that have a readable one, in the order of their folders."""
+        return _described(self.folders(dataset, video), UnitSpec, dataset, video)
 
     def folders(self, dataset: str | None = None, video: str | None = None) -> Iterator[Path]:
-        """Yield the folders of the units of a dataset and a video (of all, by default), readable or not."""
+        """Yield the folders of the feature units of a dataset and a video (of all, by default), readable or not."""
+        return self._units_at("[!.]*@*/t*/[!.]*/[!.]*", dataset, video)
+
+    def affinity_folders(self, dataset: str | None = None, video: str | None = None) -> Iterator[Path]:
+        """Yield the folders of the affinity units of a dataset and a video (of all, by default), readable or not."""
+        return self._units_at("affinities/[!.]*", dataset, video)
+
+    def _units_at(self, pattern: str, dataset: str | None, video: str | None) -> Iterator[Path]:
         first = "[!.]*" if dataset is None else safe_name(dataset)
         second = "[!.]*" if video is None else safe_name(video)
-        for folder in self.root.glob(f"{first}/{second}.zarr/[!.]*@*/t*/[!.]*/[!.]*"):
-            if (folder / GROUP).exists() or (folder / MARKER).exists():
+        for folder in self.root.glob(f"{first}/{second}.zarr/{pattern}"):
+            if (folder / GROUP).exists() or (folder / marker_key(folder)).exists():
                 yield folder
 
 
@@ -249,24 +215,23 @@ def open_cache(root: Path | str, *, create: bool = False) -> Cache:
     return Cache(path)
 
 
-def _state(folder: Path) -> tuple[str, int]:
-    try:
-        marker = read_marker(folder)
-    except IncompleteUnitError:
-        return "incomplete", 0
-    except CacheError:
-        return "damaged", 0
-    return ("complete" if looks_whole(folder, marker) else "damaged"), marker.total_bytes
+def _state_in(folder: Path) -> str:
+    return unit_state(folder)[0] if folder.is_dir() else "absent"
 
 
-def fits(spec: UnitSpec, choice: FeatureChoice) -> bool:
-    """Tell whether a unit is among those that a choice means."""
-    return (
-        spec.request.backbone == choice.backbone
-        and spec.timestep == choice.timestep
-        and tap_name(spec.tap) == tap_name(choice.tap)
-        and spec.request.digest().startswith(choice.digest or "")
-    )
+def _described(
+    folders: Iterator[Path], spec_type: type[SpecT], dataset: str | None, video: str | None
+) -> Iterator[tuple[Path, SpecT]]:
+    """Yield folder and description of units that have a readable one, of these names, in the order of their folders."""
+    for folder in sorted(folders):
+        try:
+            spec = read_spec(folder, spec_type)
+        except CacheError as error:
+            # One unreadable unit must not hide the others.
+            _log.warning("skipped: %s", error)
+            continue
+        if dataset in (None, spec.dataset) and video in (None, spec.video):
+            yield folder, spec
 
 
 def _describe(entry: Entry) -> str:

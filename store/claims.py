@@ -10,14 +10,14 @@ from pathlib import Path
 
 from .durable import write_atomic
 from .errors import ClaimedError
-from .layout import RECORDS
+from .kinds import kind_of
 
 __all__ = ["STALE_AFTER_S", "Claim", "take_claim"]
 
 #: A claim of another host that was not renewed for so long is taken over. Writers renew it with every batch.
 STALE_AFTER_S = 3600.0
 
-_NAME = f"{RECORDS}/claim.json"
+_NAME = "claim.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def take_claim(unit: Path) -> Claim:
     ClaimedError
         When another process holds it.
     """
-    path = unit / _NAME
+    path = unit / kind_of(unit).records / _NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex
     content = json.dumps(

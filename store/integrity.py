@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from .affinity_unit import AffinityUnit
 from .claims import take_claim
 from .durable import explain_os_errors
 from .errors import CacheError, IncompleteUnitError
 from .journal import replace_journal
-from .layout import FEATURES, GROUP
+from .kinds import AFFINITIES, kind_of
+from .layout import GROUP
 from .marker import Marker, checksum, matches, read_marker, remove_marker
 from .unit import Unit
 
-__all__ = ["Verdict", "demote", "looks_whole", "verify_unit"]
+__all__ = ["Verdict", "demote", "looks_whole", "open_unit", "verify_unit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,11 @@ class Verdict:
     problems: tuple[str, ...] = ()
 
 
+def open_unit(folder: Path) -> Unit | AffinityUnit:
+    """Open a complete unit of either kind for reading."""
+    return AffinityUnit(folder) if kind_of(folder) is AFFINITIES else Unit(folder)
+
+
 def verify_unit(folder: Path) -> Verdict:
     """Read a whole unit and compare it with its marker.
 
@@ -46,7 +53,7 @@ def verify_unit(folder: Path) -> Verdict:
     problems += [f"{key} is not among the unit's files" for key in _strays(folder, marker)]
     if not problems:
         try:
-            spec = Unit(folder).spec
+            spec = open_unit(folder).spec
             place = spec.folder(Path()).parts
             if folder.absolute().parts[-len(place) :] != place:
                 problems.append(f"it is {spec.label}, in another unit's folder")
@@ -94,5 +101,6 @@ def _check_file(folder: Path, key: str, marker: Marker) -> str | None:
 
 def _strays(folder: Path, marker: Marker) -> list[str]:
     """Chunks that the marker does not know: another writer's, or a copy gone wrong."""
-    chunks = (path for path in (folder / FEATURES / "c").rglob("*") if path.is_file())
+    arrays = kind_of(folder).arrays
+    chunks = (path for array in arrays for path in (folder / array.chunks).rglob("*") if path.is_file())
     return sorted(key for path in chunks if (key := path.relative_to(folder).as_posix()) not in marker.files)

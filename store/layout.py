@@ -6,33 +6,10 @@ from pathlib import Path
 
 from .errors import ConfigError
 
-__all__ = [
-    "ARRAY",
-    "FEATURES",
-    "GROUP",
-    "RECORDS",
-    "SCHEMA_VERSION",
-    "chunk_frame",
-    "chunk_key",
-    "safe_name",
-    "tap_name",
-    "unit_folder",
-    "video_folder",
-]
+__all__ = ["GROUP", "affinity_folder", "safe_name", "tap_name", "unit_folder", "video_folder"]
 
-#: Version of the on-disk format. A reader refuses a higher one.
-SCHEMA_VERSION = 1
-
-#: The array of a unit that holds its features.
-FEATURES = "features"
-
-#: Zarr's metadata of a unit's group, which carries the unit's description, and of its array, relative to the unit.
+#: Zarr's metadata of a group or an array, in its folder. That of a unit's group carries the unit's description.
 GROUP = "zarr.json"
-ARRAY = f"{FEATURES}/zarr.json"
-
-#: Folder of a unit's own records (marker, journal, claim, run), relative to the unit. It lies inside the array's
-#: folder because Zarr readers list a group's members, and warn of files that are none, but not an array's.
-RECORDS = f"{FEATURES}/ted"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]|^[.-]")
 _LONGEST = 120
@@ -84,12 +61,6 @@ def unit_folder(
     )
 
 
-def chunk_key(frame: int) -> str:
-    """Return the key, relative to the unit, of the one chunk that holds a frame's features."""
-    return f"{FEATURES}/c/{frame}/0/0/0"
-
-
-def chunk_frame(key: str) -> int | None:
-    """Return the frame whose chunk a key names, or None for the key of another file; the inverse of `chunk_key`."""
-    found = re.fullmatch(rf"{FEATURES}/c/(\d+)/0/0/0", key)
-    return int(found[1]) if found else None
+def affinity_folder(root: Path, *, dataset: str, video: str, digest: str) -> Path:
+    """Return the folder of an affinity unit; the digest's first eight characters name it, the whole is compared."""
+    return video_folder(root, dataset, video) / "affinities" / digest[:8]

@@ -7,23 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .durable import canonical_json, write_atomic
-from .errors import CacheError, CorruptUnitError, IncompleteUnitError, SchemaError
-from .layout import RECORDS, SCHEMA_VERSION
+from .errors import CacheError, CorruptUnitError, IncompleteUnitError
+from .kinds import SCHEMA_VERSION, check_schema, kind_of
 
 __all__ = [
-    "MARKER",
     "FileRecord",
     "Marker",
     "checksum",
+    "marker_key",
     "matches",
     "read_marker",
     "record_file",
     "remove_marker",
     "write_marker",
 ]
-
-#: The marker, relative to the unit.
-MARKER = f"{RECORDS}/complete.json"
 
 
 def checksum(data: bytes | bytearray | memoryview) -> str:
@@ -46,7 +43,7 @@ class Marker:
     Attributes
     ----------
     digest
-        Digest of the unit's request.
+        Digest of what the unit is of.
     files
         By path relative to the unit, every file whose content is promised: metadata and chunks.
     """
@@ -63,6 +60,11 @@ class Marker:
     def total_bytes(self) -> int:
         """Bytes of all files together."""
         return sum(record.bytes for record in self.files.values())
+
+
+def marker_key(unit: Path) -> str:
+    """Return the marker's place, relative to the unit."""
+    return f"{kind_of(unit).records}/complete.json"
 
 
 def record_file(path: Path) -> FileRecord:
@@ -85,7 +87,7 @@ def write_marker(unit: Path, marker: Marker) -> None:
         "files": {path: [record.bytes, record.sha256] for path, record in marker.files.items()},
     }
     body["checksum"] = checksum(canonical_json(body))
-    write_atomic(unit / MARKER, json.dumps(body, indent=1, sort_keys=True).encode() + b"\n")
+    write_atomic(unit / marker_key(unit), json.dumps(body, indent=1, sort_keys=True).encode() + b"\n")
 
 
 def read_marker(unit: Path) -> Marker:
@@ -102,26 +104,23 @@ def read_marker(unit: Path) -> Marker:
     CacheError
         When the disk does not give it.
     """
+    kind, path = kind_of(unit), unit / marker_key(unit)
     try:
-        text = (unit / MARKER).read_bytes()
+        text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise IncompleteUnitError(
-            f"{unit} is not complete: extraction was interrupted or is still running; "
-            "run the same `ted extract` again to finish it"
+            f"{unit} is not complete: {kind.making} was interrupted or is still running; "
+            f"run the same {kind.maker} again to finish it"
         ) from None
     except OSError as error:  # says nothing about what the marker holds
-        raise CacheError(f"cannot read {unit / MARKER}: {error.strerror}") from error
+        raise CacheError(f"cannot read {path}: {error.strerror}") from error
     damaged = CorruptUnitError(
-        f"the completion marker of {unit} is damaged; run `ted cache rm` on the unit and `ted extract` again"
+        f"the completion marker of {unit} is damaged; run `ted cache rm` on the unit and {kind.maker} again"
     )
     try:
         body = json.loads(text)
-        version = body["schema_version"]
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise SchemaError(
-                f"{unit} is written in cache format {version}; this version reads up to {SCHEMA_VERSION}: "
-                "upgrade ted-tracking"
-            )
+        if isinstance(body["schema_version"], int):
+            check_schema(body["schema_version"], unit)
         promised = body.pop("checksum")
         files = {path: FileRecord(bytes=size, sha256=digest) for path, (size, digest) in body["files"].items()}
         if promised != checksum(canonical_json(body)):
@@ -134,4 +133,4 @@ def read_marker(unit: Path) -> Marker:
 
 def remove_marker(unit: Path) -> None:
     """Withdraw the promise: the unit counts as incomplete from here on."""
-    (unit / MARKER).unlink(missing_ok=True)
+    (unit / marker_key(unit)).unlink(missing_ok=True)

@@ -5,11 +5,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from .durable import canonical_json
 from .errors import ConfigError, SchemaError
-from .layout import SCHEMA_VERSION, unit_folder
+from .kinds import FEATURES, SCHEMA_VERSION, UnitKind, check_kind
+from .layout import unit_folder
 
 __all__ = ["FeatureRequest", "UnitSpec"]
 
@@ -117,6 +118,8 @@ class UnitSpec:
         (height, width) in pixels of the frames before resizing.
     """
 
+    kind: ClassVar[UnitKind] = FEATURES
+
     dataset: str
     request: FeatureRequest
     timestep: int
@@ -139,6 +142,20 @@ class UnitSpec:
         )
 
     @property
+    def video(self) -> str:
+        """Real name of the video."""
+        return self.request.video
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frames."""
+        return len(self.frame_names)
+
+    def digest(self) -> str:
+        """Return the request's digest."""
+        return self.request.digest()
+
+    @property
     def label(self) -> str:
         """Name for messages: ``davis/camel i2vgen-xl@1a2b3c4d t300 up_blocks[2]``."""
         digest = self.request.digest()[:8]
@@ -148,7 +165,7 @@ class UnitSpec:
         """Return what a unit's group carries in its attribute ``ted`` (docs/storage-format.md)."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "kind": "features",
+            "kind": self.kind.name,
             "dataset": self.dataset,
             "video": self.request.video,
             "timestep": self.timestep,
@@ -168,13 +185,10 @@ class UnitSpec:
         ------
         SchemaError
             When the schema is newer than this version, or the record is none of a feature unit.
+        CorruptUnitError
+            When it is one of another kind of unit.
         """
-        version = values.get("schema_version")
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
-            raise SchemaError(
-                f"{where} is written in cache format {version}; this version reads up to {SCHEMA_VERSION}: "
-                "upgrade ted-tracking"
-            )
+        check_kind(values, cls.kind, where)
         try:
             return cls(
                 dataset=values["dataset"],

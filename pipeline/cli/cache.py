@@ -11,11 +11,12 @@ import click
 from .options import CONTEXT, cache_option, json_option
 
 if TYPE_CHECKING:
-    from ...store import Entry
+    from ...store import AffinityEntry, Entry
 
 
 def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
+        click.option("--affinities", is_flag=True, help="Only affinities, and no features."),
         click.option("--feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help="Only these features."),
         click.option("--backbone", help="Only this backbone's."),
         click.option("--video", help="Only this video's."),
@@ -26,15 +27,31 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _select(
-    cache: Path, *, dataset: str | None, video: str | None, backbone: str | None, feature: str | None
-) -> list["Entry"]:
+    cache: Path,
+    *,
+    dataset: str | None,
+    video: str | None,
+    backbone: str | None,
+    feature: str | None,
+    affinities: bool,
+) -> list["Entry | AffinityEntry"]:
+    """Return features, then affinities; of these only those that the options leave."""
     from ...store import open_cache
-    from ...store.cache import fits
+    from ...store.choice import fits
+    from ...store.errors import ConfigError
     from ..choices import parse_choice
 
+    if affinities and (backbone or feature):
+        raise ConfigError("--affinities selects no features: leave out --backbone and --feature")
     choice = parse_choice(feature) if feature else None
-    entries = open_cache(cache).entries(dataset=dataset, video=video, backbone=backbone)
-    return [entry for entry in entries if choice is None or fits(entry.spec, choice)]
+    store = open_cache(cache)
+    found: list[Entry | AffinityEntry] = []
+    if not affinities:
+        entries = store.entries(dataset=dataset, video=video, backbone=backbone)
+        found += [entry for entry in entries if choice is None or fits(entry.spec, choice)]
+    if not (backbone or feature):
+        found += store.affinities(dataset, video)
+    return found
 
 
 @click.group(context_settings=CONTEXT)
@@ -47,14 +64,15 @@ def cache() -> None:
 @_filters
 @json_option
 def list_units(cache: Path, as_json: bool, **filters: Any) -> None:
-    """List the units: one line each, complete or not."""
+    """List the units, features and then affinities: one line each, complete or not."""
     entries = _select(cache, **filters)
     if as_json:
         click.echo(json.dumps([_row(entry) for entry in entries], indent=1))
         return
     for entry in entries:
         row = _row(entry)
-        name = f"{row['dataset']}/{row['video']} {row['feature']}"
+        what = row["feature"] if "feature" in row else f"{row['affinities']} {row['summary']}"
+        name = f"{row['dataset']}/{row['video']} {what}"
         click.echo(f"{row['state']:<10} {row['frames']:>6} frames {entry.bytes / 1e6:>10.1f} MB  {name}")
     complete = sum(entry.state == "complete" for entry in entries)
     click.echo(f"{len(entries)} units, {complete} complete, {sum(entry.bytes for entry in entries) / 1e9:.3f} GB")
@@ -65,10 +83,11 @@ def list_units(cache: Path, as_json: bool, **filters: Any) -> None:
 @_filters
 @json_option
 def info(cache: Path, as_json: bool, **filters: Any) -> None:
-    """Say how features were made.
+    """Say how features and affinities were made.
 
-    That is the request, the hash of the content, and the run that finished them.
+    That is the request or the search, the hash of the content, and the run that finished them.
     """
+    from ...store import Unit
     from ...store.errors import UnitNotFoundError
 
     entries = _select(cache, **filters)
@@ -79,36 +98,40 @@ def info(cache: Path, as_json: bool, **filters: Any) -> None:
         details = entry.spec.to_json() | {"folder": str(entry.folder), "state": entry.state}
         if entry.state == "complete":
             unit = entry.open()
-            details |= unit.provenance | {"shape": list(unit.shape), "bytes": entry.bytes}
+            shape = {"shape": list(unit.shape)} if isinstance(unit, Unit) else {"summary": unit.spec.summary}
+            details |= unit.provenance | shape | {"bytes": entry.bytes}
         records.append(details)
     if as_json:
         click.echo(json.dumps(records, indent=1))
         return
     for record in records:
-        names = record.pop("frame_names")
-        record["frames"] = f"{len(names)} ({names[0]} to {names[-1]})" if names else "0"
+        if "frame_names" in record:
+            names = record.pop("frame_names")
+            record["frames"] = f"{len(names)} ({names[0]} to {names[-1]})" if names else "0"
         click.echo("\n".join(_lines(record)) + "\n")
 
 
 @cache.command(context_settings=CONTEXT)
 @cache_option
 @_filters
-@click.option("--repair", is_flag=True, help="Mark damaged units so that `ted extract` redoes just what is damaged.")
+@click.option("--repair", is_flag=True, help="Mark damaged units so that what made them redoes just what is damaged.")
 @json_option
 def verify(cache: Path, repair: bool, as_json: bool, **filters: Any) -> None:
     """Read every byte and compare it with what was written. Exit code 1 when a unit is damaged.
 
-    Incomplete units are named, and are no damage: extraction resumes them.
+    Incomplete units are named, and are no damage: the command that makes them resumes them.
     """
     from tqdm import tqdm
 
     from ...store import open_cache, verify_unit
     from ...store.errors import TedError
     from ...store.integrity import demote
+    from ...store.kinds import kind_of
 
     wanted = [entry.folder for entry in _select(cache, **filters)]
     if not any(filters.values()):
-        wanted = sorted(open_cache(cache).folders())  # those with unreadable descriptions, too
+        store = open_cache(cache)
+        wanted = sorted(store.folders()) + sorted(store.affinity_folders())  # unreadable descriptions, too
     verdicts = [verify_unit(folder) for folder in tqdm(wanted, unit="unit", disable=None)]
     damaged = [verdict for verdict in verdicts if verdict.state == "damaged"]
     unrepaired: list[str] = []
@@ -130,8 +153,10 @@ def verify(cache: Path, repair: bool, as_json: bool, **filters: Any) -> None:
     for problem in unrepaired:
         click.echo(f"Error: {problem}", err=True)
     if damaged and not repair:
+        makers = dict.fromkeys(kind_of(verdict.folder).maker for verdict in damaged)
         click.echo(
-            "run `ted cache verify --repair`, then the same `ted extract` again, to redo what is damaged", err=True
+            f"run `ted cache verify --repair`, then the same {' and '.join(makers)} again, to redo what is damaged",
+            err=True,
         )
     if damaged and (not repair or unrepaired):
         sys.exit(1)
@@ -143,12 +168,15 @@ def verify(cache: Path, repair: bool, as_json: bool, **filters: Any) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def rm(cache: Path, yes: bool, as_json: bool, **filters: Any) -> None:
-    """Remove units. At least one filter is needed; nothing outside the cache is touched."""
+    """Remove units. At least one filter is needed; nothing outside the cache is touched.
+
+    Affinities hold all that labels are propagated with: those of removed features can still be used.
+    """
     from ...store import open_cache
     from ...store.errors import ConfigError
 
     if not any(filters.values()):
-        raise ConfigError("name what to remove: --dataset, --video, --backbone or --feature")
+        raise ConfigError("name what to remove: --dataset, --video, --backbone, --feature or --affinities")
     entries = _select(cache, **filters)
     for entry in entries:
         click.echo(f"{entry.spec.label} ({entry.bytes / 1e6:.1f} MB)", err=True)
@@ -164,14 +192,22 @@ def rm(cache: Path, yes: bool, as_json: bool, **filters: Any) -> None:
         click.echo(f"{len(entries)} units removed, {size / 1e6:.1f} MB")
 
 
-def _row(entry: "Entry") -> dict[str, Any]:
+def _row(entry: "Entry | AffinityEntry") -> dict[str, Any]:
+    from ...store import AffinitySpec
+
     spec = entry.spec
+    kind: dict[str, Any]
+    if isinstance(spec, AffinitySpec):
+        kind = {"affinities": f"affinities@{spec.digest()[:8]}", "summary": spec.summary}
+    else:
+        feature = f"{spec.request.backbone}@{spec.request.digest()[:8]}:{spec.timestep}:{spec.tap}"
+        kind = {"feature": feature, "form": spec.form}
     return {
         "dataset": spec.dataset,
-        "video": spec.request.video,
-        "feature": f"{spec.request.backbone}@{spec.request.digest()[:8]}:{spec.timestep}:{spec.tap}",
-        "form": spec.form,
-        "frames": len(spec.frame_names),
+        "video": spec.video,
+        "kind": spec.kind.name,
+        **kind,
+        "frames": spec.frame_count,
         "state": entry.state,
         "bytes": entry.bytes,
         "folder": str(entry.folder),

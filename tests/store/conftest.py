@@ -1,12 +1,13 @@
-"""A small cache with one unit of random features."""
+"""A small cache with one unit of random features; affinities of it; ways to damage them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ted.store import Cache, FeatureRequest, Unit, UnitSpec, open_cache
+from ted.store import AffinitySpec, AffinityUnit, Cache, FeatureRequest, Unit, UnitSpec, open_cache
 
 FRAMES, GRID, CHANNELS = 5, (3, 4), 6
 
@@ -59,3 +60,80 @@ def write_unit(cache: Cache, spec: UnitSpec, values: NDArray[np.float16]) -> Uni
 @pytest.fixture
 def unit(cache: Cache, spec: UnitSpec, values: NDArray[np.float16]) -> Unit:
     return write_unit(cache, spec, values)
+
+
+Frame = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
+
+SEARCH = {
+    "kernel": "k",
+    "radius": 2,
+    "top_k": 2,
+    "per_frame": False,
+    "fusions": [
+        {"weights": [0.25, 0.75], "context": 3, "renormalize": True},
+        {"weights": [1.0, 0.0], "context": 2, "renormalize": True},
+    ],
+}
+
+
+def make_affinities(**changes: object) -> AffinitySpec:
+    values: dict[str, Any] = {
+        "dataset": "davis",
+        "video": "swan",
+        "features": ("a" * 64, "b" * 64),
+        "feature_labels": ("davis/swan svd@00 t300 up_blocks[2]", "davis/swan adm@00 t51 up_blocks[1]"),
+        "frame_count": 5,
+        "grid": (3, 4),
+        "slots": 4,
+        "search": SEARCH,
+    }
+    return AffinitySpec(**(values | changes))
+
+
+def make_frames(spec: AffinitySpec) -> list[Frame]:
+    """Frames as a search finds them, in full: the first without sources, all with some empty slots."""
+    rng = np.random.default_rng(5)
+    pixels = spec.grid[0] * spec.grid[1]
+    frames = []
+    for frame in range(spec.frame_count):
+        sources = np.full((pixels, spec.slots), -1, np.int32)
+        cosines = np.zeros((len(spec.features), pixels, spec.slots), np.float32)
+        bounds = np.full((len(spec.search["fusions"]), pixels), -np.inf, np.float32)
+        for pixel in range(pixels if frame else 0):
+            used = int(rng.integers(1, spec.slots + 1))
+            sources[pixel, :used] = np.sort(rng.choice(frame * pixels, used, replace=False))
+            cosines[:, pixel, :used] = rng.uniform(-1, 1, (len(spec.features), used))
+            bounds[:, pixel] = rng.uniform(-1, 1, len(bounds))
+        frames.append((sources, cosines, bounds))
+    return frames
+
+
+def write_affinities(cache: Cache, spec: AffinitySpec) -> AffinityUnit:
+    with cache.affinity_writer(spec) as writer:
+        for frame, values in enumerate(make_frames(spec)):
+            if frame:
+                writer.write(frame, *values)
+            else:
+                writer.write_empty(frame)
+            writer.commit()
+        writer.finish({"host": "here"})
+    return AffinityUnit(spec.folder(cache.root))
+
+
+def damage_chunk(unit: Path, key: str, damage: str) -> None:
+    """Damage the chunk of frame 3 by one bit flipped, bytes cut off or added, deletion, or a swap with frame 1's."""
+    chunk = unit / key
+    data = bytearray(chunk.read_bytes())
+    if damage == "flip":
+        data[7] ^= 1
+    elif damage == "truncate":
+        data = data[:-5]
+    elif damage == "extend":
+        data += b"x"
+    elif damage == "swap":  # both chunks are whole, with valid CRCs
+        other = unit / key.replace("/3/", "/1/")
+        data = bytearray(other.read_bytes())
+        other.write_bytes(chunk.read_bytes())
+    chunk.write_bytes(data)
+    if damage == "delete":
+        chunk.unlink()

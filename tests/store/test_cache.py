@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ted.store import Cache, FeatureChoice, Unit, UnitSpec, open_cache
 from ted.store.errors import CacheError, CorruptUnitError, IncompleteUnitError, SchemaError, UnitNotFoundError
 
-from .conftest import make_spec, write_unit
+from .conftest import damage_chunk, make_spec, write_unit
 
 CHOICE = FeatureChoice(backbone="adm", timestep=51, tap="up_blocks[2]")
 
@@ -81,21 +81,7 @@ def test_an_incomplete_unit_is_refused(cache: Cache, spec: UnitSpec, values: NDA
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "swap", "extend"])
 def test_a_damaged_chunk_is_refused(unit: Unit, damage: str) -> None:
-    chunk = unit.folder / "features/c/3/0/0/0"
-    data = bytearray(chunk.read_bytes())
-    if damage == "flip":
-        data[7] ^= 1
-    elif damage == "truncate":
-        data = data[:-5]
-    elif damage == "extend":
-        data += b"x"
-    elif damage == "swap":  # both chunks are whole, with valid CRCs
-        other = unit.folder / "features/c/1/0/0/0"
-        data = bytearray(other.read_bytes())
-        other.write_bytes(chunk.read_bytes())
-    chunk.write_bytes(data)
-    if damage == "delete":
-        chunk.unlink()
+    damage_chunk(unit.folder, "features/c/3/0/0/0", damage)
     with pytest.raises(CorruptUnitError, match="ted cache verify"):
         unit.features[3].compute()
     np.testing.assert_equal(unit.features[0].compute().shape, unit.shape[1:])

@@ -1,4 +1,4 @@
-"""A writer killed at random moments: nothing is accepted early, and the resumed unit equals an undisturbed one."""
+"""Writers killed at random moments: nothing is accepted early, and the resumed unit equals an undisturbed one."""
 
 import random
 import subprocess
@@ -6,10 +6,13 @@ import sys
 import time
 from pathlib import Path
 
-from ted.store import Unit, open_cache, verify_unit
-from ted.store.errors import CacheError
+import pytest
 
-from .conftest import make_spec
+from ted.store import AffinitySpec, UnitSpec, open_cache, verify_unit
+from ted.store.errors import CacheError
+from ted.store.integrity import open_unit
+
+from .conftest import make_affinities, make_spec
 from .test_writer import tree
 
 FRAMES = 40
@@ -31,27 +34,50 @@ with open_cache(Path(sys.argv[1]), create=True).writer(spec) as writer:
                 writer.commit()
     writer.finish({{}})
 """
+AFFINITIES = f"""
+import sys, time
+from pathlib import Path
+from ted.store import open_cache
+from tests.store.conftest import make_affinities, make_frames
+
+spec = make_affinities(frame_count={FRAMES}, slots=9)
+frames = make_frames(spec)
+print("ready", flush=True)
+with open_cache(Path(sys.argv[1]), create=True).affinity_writer(spec) as writer:
+    for frame in range({FRAMES}):
+        if frame not in writer.done:
+            time.sleep(0.01)
+            writer.write(frame, *frames[frame])
+            if frame % 2:
+                writer.commit()
+    writer.finish({{}})
+"""
+SPECS: dict[str, UnitSpec | AffinitySpec] = {
+    WRITER: make_spec(frame_names=tuple(map(str, range(FRAMES)))),
+    AFFINITIES: make_affinities(frame_count=FRAMES, slots=9),
+}
 
 
-def start(cache: Path) -> "subprocess.Popen[str]":
+def start(writer: str, cache: Path) -> "subprocess.Popen[str]":
     root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(cache)], stdout=subprocess.PIPE, text=True, cwd=root)
+    process = subprocess.Popen([sys.executable, "-c", writer, str(cache)], stdout=subprocess.PIPE, text=True, cwd=root)
     assert process.stdout is not None
     with process.stdout as output:
         assert output.readline() == "ready\n"
     return process
 
 
-def test_killed_at_random_moments(tmp_path: Path) -> None:
-    spec = make_spec(frame_names=tuple(map(str, range(FRAMES))))
+@pytest.mark.parametrize("writer", SPECS, ids=["features", "affinities"])
+def test_killed_at_random_moments(tmp_path: Path, writer: str) -> None:
+    spec = SPECS[writer]
     undisturbed = tmp_path / "a"
-    assert start(undisturbed).wait(60) == 0
+    assert start(writer, undisturbed).wait(60) == 0
     cache = open_cache(tmp_path / "b", create=True)
     folder = spec.folder(cache.root)
     rng = random.Random(7)
     kills = 0
     for _ in range(7):
-        process = start(cache.root)
+        process = start(writer, cache.root)
         time.sleep(rng.uniform(0, 0.25))
         process.kill()
         process.wait()
@@ -59,15 +85,15 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
         if process.returncode == 0:
             break
         try:
-            Unit(folder)
+            open_unit(folder)
         except CacheError:
             continue
         # Killed between the marker and the end: then everything is there.
         assert verify_unit(folder).state == "ok"
         break
     assert kills > 2
-    if cache.state(spec) != "complete":
-        assert start(cache.root).wait(60) == 0
+    if verify_unit(folder).state != "ok":
+        assert start(writer, cache.root).wait(60) == 0
     names = {"claim.json", "journal.jsonl"}  # a process killed after the marker leaves these
     left = {path: data for path, data in tree(cache.root).items() if Path(path).name not in names}
     assert left == tree(undisturbed)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ted.store.errors import ConfigError
-from ted.store.layout import chunk_frame, chunk_key, safe_name, tap_name, unit_folder
+from ted.store.kinds import AFFINITIES, FEATURES
+from ted.store.layout import safe_name, tap_name, unit_folder
 
 HOSTILE = [
     "..", ".", "../../etc/passwd", "/etc", "a/b", "a\\b", " ", "a b", "a%20b", "-rf", ".hidden", "x" * 500, "x" * 501,
@@ -48,7 +49,10 @@ def test_unit_folder_is_as_the_format_says() -> None:
 
 
 def test_chunk_keys_can_be_read_back() -> None:
-    assert chunk_key(12) == "features/c/12/0/0/0"
-    assert chunk_frame(chunk_key(12)) == 12
-    assert chunk_frame("features/zarr.json") is None
-    assert chunk_frame("features/c/12/0/0/0.partial") is None
+    assert FEATURES.chunk_keys(12) == ("features/c/12/0/0/0",)
+    assert AFFINITIES.chunk_keys(3) == ("sources/c/3/0/0", "cosines/c/3/0/0/0", "bounds/c/3/0/0")
+    for kind in (FEATURES, AFFINITIES):
+        assert [kind.chunk_frame(key) for key in kind.chunk_keys(12)] == [12] * len(kind.arrays)
+    assert FEATURES.chunk_frame("features/zarr.json") is None
+    assert FEATURES.chunk_frame("features/c/12/0/0/0.partial") is None
+    assert FEATURES.chunk_frame("sources/c/3/0/0") is None

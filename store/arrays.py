@@ -1,0 +1,50 @@
+"""Making a unit's groups and arrays, as docs/storage-format.md has them, and opening arrays for writing."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import zarr
+from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
+from zarr.core.array_spec import ArrayConfigParams
+
+from .durable import write_atomic
+from .kinds import ArrayLayout
+from .layout import GROUP
+
+__all__ = ["create_array", "open_array", "write_group"]
+
+# write_empty_chunks is not persisted: without it a frame of fill values would vanish, so each open passes it.
+_CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
+
+
+def open_array(unit: Path, layout: ArrayLayout) -> Any:
+    """Open an array of a unit for writing."""
+    return zarr.open_array(str(unit / layout.name), mode="r+", zarr_format=3, config=_CONFIG)
+
+
+def create_array(unit: Path, layout: ArrayLayout, shape: tuple[int, ...]) -> Any:
+    """Create an array of a unit, of this shape (the frames are its first axis), and open it for writing."""
+    return zarr.create_array(
+        store=str(unit / layout.name),
+        shape=shape,
+        chunks=(1, *shape[1:]),
+        dtype=layout.dtype,
+        fill_value=layout.fill_value,
+        filters=None,
+        serializer=BytesCodec(endian="little"),
+        # Level 1: higher ones save 4 % at the most and take two to three times as long.
+        compressors=[ZstdCodec(level=1), Crc32cCodec()] if layout.compressed else [Crc32cCodec()],
+        dimension_names=layout.dimensions,
+        zarr_format=3,
+        config=_CONFIG,
+    )
+
+
+def write_group(folder: Path, attributes: Mapping[str, Any], *, replace: bool = False) -> None:
+    """Write the metadata of a group, unless it is there already and not to be replaced."""
+    path = folder / GROUP
+    content = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
+    if replace or not path.is_file():
+        write_atomic(path, json.dumps(content, indent=2).encode())

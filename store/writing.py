@@ -1,0 +1,235 @@
+"""Writing a unit of any kind: frames in, one writer at a time, the completion marker last."""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Self
+
+from numpy.typing import NDArray
+
+from .arrays import create_array, open_array, write_group
+from .claims import Claim, take_claim
+from .durable import PARTIAL_SUFFIX, explain_os_errors, sync_file, sync_folder, write_atomic
+from .errors import CacheError, CorruptUnitError, IncompleteUnitError
+from .journal import append_journal, read_journal, remove_journal, replace_journal
+from .kinds import SCHEMA_VERSION, ArrayLayout
+from .layout import GROUP, video_folder
+from .marker import FileRecord, Marker, matches, read_marker, record_file, write_marker
+from .removal import clear_folder, remove_folder
+from .stored import SpecT, read_spec
+
+__all__ = ["StoredWriter"]
+
+
+class StoredWriter(Generic[SpecT]):
+    """Writes one unit, frame by frame, in any order; use as a context manager.
+
+    On entering it claims the unit and takes up what an interrupted writer left: frames in the journal whose chunks
+    still have their recorded checksum are `done`, everything else is written anew. Frames count once `commit` has put
+    them on the disk, the unit once `finish` has written its marker. Leaving early leaves an incomplete unit, which
+    readers refuse and the next writer resumes.
+
+    Parameters
+    ----------
+    root
+        The cache's folder.
+    spec
+        What is written.
+    overwrite
+        Discard whatever is there, complete or not.
+
+    Raises
+    ------
+    ClaimedError
+        When another process writes the unit.
+    CacheError
+        When the unit is complete already, or the folder cannot be written.
+    """
+
+    def __init__(self, root: Path, spec: SpecT, *, overwrite: bool = False) -> None:
+        self.spec = spec
+        self.folder = spec.folder(root)
+        self._root = root
+        self._overwrite = overwrite
+        self._claim: Claim | None = None
+        self._arrays: dict[str, Any] = {}
+        self._written: dict[str, FileRecord] = {}
+        self._pending: list[int] = []
+
+    @property
+    def done(self) -> frozenset[int]:
+        """Frames that are written, durably."""
+        return frozenset(frame for frame in map(self.spec.kind.chunk_frame, self._written) if frame is not None)
+
+    def __enter__(self) -> Self:
+        with explain_os_errors(f"write {self.folder}"):
+            if self._overwrite:
+                # The claim comes first, so that nobody else's work in progress is thrown away; it goes with the folder.
+                take_claim(self.folder)
+                remove_folder(self.folder)
+            # Claimed before its groups are made: the claim keeps them from being removed as empty.
+            self._claim = take_claim(self.folder)
+            try:
+                self._make_groups()
+                self._take_up()
+            except BaseException:
+                self._claim.release()
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._claim is not None:
+            with contextlib.suppress(OSError):
+                self._claim.release()
+
+    def commit(self) -> None:
+        """Put the frames written since the last commit on the disk and enter them in the journal."""
+        if not self._pending:
+            return
+        kind = self.spec.kind
+        with explain_os_errors(f"write {self.folder}"):
+            keys = [key for frame in self._pending for key in kind.chunk_keys(frame)]
+            records = {key: self._sync_chunk(key) for key in keys}
+            for key in sorted(kind.metadata - self._written.keys()):
+                records[key] = record_file(self.folder / key)
+                sync_file(self.folder / key)
+            for array in kind.arrays:
+                sync_folder(self.folder / array.chunks)
+                sync_folder(self.folder / array.name)
+            sync_folder(self.folder)
+            self._held().check()
+            append_journal(self.folder, records)
+        self._written |= records
+        self._pending = []
+
+    def finish(self, run: Mapping[str, Any]) -> None:
+        """Complete the unit.
+
+        Parameters
+        ----------
+        run
+            The run record (host, versions, device, timings): kept beside the arrays, outside what is promised.
+
+        Raises
+        ------
+        IncompleteUnitError
+            When frames are missing.
+        """
+        self.commit()
+        missing = sorted(set(range(self.spec.frame_count)) - self.done)
+        if missing:
+            raise IncompleteUnitError(f"{self.spec.label} lacks {len(missing)} frames, the first is {missing[0]}")
+        with explain_os_errors(f"write {self.folder}"):
+            files = {GROUP: record_file(self.folder / GROUP)} | self._written
+            self._held().check()
+            record = json.dumps(dict(run), indent=1).encode() + b"\n"
+            write_atomic(self.folder / self.spec.kind.records / "run.json", record)
+            write_marker(self.folder, Marker(digest=self.spec.digest(), files=files))
+            remove_journal(self.folder)
+
+    def _held(self) -> Claim:
+        if self._claim is None:
+            raise CacheError(f"{self.folder}: the writer must be entered (`with`) before it is used")
+        return self._claim
+
+    def _make_groups(self) -> None:
+        """Create the groups down to the unit. Their content is fixed: to lose a race to create one is success."""
+        video = video_folder(self._root, self.spec.dataset, self.spec.video)
+        origin = {"schema_version": SCHEMA_VERSION, "dataset": self.spec.dataset, "video": self.spec.video}
+        write_group(video, {"ted": origin})
+        for group in list(self.folder.relative_to(video).parents)[:-1]:
+            write_group(video / group, {})
+            sync_folder(video / group)
+        for folder in (video, video.parent, self._root):
+            sync_folder(folder)
+
+    def _take_up(self) -> None:
+        """Find what is there: refuse a complete unit, resume an incomplete one."""
+        with contextlib.suppress(IncompleteUnitError):
+            read_marker(self.folder)
+            raise CacheError(f"{self.spec.label} is complete already; use --overwrite to make it again")
+        if not self._is_ours():
+            # Before the description: a crash between the two must not leave another unit's journal under ours.
+            replace_journal(self.folder, {})
+        write_group(self.folder, {"ted": self.spec.to_json()}, replace=True)
+        for leftover in self.folder.rglob(f"*{PARTIAL_SUFFIX}"):
+            leftover.unlink()
+        self._written = self._find_written()
+        kind = self.spec.kind
+        if self._written:
+            replace_journal(self.folder, self._written)
+        else:
+            remove_journal(self.folder)
+            for key in kind.metadata:
+                (self.folder / key).unlink(missing_ok=True)
+        keep = {self.folder / key for key in self._written}
+        for array in kind.arrays:
+            clear_folder(self.folder / array.chunks, keep=keep)
+
+    def _find_written(self) -> dict[str, FileRecord]:
+        """Return the files of the journal that are whole: metadata, and frames with all of their chunks."""
+        kind, journal = self.spec.kind, read_journal(self.folder)
+        whole = {key: record for key, record in journal.items() if matches(self.folder / key, record)}
+        # Without the arrays' own metadata no chunk means anything.
+        if not whole.keys() >= kind.metadata:
+            return {}
+        frames = (frame for frame in map(kind.chunk_frame, whole) if frame is not None)
+        done = {frame for frame in frames if whole.keys() >= set(kind.chunk_keys(frame))}
+        return {key: record for key, record in whole.items() if key in kind.metadata or kind.chunk_frame(key) in done}
+
+    def _is_ours(self) -> bool:
+        """Tell whether what is there is of this unit, by its description: folders can be renamed and copied."""
+        try:
+            there = read_spec(self.folder, type(self.spec))
+        except CorruptUnitError:
+            return False
+        if there.folder(self._root) != self.folder:
+            return False
+        # The folder's name has eight characters of the digest; they may be another unit's too.
+        if there.digest() != self.spec.digest():
+            raise CacheError(
+                f"{self.folder} holds another request whose digest begins with the same eight characters; "
+                "use another cache, or, for features, another --seed"
+            )
+        return self._fits(there)
+
+    def _fits(self, there: SpecT) -> bool:
+        """Tell whether frames written under this description, of the same digest, can be kept."""
+        return True
+
+    def _check_frame(self, frame: int) -> None:
+        if not 0 <= frame < self.spec.frame_count:
+            raise CacheError(f"{self.spec.label} has {self.spec.frame_count} frames; there is no frame {frame}")
+
+    def _array(self, layout: ArrayLayout, shape: tuple[int, ...]) -> Any:
+        """Return an array, opened, or created for frames of this shape."""
+        if layout.name not in self._arrays:
+            with explain_os_errors(f"write {self.folder}"):
+                if layout.metadata in self._written:
+                    array = open_array(self.folder, layout)
+                else:
+                    array = create_array(self.folder, layout, (self.spec.frame_count, *shape))
+            self._arrays[layout.name] = array
+        return self._arrays[layout.name]
+
+    def _store(self, frame: int, values: Mapping[str, NDArray[Any]]) -> None:
+        """Write a frame's values, one array a name."""
+        for layout in self.spec.kind.arrays:
+            stored = values[layout.name]
+            with explain_os_errors(f"write {self.folder}"):
+                self._array(layout, stored.shape)[frame] = stored
+        self._pending.append(frame)
+
+    def _sync_chunk(self, key: str) -> FileRecord:
+        """Put a chunk and the folders that were made for it on the disk; return its checksum."""
+        path = self.folder / key
+        record = record_file(path)
+        sync_file(path)
+        # <array>/c/<frame>/0/0: all below c.
+        for folder in list(path.relative_to(self.folder).parents)[:-3]:
+            sync_folder(self.folder / folder)
+        return record
