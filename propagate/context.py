@@ -5,7 +5,7 @@ from typing import Literal
 
 from ..store.errors import ConfigError
 
-__all__ = ["Direction", "context_frames"]
+__all__ = ["Direction", "context_frames", "places_within"]
 
 #: Order in which a video is propagated through: from low to high frame indices, or from high to low.
 Direction = Literal["forward", "backward"]
@@ -60,3 +60,23 @@ def context_frames(
         if index not in annotated:
             last.append(index)
     return (*behind, *reversed(last))
+
+
+def places_within(count: int, annotated: int, context: int) -> list[int]:
+    """Return the places, in a frame's context, of the frames that a shorter context has.
+
+    Parameters
+    ----------
+    count
+        Frames of the context.
+    annotated
+        How many of them are annotated: they come first.
+    context
+        Last frames of the shorter context.
+
+    Examples
+    --------
+    >>> places_within(5, 1, 2)
+    [0, 3, 4]
+    """
+    return [*range(annotated), *range(max(annotated, count - context), count)]

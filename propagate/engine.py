@@ -5,17 +5,50 @@ from dataclasses import dataclass
 
 import torch
 
-from ..store.errors import LabelError
-from .affinity import Affinity, frame_affinity
+from ..store.errors import ConfigError, LabelError
+from .affinity import Affinity
+from .candidates import Candidates, find_candidates
 from .context import context_frames
-from .labels import propagate_labels
+from .fusion import Fusion
+from .keys import Keys
+from .labels import ContextLabels
+from .precision import Precision, best_precision
+from .ranking import rank
+from .search import Search
 from .settings import PropagationSettings
-from .sources import Part, Sources
+from .sources import FeatureVolume, Part, Sources
 
-__all__ = ["FrameAffinity", "affinities", "label_frames", "propagate"]
+__all__ = ["ANNOTATED", "FrameAffinity", "FrameCandidates", "affinities", "label_frames", "propagate", "search"]
 
 #: The frames whose labels are given: today, the first.
-_ANNOTATED = (0,)
+ANNOTATED = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameCandidates:
+    """The sources in a frame's context that some fusion of a search wants.
+
+    Attributes
+    ----------
+    frame
+        Index of the frame.
+    context
+        Indices of its context frames: the first axis of what `Candidates.sources` points into.
+    grid
+        (y, x) of the finest features.
+    candidates
+        On that grid.
+    """
+
+    frame: int
+    context: tuple[int, ...]
+    grid: tuple[int, int]
+    candidates: Candidates
+
+    def rank(self, fusion: Fusion, top_k: int) -> Affinity:
+        """Return the k most similar sources of each pixel under a fusion; see `rank`."""
+        annotated = sum(frame in ANNOTATED for frame in self.context)
+        return rank(self.candidates, fusion, top_k, grid=self.grid, frames=len(self.context), annotated=annotated)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +70,64 @@ class FrameAffinity:
     affinity: Affinity
 
 
+def search(
+    volumes: Sequence[FeatureVolume],
+    wanted: Search,
+    *,
+    frames: range | None = None,
+    device: torch.device | str = "cpu",
+    precision: Precision | None = None,
+) -> Iterator[FrameCandidates]:
+    """Find the sources that fusions of a video's features need: the heavy step, which depends on no label.
+
+    The features of the context's frames and of a few more are in memory, whatever the length of the video; each frame
+    is read once.
+
+    Parameters
+    ----------
+    volumes
+        The parts: features of one video.
+    wanted
+        What to look for.
+    frames
+        Indices of frames, a run of them; all by default. Their contexts are read, too.
+    device
+        Where to compute.
+    precision
+        Of the matrix products that admit sources. It does not change the result. By default, what the device is
+        fastest at.
+
+    Returns
+    -------
+    iterator of FrameCandidates
+        For those frames that have no given label.
+
+    Raises
+    ------
+    ConfigError
+        For parts that cannot be fused, or frames that do not exist (at once).
+    CorruptUnitError
+        For features that are not finite (when their frame is reached).
+    """
+    sources = Sources([(volume, 1.0) for volume in volumes])
+    if len(wanted.fusions[0].weights) != len(volumes):
+        raise ConfigError(f"fusions weigh {len(wanted.fusions[0].weights)} parts; there are {len(volumes)}")
+    run = range(sources.frame_count) if frames is None else frames
+    if run.step != 1 or not (0 <= run.start <= run.stop <= sources.frame_count):
+        raise ConfigError(f"there is no such run of frames as {run}; the video has {sources.frame_count}")
+    return _search(sources, wanted, run, torch.device(device), precision)
+
+
 def affinities(
     parts: Sequence[Part], settings: PropagationSettings, *, device: torch.device | str = "cpu"
 ) -> Iterator[FrameAffinity]:
-    """Compute the affinities of a video annotated in its first frame: the step that depends on no label.
-
-    The features of the context's frames and of one block more are in memory, whatever the length of the video; each
-    frame is read once.
+    """Compute the affinities of a video annotated in its first frame, for one setting.
 
     Parameters
     ----------
     parts
-        Features and their weights; for TED's two, video and image, the weights are `part_weights` of alpha.
-        A part of weight 0 is not read.
+        Features and their weights; for TED's two, video and image, the weights are `part_weights` of alpha (it is
+        these weights that count, not `settings.alpha`). A part of weight 0 is not read.
     settings
         `top_k`, `radius`, `context` and `renormalize` are used here.
     device
@@ -67,11 +145,18 @@ def affinities(
     CorruptUnitError
         For features that are not finite (when their frame is reached).
     """
-    return _affinities(Sources(parts), settings, torch.device(device))
+    sources = Sources(parts)
+    fusion = Fusion(weights=sources.weights, context=settings.context, renormalize=settings.renormalize)
+    wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,))
+    steps = _search(sources, wanted, range(sources.frame_count), torch.device(device), None)
+    return (
+        FrameAffinity(frame=step.frame, context=step.context, affinity=step.rank(fusion, settings.top_k))
+        for step in steps
+    )
 
 
 def label_frames(
-    affinities: Iterable[FrameAffinity], first_label: torch.Tensor, temperature: float
+    affinities: Iterable[FrameAffinity], first_label: torch.Tensor, settings: PropagationSettings
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Carry the first frame's label along affinities: the light step, in the order of the video.
 
@@ -81,8 +166,8 @@ def label_frames(
         As `affinities` yields them.
     first_label
         (channel, y, x), float32, on the affinities' grid and device.
-    temperature
-        Of the softmax over kept sources.
+    settings
+        `temperature` and `context` are used here.
 
     Yields
     ------
@@ -91,12 +176,10 @@ def label_frames(
     label : torch.Tensor
         Its soft label: (channel, y, x), float32.
     """
-    labels = dict.fromkeys(_ANNOTATED, first_label)
+    labels = ContextLabels(dict.fromkeys(ANNOTATED, first_label), settings.context + len(ANNOTATED))
     for step in affinities:
-        # A frame that has left the context does not come back.
-        labels = {frame: labels[frame] for frame in step.context}
-        label = propagate_labels(step.affinity, torch.stack(list(labels.values())), temperature)
-        labels[step.frame] = label
+        given = [(step.affinity, settings.temperature)]
+        (label,) = labels.advance(step.frame, step.context, given)
         yield step.frame, label
 
 
@@ -145,30 +228,38 @@ def propagate(
             f"not of shape {tuple(first_label.shape)}"
         )
     label = first_label.to(torch.device(device), torch.float32)
+    steps = affinities(parts, settings, device=device)
 
     def every_frame() -> Iterator[tuple[int, torch.Tensor]]:
         yield 0, label
-        yield from label_frames(_affinities(sources, settings, torch.device(device)), label, settings.temperature)
+        yield from label_frames(steps, label, settings)
 
     return _reporting(every_frame(), sources.frame_count, progress)
 
 
-def _affinities(sources: Sources, settings: PropagationSettings, device: torch.device) -> Iterator[FrameAffinity]:
-    held: dict[int, tuple[torch.Tensor, ...]] = {}
-    for frame, features in enumerate(sources.frames(device)):
-        if frame not in _ANNOTATED:
-            context = context_frames(frame, _ANNOTATED, settings.context)
-            held = {index: held[index] for index in context}
-            affinity = frame_affinity(
-                features,
-                list(zip(*held.values(), strict=True)),
-                sources.weights,
-                settings.radius,
-                settings.top_k,
-                settings.renormalize,
-            )
-            yield FrameAffinity(frame=frame, context=context, affinity=affinity)
-        held[frame] = features
+def _search(
+    sources: Sources, wanted: Search, run: range, device: torch.device, precision: Precision | None
+) -> Iterator[FrameCandidates]:
+    precision = precision or best_precision(device, torch.get_num_threads())
+    contexts = {frame: context_frames(frame, ANNOTATED, wanted.context) for frame in run if frame not in ANNOTATED}
+    if not contexts:
+        return
+    needed = sorted({*contexts, *(frame for context in contexts.values() for frame in context)})
+    keys = Keys(max(map(len, contexts.values())), precision)
+    last: tuple[int, tuple[torch.Tensor, ...]] | None = None
+    for frame, features in sources.frames(device, needed):
+        if frame in contexts:
+            context = contexts[frame]
+            # The frame before takes the place of one that has left the context.
+            keys.slots.keep(context)
+            if last is not None and last[0] in context:
+                keys.put(*last)
+            annotated = sum(index in ANNOTATED for index in context)
+            found = find_candidates(features, keys, context, wanted, annotated=annotated)
+            yield FrameCandidates(frame=frame, context=context, grid=sources.grid, candidates=found)
+        elif last is not None:
+            keys.put(*last)
+        last = frame, features
 
 
 def _reporting(

@@ -1,10 +1,13 @@
 """Labels, the light step of propagation: a sparse weighted sum of the context's labels."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 
 from .affinity import Affinity
+from .slots import Slots
 
-__all__ = ["propagate_labels"]
+__all__ = ["ContextLabels", "propagate_labels"]
 
 
 def propagate_labels(affinity: Affinity, context_labels: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -25,12 +28,73 @@ def propagate_labels(affinity: Affinity, context_labels: torch.Tensor, temperatu
         The frame's soft label: (channel, y, x), float32.
     """
     channels, *grid = context_labels.shape[1:]
-    similarity = affinity.similarity
+    by_source = context_labels.permute(0, 2, 3, 1).reshape(-1, channels)  # (source, channel)
+    return _weighted(by_source, affinity.sources, affinity.similarity, temperature).T.reshape(channels, *grid)
+
+
+class ContextLabels:
+    """The soft labels of a context's frames, carried along a video by one or several settings.
+
+    Parameters
+    ----------
+    annotated
+        Labels of the annotated frames by their indices: (channel, y, x), float32.
+    capacity
+        The most frames in a context, annotated ones included.
+    settings
+        How many settings carry labels of their own.
+    """
+
+    def __init__(self, annotated: Mapping[int, torch.Tensor], capacity: int, settings: int = 1) -> None:
+        first = next(iter(annotated.values()))
+        self._shape = first.shape
+        self._cells = first.shape[1] * first.shape[2]
+        self._slots = Slots()
+        self._held = first.new_zeros((settings, capacity, self._cells, first.shape[0]))
+        for frame, label in annotated.items():
+            self._held[:, self._slots.put(frame)] = label.flatten(1).T
+        self._last: tuple[int, list[torch.Tensor]] | None = None
+
+    def advance(
+        self, frame: int, context: Sequence[int], given: Sequence[tuple[Affinity, float]]
+    ) -> list[torch.Tensor]:
+        """Propagate the labels of a frame's context to it.
+
+        Frames that are not in the context are let go: a frame that has left the context does not come back.
+
+        Parameters
+        ----------
+        frame
+            Index of the frame.
+        context
+            Indices of its context frames, into which the affinities' sources point.
+        given
+            Affinity and temperature, for each setting.
+
+        Returns
+        -------
+        list of torch.Tensor
+            The frame's soft label for each setting: (channel, y, x), float32.
+        """
+        self._slots.keep(context)
+        if self._last is not None and self._last[0] in context:  # in the place of a frame that has left
+            self._held[:, self._slots.put(self._last[0])] = torch.stack(self._last[1])
+        slots = torch.tensor(self._slots.of(context), device=self._held.device)
+        labels = []
+        for held, (affinity, temperature) in zip(self._held, given, strict=True):
+            where = slots[affinity.sources // self._cells] * self._cells + affinity.sources % self._cells
+            labels.append(_weighted(held.flatten(0, 1), where, affinity.similarity, temperature))
+        self._last = frame, labels
+        return [label.T.reshape(self._shape) for label in labels]
+
+
+def _weighted(
+    by_source: torch.Tensor, sources: torch.Tensor, similarity: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Return the weighted sum of sources' labels: (source, channel) and (pixel, k) give (pixel, channel)."""
     # The best source is subtracted before dividing: a tiny temperature must not overflow. Nor may its reciprocal, by
     # which a GPU multiplies instead: 0 times infinity.
     temperature = max(temperature, torch.finfo(similarity.dtype).tiny)
     weights = ((similarity - similarity[:, :1]) / temperature).softmax(1)  # (pixel, k)
-    by_source = context_labels.permute(0, 2, 3, 1).reshape(-1, channels)  # (source, channel)
     # No matrix product: a process may have allowed those to be computed in TF32, off by 1e-3.
-    label = (weights[:, :, None] * by_source[affinity.sources]).sum(1)  # (pixel, channel)
-    return label.T.reshape(channels, *grid)
+    return (weights[:, :, None] * by_source[sources]).sum(1)

@@ -1,8 +1,9 @@
 """Features as propagation needs them: read once, block by block, brought to one grid, normalised."""
 
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from ..store.errors import ConfigError, CorruptUnitError
-from .affinity import unit_vectors
+from .cosines import unit_vectors
 
 __all__ = ["FeatureVolume", "Part", "Sources"]
 
@@ -68,24 +69,35 @@ class Sources:
             (tuple(features.shape[1:3]) for _, features in self._volumes), key=lambda grid: grid[0] * grid[1]
         )
 
-    def frames(self, device: torch.device) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Yield the parts of each frame: (y, x, channel), float32, L2-normalised, all on `grid` and on `device`.
+    def frames(
+        self, device: torch.device, wanted: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, tuple[torch.Tensor, ...]]]:
+        """Yield index and parts of frames: (y, x, channel), float32, L2-normalised, all on `grid` and on `device`.
 
-        Every chunk is read once, in a thread that is one chunk ahead.
+        Every chunk that is needed is read once, in a thread that is one chunk ahead.
+
+        Parameters
+        ----------
+        device
+            Where to.
+        wanted
+            Indices of frames, rising; all by default.
 
         Raises
         ------
         CorruptUnitError
             For values that are NaN or infinite.
         """
-        streams = [self._frames_of(name, features, device) for name, features in self._volumes]
-        yield from zip(*streams, strict=True)
+        indices = range(self.frame_count) if wanted is None else wanted
+        streams = [self._frames_of(name, features, indices, device) for name, features in self._volumes]
+        yield from zip(indices, zip(*streams, strict=True), strict=True)
 
-    def _frames_of(self, name: str, features: Any, device: torch.device) -> Iterator[torch.Tensor]:
-        frame = 0
-        for block in _blocks(features):
-            for values in block:
-                raw = torch.from_numpy(values).to(device).float()
+    def _frames_of(
+        self, name: str, features: Any, wanted: Sequence[int], device: torch.device
+    ) -> Iterator[torch.Tensor]:
+        for start, block in _blocks(features, wanted):
+            for frame in wanted[bisect_left(wanted, start) : bisect_left(wanted, start + len(block))]:
+                raw = torch.from_numpy(block[frame - start]).to(device).float()
                 if not bool(torch.isfinite(raw).all()):
                     raise CorruptUnitError(
                         f"features of frame {frame} ({name}) hold NaN or infinite values: check the unit with "
@@ -93,7 +105,6 @@ class Sources:
                         "overflowed: extract with a wider compute dtype"
                     )
                 yield unit_vectors(_resize(raw, self.grid))
-                frame += 1
 
     @staticmethod
     def _common(what: str, values: Sequence[Any]) -> Any:
@@ -102,22 +113,28 @@ class Sources:
         return values[0]
 
 
-def _blocks(features: Any) -> Iterator[Any]:
-    """Yield the chunks along frames as writeable arrays (frame, y, x, channel), reading one ahead."""
-    edges = np.cumsum((0, *features.chunks[0])).tolist()
+def _blocks(features: Any, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    """Yield the chunks along frames that hold a wanted one, reading one ahead.
 
-    def read(start: int, stop: int) -> Any:
-        return np.require(features[start:stop].compute(), requirements=["C", "W"])
+    Each comes as the index of its first frame, and a writeable array (frame, y, x, channel).
+    """
+    edges = np.cumsum((0, *features.chunks[0])).tolist()
+    held = np.unique(np.searchsorted(edges, np.asarray(wanted), side="right") - 1).tolist()
+
+    def read(chunk: int) -> tuple[int, Any]:
+        start, stop = edges[chunk], edges[chunk + 1]
+        # Never on a cluster: a task that waits for tasks can wait forever.
+        values = features[start:stop].compute(scheduler="threads")
+        return start, np.require(values, requirements=["C", "W"])
 
     with ThreadPoolExecutor(max_workers=1) as reader:
-        first, *others = pairwise(edges)
-        pending = reader.submit(read, *first)
-        for span in others:
-            block = pending.result()
-            pending = reader.submit(read, *span)
-            yield block
-            del block
-        yield pending.result()
+        pending: deque[Future[tuple[int, Any]]] = deque()
+        for chunk in held:
+            pending.append(reader.submit(read, chunk))
+            if len(pending) == 2:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def _resize(raw: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

@@ -1,14 +1,19 @@
 """Tiles of a grid and the keys that the windows of their queries cover. Integers only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-__all__ = ["Tile", "plan_tiles"]
+__all__ = ["SEGMENT", "Tile", "plan_tiles"]
 
-# What a block costs beside its products, in multiply-adds (measured on two cores at 1152 channels): copying one
-# channel of a key out of its frame, and the fixed work of one block of one frame.
-_COPY_COST = 40
-_BLOCK_COST = 5_000_000
+#: Rows of keys in a segment: of each segment's column of keys only the largest similarity is looked at first.
+SEGMENT = 8
+
+# What one product (one row of keys of every frame with the queries that see it) costs beside its multiply-adds,
+# measured on two cores: reading its keys, as many multiply-adds as this many queries more would take; and its calls.
+_READ_COST = 64
+CALL_COST = 3_000_000
+
+_LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +26,15 @@ class Tile:
         The queries.
     key_rows, key_columns
         The smallest box that holds every window of the tile.
+    radius
+        Half the side of the square windows.
     """
 
     rows: range
     columns: range
     key_rows: range
     key_columns: range
+    radius: int
 
     @property
     def queries(self) -> int:
@@ -34,13 +42,30 @@ class Tile:
         return len(self.rows) * len(self.columns)
 
     @property
-    def keys(self) -> int:
-        """Number of keys per context frame."""
-        return len(self.key_rows) * len(self.key_columns)
+    def segments(self) -> int:
+        """Number of segments that the rows of keys are cut into, the last one possibly shorter."""
+        return -(-len(self.key_rows) // SEGMENT)
+
+    def seen_from(self, key_row: int) -> range:
+        """Return the rows of queries whose windows hold a row of keys; never empty for one of `key_rows`."""
+        return range(max(self.rows.start, key_row - self.radius), min(self.rows.stop, key_row + self.radius + 1))
+
+    @property
+    def row_pairs(self) -> int:
+        """Number of pairs of a row of keys and a row of queries that sees it."""
+        return sum(len(self.seen_from(key_row)) for key_row in self.key_rows)
+
+    def products(self, frames: int) -> int:
+        """Return the number of similarities of the tile: the size of its block."""
+        return frames * len(self.key_columns) * len(self.columns) * self.row_pairs
 
 
-def plan_tiles(grid: tuple[int, int], radius: int, *, frames: int, channels: int, budget: int) -> list[Tile]:
-    """Cut a grid into the tiles that cost least: small ones waste few products, large ones copy keys less often.
+def plan_tiles(
+    grid: tuple[int, int], radius: int, *, frames: int, channels: int, budget: int, call_cost: int = CALL_COST
+) -> list[Tile]:
+    """Cut a grid into the tiles that cost least: narrow ones waste few products, wide ones read keys less often.
+
+    A row of keys meets exactly the rows of queries that see it, so height wastes nothing; it is bounded by memory.
 
     Parameters
     ----------
@@ -53,50 +78,57 @@ def plan_tiles(grid: tuple[int, int], radius: int, *, frames: int, channels: int
     channels
         Channels of all parts together.
     budget
-        Bytes that a tile's float32 block of similarities, (frame, query, key), may take. Where not even the block of a
-        single query fits, tiles are single queries.
+        Similarities that a tile's block may hold. Where not even the block of a single query fits, tiles are single
+        queries.
+    call_cost
+        Multiply-adds that a device could do in the time of starting one product.
 
     Returns
     -------
     list of Tile
         Every query is in exactly one of them; row by row.
     """
-    best_cost: float | None = None
-    best: tuple[list[_Span], list[_Span]] = _cut(grid[0], grid[0], radius), _cut(grid[1], grid[1], radius)
-    splits = [[_cut(size, count, radius) for count in _tile_counts(size)] for size in grid]
-    columns_of = [(columns, *_sums(columns)) for columns in splits[1]]
-    for rows in splits[0]:
-        row_products, row_keys, row_peak = _sums(rows)
-        for columns, column_products, column_keys, column_peak in columns_of:
-            if 4 * frames * row_peak * column_peak > budget:
+    depth = frames * channels
+    rows_of = [(height, _row_sums(grid[0], height, radius)) for height in _lengths(grid[0])]
+    columns_of = [(width, _column_sums(grid[1], width, radius)) for width in _lengths(grid[1])]
+    best: tuple[float, int, int] | None = None
+    for height, (pairs, key_rows, most_pairs) in rows_of:
+        for width, (products, key_columns, most_products) in columns_of:
+            if frames * most_pairs * most_products > budget:
                 continue
-            cost = channels * (row_products * column_products + _COPY_COST * row_keys * column_keys)
-            cost += _BLOCK_COST * len(rows) * len(columns)
-            if best_cost is None or cost < best_cost:
-                best_cost, best = cost, (rows, columns)
+            cost = depth * (pairs * products + _READ_COST * key_rows * key_columns)
+            cost += call_cost * key_rows * -(-grid[1] // width)
+            if best is None or cost < best[0]:
+                best = cost, height, width
+    _, height, width = best or (0, 1, 1)
     return [
-        Tile(rows=rows, columns=columns, key_rows=key_rows, key_columns=key_columns)
-        for rows, key_rows in best[0]
-        for columns, key_columns in best[1]
+        Tile(rows=rows, columns=columns, key_rows=key_rows, key_columns=key_columns, radius=radius)
+        for rows, key_rows in _spans(grid[0], height, radius)
+        for columns, key_columns in _spans(grid[1], width, radius)
     ]
 
 
-#: Queries of a tile along one axis, and the keys that they reach.
-_Span = tuple[range, range]
+def _lengths(size: int) -> Sequence[int]:
+    return [length for length in _LENGTHS if length < size] + [size]
 
 
-def _tile_counts(size: int) -> list[int]:
-    # Counts whose largest tile is the same differ little: one per tile length is enough.
-    return sorted({-(-size // length) for length in range(1, size + 1)})
+def _spans(size: int, length: int, radius: int) -> list[tuple[range, range]]:
+    """Cut an axis into lengths of queries, each with the keys that it reaches."""
+    starts = range(0, size, length)
+    spans = [range(start, min(start + length, size)) for start in starts]
+    return [(span, range(max(0, span.start - radius), min(size, span.stop + radius))) for span in spans]
 
 
-def _cut(size: int, count: int, radius: int) -> list[_Span]:
-    edges = [i * size // count for i in range(count + 1)]
-    return [
-        (range(start, stop), range(max(0, start - radius), min(size, stop + radius))) for start, stop in pairwise(edges)
-    ]
+def _row_sums(size: int, length: int, radius: int) -> tuple[int, int, int]:
+    """Return pairs of rows that see each other, rows of keys, both over all spans, and the most pairs of a span."""
+    spans = _spans(size, length, radius)
+    window = [min(size, row + radius + 1) - max(0, row - radius) for row in range(size)]
+    pairs = [sum(window[queries.start : queries.stop]) for queries, _ in spans]
+    return sum(pairs), sum(len(keys) for _, keys in spans), max(pairs)
 
 
-def _sums(spans: list[_Span]) -> tuple[int, int, int]:
+def _column_sums(size: int, length: int, radius: int) -> tuple[int, int, int]:
+    """Return products and columns of keys over all spans, and the most products of a span."""
+    spans = _spans(size, length, radius)
     products = [len(queries) * len(keys) for queries, keys in spans]
     return sum(products), sum(len(keys) for _, keys in spans), max(products)

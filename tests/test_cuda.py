@@ -10,8 +10,9 @@ from ted.extract.clips import plan_clips
 from ted.extract.features import ClipLoader, clip_features
 from ted.extract.plan import use_reproducible_kernels
 from ted.extract.small_models import make_small
-from ted.propagate.affinity import frame_affinity, unit_vectors
+from ted.propagate.cosines import unit_vectors
 from ted.propagate.labels import propagate_labels
+from ted.propagate.ranking import frame_affinity
 
 from .extract.conftest import random_frames
 

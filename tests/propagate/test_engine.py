@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ted.propagate import engine, sources
-from ted.propagate.affinity import unit_vectors
+from ted.propagate.cosines import unit_vectors
 from ted.propagate.engine import FrameAffinity, affinities, label_frames, propagate
-from ted.propagate.labels import propagate_labels
+from ted.propagate.labels import ContextLabels, propagate_labels
 from ted.propagate.settings import PropagationSettings, part_weights
 from ted.propagate.sources import Part
 from ted.store.errors import ConfigError, CorruptUnitError, LabelError
@@ -111,7 +111,7 @@ def test_affinities_serve_several_labels_and_temperatures() -> None:
         label = first_label((6, 7), channels)
         own = PropagationSettings(radius=2, temperature=temperature)
         expected = dict(propagate(parts, label, own))
-        for frame, produced in label_frames(shared, label, temperature):
+        for frame, produced in label_frames(shared, label, own):
             assert torch.equal(produced, expected[frame])
 
 
@@ -174,18 +174,24 @@ def test_frames_are_read_once_and_dropped_with_the_context(monkeypatch: pytest.M
         assert len(part.reads) <= done + 4
     assert part.reads == list(range(30))
     assert len(normalised.references) == 30
-    # The first frame, the last three, the frame itself, and one that is about to leave; not the video.
-    assert normalised.most <= 1 + context + 2
+    # The context is copied into one tensor; beside it there are the frame, the one before, and the next.
+    assert normalised.most <= 4
 
 
 def test_labels_are_dropped_with_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
-    produced = Alive(propagate_labels)
-    monkeypatch.setattr(engine, "propagate_labels", produced)
+    made: list[ContextLabels] = []
+
+    class Watched(ContextLabels):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(engine, "ContextLabels", Watched)
     settings = PropagationSettings(context=2, radius=2)
     for _ in propagate([(volume(smooth(20, (4, 5), 6, seed=14)), 1.0)], first_label((4, 5)), settings):
         pass
-    assert len(produced.references) == 19
-    assert produced.most <= 2 + 2
+    tensors = [value for value in vars(made[0]).values() if isinstance(value, torch.Tensor)]
+    assert sum(tensor.numel() for tensor in tensors) == (1 + 2) * 20 * 3
 
 
 def test_leaving_early_is_clean() -> None:

@@ -23,10 +23,11 @@ def test_frames_are_normalised_and_in_order(chunk: int, dtype: type) -> None:
     values[2, 1, 1] = 0
     frames = list(Sources([(volume(values, chunk), 1.0)]).frames(CPU))
     assert len(frames) == 7
-    for frame, (part,) in enumerate(frames):
+    for number, (frame, (part,)) in enumerate(frames):
+        assert frame == number
         expected = functional.normalize(torch.from_numpy(values[frame]).float(), dim=-1)
         torch.testing.assert_close(part, expected)
-    assert frames[2][0][1, 1].tolist() == [0] * 5
+    assert frames[2][1][0][1, 1].tolist() == [0] * 5
 
 
 def test_read_only_arrays_are_accepted() -> None:
@@ -39,7 +40,7 @@ def test_the_coarser_grid_is_resized_raw_then_normalised() -> None:
     fine, coarse = noise(2, 8, 10, 3), 5 * noise(2, 4, 5, 6, seed=1)
     sources = Sources([(volume(coarse), 0.5), (volume(fine), 0.5)])
     assert sources.grid == (8, 10)
-    part = next(sources.frames(CPU))[0]
+    part = next(sources.frames(CPU))[1][0]
     raw = torch.from_numpy(coarse[0]).float().permute(2, 0, 1)[None]
     expected = functional.interpolate(raw, size=(8, 10), mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
     torch.testing.assert_close(part, functional.normalize(expected, dim=-1))
@@ -89,3 +90,16 @@ def test_parts_that_do_not_fit_together_are_refused() -> None:
 def test_useless_weights_are_refused(weights: tuple[float, float]) -> None:
     with pytest.raises(ConfigError, match="weight"):
         Sources([(volume(noise(2, 2, 2, 2)), weight) for weight in weights])
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4])
+def test_only_chunks_that_hold_wanted_frames_are_read(chunk: int) -> None:
+    values = noise(11, 2, 3, 4)
+    part = Counting(values, chunk)
+    wanted = [0, 6, 7, 8]
+    frames = dict(Sources([(part, 1.0)]).frames(CPU, wanted))
+    assert list(frames) == wanted
+    for frame, (features,) in frames.items():
+        torch.testing.assert_close(features, functional.normalize(torch.from_numpy(values[frame]).float(), dim=-1))
+    chunks = sorted({frame // chunk for frame in wanted})
+    assert part.reads == [frame for number in chunks for frame in range(11) if frame // chunk == number]

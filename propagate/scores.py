@@ -1,0 +1,180 @@
+"""A tile's block of similarities: every query against the keys inside its window, and little else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from .windows import SEGMENT, Tile
+
+__all__ = ["Located", "Operand", "TileScores"]
+
+#: Queries (y, x, channel) of the whole grid, and keys (frame, y, x, channel), whose products are taken.
+Operand = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """Where keys are.
+
+    Attributes
+    ----------
+    frame, y, x
+        Indices into the operands' (frame, y, x), int64.
+    address
+        Index into the tables' buffers; -1 for keys that are outside of the query's window.
+    """
+
+    frame: torch.Tensor
+    y: torch.Tensor
+    x: torch.Tensor
+    address: torch.Tensor
+
+
+class TileScores:
+    """Similarities of a tile's queries, for one or several tables of products.
+
+    A table is stored as one slab for each row of keys: (frame, key x, query y and x), of the queries that see the row.
+    Its maxima are those of each column of keys in each segment of rows: (segment, frame, key x, query y, query x),
+    taken while a slab is in the processor's cache; -inf where a query sees nothing of the segment.
+
+    Parameters
+    ----------
+    tile
+        The tile.
+    tables
+        One or more tables; each is a sum of the products of its operands. All keys are of the same frames and type.
+    buffers
+        One for each table, flat, of the operands' type, at least `Tile.products` long: they are written to.
+    """
+
+    def __init__(self, tile: Tile, tables: Sequence[Sequence[Operand]], buffers: Sequence[torch.Tensor]) -> None:
+        self.tile = tile
+        self.frames = tables[0][0][1].shape[0]
+        self.buffers = buffers
+        self._sizes = [len(tile.seen_from(row)) * len(tile.columns) for row in tile.key_rows]
+        self.maxima = [self._fill(operands, buffer) for operands, buffer in zip(tables, buffers, strict=True)]
+
+    def _fill(self, operands: Sequence[Operand], buffer: torch.Tensor) -> torch.Tensor:
+        tile = self.tile
+        height, width, depth = len(tile.rows), len(tile.columns), len(tile.key_columns)
+        columns = slice(tile.key_columns.start, tile.key_columns.stop)
+        sides = []
+        for queries, keys in operands:
+            some = queries[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
+            sides.append((some.flatten(0, 1).T.contiguous(), keys[:, :, columns]))
+        maxima = buffer.new_full((tile.segments, self.frames, depth, height * width), -torch.inf)
+        start = 0
+        for number, row in enumerate(tile.key_rows):
+            seen = tile.seen_from(row)
+            here = slice((seen.start - tile.rows.start) * width, (seen.stop - tile.rows.start) * width)
+            size = self.frames * depth * self._sizes[number]
+            slab = buffer[start : start + size].view(self.frames, depth, self._sizes[number])
+            start += size
+            for term, (queries, keys) in enumerate(sides):
+                # Keys are the left factor: with few of them on the right, the product is a third slower (MKL).
+                some = queries[:, here].expand(self.frames, -1, -1)
+                torch.baddbmm(slab, keys[:, row], some, beta=min(term, 1), out=slab)
+            best = maxima[number // SEGMENT, :, :, here]
+            torch.maximum(best, slab, out=best)
+        return maxima.view(tile.segments, self.frames, depth, height, width)
+
+    def segment_bounds(self, frames: Sequence[int] | None = None) -> list[torch.Tensor]:
+        """Return each table's largest similarity of a query with each column of keys of a segment in its window.
+
+        Parameters
+        ----------
+        frames
+            Frames to look at; all by default.
+
+        Returns
+        -------
+        list of torch.Tensor
+            One for each table: (query, segment x frame x key x), float32. Segments count from the first that the
+            query's row sees, as `locate` reads them. -inf outside of the window.
+        """
+        first, count = self._reach
+        segments = first[:, None] + torch.arange(count, device=first.device)  # (query y, segment)
+        beyond = segments >= self.tile.segments
+        rows = torch.arange(len(first), device=first.device)[:, None]
+        bounds = []
+        for maxima in self.maxima:
+            some = maxima if frames is None else maxima[:, list(frames)]
+            # (query y, segment, frame, key x, query x)
+            bound = some[segments.clamp(max=self.tile.segments - 1), :, :, rows]
+            bound.masked_fill_(beyond[:, :, None, None, None] | ~self._in_columns, -torch.inf)
+            bounds.append(bound.permute(0, 4, 1, 2, 3).float().flatten(2).flatten(0, 1))
+        return bounds
+
+    def locate(self, queries: torch.Tensor, places: torch.Tensor, frames: Sequence[int] | None = None) -> "Located":
+        """Find the keys of columns of segments.
+
+        Parameters
+        ----------
+        queries
+            Indices of queries in the tile, of any shape (...) that fits that of `places`.
+        places
+            Indices into the segments of `segment_bounds` for these frames, (...).
+        frames
+            As given there.
+
+        Returns
+        -------
+        Located
+            (..., row of a segment).
+        """
+        tile = self.tile
+        depth, number = len(tile.key_columns), self.frames if frames is None else len(frames)
+        key_x, frame = places % depth, places // depth % number
+        if frames is not None:
+            frame = torch.as_tensor(frames, device=places.device)[frame]
+        row, column = queries // len(tile.columns), queries % len(tile.columns)
+        segment = places // (depth * number) + self._reach[0][row]
+        key_y = segment[..., None] * SEGMENT + torch.arange(SEGMENT, device=places.device)
+        known = key_y.clamp(max=len(tile.key_rows) - 1)
+        start, first, size = self._slabs
+        # The place of the query's row among those that see the key's: outside of them, the key is not in the window.
+        among = (row[..., None] - first[known]) * len(tile.columns)
+        inside = (key_y == known) & (among >= 0) & (among < size[known])
+        inside &= self._in_columns[key_x, column][..., None]
+        address = start[known] + (frame * depth + key_x)[..., None] * size[known] + among + column[..., None]
+        return Located(
+            frame=frame[..., None].expand(key_y.shape),
+            y=known + tile.key_rows.start,
+            x=(key_x + tile.key_columns.start)[..., None].expand(key_y.shape),
+            address=address.masked_fill_(~inside, -1),
+        )
+
+    def read(self, address: torch.Tensor) -> torch.Tensor:
+        """Return what the tables say of keys: (table, ...), float32; anything where the address is -1."""
+        known = address.clamp(min=0)
+        return torch.stack([buffer[known].float() for buffer in self.buffers])
+
+    @cached_property
+    def _reach(self) -> tuple[torch.Tensor, int]:
+        """The first segment that each row of queries sees, and the most that one sees."""
+        tile, spans = self.tile, []
+        for row in tile.rows:
+            first = max(row - tile.radius, tile.key_rows.start) - tile.key_rows.start
+            last = min(row + tile.radius, tile.key_rows.stop - 1) - tile.key_rows.start
+            spans.append((first // SEGMENT, last // SEGMENT))
+        starts = torch.tensor([first for first, _ in spans], device=self.buffers[0].device)
+        return starts, max(last - first + 1 for first, last in spans)
+
+    @cached_property
+    def _in_columns(self) -> torch.Tensor:
+        """Whether a column of keys is in the window of a column of queries: (key x, query x)."""
+        tile, device = self.tile, self.buffers[0].device
+        keys = torch.arange(tile.key_columns.start, tile.key_columns.stop, device=device)
+        queries = torch.arange(tile.columns.start, tile.columns.stop, device=device)
+        return (keys[:, None] - queries).abs() <= tile.radius
+
+    @cached_property
+    def _slabs(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of the slab of each row of keys: its start, the first row of queries in it, and its queries."""
+        tile, device = self.tile, self.buffers[0].device
+        sizes = torch.tensor(self._sizes, device=device)
+        ends = (sizes * (self.frames * len(tile.key_columns))).cumsum(0)
+        firsts = [tile.seen_from(row).start - tile.rows.start for row in tile.key_rows]
+        return ends - sizes * (self.frames * len(tile.key_columns)), torch.tensor(firsts, device=device), sizes

@@ -1,0 +1,92 @@
+"""What the best sources of a video's pixels are looked for."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..store.errors import ConfigError, SchemaError
+from .fusion import Fusion
+
+__all__ = ["KERNEL", "Search"]
+
+#: Names how similarities are computed and ties are broken. Kept affinities of another kernel are not read.
+KERNEL = "cosine-float32-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """All that determines which sources are found for the pixels of a video, beside its features.
+
+    Attributes
+    ----------
+    radius
+        Half the side of the square window, in cells of the grid.
+    top_k
+        How many of the best sources are found for each fusion, at least 1.
+    fusions
+        The fusions that sources are found for, at least one, no two of them equal.
+    per_frame
+        Whether the `top_k` best of every context frame are found, instead of those of all context frames together:
+        more sources, which serve every shorter context exactly.
+
+    Raises
+    ------
+    ConfigError
+        For a value out of range.
+    """
+
+    radius: int
+    top_k: int
+    fusions: tuple[Fusion, ...]
+    per_frame: bool = False
+
+    def __post_init__(self) -> None:
+        if self.radius < 0 or self.top_k < 1:
+            raise ConfigError(f"radius must be at least 0 and top_k at least 1, not {self.radius} and {self.top_k}")
+        if not self.fusions or len(set(self.fusions)) < len(self.fusions):
+            raise ConfigError("a search needs fusions, each of them once")
+        if len({len(fusion.weights) for fusion in self.fusions}) > 1:
+            raise ConfigError("the fusions of a search must be of the same parts")
+
+    @property
+    def context(self) -> int:
+        """Number of last frames that are searched: the longest of the fusions' contexts."""
+        return max(fusion.context for fusion in self.fusions)
+
+    @property
+    def slots(self) -> int:
+        """The most sources that a pixel can be given."""
+        return sum(self.top_k * (fusion.context + 1 if self.per_frame else 1) for fusion in self.fusions)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the search as JSON values."""
+        return {
+            "kernel": KERNEL,
+            "annotated": [0],
+            "direction": "forward",
+            "radius": self.radius,
+            "top_k": self.top_k,
+            "per_frame": self.per_frame,
+            "fusions": [fusion.to_json() for fusion in self.fusions],
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Search":
+        """Build a search from what `to_json` gave; raises SchemaError when it is something else."""
+        try:
+            search = cls(
+                radius=values["radius"],
+                top_k=values["top_k"],
+                per_frame=values["per_frame"],
+                fusions=tuple(map(Fusion.from_json, values["fusions"])),
+            )
+        except (TypeError, KeyError, ConfigError) as error:
+            raise SchemaError(f"the cache records a search that this version does not know: {error}") from error
+        if search.to_json() != dict(values):
+            raise SchemaError("the cache records affinities of another kernel than this version's; remove them")
+        return search
+
+
+def distinct(fusions: Iterable[Fusion]) -> tuple[Fusion, ...]:
+    """Return fusions in their order, each once."""
+    return tuple(dict.fromkeys(fusions))
