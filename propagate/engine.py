@@ -1,7 +1,7 @@
 """Propagation through one video: affinities, then labels, frame by frame, in memory bounded by the context."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -44,6 +44,14 @@ class FrameCandidates:
     context: tuple[int, ...]
     grid: tuple[int, int]
     candidates: Candidates
+
+    def to(self, device: torch.device | str) -> "FrameCandidates":
+        """Return the same on another device."""
+        found = self.candidates
+        moved = Candidates(
+            sources=found.sources.to(device), cosines=found.cosines.to(device), bounds=found.bounds.to(device)
+        )
+        return replace(self, candidates=moved)
 
     def rank(self, fusion: Fusion, top_k: int) -> Affinity:
         """Return the k most similar sources of each pixel under a fusion; see `rank`."""

@@ -58,6 +58,10 @@ class Search:
         """The most sources that a pixel can be given."""
         return sum(self.top_k * (fusion.context + 1 if self.per_frame else 1) for fusion in self.fusions)
 
+    def window_cells(self, grid: tuple[int, int]) -> int:
+        """Return the most cells of a grid (y, x) that a window holds."""
+        return min(grid[0], 2 * self.radius + 1) * min(grid[1], 2 * self.radius + 1)
+
     def to_json(self) -> dict[str, Any]:
         """Return the search as JSON values."""
         return {

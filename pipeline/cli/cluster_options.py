@@ -1,0 +1,91 @@
+"""Options of the commands that can spread their work: worker processes here, or a Dask cluster."""
+
+import functools
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ...propagate.cluster import Workers
+
+__all__ = ["cluster_options", "open_workers"]
+
+
+def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose where tasks run; see `open_workers`."""
+    decorators = [
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            help="Run on so many processes of this machine.  [default: in this process]",
+        ),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS|FILE",
+            help="Run on the Dask cluster of this scheduler: its address (tcp://HOST:PORT) or scheduler file.",
+        ),
+        click.option(
+            "--worker-threads",
+            type=click.IntRange(min=1),
+            help="Threads of each worker.  [default: processors / workers; on a cluster, as its workers are set up]",
+        ),
+        click.option(
+            "--worker-resource",
+            "worker_resources",
+            multiple=True,
+            metavar="NAME=AMOUNT",
+            help="On a cluster, what each task occupies, such as GPU=1; only workers started with it get tasks.",
+        ),
+        click.option(
+            "--scheduler-timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            default=30.0,
+            metavar="SECONDS",
+            help="How long to wait for the scheduler, and for a worker when there is none.",
+        ),
+    ]
+    return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
+
+
+def open_workers(
+    *,
+    workers: int | None,
+    scheduler: str | None,
+    worker_threads: int | None,
+    worker_resources: tuple[str, ...],
+    scheduler_timeout: float,
+) -> AbstractContextManager["Workers"]:
+    """Return what runs tasks, as `cluster_options` say; a context manager.
+
+    Raises
+    ------
+    ConfigError
+        For options that contradict each other, and for a resource that is not ``NAME=AMOUNT``; on entering, for a
+        cluster that cannot be used.
+    """
+    from ...propagate.cluster import connect
+
+    resources = dict(_resource(text) for text in worker_resources)
+    return connect(
+        workers=workers,
+        scheduler=scheduler,
+        threads=worker_threads,
+        resources=resources,
+        timeout=scheduler_timeout,
+    )
+
+
+def _resource(text: str) -> tuple[str, float]:
+    from ...store.errors import ConfigError
+
+    name, _, amount = text.partition("=")
+    try:
+        number = float(amount)
+    except ValueError:
+        number = math.nan
+    if not name.strip() or not math.isfinite(number):
+        raise ConfigError(f"--worker-resource {text!r} is not NAME=AMOUNT, such as GPU=1")
+    return name.strip(), number

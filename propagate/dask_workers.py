@@ -1,0 +1,192 @@
+"""Tasks on the workers of a Dask cluster: in order, few at a time, indifferent to workers that die."""
+
+import reprlib
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import dask
+from distributed import CancelledError, Client, Future, KilledWorker
+from distributed.protocol import pickle
+
+from ..store.errors import ConfigError, TedError
+
+__all__ = ["DaskWorkers"]
+
+T = TypeVar("T")
+
+#: Seconds between looks at the cluster while a result is awaited.
+_LOOK = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    """A task as it travels: pickled, so that the scheduler neither searches it for tasks nor imports what it names."""
+
+    payload: bytes
+    threads: int | None
+
+    def __call__(self) -> Any:
+        if self.threads is not None:
+            import torch  # here: the scheduler, which has to know this class, has no use for it
+
+            torch.set_num_threads(self.threads)
+        function, task = pickle.loads(self.payload)
+        # Dask arrays computed inside of a task would become tasks of this cluster, and pass through its scheduler.
+        with dask.config.set(scheduler="synchronous"):
+            return function(*task)
+
+
+class DaskWorkers:
+    """The workers of a cluster as `Workers`.
+
+    Parameters
+    ----------
+    client
+        Connected to the cluster.
+    threads
+        Of torch in each task; None: as the worker is set up.
+    resources
+        What a task occupies on its worker while it runs.
+    timeout
+        Seconds that the cluster may be without a suitable worker.
+    """
+
+    def __init__(self, client: Client, *, threads: int | None, resources: Mapping[str, float], timeout: float) -> None:
+        self.client = client
+        self._threads = threads
+        self._resources = dict(resources)
+        self._timeout = timeout
+        self._look = min(_LOOK, timeout / 4)
+        self._count = 1
+        self._looked = float("-inf")
+        self._lost: str | None = None
+
+    @property
+    def count(self) -> int:
+        """How many tasks run at once, as of a few seconds ago; at least 1."""
+        if time.monotonic() - self._looked > self._look:
+            self.able()
+        return self._count
+
+    def able(self) -> list[str]:
+        """Return the addresses of the workers that have what a task needs."""
+        slots = {}
+        for address, worker in self.client.scheduler_info(n_workers=-1)["workers"].items():
+            offers = worker["resources"]
+            limits = [offers.get(name, 0) // amount for name, amount in self._resources.items()]
+            if all(limit >= 1 for limit in limits):
+                slots[address] = int(min(worker["nthreads"], *limits)) if limits else worker["nthreads"]
+        self._looked = time.monotonic()
+        self._count = max(1, sum(slots.values()))
+        return list(slots)
+
+    def wait_for_one(self) -> None:
+        """Wait until a worker has what a task needs.
+
+        Raises
+        ------
+        ConfigError
+            When none comes in time.
+        """
+        deadline = time.monotonic() + self._timeout
+        while not self.able():
+            if time.monotonic() > deadline:
+                raise ConfigError(self._missing())
+            time.sleep(min(0.2, self._timeout / 10))
+
+    def map(
+        self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int | None = None
+    ) -> Iterator[T]:
+        """Call ``function(*task)`` for each task; see `ted.propagate.cluster.Workers.map`."""
+        group = f"{getattr(function, '__name__', 'call')}-{uuid.uuid4().hex}"
+        numbered = enumerate(tasks)
+        pending: deque[tuple[Future, str]] = deque()
+        try:
+            while True:
+                while len(pending) < max(1, 2 * self.count + 2 if ahead is None else ahead):
+                    following = next(numbered, None)
+                    if following is None:
+                        break
+                    pending.append(self._submit(group, function, *following))
+                if not pending:
+                    return
+                # Nothing here holds the result, nor its future, while the consumer has it.
+                yield self._result(*pending.popleft())
+        finally:
+            if pending:
+                with suppress(Exception):  # the cluster may be gone, which is being raised already
+                    self.client.cancel([future for future, _ in pending])
+
+    def _submit(
+        self, group: str, function: Callable[..., Any], number: int, task: tuple[Any, ...]
+    ) -> tuple[Future, str]:
+        if self._lost:
+            raise TedError(self._lost)
+        call = _Call(payload=pickle.dumps((function, task)), threads=self._threads)
+        future = self.client.submit(call, key=(group, number), resources=self._resources or None, pure=False)
+        return future, f"task {number} ({group.rpartition('-')[0]}{reprlib.repr(task)})"
+
+    def _result(self, future: Future, task: str) -> Any:
+        """Return a task's result; every few seconds of waiting, see whether there is still someone to wait for."""
+        patience = 60.0
+        gone: float | None = None
+        while True:
+            try:
+                with suppress(TimeoutError):
+                    future.exception(timeout=self._look)  # returns it, if there is one, once the task is done
+                if future.status == "finished":
+                    # A result whose worker died meanwhile is computed again, which may find no worker.
+                    with suppress(TimeoutError):
+                        return future.result(timeout=patience)
+                    patience *= 2
+                elif future.status in ("error", "cancelled"):
+                    return future.result()
+            except KilledWorker as error:
+                raise TedError(
+                    f"{task}: {error.allowed_failures + 1} workers died, one after the other, while they had this "
+                    "task. They probably ran out of memory: use fewer workers or give each more memory, then run the "
+                    "same command again; the log of a worker, if there is one, tells why it was killed"
+                ) from error
+            except CancelledError as error:
+                self._lost = (
+                    f"{task} was given up: the scheduler stopped, or cannot be reached any more; start it again, then "
+                    "run the same command again"
+                )
+                raise TedError(self._lost) from error
+            except Exception as error:
+                if _is_of_dask(error):
+                    raise TedError(f"{task} could not be run on the cluster: {error}") from error
+                raise
+            if self.able():
+                gone = None
+                continue
+            gone = self._looked if gone is None else gone
+            if self._looked - gone >= self._timeout:
+                self._lost = f"{task} was given up: {self._missing()}"
+                raise TedError(self._lost)
+
+    def _missing(self) -> str:
+        """Say which workers are missing, and which there are."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        where = f"the cluster at {self.client.scheduler.address}"
+        waited = f"and none came within {self._timeout:g} s"
+        if not workers:
+            return f"{where} has no workers, {waited}: start some (`dask worker ADDRESS`), or wait longer for them"
+        wanted = ", ".join(f"{name}={amount:g}" for name, amount in self._resources.items())
+        offers = {", ".join(f"{name}={amount:g}" for name, amount in worker["resources"].items()) for worker in workers}
+        offered = "; ".join(sorted(offer or "nothing" for offer in offers))
+        return (
+            f"{where} has no worker that offers {wanted}, {waited}; its {len(workers)} workers offer: {offered}. "
+            f'Start workers with --resources "{wanted}", or ask for less'
+        )
+
+
+def _is_of_dask(error: Exception) -> bool:
+    """Tell whether an error comes from the cluster, and not from what the task did."""
+    module = type(error).__module__.partition(".")[0]
+    return module == "distributed" or str(error).lstrip().startswith("Error during deserialization of the task graph")

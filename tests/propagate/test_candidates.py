@@ -1,0 +1,200 @@
+"""Candidates of many fusions at once, against each fusion's own search and against everything in the window."""
+
+import numpy as np
+import pytest
+import torch
+
+from ted.propagate import candidates as module
+from ted.propagate.candidates import Candidates, find_candidates
+from ted.propagate.cosines import pair_cosines, unit_vectors
+from ted.propagate.fusion import Fusion
+from ted.propagate.keys import Keys
+from ted.propagate.precision import BFLOAT16, FLOAT32, Precision
+from ted.propagate.ranking import frame_affinity, rank
+from ted.propagate.search import Search
+from ted.store.errors import ConfigError
+from tests.propagate.features import Parts, adversarial, random_parts
+from tests.references import dense_propagation as dense
+
+GRID, FRAMES, RADIUS, TOP_K = (11, 18), 7, 4, 6
+ALPHAS = [0.0, 0.1, 0.4, 0.5, 0.8, 1.0]
+
+
+def fusions(contexts: tuple[int, ...] = (28,)) -> tuple[Fusion, ...]:
+    return tuple(Fusion(weights=(alpha, 1 - alpha), context=c) for alpha in ALPHAS for c in contexts)
+
+
+def find(parts: Parts, search: Search, precision: Precision = FLOAT32, **options: int) -> Candidates:
+    units = [unit_vectors(part) for part in parts]
+    keys = Keys.of([unit[:-1] for unit in units], precision)
+    return find_candidates([unit[-1] for unit in units], keys, range(len(units[0]) - 1), search, **options)
+
+
+@pytest.mark.parametrize("precision", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["noise", "smooth", "duplicates", "constant", "outliers", "patches"])
+def test_each_fusion_finds_beside_others_what_it_finds_alone(kind: str, precision: Precision) -> None:
+    parts = adversarial(kind, GRID, FRAMES, (24, 9), seed=1)
+    found = find(parts, Search(radius=RADIUS, top_k=TOP_K, fusions=fusions()), precision)
+    units = [unit_vectors(part) for part in parts]
+    for fusion in fusions():
+        alone = frame_affinity(
+            [unit[-1] for unit in units], [unit[:-1] for unit in units], fusion.weights, RADIUS, TOP_K
+        )  # fmt: skip
+        ranked = rank(found, fusion, TOP_K, grid=GRID, frames=FRAMES - 1)
+        assert torch.equal(ranked.sources, alone.sources)
+        assert torch.equal(ranked.similarity, alone.similarity)
+        for fewer in (1, 3):
+            assert torch.equal(
+                rank(found, fusion, fewer, grid=GRID, frames=FRAMES - 1).sources, alone.sources[:, :fewer]
+            )
+
+
+@pytest.mark.parametrize("kind", ["noise", "smooth"])
+def test_shorter_contexts_and_bounds_agree_with_the_dense_reference(kind: str) -> None:
+    parts, contexts = adversarial(kind, GRID, FRAMES, (24, 9), seed=2), (28, 3, 0)
+    search = Search(radius=RADIUS, top_k=TOP_K, fusions=fusions(contexts))
+    found = find(parts, search)
+    cells = GRID[0] * GRID[1]
+    for fusion, bound in zip(search.fusions, found.bounds, strict=True):
+        fused = dense.fuse([part.numpy() for part in parts], fusion.weights, True)
+        sims = dense.similarities(fused[-1], fused[:-1], RADIUS)
+        for frame in range(1, FRAMES - 1 - fusion.context):
+            sims[:, frame * cells : (frame + 1) * cells] = -np.inf
+        _, values, _ = dense.best(sims, TOP_K)
+        ranked = rank(found, fusion, TOP_K, grid=GRID, frames=FRAMES - 1)
+        np.testing.assert_allclose(ranked.similarity.numpy(), values, atol=1e-6)
+        np.testing.assert_allclose(bound.numpy(), values[:, -1], atol=1e-6)
+        # What the bound promises: nothing that is left out is better.
+        listed = np.zeros_like(sims, dtype=bool)
+        np.put_along_axis(listed, found.sources.clamp(min=0).numpy(), True, axis=1)
+        listed[:, 0] |= (found.sources == 0).any(1).numpy()
+        left_out = np.where(listed, -np.inf, sims).max(1)
+        assert (left_out <= bound.numpy() + 1e-6).all()
+
+
+def test_per_frame_search_holds_the_best_of_every_frame() -> None:
+    parts = random_parts(GRID, FRAMES, (24, 9), seed=3, smooth=True)
+    fusion = Fusion(weights=(0.4, 0.6), context=28)
+    search = Search(radius=RADIUS, top_k=3, fusions=(fusion,), per_frame=True)
+    found = find(parts, search)
+    assert found.sources.shape == (GRID[0] * GRID[1], 3 * (FRAMES - 1))
+    assert found.sources.shape[1] <= search.slots
+    units = [unit_vectors(part) for part in parts]
+    cells = GRID[0] * GRID[1]
+    for frame in range(FRAMES - 1):
+        alone = frame_affinity(
+            [unit[-1] for unit in units], [unit[frame : frame + 1] for unit in units], (0.4, 0.6), RADIUS, 3
+        )  # fmt: skip
+        here = found.sources[:, 3 * frame : 3 * frame + 3]
+        assert torch.equal(here, alone.sources.sort(dim=1).values + frame * cells)
+
+
+def test_candidates_rise_and_padding_comes_last() -> None:
+    found = find(random_parts((4, 5), 3, (8, 3), seed=4), Search(radius=1, top_k=30, fusions=fusions()))
+    for row, cosines in zip(found.sources, found.cosines.movedim(1, 0), strict=True):
+        count = int((row >= 0).sum())
+        assert bool((row[:count].diff() > 0).all())
+        assert row[count:].eq(-1).all()
+        assert not cosines[:, count:].any()
+    # A corner sees four cells of each of the two frames: all are candidates, so nothing is left out.
+    assert (found.sources[0] >= 0).sum() == 2 * 4
+    assert bool((found.bounds == -torch.inf).all())
+
+
+@pytest.mark.parametrize("budget", [1, 3_000, 40_000])
+def test_tiles_change_no_bit(budget: int) -> None:
+    parts, search = random_parts(GRID, FRAMES, (24, 9), 5), Search(radius=RADIUS, top_k=TOP_K, fusions=fusions((28, 2)))
+    whole, tiled = find(parts, search), find(parts, search, budget=budget)
+    for name in ("sources", "cosines", "bounds"):
+        assert torch.equal(getattr(whole, name), getattr(tiled, name))
+
+
+@pytest.mark.parametrize("kind", ["noise", "smooth", "duplicates", "constant", "parallel", "patches"])
+def test_ties_among_more_than_can_be_compared_go_to_the_first(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In batches of a single query, as when memory is short."""
+    from ted.propagate import admission
+
+    parts, search = adversarial(kind, GRID, FRAMES, (24, 9), 6), Search(radius=RADIUS, top_k=TOP_K, fusions=fusions())
+    expected = find(parts, search)
+    monkeypatch.setattr(admission, "_SEGMENTS_AT_ONCE", 1)
+    monkeypatch.setattr(admission, "_QUERIES_AT_ONCE", 5)
+    found = find(parts, search)
+    assert torch.equal(found.sources, expected.sources)
+    assert torch.equal(found.bounds, expected.bounds)
+
+
+def test_products_that_are_off_by_more_than_allowed_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates check the products that admitted them; where they contradict, more is allowed and the tile redone."""
+    parts, search = random_parts(GRID, FRAMES, (24, 9), 7), Search(radius=RADIUS, top_k=TOP_K, fusions=fusions())
+    expected = find(parts, search)
+    generator = torch.Generator().manual_seed(0)
+    tried: list[Precision] = []
+    scores = module.TileScores
+
+    class Disturbed(scores):  # type: ignore[misc, valid-type]
+        def _fill(self, operands, buffer):  # type: ignore[no-untyped-def]
+            maxima = super()._fill(operands, buffer)
+            buffer += 3e-5 * torch.rand(buffer.shape, generator=generator)
+            return maxima + 3e-5
+
+    original = module._Job.tile
+
+    def watching(self, tile, precision, buffers):  # type: ignore[no-untyped-def]
+        tried.append(precision)
+        return original(self, tile, precision, buffers)
+
+    monkeypatch.setattr(module, "TileScores", Disturbed)
+    monkeypatch.setattr(module._Job, "tile", watching)
+    found = find(parts, search)
+    assert max(precision.error for precision in tried) > 2e-5
+    assert torch.equal(found.sources, expected.sources)
+    assert torch.equal(found.cosines, expected.cosines)
+
+
+def test_low_precision_that_tells_nothing_apart_gives_way_to_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = adversarial("outliers", (24, 30), 8, (24, 9), seed=8)
+    tried: list[torch.dtype] = []
+    original = module._Job.tile
+
+    def watching(self, tile, precision, buffers):  # type: ignore[no-untyped-def]
+        tried.append(precision.dtype)
+        return original(self, tile, precision, buffers)
+
+    monkeypatch.setattr(module._Job, "tile", watching)
+    search = Search(radius=9, top_k=3, fusions=(Fusion(weights=(0.5, 0.5), context=28),))
+    low = find(parts, search, BFLOAT16)
+    assert tried[0] == torch.bfloat16
+    assert torch.float32 in tried
+    assert torch.equal(low.sources, find(parts, search).sources)
+
+
+@pytest.mark.parametrize("channels", [7, 64, 640])
+def test_a_cosine_has_the_same_bits_in_any_company(channels: int) -> None:
+    generator = torch.Generator().manual_seed(channels)
+    queries, keys = (unit_vectors(torch.randn(n, channels, generator=generator)) for n in (50, 90))
+    sources = torch.randint(90, (50, 9), generator=generator)
+    together = pair_cosines(queries, keys, sources)
+    apart = torch.stack([pair_cosines(queries[i : i + 1], keys, sources[i : i + 1])[0] for i in range(50)])
+    assert torch.equal(together, apart)
+    single = torch.cat([pair_cosines(queries, keys, sources[:, i : i + 1].contiguous()) for i in range(9)], dim=1)
+    assert torch.equal(together, single)
+    exact = (queries.double()[:, None] * keys.double()[sources]).sum(-1)
+    torch.testing.assert_close(together.double(), exact, atol=3e-7, rtol=0)
+
+
+def test_searches_that_make_no_sense_are_refused() -> None:
+    one = Fusion(weights=(0.4, 0.6), context=2)
+    for wrong in (
+        {"radius": -1},
+        {"top_k": 0},
+        {"fusions": ()},
+        {"fusions": (one, one)},
+        {"fusions": (one, Fusion(weights=(1.0,), context=2))},
+    ):
+        with pytest.raises(ConfigError):
+            Search(**({"radius": 1, "top_k": 1, "fusions": (one,)} | wrong))  # type: ignore[arg-type]
+
+
+def test_a_search_survives_its_record() -> None:
+    search = Search(radius=3, top_k=5, fusions=fusions((28, 3)), per_frame=True)
+    assert Search.from_json(search.to_json()) == search
