@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import torch
 import zarr
 from numpy.typing import NDArray
 
-from ..propagate.engine import propagate
+from ..propagate.cluster import Workers
+from ..propagate.engine import label_frames
 from ..propagate.settings import PropagationSettings
 from ..propagate.sources import Sources
 from ..propagate.targets.masks import decode_mask, encode_mask
@@ -26,6 +28,7 @@ from ..store.durable import explain_os_errors
 from ..store.errors import ConfigError
 from ..store.layout import safe_name
 from .datasets.video import Video
+from .readings import AffinityUse, read_affinities
 from .show.palette import write_mask
 
 __all__ = ["PropagationReport", "propagate_video", "result_folder"]
@@ -51,6 +54,10 @@ class PropagationReport:
         Whether they were there before, made with the same settings from the same features.
     seconds
         Wall time.
+    affinities
+        Where they came from, as `Reading.source` says; empty for a result that was there before.
+    unproven
+        Share of pixels whose affinities may not be exact; 0 unless approximate ones were accepted.
     """
 
     video: str
@@ -58,6 +65,8 @@ class PropagationReport:
     frames: int
     skipped: bool
     seconds: float
+    affinities: str = ""
+    unproven: float = 0.0
 
 
 def result_folder(out: Path, video: str) -> Path:
@@ -76,6 +85,8 @@ def propagate_video(
     prefer: Sequence[tuple[str, str]] = (),
     save_soft: bool = False,
     overwrite: bool = False,
+    affinities: AffinityUse = "auto",
+    workers: Workers | None = None,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> PropagationReport:
     """Propagate a video's first mask and write the result.
@@ -103,6 +114,10 @@ def propagate_video(
         Keep the soft labels: (frame, channel, y, x), float32, on the feature grid.
     overwrite
         Replace a result of other settings.
+    affinities
+        What to do with affinities that are kept in the cache.
+    workers
+        Who computes affinities; this process by default.
     progress
         Called with the number of frames just done.
 
@@ -129,6 +144,11 @@ def propagate_video(
     for unit, _ in units:
         _warn_of_other_settings(unit, prefer)
     record = _describe(units, settings, mask, save_soft)
+    reading = None
+    if affinities == "approximate":
+        reading = read_affinities(cache, units, settings, use=affinities, device=device, workers=workers)
+        if reading.unproven:
+            record["unproven_pixels"] = reading.unproven
     if not overwrite and _read_record(folder) == record:
         progress(len(video.frames))
         return PropagationReport(video=video.name, folder=folder, frames=len(video.frames), skipped=True, seconds=0.0)
@@ -140,16 +160,22 @@ def propagate_video(
         )
     sources = Sources(units)
     first = encode_mask(mask, sources.grid)
+    if reading is None:
+        reading = read_affinities(
+            cache, units, settings, use=affinities, device=device, workers=workers, progress=progress
+        )
     with explain_os_errors(f"write {folder}"), _appearing(folder) as target:
         soft = _soft_array(target / "soft.zarr", sources, first.object_ids) if save_soft else None
-        for frame, label in propagate(units, first.label, settings, device=device):
+        given = first.label.to(reading.device)
+        for frame, label in chain([(0, given)], label_frames(reading.frames(), given, settings)):
             if soft is not None:
                 soft[frame] = label.cpu().numpy()
             ids = mask if frame == 0 else decode_mask(
                 label, first.object_ids, frame_size=sources.frame_size, size=video.frames.size
             )  # fmt: skip
             write_mask(target / f"{video.frames.names[frame]}.png", ids)
-            progress(1)
+            if reading.source != "features, kept":  # whose long part is over
+                progress(1)
         (target / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
     return PropagationReport(
         video=video.name,
@@ -157,6 +183,8 @@ def propagate_video(
         frames=len(video.frames),
         skipped=False,
         seconds=time.monotonic() - clock,
+        affinities=reading.source,
+        unproven=reading.unproven,
     )
 
 

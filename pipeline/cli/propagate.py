@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cluster_options import cluster_options, open_workers
 from .options import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
 
 if TYPE_CHECKING:
     from ...store import FeatureChoice
+    from ..readings import AffinityUse
 
 _FROM_PRESET = "  [default: the preset's]"
 
@@ -47,6 +49,15 @@ _FROM_PRESET = "  [default: the preset's]"
 @click.option("--context", type=int, help=f"Last frames used beside the first.{_FROM_PRESET}")
 @click.option("--renormalize/--no-renormalize", default=True, help="L2-normalise the fused feature again.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--affinities",
+    type=click.Choice(["auto", "keep", "keep-per-frame", "approximate", "off"]),
+    default="auto",
+    help="Affinities kept in the cache: read them where that is exact (auto); if there are none, keep them (keep: "
+    "about 1 MB a frame at 480p; keep-per-frame: ten times that, for every shorter context too); read them even where "
+    "nothing proves it exact (approximate: the share of pixels is reported); or leave them alone (off).",
+)
+@cluster_options
 @click.option("--save-soft", is_flag=True, help="Keep the soft labels, as a Zarr array soft.zarr.")
 @click.option("--overlay", is_flag=True, help="Draw the masks over the frames: a contact sheet PNG and an MP4.")
 @click.option("--overwrite", is_flag=True, help="Replace results of other settings.")
@@ -62,6 +73,12 @@ def propagate(
     prefer: tuple[str, ...],
     renormalize: bool,
     device: str,
+    affinities: "AffinityUse",
+    workers: int | None,
+    scheduler: str | None,
+    worker_threads: int | None,
+    worker_resources: tuple[str, ...],
+    scheduler_timeout: float,
     save_soft: bool,
     overlay: bool,
     overwrite: bool,
@@ -105,11 +122,18 @@ def propagate(
     preferences = [parse_preference(text) for text in prefer]
     preferences += [("ensemble", str(chosen.ensemble)), ("clip_overlap", str(chosen.overlap))]
     videos = open_videos(**choice)
-    source = open_cache(cache)
+    source = open_cache(cache.absolute())  # workers have working folders of their own
     where = choose_device(device)
     rows: list[dict[str, Any]] = []
     failures = 0
-    with FrameBars() as bars:
+    cluster = open_workers(
+        workers=workers,
+        scheduler=scheduler,
+        worker_threads=worker_threads,
+        worker_resources=worker_resources,
+        scheduler_timeout=scheduler_timeout,
+    )
+    with cluster as crew, FrameBars() as bars:
         for video in videos:
             advance = bars.start(video.name, len(video.frames))
             try:
@@ -123,10 +147,13 @@ def propagate(
                     prefer=preferences,
                     save_soft=save_soft,
                     overwrite=overwrite,
+                    affinities=affinities,
+                    workers=crew,
                     progress=advance,
                 )
                 row = {"video": video.name, "folder": str(report.folder), "frames": report.frames}
                 row |= {"skipped": report.skipped, "seconds": round(report.seconds, 2)}
+                row |= {"affinities": report.affinities, "unproven_pixels": report.unproven}
                 if overlay:
                     title = f"{video.name}: " + " + ".join(
                         f"{weight:g} {feature}" for feature, weight in parts if weight
@@ -141,8 +168,13 @@ def propagate(
                 bars.note(f"Error: {video.name}: {error}")
                 continue
             rows.append(row)
-            state = "there before" if report.skipped else f"{report.seconds:.1f} s"
+            state = "there before" if report.skipped else f"{report.seconds:.1f} s, affinities from {report.affinities}"
             bars.note(f"{video.name}: {report.frames} frames, {state}")
+            if report.unproven:
+                bars.note(
+                    f"{video.name}: approximate: for {100 * report.unproven:.3g} % of the pixels, the kept affinities "
+                    "may lack some of the best sources"
+                )
     options = {"cache": cache.absolute(), "renormalize": renormalize}
     options |= {"temperature": settings.temperature, "top_k": settings.top_k, "radius": settings.radius}
     options |= {
