@@ -175,7 +175,7 @@ def label_frames(
     first_label
         (channel, y, x), float32, on the affinities' grid and device.
     settings
-        `temperature` and `context` are used here.
+        `temperature` is used here.
 
     Yields
     ------
@@ -184,7 +184,7 @@ def label_frames(
     label : torch.Tensor
         Its soft label: (channel, y, x), float32.
     """
-    labels = ContextLabels(dict.fromkeys(ANNOTATED, first_label), settings.context + len(ANNOTATED))
+    labels = ContextLabels(dict.fromkeys(ANNOTATED, first_label))
     for step in affinities:
         given = [(step.affinity, settings.temperature)]
         (label,) = labels.advance(step.frame, step.context, given)

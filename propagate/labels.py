@@ -39,20 +39,18 @@ class ContextLabels:
     ----------
     annotated
         Labels of the annotated frames by their indices: (channel, y, x), float32.
-    capacity
-        The most frames in a context, annotated ones included.
     settings
         How many settings carry labels of their own.
     """
 
-    def __init__(self, annotated: Mapping[int, torch.Tensor], capacity: int, settings: int = 1) -> None:
+    def __init__(self, annotated: Mapping[int, torch.Tensor], settings: int = 1) -> None:
         first = next(iter(annotated.values()))
         self._shape = first.shape
         self._cells = first.shape[1] * first.shape[2]
         self._slots = Slots()
-        self._held = first.new_zeros((settings, capacity, self._cells, first.shape[0]))
+        self._held = first.new_empty((settings, 0, self._cells, first.shape[0]))
         for frame, label in annotated.items():
-            self._held[:, self._slots.put(frame)] = label.flatten(1).T
+            self._put(frame, label.flatten(1).T.expand(settings, -1, -1))
         self._last: tuple[int, list[torch.Tensor]] | None = None
 
     def advance(
@@ -78,7 +76,7 @@ class ContextLabels:
         """
         self._slots.keep(context)
         if self._last is not None and self._last[0] in context:  # in the place of a frame that has left
-            self._held[:, self._slots.put(self._last[0])] = torch.stack(self._last[1])
+            self._put(self._last[0], torch.stack(self._last[1]))
         slots = torch.tensor(self._slots.of(context), device=self._held.device)
         labels = []
         for held, (affinity, temperature) in zip(self._held, given, strict=True):
@@ -86,6 +84,14 @@ class ContextLabels:
             labels.append(_weighted(held.flatten(0, 1), where, affinity.similarity, temperature))
         self._last = frame, labels
         return [label.T.reshape(self._shape) for label in labels]
+
+    def _put(self, frame: int, labels: torch.Tensor) -> None:
+        """Hold a frame's labels: (setting, cell, channel)."""
+        slot = self._slots.put(frame)
+        if slot == self._held.shape[1]:
+            self._held = torch.cat([self._held, labels[:, None]], dim=1)
+        else:
+            self._held[:, slot] = labels
 
 
 def _weighted(

@@ -109,7 +109,7 @@ def label_settings(
         fusion: max(item.top_k for item, theirs in zip(some, fusions, strict=True) if theirs == fusion)
         for fusion in fusions
     }
-    labels = ContextLabels(dict.fromkeys(ANNOTATED, first_label), shared.search.context + len(ANNOTATED), len(some))
+    labels = ContextLabels(dict.fromkeys(ANNOTATED, first_label), len(some))
     for step in steps:
         ranked = {fusion: step.rank(fusion, top_k) for fusion, top_k in largest.items()}
         given = [
