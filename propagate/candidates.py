@@ -24,8 +24,8 @@ from .windows import CALL_COST, Tile, plan_tiles
 
 __all__ = ["Candidates", "find_candidates"]
 
-#: Similarities of a tile's block, of all tables together: what a few of a processor's last caches hold.
-DEFAULT_BUDGET = 2**25
+#: Similarities of a tile's block, of all tables together. Larger tiles are a little faster, and take more memory.
+DEFAULT_BUDGET = 2**23
 
 # Multiply-adds that a GPU could do while a product is started.
 _GPU_CALL_COST = 500_000_000

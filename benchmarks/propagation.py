@@ -1,0 +1,445 @@
+"""Label propagation at the paper's scale: against the dense way, against the floor, sweeps, re-tuning, workers.
+
+Run from the project's root, on a machine that does nothing else:
+
+    python benchmarks/propagation.py [PART ...]
+
+PARTs: dense, floor, sweep, retune, shape, length, workers, precision; all by default. Each measures what it compares
+side by side, in processes of its own. Where there is a GPU, `--device cuda` measures the engine on it.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from peers import fused, propagate_dense, window_mask
+
+from ted.propagate.blocks import search_units
+from ted.propagate.candidates import find_candidates
+from ted.propagate.cluster import connect
+from ted.propagate.cosines import unit_vectors
+from ted.propagate.engine import search
+from ted.propagate.fusion import Fusion
+from ted.propagate.kept import keep_affinities
+from ted.propagate.keys import Keys
+from ted.propagate.labels import propagate_labels
+from ted.propagate.precision import BFLOAT16, FLOAT32, Precision, best_precision
+from ted.propagate.ranking import rank
+from ted.propagate.search import Search
+from ted.propagate.settings import PropagationSettings
+from ted.propagate.sweep import label_settings, plan_passes
+from ted.store import Cache, FeatureRequest, Unit, UnitSpec, open_cache
+
+GRID, CHANNELS, RADIUS, CONTEXT, TOP_K, TEMPERATURE, ALPHA = (60, 104), (640, 512), 15, 28, 10, 0.2, 0.4
+OBJECTS = 4
+
+
+def features(frames: int, grid: tuple[int, int], channels: int, kind: str, seed: int) -> torch.Tensor:
+    """Return features (frame, y, x, channel): noise, or smooth with outlier channels, as those of real UNets are."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(frames, *grid, channels, generator=generator)
+    if kind == "noise":
+        return noise
+    knots = (max(2, frames // 8), *[max(2, side // 6) for side in grid])
+    coarse = torch.randn(1, channels, *knots, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, size=(frames, *grid), mode="trilinear")[0].movedim(0, -1)
+    smooth = smooth + 0.1 * noise
+    smooth[..., :4] = smooth[..., :4] * 4 + 12
+    return smooth
+
+
+def timed(run: Callable[[], Any], times: int = 3) -> float:
+    """Return the shortest of some runs, in seconds."""
+    best = math.inf
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def status(name: str) -> float:
+    """Return a figure of this process's memory from the kernel, in GB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e9
+
+
+def peak() -> float:
+    """Return this process's peak resident memory since the start, or since `forget_peak`, in GB."""
+    return status("VmHWM")
+
+
+def forget_peak() -> float:
+    """Begin to measure the peak anew; return the resident memory, in GB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return status("VmRSS")
+
+
+def apart(part: str, **options: Any) -> Any:
+    """Measure something in a process of its own, whose peak memory is then its own."""
+    command = [sys.executable, __file__, "--apart", json.dumps({"part": part, **options})]
+    out = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(out.stdout.splitlines()[-1])
+
+
+def one(device: str, kind: str, way: str) -> dict[str, float]:
+    """Measure one frame of a full context: the dense way, or ours."""
+    units = [unit_vectors(features(CONTEXT + 2, GRID, c, kind, c)) for c in CHANNELS]
+    labels = torch.rand(CONTEXT + 1, OBJECTS, *GRID, generator=torch.Generator().manual_seed(0))
+    weights = (ALPHA, 1 - ALPHA)
+    if way == "dense":
+        both = fused(units, weights).flatten(1, 2)
+        del units
+        mask = window_mask(GRID, RADIUS)
+        query, context = both[-1].clone(), both[:-1].clone()
+        del both
+        before = forget_peak()
+        soft: list[torch.Tensor] = []
+
+        def run() -> None:
+            soft[:] = [propagate_dense(query, context, labels, mask=mask, temperature=TEMPERATURE, top_k=TOP_K)]
+
+        seconds = timed(run, 1)
+        # What the scripts hold beside a frame's temporaries: the context's features and the mask.
+        own = peak() - before + (context.nbytes + mask.nbytes) / 1e9
+    else:
+        precision = best_precision(torch.device(device), torch.get_num_threads()) if way == "ours" else FLOAT32
+        fusion = Fusion(weights=weights, context=CONTEXT)
+        wanted = Search(radius=RADIUS, top_k=TOP_K, fusions=(fusion,))
+        keys = Keys(CONTEXT + 1, precision)
+        for place in range(CONTEXT + 1):
+            keys.put(place, [unit[place].to(device) for unit in units])
+        query_parts = [unit[-1].clone().to(device) for unit in units]
+        del units
+        labels = labels.to(device)
+        before = forget_peak()
+        soft = []
+
+        def run() -> None:
+            found = find_candidates(query_parts, keys, range(CONTEXT + 1), wanted)
+            affinity = rank(found, fusion, TOP_K, grid=GRID, frames=CONTEXT + 1)
+            soft[:] = [propagate_labels(affinity, labels, TEMPERATURE)]
+            if device != "cpu":
+                torch.cuda.synchronize()
+
+        seconds = timed(run)
+        held = sum(part.nbytes for part in [*keys.parts, *keys.low]) / 1e9
+        own = peak() - before + held if device == "cpu" else torch.cuda.max_memory_allocated() / 1e9
+    Path(tempfile.gettempdir(), f"ted-benchmark-{way}.npy").write_bytes(soft[0].cpu().numpy().tobytes())
+    return {"seconds": seconds, "gigabytes": own}
+
+
+def dense(device: str) -> None:
+    """Our engine against the dense computation."""
+    print(f"one frame, {GRID[0]}x{GRID[1]} cells, {'+'.join(map(str, CHANNELS))} channels, radius {RADIUS}, "
+          f"{CONTEXT} + 1 context frames, top-{TOP_K}")  # fmt: skip
+    print("features  way        s/frame  faster  peak GB  memory  largest difference of a soft label")
+    for kind in ("noise", "smooth"):
+        base = apart("one", device="cpu", kind=kind, way="dense")
+        print(f"{kind:8}  dense      {base['seconds']:7.2f}          {base['gigabytes']:7.2f}")
+        expected = result("dense")
+        for way, place in [("ours", "cpu"), ("float32", "cpu")] + ([("ours", device)] if device != "cpu" else []):
+            found = apart("one", device=place, kind=kind, way=way)
+            difference = np.abs(result(way) - expected).max()
+            print(
+                f"{kind:8}  {way if place == 'cpu' else device:9}  {found['seconds']:7.2f}  "
+                f"{base['seconds'] / found['seconds']:5.1f}x  {found['gigabytes']:7.2f}  "
+                f"{found['gigabytes'] / base['gigabytes']:5.1%}  {difference:.1e}"
+            )
+
+
+def result(way: str) -> np.ndarray[Any, Any]:
+    return np.frombuffer(Path(tempfile.gettempdir(), f"ted-benchmark-{way}.npy").read_bytes(), np.float32)
+
+
+def window_pairs(grid: tuple[int, int], radius: int) -> int:
+    """Return the pairs of a query and a key in its window, of one frame against one."""
+    sides = [sum(min(size, i + radius + 1) - max(0, i - radius) for i in range(size)) for size in grid]
+    return sides[0] * sides[1]
+
+
+def floor(device: str) -> None:
+    """The engine's time against the windows' operations at the processor's rate of matrix products."""
+    operations = 2 * window_pairs(GRID, RADIUS) * sum(CHANNELS) * (CONTEXT + 1)
+    rates = {}
+    for dtype in (torch.float32, torch.bfloat16 if device == "cpu" else torch.float16):
+        left, right = (torch.randn(4096, 4096, device=device).to(dtype) for _ in range(2))
+
+        def multiply(left: torch.Tensor = left, right: torch.Tensor = right) -> None:
+            left @ right
+            if device != "cpu":
+                torch.cuda.synchronize()
+
+        rates[dtype] = 2 * 4096**3 / timed(multiply, 4)
+    best = max(rates, key=rates.__getitem__)
+    print(f"the windows need {operations / 1e12:.3f} TFLOP a frame; this processor does " + ", ".join(
+        f"{rate / 1e9:.0f} GFLOP/s in {str(dtype).removeprefix('torch.')}" for dtype, rate in rates.items()
+    ))  # fmt: skip
+    print("features  s/frame  floor s  times the floor")
+    for kind in ("noise", "smooth"):
+        found = apart("one", device=device, kind=kind, way="ours")
+        least = operations / rates[best]
+        print(f"{kind:8}  {found['seconds']:7.2f}  {least:7.2f}  {found['seconds'] / least:5.2f}x")
+
+
+def write_units(root: Path, frames: int, grid: tuple[int, int], channels: tuple[int, ...], kind: str) -> list[Unit]:
+    """Write features as units of a cache; long videos repeat their frames, moved."""
+    cache, units = open_cache(root, create=True), []
+    for count in channels:
+        some = features(min(frames, 40), grid, count, kind, count).half().numpy()
+        request = FeatureRequest(video="clip", frames="0" * 64, backbone=f"b{count}", weights="none", frame_size=grid)
+        names = tuple(f"{i:05d}" for i in range(frames))
+        spec = UnitSpec(
+            dataset="benchmark", request=request, timestep=1, tap="t", frame_names=names, source_size=grid
+        )  # fmt: skip
+        with cache.writer(spec) as writer:
+            for frame in range(frames):
+                writer.write(frame, np.roll(some[frame % len(some)], frame // len(some), axis=1))
+                if frame % 50 == 0:
+                    writer.commit()
+            writer.finish({})
+        units.append(Unit(spec.folder(root)))
+    return units
+
+
+def settings_of(alphas: list[float], temperatures: list[float], top_ks: list[int]) -> list[PropagationSettings]:
+    return [
+        PropagationSettings(alpha=a, temperature=t, top_k=k, radius=RADIUS, context=CONTEXT)
+        for a, t, k in product(alphas, temperatures, top_ks)
+    ]
+
+
+def run_settings(
+    cache: Cache, units: list[Unit], settings: list[PropagationSettings], keep: bool
+) -> tuple[float, float]:
+    """Search for settings and label with them; return the seconds of both."""
+    (shared,) = plan_passes(settings, [GRID, GRID])
+    first = torch.rand(OBJECTS, *GRID, generator=torch.Generator().manual_seed(0))
+    parts = [units[part] for part in shared.parts]
+    start = time.perf_counter()
+    if not keep:
+        for _ in label_settings(search(parts, shared.search), first, shared):
+            pass
+        return time.perf_counter() - start, 0.0
+    kept = keep_affinities(cache, parts, shared.search)
+    middle = time.perf_counter()
+    groups: dict[float, list[PropagationSettings]] = {}
+    for item in shared.settings:
+        groups.setdefault(item.alpha, []).append(item)
+    for some in groups.values():
+        for _ in label_settings(kept.steps(), first, shared, some):
+            pass
+    return middle - start, time.perf_counter() - middle
+
+
+def sweep(device: str) -> None:
+    """220 settings against one: reading, affinities and labels."""
+    frames = 36
+    many = settings_of([i / 10 for i in range(11)], [0.05, 0.1, 0.2, 0.3, 0.5], [5, 10, 15, 20])
+    print(
+        f"{frames} frames of the cache, reading + affinities + labels; sweeps keep their affinities and read them anew"
+    )
+    print("features  settings  affinities s  labels s  together s  times one setting  affinities MB a frame")
+    for kind in ("noise", "smooth"):
+        with tempfile.TemporaryDirectory() as name:
+            units = write_units(Path(name), frames, GRID, CHANNELS, kind)
+            cache = open_cache(name)
+            base, _ = run_settings(cache, units, settings_of([ALPHA], [TEMPERATURE], [TOP_K]), keep=False)
+            print(f"{kind:8}  {1:8}  {base:12.1f}  {'':8}  {base:10.1f}")
+            for some in (settings_of([0.0, 0.4, 1.0], [0.1, 0.2], [5, 10]), many):
+                found, labels = run_settings(cache, units, some, keep=True)
+                (size,) = {e.bytes for e in cache.affinities()}
+                for entry in cache.affinities():
+                    cache.remove(entry.folder)
+                print(
+                    f"{kind:8}  {len(some):8}  {found:12.1f}  {labels:8.1f}  {found + labels:10.1f}  "
+                    f"{(found + labels) / base:16.2f}x  {size / 1e6 / (frames - 1):10.2f}"
+                )
+
+
+def retune(device: str) -> None:
+    """From kept affinities: milliseconds a frame, of a whole video, with reading."""
+    frames = 34
+    print("from kept affinities (one alpha, 16 sources a pixel), milliseconds a frame with reading and ranking")
+    print("change                          ms/frame  not proven")
+    with tempfile.TemporaryDirectory() as name:
+        units = write_units(Path(name), frames, GRID, CHANNELS, "smooth")
+        cache = open_cache(name)
+        fusion = Fusion(weights=(ALPHA, 1 - ALPHA), context=CONTEXT)
+        first = torch.rand(OBJECTS, *GRID, generator=torch.Generator().manual_seed(0))
+        for each in (False, True):
+            wanted = Search(radius=RADIUS, top_k=10 if each else 16, fusions=(fusion,), per_frame=each)
+            kept = keep_affinities(cache, units, wanted)
+            size = kept.unit.marker.total_bytes / 1e6 / (frames - 1)
+            title = "best of every context frame" if each else "best of all context frames"
+            print(f"{title}: {size:.2f} MB a frame")
+            for change, item in [
+                ("temperature 0.1", PropagationSettings(temperature=0.1)),
+                ("top-k 5", PropagationSettings(top_k=5)),
+                ("context 14", PropagationSettings(context=14)),
+                ("alpha 0.45", PropagationSettings(alpha=0.45)),
+                ("alpha 0.8", PropagationSettings(alpha=0.8)),
+            ]:
+                theirs = kept.fusion(units, Fusion.of(item).weights, item.context, True)
+                assert theirs is not None
+                (shared,) = plan_passes([item], [GRID, GRID])
+
+                def run(kept: Any = kept, shared: Any = shared) -> None:
+                    for _ in label_settings(kept.steps(), first, shared):
+                        pass
+
+                seconds = timed(run, 2)
+                share = kept.unproven(theirs, item.top_k)
+                print(f"  {change:28}  {1000 * seconds / (frames - 1):8.1f}  {share:9.2%}")
+
+
+def shape(device: str) -> None:
+    """Cost against grid, channels, radius and context, one at a time, beside the pairs in the windows."""
+    print("time of one frame of a full context, and per multiply-add that its windows need")
+    print("grid      channels  radius  context  s/frame  ns per 1000 multiply-adds")
+    base: dict[str, Any] = {"grid": (60, 104), "channels": 1152, "radius": 15, "context": 28}
+    changes: list[dict[str, Any]] = [
+        {"grid": (30, 52)}, {"grid": (45, 78)}, {"grid": (60, 104)}, {"grid": (90, 156)},
+        {"channels": 288}, {"channels": 576}, {"channels": 2304},
+        {"radius": 5}, {"radius": 10}, {"radius": 20},
+        {"context": 1}, {"context": 7}, {"context": 14},
+    ]  # fmt: skip
+    for change in changes:
+        own = {**base, **change}
+        found = apart("shaped", **own)
+        pairs = window_pairs(tuple(own["grid"]), own["radius"]) * (own["context"] + 1) * own["channels"]
+        grid = "x".join(map(str, own["grid"]))
+        print(
+            f"{grid:8}  {own['channels']:8}  {own['radius']:6}  {own['context']:7}  {found:7.2f}  "
+            f"{found / pairs * 1e12:8.1f}"
+        )
+
+
+def shaped(grid: list[int], channels: int, radius: int, context: int) -> float:
+    """Measure one frame of our engine at a scale."""
+    size = (grid[0], grid[1])
+    keys = Keys(context + 1, best_precision(torch.device("cpu"), torch.get_num_threads()))
+    for place in range(context + 1):
+        keys.put(place, [unit_vectors(features(1, size, channels, "noise", place)[0])])
+    query = [unit_vectors(features(1, size, channels, "noise", 99)[0])]
+    wanted = Search(radius=radius, top_k=TOP_K, fusions=(Fusion(weights=(1.0,), context=context),))
+    return timed(lambda: find_candidates(query, keys, range(context + 1), wanted), 3)
+
+
+def length(device: str) -> None:
+    """Time a frame and peak memory against the length of the video, at a small grid."""
+    print("14x24 cells, 64 + 32 channels, radius 5, 28 + 1 context frames")
+    print("frames  ms/frame  peak MB")
+    for frames in (50, 500, 5000):
+        found = apart("long", frames=frames)
+        print(f"{frames:6}  {1000 * found['seconds'] / frames:8.2f}  {1000 * found['gigabytes']:7.0f}")
+
+
+def long(frames: int) -> dict[str, float]:
+    """Propagate through a long video from the cache."""
+    settings = PropagationSettings(radius=5)
+    with tempfile.TemporaryDirectory() as name:
+        # Written elsewhere: what this process holds is propagation's own.
+        code = "import sys; sys.path.insert(0, 'benchmarks'); from pathlib import Path; from propagation import *; "
+        code += f"write_units(Path({name!r}), {frames}, (14, 24), (64, 32), 'smooth')"
+        subprocess.run([sys.executable, "-c", code], check=True)
+        units = open_cache(name).units()
+        first = torch.rand(OBJECTS, 14, 24, generator=torch.Generator().manual_seed(0))
+        (shared,) = plan_passes([settings], [(14, 24)] * 2)
+        start = time.perf_counter()
+        for _ in label_settings(search(units, shared.search), first, shared):
+            pass
+        return {"seconds": time.perf_counter() - start, "gigabytes": peak()}
+
+
+def workers(device: str) -> None:
+    """A video's affinities in this process and on worker processes, one thread each."""
+    frames, threads = 40, torch.get_num_threads()
+    print(f"{frames} frames of the cache, affinities of one setting")
+    print("where                       s  times this process with as many threads")
+    with tempfile.TemporaryDirectory() as name:
+        units = write_units(Path(name), frames, GRID, CHANNELS, "smooth")
+        wanted = Search(radius=RADIUS, top_k=TOP_K, fusions=(Fusion(weights=(ALPHA, 1 - ALPHA), context=CONTEXT),))
+        here = {}
+        for count in sorted({1, threads}):
+            torch.set_num_threads(count)
+            here[count] = timed(lambda: list(search(units, wanted)), 1)
+            print(f"this process, {count} thread{'s' * (count > 1):1}  {here[count]:6.1f}")
+        torch.set_num_threads(threads)
+        for count in (1, 2):
+            with connect(workers=count, threads=1) as crew:
+                list(search_units(units, wanted, frames=range(1, 3), workers=crew))  # starts them
+                seconds = timed(lambda crew=crew: list(search_units(units, wanted, workers=crew)), 1)  # type: ignore[misc]
+            ratio = seconds / here.get(count, here[1])
+            print(f"{count} worker{'s' * (count > 1):1}, 1 thread each  {seconds:6.1f}  {ratio:5.2f}x")
+
+
+def precision(device: str) -> None:
+    """What products of low precision admit, and what they cost, wherever they would be chosen."""
+    print("candidates by products of either precision, two tables of 11 alphas at once and one alpha alone")
+    print("features  alphas  products  s/frame")
+    low = BFLOAT16
+    for kind, count, chosen in product(("noise", "smooth"), (1, 11), (FLOAT32, low)):
+        found = apart("admitted", kind=kind, count=count, low=chosen is low)
+        print(f"{kind:8}  {count:6}  {'bfloat16' if chosen is low else 'float32':8}  {found:7.2f}")
+
+
+def admitted(kind: str, count: int, low: bool) -> float:
+    """Measure one frame with products of a precision."""
+    chosen: Precision = BFLOAT16 if low else FLOAT32
+    units = [unit_vectors(features(CONTEXT + 2, GRID, c, kind, c)) for c in CHANNELS]
+    keys = Keys.of([unit[:-1] for unit in units], chosen)
+    query = [unit[-1].clone() for unit in units]
+    del units
+    alphas = [ALPHA] if count == 1 else [i / 10 for i in range(11)]
+    wanted = Search(
+        radius=RADIUS, top_k=TOP_K, fusions=tuple(Fusion(weights=(a, 1 - a), context=CONTEXT) for a in alphas)
+    )  # fmt: skip
+    return timed(lambda: find_candidates(query, keys, range(CONTEXT + 1), wanted), 2)
+
+
+PARTS: dict[str, Callable[[str], None]] = {
+    "dense": dense, "floor": floor, "sweep": sweep, "retune": retune, "shape": shape, "length": length,
+    "workers": workers, "precision": precision,
+}  # fmt: skip
+
+
+def parse() -> Iterator[tuple[str, str]]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--apart", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.apart:
+        call = json.loads(options.apart)
+        name = call.pop("part")
+        functions: dict[str, Callable[..., Any]] = {"one": one, "shaped": shaped, "long": long, "admitted": admitted}
+        print(json.dumps(functions[name](**call)))
+        return
+    for part in options.parts or PARTS:
+        if part not in PARTS:
+            parser.error(f"unknown part {part}; there are {', '.join(PARTS)}")
+        yield part, options.device
+
+
+def main() -> None:
+    for number, (part, device) in enumerate(parse()):
+        print(("\n" if number else "") + f"# {part}: {(PARTS[part].__doc__ or '').splitlines()[0]}", flush=True)
+        PARTS[part](device)
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
