@@ -31,7 +31,7 @@ from .datasets.video import Video
 from .readings import AffinityUse, read_affinities
 from .show.palette import write_mask
 
-__all__ = ["PropagationReport", "propagate_video", "result_folder"]
+__all__ = ["PropagationReport", "propagate_video", "result_folder", "warn_of_other_settings"]
 
 _RECORD = "ted.json"
 
@@ -142,7 +142,7 @@ def propagate_video(
         if weight > 0
     ]
     for unit, _ in units:
-        _warn_of_other_settings(unit, prefer)
+        warn_of_other_settings(unit, prefer)
     record = _describe(units, settings, mask, save_soft)
     reading = None
     if affinities == "approximate":
@@ -188,7 +188,7 @@ def propagate_video(
     )
 
 
-def _warn_of_other_settings(unit: Unit, prefer: Sequence[tuple[str, str]]) -> None:
+def warn_of_other_settings(unit: Unit, prefer: Sequence[tuple[str, str]]) -> None:
     """Say so where the only features there are were not made as the user, or the preset, prefers."""
     for field, value in prefer:
         actual = unit.request.field_text(field)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch.nn import functional
 
 from .affinity import Affinity
 from .slots import Slots
@@ -103,4 +104,5 @@ def _weighted(
     temperature = max(temperature, torch.finfo(similarity.dtype).tiny)
     weights = ((similarity - similarity[:, :1]) / temperature).softmax(1)  # (pixel, k)
     # No matrix product: a process may have allowed those to be computed in TF32, off by 1e-3.
-    return (weights[:, :, None] * by_source[sources]).sum(1)
+    # `embedding` looks rows up several times as fast as an index does.
+    return (weights[:, :, None] * functional.embedding(sources, by_source)).sum(1)

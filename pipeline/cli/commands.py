@@ -6,6 +6,7 @@ __all__ = ["COMMANDS"]
 COMMANDS = {
     "extract": ("extract", "extract", "Stage 1: write diffusion features of videos into the cache."),
     "propagate": ("propagate", "propagate", "Stage 2: propagate first-frame masks along cached features."),
+    "sweep": ("sweep", "sweep", "Score many settings of stage 2 on the same features, and find the best."),
     "evaluate": ("evaluate", "evaluate", "Score masks against ground truth (J&F), as the official evaluation does."),
     "cache": ("cache", "cache", "List, describe, verify and remove what the cache holds."),
     "import": ("import_features", "import_features", "Put features made elsewhere (.npy, .pt) into the cache."),

@@ -11,52 +11,12 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
-from ...store.errors import ConfigError, LabelError
-from ..datasets.masks_io import VOID, read_mask
+from ...store.errors import LabelError
+from ..datasets.masks_io import read_mask
 from ..files import written_whole
-from .jf import Statistics, contour_accuracy, contour_radius, region_similarity, statistics
+from .sequence import ObjectScore, SequenceScore, SequenceTruth, object_scores
 
 __all__ = ["DavisScore", "ObjectScore", "SequenceScore", "score_sequence", "write_csv"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectScore:
-    """J and F of one object.
-
-    Attributes
-    ----------
-    object_id
-        Its number in the masks, from 1.
-    j, f
-        Statistics over the scored frames.
-    j_frames, f_frames
-        The values that they summarise, one per scored frame, in [0, 1].
-    """
-
-    object_id: int
-    j: Statistics
-    f: Statistics
-    j_frames: tuple[float, ...]
-    f_frames: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SequenceScore:
-    """J and F of the objects of one video.
-
-    Attributes
-    ----------
-    name
-        The video's name.
-    frames
-        Names of the scored frames.
-    objects
-        In the order of their numbers.
-    """
-
-    name: str
-    frames: tuple[str, ...]
-    objects: tuple[ObjectScore, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,35 +67,20 @@ def score_sequence(name: str, truth: Mapping[str, Path], results: Path) -> Seque
         When a mask is missing or cannot be read, differs in size, or contains an object that the ground truth does not
         have; also when the first annotation has no object.
     """
-    if len(truth) < 3:
-        raise ConfigError(
-            f"video {name!r} has {len(truth)} annotated frames; J&F leaves out the first and the last and needs three"
-        )
+    expected = SequenceTruth(name, truth)
     if not results.is_dir():
         raise LabelError(f"there are no results for video {name!r}: no folder {results}")
-    frames = tuple(truth)
-    first = _read_truth(truth[frames[0]], None)
-    size = (first.shape[0], first.shape[1])
-    count = int(first.max())
-    if not count:
-        raise LabelError(f"the first annotation of video {name!r} has no object: {truth[frames[0]]}")
-    missing = [frame for frame in frames[1:-1] if not (results / f"{frame}.png").is_file()]
+    missing = [frame for frame in expected.frames if not (results / f"{frame}.png").is_file()]
     if missing:
         raise LabelError(
             f"{len(missing)} results of video {name!r} are missing in {results}, the first is {missing[0]}.png"
         )
-    scored = frames[1:-1]
-    j, f = np.empty((2, count, len(scored)))  # (object, frame) each
-    radius = contour_radius(size)
-    for at, frame in enumerate(scored):
-        expected = _read_truth(truth[frame], size)
-        predicted = _read_result(results / f"{frame}.png", size, count)
-        for object_id in range(1, count + 1):
-            masks = expected == object_id, predicted == object_id
-            j[object_id - 1, at] = region_similarity(*masks)
-            f[object_id - 1, at] = contour_accuracy(*masks, radius)
-    objects = tuple(_object_score(number, j[number - 1], f[number - 1]) for number in range(1, count + 1))
-    return SequenceScore(name=name, frames=scored, objects=objects)
+    j, f = np.empty((2, expected.count, len(expected.frames)))  # (object, frame) each
+    for at, frame in enumerate(expected.frames):
+        true = expected.read(frame)
+        predicted = _read_result(results / f"{frame}.png", expected.size, expected.count)
+        j[:, at], f[:, at] = true.region_similarity(predicted), true.contour_accuracy(predicted)
+    return SequenceScore(name=name, frames=expected.frames, objects=object_scores(j, f))
 
 
 def write_csv(score: DavisScore, folder: Path, set_name: str) -> tuple[Path, Path]:
@@ -166,12 +111,6 @@ def write_csv(score: DavisScore, folder: Path, set_name: str) -> tuple[Path, Pat
     return overall, per_object
 
 
-def _read_truth(path: Path, size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
-    ids = read_mask(path, size)
-    ids[ids == VOID] = 0
-    return ids
-
-
 def _read_result(path: Path, size: tuple[int, int], count: int) -> npt.NDArray[np.uint8]:
     ids = read_mask(path, size)
     largest = int(ids.max())
@@ -180,16 +119,6 @@ def _read_result(path: Path, size: tuple[int, int], count: int) -> npt.NDArray[n
             f"result {path} contains object {largest}, but the ground truth's first frame has only {count}"
         )
     return ids
-
-
-def _object_score(object_id: int, j: npt.NDArray[np.float64], f: npt.NDArray[np.float64]) -> ObjectScore:
-    return ObjectScore(
-        object_id=object_id,
-        j=statistics(j),
-        f=statistics(f),
-        j_frames=tuple(j.tolist()),
-        f_frames=tuple(f.tolist()),
-    )
 
 
 def _write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[str | float]]) -> None:

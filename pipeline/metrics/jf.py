@@ -12,7 +12,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Statistics", "boundary", "contour_accuracy", "contour_radius", "region_similarity", "statistics"]
+__all__ = [
+    "Statistics",
+    "TrueContour",
+    "boundary",
+    "contour_accuracy",
+    "contour_radius",
+    "region_similarity",
+    "statistics",
+]
 
 _Mask = npt.NDArray[np.bool_]
 
@@ -97,21 +105,45 @@ def contour_accuracy(truth: _Mask, prediction: _Mask, radius: int | None = None)
     float
         In [0, 1]; 1 where neither has a contour, 0 where only one has.
     """
-    if radius is None:
-        radius = contour_radius((truth.shape[0], truth.shape[1]))
-    truth_contour, predicted_contour = boundary(truth), boundary(prediction)
-    truth_length, predicted_length = np.count_nonzero(truth_contour), np.count_nonzero(predicted_contour)
-    if not truth_length and not predicted_length:
-        return 1.0
-    if not truth_length or not predicted_length:
-        return 0.0
-    # Nothing outside of the rectangle around both contours is ever matched.
-    x, y, width, height = cv2.boundingRect((truth_contour | predicted_contour).view(np.uint8))
-    inside = slice(y, y + height), slice(x, x + width)
-    truth_contour, predicted_contour = truth_contour[inside], predicted_contour[inside]
-    precision = np.count_nonzero(predicted_contour & _within(truth_contour, radius)) / predicted_length
-    recall = np.count_nonzero(truth_contour & _within(predicted_contour, radius)) / truth_length
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return TrueContour(truth, radius).accuracy(prediction)
+
+
+class TrueContour:
+    """The contour of a true mask, prepared once for the predictions that are held against it.
+
+    Parameters
+    ----------
+    truth
+        (height, width), bool.
+    radius
+        Euclidean distance in pixels, inclusive; `contour_radius` of the size by default.
+    """
+
+    def __init__(self, truth: _Mask, radius: int | None = None) -> None:
+        size = (truth.shape[0], truth.shape[1])
+        self._radius = contour_radius(size) if radius is None else radius
+        contour = boundary(truth)
+        self._length = np.count_nonzero(contour)
+        x, y, width, height = cv2.boundingRect(contour.view(np.uint8))
+        # Nothing further than the radius from the contour is ever matched.
+        rows = slice(max(y - self._radius, 0), y + height + self._radius)
+        columns = slice(max(x - self._radius, 0), x + width + self._radius)
+        self._inside = rows, columns
+        self._contour = contour[self._inside]
+        self._near = _within(self._contour, self._radius) if self._length else self._contour
+
+    def accuracy(self, prediction: _Mask) -> float:
+        """F of a predicted mask, as `contour_accuracy`."""
+        contour = boundary(prediction)
+        length = np.count_nonzero(contour)
+        if not self._length and not length:
+            return 1.0
+        if not self._length or not length:
+            return 0.0
+        contour = contour[self._inside]
+        precision = np.count_nonzero(contour & self._near) / length
+        recall = np.count_nonzero(self._contour & _within(contour, self._radius)) / self._length
+        return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def statistics(values: Sequence[float] | npt.NDArray[np.float64]) -> Statistics:

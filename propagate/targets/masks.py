@@ -110,9 +110,19 @@ def decode_mask(
             f"a label of {len(object_ids)} objects must be ({len(object_ids) + 1}, y, x), not {tuple(label.shape)}"
         )
     large = functional.interpolate(label[None].float(), size=frame_size, mode="bilinear", align_corners=False)[0]
-    winners = torch.stack([_stretch(channel) for channel in large]).argmax(0).cpu().numpy()
-    mask = np.array([0, *object_ids], dtype=np.uint8)[winners]
+    mask = np.array([0, *object_ids], dtype=np.uint8)[_largest(large).cpu().numpy()]
     return np.array(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def _largest(channels: torch.Tensor) -> torch.Tensor:
+    """Return which of (channel, y, x) is largest after stretching, the lowest of equal ones; torch's argmax is slow."""
+    best = _stretch(channels[0])
+    winners = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    for number, channel in enumerate(channels[1:], 1):
+        rival = _stretch(channel)
+        winners.masked_fill_(rival > best, number)
+        best = torch.maximum(best, rival)
+    return winners
 
 
 def _stretch(channel: torch.Tensor) -> torch.Tensor:

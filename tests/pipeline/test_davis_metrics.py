@@ -13,7 +13,14 @@ import pytest
 
 from ted.pipeline.datasets.sources import Source, open_sources
 from ted.pipeline.metrics.davis import DavisScore, ObjectScore, SequenceScore, score_sequence, write_csv
-from ted.pipeline.metrics.jf import boundary, contour_accuracy, contour_radius, region_similarity, statistics
+from ted.pipeline.metrics.jf import (
+    TrueContour,
+    boundary,
+    contour_accuracy,
+    contour_radius,
+    region_similarity,
+    statistics,
+)
 from ted.pipeline.show.palette import write_mask
 from ted.store.errors import ConfigError, LabelError
 
@@ -64,6 +71,18 @@ def test_contour_accuracy_agrees_with_distances(size: tuple[int, int]) -> None:
         seen.append(slow_contour_accuracy(truth, prediction, radius))
         assert contour_accuracy(truth, prediction, radius) == pytest.approx(seen[-1], abs=1e-12)
     assert len(set(seen)) > 3  # the shapes tell radii apart
+
+
+def test_a_prepared_contour_serves_any_number_of_predictions() -> None:
+    rng = np.random.default_rng(5)
+    truths = [blobs(rng, (40, 52), 0.3), np.zeros((40, 52), dtype=bool), rectangle((40, 52), 0, 0, 5, 52)]
+    predictions = [blobs(rng, (40, 52), share) for share in (0.05, 0.3, 0.6)] + truths
+    for truth in truths:
+        prepared = TrueContour(truth, 3)
+        for prediction in predictions:
+            assert prepared.accuracy(prediction) == pytest.approx(
+                slow_contour_accuracy(truth, prediction, 3), abs=1e-12
+            )
 
 
 def test_contour_radius_is_a_share_of_the_diagonal_rounded_up() -> None:

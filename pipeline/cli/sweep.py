@@ -1,0 +1,164 @@
+"""``ted sweep``."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .cluster_options import cluster_options, open_workers
+from .options import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
+
+_FROM_PRESET = "  [default: the preset's]"
+_FEATURES = "BACKBONE[@DIGEST]:TIMESTEPS:TAPS"
+_LISTS = ("video_features", "image_features", "alpha", "temperature", "top_k", "radius", "context")
+_CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "scheduler_timeout")
+
+
+@click.command(context_settings=CONTEXT)
+@source_options
+@cache_option
+@click.option("--out", type=click.Path(path_type=Path), default="sweep", help="Folder of the results.")
+@click.option(
+    "--preset",
+    default="davis-efficient",
+    help="Published setting that fills in what is not given: davis-best, dift-adm and others (README).",
+)
+@click.option(
+    "--video-feature",
+    "video_features",
+    multiple=True,
+    metavar=_FEATURES,
+    help="Features that alpha weighs; lists by comma, such as i2vgen-xl:300,600:up_blocks[1],up_blocks[2]. Repeat."
+    + _FROM_PRESET,
+)
+@click.option(
+    "--image-feature",
+    "image_features",
+    multiple=True,
+    metavar=_FEATURES,
+    help=f"Features that 1 - alpha weighs; all pairs of the two are swept. Repeat.{_FROM_PRESET}",
+)
+@click.option(
+    "--alpha",
+    multiple=True,
+    metavar="LIST",
+    help=f"Weights of the video feature: 0:1:0.1 (both ends included), or 0,0.4,1.{_FROM_PRESET}",
+)
+@click.option("--temperature", multiple=True, metavar="LIST", help=f"Divide similarities.{_FROM_PRESET}")
+@click.option("--top-k", multiple=True, metavar="LIST", help=f"Sources kept per pixel.{_FROM_PRESET}")
+@click.option("--radius", multiple=True, metavar="LIST", help=f"Half the window's side, in cells.{_FROM_PRESET}")
+@click.option("--context", multiple=True, metavar="LIST", help=f"Last frames used beside the first.{_FROM_PRESET}")
+@click.option("--renormalize/--no-renormalize", default=True, help="L2-normalise the fused feature again.")
+@click.option(
+    "--prefer",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Of several units that fit, use those made so: ensemble=4, seed=1, frame_size=480x832, ... Repeat.  "
+    "[default: the preset's ensemble and overlap]",
+)
+@click.option(
+    "--metrics", type=click.Choice(["jf", "j"]), default="jf", help="What is measured: J and F, or J alone (faster)."
+)
+@click.option(
+    "--affinities-only", is_flag=True, help="Only put affinities into the cache, for later sweeps; needs no masks."
+)
+@click.option(
+    "--keep-affinities/--discard-affinities",
+    default=True,
+    help="Leave affinities in the cache, which makes the next sweep over them cheap, or remove those written here.",
+)
+@click.option("--plots/--no-plots", default=True, help="Draw the results (needs matplotlib).")
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@cluster_options
+@click.option("--overwrite", is_flag=True, help="Score again what is in the folder already.")
+@click.option("--dry-run", is_flag=True, help="Only print what there is to do.")
+@json_option
+@config_option
+def sweep(
+    cache: Path,
+    out: Path,
+    preset: str,
+    prefer: tuple[str, ...],
+    metrics: str,
+    affinities_only: bool,
+    keep_affinities: bool,
+    plots: bool,
+    device: str,
+    overwrite: bool,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Score many settings of propagation on the same cached features.
+
+    SOURCE is a DAVIS root with ground truth. Every combination of the values given is labelled and scored (J&F), each
+    exactly as `ted propagate` and `ted evaluate` would, but affinities are computed once for all of them. Writes
+    tables, the best settings and pictures into a folder; an interrupted or enlarged sweep does only what is missing.
+    """
+    from ...store import open_cache
+    from ...store.errors import ConfigError
+    from ..choices import parse_preference
+    from ..devices import choose_device
+    from ..presets import get_preset
+    from ..sweeping.journal import open_journal, read_journal
+    from ..sweeping.output import write_outputs
+    from ..sweeping.planning import plan_sweep, sweep_result
+    from ..sweeping.progress import SweepBars
+    from ..sweeping.request import make_space, preset_setting, space_options
+    from ..sweeping.running import keep_all_affinities, run_sweep
+    from ..sweeping.summary import best_lines, describe_plan, plan_lines
+    from ..sweeping.tables import describe
+
+    if affinities_only and not keep_affinities:
+        raise ConfigError("--affinities-only is to keep affinities, --discard-affinities is not to: leave one out")
+    chosen = get_preset(preset)
+    lists = {name: options.pop(name) for name in _LISTS}
+    space = make_space(lists, chosen, renormalize=options.pop("renormalize"))
+    preferences = [parse_preference(text) for text in prefer]
+    preferences += [("ensemble", str(chosen.ensemble)), ("clip_overlap", str(chosen.overlap))]
+    connection = open_workers(**{name: options.pop(name) for name in _CLUSTER})
+    videos = open_videos(**options)
+    source = open_cache(cache.absolute())
+    where = choose_device(device)
+    measured = None if affinities_only else metrics
+    if dry_run:
+        done = read_journal(out) if measured and not overwrite else ()
+        plan = plan_sweep(source, videos, space, done, metrics=measured, prefer=preferences)
+        described = describe_plan(plan, source)
+        click.echo(json.dumps(described, indent=1) if as_json else "\n".join(plan_lines(described)))
+    elif affinities_only:
+        plan = plan_sweep(source, videos, space, (), metrics=None, prefer=preferences)
+        with connection as workers, SweepBars(plan) as bars:
+            plan, timing = keep_all_affinities(source, plan, workers=workers, device=where, progress=bars)
+        complete = sum(len(work.passes) for work in plan.videos if work.video.name not in plan.failures)
+        values = {"affinity_units": complete, "failures": dict(plan.failures), "seconds": timing}
+        click.echo(json.dumps(values, indent=1) if as_json else f"{complete} affinity units are in {cache}")
+    else:
+        with open_journal(out, overwrite=overwrite) as journal:
+            plan = plan_sweep(source, videos, space, journal.scores, metrics=metrics, prefer=preferences)
+            with connection as workers, SweepBars(plan) as bars:
+                plan, timing = run_sweep(
+                    source, plan, journal, workers=workers, device=where, keep=keep_affinities, progress=bars
+                )
+            result = sweep_result(plan, journal)
+            resolved = {"cache": source.root, **space_options(space), "metrics": metrics}
+            resolved |= {"prefer": [f"{field}={value}" for field, value in preferences]}
+            files = write_outputs(
+                result, out, options=resolved, timing=timing, plots=plots, compare=preset_setting(chosen)
+            )
+        if as_json:
+            values = {
+                "out": str(out),
+                "settings": len(plan.settings),
+                "best": describe(result.ranking[0]) if result.ranking else None,
+                "failures": dict(plan.failures),
+                "files": [str(path) for path in files],
+                "timing": timing,
+            }
+            click.echo(json.dumps(values, indent=1))
+        else:
+            click.echo("\n".join([*best_lines(result), f"tables and pictures: {out}"]))
+    if plan.failures:
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Sweeps: many settings of propagation scored on the same cached features."""

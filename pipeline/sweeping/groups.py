@@ -1,0 +1,100 @@
+"""The jobs of a sweep: one video's settings that share a ranking of sources, labelled and scored in one go."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from ...propagate.kept import KeptAffinities
+from ...propagate.settings import PropagationSettings
+from ...propagate.sweep import SweepPass, label_settings
+from ...store import AffinityUnit
+from ...store.errors import TedError
+from .scores import ObjectScore
+from .scoring import Target, score_labels
+from .timing import Seconds, timed_items
+
+__all__ = ["Group", "GroupScores", "group_settings", "score_group"]
+
+#: Settings in a group: the labels of all of them, of every context frame, are in memory at once, and a lost group is
+#: lost work; but each group reads and ranks the affinities once more.
+_MOST_SETTINGS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """One job: picklable, and all that it needs beside the files that it names.
+
+    Attributes
+    ----------
+    unit
+        Kept affinities of the pass.
+    the_pass
+        What they were searched for.
+    settings
+        Some of the pass's settings.
+    first_label
+        (channel, y, x): the first frame's label, on the affinities' grid.
+    target
+        What labels are held against.
+    device
+        Where labels are computed.
+    """
+
+    unit: AffinityUnit
+    the_pass: SweepPass
+    settings: tuple[PropagationSettings, ...]
+    first_label: torch.Tensor
+    target: Target
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupScores:
+    """The result of a job.
+
+    Attributes
+    ----------
+    scores
+        The objects' scores under each setting; empty where it failed.
+    error
+        Why it failed; None otherwise.
+    seconds
+        What it spent on ``reading``, ``labels``, ``decoding`` and ``metrics``.
+    """
+
+    scores: tuple[tuple[ObjectScore, ...], ...]
+    error: str | None
+    seconds: Seconds
+
+
+def group_settings(settings: Iterable[PropagationSettings]) -> list[tuple[PropagationSettings, ...]]:
+    """Divide the settings of a pass into groups that rank sources alike: the same alpha and context, at most 8.
+
+    The division depends on the settings alone, and not on how many groups run at once.
+    """
+    alike: dict[tuple[object, ...], list[PropagationSettings]] = {}
+    for values in settings:
+        alike.setdefault((values.alpha, values.context, values.renormalize), []).append(values)
+    return [
+        tuple(group[start : start + _MOST_SETTINGS])
+        for group in alike.values()
+        for start in range(0, len(group), _MOST_SETTINGS)
+    ]
+
+
+def score_group(group: Group) -> GroupScores:
+    """Run a job; a video that cannot be scored is an error in the result, and stops no other."""
+    seconds: Seconds = {}
+    try:
+        steps = timed_items(KeptAffinities(group.unit).steps(group.device), seconds, "reading")
+        first_label = group.first_label.to(group.device)
+        labels = label_settings(steps, first_label, group.the_pass, group.settings)
+        timed = timed_items(labels, seconds, "labels")
+        scores = score_labels(timed, group.target, len(group.settings), seconds)
+    except TedError as error:
+        return GroupScores(scores=(), error=str(error), seconds=seconds)
+    finally:
+        if "labels" in seconds:  # which are made of what is read meanwhile
+            seconds["labels"] -= seconds.get("reading", 0.0)
+    return GroupScores(scores=tuple(scores), error=None, seconds=seconds)

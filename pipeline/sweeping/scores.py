@@ -1,0 +1,84 @@
+"""The scores of one video under one setting."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..metrics.jf import Statistics, statistics
+
+__all__ = ["ObjectScore", "summarize"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectScore:
+    """Scores of one object.
+
+    Attributes
+    ----------
+    object_id
+        Its number in the masks, from 1.
+    frames
+        Number of frames that were scored.
+    j, f
+        Statistics over these frames; f is None where it was not asked for.
+    """
+
+    object_id: int
+    frames: int
+    j: Statistics
+    f: Statistics | None
+
+    @property
+    def columns(self) -> dict[str, float | None]:
+        """Values by the names of a table's columns; None for those that were not asked for."""
+        measures = {"j": self.j, "f": self.f}
+        table: dict[str, float | None] = {
+            "jf": None if self.f is None else (self.j.mean + self.f.mean) / 2,
+            **{name: part.mean if part else None for name, part in measures.items()},
+        }
+        for name, part in measures.items():
+            table[f"{name}_recall"] = part.recall if part else None
+            table[f"{name}_decay"] = part.decay if part else None
+        return table
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the scores as JSON values, None for what is not a number."""
+        values = asdict(self)
+        for part in (values["j"], values["f"]):
+            if part is not None and math.isnan(part["decay"]):
+                part["decay"] = None
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "ObjectScore":
+        """Build scores from what `to_json` gave; raises TypeError or KeyError for something else."""
+        return cls(
+            object_id=int(values["object_id"]),
+            frames=int(values["frames"]),
+            j=_statistics(values["j"]),
+            f=None if values["f"] is None else _statistics(values["f"]),
+        )
+
+
+def summarize(j: NDArray[np.float64], f: NDArray[np.float64] | None) -> tuple[ObjectScore, ...]:
+    """Summarise a video's values, (object, frame) each, over its frames; objects are counted from 1."""
+    return tuple(
+        ObjectScore(
+            object_id=number + 1,
+            frames=j.shape[1],
+            j=statistics(j[number]),
+            f=None if f is None else statistics(f[number]),
+        )
+        for number in range(len(j))
+    )
+
+
+def _statistics(values: Mapping[str, Any]) -> Statistics:
+    decay = values["decay"]
+    return Statistics(
+        mean=float(values["mean"]), recall=float(values["recall"]), decay=math.nan if decay is None else float(decay)
+    )

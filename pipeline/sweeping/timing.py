@@ -1,0 +1,35 @@
+"""Where a sweep's time goes."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+__all__ = ["Seconds", "timed", "timed_items"]
+
+T = TypeVar("T")
+
+#: Seconds by what they were spent on.
+Seconds = dict[str, float]
+
+
+@contextmanager
+def timed(seconds: Seconds, name: str) -> Iterator[None]:
+    """Add the time that the block takes."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+def timed_items(items: Iterable[T], seconds: Seconds, name: str) -> Iterator[T]:
+    """Yield the items, and add the time that it takes to make them."""
+    source = iter(items)
+    while True:
+        with timed(seconds, name):
+            try:
+                item = next(source)
+            except StopIteration:
+                return
+        yield item
