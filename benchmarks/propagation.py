@@ -206,16 +206,16 @@ def window_pairs(grid: tuple[int, int], radius: int) -> int:
 def floor(device: str) -> None:
     """The engine's time against the windows' operations at the processor's rate of matrix products."""
     operations = 2 * window_pairs(GRID, RADIUS) * sum(CHANNELS) * (CONTEXT + 1)
-    rates = {}
+    rates, size = {}, 2048 if device == "cpu" else 8192
     for dtype in (torch.float32, torch.bfloat16 if device == "cpu" else torch.float16):
-        left, right = (torch.randn(4096, 4096, device=device).to(dtype) for _ in range(2))
+        left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
 
         def multiply(left: torch.Tensor = left, right: torch.Tensor = right) -> None:
-            left @ right
+            left @ right.mT
             if device != "cpu":
                 torch.cuda.synchronize()
 
-        rates[dtype] = 2 * 4096**3 / timed(multiply, 4)
+        rates[dtype] = 2 * size**3 / timed(multiply, 4)
     best = max(rates, key=rates.__getitem__)
     print(f"the windows need {operations / 1e12:.3f} TFLOP a frame; this processor does " + ", ".join(
         f"{rate / 1e9:.0f} GFLOP/s in {str(dtype).removeprefix('torch.')}" for dtype, rate in rates.items()

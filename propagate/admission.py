@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from .scores import TileScores
+from .windows import SEGMENT
 
 __all__ = ["Admitted", "Allowance", "TooManyError", "Wish", "admit"]
 
@@ -189,16 +190,19 @@ def _chosen(
     """Return the candidates of some of the queries, from the segments that they need: (query, segment)."""
     query, place = needed.nonzero(as_tuple=True)
     keys = scores.locate(query + some.start, place, frames)
-    query = query[:, None].expand(keys.address.shape)[keys.address >= 0]
-    address, source = (
-        values[keys.address >= 0]
-        for values in (keys.address, (order[keys.frame] * grid[0] + keys.y) * grid[1] + keys.x)
-    )
+    inside = (keys.address >= 0).flatten().nonzero()[:, 0]
+    query = query[inside // SEGMENT]
+    address = keys.address.flatten()[inside]
     tables = scores.read(address)
     reached = torch.zeros_like(query, dtype=torch.bool)
     for wish, line in zip(wishes, lines, strict=True):
-        reached |= wish.similarity(tables) >= line[some][query]
-    query, source = query[reached], source[reached]
+        reached |= wish.similarity(tables) >= line[some].index_select(0, query)
+    kept = reached.nonzero()[:, 0]
+    query, inside = query[kept], inside[kept]
+    segment, row = inside // SEGMENT, inside % SEGMENT
+    y = keys.y[segment, row]
+    source = (order[keys.frame[segment]] * grid[0] + y) * grid[1] + keys.x[segment]
+    tables = tables[:, kept]
     # From a list of keys to one row a query.
     counts = query.bincount(minlength=len(needed))
     column = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
@@ -206,7 +210,7 @@ def _chosen(
     sources = source.new_full((len(needed), width), -1)
     sources[query, column] = source
     rows = tables.new_zeros((len(tables), len(needed), width))
-    rows[:, query, column] = tables[:, reached]
+    rows[:, query, column] = tables
 
     kept = torch.zeros_like(sources, dtype=torch.bool)
     for wish in wishes:

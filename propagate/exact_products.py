@@ -11,7 +11,28 @@ __all__ = ["exact_products"]
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Multiply float32 matrices in float32 whatever the process has chosen (TF32 is off by 1e-3)."""
+    """Multiply float32 matrices in float32 whatever the process has chosen (TF32 is off by 1e-3), and sum so, too."""
+    with _summed_in_float32(), _multiplied_in_float32():
+        yield
+
+
+@contextmanager
+def _summed_in_float32() -> Iterator[None]:
+    """Keep a GPU from summing products of half precision in half precision, where that is faster."""
+    matmul: Any = torch.backends.cuda.matmul
+    names = ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction")
+    before = {name: getattr(matmul, name) for name in names}
+    try:
+        for name in names:
+            setattr(matmul, name, False)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(matmul, name, value)
+
+
+@contextmanager
+def _multiplied_in_float32() -> Iterator[None]:
     if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):  # torch before 2.9
         legacy = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("highest")

@@ -20,15 +20,17 @@ class Located:
 
     Attributes
     ----------
-    frame, y, x
-        Indices into the operands' (frame, y, x), int64.
+    frame, x
+        (...): of the column of keys, indices into the operands' (frame, y, x), int64.
+    y
+        (..., row of the segment): of each key.
     address
-        Index into the tables' buffers; -1 for keys that are outside of the query's window.
+        (..., row of the segment): index into the tables' buffers; -1 for keys that are outside of the query's window.
     """
 
     frame: torch.Tensor
-    y: torch.Tensor
     x: torch.Tensor
+    y: torch.Tensor
     address: torch.Tensor
 
 
@@ -72,10 +74,12 @@ class TileScores:
             size = self.frames * depth * self._sizes[number]
             slab = buffer[start : start + size].view(self.frames, depth, self._sizes[number])
             start += size
+            flat = slab.flatten(0, 1)
             for term, (queries, keys) in enumerate(sides):
-                # Keys are the left factor: with few of them on the right, the product is a third slower (MKL).
-                some = queries[:, here].expand(self.frames, -1, -1)
-                torch.baddbmm(slab, keys[:, row], some, beta=min(term, 1), out=slab)
+                # One product of all frames, keys on the left: batched, or the other way round, it is a tenth to a
+                # third slower (MKL), more than the copy that makes the keys one matrix costs.
+                rows = keys[:, row].flatten(0, 1)
+                torch.addmm(flat, rows, queries[:, here], beta=min(term, 1), out=flat)
             best = maxima[number // SEGMENT, :, :, here]
             torch.maximum(best, slab, out=best)
         return maxima.view(tile.segments, self.frames, depth, height, width)
@@ -122,7 +126,7 @@ class TileScores:
         Returns
         -------
         Located
-            (..., row of a segment).
+            The keys of each segment's column.
         """
         tile = self.tile
         depth, number = len(tile.key_columns), self.frames if frames is None else len(frames)
@@ -140,16 +144,16 @@ class TileScores:
         inside &= self._in_columns[key_x, column][..., None]
         address = start[known] + (frame * depth + key_x)[..., None] * size[known] + among + column[..., None]
         return Located(
-            frame=frame[..., None].expand(key_y.shape),
+            frame=frame,
             y=known + tile.key_rows.start,
-            x=(key_x + tile.key_columns.start)[..., None].expand(key_y.shape),
+            x=key_x + tile.key_columns.start,
             address=address.masked_fill_(~inside, -1),
         )
 
     def read(self, address: torch.Tensor) -> torch.Tensor:
         """Return what the tables say of keys: (table, ...), float32; anything where the address is -1."""
         known = address.clamp(min=0)
-        return torch.stack([buffer[known].float() for buffer in self.buffers])
+        return torch.stack([buffer.take(known).float() for buffer in self.buffers])
 
     @cached_property
     def _reach(self) -> tuple[torch.Tensor, int]:

@@ -231,8 +231,8 @@ def test_a_backends_own_precision_is_set_aside_and_restored(monkeypatch: pytest.
         seen.append(backend.fp32_precision)
         return product(*arguments, **options)
 
-    product = torch.baddbmm
-    monkeypatch.setattr(torch, "baddbmm", watching)
+    product = torch.addmm
+    monkeypatch.setattr(torch, "addmm", watching)
     before = backend.fp32_precision
     backend.fp32_precision = "tf32"
     try:
