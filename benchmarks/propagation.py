@@ -279,7 +279,7 @@ def run_settings(
 
 def sweep(device: str) -> None:
     """220 settings against one: reading, affinities and labels."""
-    frames = 30
+    frames = 26
     many = settings_of([i / 10 for i in range(11)], [0.05, 0.1, 0.2, 0.3, 0.5], [5, 10, 15, 20])
     print(
         f"{frames} frames of the cache, reading + affinities + labels; sweeps keep their affinities and read them anew"
@@ -291,7 +291,7 @@ def sweep(device: str) -> None:
             cache = open_cache(name)
             base, _ = run_settings(cache, units, settings_of([ALPHA], [TEMPERATURE], [TOP_K]), keep=False)
             print(f"{kind:8}  {1:8}  {base:12.1f}  {'':8}  {base:10.1f}")
-            for some in (settings_of([0.0, 0.4, 1.0], [0.1, 0.2], [5, 10]), many)[kind == "noise" :]:
+            for some in (many,):
                 found, labels = run_settings(cache, units, some, keep=True)
                 (size,) = {e.bytes for e in cache.affinities()}
                 for entry in cache.affinities():
@@ -304,7 +304,7 @@ def sweep(device: str) -> None:
 
 def retune(device: str) -> None:
     """From kept affinities: milliseconds a frame, of a whole video, with reading."""
-    frames = 34
+    frames = 31
     print("from kept affinities (one alpha, 16 sources a pixel), milliseconds a frame with reading and ranking")
     print("change                          ms/frame  not proven")
     with tempfile.TemporaryDirectory() as name:
@@ -399,7 +399,7 @@ def long(frames: int) -> dict[str, float]:
 
 def workers(device: str) -> None:
     """A video's affinities in this process and on worker processes, one thread each."""
-    frames, threads = 24, torch.get_num_threads()
+    frames, threads = 16, torch.get_num_threads()
     print(f"{frames} frames of the cache, affinities of one setting")
     print("where                       s  times this process with as many threads")
     with tempfile.TemporaryDirectory() as name:

@@ -81,9 +81,9 @@ def read_affinities(
     use
         What to do with kept affinities.
     device
-        Where to compute.
+        Where affinities are computed.
     workers
-        Who computes affinities; this process by default.
+        Who computes them; this process by default.
     progress
         Called with the number of frames just done, by ``keep``.
 
@@ -96,11 +96,12 @@ def read_affinities(
     """
     units, weights = [unit for unit, _ in parts], tuple(weight for _, weight in parts)
     fusion = Fusion(weights=weights, context=settings.context, renormalize=settings.renormalize)
+    # The device may be the workers' alone.
+    own = device if workers is None or isinstance(workers, InProcess) else torch.device("cpu")
     if use != "off":
-        kept = _kept(cache, units, settings, fusion, device, approximate=use == "approximate")
+        kept = _kept(cache, units, settings, fusion, own, approximate=use == "approximate")
         if kept is not None:
             return kept
-    here = workers is None or isinstance(workers, InProcess)
     if workers is not None:
         check_access(workers, units)
     if use in ("keep", "keep-per-frame"):
@@ -115,8 +116,8 @@ def read_affinities(
         return Reading(
             source="features, kept",
             unproven=0.0,
-            device=device,
-            _steps=lambda: found.steps(device),
+            device=own,
+            _steps=lambda: found.steps(own),
             _fusion=fusion,
             _top_k=settings.top_k,
         )
@@ -124,7 +125,7 @@ def read_affinities(
     return Reading(
         source="features",
         unproven=0.0,
-        device=device if here else torch.device("cpu"),
+        device=own,
         _steps=lambda: search_units(units, wanted, device=device, workers=workers),
         _fusion=fusion,
         _top_k=settings.top_k,

@@ -22,7 +22,3 @@ class Affinity:
 
     sources: torch.Tensor
     similarity: torch.Tensor
-
-    def best(self, top_k: int) -> "Affinity":
-        """Return the affinity with the k best of its sources."""
-        return Affinity(sources=self.sources[:, :top_k], similarity=self.similarity[:, :top_k])

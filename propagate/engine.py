@@ -175,7 +175,7 @@ def label_frames(
     first_label
         (channel, y, x), float32, on the affinities' grid and device.
     settings
-        `temperature` is used here.
+        `top_k` and `temperature` are used here.
 
     Yields
     ------
@@ -186,7 +186,7 @@ def label_frames(
     """
     labels = ContextLabels(dict.fromkeys(ANNOTATED, first_label))
     for step in affinities:
-        given = [(step.affinity, settings.temperature)]
+        given = [(step.affinity, settings.top_k, settings.temperature)]
         (label,) = labels.advance(step.frame, step.context, given)
         yield step.frame, label
 

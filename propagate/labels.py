@@ -55,7 +55,7 @@ class ContextLabels:
         self._last: tuple[int, list[torch.Tensor]] | None = None
 
     def advance(
-        self, frame: int, context: Sequence[int], given: Sequence[tuple[Affinity, float]]
+        self, frame: int, context: Sequence[int], given: Sequence[tuple[Affinity, int, float]]
     ) -> list[torch.Tensor]:
         """Propagate the labels of a frame's context to it.
 
@@ -68,7 +68,7 @@ class ContextLabels:
         context
             Indices of its context frames, into which the affinities' sources point.
         given
-            Affinity and temperature, for each setting.
+            Affinity, how many of its sources count, and temperature, for each setting. Settings may share an affinity.
 
         Returns
         -------
@@ -79,10 +79,14 @@ class ContextLabels:
         if self._last is not None and self._last[0] in context:  # in the place of a frame that has left
             self._put(self._last[0], torch.stack(self._last[1]))
         slots = torch.tensor(self._slots.of(context), device=self._held.device)
+        located: dict[int, torch.Tensor] = {}
         labels = []
-        for held, (affinity, temperature) in zip(self._held, given, strict=True):
-            where = slots[affinity.sources // self._cells] * self._cells + affinity.sources % self._cells
-            labels.append(_weighted(held.flatten(0, 1), where, affinity.similarity, temperature))
+        for held, (affinity, top_k, temperature) in zip(self._held, given, strict=True):
+            if id(affinity) not in located:
+                places, cells = affinity.sources // self._cells, affinity.sources % self._cells
+                located[id(affinity)] = slots[places] * self._cells + cells
+            where, similarity = located[id(affinity)][:, :top_k], affinity.similarity[:, :top_k]
+            labels.append(_weighted(held.flatten(0, 1), where, similarity, temperature))
         self._last = frame, labels
         return [label.T.reshape(self._shape) for label in labels]
 

@@ -112,9 +112,7 @@ def label_settings(
     labels = ContextLabels(dict.fromkeys(ANNOTATED, first_label), len(some))
     for step in steps:
         ranked = {fusion: step.rank(fusion, top_k) for fusion, top_k in largest.items()}
-        given = [
-            (ranked[fusion].best(item.top_k), item.temperature) for item, fusion in zip(some, fusions, strict=True)
-        ]
+        given = [(ranked[fusion], item.top_k, item.temperature) for item, fusion in zip(some, fusions, strict=True)]
         yield step.frame, labels.advance(step.frame, step.context, given)
 
 

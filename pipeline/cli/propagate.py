@@ -123,7 +123,7 @@ def propagate(
     preferences += [("ensemble", str(chosen.ensemble)), ("clip_overlap", str(chosen.overlap))]
     videos = open_videos(**choice)
     source = open_cache(cache.absolute())  # workers have working folders of their own
-    where = choose_device(device)
+    where = choose_device(device, elsewhere=scheduler is not None)
     rows: list[dict[str, Any]] = []
     failures = 0
     cluster = open_workers(

@@ -118,10 +118,11 @@ def sweep(
     space = make_space(lists, chosen, renormalize=options.pop("renormalize"))
     preferences = [parse_preference(text) for text in prefer]
     preferences += [("ensemble", str(chosen.ensemble)), ("clip_overlap", str(chosen.overlap))]
+    scheduler = options["scheduler"]
     connection = open_workers(**{name: options.pop(name) for name in _CLUSTER})
     videos = open_videos(**options)
     source = open_cache(cache.absolute())
-    where = choose_device(device)
+    where = choose_device(device, elsewhere=scheduler is not None)
     measured = None if affinities_only else metrics
     if dry_run:
         done = read_journal(out) if measured and not overwrite else ()

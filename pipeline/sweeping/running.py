@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -65,14 +65,18 @@ class _Run:
             self.failures[video] = reason
             self._progress.note(f"Error: {video}: {reason}")
 
-    def affinities(self) -> Iterator[tuple[VideoWork, PassWork, AffinityUnit, bool]]:
-        """Yield, for every pass, its affinities, and whether they were computed just now."""
+    def affinities(
+        self, rest: Callable[[], None] | None = None
+    ) -> Iterator[tuple[VideoWork, PassWork, AffinityUnit, bool]]:
+        """Yield, for every pass, its affinities, and whether they were computed just now: then after a rest."""
         units = {unit.folder: unit for work in self._plan.videos for of_pass in work.passes for unit in of_pass.units}
         check_access(self._workers, units.values())
         for work in self._plan.videos:
             try:
                 for of_pass in work.passes:
                     before = self._cache.affinity_state(of_pass.affinities) == "complete"
+                    if rest is not None and not before:
+                        rest()
                     with timed(self.seconds, "affinities"):
                         unit = self._unit(of_pass)
                     yield work, of_pass, unit, not before
@@ -92,9 +96,9 @@ class _Run:
             progress=self._progress.affinities,
         ).unit
 
-    def jobs(self, journal: Journal) -> Iterator[_Job]:
+    def jobs(self, journal: Journal, rest: Callable[[], None] | None) -> Iterator[_Job]:
         """Yield the groups of all passes."""
-        for work, of_pass, unit, is_new in self.affinities():
+        for work, of_pass, unit, is_new in self.affinities(rest):
             if work.grading is None:
                 continue
             if is_new:
@@ -140,8 +144,8 @@ def run_sweep(
 ) -> tuple[SweepPlan, Seconds]:
     """Do what is missing; a failing video stops no other.
 
-    Affinities of a pass are computed while groups of earlier passes are being scored. Results do not depend on what
-    runs where.
+    On a cluster, affinities of a pass are computed while groups of earlier passes are being scored; in this process,
+    when those are done. Results do not depend on what runs where.
 
     Parameters
     ----------
@@ -174,13 +178,16 @@ def run_sweep(
     under_way: deque[_Job] = deque()
     left = Counter({work.video.name: work.missing for work in plan.videos})
 
+    here = isinstance(workers, InProcess) and device.type == "cpu"
+    threads = Threads(processors()) if here else None
+    scorers: Workers = threads or workers
+    rest = threads.rest if threads else None
+
     def groups() -> Iterator[tuple[Group]]:
-        for job in run.jobs(journal):
+        for job in run.jobs(journal, rest):
             under_way.append(job)
             yield (job.group,)
 
-    here = isinstance(workers, InProcess) and device.type == "cpu"
-    scorers = Threads(processors()) if here else workers
     for result in scorers.map(score_group, groups()):
         job = under_way.popleft()
         name = job.work.video.name

@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import torch
@@ -27,13 +27,18 @@ class Threads:
 
     def __init__(self, count: int) -> None:
         self.count = count
+        self._pending: deque[Future[Any]] = deque()
+
+    def rest(self) -> None:
+        """Wait until no task runs: what is computed on all processors meanwhile would be slow, and slow them down."""
+        wait(self._pending)
 
     def map(
         self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int | None = None
     ) -> Iterator[T]:
         """Call ``function(*task)`` for each task, and yield the results in their order; see `Workers.map`."""
         most = max(1, 2 * self.count + 2 if ahead is None else ahead)
-        pending: deque[Future[T]] = deque()
+        pending = self._pending
         numbered = iter(tasks)
         pool = ThreadPoolExecutor(self.count, "sweep", lambda: torch.set_num_threads(1))
         try:

@@ -13,7 +13,9 @@ import psutil
 import pytest
 import zarr
 
+from ted.pipeline.devices import choose_device
 from ted.store import open_cache
+from ted.store.errors import ConfigError
 
 from .conftest import Cli
 from .inputs import SMALL, propagate
@@ -141,3 +143,10 @@ def test_a_cluster_that_cannot_be_used_is_an_error_at_once(
     assert not (tmp_path / "out").exists()
     both = propagate(cli, cache, tmp_path / "out", davis_source, "--scheduler", "127.0.0.1:9", "--workers", 2)
     assert both.code == 2
+
+
+def test_a_device_of_other_machines_need_not_be_here() -> None:
+    assert choose_device("cuda:7", elsewhere=True).index == 7
+    assert choose_device("auto", elsewhere=True).type == "cpu"
+    with pytest.raises(ConfigError, match="no device"):
+        choose_device("toaster", elsewhere=True)
