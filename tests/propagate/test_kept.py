@@ -74,8 +74,8 @@ def test_what_is_called_proven_is_what_the_features_give(cache: Cache, units: li
     """Every setting near a kept one: wherever a pixel is proven, its sources are those of a search of its own."""
     kept = keep_affinities(cache, units, wanted((0.3, 0.6), (5,), top_k=8, each=each))
     shares = {}
-    for alpha in (0.0, 0.2, 0.3, 0.45, 0.5, 0.6, 0.9):
-        for context in (5, 3, 1, 8):
+    for alpha in (0.0, 0.3, 0.45, 0.5, 0.6, 0.9):
+        for context in (5, 3, 8):
             for top_k in (3, 8, 10):
                 own = PropagationSettings(alpha=alpha, top_k=top_k, radius=3, context=context)
                 fusion = Fusion.of(own)
@@ -106,7 +106,7 @@ def test_what_is_called_proven_is_what_the_features_give(cache: Cache, units: li
     assert shares[0.3, 5, 10] < 0.8
     assert shares[0.3, 8, 8] < 1
     if each:
-        assert shares[0.3, 1, 8] == shares[0.6, 3, 3] == 1
+        assert shares[0.3, 3, 8] == shares[0.6, 3, 3] == 1
     else:
         assert 0 < shares[0.3, 3, 8] < 1
 
