@@ -26,4 +26,5 @@ def demo(out: Path) -> None:
         click.echo(f"{result.alpha:<6g}  {result.j_and_f:.3f}  {result.j:.3f}  {result.f:.3f}")
     click.echo(f"pictures: {results[1].sheet} and {results[1].movie}")
     click.echo("The weights are RANDOM: these figures say that the path works, nothing about the method.")
+    click.echo(f"More alphas from the same cache: ted sweep {out / 'data'} --cache {out / 'cache'} --alpha 0:1:0.1")
     click.echo("Next: `ted extract --help`, and the README on bringing your own video and the published weights.")
