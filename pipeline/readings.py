@@ -16,13 +16,12 @@ from ..propagate.search import Search
 from ..propagate.settings import PropagationSettings
 from ..store import Cache, Unit
 
-__all__ = ["AFFINITY_USES", "AffinityUse", "Reading", "read_affinities"]
+__all__ = ["AffinityUse", "Reading", "read_affinities"]
 
 #: What to do with kept affinities. ``auto``: read them where that is exact. ``keep``: so, or compute and keep them.
 #: ``keep-per-frame``: the best sources of every context frame, ten times as much, which serve every shorter context.
 #: ``approximate``: read them even where nothing proves that it is exact. ``off``: leave them alone.
 AffinityUse = Literal["auto", "keep", "keep-per-frame", "approximate", "off"]
-AFFINITY_USES: tuple[AffinityUse, ...] = ("auto", "keep", "keep-per-frame", "approximate", "off")
 
 # Affinities that are kept hold at least so many sources a pixel, so that a larger top-k can be tried.
 _LEAST_KEPT = 16

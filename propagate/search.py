@@ -1,6 +1,6 @@
 """What the best sources of a video's pixels are looked for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,8 +89,3 @@ class Search:
         if search.to_json() != dict(values):
             raise SchemaError("the cache records affinities of another kernel than this version's; remove them")
         return search
-
-
-def distinct(fusions: Iterable[Fusion]) -> tuple[Fusion, ...]:
-    """Return fusions in their order, each once."""
-    return tuple(dict.fromkeys(fusions))

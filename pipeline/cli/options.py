@@ -10,7 +10,16 @@ import click
 if TYPE_CHECKING:
     from ..datasets.video import Video
 
-__all__ = ["CONTEXT", "cache_option", "config_option", "json_option", "open_videos", "source_options"]
+__all__ = [
+    "CONTEXT",
+    "cache_option",
+    "config_option",
+    "json_option",
+    "open_videos",
+    "prefer_option",
+    "preset_option",
+    "source_options",
+]
 
 #: Settings of all commands: ``-h`` works, defaults are shown.
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
@@ -67,6 +76,22 @@ cache_option = click.option(
     envvar="TED_CACHE",
     show_envvar=True,
     help="Folder of the feature cache.",
+)
+
+#: ``--preset NAME``, of propagation.
+preset_option = click.option(
+    "--preset",
+    default="davis-efficient",
+    help="Published setting that fills in what is not given: davis-best, dift-adm and others (README).",
+)
+
+#: ``--prefer FIELD=VALUE``.
+prefer_option = click.option(
+    "--prefer",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Of several units that fit, use those made so: ensemble=4, seed=1, frame_size=480x832, ... Repeat.  "
+    "[default: the preset's ensemble and overlap]",
 )
 
 #: ``--json``.

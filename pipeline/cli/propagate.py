@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cluster_options import cluster_options, open_workers
-from .options import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
+from .options import (
+    CONTEXT,
+    cache_option,
+    config_option,
+    json_option,
+    open_videos,
+    prefer_option,
+    preset_option,
+    source_options,
+)
 
 if TYPE_CHECKING:
     from ...store import FeatureChoice
@@ -21,11 +30,7 @@ _FROM_PRESET = "  [default: the preset's]"
 @source_options
 @cache_option
 @click.option("--out", type=click.Path(path_type=Path), default="results", help="Folder of the results.")
-@click.option(
-    "--preset",
-    default="davis-efficient",
-    help="Published setting that fills in what is not given: davis-best, dift-adm and others (README).",
-)
+@preset_option
 @click.option("--video-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs alpha.{_FROM_PRESET}")
 @click.option("--image-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs 1 - alpha.{_FROM_PRESET}")
 @click.option("--alpha", type=float, help=f"Weight of the video feature, 0 to 1.{_FROM_PRESET}")
@@ -36,13 +41,7 @@ _FROM_PRESET = "  [default: the preset's]"
     metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP=WEIGHT",
     help="Any number of features with weights, instead of the two above and alpha. Repeat.",
 )
-@click.option(
-    "--prefer",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Of several units that fit, use those made so: ensemble=4, seed=1, frame_size=480x832, ... Repeat.  "
-    "[default: the preset's ensemble and overlap]",
-)
+@prefer_option
 @click.option("--temperature", type=float, help=f"Divides similarities before the softmax.{_FROM_PRESET}")
 @click.option("--top-k", type=int, help=f"Sources kept per pixel.{_FROM_PRESET}")
 @click.option("--radius", type=int, help=f"Half the window's side, in cells of the feature grid.{_FROM_PRESET}")

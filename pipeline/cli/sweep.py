@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from .cluster_options import cluster_options, open_workers
-from .options import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
+from .options import (
+    CONTEXT,
+    cache_option,
+    config_option,
+    json_option,
+    open_videos,
+    prefer_option,
+    preset_option,
+    source_options,
+)
 
 _FROM_PRESET = "  [default: the preset's]"
 _FEATURES = "BACKBONE[@DIGEST]:TIMESTEPS:TAPS"
@@ -20,11 +29,7 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
 @source_options
 @cache_option
 @click.option("--out", type=click.Path(path_type=Path), default="sweep", help="Folder of the results.")
-@click.option(
-    "--preset",
-    default="davis-efficient",
-    help="Published setting that fills in what is not given: davis-best, dift-adm and others (README).",
-)
+@preset_option
 @click.option(
     "--video-feature",
     "video_features",
@@ -51,13 +56,7 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
 @click.option("--radius", multiple=True, metavar="LIST", help=f"Half the window's side, in cells.{_FROM_PRESET}")
 @click.option("--context", multiple=True, metavar="LIST", help=f"Last frames used beside the first.{_FROM_PRESET}")
 @click.option("--renormalize/--no-renormalize", default=True, help="L2-normalise the fused feature again.")
-@click.option(
-    "--prefer",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Of several units that fit, use those made so: ensemble=4, seed=1, frame_size=480x832, ... Repeat.  "
-    "[default: the preset's ensemble and overlap]",
-)
+@prefer_option
 @click.option(
     "--metrics", type=click.Choice(["jf", "j"]), default="jf", help="What is measured: J and F, or J alone (faster)."
 )
