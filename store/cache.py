@@ -164,8 +164,8 @@ class Cache:
         """
         parents = list(folder.relative_to(self.root).parents)[:-1]
         with explain_os_errors(f"remove {folder}"):
-            take_claim(folder)  # goes with the folder
-            remove_folder(folder)
+            with take_claim(folder):  # which goes with the folder
+                remove_folder(folder)
             # Groups that have become empty, up to the dataset's folder; never the cache itself.
             for parent in parents:
                 if not remove_empty_group(self.root / parent):

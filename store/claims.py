@@ -1,60 +1,111 @@
 """Who writes a unit: a claim file that one process holds, and that outlives a crash without blocking the next."""
 
+import contextlib
+import hashlib
 import json
 import os
-import socket
-import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple, Self
 
-from .durable import write_atomic
+from .durable import PARTIAL_SUFFIX, write_atomic
 from .errors import ClaimedError
+from .heartbeat import HEARTBEAT
 from .kinds import kind_of
+from .owners import SINCE_HEARTBEATS, is_local, is_running, this_process
 
 __all__ = ["STALE_AFTER_S", "Claim", "take_claim"]
 
-#: A claim of another host that was not renewed for so long is taken over. Writers renew it with every batch.
-STALE_AFTER_S = 3600.0
+#: A claim of another host that was not renewed for so long is taken over. That is 15 heartbeats: NFS clients may show
+#: times of a minute ago (`acregmax`), and a server that was restarted lets nobody write for a minute and a half.
+STALE_AFTER_S = 300.0
+
+#: The same for claims of earlier versions, which were renewed with each batch only.
+_STALE_WITHOUT_HEARTBEAT_S = 3600.0
+
+#: A claim that cannot be read is being written at this moment, or was torn by a crash.
+_TORN_AFTER_S = 10.0
+
+#: The right to replace a claim is held for milliseconds; one so old was left by a crash.
+_RIGHT_STALE_AFTER_S = 60.0
 
 _NAME = "claim.json"
+_ATTEMPTS = 100
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Claim:
-    """A held claim.
+    """A held claim, renewed in the background until it is released; may be used as a context manager.
+
+    All methods may be called from any thread.
 
     Attributes
     ----------
     path
         The claim file.
-    token
-        What the file must contain for the claim to be still ours.
+    content
+        What the file must hold for the claim to be still ours; no other claim's is equal.
+    pid
+        The process that holds it: its forks do not.
     """
 
     path: Path
-    token: str
+    content: bytes
+    pid: int
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def check(self) -> None:
-        """Renew the claim; raise ClaimedError if another process has taken it."""
-        owner = _read(self.path)
-        if owner is None or owner.get("token") != self.token:
-            raise ClaimedError(f"another process took over {self.path.parents[2]}; this one stops writing it")
-        os.utime(self.path)
+        """Raise ClaimedError if another process has taken the claim, or has removed the unit.
+
+        Reads one small file, every time: a process that was suspended cannot tell by its clock that it was. That takes
+        about 20 microseconds, on a network file system one round trip.
+        """
+        try:
+            there = self.path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            there = b""
+        if there != self.content:
+            owner = _parse(there) or {}
+            by = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}" if owner else "another process"
+            raise _claimed(f"{by} took over {self.path.parents[2]}; this one stops writing it", owner)
+
+    def renew(self) -> bool:
+        """Renew the claim if it is still ours; tell whether it is."""
+        try:
+            with self.path.open("rb") as file:
+                ours = file.read() == self.content
+                if ours:
+                    os.utime(file.fileno())  # of what was read, and not of a claim that replaced it since
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return ours
 
     def release(self) -> None:
-        """Give the claim up; does nothing when it is no longer ours."""
-        owner = _read(self.path)
-        if owner is not None and owner.get("token") == self.token:
-            self.path.unlink(missing_ok=True)
+        """Give the claim up; does nothing when it is no longer ours, or went with its folder."""
+        HEARTBEAT.remove(self)
+        if os.getpid() != self.pid:
+            return
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if self.path.read_bytes() != self.content:
+                return
+            with _right_to_replace(self.path, self.content) as granted:
+                if granted and self.path.read_bytes() == self.content:
+                    self.path.unlink()
 
 
 def take_claim(unit: Path) -> Claim:
     """Claim a unit for this process.
 
-    A claim whose process on this host is dead, or which another host has not renewed for `STALE_AFTER_S`, is taken
-    over. Two processes that take over the same stale claim both replace it: the later one holds it, and the earlier
-    one finds out at its next `Claim.check`. Until then both write equal bytes, each file atomically.
+    A claim is taken over when its process on this host is dead, or, of other hosts and containers, when it was not
+    renewed for `STALE_AFTER_S` by the file system's own clock. One process alone takes over a stale claim: it first
+    gains the exclusive right to replace just that one.
 
     Raises
     ------
@@ -62,70 +113,124 @@ def take_claim(unit: Path) -> Claim:
         When another process holds it.
     """
     path = unit / kind_of(unit).records / _NAME
+    content = json.dumps({"token": uuid.uuid4().hex, **this_process()}).encode()
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):  # given up just now, or removed with its folder: once more
+            if _create(path, content) or _take_over(unit, path, content):
+                claim = Claim(path=path, content=content, pid=os.getpid())
+                HEARTBEAT.add(claim)
+                return claim
+    raise ClaimedError(f"{unit} is claimed and given up by other processes all the time; run the same command again")
+
+
+def _create(path: Path, content: bytes) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
-    token = uuid.uuid4().hex
-    content = json.dumps(
-        {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "process_start": _process_start(os.getpid())}
-    ).encode()
     try:
         file = path.open("xb")
     except FileExistsError:
-        try:
-            alive = _is_alive(path)
-        except FileNotFoundError:  # given up just now; another process may have claimed the unit since
-            return take_claim(unit)
-        if alive:
-            owner = _read(path) or {}
-            raise ClaimedError(
-                f"{unit} is being written by process {owner.get('pid', '?')} on {owner.get('host', '?')}; wait for it, "
-                f"or, if that process is gone, delete {path}"
-            ) from None
-        write_atomic(path, content)
-    else:
-        try:
-            with file:
-                file.write(content)
-        except OSError:  # a full disk: an empty claim would hold up the next attempt
-            path.unlink(missing_ok=True)
-            raise
-    return Claim(path=path, token=token)
-
-
-def _read(path: Path) -> dict[str, object] | None:
+        return False
     try:
-        owner = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        with file:
+            file.write(content)
+    except OSError:  # a full disk: an empty claim would hold up the next attempt
+        path.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _take_over(unit: Path, path: Path, content: bytes) -> bool:
+    """Replace a stale claim; return False when it changed meanwhile; raise ClaimedError when it is not stale."""
+    found = _look(path)
+    owner = _parse(found.content) or {}
+    if not _is_stale(path, found):
+        raise _claimed(
+            f"{unit} is being written by process {owner.get('pid', '?')} on {owner.get('host', '?')}; wait for it, "
+            f"or, if that process is gone, delete {path}",
+            owner,
+        )
+    with _right_to_replace(path, found.content) as granted:
+        if not granted:
+            raise ClaimedError(f"{unit} is being taken over by another process at this moment; wait for it")
+        # Since the first look the claim may have been renewed, released, or taken over and released by others.
+        again = _look(path)
+        if again.content != found.content or not _is_stale(path, again):
+            return False
+        write_atomic(path, content)
+    return True
+
+
+@contextlib.contextmanager
+def _right_to_replace(path: Path, content: bytes) -> Iterator[bool]:
+    """Hold the right to replace or delete the claim with just this content; gives False when another process has it.
+
+    The right is a file, created exclusively, whose name carries a digest of the content. One that a crash has left is
+    never deleted to be made again, which two processes could do, but gives way to one with the next number.
+    """
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    rights: list[Path] = []
+    granted = False
+    while not granted:
+        right = path.with_name(f".{_NAME}.{digest}.{len(rights)}{PARTIAL_SUFFIX}")
+        try:
+            right.open("xb").close()
+            granted = True
+        except FileExistsError:
+            with contextlib.suppress(FileNotFoundError):  # given up just now: once more
+                if _age(path.parent, right.stat().st_mtime) <= _RIGHT_STALE_AFTER_S:
+                    break
+                rights.append(right)
+        else:
+            rights.append(right)
+    try:
+        yield granted
+    finally:
+        for right in rights if granted else ():
+            right.unlink(missing_ok=True)
+
+
+class _Found(NamedTuple):
+    content: bytes
+    modified: float
+
+
+def _look(path: Path) -> _Found:
+    # Opening makes NFS clients ask the server, and the time is of the file that was read.
+    with path.open("rb") as file:
+        return _Found(file.read(), os.fstat(file.fileno()).st_mtime)
+
+
+def _parse(content: bytes) -> dict[str, Any] | None:
+    try:
+        owner = json.loads(content)
+    except (ValueError, RecursionError):
         return None
     return owner if isinstance(owner, dict) else None
 
 
-def _is_alive(path: Path) -> bool:
-    """Tell whether the holder of a claim file may still be writing; raise FileNotFoundError if there is none."""
-    owner = _read(path)
-    age = time.time() - path.stat().st_mtime
-    if owner is None:  # being written at this moment, or torn by a crash
-        return age < 10
-    if owner.get("host") != socket.gethostname():
-        return age < STALE_AFTER_S
-    pid = owner.get("pid")
-    start = _process_start(pid) if isinstance(pid, int) else None
-    return start is not None and start == owner.get("process_start")
+def _is_stale(path: Path, found: _Found) -> bool:
+    owner = _parse(found.content)
+    if owner is None:
+        return _age(path.parent, found.modified) > _TORN_AFTER_S
+    if is_local(owner):
+        return not is_running(owner)
+    limit = STALE_AFTER_S if SINCE_HEARTBEATS in owner else _STALE_WITHOUT_HEARTBEAT_S
+    return _age(path.parent, found.modified) > limit
 
 
-def _process_start(pid: int) -> str | None:
-    """Return when a process of this host started, so that a reused number is not taken for it; None if it is gone."""
+def _age(folder: Path, modified: float) -> float:
+    """Return how long ago a file of a folder was modified, in seconds, by the clock that stamps the folder's files.
+
+    Clocks of hosts may disagree. A time to come was not set here, but came with a copy: its distance counts.
+    """
+    probe = folder / f".clock.{uuid.uuid4().hex}{PARTIAL_SUFFIX}"
     try:
-        # After the name in parentheses (which may hold spaces) comes field 3, the state; the start time is field 22.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]  # killed, but not yet waited for by its parent
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    if Path("/proc/self/stat").exists():
-        return None
-    try:  # no /proc (macOS): the number alone must do
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "unknown"
+        with probe.open("xb") as file:
+            now = os.fstat(file.fileno()).st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+    return abs(now - modified)
+
+
+def _claimed(message: str, owner: dict[str, Any]) -> ClaimedError:
+    host, pid = owner.get("host"), owner.get("pid")
+    return ClaimedError(message, host=host if isinstance(host, str) else None, pid=pid if isinstance(pid, int) else None)

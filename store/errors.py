@@ -56,4 +56,17 @@ class SchemaError(CacheError):
 
 
 class ClaimedError(CacheError):
-    """Another process is writing this unit."""
+    """Another process is writing this unit.
+
+    Parameters
+    ----------
+    message
+        For the user.
+    host, pid
+        Which process, where that is known.
+    """
+
+    def __init__(self, message: str, *, host: str | None = None, pid: int | None = None) -> None:
+        super().__init__(message)
+        self.host = host
+        self.pid = pid

@@ -69,15 +69,12 @@ def demote(unit: Path) -> None:
     more what the chunks are: then the next writer starts over.
     """
     with explain_os_errors(f"repair {unit}"):
-        claim = take_claim(unit)
-        try:
+        with take_claim(unit):
             files = read_marker(unit).files
             if GROUP not in files or not matches(unit / GROUP, files[GROUP]):
                 (unit / GROUP).unlink(missing_ok=True)
             replace_journal(unit, files)
             remove_marker(unit)
-        finally:
-            claim.release()
 
 
 def looks_whole(folder: Path, marker: Marker) -> bool:

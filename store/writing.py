@@ -67,8 +67,8 @@ class StoredWriter(Generic[SpecT]):
         with explain_os_errors(f"write {self.folder}"):
             if self._overwrite:
                 # The claim comes first, so that nobody else's work in progress is thrown away; it goes with the folder.
-                take_claim(self.folder)
-                remove_folder(self.folder)
+                with take_claim(self.folder):
+                    remove_folder(self.folder)
             # Claimed before its groups are made: the claim keeps them from being removed as empty.
             self._claim = take_claim(self.folder)
             try:
@@ -157,7 +157,7 @@ class StoredWriter(Generic[SpecT]):
             replace_journal(self.folder, {})
         write_group(self.folder, {"ted": self.spec.to_json()}, replace=True)
         for leftover in self.folder.rglob(f"*{PARTIAL_SUFFIX}"):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)  # it may be another process's, which gives it up at this moment
         self._written = self._find_written()
         kind = self.spec.kind
         if self._written:
@@ -221,6 +221,7 @@ class StoredWriter(Generic[SpecT]):
         for layout in self.spec.kind.arrays:
             stored = values[layout.name]
             with explain_os_errors(f"write {self.folder}"):
+                self._held().check()
                 self._array(layout, stored.shape)[frame] = stored
         self._pending.append(frame)
 

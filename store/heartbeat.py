@@ -1,0 +1,68 @@
+"""The heartbeat of a process: one thread that renews all claims it holds, however long a batch takes."""
+
+import contextlib
+import os
+import threading
+from typing import Protocol
+
+__all__ = ["HEARTBEAT", "HEARTBEAT_S", "Heartbeat", "Renewable"]
+
+#: Seconds between two renewals of a claim.
+HEARTBEAT_S = 20.0
+
+
+class Renewable(Protocol):
+    """What a heartbeat keeps alive."""
+
+    def renew(self) -> bool:
+        """Renew it; return False when there is nothing left to renew."""
+
+
+class Heartbeat:
+    """Renews what it was given every `HEARTBEAT_S` seconds, in one thread, which ends when there is nothing to renew.
+
+    The thread is a daemon: it keeps no process running. After a fork the child, which holds none of its parent's
+    claims, begins with nothing to renew.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, with nothing held and no thread: in the child of a fork, where no thread but one goes on."""
+        self._changed = threading.Condition()
+        self._held: dict[int, Renewable] = {}
+        self._thread: threading.Thread | None = None
+
+    def add(self, item: Renewable) -> None:
+        """Begin to renew something."""
+        with self._changed:
+            self._held[id(item)] = item
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="ted-heartbeat", daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def remove(self, item: Renewable) -> None:
+        """Stop renewing something; does nothing when it is not renewed."""
+        with self._changed:
+            self._held.pop(id(item), None)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if self._changed.wait_for(lambda: not self._held, timeout=HEARTBEAT_S):
+                    self._thread = None
+                    return
+                items = list(self._held.values())
+            for item in items:
+                with contextlib.suppress(OSError):  # a file system that is away for a moment: again at the next beat
+                    if not item.renew():
+                        self.remove(item)
+
+
+#: This process's heartbeat.
+HEARTBEAT = Heartbeat()
+
+os.register_at_fork(after_in_child=HEARTBEAT.forget)

@@ -1,0 +1,73 @@
+"""Who a process is, so that others can tell whether it still runs: also in containers and on other machines."""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["SINCE_HEARTBEATS", "is_local", "is_running", "this_process"]
+
+#: A key that only owners carry whose claims are renewed by a heartbeat: earlier versions did not write it.
+SINCE_HEARTBEATS = "boot_id"
+
+
+def this_process() -> dict[str, Any]:
+    """Return what identifies this process: host, process number and start, boot, and namespace of process numbers.
+
+    Containers can share a host's name, or a name over several hosts. A process number means something only within one
+    boot of one kernel and one of its namespaces.
+    """
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "process_start": _process_start(os.getpid()),
+        "boot_id": _boot_id(),
+        "pid_namespace": _pid_namespace(),
+    }
+
+
+def is_local(owner: Mapping[str, Any]) -> bool:
+    """Tell whether an owner's process number can be looked up here; by the host's name alone where it says no more."""
+    ours = {"host": socket.gethostname(), "boot_id": _boot_id(), "pid_namespace": _pid_namespace()}
+    return "host" in owner and all(owner.get(key, value) == value for key, value in ours.items())
+
+
+def is_running(owner: Mapping[str, Any]) -> bool:
+    """Tell whether a local owner's process still runs."""
+    pid = owner.get("pid")
+    start = _process_start(pid) if isinstance(pid, int) else None
+    return start is not None and start == owner.get("process_start")
+
+
+def _boot_id() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # no /proc (macOS)
+        return None
+
+
+def _pid_namespace() -> str | None:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return None
+
+
+def _process_start(pid: int) -> str | None:
+    """Return when a process of this host started, so that a reused number is not taken for it; None if it is gone."""
+    try:
+        # After the name in parentheses (which may hold spaces) comes field 3, the state; the start time is field 22.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]  # killed, but not yet waited for by its parent
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    if Path("/proc/self/stat").exists():
+        return None
+    try:  # no /proc (macOS): the number alone must do
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "unknown"
