@@ -1,110 +1,163 @@
-"""The pure middle of extraction: clips of frames in, averaged features out; no cache, no files."""
+"""The pure middle of extraction: clips in, averaged features out; no cache, no files."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from .backbones.base import Backbone, Condition
+from .clip_reader import HostClip
 from .clips import Clip
-from .frames import FrameSource, to_pixels
 from .noise import NoiseKey, draw_noise
+from .passes import Item
 
-__all__ = ["ClipLoader", "clip_features"]
+__all__ = ["Averages", "ClipEncoder", "DeviceClip", "Features", "latent_shape", "run_pass"]
 
 
-class ClipLoader:
-    """Gives a video's clips as latents and conditioning, decoding and encoding each frame once.
+@dataclass(frozen=True, kw_only=True)
+class DeviceClip:
+    """A clip as the UNet's passes need it, on the backbone's device.
 
-    Clips must be asked for in the order of the video: frames are kept for the length of one clip only, so that memory
-    does not grow with the video.
+    Attributes
+    ----------
+    latents
+        x_0: (frame, channel, y, x), float32.
+    condition
+        Its conditioning.
+    noise
+        (draw, frame, channel, y, x), float32.
+    """
+
+    latents: torch.Tensor
+    condition: Condition
+    noise: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Finished features of some frames at one timestep and tap.
+
+    Attributes
+    ----------
+    timestep, tap
+        Where they were read.
+    frames
+        Indices in the video.
+    values
+        (frame, channel, grid y, grid x), float32, on the backbone's device.
+    """
+
+    timestep: int
+    tap: str
+    frames: Sequence[int]
+    values: torch.Tensor
+
+
+class ClipEncoder:
+    """Turns a video's clips into latents and conditioning: each frame is encoded once, for all timesteps and draws.
 
     Parameters
     ----------
     backbone
         Encodes frames and computes conditioning.
-    source
-        The frames.
-    frame_size
-        (height, width) in pixels to resize them to.
     video, seed
         Key of the noise that conditioning may need.
     """
 
-    def __init__(
-        self, backbone: Backbone, source: FrameSource, frame_size: tuple[int, int], *, video: str, seed: int
-    ) -> None:
+    def __init__(self, backbone: Backbone, *, video: str, seed: int) -> None:
         self._backbone = backbone
-        self._source = source
-        self._frame_size = frame_size
         self._video = video
         self._seed = seed
-        self._frames: OrderedDict[int, tuple[torch.Tensor, torch.Tensor]] = OrderedDict()
+        self._latents: OrderedDict[int, torch.Tensor] = OrderedDict()
 
-    def load(self, clip: Clip) -> tuple[torch.Tensor, Condition]:
-        """Return a clip's x_0, (1, frame, channel, y, x), and its conditioning."""
-        pixels, latents = zip(*(self._frame(index) for index in clip.frames), strict=True)
+    @torch.inference_mode()
+    def encode(self, host: HostClip) -> DeviceClip:
+        """Encode a clip; clips come in the order of the video."""
+        backbone, clip = self._backbone, host.clip
 
         def draw(shape: Sequence[int]) -> torch.Tensor:
             key = NoiseKey(seed=self._seed, video=self._video, start=clip.start, purpose="conditioning")
             return draw_noise(key, shape)
 
-        with torch.inference_mode():
-            condition = self._backbone.condition(torch.stack(pixels), draw)
-        return torch.stack(latents)[None], condition
-
-    def _frame(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        if index not in self._frames:
-            pixels = torch.from_numpy(to_pixels(self._source.read(index), self._frame_size))
-            with torch.inference_mode():
-                self._frames[index] = pixels, self._backbone.encode(pixels[None])[0]
-            while len(self._frames) > self._backbone.clip_length:
-                self._frames.popitem(last=False)
-        return self._frames[index]
+        condition = backbone.condition(host.pixels, draw)
+        pixels = host.pixels.to(backbone.device, non_blocking=True)
+        for frame, values in zip(clip.frames, pixels, strict=True):
+            if frame not in self._latents:
+                self._latents[frame] = backbone.encode(values[None])[0]
+        latents = torch.stack([self._latents[frame] for frame in clip.frames])
+        while len(self._latents) > backbone.clip_length:
+            self._latents.popitem(last=False)
+        noise = host.noise.to(backbone.device, non_blocking=True)
+        return DeviceClip(latents=latents, condition=condition, noise=noise)
 
 
-def clip_features(
-    backbone: Backbone,
-    batch: Sequence[tuple[torch.Tensor, Condition]],
-    starts: Sequence[int],
-    taps_by_timestep: Mapping[int, Sequence[str]],
-    *,
-    video: str,
-    ensemble: int,
-    seed: int,
-) -> dict[tuple[int, str], torch.Tensor]:
-    """Compute the features of some clips at some timesteps and taps.
+@torch.inference_mode()
+def latent_shape(backbone: Backbone, frame_size: tuple[int, int]) -> tuple[int, ...]:
+    """Return (channel, y, x) of one frame's x_0, by encoding a grey frame of (height, width) pixels."""
+    return tuple(backbone.encode(torch.zeros(1, 3, *frame_size, device=backbone.device)).shape[1:])
 
-    Per timestep and noise draw: x_tau from x_0 and the draw's noise, then one pass of the UNet that stops after the
-    last tap (TED, "video diffusion features"). Draws are averaged raw, in float32.
+
+@torch.inference_mode()
+def run_pass(
+    backbone: Backbone, items: Sequence[Item], clips: Mapping[int, DeviceClip], taps: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """Run the UNet once: x_tau of each item from x_0 and its draw's noise, up to the last tap.
 
     Parameters
     ----------
     backbone
         The backbone.
-    batch
-        x_0 and conditioning of each clip, from `ClipLoader.load`.
-    starts
-        Index of each clip's first frame: with `video`, `seed` and the number of the draw, the key of its noise.
-    taps_by_timestep
-        Which taps to read at which timestep.
-    video, ensemble, seed
-        Key of the noise, and number of draws.
+    items
+        What makes up the batch: clips, timesteps and draws may be mixed.
+    clips
+        The clips, by index.
+    taps
+        Which taps to read.
 
     Returns
     -------
     dict
-        By (timestep, tap): (clip, frame, channel, grid y, grid x), float32, on the backbone's device.
+        By tap: (item, frame, channel, grid y, grid x), float32, on the backbone's device.
     """
-    latents = torch.cat([clip for clip, _ in batch])
-    condition = {name: torch.cat([part[name] for _, part in batch]) for name in batch[0][1]}
-    sums: dict[tuple[int, str], torch.Tensor] = {}
-    for draw in range(ensemble):
-        keys = [NoiseKey(seed=seed, video=video, start=start, draw=draw) for start in starts]
-        noise = torch.stack([draw_noise(key, latents.shape[1:]) for key in keys]).to(latents.device)
-        for timestep, taps in taps_by_timestep.items():
-            noisy = backbone.perturb(latents, noise, timestep)
-            for tap, features in backbone.features(noisy, timestep, condition, taps).items():
-                key = timestep, tap
-                sums[key] = sums[key] + features if key in sums else features
-    return {key: total / ensemble for key, total in sums.items()}
+    noisy = torch.stack(
+        [backbone.perturb(clips[item.clip].latents, clips[item.clip].noise[item.draw], item.timestep) for item in items]
+    )
+    conditions = [clips[item.clip].condition for item in items]
+    condition = {name: torch.cat([one[name] for one in conditions]) for name in conditions[0]}
+    return backbone.features(noisy, [item.timestep for item in items], condition, taps)
+
+
+class Averages:
+    """Means over noise draws, of what passes give in the order of the items: raw, in float32.
+
+    Parameters
+    ----------
+    clips
+        The video's clips.
+    draws
+        Noise draws to average.
+    wanted
+        The (timestep, tap) pairs wanted of each clip, by its index; others are dropped.
+    """
+
+    def __init__(self, clips: Sequence[Clip], draws: int, wanted: Mapping[int, Collection[tuple[int, str]]]) -> None:
+        self._clips = clips
+        self._draws = draws
+        self._wanted = wanted
+        self._sums: dict[tuple[int, int, str], torch.Tensor] = {}
+
+    def add(self, items: Sequence[Item], outputs: Mapping[str, torch.Tensor]) -> Iterator[Features]:
+        """Take the outputs of a pass, of its real items; yield what they complete."""
+        for position, item in enumerate(items):
+            for tap, values in outputs.items():
+                if (item.timestep, tap) not in self._wanted.get(item.clip, ()):
+                    continue
+                key = (item.clip, item.timestep, tap)
+                total = values[position] if item.draw == 0 else self._sums.pop(key) + values[position]
+                if item.draw < self._draws - 1:
+                    self._sums[key] = total
+                    continue
+                clip = self._clips[item.clip]
+                kept = total[clip.keep.start : clip.keep.stop] / self._draws
+                yield Features(timestep=item.timestep, tap=tap, frames=clip.kept_frames, values=kept)

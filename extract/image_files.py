@@ -74,7 +74,10 @@ class ImageFrames:
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         """Decode one frame: (height, width, 3), RGB."""
         path = self._paths[index]
-        frame = _decode(_load(path), path)
+        data = _load(path)
+        if index in self._hashes and hashlib.sha256(data).hexdigest() != self._hashes[index]:
+            raise FrameError(f"frame {path} has changed since it was looked at first; run the same command again")
+        frame = _decode(data, path)
         if index == 0:
             self._size = (frame.shape[0], frame.shape[1])
         self._check_size((frame.shape[0], frame.shape[1]), path)

@@ -1,6 +1,7 @@
 """From a video, a backbone and settings to the units that one pass over the video writes."""
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,11 @@ from .backbones.base import Backbone
 from .clips import Clip, plan_clips
 from .frames import FrameSource, processed_size
 from .noise import NOISE_SCHEME
+from .passes import Passes
 from .settings import ExtractionSettings
 from .taps import choose_taps
 
-__all__ = ["VideoPlan", "group_taps", "plan_video", "use_reproducible_kernels"]
+__all__ = ["VideoPlan", "default_batch_size", "plan_video", "use_reproducible_kernels"]
 
 #: Frames in a batch unless the user says otherwise: one clip of a video backbone.
 _DEFAULT_BATCH_FRAMES = 8
@@ -31,21 +33,23 @@ class VideoPlan:
         The units, by (timestep, tap).
     clips
         The windows over the video, in order.
-    batch_size
-        Clips in one pass of the UNet.
-    frame_size
-        (height, width) in pixels that frames are resized to.
+    passes
+        The passes of the UNet over them.
     """
 
     specs: dict[tuple[int, str], UnitSpec]
     clips: list[Clip]
-    batch_size: int
-    frame_size: tuple[int, int]
+    passes: Passes
 
     @property
-    def batches(self) -> list[list[Clip]]:
-        """The clips in batches, whose boundaries do not depend on what is done already."""
-        return [self.clips[i : i + self.batch_size] for i in range(0, len(self.clips), self.batch_size)]
+    def request(self) -> FeatureRequest:
+        """What determines the features: the same for all units."""
+        return next(iter(self.specs.values())).request
+
+    def with_batch_size(self, size: int) -> "VideoPlan":
+        """Return the same with passes of so many items; of all that there are, if they are fewer."""
+        items = self.passes.clips * len(self.passes.timesteps) * self.passes.draws
+        return dataclasses.replace(self, passes=dataclasses.replace(self.passes, size=min(size, items)))
 
 
 def plan_video(
@@ -116,21 +120,15 @@ def plan_video(
         for tap in dict.fromkeys(taps)
     }
     clips = plan_clips(len(source), backbone.clip_length, overlap)
-    batch_size = settings.batch_size or max(1, _DEFAULT_BATCH_FRAMES // backbone.clip_length)
-    return VideoPlan(
-        specs=specs,
-        clips=clips,
-        batch_size=min(batch_size, len(clips)),
-        frame_size=frame_size,
-    )
+    steps = tuple(dict.fromkeys(timesteps))
+    passes = Passes(clips=len(clips), timesteps=steps, draws=request.ensemble, size=1)
+    batch_size = settings.batch_size or default_batch_size(backbone)
+    return VideoPlan(specs=specs, clips=clips, passes=passes).with_batch_size(batch_size)
 
 
-def group_taps(keys: Iterable[tuple[int, str]]) -> dict[int, list[str]]:
-    """Group (timestep, tap) pairs: all taps of a timestep are read in one pass."""
-    groups: dict[int, list[str]] = {}
-    for timestep, tap in keys:
-        groups.setdefault(timestep, []).append(tap)
-    return groups
+def default_batch_size(backbone: Backbone) -> int:
+    """Items in a pass where nothing else is asked for: eight frames, or one clip of a video backbone."""
+    return max(1, _DEFAULT_BATCH_FRAMES // backbone.clip_length)
 
 
 def use_reproducible_kernels() -> None:

@@ -47,6 +47,7 @@ class VideoFrames:
         self._count: int | None = None
         self._size: tuple[int, int] | None = None
         self._file_hash: str | None = None
+        self._state: tuple[int, int, int] | None = None  # of the file, when it was hashed
         self._capture: cv2.VideoCapture | None = None
         self._position = 0  # frames grabbed from the open capture
         self._last: npt.NDArray[np.uint8] | None = None  # the frame before that position
@@ -89,6 +90,8 @@ class VideoFrames:
         if self._capture is None or index < self._position:
             self.close()
             self._capture = self._open()
+        if self._state is not None and _state(self._path) != self._state:
+            raise FrameError(f"video {self._path} has changed since it was looked at first; run the same command again")
         while self._position <= index:
             if not self._capture.grab():
                 raise FrameError(f"video {self._path} ends after {self._position} frames; frame {index} was asked for")
@@ -118,8 +121,10 @@ class VideoFrames:
         """
         if self._file_hash is None:
             self._open().release()
+            state = _state(self._path)
             with self._path.open("rb") as file:
                 self._file_hash = hashlib.file_digest(file, "sha256").hexdigest()
+            self._state = state
         chosen = ",".join(map(str, range(len(self)) if indices is None else indices))
         return hashlib.sha256(f"ted video file\n{self._file_hash}\n{chosen}\n".encode()).hexdigest()
 
@@ -142,3 +147,12 @@ class VideoFrames:
         if not capture.isOpened():
             raise FrameError(f"cannot open video {self._path}: damaged, or in a format that OpenCV cannot decode")
         return capture
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Return what changes when a file is written to or replaced: inode, size and time of modification."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise FrameError(f"cannot read video {path}: {error.strerror}") from error
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -23,10 +23,10 @@ class FrameBars:
     ) -> None:
         self._close()
 
-    def start(self, title: str, frames: int) -> Callable[[int], None]:
-        """Begin a bar; return what is called with frames done."""
+    def start(self, title: str, count: int, *, unit: str = "frame") -> Callable[[int], None]:
+        """Begin a bar; return what is called with frames (or other units) done."""
         self._close()
-        bar = self._bar = tqdm(total=frames, desc=title, unit="frame", disable=None, dynamic_ncols=True)
+        bar = self._bar = tqdm(total=count, desc=title, unit=unit, disable=None, dynamic_ncols=True)
 
         def advance(done: int) -> None:
             bar.update(done)
@@ -34,8 +34,9 @@ class FrameBars:
         return advance
 
     def note(self, text: str) -> None:
-        """Print a line on standard error, above the bar: what batch logs keep."""
-        self._close()
+        """Print a line on standard error, above a bar that is not at its end: what batch logs keep."""
+        if self._bar is not None and self._bar.n >= (self._bar.total or 0):
+            self._close()
         tqdm.write(text, file=sys.stderr)
 
     def _close(self) -> None:

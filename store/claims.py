@@ -16,7 +16,7 @@ from .heartbeat import HEARTBEAT
 from .kinds import kind_of
 from .owners import SINCE_HEARTBEATS, is_local, is_running, this_process
 
-__all__ = ["STALE_AFTER_S", "Claim", "take_claim"]
+__all__ = ["STALE_AFTER_S", "Claim", "is_claimed", "take_claim"]
 
 #: A claim of another host that was not renewed for so long is taken over. That is 15 heartbeats: NFS clients may show
 #: times of a minute ago (`acregmax`), and a server that was restarted lets nobody write for a minute and a half.
@@ -121,6 +121,15 @@ def take_claim(unit: Path) -> Claim:
                 HEARTBEAT.add(claim)
                 return claim
     raise ClaimedError(f"{unit} is claimed and given up by other processes all the time; run the same command again")
+
+
+def is_claimed(unit: Path) -> bool:
+    """Tell whether a process holds a unit's claim, and lives as far as can be told."""
+    path = unit / kind_of(unit).records / _NAME
+    try:
+        return not _is_stale(path, _look(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _create(path: Path, content: bytes) -> bool:
@@ -233,4 +242,6 @@ def _age(folder: Path, modified: float) -> float:
 
 def _claimed(message: str, owner: dict[str, Any]) -> ClaimedError:
     host, pid = owner.get("host"), owner.get("pid")
-    return ClaimedError(message, host=host if isinstance(host, str) else None, pid=pid if isinstance(pid, int) else None)
+    return ClaimedError(
+        message, host=host if isinstance(host, str) else None, pid=pid if isinstance(pid, int) else None
+    )

@@ -81,6 +81,10 @@ class FeatureRequest:
         value = getattr(self, field)
         return str(value) if isinstance(value, str | int) else canonical_json(dict(value)).decode()
 
+    def differing_fields(self, other: "FeatureRequest") -> set[str]:
+        """Return the names of the fields in which another request differs."""
+        return {item.name for item in dataclasses.fields(self) if getattr(self, item.name) != getattr(other, item.name)}
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "FeatureRequest":
         """Build a request from what `to_json` gave; raises SchemaError when it is something else."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,7 @@ __all__ = ["StoredWriter"]
 
 
 class StoredWriter(Generic[SpecT]):
-    """Writes one unit, frame by frame, in any order; use as a context manager.
+    """Writes one unit, frame by frame, in any order and by any threads; use as a context manager.
 
     On entering it claims the unit and takes up what an interrupted writer left: frames in the journal whose chunks
     still have their recorded checksum are `done`, everything else is written anew. Frames count once `commit` has put
@@ -56,7 +57,10 @@ class StoredWriter(Generic[SpecT]):
         self._claim: Claim | None = None
         self._arrays: dict[str, Any] = {}
         self._written: dict[str, FileRecord] = {}
-        self._pending: list[int] = []
+        self._pending: dict[str, FileRecord] = {}
+        self._opening = threading.Lock()  # arrays
+        self._noting = threading.Lock()  # pending files
+        self._committing = threading.Lock()  # the journal
 
     @property
     def done(self) -> frozenset[int]:
@@ -86,25 +90,30 @@ class StoredWriter(Generic[SpecT]):
             with contextlib.suppress(OSError):
                 self._claim.release()
 
+    @property
+    def pending(self) -> int:
+        """Frames that were written since the last commit."""
+        return len(self._pending) // len(self.spec.kind.arrays)
+
     def commit(self) -> None:
-        """Put the frames written since the last commit on the disk and enter them in the journal."""
-        if not self._pending:
-            return
-        kind = self.spec.kind
-        with explain_os_errors(f"write {self.folder}"):
-            keys = [key for frame in self._pending for key in kind.chunk_keys(frame)]
-            records = {key: self._sync_chunk(key) for key in keys}
-            for key in sorted(kind.metadata - self._written.keys()):
-                records[key] = record_file(self.folder / key)
-                sync_file(self.folder / key)
-            for array in kind.arrays:
-                sync_folder(self.folder / array.chunks)
-                sync_folder(self.folder / array.name)
-            sync_folder(self.folder)
-            self._held().check()
-            append_journal(self.folder, records)
-        self._written |= records
-        self._pending = []
+        """Enter the frames written since the last commit in the journal, durably."""
+        with self._committing:
+            with self._noting:  # what other threads write from here on belongs to the next commit
+                records, self._pending = self._pending, {}
+            if not records:
+                return
+            kind = self.spec.kind
+            with explain_os_errors(f"write {self.folder}"):
+                for key in sorted(kind.metadata - self._written.keys()):
+                    records[key] = record_file(self.folder / key)
+                    sync_file(self.folder / key)
+                for array in kind.arrays:
+                    sync_folder(self.folder / array.chunks)
+                    sync_folder(self.folder / array.name)
+                sync_folder(self.folder)
+                self._held().check()
+                append_journal(self.folder, records)
+            self._written |= records
 
     def finish(self, run: Mapping[str, Any]) -> None:
         """Complete the unit.
@@ -207,23 +216,29 @@ class StoredWriter(Generic[SpecT]):
 
     def _array(self, layout: ArrayLayout, shape: tuple[int, ...]) -> Any:
         """Return an array, opened, or created for frames of this shape."""
-        if layout.name not in self._arrays:
-            with explain_os_errors(f"write {self.folder}"):
-                if layout.metadata in self._written:
-                    array = open_array(self.folder, layout)
-                else:
-                    array = create_array(self.folder, layout, (self.spec.frame_count, *shape))
-            self._arrays[layout.name] = array
-        return self._arrays[layout.name]
+        with self._opening:
+            if layout.name not in self._arrays:
+                with explain_os_errors(f"write {self.folder}"):
+                    if layout.metadata in self._written:
+                        array = open_array(self.folder, layout)
+                    else:
+                        array = create_array(self.folder, layout, (self.spec.frame_count, *shape))
+                self._arrays[layout.name] = array
+            return self._arrays[layout.name]
 
     def _store(self, frame: int, values: Mapping[str, NDArray[Any]]) -> None:
-        """Write a frame's values, one array a name."""
+        """Put a frame's values on the disk, one array a name; they count once they are committed."""
+        self._held().check()
+        records = {}
         for layout in self.spec.kind.arrays:
             stored = values[layout.name]
             with explain_os_errors(f"write {self.folder}"):
                 self._held().check()
                 self._array(layout, stored.shape)[frame] = stored
-        self._pending.append(frame)
+                key = layout.chunk_key(frame)
+                records[key] = self._sync_chunk(key)
+        with self._noting:
+            self._pending |= records
 
     def _sync_chunk(self, key: str) -> FileRecord:
         """Put a chunk and the folders that were made for it on the disk; return its checksum."""

@@ -6,15 +6,13 @@ import pytest
 import torch
 
 from ted.extract.backbones import BACKBONES, load_backbone
-from ted.extract.clips import plan_clips
-from ted.extract.features import ClipLoader, clip_features
 from ted.extract.plan import use_reproducible_kernels
 from ted.extract.small_models import make_small
 from ted.propagate.cosines import unit_vectors
 from ted.propagate.labels import propagate_labels
 from ted.propagate.ranking import frame_affinity
 
-from .extract.conftest import random_frames
+from .extract.conftest import features_of, random_frames
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -30,10 +28,7 @@ def test_features(name: str, tmp_path: Path) -> None:
     for device in (CPU, GPU):
         backbone = load_backbone(name, weights, device=device, dtype=torch.float32)
         source = random_frames(backbone.clip_length)
-        loader = ClipLoader(backbone, source, (64, 64), video="v", seed=0)
-        clips = plan_clips(len(source), backbone.clip_length, 0)
-        batch = [loader.load(clip) for clip in clips]
-        found = clip_features(backbone, batch, [0] * len(batch), {300: [tap]}, video="v", ensemble=2, seed=0)
+        found = features_of(backbone, source, (64, 64), [300], [tap], draws=2, batch_size=2)
         assert found[300, tap].device.type == device.type
         results[device] = found[300, tap].cpu()
     error = (results[GPU] - results[CPU]).norm() / results[CPU].norm()

@@ -14,7 +14,7 @@ from ..weights import digest_files
 from . import backbone_info
 from .adm_checkpoint import block_names, convert, read_checkpoint
 from .adm_config import PUBLISHED, AdmConfig, build_schedule, build_unet, read_config
-from .base import Backbone, Condition, Draw
+from .base import Backbone, Condition, Draw, Timestep
 
 __all__ = ["AdmBackbone", "load"]
 
@@ -70,9 +70,13 @@ class AdmBackbone(Backbone):
         """Return sqrt(abar) x_0 + sqrt(1 - abar) eps."""
         return self.schedule.perturb(latents, noise, timestep)
 
-    def unet_arguments(self, noisy: torch.Tensor, timestep: int, condition: Condition) -> dict[str, Any]:
-        """Return the frames of all clips as one batch, and the timestep."""
-        return {"sample": noisy.flatten(0, 1).to(self.device, self.dtype), "timestep": timestep, "return_dict": False}
+    def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
+        """Return the frames of all clips as one batch, and their timestep."""
+        return {
+            "sample": noisy.flatten(0, 1).to(self.device, self.dtype),
+            "timestep": torch.as_tensor(timestep, device=self.device),
+            "return_dict": False,
+        }
 
 
 def load(weights: Path, *, device: torch.device, dtype: torch.dtype) -> AdmBackbone:

@@ -10,10 +10,13 @@ from torch import nn
 
 from ..taps import choose_taps, read_taps
 
-__all__ = ["Backbone", "Condition", "Draw"]
+__all__ = ["Backbone", "Condition", "Draw", "Timestep"]
 
 #: Conditioning of some clips: tensors whose first axis is the clip, concatenated along it to make a batch.
 Condition = Mapping[str, torch.Tensor]
+
+#: tau, as training counts it: the same for all clips of a batch, or one for each.
+Timestep = int | Sequence[int]
 
 #: Draws standard normal noise of a shape, keyed by the clip: float32 on the CPU.
 Draw = Callable[[Sequence[int]], torch.Tensor]
@@ -98,7 +101,7 @@ class Backbone(abc.ABC):
         """Return x_tau from x_0 and noise of the same shape (any), by the model's own noise schedule."""
 
     @abc.abstractmethod
-    def unet_arguments(self, noisy: torch.Tensor, timestep: int, condition: Condition) -> dict[str, Any]:
+    def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the keyword arguments of the UNet's forward pass.
 
         Parameters
@@ -106,14 +109,20 @@ class Backbone(abc.ABC):
         noisy
             x_tau: (clip, frame, channel, y, x), on `device`, float32.
         timestep
-            tau, as training counts it.
+            tau, as training counts it: of all clips, or of each.
         condition
             Conditioning of the same clips.
         """
 
     @torch.inference_mode()
     def features(
-        self, noisy: torch.Tensor, timestep: int, condition: Condition, taps: Sequence[str], *, stop_early: bool = True
+        self,
+        noisy: torch.Tensor,
+        timestep: Timestep,
+        condition: Condition,
+        taps: Sequence[str],
+        *,
+        stop_early: bool = True,
     ) -> dict[str, torch.Tensor]:
         """Run one pass of the UNet that stops after the last of the taps.
 

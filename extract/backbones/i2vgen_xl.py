@@ -12,7 +12,7 @@ from PIL import Image
 from ..components import ModelFolder
 from ..encoders import ImageEmbedder, empty_prompt_states, load_frame_encoder
 from ..schedule import NoiseSchedule
-from .base import Condition, Draw
+from .base import Condition, Draw, Timestep
 from .latent import LatentBackbone
 
 __all__ = ["I2VGenXL", "centre_square", "load"]
@@ -64,12 +64,12 @@ class I2VGenXL(LatentBackbone):
             "image_embeddings": self.image_embedder.embed(square[None]),
         }
 
-    def unet_arguments(self, noisy: torch.Tensor, timestep: int, condition: Condition) -> dict[str, Any]:
+    def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the arguments as `I2VGenXLPipeline` passes them without guidance."""
         clips = len(noisy)
         return {
             "sample": noisy.transpose(1, 2).to(self.dtype),  # (clip, channel, frame, y, x)
-            "timestep": torch.tensor(timestep, device=self.device),
+            "timestep": torch.as_tensor(timestep, device=self.device),
             "fps": torch.full((clips,), FPS, device=self.device),
             "image_latents": condition["image_latents"],
             "image_embeddings": condition["image_embeddings"],

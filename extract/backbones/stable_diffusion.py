@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from ..components import ModelFolder
 from ..encoders import empty_prompt_states, load_frame_encoder
 from ..schedule import NoiseSchedule
-from .base import Condition, Draw
+from .base import Condition, Draw, Timestep
 from .latent import LatentBackbone
 
 __all__ = ["StableDiffusion", "load"]
@@ -34,11 +34,11 @@ class StableDiffusion(LatentBackbone):
         """Return nothing: the prompt is the same for all frames."""
         return {}
 
-    def unet_arguments(self, noisy: torch.Tensor, timestep: int, condition: Condition) -> dict[str, Any]:
+    def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the arguments as `StableDiffusionPipeline` passes them without guidance."""
         return {
             "sample": noisy.flatten(0, 1).to(self.dtype),
-            "timestep": torch.tensor(timestep, device=self.device),
+            "timestep": torch.as_tensor(timestep, device=self.device),
             "encoder_hidden_states": self.text_states.expand(noisy.shape[0] * noisy.shape[1], -1, -1),
             "return_dict": False,
         }

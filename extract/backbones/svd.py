@@ -12,7 +12,7 @@ from ...store.errors import WeightsError
 from ..components import ModelFolder
 from ..encoders import ImageEmbedder, load_frame_encoder
 from ..schedule import NoiseSchedule
-from .base import Condition, Draw
+from .base import Condition, Draw, Timestep
 from .latent import LatentBackbone
 
 __all__ = ["StableVideoDiffusion", "load", "resize_for_clip"]
@@ -63,10 +63,14 @@ class StableVideoDiffusion(LatentBackbone):
             "image_embeddings": self.image_embedder.embed((resized + 1) / 2),
         }
 
-    def unet_arguments(self, noisy: torch.Tensor, timestep: int, condition: Condition) -> dict[str, Any]:
+    def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the arguments as `StableVideoDiffusionPipeline` passes them without guidance."""
-        sigma = self.schedule.sigma(timestep).to(noisy.device)
-        scaled = (noisy / (sigma**2 + 1) ** 0.5).to(self.dtype)
+        if isinstance(timestep, int):
+            sigma = self.schedule.sigma(timestep)
+        else:
+            sigma = torch.stack([self.schedule.sigma(step) for step in timestep])  # (clip,)
+        sigma = sigma.to(noisy.device)
+        scaled = (noisy / (sigma.reshape(-1, 1, 1, 1, 1) ** 2 + 1) ** 0.5).to(self.dtype)
         told = torch.tensor([[FPS - 1, MOTION_BUCKET, NOISE_AUGMENTATION]], dtype=self.dtype, device=self.device)
         return {
             "sample": torch.cat([scaled, condition["image_latents"]], dim=2),

@@ -11,26 +11,34 @@ import click
 if TYPE_CHECKING:
     from ...propagate.cluster import Workers
 
-__all__ = ["cluster_options", "open_workers"]
+__all__ = ["cluster_options", "open_workers", "scheduler_options"]
 
 
 def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose where tasks run; see `open_workers`."""
-    decorators = [
+    decorators: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
         click.option(
             "--workers",
             type=click.IntRange(min=1),
             help="Run on so many processes of this machine.  [default: in this process]",
         ),
         click.option(
-            "--scheduler",
-            metavar="ADDRESS|FILE",
-            help="Run on the Dask cluster of this scheduler: its address (tcp://HOST:PORT) or scheduler file.",
-        ),
-        click.option(
             "--worker-threads",
             type=click.IntRange(min=1),
             help="Threads of each worker.  [default: processors / workers; on a cluster, as its workers are set up]",
+        ),
+        scheduler_options,
+    ]
+    return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
+
+
+def scheduler_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name a Dask cluster and what tasks occupy on it."""
+    decorators = [
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS|FILE",
+            help="Run on the Dask cluster of this scheduler: its address (tcp://HOST:PORT) or scheduler file.",
         ),
         click.option(
             "--worker-resource",

@@ -1,18 +1,32 @@
 """``ted extract``."""
 
 import json
+import os
 import shutil
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cluster_options import open_workers, scheduler_options
 from .options import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
 
 if TYPE_CHECKING:
-    from ...extract.worker import ExtractionReport
-    from ..extraction import Failure
+    from ..extracting.estimate import Estimate
+    from ..extracting.request import ExtractionRequest
+    from ..extracting.running import Extracted, Failure
+    from ..progress import FrameBars
+
+
+def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
+    if value is None or value == "auto":
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is neither a number of at least 1 nor auto")
+    return int(value)
 
 
 @click.command(context_settings=CONTEXT)
@@ -43,12 +57,21 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=int, default=0, help="Seed of the noise.")
 @click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", help="Precision.")
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
-    help="Clips (image backbones: frames) in a pass.  [default: 8 frames, or one clip]",
+    metavar="N|auto",
+    callback=_batch_size,
+    help="Clips (image backbones: frames) in a pass; auto: what fits into memory.  [default: 8 frames, or one clip]",
 )
+@click.option("--device", help="auto, cpu, cuda or cuda:N; on a cluster, of each worker.  [default: auto]")
+@click.option("--devices", metavar="LIST", help="A process for each of these devices: 0,1,2,3 (CUDA), or cpu,cpu.")
+@click.option(
+    "--shard",
+    metavar="I/N|slurm",
+    help="Do only this share of the videos and backbones: 1/N to N/N, or this task's of a SLURM job array.",
+)
+@scheduler_options
+@click.option("--fail-fast", is_flag=True, help="Stop at the first video that fails.  [default: go on]")
 @click.option("--overwrite", is_flag=True, help="Compute complete units again.")
 @click.option("--dry-run", is_flag=True, help="Only print the units, their bytes and an estimate of the time.")
 @json_option
@@ -63,26 +86,38 @@ def extract(
     overlap: int | None,
     seed: int,
     dtype: str,
-    device: str,
-    batch_size: int | None,
+    batch_size: int | str | None,
+    device: str | None,
+    devices: str | None,
+    shard: str | None,
+    fail_fast: bool,
     overwrite: bool,
     dry_run: bool,
     as_json: bool,
+    scheduler: str | None,
+    worker_resources: tuple[str, ...],
+    scheduler_timeout: float,
     **choice: Any,
 ) -> None:
     """Write diffusion features of videos into the cache.
 
     SOURCE is a DAVIS root, a folder of frames or a video file. An interrupted run is resumed by the same command;
-    what is complete is left alone.
+    what is complete is left alone. Several jobs may be given the same list: they share the work.
     """
     from ...extract.frames import FrameSize
     from ...extract.settings import ExtractionSettings
     from ...store import open_cache
-    from .. import extraction
+    from ...store.errors import ConfigError
     from ..choices import parse_job
-    from ..devices import choose_device
+    from ..extracting.request import ExtractionRequest, Share, parse_weights
+    from ..extracting.shards import parse_shard, take_shard
     from ..presets import get_preset
+    from ..progress import FrameBars
 
+    if sum(option is not None for option in (device, devices)) == 2 or (devices and scheduler):
+        raise ConfigError("--devices starts processes here: it goes neither with --device nor with --scheduler")
+    if devices and overwrite:
+        raise ConfigError("with --devices, processes would overwrite each other's work: remove units by `ted cache rm`")
     chosen = get_preset(preset)
     jobs = [parse_job(text) for text in features or chosen.features]
     settings = ExtractionSettings(
@@ -90,57 +125,134 @@ def extract(
         overlap=chosen.overlap if overlap is None else overlap,
         ensemble=chosen.ensemble if ensemble is None else ensemble,
         seed=seed,
-        batch_size=batch_size,
+        batch_size=batch_size if isinstance(batch_size, int) else None,
     )
-    paths = extraction.parse_weights(weights, jobs)
+    open_cache(cache, create=True)
+    paths = parse_weights(weights, jobs)
+    if scheduler:  # workers need not be in this folder
+        cache = cache.absolute()
+        paths = {name: str(Path(path).absolute()) if Path(path).exists() else path for name, path in paths.items()}
+        choice["sources"] = tuple(source.absolute() for source in choice["sources"])
     videos = open_videos(**choice)
-    target = open_cache(cache, create=True)
-    where = choose_device(device)
+    shares = [Share(job=job, video=video) for job in jobs for video in videos]
+    if shard is not None:
+        shares = take_shard(shares, parse_shard(shard, os.environ))
+    request = ExtractionRequest(
+        cache=cache,
+        shares=tuple(shares),
+        weights=paths,
+        settings=settings,
+        dtype=dtype,
+        overwrite=overwrite,
+        adapt=batch_size == "auto",
+    )
     if dry_run:
-        estimates = list(extraction.dry_run(target, videos, jobs, paths, settings, device=where, dtype=dtype))
-        _print_estimates(estimates, cache, as_json)
-        return
-    from ..progress import FrameBars
+        from ..devices import choose_device
+        from ..extracting.estimate import estimate
 
-    results: list[ExtractionReport | Failure] = []
+        _print_estimates(list(estimate(request, choose_device(device or "auto"))), cache, as_json)
+        return
+    clock = time.monotonic()
+    results: list[Extracted | Failure] = []
     with FrameBars() as bars:
-        for result in extraction.extract(
-            target, videos, jobs, paths, settings, device=where, dtype=dtype, overwrite=overwrite, progress=bars.start
+        for result in _results(
+            request,
+            bars,
+            device=device or "auto",
+            devices=devices,
+            scheduler=scheduler,
+            worker_resources=worker_resources,
+            scheduler_timeout=scheduler_timeout,
         ):
             results.append(result)
             bars.note(_describe(result))
-    failures = [result for result in results if isinstance(result, extraction.Failure)]
-    reports = [result for result in results if not isinstance(result, extraction.Failure)]
-    summary: dict[str, Any] = {
-        "written": [spec.label for report in reports for spec in report.written],
-        "skipped": [spec.label for report in reports for spec in report.skipped],
-        "failed": [{"video": item.video, "backbone": item.backbone, "reason": item.reason} for item in failures],
-        "seconds": round(sum(report.seconds for report in reports), 2),
-    }
-    if as_json:
-        click.echo(json.dumps(summary, indent=1))
-    else:
-        click.echo(
-            f"{len(summary['written'])} units written, {len(summary['skipped'])} complete before, "
-            f"{len(failures)} videos failed, in {summary['seconds']} s; cache: {cache}"
-        )
-    if failures:
+            if fail_fast and _failed(result):
+                break
+    _print_summary(results, time.monotonic() - clock, cache, as_json)
+    if any(map(_failed, results)):
         sys.exit(1)
 
 
-def _describe(result: "ExtractionReport | Failure") -> str:
-    from ..extraction import Failure
+def _results(
+    request: "ExtractionRequest",
+    bars: "FrameBars",
+    *,
+    device: str,
+    devices: str | None,
+    scheduler: str | None,
+    worker_resources: tuple[str, ...],
+    scheduler_timeout: float,
+) -> Iterator["Extracted | Failure"]:
+    """Extract where the options say."""
+    from ..devices import choose_device
+    from ..extracting.running import extract as run
+
+    if scheduler is not None:
+        from ..extracting.cluster import extract_on_cluster
+
+        # Without a resource, as many tasks as a worker has threads would share its GPU.
+        resources = worker_resources or (("GPU=1",) if device != "cpu" else ())
+        with open_workers(
+            workers=None,
+            scheduler=scheduler,
+            worker_threads=None,
+            worker_resources=resources,
+            scheduler_timeout=scheduler_timeout,
+        ) as workers:
+            yield from extract_on_cluster(request, workers, device, progress=bars.start, say=bars.note)
+    elif devices is not None:
+        from ..extracting.devices import extract_on_devices, parse_devices
+
+        chosen = [choose_device(name) for name in parse_devices(devices)]
+        yield from extract_on_devices(request, chosen, progress=bars.start, say=bars.note)
+    else:
+        yield from run(request, choose_device(device), progress=bars.start, say=bars.note)
+
+
+def _failed(result: "Extracted | Failure") -> bool:
+    from ..extracting.running import Failure
+
+    return isinstance(result, Failure)
+
+
+def _describe(result: "Extracted | Failure") -> str:
+    from ..extracting.running import Failure
 
     if isinstance(result, Failure):
-        return f"Error: {result.video} ({result.backbone}): {result.reason}"
-    specs = result.written or result.skipped
-    name = f"{specs[0].dataset}/{specs[0].request.video} {specs[0].request.backbone}"
-    if not result.written:
+        return f"Error: {result.share.name}: {result.reason}"
+    report = result.report
+    name = f"{result.share.video.dataset}/{result.share.name}"
+    if not report.written:
         return f"{name}: complete before"
-    return f"{name}: {len(result.written)} units, {result.frames_computed} frames in {result.seconds:.1f} s"
+    return f"{name}: {len(report.written)} units, {report.frames_computed} frames in {report.seconds:.1f} s"
 
 
-def _print_estimates(estimates: list[Any], cache: Path, as_json: bool) -> None:
+def _print_summary(results: "list[Extracted | Failure]", seconds: float, cache: Path, as_json: bool) -> None:
+    from ..extracting.running import Extracted, Failure
+
+    failures = [result for result in results if isinstance(result, Failure)]
+    reports = [result.report for result in results if isinstance(result, Extracted)]
+    summary: dict[str, Any] = {
+        "written": [spec.label for report in reports for spec in report.written],
+        "skipped": [spec.label for report in reports for spec in report.skipped],
+        "failed": [
+            {"video": item.share.video.name, "backbone": item.share.job.backbone, "reason": item.reason}
+            for item in failures
+        ],
+        "seconds": round(seconds, 2),
+    }
+    if as_json:
+        click.echo(json.dumps(summary, indent=1))
+        return
+    for item in failures:  # once more, where nothing scrolls them away
+        click.echo(f"failed: {item.share.name}: {item.reason}", err=True)
+    click.echo(
+        f"{len(summary['written'])} units written, {len(summary['skipped'])} complete before, "
+        f"{len(failures)} videos failed, in {summary['seconds']} s; cache: {cache}"
+    )
+
+
+def _print_estimates(estimates: "list[Estimate]", cache: Path, as_json: bool) -> None:
     import dataclasses
 
     folder = next(parent for parent in [cache.absolute(), *cache.absolute().parents] if parent.exists())
@@ -157,5 +269,5 @@ def _print_estimates(estimates: list[Any], cache: Path, as_json: bool) -> None:
         click.echo(f"{item.state:<10} {item.frames:>6} frames {item.bytes / 1e6:>10.1f} MB  {item.label}")
     click.echo(
         f"to do: {len(pending)} units, {total['bytes'] / 1e9:.3f} GB (free: {total['disk_free'] / 1e9:.1f} GB), "
-        f"about {total['seconds']:.0f} s by one measured batch"
+        f"about {total['seconds']:.0f} s by one measured pass"
     )

@@ -16,7 +16,8 @@ from ...store.durable import explain_os_errors
 from ...store.errors import TedError
 from ..choices import parse_choice, parse_job
 from ..datasets.sources import Source, open_sources
-from ..extraction import Failure, extract
+from ..extracting.request import ExtractionRequest, Share
+from ..extracting.running import Failure, extract
 from ..metrics.davis import DavisScore, score_sequence, write_csv
 from ..propagation import propagate_video
 from ..show.result import write_overlay
@@ -86,17 +87,14 @@ def run_demo(
     videos = open_sources([Source(path=out / "data")])
     cache = open_cache(out / "cache", create=True)
     started = time.monotonic()
-    results = extract(
-        cache,
-        videos,
-        [parse_job(_VIDEO_FEATURE), parse_job(_IMAGE_FEATURE)],
-        weights,
-        ExtractionSettings(frame_size=FrameSize(short_side=_FRAME_SIZE)),
-        device=device,
-        dtype="float32",
-        progress=progress,
+    jobs = [parse_job(_VIDEO_FEATURE), parse_job(_IMAGE_FEATURE)]
+    request = ExtractionRequest(
+        cache=cache.root,
+        shares=tuple(Share(job=job, video=video) for job in jobs for video in videos),
+        weights=weights,
+        settings=ExtractionSettings(frame_size=FrameSize(short_side=_FRAME_SIZE)),
     )
-    for result in results:
+    for result in extract(request, device, progress=progress, say=say):
         if isinstance(result, Failure):
             raise TedError(f"the demo's extraction failed: {result.reason}")
     say(f"stage 1: extracted video and image features in {time.monotonic() - started:.1f} s; cache: {out / 'cache'}")

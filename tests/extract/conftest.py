@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 
 from ted.extract.backbones import load_backbone
 from ted.extract.backbones.base import Backbone
+from ted.extract.clip_reader import ClipReader
+from ted.extract.clips import plan_clips
+from ted.extract.features import Averages, ClipEncoder, latent_shape, run_pass
+from ted.extract.passes import Passes
 from ted.extract.small_models import make_small
 
 
@@ -37,6 +41,34 @@ class ArrayFrames:
 def random_frames(count: int, size: tuple[int, int] = (64, 64), seed: int = 0) -> ArrayFrames:
     rng = np.random.default_rng(seed)
     return ArrayFrames(rng.integers(0, 256, (count, *size, 3), dtype=np.uint8))
+
+
+def features_of(
+    backbone: Backbone,
+    source: ArrayFrames,
+    frame_size: tuple[int, int],
+    timesteps: Sequence[int],
+    taps: Sequence[str],
+    *,
+    draws: int = 1,
+    batch_size: int = 1,
+) -> dict[tuple[int, str], torch.Tensor]:
+    """Compute features (frame, channel, y, x) without a cache, threads or overlap of clips."""
+    clips = plan_clips(len(source), backbone.clip_length, 0)
+    passes = Passes(clips=len(clips), timesteps=tuple(timesteps), draws=draws, size=batch_size)
+    shape = latent_shape(backbone, frame_size)
+    reader = ClipReader(source, frame_size, noise_shape=shape, video="v", seed=0, draws=draws)
+    encoder = ClipEncoder(backbone, video="v", seed=0)
+    loaded = {host.index: encoder.encode(host) for host in reader.read(clips, range(len(clips)))}
+    wanted = {(timestep, tap) for timestep in timesteps for tap in taps}
+    averages = Averages(clips, draws, dict.fromkeys(range(len(clips)), wanted))
+    parts: dict[tuple[int, str], list[torch.Tensor]] = {}
+    for number in range(len(passes)):
+        items = passes.items(number)
+        outputs = run_pass(backbone, items, loaded, taps)
+        for found in averages.add(items[: passes.real(number)], outputs):
+            parts.setdefault((found.timestep, found.tap), []).append(found.values)
+    return {key: torch.cat(values) for key, values in parts.items()}
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ted.extract.backbones import load_backbone
+from ted.extract.clip_reader import ClipReader
 from ted.extract.clips import plan_clips
-from ted.extract.features import ClipLoader, clip_features
-from tests.extract.conftest import random_frames
+from ted.extract.features import ClipEncoder, latent_shape
+from tests.extract.conftest import features_of, random_frames
 from tests.extract.small_folders import SmallFolders
 
 META = torch.device("meta")
@@ -42,20 +43,17 @@ def test_everything_follows_the_backbones_device_and_precision(
 ) -> None:
     with OneDevice():
         backbone = load_backbone(name, small_folder(name, standins=standins), device=META, dtype=torch.float16)
-        clips = plan_clips(2 * backbone.clip_length, backbone.clip_length, 0)
-        loader = ClipLoader(backbone, random_frames(2 * backbone.clip_length), (64, 96), video="v", seed=0)
-        loaded = [loader.load(clip) for clip in clips]
-        for latents, condition in loaded:
-            assert (latents.device, latents.dtype) == (META, torch.float32)
-            assert {(part.device, part.dtype) for part in condition.values()} <= {(META, torch.float16)}
-        features = clip_features(
-            backbone,
-            loaded,
-            [clip.start for clip in clips],
-            {0: list(backbone.taps)[:1], 999: list(backbone.taps)},
-            video="v",
-            ensemble=2,
-            seed=0,
-        )
-    assert len(features) == 1 + len(backbone.taps)
+        source = random_frames(2 * backbone.clip_length)
+        clips = plan_clips(len(source), backbone.clip_length, 0)
+        shape = latent_shape(backbone, (64, 96))
+        reader = ClipReader(source, (64, 96), noise_shape=shape, video="v", seed=0, draws=1)
+        encoder = ClipEncoder(backbone, video="v", seed=0)
+        for host in reader.read(clips, range(len(clips))):
+            clip = encoder.encode(host)
+            assert (clip.latents.device, clip.latents.dtype) == (META, torch.float32)
+            assert clip.noise.device == META
+            assert {(part.device, part.dtype) for part in clip.condition.values()} <= {(META, torch.float16)}
+        # Batches that mix clips, timesteps and draws.
+        features = features_of(backbone, source, (64, 96), [0, 999], list(backbone.taps), draws=2, batch_size=3)
+    assert len(features) == 2 * len(backbone.taps)
     assert {(value.device, value.dtype) for value in features.values()} == {(META, torch.float32)}

@@ -231,3 +231,16 @@ def test_davis_frames(shared: Path) -> None:
     assert (len(frames), frames.size) == (66, (240, 432))
     np.testing.assert_array_equal(frames.read(7), cv2.imread(str(folder / "00007.jpg"))[..., ::-1])
     assert len(SelectedFrames(frames, 5).digest()) == 64
+
+
+def test_an_image_that_changes_after_it_was_hashed_is_refused(tmp_path: Path) -> None:
+    for i, seed in enumerate((1, 2)):
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(
+            tmp_path / f"{i}.png"
+        )
+    frames = ImageFrames(sorted(tmp_path.glob("*.png")))
+    frames.digest()
+    (tmp_path / "1.png").write_bytes((tmp_path / "0.png").read_bytes())
+    frames.read(0)
+    with pytest.raises(FrameError, match=r"1\.png has changed"):
+        frames.read(1)

@@ -1,5 +1,6 @@
 """Frames that are in a video file."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -129,3 +130,15 @@ def test_videos_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.mpg").write_bytes(bytes(1000))
     with pytest.raises(FrameError, match=r"cannot open video .*b\.mpg"):
         VideoFrames(tmp_path / "b.mpg").read(0)
+
+
+def test_a_file_that_changes_after_it_was_hashed_is_refused(avi: Path) -> None:
+    frames = VideoFrames(avi)
+    frames.digest()
+    frames.read(0)
+    os.utime(avi, ns=(1, 1))
+    with pytest.raises(FrameError, match="has changed"):
+        frames.read(1)
+    avi.unlink()
+    with pytest.raises(FrameError, match="cannot read"):
+        frames.read(1)

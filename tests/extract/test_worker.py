@@ -12,9 +12,9 @@ from ted.extract.frames import FrameSize, to_pixels
 from ted.extract.noise import NoiseKey, draw_noise
 from ted.extract.plan import VideoPlan, plan_video
 from ted.extract.settings import ExtractionSettings
-from ted.extract.worker import extract_video
-from ted.store import Cache, Unit, open_cache
-from ted.store.errors import ConfigError, FrameError
+from ted.extract.worker import ExtractionReport, VideoTask, extract_video, extract_videos
+from ted.store import Cache, Unit, UnitWriter, open_cache
+from ted.store.errors import CacheError, ClaimedError, ConfigError, FrameError, TedError
 
 from .conftest import ArrayFrames, random_frames
 
@@ -155,7 +155,7 @@ def test_an_interrupted_extraction_resumes_to_the_same_bytes(tmp_path: Path, adm
             extract_video(cache, adm, source, planned, progress=progress)
         assert {cache.state(spec) for spec in planned.specs.values()} == {"incomplete"}
     report = extract_video(cache, adm, source, planned)
-    assert report.frames_computed == 7 - 2 * 3  # three batches of two frames were on the disk
+    assert report.frames_computed == 7 - 3  # three frames were on the disk: each batch is one, at two timesteps
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
@@ -217,3 +217,200 @@ def test_wrong_taps_timesteps_and_empty_videos(adm: Backbone) -> None:
         plan(adm, random_frames(2), timesteps=(1000,))
     with pytest.raises(FrameError, match="no frames"):
         plan(adm, random_frames(0))
+
+
+def test_timesteps_and_taps_in_one_run_equal_runs_of_their_own(tmp_path: Path, adm: Backbone) -> None:
+    source = random_frames(5)
+    taps = (ADM_TAP, "mid_block")
+    together = plan(adm, source, timesteps=(51, 300), taps=taps, batch_size=4)
+    cache = new_cache(tmp_path)
+    extract_video(cache, adm, source, together)
+    for timestep in (51, 300):
+        for tap in taps:
+            (alone,) = features(
+                new_cache(tmp_path, f"{timestep}{tap}"), adm, source, timesteps=(timestep,), taps=(tap,), batch_size=1
+            )
+            unit = Unit(together.specs[timestep, tap].folder(cache.root))
+            assert relative(unit.features.compute().astype(np.float32), alone) < 1e-3
+
+
+@pytest.mark.parametrize("name", ["adm", "svd"])
+def test_batches_may_mix_clips_timesteps_and_draws(tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
+    backbone: Backbone = request.getfixturevalue(name)
+    source = random_frames(3 if name == "adm" else backbone.clip_length + 3)
+    tap = ADM_TAP if name == "adm" else SVD_TAP
+    one, other = (
+        features(
+            new_cache(tmp_path, str(size)),
+            backbone,
+            source,
+            timesteps=(51, 300),
+            taps=(tap,),
+            ensemble=3,
+            batch_size=size,
+        )
+        for size in (1, 5)
+    )
+    for a, b in zip(one, other, strict=True):
+        assert relative(b, a) < 1e-3
+    assert relative(one[0], one[1]) > 1e-2
+
+
+def test_a_unit_that_lags_behind_is_completed_to_the_same_bytes(tmp_path: Path, adm: Backbone) -> None:
+    source = random_frames(6)
+    choice: dict[str, Any] = {"timesteps": (51, 200), "taps": (ADM_TAP, "mid_block"), "ensemble": 2, "batch_size": 3}
+    planned = plan(adm, source, **choice)
+    cache = new_cache(tmp_path)
+    extract_video(cache, adm, source, planned)
+    before = tree(cache.root)
+    # Of four units one lacks a frame, one lacks all, and two are complete: each pass holds what it always held.
+    (planned.specs[51, "mid_block"].folder(cache.root) / "features/c/4/0/0/0").unlink()
+    cache.remove(planned.specs[200, ADM_TAP].folder(cache.root))
+    report = extract_video(cache, adm, source, planned)
+    assert len(report.written) == 2
+    assert tree(cache.root) == before
+
+
+class _Scarce:
+    """A backbone whose passes run out of memory when they hold too much, or at their n-th call."""
+
+    def __init__(self, backbone: Backbone, most: int) -> None:
+        self._backbone = backbone
+        self.most = most
+        self.sizes: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backbone, name)
+
+    def features(self, noisy: torch.Tensor, *args: Any, **options: Any) -> Any:
+        self.sizes.append(len(noisy))
+        if len(noisy) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self._backbone.features(noisy, *args, **options)
+
+
+def run(
+    cache: Cache, backbone: Any, sources: dict[str, ArrayFrames], **options: Any
+) -> dict[str, ExtractionReport | TedError]:
+    changes = options.pop("changes", {})
+    tasks = [
+        VideoTask(
+            name=name,
+            source=source,
+            plan=lambda name=name, source=source: plan_video(
+                backbone,
+                source,
+                dataset="d",
+                video=name,
+                timesteps=(51,),
+                taps=(ADM_TAP,),
+                settings=dataclasses.replace(SETTINGS, **changes),
+            ),
+        )
+        for name, source in sources.items()
+    ]
+    return {task.name: result for task, result in extract_videos(cache, backbone, tasks, **options)}
+
+
+def test_batches_are_halved_when_memory_runs_out(tmp_path: Path, adm: Backbone) -> None:
+    sources = {"a": random_frames(9), "b": random_frames(5, seed=1)}
+    expected = run(new_cache(tmp_path, "a"), adm, sources, changes={"batch_size": 2})
+    scarce = _Scarce(adm, most=3)
+    cache = new_cache(tmp_path, "b")
+    results = run(cache, scarce, sources, adapt=True)
+    for name, report in results.items():
+        assert isinstance(report, ExtractionReport)
+        assert report.batch_size == 2  # 8, then 4, then 2
+        unit = Unit(report.written[0].folder(cache.root))
+        assert unit.run_record["batch_size"] == 2
+        other = expected[name]
+        assert isinstance(other, ExtractionReport)
+        reference = Unit(other.written[0].folder(tmp_path / "a")).features.compute()
+        np.testing.assert_array_equal(unit.features.compute(), reference)
+    assert len(results) == 2
+    assert scarce.sizes[0] == 8
+
+
+def test_memory_that_runs_out_in_the_middle_loses_nothing(tmp_path: Path, adm: Backbone) -> None:
+    source = random_frames(12)
+    scarce = _Scarce(adm, most=99)
+
+    def shrink(_done: int) -> None:
+        if len(scarce.sizes) == 1:
+            scarce.most = 4
+
+    cache = new_cache(tmp_path)
+    results = run(cache, scarce, {"v": source}, adapt=True, progress=lambda *_: shrink)
+    report = results["v"]
+    assert isinstance(report, ExtractionReport)
+    assert scarce.sizes == [8, 8, 4]  # a pass; the one that fails; what is left of the second, with half the batch
+    (alone,) = features(new_cache(tmp_path, "alone"), adm, source, batch_size=1)
+    found = Unit(report.written[0].folder(cache.root)).features.compute().astype(np.float32)
+    assert relative(found, alone) < 1e-3
+
+
+def test_memory_that_is_too_small_for_one_is_an_error_that_says_what_to_do(tmp_path: Path, adm: Backbone) -> None:
+    for adapt in (False, True):
+        results = run(new_cache(tmp_path), _Scarce(adm, most=0), {"v": random_frames(3)}, adapt=adapt)
+        assert isinstance(results["v"], TedError)
+        assert "--frame-size" in str(results["v"])
+
+
+class _Torn(ArrayFrames):
+    def read(self, index: int) -> np.ndarray:
+        if index == 2:
+            raise FrameError("frame 2 cannot be decoded")
+        return super().read(index)
+
+
+def test_a_video_that_fails_stops_no_other(tmp_path: Path, adm: Backbone) -> None:
+    sources = {
+        "a": random_frames(3),
+        "torn": _Torn(random_frames(5).frames),
+        "empty": random_frames(0),
+        "b": random_frames(3, seed=1),
+    }
+    cache = new_cache(tmp_path)
+    results = run(cache, adm, sources, changes={"batch_size": 1})
+    assert {name for name, result in results.items() if isinstance(result, ExtractionReport)} == {"a", "b"}
+    assert "cannot be decoded" in str(results["torn"])
+    (unit,) = cache.entries(video="torn")
+    assert unit.state == "incomplete"
+    assert not list(cache.root.rglob("claim.json"))
+    # What was computed before the error is kept.
+    sources["torn"] = ArrayFrames(sources["torn"].frames)
+    again = run(cache, adm, {"torn": sources["torn"]}, changes={"batch_size": 1})["torn"]
+    assert isinstance(again, ExtractionReport)
+    assert again.frames_computed == 3
+
+
+def test_a_claimed_video_is_reported_and_the_others_are_extracted(tmp_path: Path, adm: Backbone) -> None:
+    sources = {"a": random_frames(3), "b": random_frames(3, seed=1)}
+    cache = new_cache(tmp_path)
+    held = plan_video(
+        adm, sources["a"], dataset="d", video="a", timesteps=(51,), taps=(ADM_TAP,), settings=SETTINGS
+    ).specs[51, ADM_TAP]
+    with cache.writer(held):
+        results = run(cache, adm, sources)
+    assert isinstance(results["a"], ClaimedError)
+    assert isinstance(results["b"], ExtractionReport)
+
+
+def test_a_failing_writer_stops_the_video_soon(tmp_path: Path, adm: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: UnitWriter, frame: int, values: Any) -> None:
+        raise CacheError("the disk is full")
+
+    monkeypatch.setattr(UnitWriter, "write", full)
+    counting = _Scarce(adm, most=99)
+    results = run(new_cache(tmp_path), counting, {"v": random_frames(30)}, changes={"batch_size": 1})
+    assert "disk is full" in str(results["v"])
+    assert len(counting.sizes) < 30
+
+
+def test_a_plan_with_a_wrong_option_ends_the_run(tmp_path: Path, adm: Backbone) -> None:
+    def wrong() -> VideoPlan:
+        raise ConfigError("no such tap")
+
+    task = VideoTask(name="v", source=random_frames(3), plan=wrong)
+    with pytest.raises(ConfigError, match="no such tap"):
+        list(extract_videos(new_cache(tmp_path), adm, [task]))

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,29 @@ def test_verify_finds_damage_and_demotion_keeps_what_is_whole(
         writer.write(2, values[2])
         writer.finish({})
     assert tree(cache.root) == before
+
+
+def test_frames_may_be_written_by_many_threads(cache: Cache, values: NDArray[np.float16]) -> None:
+    count = 40
+    spec = make_spec(frame_names=tuple(map(str, range(count))))
+    frames = np.random.default_rng(3).standard_normal((count, *values.shape[1:])).astype(np.float16)
+    with cache.writer(spec) as writer, ThreadPoolExecutor(8) as pool:
+
+        def write(frame: int) -> None:
+            writer.write(frame, frames[frame])
+            if frame % 3 == 0:
+                writer.commit()
+
+        list(pool.map(write, range(count)))
+        assert writer.done | set(range(count)) == set(range(count))
+        writer.finish({})
+    assert verify_unit(spec.folder(cache.root)).state == "ok"
+    np.testing.assert_array_equal(Unit(spec.folder(cache.root)).features.compute(), frames)
+
+
+def test_frames_count_once_they_are_committed(cache: Cache, spec: UnitSpec, values: NDArray[np.float16]) -> None:
+    with cache.writer(spec) as writer:
+        writer.write(0, values[0])
+        assert (writer.pending, writer.done) == (1, frozenset())
+        writer.commit()
+        assert (writer.pending, writer.done) == (0, frozenset({0}))

@@ -1,0 +1,95 @@
+"""Doing the next thing's preparation while this one is computed: an iterator that runs ahead in a thread."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+__all__ = ["Prefetched"]
+
+T = TypeVar("T")
+
+#: Seconds after which a thread that waits for room looks whether it is still wanted.
+_LOOK = 0.1
+
+
+class _End:
+    """What the thread sends last: nothing more comes, or the error that ended it."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+class Prefetched(Generic[T]):
+    """Iterates in a thread of its own, at most a few elements ahead of whoever takes them; use as a context manager.
+
+    An error of the source is raised where its element would have come. Leaving the context stops the thread at its
+    next element, and waits for that.
+
+    Parameters
+    ----------
+    source
+        What to iterate over. It is only touched in the thread, also to close it.
+    ahead
+        Elements that may wait to be taken, at least 1.
+
+    Attributes
+    ----------
+    waited
+        Seconds that taking elements has had to wait for them.
+    """
+
+    def __init__(self, source: Iterable[T], ahead: int) -> None:
+        self._source = source
+        self._queue: queue.Queue[T | _End] = queue.Queue(maxsize=ahead)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ted-prefetch", daemon=True)
+        self.waited = 0.0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            clock = time.monotonic()
+            element = self._queue.get()
+            self.waited += time.monotonic() - clock
+            if isinstance(element, _End):
+                if element.error is not None:
+                    raise element.error
+                return
+            yield element
+
+    def _run(self) -> None:
+        iterator = iter(self._source)
+        error: BaseException | None = None
+        try:
+            for element in iterator:
+                if not self._put(element):
+                    return
+        except BaseException as raised:  # handed to the thread that takes elements
+            error = raised
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+            self._put(_End(error))
+
+    def _put(self, element: T | _End) -> bool:
+        """Hand an element over; tell whether it is still wanted."""
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(element, timeout=_LOOK)
+            except queue.Full:
+                continue
+            return True
+        return False

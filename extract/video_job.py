@@ -1,0 +1,207 @@
+"""One video in progress: its claimed units, and what is still to be computed for them."""
+
+import contextlib
+import datetime
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from ..store import Cache, UnitSpec, UnitWriter
+from ..store.errors import CorruptUnitError, TedError
+from ..store.integrity import demote
+from .backbones.base import Backbone
+from .clip_reader import HostClip
+from .features import Averages, ClipEncoder, DeviceClip, run_pass
+from .plan import VideoPlan
+from .run_record import describe_run
+from .sink import FeatureSink, VideoSink
+
+__all__ = ["ExtractionReport", "VideoJob"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionReport:
+    """What an extraction of one video did.
+
+    Attributes
+    ----------
+    written, skipped
+        Units that were written or finished, and units that were complete before.
+    frames_computed
+        Frames whose features were computed and kept.
+    batch_size
+        Items (clips; for an image backbone frames) in a pass.
+    seconds
+        Wall time, from the opening of the units to their completion.
+    waited
+        Seconds in which there was nothing to compute, because of the ``"frames"`` or the ``"disk"``.
+    """
+
+    written: tuple[UnitSpec, ...]
+    skipped: tuple[UnitSpec, ...]
+    frames_computed: int
+    batch_size: int
+    seconds: float
+    waited: Mapping[str, float]
+
+
+class VideoJob:
+    """Computes the missing features of one video, clip by clip, and completes its units.
+
+    Making it claims the units that are not complete; of damaged ones, what is whole stays.
+
+    Parameters
+    ----------
+    cache
+        Where to.
+    backbone, plan
+        What to compute.
+    sink
+        Writes.
+    overwrite
+        Compute complete units again, too.
+
+    Attributes
+    ----------
+    plan
+        What is computed.
+    clips
+        Indices of the clips that have to be read, rising.
+    frames_settled
+        Frames that need nothing more, from the beginning.
+    abandoned
+        Whether the video was given up.
+
+    Raises
+    ------
+    ClaimedError
+        When another process writes one of the units; then none of them is claimed.
+    CacheError
+        When a unit cannot be written.
+    """
+
+    def __init__(
+        self, cache: Cache, backbone: Backbone, plan: VideoPlan, sink: FeatureSink, *, overwrite: bool
+    ) -> None:
+        self.plan = plan
+        self.abandoned = False
+        self._backbone = backbone
+        self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._clock = time.monotonic()
+        self._claims = ExitStack()
+        todo = [key for key, spec in plan.specs.items() if overwrite or cache.state(spec) != "complete"]
+        self._skipped = tuple(spec for key, spec in plan.specs.items() if key not in todo)
+        try:
+            # Claimed in one order by all jobs, or two that share a list could each hold what the other needs.
+            ordered = sorted(todo, key=lambda key: plan.specs[key].folder(cache.root))
+            self._writers = {
+                key: self._claims.enter_context(_open_writer(cache, plan.specs[key], overwrite)) for key in ordered
+            }
+        except BaseException:
+            self._claims.close()
+            raise
+        frames = range(next(iter(plan.specs.values())).frame_count)
+        missing = {key: frozenset(frames) - writer.done for key, writer in self._writers.items()}
+        self._wanted = {
+            index: keys
+            for index, clip in enumerate(plan.clips)
+            if (keys := {key for key, lacking in missing.items() if lacking.intersection(clip.kept_frames)})
+        }
+        wanted = {(index, timestep) for index, keys in self._wanted.items() for timestep, _ in keys}
+        self._passes = deque(plan.passes.needed(wanted))
+        self.clips = sorted({item.clip for number in self._passes for item in plan.passes.items(number)})
+        self.frames_settled = len(frames) - self._frames(self._wanted)
+        self._taps = list(dict.fromkeys(tap for _, tap in self._writers))
+        self._encoder = ClipEncoder(backbone, video=plan.request.video, seed=plan.request.seed)
+        self._averages = Averages(plan.clips, plan.request.ensemble, self._wanted)
+        self._sink = VideoSink(sink, self._writers, missing)
+        self._loaded: dict[int, DeviceClip] = {}
+
+    def add(self, host: HostClip, advance: Callable[[int], None]) -> None:
+        """Take the next of `clips`, and run the passes that it makes possible.
+
+        Parameters
+        ----------
+        host
+            The clip.
+        advance
+            Called with frames that are through the UNet.
+        """
+        self._loaded[host.index] = self._encoder.encode(host)
+        passes = self.plan.passes
+        while self._passes and passes.items(self._passes[0])[-1].clip <= host.index:
+            self._sink.check()
+            number = self._passes[0]
+            items = passes.items(number)
+            outputs = run_pass(self._backbone, items, self._loaded, self._taps)
+            for features in self._averages.add(items[: passes.real(number)], outputs):
+                self._sink.deliver(features)
+            self._passes.popleft()
+            needed_from = passes.items(self._passes[0])[0].clip if self._passes else len(self.plan.clips)
+            through = [index for index in self._loaded if index < needed_from]
+            for index in through:
+                del self._loaded[index]
+            advance(self._frames(self._wanted.keys() & through))
+
+    def finish(self, waited: Mapping[str, float]) -> ExtractionReport:
+        """Wait for the disk, complete the units, and give up the claims.
+
+        Parameters
+        ----------
+        waited
+            For the report: seconds without anything to compute.
+        """
+        try:
+            self._sink.settle()
+            self._sink.check()
+            frames = self._frames(self._wanted)
+            seconds = time.monotonic() - self._clock
+            run = describe_run(
+                self._backbone,
+                batch_size=self.plan.passes.size,
+                started=self._started,
+                seconds=seconds,
+                frames=frames,
+                waited=waited,
+            )
+            for writer in self._writers.values():
+                writer.finish(run)
+            return ExtractionReport(
+                written=tuple(writer.spec for writer in self._writers.values()),
+                skipped=self._skipped,
+                frames_computed=frames,
+                batch_size=self.plan.passes.size,
+                seconds=seconds,
+                waited=waited,
+            )
+        finally:
+            self.close()
+
+    def abandon(self) -> None:
+        """Give the video up: what is on its way is written, the units stay incomplete."""
+        self.abandoned = True
+        self._loaded.clear()
+        self._sink.settle()
+        self.close()
+
+    def close(self) -> None:
+        """Enter what is written in the journals, and give up the claims."""
+        for writer in self._writers.values():
+            with contextlib.suppress(TedError):  # of a disk that is full, say: reported already, or soon
+                writer.commit()
+        self._claims.close()
+
+    def _frames(self, clips: "set[int] | dict[int, set[tuple[int, str]]]") -> int:
+        return sum(len(self.plan.clips[index].keep) for index in clips)
+
+
+def _open_writer(cache: Cache, spec: UnitSpec, overwrite: bool) -> UnitWriter:
+    """Return a unit's writer; of a damaged unit, what is whole stays."""
+    if not overwrite and cache.state(spec) == "damaged":
+        try:
+            demote(spec.folder(cache.root))
+        except CorruptUnitError:  # the marker itself: nothing says what is whole
+            overwrite = True
+    return cache.writer(spec, overwrite=overwrite)
