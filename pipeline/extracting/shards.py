@@ -19,8 +19,7 @@ def parse_shard(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
     text
         What was given.
     environment
-        The process's variables. SLURM sets ``SLURM_ARRAY_TASK_ID``, ``_MIN``, ``_STEP`` (where it is not 1) and
-        ``_COUNT``; arrays may begin anywhere (``--array=0-7``, ``--array=1-16:4``), but must be evenly spaced.
+        The process's variables. SLURM sets ``SLURM_ARRAY_TASK_ID``, ``_MIN``, ``_MAX``, ``_STEP`` and ``_COUNT``; arrays may begin anywhere (``--array=0-7``, ``--array=1-16:4``), but must be evenly spaced.
 
     Returns
     -------
@@ -56,11 +55,11 @@ def _slurm(environment: Mapping[str, str]) -> tuple[int, int]:
         )
     try:
         task, first, last, count = (int(environment[name]) for name in names)
+        step = int(environment.get("SLURM_ARRAY_TASK_STEP", 1))
     except ValueError as error:
         raise ConfigError(f"--shard slurm: SLURM's variables are not numbers: {error}") from error
-    step = (last - first) // (count - 1) if count > 1 else 1
-    number, rest = divmod(task - first, step) if step else (0, 1)
-    if rest or not 0 <= number < count or first + step * (count - 1) != last:
+    number, rest = divmod(task - first, max(1, step))
+    if rest or not 0 <= number < count or (count > 1 and first + step * (count - 1) != last):
         raise ConfigError(
             f"--shard slurm: the array's tasks ({first} to {last}, {count} of them) are not evenly spaced, so that the "
             f"place of task {task} is unknown; submit it as --array=1-{count}"
