@@ -19,7 +19,8 @@ def parse_shard(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
     text
         What was given.
     environment
-        The process's variables. SLURM sets ``SLURM_ARRAY_TASK_ID``, ``_MIN``, ``_MAX``, ``_STEP`` and ``_COUNT``; arrays may begin anywhere (``--array=0-7``, ``--array=1-16:4``), but must be evenly spaced.
+        The process's variables. SLURM sets ``SLURM_ARRAY_TASK_ID``, ``_MIN``, ``_MAX``, ``_STEP`` and ``_COUNT``.
+        Arrays may begin anywhere (``--array=0-7``, ``--array=1-16:4``), but must be evenly spaced.
 
     Returns
     -------
