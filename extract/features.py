@@ -40,22 +40,31 @@ class ClipLoader:
         self._video = video
         self._seed = seed
         self._frames: OrderedDict[int, tuple[torch.Tensor, torch.Tensor]] = OrderedDict()
+        self._first: torch.Tensor | None = None  # pixels of the video's first frame, where clips are conditioned on it
 
     def load(self, clip: Clip) -> tuple[torch.Tensor, Condition]:
         """Return a clip's x_0, (1, frame, channel, y, x), and its conditioning."""
         pixels, latents = zip(*(self._frame(index) for index in clip.frames), strict=True)
+        on = self._backbone.condition_on
+        if on == "video" and self._first is None:
+            self._first = self._pixels(0) if clip.start else pixels[0]
+        image = {"clip": pixels[0], "video": self._first, "none": None}[on]
 
         def draw(shape: Sequence[int]) -> torch.Tensor:
-            key = NoiseKey(seed=self._seed, video=self._video, start=clip.start, purpose="conditioning")
+            start = 0 if on == "video" else clip.start  # the conditioning frame's own noise
+            key = NoiseKey(seed=self._seed, video=self._video, start=start, purpose="conditioning")
             return draw_noise(key, shape)
 
         with torch.inference_mode():
-            condition = self._backbone.condition(torch.stack(pixels), draw)
+            condition = self._backbone.condition(torch.stack(pixels), None if image is None else image[None], draw)
         return torch.stack(latents)[None], condition
+
+    def _pixels(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(to_pixels(self._source.read(index), self._frame_size))
 
     def _frame(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         if index not in self._frames:
-            pixels = torch.from_numpy(to_pixels(self._source.read(index), self._frame_size))
+            pixels = self._pixels(index)
             with torch.inference_mode():
                 self._frames[index] = pixels, self._backbone.encode(pixels[None])[0]
             while len(self._frames) > self._backbone.clip_length:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ..extract.backbones import BACKBONES, load_backbone
+from ..extract.backbones import BACKBONES, backbone_info, load_backbone
 from ..extract.backbones.base import Backbone
 from ..extract.features import ClipLoader, clip_features
 from ..extract.memory import keep_freed_memory
 from ..extract.plan import VideoPlan, group_taps, plan_video
 from ..extract.settings import DTYPES, ExtractionSettings
+from ..extract.weights import split_random
 from ..extract.worker import ExtractionReport, extract_video
 from ..store import Cache
 from ..store.errors import ConfigError, TedError
@@ -61,20 +62,24 @@ class Estimate:
 def parse_weights(values: Sequence[str], jobs: Sequence[BackboneJob]) -> dict[str, str]:
     """Read ``[BACKBONE=]PATH`` options; without a name, the path is for the run's only backbone.
 
-    Weights of backbones that the run does not use are ignored: one configuration can name all that a person has.
+    In the place of a path may stand ``random:SEED`` or ``random:SEED:PATH`` (see `load_backbone`). Weights of backbones
+    that the run does not use are ignored: one configuration can name all that a person has.
 
     Raises
     ------
     ConfigError
-        For an unknown backbone, or no name where the run uses several.
+        For an unknown backbone, no name where the run uses several, or random weights without a seed.
     """
     names = list(dict.fromkeys(job.backbone for job in jobs))
+    for name in names:
+        backbone_info(name)
     weights: dict[str, str] = {}
     for value in values:
         name, equals, path = value.partition("=")
         if equals and path and name in BACKBONES:
+            split_random(path)
             weights[name] = path
-        elif len(names) == 1 and not (equals and "/" not in name):
+        elif len(names) == 1 and (split_random(value)[0] is not None or not (equals and "/" not in name)):
             weights[names[0]] = value
         else:
             raise ConfigError(

@@ -30,12 +30,14 @@ def test_features(name: str, tmp_path: Path) -> None:
     for device in (CPU, GPU):
         backbone = load_backbone(name, weights, device=device, dtype=torch.float32)
         source = random_frames(backbone.clip_length)
-        loader = ClipLoader(backbone, source, (64, 64), video="v", seed=0)
+        size = (4 * backbone.frame_multiple, 4 * backbone.frame_multiple)
+        timestep = min(300, backbone.timestep_count - 1)
+        loader = ClipLoader(backbone, source, size, video="v", seed=0)
         clips = plan_clips(len(source), backbone.clip_length, 0)
         batch = [loader.load(clip) for clip in clips]
-        found = clip_features(backbone, batch, [0] * len(batch), {300: [tap]}, video="v", ensemble=2, seed=0)
-        assert found[300, tap].device.type == device.type
-        results[device] = found[300, tap].cpu()
+        found = clip_features(backbone, batch, [0] * len(batch), {timestep: [tap]}, video="v", ensemble=2, seed=0)
+        assert found[timestep, tap].device.type == device.type
+        results[device] = found[timestep, tap].cpu()
     error = (results[GPU] - results[CPU]).norm() / results[CPU].norm()
     assert error < 1e-3
 

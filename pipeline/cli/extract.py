@@ -34,9 +34,13 @@ if TYPE_CHECKING:
     "--weights",
     multiple=True,
     metavar="[BACKBONE=]PATH",
-    help="Folder or file of a backbone's weights, or a hub name.  [default: the published ones, in the hub cache]",
+    help="Folder or file of a backbone's weights, or a hub name; random:SEED[:PATH] for an untrained network.  "
+    "[default: the published ones, in the hub cache]",
 )
-@click.option("--frame-size", default="480", help="Short side in pixels, or HEIGHTxWIDTH.")
+@click.option(
+    "--frame-size",
+    help="Short side in pixels, or HEIGHTxWIDTH.  [default: 480, or the nearest below that the backbone takes]",
+)
 @click.option("--ensemble", type=click.IntRange(min=1), help="Noise draws to average.  [default: the preset's]")
 @click.option(
     "--overlap", type=click.IntRange(min=0), help="Frames shared by neighbouring clips.  [default: the preset's]"
@@ -58,7 +62,7 @@ def extract(
     preset: str,
     features: tuple[str, ...],
     weights: tuple[str, ...],
-    frame_size: str,
+    frame_size: str | None,
     ensemble: int | None,
     overlap: int | None,
     seed: int,
@@ -86,7 +90,7 @@ def extract(
     chosen = get_preset(preset)
     jobs = [parse_job(text) for text in features or chosen.features]
     settings = ExtractionSettings(
-        frame_size=FrameSize.parse(frame_size),
+        frame_size=None if frame_size is None else FrameSize.parse(frame_size),
         overlap=chosen.overlap if overlap is None else overlap,
         ensemble=chosen.ensemble if ensemble is None else ensemble,
         seed=seed,
