@@ -93,5 +93,5 @@ def test_random_weights_of_several_backbones_need_names() -> None:
 
 
 def test_an_unknown_backbone_is_named_before_its_weights() -> None:
-    with pytest.raises(ConfigError, match=f"unknown backbone 'vdm'.*{list(BACKBONES)[0]}"):
+    with pytest.raises(ConfigError, match=f"unknown backbone 'vdm'.*{next(iter(BACKBONES))}"):
         parse_weights([], [BackboneJob(backbone="vdm", timesteps=(0,), taps=("t",))])

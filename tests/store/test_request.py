@@ -33,6 +33,16 @@ def test_digest_is_the_sha256_of_sorted_compact_json() -> None:
     assert REQUEST.digest() == expected
 
 
+def test_the_overlap_rule_is_recorded_where_it_is_not_the_papers() -> None:
+    """Requests of caches that were written before the rule existed keep their digest."""
+    assert REQUEST.digest() == "b19f93353a018d1b1a85a6f35e306225904d20dd8729881f6d0f8ea901b1cdfb"
+    assert "overlap_rule" not in REQUEST.to_json()
+    averaged = dataclasses.replace(REQUEST, overlap_rule="mean")
+    assert averaged.to_json()["overlap_rule"] == "mean"
+    assert FeatureRequest.from_json(json.loads(json.dumps(averaged.to_json()))) == averaged
+    assert (REQUEST.field_text("overlap_rule"), averaged.field_text("overlap_rule")) == ("first", "mean")
+
+
 @pytest.mark.parametrize("field", [item.name for item in dataclasses.fields(FeatureRequest)])
 def test_every_field_changes_the_digest(field: str) -> None:
     value = getattr(REQUEST, field)
