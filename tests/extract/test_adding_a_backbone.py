@@ -1,5 +1,6 @@
 """The example of docs/adding-a-backbone.md does what the page says."""
 
+import dataclasses
 import importlib
 import json
 import re
@@ -13,8 +14,7 @@ import pytest
 import torch
 from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
-from ted.extract import backbones
-from ted.extract.backbones import BACKBONES, BackboneInfo, backbone_info, load_backbone, register_backbone
+from ted.extract.backbones import backbone_info, load_backbone, register_backbone, registry
 from ted.extract.drawing import draw_parameters
 from ted.extract.frames import FrameSize, to_pixels
 from ted.extract.plan import plan_video
@@ -38,12 +38,13 @@ def code_block(language: str) -> str:
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The page's file, importable; what it registers is forgotten afterwards."""
-    monkeypatch.setattr(backbones, "_REGISTRY", registry := dict(BACKBONES))
-    monkeypatch.setattr(backbones, "BACKBONES", registry)
+    before = dict(registry._REGISTRY)
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "dinov2_registers.py").write_text(code_block("python"))
     monkeypatch.syspath_prepend(tmp_path / "site")
     yield "dinov2_registers"
+    for name in registry._REGISTRY.keys() - before.keys():
+        del registry._REGISTRY[name]
     sys.modules.pop("dinov2_registers", None)
 
 
@@ -114,9 +115,8 @@ def test_a_name_is_given_once(module: str) -> None:
     register_backbone(NAME, info)
     with pytest.raises(ConfigError, match="there is a backbone 'adm' already"):
         register_backbone("adm", info)
+    register_backbone("other", dataclasses.replace(info, random=False))
     with pytest.raises(ConfigError, match="cannot have random weights"):
-        other = BackboneInfo(title="x", kind="image", published=info.published, default_tap="t", loader="nowhere:load")
-        register_backbone("other", other)
         load_backbone("other", "random:0", device=CPU, dtype=torch.float32)
 
 
