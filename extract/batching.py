@@ -64,6 +64,8 @@ def fit_batch_size(backbone: Backbone, frame_size: tuple[int, int], taps: Sequen
         index=0,
         clip=clip,
         pixels=torch.zeros(backbone.clip_length, 3, *frame_size),
+        image=torch.zeros(1, 3, *frame_size),
+        image_index=0,
         noise=torch.randn(1, backbone.clip_length, *shape),
     )
     device_clip = ClipEncoder(backbone, video="", seed=0).encode(host)

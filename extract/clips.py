@@ -1,10 +1,16 @@
 """Windows over a video: which frames a video UNet sees together, and which of them each window contributes."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from ..store.errors import ConfigError
 
-__all__ = ["Clip", "plan_clips"]
+__all__ = ["Clip", "OverlapRule", "count_contributions", "plan_clips"]
+
+#: What becomes of a frame that several clips cover.
+OverlapRule = Literal["first", "mean"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,8 +22,8 @@ class Clip:
     frames
         Indices of the frames that the UNet sees, of the clip length; a short video's last frame is repeated.
     keep
-        Positions in `frames` whose features are kept: every frame of the video is kept from the first clip that
-        covers it, and from no other.
+        Positions in `frames` whose features count. Under the rule ``"first"``, every frame of the video counts in the
+        first clip that covers it, and in no other; under ``"mean"`` in all of them.
     """
 
     frames: tuple[int, ...]
@@ -34,12 +40,15 @@ class Clip:
         return range(self.start + self.keep.start, self.start + self.keep.stop)
 
 
-def plan_clips(frame_count: int, length: int, overlap: int) -> list[Clip]:
+def plan_clips(frame_count: int, length: int, overlap: int, rule: OverlapRule = "first") -> list[Clip]:
     """Cover a video by clips of one length (TED, section on long videos).
 
     Windows advance by ``length - overlap`` frames. A frame that an earlier window covered keeps the earlier feature.
     The last window is shifted back so that it ends at the last frame. A video shorter than a clip is padded by
     repeating its last frame; the padding is dropped.
+
+    Under the rule ``"mean"`` the windows are the same, and a frame's feature is the mean of those of all windows that
+    cover it (`count_contributions` says how many); also where only the last one's shift makes them overlap.
 
     Parameters
     ----------
@@ -49,11 +58,13 @@ def plan_clips(frame_count: int, length: int, overlap: int) -> list[Clip]:
         Frames in a clip, at least 1.
     overlap
         Frames that neighbouring windows share, in [0, length).
+    rule
+        ``"first"`` or ``"mean"``.
 
     Returns
     -------
     list of Clip
-        In the order of the video; their `kept_frames` are disjoint and cover it exactly.
+        In the order of the video; their `kept_frames` cover it, under ``"first"`` each frame exactly once.
 
     Raises
     ------
@@ -69,6 +80,24 @@ def plan_clips(frame_count: int, length: int, overlap: int) -> list[Clip]:
     covered = 0
     while covered < frame_count:
         start = min(len(clips) * (length - overlap), frame_count - length)
-        clips.append(Clip(frames=tuple(range(start, start + length)), keep=range(covered - start, length)))
+        keep = range(0 if rule == "mean" else covered - start, length)
+        clips.append(Clip(frames=tuple(range(start, start + length)), keep=keep))
         covered = start + length
     return clips
+
+
+def count_contributions(clips: Iterable[Clip]) -> tuple[int, ...]:
+    """Count the clips of a video in which each of its frames counts: what a frame's sum of features is divided by.
+
+    Parameters
+    ----------
+    clips
+        All clips of the video, from `plan_clips`.
+
+    Returns
+    -------
+    tuple of int
+        By frame, at least 1.
+    """
+    counts = Counter(frame for clip in clips for frame in clip.kept_frames)
+    return tuple(counts[frame] for frame in range(len(counts)))

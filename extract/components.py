@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import diffusers
@@ -12,8 +12,9 @@ import transformers
 
 from ..store.errors import WeightsError
 from .backbones import backbone_info
+from .drawing import draw_parameters
 from .standins import DECLARATIONS, StandIns, read_standins
-from .weights import digest_files
+from .weights import digest_files, random_id
 
 __all__ = ["ModelFolder", "quiet_libraries"]
 
@@ -48,11 +49,13 @@ class ModelFolder:
     Parameters
     ----------
     path
-        The folder with the parts as subfolders (``unet``, ``vae``, ...).
+        The folder with the parts as subfolders (``unet``, ``vae``, ...); a part ``""`` lies in the folder itself.
     backbone
         Name of the backbone whose weights it should hold.
     declarable
         What its `ted.json` may declare (see `standins`).
+    seed
+        Of a network of random weights (see `network`); None for the trained one.
 
     Attributes
     ----------
@@ -67,8 +70,9 @@ class ModelFolder:
 
     standins: StandIns
 
-    def __init__(self, path: Path, *, backbone: str, declarable: Sequence[str]) -> None:
+    def __init__(self, path: Path, *, backbone: str, declarable: Sequence[str] = (), seed: int | None = None) -> None:
         self._path = path
+        self._seed = seed
         self._published = backbone_info(backbone).published
         self._backbone = backbone
         self._files: dict[str, Path] = {}
@@ -79,8 +83,9 @@ class ModelFolder:
             self._files[DECLARATIONS] = path / DECLARATIONS
 
     def weights_id(self) -> str:
-        """Identify the weights: a digest of the files that were read so far, wherever they lie."""
-        return digest_files(self._files)
+        """Identify the weights: a digest of the files that were read so far, wherever they lie, and any seed."""
+        digest = digest_files(self._files)
+        return digest if self._seed is None else random_id(self._seed, digest)
 
     def check_absent(self, part: str) -> None:
         """Refuse a folder that has a part although it declares a stand-in for it."""
@@ -115,14 +120,8 @@ class ModelFolder:
         WeightsError
             When the part is missing, incomplete, damaged or another model.
         """
-        config = self.config(part)
-        of_diffusers = issubclass(cls, diffusers.ModelMixin)
-        if of_diffusers and config.get("_class_name") != cls.__name__:
-            raise WeightsError(
-                f"{self._path / part} is of class {config.get('_class_name')}; backbone {self._backbone!r} needs "
-                f"{cls.__name__}. {self._published.how_to_get()}"
-            )
-        candidates = _DIFFUSERS_FILES if of_diffusers else _TRANSFORMERS_FILES
+        self._config_of(part, cls)
+        candidates = _DIFFUSERS_FILES if issubclass(cls, diffusers.ModelMixin) else _TRANSFORMERS_FILES
         present = [entry for entry in candidates if (self._path / part / entry[0]).is_file()]
         if not present:
             raise WeightsError(f"{self._path / part} has no {candidates[0][0]}. {self._published.how_to_get()}")
@@ -145,6 +144,25 @@ class ModelFolder:
                 f"{file} lacks {len(missing)} of the tensors of {cls.__name__}: {', '.join(missing[:3])}"
                 + (", ..." if len(missing) > 3 else "")
             )
+        with quiet_libraries():
+            return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+    def network(self, part: str, cls: Any, *, device: torch.device, dtype: torch.dtype) -> Any:
+        """Load the network whose features are read; with a seed, make one of the same configuration.
+
+        Then its weights are random (see `drawing`), and none of its files but the configuration is read or needed.
+        Parameters, result and errors are those of `model`.
+        """
+        if self._seed is None:
+            return self.model(part, cls, device=device, dtype=dtype)
+        config = self._config_of(part, cls)
+        try:
+            with quiet_libraries(), torch.random.fork_rng(devices=[]):  # the library draws weights, too
+                of_diffusers = issubclass(cls, diffusers.ModelMixin)
+                model = cls.from_config(config) if of_diffusers else cls(cls.config_class.from_dict(config))
+        except Exception as error:  # as above
+            raise WeightsError(f"cannot make {cls.__name__} by {self._path / part / 'config.json'}: {error}") from error
+        draw_parameters(model, torch.Generator().manual_seed(self._seed))
         with quiet_libraries():
             return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
@@ -175,12 +193,22 @@ class ModelFolder:
             path = self._path / "scheduler" / "scheduler_config.json"
             raise WeightsError(f"cannot make a noise schedule from {path}: {error}") from error
 
+    def _config_of(self, part: str, cls: Any) -> dict[str, Any]:
+        """Read a model's configuration, which must be of its class (transformers' do not name it reliably)."""
+        config = self.config(part)
+        if issubclass(cls, diffusers.ModelMixin) and config.get("_class_name") != cls.__name__:
+            raise WeightsError(
+                f"{self._path / part} is of class {config.get('_class_name')}; backbone {self._backbone!r} needs "
+                f"{cls.__name__}. {self._published.how_to_get()}"
+            )
+        return config
+
     def _file(self, part: str, name: str) -> Path:
         path = self._path / part / name
         if not path.is_file():
             what = f"no {name} in {path.parent}" if path.parent.is_dir() else f"no folder {part} in {self._path}"
             raise WeightsError(f"{what}, which backbone {self._backbone!r} needs. {self._published.how_to_get()}")
-        self._files[f"{part}/{name}"] = path
+        self._files[str(PurePosixPath(part, name))] = path
         return path
 
 

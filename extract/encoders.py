@@ -1,17 +1,17 @@
-"""What surrounds a latent diffusion UNet: frames to latents, an empty prompt to text states, an image to CLIP's."""
+"""What surrounds a latent diffusion UNet: frames to latents, a prompt to text states, an image to CLIP's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
-from ..store.errors import WeightsError
+from ..store.errors import ConfigError, WeightsError
 from .components import ModelFolder, quiet_libraries
 from .standins import PixelLatents
 
-__all__ = ["FrameEncoder", "ImageEmbedder", "VaeLatents", "empty_prompt_states", "load_frame_encoder"]
+__all__ = ["FrameEncoder", "ImageEmbedder", "VaeLatents", "colour_statistics", "load_frame_encoder", "prompt_states"]
 
 #: Tokens of a prompt in every CLIP text encoder.
 _PROMPT_TOKENS = 77
@@ -90,15 +90,17 @@ def load_frame_encoder(
 
 
 @torch.inference_mode()
-def empty_prompt_states(
-    folder: ModelFolder, *, width: int, skip: int = 0, device: torch.device, dtype: torch.dtype
+def prompt_states(
+    folder: ModelFolder, prompt: str, *, width: int, skip: int = 0, device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Return the text states of the empty prompt; the text encoder itself is not kept.
+    """Return the text states of a prompt; the text encoder itself is not kept.
 
     Parameters
     ----------
     folder
         The pipeline's folder.
+    prompt
+        The prompt, which may be empty.
     width
         Channels of the text states that the UNet wants.
     skip
@@ -115,8 +117,12 @@ def empty_prompt_states(
     ------
     WeightsError
         When the text encoder or the tokenizer is missing or damaged, or does not fit the UNet.
+    ConfigError
+        For a prompt that is longer than the text encoder reads, or that a stand-in would not see.
     """
     if folder.standins.text:
+        if prompt:
+            raise ConfigError("the weights' folder declares zeros for all text: a prompt would have no effect there")
         folder.check_absent("text_encoder")
         folder.check_absent("tokenizer")
         return torch.zeros(1, _PROMPT_TOKENS, width, device=device, dtype=dtype)
@@ -124,7 +130,13 @@ def empty_prompt_states(
     encoder = folder.model("text_encoder", CLIPTextModel, device=device, dtype=dtype)
     if encoder.config.hidden_size != width:
         raise WeightsError(f"text states have {encoder.config.hidden_size} channels, but the UNet takes {width}")
-    tokens = tokenizer("", padding="max_length", max_length=_PROMPT_TOKENS, truncation=True, return_tensors="pt")
+    with quiet_libraries():
+        length = len(tokenizer(prompt).input_ids)
+    if length > _PROMPT_TOKENS:
+        raise ConfigError(
+            f"the prompt has {length} tokens, of which the text encoder reads {_PROMPT_TOKENS}: shorten it"
+        )
+    tokens = tokenizer(prompt, padding="max_length", max_length=_PROMPT_TOKENS, return_tensors="pt")
     with quiet_libraries():
         outputs = encoder(tokens.input_ids.to(device), output_hidden_states=True)
     if skip == 0:
@@ -174,36 +186,48 @@ class ImageEmbedder:
             )
         # Only these numbers of the processor are used: the pipelines resize in ways of their own.
         settings = folder.config("feature_extractor", "preprocessor_config.json")
+        self._mean, self._std = colour_statistics(settings)
         try:
-            self._mean = _colour(settings["image_mean"])
-            self._std = _colour(settings["image_std"])
             crop = settings["crop_size"]
             self.size = (crop, crop) if isinstance(crop, int) else (int(crop["height"]), int(crop["width"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise WeightsError(
-                f"no usable image_mean, image_std and crop_size in preprocessor_config.json: {error!r}"
-            ) from error
+            raise WeightsError(f"no usable crop_size in preprocessor_config.json: {error!r}") from error
         self._encoder = encoder
 
     @torch.inference_mode()
-    def embed(self, image: torch.Tensor) -> torch.Tensor:
+    def embed(self, image: torch.Tensor | None) -> torch.Tensor:
         """Embed an image.
 
         Parameters
         ----------
         image
-            (1, 3, height, width) of the encoder's size, float32, RGB in [0, 1], on the CPU.
+            (1, 3, height, width) of the encoder's size, float32, RGB in [0, 1], on the CPU; None gives zeros, as the
+            pipelines pass where they guide away from any image.
 
         Returns
         -------
         torch.Tensor
             (1, 1, channel).
         """
-        if self._encoder is None:
+        if self._encoder is None or image is None:
             return self._zeros
         pixels = ((image - self._mean) / self._std).to(self._zeros)
         embedding: torch.Tensor = self._encoder(pixels).image_embeds
         return embedding[:, None]
+
+
+def colour_statistics(settings: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Read mean and standard deviation of the colours in [0, 1], each (3, 1, 1), float32, from a processor's settings.
+
+    Raises
+    ------
+    WeightsError
+        When they are missing or make no sense.
+    """
+    try:
+        return _colour(settings["image_mean"]), _colour(settings["image_std"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"no usable image_mean and image_std in preprocessor_config.json: {error!r}") from error
 
 
 def _colour(values: Sequence[float]) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from .backbones.base import Backbone, Condition
 from .clip_reader import HostClip
-from .clips import Clip
+from .clips import Clip, count_contributions
 from .noise import NoiseKey, draw_noise
 from .passes import Item
 
@@ -77,10 +77,10 @@ class ClipEncoder:
         backbone, clip = self._backbone, host.clip
 
         def draw(shape: Sequence[int]) -> torch.Tensor:
-            key = NoiseKey(seed=self._seed, video=self._video, start=clip.start, purpose="conditioning")
+            key = NoiseKey(seed=self._seed, video=self._video, start=host.image_index, purpose="conditioning")
             return draw_noise(key, shape)
 
-        condition = backbone.condition(host.pixels, draw)
+        condition = backbone.condition(host.pixels, host.image, draw)
         pixels = host.pixels.to(backbone.device, non_blocking=True)
         for frame, values in zip(clip.frames, pixels, strict=True):
             if frame not in self._latents:
@@ -129,7 +129,9 @@ def run_pass(
 
 
 class Averages:
-    """Means over noise draws, of what passes give in the order of the items: raw, in float32.
+    """Means over noise draws and over the clips in which a frame counts, of what passes give in the order of the items.
+
+    Raw, in float32.
 
     Parameters
     ----------
@@ -145,7 +147,10 @@ class Averages:
         self._clips = clips
         self._draws = draws
         self._wanted = wanted
-        self._sums: dict[tuple[int, int, str], torch.Tensor] = {}
+        self._contributions = count_contributions(clips)
+        self._draw_sums: dict[tuple[int, int, str], torch.Tensor] = {}
+        #: Of frames that count in several clips, what those before gave: how many there were, and their sum.
+        self._clip_sums: dict[tuple[int, int, str], tuple[int, torch.Tensor]] = {}
 
     def add(self, items: Sequence[Item], outputs: Mapping[str, torch.Tensor]) -> Iterator[Features]:
         """Take the outputs of a pass, of its real items; yield what they complete."""
@@ -154,10 +159,28 @@ class Averages:
                 if (item.timestep, tap) not in self._wanted.get(item.clip, ()):
                     continue
                 key = (item.clip, item.timestep, tap)
-                total = values[position] if item.draw == 0 else self._sums.pop(key) + values[position]
+                total = values[position] if item.draw == 0 else self._draw_sums.pop(key) + values[position]
                 if item.draw < self._draws - 1:
-                    self._sums[key] = total
+                    self._draw_sums[key] = total
                     continue
                 clip = self._clips[item.clip]
-                kept = total[clip.keep.start : clip.keep.stop] / self._draws
-                yield Features(timestep=item.timestep, tap=tap, frames=clip.kept_frames, values=kept)
+                mean = total[clip.keep.start : clip.keep.stop] / self._draws
+                yield from self._over_clips(item.timestep, tap, clip.kept_frames, mean)
+
+    def _over_clips(self, timestep: int, tap: str, frames: range, values: torch.Tensor) -> Iterator[Features]:
+        """Take the features of a clip; yield those of frames that count in no later one."""
+        if all(self._contributions[frame] == 1 for frame in frames):
+            yield Features(timestep=timestep, tap=tap, frames=frames, values=values)
+            return
+        complete: list[int] = []
+        means: list[torch.Tensor] = []
+        for frame, value in zip(frames, values, strict=True):
+            count, total = self._clip_sums.pop((timestep, frame, tap), (0, 0))
+            count, total = count + 1, total + value
+            if count == self._contributions[frame]:
+                complete.append(frame)
+                means.append(total / count)
+            else:
+                self._clip_sums[timestep, frame, tap] = count, total
+        if complete:
+            yield Features(timestep=timestep, tap=tap, frames=complete, values=torch.stack(means))

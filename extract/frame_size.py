@@ -9,7 +9,10 @@ import numpy.typing as npt
 
 from ..store.errors import ConfigError
 
-__all__ = ["FrameSize", "processed_size", "to_pixels"]
+__all__ = ["DEFAULT_SHORT_SIDE", "FrameSize", "processed_size", "to_pixels"]
+
+#: Short side of a frame unless the user says otherwise, in pixels: DIFT's and TED's.
+DEFAULT_SHORT_SIDE = 480
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +61,18 @@ class FrameSize:
         return "x".join(map(str, self.sides))
 
 
-def processed_size(size: tuple[int, int], frame_size: FrameSize, multiple: int = 32) -> tuple[int, int]:
+def processed_size(size: tuple[int, int], frame_size: FrameSize | None = None, multiple: int = 32) -> tuple[int, int]:
     """Size that a frame is resized to.
 
     DIFT's rule: the short side becomes `short_side`, the long side keeps the proportions and is floored to a multiple.
+    By default the short side is 480, or the nearest below that is a multiple, so that every backbone has a default.
 
     Parameters
     ----------
     size
         (height, width) of the source frame.
     frame_size
-        The rule.
+        The rule; None for the default.
     multiple
         Height and width must be multiples of this (the backbone's `frame_multiple`).
 
@@ -82,6 +86,8 @@ def processed_size(size: tuple[int, int], frame_size: FrameSize, multiple: int =
     ConfigError
         When a side that `frame_size` gives is not a multiple, with the nearest sizes that are.
     """
+    if frame_size is None:
+        frame_size = FrameSize(short_side=max(DEFAULT_SHORT_SIDE // multiple, 1) * multiple)
     sides = frame_size.sides
     if any(side % multiple for side in sides):
         below = FrameSize.parse("x".join(str(max(side // multiple, 1) * multiple) for side in sides))

@@ -75,7 +75,7 @@ def plan_video(
     timesteps, taps
         Every combination becomes a unit.
     settings
-        Frame size, overlap, ensemble, seed.
+        Frame size, overlap, ensemble, seed; those that a backbone knows nothing of are not part of its request.
 
     Raises
     ------
@@ -88,10 +88,12 @@ def plan_video(
     outside = [timestep for timestep in timesteps if not 0 <= timestep < backbone.timestep_count]
     if outside or not timesteps:
         what = f"timestep {outside[0]}" if outside else "no timestep"
-        raise ConfigError(f"{what} for backbone {backbone.name!r}; it takes 0 to {backbone.timestep_count - 1}")
+        takes = f"0 to {backbone.timestep_count - 1}" if backbone.takes_noise else "0 alone, for it knows no noise"
+        raise ConfigError(f"{what} for backbone {backbone.name!r}; it takes {takes}")
     if not len(source):
         raise FrameError(f"{dataset}/{video} has no frames")
     overlap = settings.overlap if backbone.clip_length > 1 else 0
+    overlap_rule = settings.overlap_rule if backbone.clip_length > 1 else "first"
     frame_size = processed_size(source.size, settings.frame_size, backbone.frame_multiple)
     request = FeatureRequest(
         video=video,
@@ -101,10 +103,12 @@ def plan_video(
         frame_size=frame_size,
         clip_length=backbone.clip_length,
         clip_overlap=overlap,
+        overlap_rule=overlap_rule,
         conditioning=backbone.conditioning,
-        ensemble=settings.ensemble,
-        seed=settings.seed,
-        noise=NOISE_SCHEME,
+        # Without noise, draws and seed do not exist: another number of them would be the same features.
+        ensemble=settings.ensemble if backbone.takes_noise else 1,
+        seed=settings.seed if backbone.takes_noise else 0,
+        noise=NOISE_SCHEME if backbone.takes_noise else "none",
         compute_dtype=str(backbone.dtype).removeprefix("torch."),
     )
     specs = {
@@ -119,7 +123,7 @@ def plan_video(
         for timestep in dict.fromkeys(timesteps)
         for tap in dict.fromkeys(taps)
     }
-    clips = plan_clips(len(source), backbone.clip_length, overlap)
+    clips = plan_clips(len(source), backbone.clip_length, overlap, overlap_rule)
     steps = tuple(dict.fromkeys(timesteps))
     passes = Passes(clips=len(clips), timesteps=steps, draws=request.ensemble, size=1)
     batch_size = settings.batch_size or default_batch_size(backbone)

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 
 import torch
 
 from .backbones.adm_checkpoint import checkpoint_shapes
 from .backbones.adm_config import AdmConfig, build_unet
+from .drawing import draw_tensor
 
 __all__ = ["SMALL", "make_small_adm"]
 
@@ -37,19 +37,8 @@ def make_small_adm(folder: Path, *, seed: int = 0) -> Path:
     with torch.device("meta"):
         shapes = checkpoint_shapes(SMALL, build_unet(SMALL).state_dict())
     generator = torch.Generator().manual_seed(seed)
-    tensors = {name: _draw(name, shape, generator) for name, shape in shapes.items()}
+    tensors = {name: draw_tensor(name, shape, generator) for name, shape in shapes.items()}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(dataclasses.asdict(SMALL), indent=1) + "\n", encoding="utf-8")
     torch.save(tensors, folder / "model.pt")
     return folder
-
-
-def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    """Draw one tensor such that every layer keeps the size of its input, roughly."""
-    noise = torch.randn(shape, generator=generator)
-    if name.endswith(".bias"):
-        return 0.1 * noise
-    if len(shape) == 1:  # a normalisation's scale
-        return 1 + 0.1 * noise
-    fan_in = noise[0].numel()
-    return noise / math.sqrt(fan_in)

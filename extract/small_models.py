@@ -8,6 +8,7 @@ from typing import Any
 import diffusers
 import torch
 
+from ..store.errors import ConfigError
 from .backbones import backbone_info
 from .small_adm import make_small_adm
 from .small_parts import MODELS
@@ -41,7 +42,7 @@ def make_small(name: str, folder: Path, *, seed: int = 0, standins: bool = False
     seed
         Of the weights.
     standins
-        Leave VAE and encoders out and declare stand-ins for them (see `standins`). ADM has none of them.
+        Leave VAE and encoders out and declare stand-ins for them (see `standins`). ADM and DINO have none of them.
 
     Returns
     -------
@@ -51,13 +52,20 @@ def make_small(name: str, folder: Path, *, seed: int = 0, standins: bool = False
     Raises
     ------
     ConfigError
-        For an unknown backbone.
+        For an unknown backbone, and for one of another package.
     """
     backbone_info(name)
     if name == "adm":
         return make_small_adm(folder, seed=seed)
+    if name not in MODELS:
+        raise ConfigError(f"there is no small model of backbone {name!r}, only of: {', '.join([*MODELS, 'adm'])}")
     pipeline, parts = MODELS[name]
     generator = torch.Generator().manual_seed(seed)
+    if pipeline is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in parts.values():
+            part.write(folder, generator)
+        return folder
     absent = [part for part in parts if part in _DECLARED] if standins else []
     index: dict[str, Any] = {"_class_name": pipeline, "_diffusers_version": diffusers.__version__}
     for name_of_part, part in parts.items():

@@ -9,9 +9,9 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from torch import nn
 
 from .components import quiet_libraries
+from .drawing import draw_parameters
 
 __all__ = ["MODELS", "Part"]
 
@@ -42,25 +42,12 @@ class Part:
     write: Callable[[Path, torch.Generator], None]
 
 
-def _randomise(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw every parameter such that layers keep the size of their input, roughly."""
-    for name, parameter in sorted(module.named_parameters()):
-        noise = torch.randn(parameter.shape, generator=generator)
-        if parameter.ndim >= 2:
-            value = noise / noise[0].numel() ** 0.5
-        elif name.endswith("weight"):  # a normalisation's scale
-            value = 1 + 0.1 * noise
-        else:  # biases, and the factors that blend space and time
-            value = 0.1 * noise
-        parameter.data = value
-
-
 def _model(class_name: str, make: Callable[[], Any], *, library: str = "diffusers") -> Part:
     def write(folder: Path, generator: torch.Generator) -> None:
         with quiet_libraries():
             with torch.random.fork_rng(devices=[]):  # the library draws weights, too
                 model = make()
-            _randomise(model, generator)
+            draw_parameters(model, generator)
             if hasattr(model, "quant_conv"):
                 model.quant_conv.weight.data *= 10  # published VAEs' latents have a standard deviation of about 5
             model.save_pretrained(folder)
@@ -203,8 +190,33 @@ _SD21_UNET = _model(
     ),
 )
 
-#: Pipeline class and parts, by backbone.
-MODELS: Mapping[str, tuple[str, Mapping[str, Part]]] = {
+_DINOV2 = _model(
+    "Dinov2Model",
+    lambda: transformers.Dinov2Model(
+        transformers.Dinov2Config(hidden_size=32, num_hidden_layers=3, num_attention_heads=2, image_size=70)
+    ),
+    library="transformers",
+)
+_DINOV3 = _model(
+    "DINOv3ViTModel",
+    lambda: transformers.DINOv3ViTModel(
+        transformers.DINOv3ViTConfig(
+            hidden_size=32, intermediate_size=128, num_hidden_layers=3, num_attention_heads=2, num_register_tokens=4
+        )
+    ),
+    library="transformers",
+)
+_IMAGE_PROCESSOR = _settings(
+    "transformers",
+    "BitImageProcessor",
+    "preprocessor_config.json",
+    {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
+)
+
+#: Pipeline class and parts, by backbone; without a pipeline the parts lie in the folder itself.
+MODELS: Mapping[str, tuple[str | None, Mapping[str, Part]]] = {
+    "dinov2": (None, {"model": _DINOV2, "feature_extractor": _IMAGE_PROCESSOR}),
+    "dinov3": (None, {"model": _DINOV3, "feature_extractor": _IMAGE_PROCESSOR}),
     "i2vgen-xl": (
         "I2VGenXLPipeline",
         {

@@ -3,8 +3,8 @@
 import contextlib
 import datetime
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -102,6 +102,8 @@ class VideoJob:
         except BaseException:
             self._claims.close()
             raise
+        last = {frame: index for index, clip in enumerate(plan.clips) for frame in clip.kept_frames}
+        self._last_frames = Counter(last.values())
         frames = range(next(iter(plan.specs.values())).frame_count)
         missing = {key: frozenset(frames) - writer.done for key, writer in self._writers.items()}
         self._wanted = {
@@ -193,8 +195,9 @@ class VideoJob:
                 writer.commit()
         self._claims.close()
 
-    def _frames(self, clips: "set[int] | dict[int, set[tuple[int, str]]]") -> int:
-        return sum(len(self.plan.clips[index].keep) for index in clips)
+    def _frames(self, clips: Iterable[int]) -> int:
+        """Count the frames that count in one of these clips, and in no later one."""
+        return sum(self._last_frames[index] for index in clips)
 
 
 def _open_writer(cache: Cache, spec: UnitSpec, overwrite: bool) -> UnitWriter:

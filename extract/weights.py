@@ -5,13 +5,14 @@ import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from ..store.errors import WeightsError
+from ..store.errors import ConfigError, WeightsError
 
-__all__ = ["PublishedWeights", "digest_files", "find_weights"]
+__all__ = ["PublishedWeights", "digest_files", "find_weights", "random_id", "split_random"]
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_RANDOM = "random:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class PublishedWeights:
         What must lie at the given path.
     on_hub
         Whether `name` is a repository on the hub.
+    config
+        A file of the repository by which a download is recognised.
     """
 
     name: str
@@ -40,6 +43,7 @@ class PublishedWeights:
     download: str
     expects: str
     on_hub: bool = True
+    config: str = "unet/config.json"
 
     def how_to_get(self) -> str:
         """Say in a few lines what to download, how large it is and under which licence it comes."""
@@ -48,6 +52,42 @@ class PublishedWeights:
             f"  {self.download}\n"
             f"then give their path with --weights ({self.expects})."
         )
+
+
+def split_random(weights: Path | str | None) -> tuple[int | None, Path | str | None]:
+    """Take ``random:SEED`` or ``random:SEED:PATH`` apart: a network of random weights, and where its other parts are.
+
+    Parameters
+    ----------
+    weights
+        What a user gave; a `Path` is never a random network.
+
+    Returns
+    -------
+    seed
+        Of the random weights, or None for trained ones.
+    place
+        What is left: a folder, a file, a repository of the hub; None for the published one.
+
+    Raises
+    ------
+    ConfigError
+        Where a seed must stand and none does.
+    """
+    if not isinstance(weights, str) or not weights.startswith(_RANDOM):
+        return None, weights
+    seed, _, place = weights.removeprefix(_RANDOM).partition(":")
+    # torch's generator on the CPU keeps 32 bits of a seed.
+    if not re.fullmatch("[0-9]{1,10}", seed) or int(seed) >= 2**32:
+        raise ConfigError(
+            f"weights {weights!r} are not random:SEED or random:SEED:PATH with a whole number below 2^32 as SEED"
+        )
+    return int(seed), place or None
+
+
+def random_id(seed: int, digest: str) -> str:
+    """Identify random weights: by their seed, and the digest of all else that features depend on."""
+    return f"{_RANDOM}{seed}:{digest}"
 
 
 def find_weights(backbone: str, published: PublishedWeights, weights: Path | str | None) -> Path:
@@ -74,7 +114,7 @@ def find_weights(backbone: str, published: PublishedWeights, weights: Path | str
         When there is none, naming the download, its size and its licence.
     """
     if weights is None:
-        found = _in_hub_cache(published.name) if published.on_hub else _in_torch_cache(published.name)
+        found = _in_hub_cache(published.name, published.config) if published.on_hub else _in_torch_cache(published.name)
         if found is None:
             raise WeightsError(f"no weights for backbone {backbone!r} on this machine. {published.how_to_get()}")
         return found
@@ -82,7 +122,7 @@ def find_weights(backbone: str, published: PublishedWeights, weights: Path | str
     if path.exists():
         return path
     if published.on_hub and isinstance(weights, str) and _REPOSITORY.fullmatch(weights):
-        found = _in_hub_cache(weights)
+        found = _in_hub_cache(weights, published.config)
         if found is not None:
             return found
         raise WeightsError(
@@ -117,13 +157,13 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _in_hub_cache(repository: str) -> Path | None:
+def _in_hub_cache(repository: str, file: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     # One file is looked up rather than a snapshot: a snapshot's lookup refuses a repository of which only the parts
     # that are needed were downloaded. Parts that are missing are reported, by name, when they are loaded.
-    config = try_to_load_from_cache(repository, "unet/config.json")
-    return Path(config).parents[1] if isinstance(config, str) else None
+    found = try_to_load_from_cache(repository, file)
+    return Path(found).parents[len(PurePosixPath(file).parts) - 1] if isinstance(found, str) else None
 
 
 def _in_torch_cache(name: str) -> Path | None:

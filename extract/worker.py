@@ -240,7 +240,8 @@ class _Extraction:
             noise_shape=self._noise_shapes[request.frame_size],
             video=request.video,
             seed=request.seed,
-            draws=request.ensemble,
+            draws=request.ensemble if self._backbone.takes_noise else 0,
+            condition_on=self._backbone.condition_on,
             pin=self._backbone.device.type == "cuda",
         )
 

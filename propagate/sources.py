@@ -13,7 +13,7 @@ from torch.nn import functional
 from ..store.errors import ConfigError, CorruptUnitError
 from .cosines import unit_vectors
 
-__all__ = ["FeatureVolume", "Part", "Sources"]
+__all__ = ["FeatureVolume", "Part", "Sources", "finest_part"]
 
 
 class FeatureVolume(Protocol):
@@ -32,6 +32,12 @@ class FeatureVolume(Protocol):
 Part = tuple[FeatureVolume, float]
 
 
+def finest_part(volumes: Sequence[FeatureVolume]) -> int:
+    """Return which of some features has the most cells, the first of several: to its grid the others are resized."""
+    cells = [volume.features.shape[1] * volume.features.shape[2] for volume in volumes]
+    return cells.index(max(cells))
+
+
 class Sources:
     """The features of one video that have a weight. A part of weight 0 is not even looked at.
 
@@ -44,7 +50,8 @@ class Sources:
     grid
         (y, x) of the finest part: the grid of labels, in whose cells the radius counts.
     frame_size
-        (height, width) of the processed frames, in pixels.
+        (height, width) in pixels of the processed frames of that part. Backbones can need frames of different sizes;
+        each grid covers the whole frame all the same.
 
     Raises
     ------
@@ -64,10 +71,10 @@ class Sources:
             if features.ndim != 4 or 0 in features.shape:
                 raise ConfigError(f"features must be (frame, y, x, channel) and not empty; {name} is {features.shape}")
         self.frame_count = self._common("frame counts", [features.shape[0] for _, features in self._volumes])
-        self.frame_size = self._common("frame sizes", [tuple(volume.frame_size) for _, volume, _ in used])
-        self.grid: tuple[int, int] = max(
-            (tuple(features.shape[1:3]) for _, features in self._volumes), key=lambda grid: grid[0] * grid[1]
-        )
+        finest = finest_part([volume for _, volume, _ in used])
+        height, width = used[finest][1].frame_size
+        self.frame_size = height, width
+        self.grid: tuple[int, int] = tuple(self._volumes[finest][1].shape[1:3])
 
     def frames(
         self, device: torch.device, wanted: Sequence[int] | None = None

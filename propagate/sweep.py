@@ -1,6 +1,6 @@
 """Many settings from few passes over the features."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,7 +39,7 @@ class SweepPass:
         return _fusion(settings, self.parts)
 
 
-def plan_passes(settings: Sequence[PropagationSettings], grids: Sequence[tuple[int, int]]) -> list[SweepPass]:
+def plan_passes(settings: Sequence[PropagationSettings], grids: Sequence[Hashable]) -> list[SweepPass]:
     """Share out settings among as few passes over the features as give each the same numbers as a run of its own.
 
     Those are one for each radius; and where the two features have different grids, alpha 0 and alpha 1, for which the

@@ -30,11 +30,13 @@ class FeatureRequest:
     backbone
         Name of the backbone.
     weights
-        Identity of the weights: ``"sha256:..."``.
+        Identity of the weights: ``"sha256:..."``, or ``"random:SEED:sha256:..."`` of an untrained network.
     frame_size
         (height, width) in pixels to which frames were resized.
     clip_length, clip_overlap
         Frames that the UNet saw at once, and frames shared by neighbouring clips.
+    overlap_rule
+        What became of a frame that several clips cover: ``"first"`` or ``"mean"``.
     conditioning
         What the UNet was told beside the noisy frames, as JSON values.
     ensemble
@@ -59,10 +61,13 @@ class FeatureRequest:
     seed: int = 0
     noise: str = "none"
     compute_dtype: str = "float32"
+    overlap_rule: str = "first"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the request as JSON values."""
+        """Return the request as JSON values; the overlap rule ``"first"``, as in all requests once, is left out."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        if self.overlap_rule == "first":
+            del values["overlap_rule"]
         return values | {"frame_size": list(self.frame_size), "conditioning": dict(self.conditioning)}
 
     def field_text(self, field: str) -> str:

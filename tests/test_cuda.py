@@ -28,9 +28,11 @@ def test_features(name: str, tmp_path: Path) -> None:
     for device in (CPU, GPU):
         backbone = load_backbone(name, weights, device=device, dtype=torch.float32)
         source = random_frames(backbone.clip_length)
-        found = features_of(backbone, source, (64, 64), [300], [tap], draws=2, batch_size=2)
-        assert found[300, tap].device.type == device.type
-        results[device] = found[300, tap].cpu()
+        size = (4 * backbone.frame_multiple, 4 * backbone.frame_multiple)
+        timestep = min(300, backbone.timestep_count - 1)
+        found = features_of(backbone, source, size, [timestep], [tap], draws=2, batch_size=2)
+        assert found[timestep, tap].device.type == device.type
+        results[device] = found[timestep, tap].cpu()
     error = (results[GPU] - results[CPU]).norm() / results[CPU].norm()
     assert error < 1e-3
 

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from ...store.errors import WeightsError
+from ..components import quiet_libraries
+from ..drawing import draw_parameters
 from ..schedule import NoiseSchedule
-from ..weights import digest_files
+from ..weights import digest_files, random_id
 from . import backbone_info
 from .adm_checkpoint import block_names, convert, read_checkpoint
 from .adm_config import PUBLISHED, AdmConfig, build_schedule, build_unet, read_config
-from .base import Backbone, Condition, Draw, Timestep
+from .base import Backbone, Condition, Timestep
 
 __all__ = ["AdmBackbone", "load"]
 
@@ -62,10 +64,6 @@ class AdmBackbone(Backbone):
         """Return the frames themselves, (frame, 3, height, width) in [-1, 1], float32, on `device`."""
         return pixels.to(self.device, torch.float32)
 
-    def condition(self, pixels: torch.Tensor, draw: Draw) -> Condition:
-        """Return nothing: the model is unconditional."""
-        return {}
-
     def perturb(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
         """Return sqrt(abar) x_0 + sqrt(1 - abar) eps."""
         return self.schedule.perturb(latents, noise, timestep)
@@ -79,35 +77,35 @@ class AdmBackbone(Backbone):
         }
 
 
-def load(weights: Path, *, device: torch.device, dtype: torch.dtype) -> AdmBackbone:
-    """Load a guided-diffusion checkpoint.
+def load(weights: Path | None, *, device: torch.device, dtype: torch.dtype, seed: int | None = None) -> AdmBackbone:
+    """Load a guided-diffusion checkpoint, or make a UNet of random weights.
 
     Parameters
     ----------
     weights
         The `.pt` file, or a folder with exactly one. A `config.json` beside the file describes its architecture (see
-        `AdmConfig`); without it, it is the published unconditional 256x256 model's.
+        `AdmConfig`); without it, it is the published unconditional 256x256 model's. With a seed, only that
+        description is read, and None stands for the published architecture.
     device, dtype
         Where and in which precision the UNet runs; the checkpoint may be in another.
+    seed
+        Of random weights; None for those of the checkpoint.
 
     Raises
     ------
     WeightsError
         When the weights are absent, damaged, of another architecture, or hold anything but tensors.
     """
-    file = _find_checkpoint(weights)
-    description = file.parent / "config.json"
-    config = read_config(description) if description.exists() else PUBLISHED
-    with torch.device("meta"):
-        unet = build_unet(config)
-    state = convert(file, read_checkpoint(file), config, unet.state_dict(), device=device, dtype=dtype)
-    unet.load_state_dict(state, strict=True, assign=True)
+    if seed is None:
+        unet, config, identity = _trained(weights, device, dtype)
+    else:
+        unet, config, identity = _random(weights, seed, device, dtype)
     return AdmBackbone(
         name="adm",
         unet=unet.eval().requires_grad_(False),
         device=device,
         dtype=dtype,
-        weights_id=_identity(file, config),
+        weights_id=identity,
         frame_multiple=config.frame_multiple,
         timestep_count=config.diffusion_steps,
         config=config,
@@ -115,14 +113,41 @@ def load(weights: Path, *, device: torch.device, dtype: torch.dtype) -> AdmBackb
     )
 
 
-def _find_checkpoint(weights: Path) -> Path:
-    if weights.is_file():
+def _trained(weights: Path | None, device: torch.device, dtype: torch.dtype) -> tuple[nn.Module, AdmConfig, str]:
+    file = _find_checkpoint(weights)
+    config = _config_beside(file.parent)
+    with torch.device("meta"):
+        unet = build_unet(config)
+    state = convert(file, read_checkpoint(file), config, unet.state_dict(), device=device, dtype=dtype)
+    unet.load_state_dict(state, strict=True, assign=True)
+    return unet, config, _identity(digest_files({"checkpoint": file}), config)
+
+
+def _random(
+    weights: Path | None, seed: int, device: torch.device, dtype: torch.dtype
+) -> tuple[nn.Module, AdmConfig, str]:
+    config = PUBLISHED if weights is None else _config_beside(weights if weights.is_dir() else weights.parent)
+    with torch.random.fork_rng(devices=[]):  # the library draws weights, too
+        unet = build_unet(config)
+    draw_parameters(unet, torch.Generator().manual_seed(seed))
+    with quiet_libraries():
+        unet.to(device=device, dtype=dtype)
+    return unet, config, random_id(seed, _identity("random", config))
+
+
+def _config_beside(folder: Path) -> AdmConfig:
+    description = folder / "config.json"
+    return read_config(description) if description.exists() else PUBLISHED
+
+
+def _find_checkpoint(weights: Path | None) -> Path:
+    if weights is not None and weights.is_file():
         return weights
     how_to_get = (
         f"{backbone_info('adm').published.how_to_get()}\n"
         "It is the unconditional 256x256 model of https://github.com/openai/guided-diffusion."
     )
-    if not weights.is_dir():
+    if weights is None or not weights.is_dir():
         raise WeightsError(f"{weights}: no such file or folder of ADM weights. {how_to_get}")
     found = sorted(path for path in weights.glob("*.pt") if path.is_file())
     if not found:
@@ -133,7 +158,6 @@ def _find_checkpoint(weights: Path) -> Path:
     return found[0]
 
 
-def _identity(file: Path, config: AdmConfig) -> str:
+def _identity(checkpoint: str, config: AdmConfig) -> str:
     """Hash what the features depend on: the checkpoint and its architecture, not how the file is called."""
-    text = f"{digest_files({'checkpoint': file})} {config.identity}"
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"sha256:{hashlib.sha256(f'{checkpoint} {config.identity}'.encode()).hexdigest()}"

@@ -1,4 +1,4 @@
-"""What a backbone is: a diffusion UNet, everything it needs for one correct forward pass, and its taps."""
+"""What a backbone is: a network, in most a diffusion UNet, all it needs for one correct forward pass, and its taps."""
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..options import ConditionOn
 from ..taps import choose_taps, read_taps
 
 __all__ = ["Backbone", "Condition", "Draw", "Timestep"]
@@ -24,29 +25,36 @@ Draw = Callable[[Sequence[int]], torch.Tensor]
 
 @dataclass(kw_only=True)
 class Backbone(abc.ABC):
-    """A diffusion UNet and its surroundings, ready to turn frames into features.
+    """A network and its surroundings, ready to turn frames into features.
 
     Everything works on clips; an image backbone's clips are one frame long. Subclasses implement `taps`, `encode`,
-    `condition`, `perturb` and `unet_arguments`; the forward pass itself, `features`, is the same for all.
+    `perturb` and `unet_arguments`, `condition` where the network is told something of the clip beside its frames, and
+    `feature_map` where its modules give something else than maps; the forward pass itself, `features`, is the same for
+    all.
 
     Attributes
     ----------
     name
         Name in the registry, for example ``"adm"``.
     unet
-        The UNet, in evaluation mode, on its device.
+        The network, in evaluation mode, on its device.
     device, dtype
-        Where and in which precision the UNet (and VAE, and encoders) run.
+        Where and in which precision the network (and VAE, and encoders) run.
     weights_id
         Identity of the weights, independent of the path they were read from: ``"sha256:..."``.
     clip_length
-        Frames the UNet sees at once; 1 for an image backbone.
+        Frames the network sees at once; 1 for an image backbone.
     frame_multiple
         Height and width of a frame must be multiples of this.
     timestep_count
         Timesteps that the model was trained with: tau is in [0, timestep_count).
+    takes_noise
+        Whether features depend on noise. Without, there is one timestep, 0, and nothing to draw or to average.
+    condition_on
+        The frame that `condition` is given.
     conditioning
-        What the UNet is told beside the noisy clip (prompt, fps, ...), as JSON values; part of a unit's request.
+        What the network is told beside the noisy clip (prompt, fps, ...), and options that change it, as JSON values;
+        part of a unit's request.
     """
 
     name: str
@@ -57,6 +65,8 @@ class Backbone(abc.ABC):
     clip_length: int = 1
     frame_multiple: int = 32
     timestep_count: int = 1000
+    takes_noise: bool = True
+    condition_on: ConditionOn = "none"
     conditioning: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -79,22 +89,24 @@ class Backbone(abc.ABC):
             x_0: (frame, channel, y, x), float32, on `device`.
         """
 
-    @abc.abstractmethod
-    def condition(self, pixels: torch.Tensor, draw: Draw) -> Condition:
+    def condition(self, pixels: torch.Tensor, image: torch.Tensor | None, draw: Draw) -> Condition:
         """Compute a clip's conditioning, the same for all its timesteps and noise draws.
 
         Parameters
         ----------
         pixels
             The clip: (`clip_length`, 3, height, width), float32, RGB in [-1, 1].
+        image
+            The frame that `condition_on` names, (1, 3, height, width), in the same range; None for ``"none"``.
         draw
-            Source of any noise that the conditioning itself needs.
+            Source of any noise that the conditioning itself needs, keyed by the conditioning frame.
 
         Returns
         -------
         Condition
-            Tensors with first axis 1 (one clip); empty for a backbone without conditioning.
+            Tensors with first axis 1 (one clip); empty, as here, for a backbone without conditioning.
         """
+        return {}
 
     @abc.abstractmethod
     def perturb(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
@@ -102,7 +114,7 @@ class Backbone(abc.ABC):
 
     @abc.abstractmethod
     def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
-        """Return the keyword arguments of the UNet's forward pass.
+        """Return the keyword arguments of the network's forward pass.
 
         Parameters
         ----------
@@ -113,6 +125,23 @@ class Backbone(abc.ABC):
         condition
             Conditioning of the same clips.
         """
+
+    def feature_map(self, output: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
+        """Turn a tapped module's output into maps; here they are maps already.
+
+        Parameters
+        ----------
+        output
+            What the module gave, with clips and frames folded into the first axis, clip-major.
+        noisy
+            What the pass was given: (clip, frame, channel, y, x).
+
+        Returns
+        -------
+        torch.Tensor
+            (clip * frame, channel, grid y, grid x).
+        """
+        return output
 
     @torch.inference_mode()
     def features(
@@ -152,4 +181,5 @@ class Backbone(abc.ABC):
         outputs = read_taps(lambda: self.unet(**arguments), modules, stop_early=stop_early)
         clips, frames = noisy.shape[:2]
         # 3D UNets fold clip and frame into the first axis inside their blocks, clip-major, as 2D UNets' batches are.
-        return {tap: out.float().reshape(clips, frames, *out.shape[1:]) for tap, out in outputs.items()}
+        maps = {tap: self.feature_map(output, noisy).float() for tap, output in outputs.items()}
+        return {tap: found.reshape(clips, frames, *found.shape[1:]) for tap, found in maps.items()}

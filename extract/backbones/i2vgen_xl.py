@@ -1,4 +1,4 @@
-"""I2VGen-XL (Zhang et al., arXiv 2311.04145): a video backbone, conditioned on the clip's first frame."""
+"""I2VGen-XL (Zhang et al., arXiv 2311.04145): a video backbone, conditioned on a frame and a prompt."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,10 @@ from diffusers import AutoencoderKL, DDIMScheduler, I2VGenXLUNet
 from PIL import Image
 
 from ..components import ModelFolder
-from ..encoders import ImageEmbedder, empty_prompt_states, load_frame_encoder
+from ..encoders import ImageEmbedder, load_frame_encoder, prompt_states
+from ..options import CONDITIONING_FRAMES, DEFAULT_OPTIONS, BackboneOptions
 from ..schedule import NoiseSchedule
+from ..temporal import skip_temporal_layers
 from .base import Condition, Draw, Timestep
 from .latent import LatentBackbone
 
@@ -22,7 +24,7 @@ NAME = "i2vgen-xl"
 #: Frames of a clip in training.
 CLIP_LENGTH = 16
 
-#: Frames per second that the UNet is told: the pipeline's default.
+#: Frames per second that the UNet is told, unless an option says otherwise: the pipeline's default.
 FPS = 16
 
 #: The pipeline reads the text encoder's last layer but one.
@@ -36,32 +38,40 @@ class I2VGenXL(LatentBackbone):
     Attributes
     ----------
     text_states
-        Of the empty prompt: (1, token, channel).
+        Of the prompt: (1, token, channel).
     image_embedder
         CLIP, for the conditioning frame.
+    fps
+        Frames per second that the UNet is told.
     """
 
     text_states: torch.Tensor
     image_embedder: ImageEmbedder
+    fps: int = FPS
 
-    def condition(self, pixels: torch.Tensor, draw: Draw) -> Condition:
-        """Compute the image latents and the CLIP embedding of the clip's first frame; see `Backbone.condition`.
+    def condition(self, pixels: torch.Tensor, image: torch.Tensor | None, draw: Draw) -> Condition:
+        """Compute the image latents and the CLIP embedding of the conditioning frame; see `Backbone.condition`.
 
         Returns
         -------
         Condition
-            ``image_latents`` (1, channel, frame, y, x): the first frame's latents, then planes that hold each
-            frame's position in (0, 1]; ``image_embeddings`` (1, 1, channel).
+            ``image_latents`` (1, channel, frame, y, x): that frame's latents, then planes that hold the position in
+            (0, 1] of each frame after the first; ``image_embeddings`` (1, 1, channel). Without a conditioning frame
+            its latents and its embedding are zeros; the planes stay, for they say where a frame is and not what it
+            shows.
         """
-        first = pixels[:1]
-        latents = self.encode(first).to(self.dtype)[:, :, None]  # (1, channel, 1, y, x)
+        latents = self.encode(pixels[:1] if image is None else image).to(self.dtype)[
+            :, :, None
+        ]  # (1, channel, 1, y, x)
+        if image is None:
+            latents = torch.zeros_like(latents)
         # In float32 first: in half precision the steps between them would be rounded, too.
         positions = torch.linspace(0, 1, len(pixels), dtype=torch.float32)[1:].to(latents)
         planes = positions[None, None, :, None, None].expand(*latents.shape[:2], -1, *latents.shape[3:])
-        square = centre_square(first[0], self.image_embedder.size)
+        square = None if image is None else centre_square(image[0], self.image_embedder.size)[None]
         return {
             "image_latents": torch.cat([latents, planes], dim=2),
-            "image_embeddings": self.image_embedder.embed(square[None]),
+            "image_embeddings": self.image_embedder.embed(square),
         }
 
     def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
@@ -70,7 +80,7 @@ class I2VGenXL(LatentBackbone):
         return {
             "sample": noisy.transpose(1, 2).to(self.dtype),  # (clip, channel, frame, y, x)
             "timestep": torch.as_tensor(timestep, device=self.device),
-            "fps": torch.full((clips,), FPS, device=self.device),
+            "fps": torch.full((clips,), self.fps, device=self.device),
             "image_latents": condition["image_latents"],
             "image_embeddings": condition["image_embeddings"],
             "encoder_hidden_states": self.text_states.expand(clips, -1, -1),
@@ -106,22 +116,35 @@ def centre_square(frame: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
 
 
-def load(weights: Path, *, device: torch.device, dtype: torch.dtype) -> I2VGenXL:
-    """Load I2VGen-XL from a pipeline's folder.
+def load(
+    weights: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    options: BackboneOptions = DEFAULT_OPTIONS,
+    seed: int | None = None,
+) -> I2VGenXL:
+    """Load I2VGen-XL from a pipeline's folder; with a seed, its UNet has random weights.
 
     Raises
     ------
     WeightsError
         When a part is missing without a stand-in declared for it, damaged or of another model.
+    ConfigError
+        For a prompt that cannot be encoded.
     """
-    folder = ModelFolder(weights, backbone=NAME, declarable=("vae", "text", "image", "clip_length"))
-    unet = folder.model("unet", I2VGenXLUNet, device=device, dtype=dtype)
+    folder = ModelFolder(weights, backbone=NAME, declarable=("vae", "text", "image", "clip_length"), seed=seed)
+    unet = folder.network("unet", I2VGenXLUNet, device=device, dtype=dtype)
+    if not options.temporal:
+        skip_temporal_layers(unet)
     width = unet.config.cross_attention_dim
     scheduler = folder.scheduler(DDIMScheduler)
     frame_encoder = load_frame_encoder(
         folder, AutoencoderKL, channels=unet.config.in_channels, device=device, dtype=dtype
     )
-    text_states = empty_prompt_states(folder, width=width, skip=_CLIP_SKIP, device=device, dtype=dtype)
+    prompt, fps = options.prompt or "", options.fps or FPS
+    condition_on = options.condition_on or "clip"
+    text_states = prompt_states(folder, prompt, width=width, skip=_CLIP_SKIP, device=device, dtype=dtype)
     image_embedder = ImageEmbedder(folder, width=width, device=device, dtype=dtype)
     return I2VGenXL(
         name=NAME,
@@ -131,9 +154,16 @@ def load(weights: Path, *, device: torch.device, dtype: torch.dtype) -> I2VGenXL
         weights_id=folder.weights_id(),
         timestep_count=len(scheduler.alphas_cumprod),
         clip_length=folder.standins.clip_length or CLIP_LENGTH,
-        conditioning={"prompt": "", "image": "first frame of the clip", "fps": FPS},
+        condition_on=condition_on,
+        conditioning={
+            "prompt": prompt,
+            "image": CONDITIONING_FRAMES[condition_on],
+            "fps": fps,
+            **options.request,
+        },
         frame_encoder=frame_encoder,
         schedule=NoiseSchedule(alphas_cumprod=scheduler.alphas_cumprod),
         text_states=text_states,
         image_embedder=image_embedder,
+        fps=fps,
     )

@@ -1,4 +1,4 @@
-"""Stable Diffusion 2.1 (Rombach et al. 2022): an image backbone, with an empty prompt."""
+"""Stable Diffusion 2.1 (Rombach et al. 2022): an image backbone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +8,10 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from ..components import ModelFolder
-from ..encoders import empty_prompt_states, load_frame_encoder
+from ..encoders import load_frame_encoder, prompt_states
+from ..options import DEFAULT_OPTIONS, BackboneOptions
 from ..schedule import NoiseSchedule
-from .base import Condition, Draw, Timestep
+from .base import Condition, Timestep
 from .latent import LatentBackbone
 
 __all__ = ["StableDiffusion", "load"]
@@ -20,19 +21,15 @@ NAME = "sd21"
 
 @dataclass(kw_only=True)
 class StableDiffusion(LatentBackbone):
-    """Stable Diffusion, one frame at a time.
+    """Stable Diffusion, one frame at a time, without guidance.
 
     Attributes
     ----------
     text_states
-        Of the empty prompt: (1, token, channel).
+        Of the prompt, the same for all frames: (1, token, channel).
     """
 
     text_states: torch.Tensor
-
-    def condition(self, pixels: torch.Tensor, draw: Draw) -> Condition:
-        """Return nothing: the prompt is the same for all frames."""
-        return {}
 
     def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the arguments as `StableDiffusionPipeline` passes them without guidance."""
@@ -44,21 +41,31 @@ class StableDiffusion(LatentBackbone):
         }
 
 
-def load(weights: Path, *, device: torch.device, dtype: torch.dtype) -> StableDiffusion:
-    """Load Stable Diffusion 2.1 from a pipeline's folder.
+def load(
+    weights: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    options: BackboneOptions = DEFAULT_OPTIONS,
+    seed: int | None = None,
+) -> StableDiffusion:
+    """Load Stable Diffusion 2.1 from a pipeline's folder; with a seed, its UNet has random weights.
 
     Raises
     ------
     WeightsError
         When a part is missing without a stand-in declared for it, damaged or of another model.
+    ConfigError
+        For a prompt that cannot be encoded.
     """
-    folder = ModelFolder(weights, backbone=NAME, declarable=("vae", "text"))
-    unet = folder.model("unet", UNet2DConditionModel, device=device, dtype=dtype)
+    folder = ModelFolder(weights, backbone=NAME, declarable=("vae", "text"), seed=seed)
+    unet = folder.network("unet", UNet2DConditionModel, device=device, dtype=dtype)
     scheduler = folder.scheduler(DDIMScheduler)
     frame_encoder = load_frame_encoder(
         folder, AutoencoderKL, channels=unet.config.in_channels, device=device, dtype=dtype
     )
-    text_states = empty_prompt_states(folder, width=unet.config.cross_attention_dim, device=device, dtype=dtype)
+    prompt = options.prompt or ""
+    text_states = prompt_states(folder, prompt, width=unet.config.cross_attention_dim, device=device, dtype=dtype)
     return StableDiffusion(
         name=NAME,
         unet=unet,
@@ -66,7 +73,7 @@ def load(weights: Path, *, device: torch.device, dtype: torch.dtype) -> StableDi
         dtype=dtype,
         weights_id=folder.weights_id(),
         timestep_count=len(scheduler.alphas_cumprod),
-        conditioning={"prompt": ""},
+        conditioning={"prompt": prompt},
         frame_encoder=frame_encoder,
         schedule=NoiseSchedule(alphas_cumprod=scheduler.alphas_cumprod),
         text_states=text_states,

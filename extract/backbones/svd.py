@@ -1,4 +1,4 @@
-"""Stable Video Diffusion (Blattmann et al., arXiv 2311.15127): a video backbone, conditioned on the first frame."""
+"""Stable Video Diffusion (Blattmann et al., arXiv 2311.15127): a video backbone, conditioned on a frame."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,9 @@ from torch.nn import functional
 from ...store.errors import WeightsError
 from ..components import ModelFolder
 from ..encoders import ImageEmbedder, load_frame_encoder
+from ..options import CONDITIONING_FRAMES, DEFAULT_OPTIONS, BackboneOptions
 from ..schedule import NoiseSchedule
+from ..temporal import skip_temporal_layers
 from .base import Condition, Draw, Timestep
 from .latent import LatentBackbone
 
@@ -19,7 +21,8 @@ __all__ = ["StableVideoDiffusion", "load", "resize_for_clip"]
 
 NAME = "svd"
 
-#: The pipeline's defaults. The UNet was trained on frames per second less one, and is told so.
+#: The pipeline's defaults, unless options say otherwise. The UNet was trained on frames per second less one, and is
+#: told so.
 FPS = 7
 MOTION_BUCKET = 127
 NOISE_AUGMENTATION = 0.02
@@ -36,31 +39,40 @@ class StableVideoDiffusion(LatentBackbone):
     ----------
     image_embedder
         CLIP, for the conditioning frame.
+    fps, motion_bucket, noise_augmentation
+        What the UNet is told: frames per second (it is told one less), how much moves, and the standard deviation of
+        the noise on the conditioning frame's pixels.
     """
 
     image_embedder: ImageEmbedder
+    fps: int = FPS
+    motion_bucket: int = MOTION_BUCKET
+    noise_augmentation: float = NOISE_AUGMENTATION
 
     def perturb(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
         """Return x_0 + sigma eps, sigma from the betas of the model's training schedule."""
         return latents + self.schedule.sigma(timestep).to(latents.device) * noise.to(latents.device)
 
-    def condition(self, pixels: torch.Tensor, draw: Draw) -> Condition:
-        """Compute the image latents and the CLIP embedding of the clip's first frame; see `Backbone.condition`.
+    def condition(self, pixels: torch.Tensor, image: torch.Tensor | None, draw: Draw) -> Condition:
+        """Compute the image latents and the CLIP embedding of the conditioning frame; see `Backbone.condition`.
 
         Returns
         -------
         Condition
-            ``image_latents`` (1, frame, channel, y, x): the latents of the first frame with a little noise on its
-            pixels, not multiplied by the scaling factor, the same for every frame; ``image_embeddings``
-            (1, 1, channel), of the frame without that noise.
+            ``image_latents`` (1, frame, channel, y, x): the latents of that frame with a little noise on its pixels,
+            not multiplied by the scaling factor, the same for every frame; ``image_embeddings`` (1, 1, channel), of
+            the frame without that noise. Zeros without a conditioning frame.
         """
-        first = pixels[:1].float().cpu()
-        noisy = first + NOISE_AUGMENTATION * draw(first.shape)
-        latents = self.frame_encoder.mode(noisy).to(self.dtype)
-        resized = resize_for_clip(first, _CLIP_SIZE)
+        if image is None:
+            latents = torch.zeros_like(self.frame_encoder.mode(pixels[:1]))
+            embeddings = self.image_embedder.embed(None)
+        else:
+            image = image.float().cpu()
+            latents = self.frame_encoder.mode(image + self.noise_augmentation * draw(image.shape))
+            embeddings = self.image_embedder.embed((resize_for_clip(image, _CLIP_SIZE) + 1) / 2)
         return {
-            "image_latents": latents[:, None].repeat(1, len(pixels), 1, 1, 1),
-            "image_embeddings": self.image_embedder.embed((resized + 1) / 2),
+            "image_latents": latents.to(self.dtype)[:, None].repeat(1, len(pixels), 1, 1, 1),
+            "image_embeddings": embeddings,
         }
 
     def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
@@ -71,12 +83,12 @@ class StableVideoDiffusion(LatentBackbone):
             sigma = torch.stack([self.schedule.sigma(step) for step in timestep])  # (clip,)
         sigma = sigma.to(noisy.device)
         scaled = (noisy / (sigma.reshape(-1, 1, 1, 1, 1) ** 2 + 1) ** 0.5).to(self.dtype)
-        told = torch.tensor([[FPS - 1, MOTION_BUCKET, NOISE_AUGMENTATION]], dtype=self.dtype, device=self.device)
+        told = [[self.fps - 1, self.motion_bucket, self.noise_augmentation]]
         return {
             "sample": torch.cat([scaled, condition["image_latents"]], dim=2),
             "timestep": 0.25 * sigma.log(),
             "encoder_hidden_states": condition["image_embeddings"],
-            "added_time_ids": told.repeat(len(noisy), 1),
+            "added_time_ids": torch.tensor(told, dtype=self.dtype, device=self.device).repeat(len(noisy), 1),
             "return_dict": False,
         }
 
@@ -115,16 +127,27 @@ def _blur(image: torch.Tensor, axis: int, target: int) -> torch.Tensor:
     return functional.conv2d(padded, kernel.reshape(shape).repeat(channels, 1, 1, 1), groups=channels)
 
 
-def load(weights: Path, *, device: torch.device, dtype: torch.dtype) -> StableVideoDiffusion:
+def load(
+    weights: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    options: BackboneOptions = DEFAULT_OPTIONS,
+    seed: int | None = None,
+) -> StableVideoDiffusion:
     """Load Stable Video Diffusion (14 or 25 frames, as its configuration says) from a pipeline's folder.
+
+    With a seed, its UNet has random weights.
 
     Raises
     ------
     WeightsError
         When a part is missing without a stand-in declared for it, damaged or of another model.
     """
-    folder = ModelFolder(weights, backbone=NAME, declarable=("vae", "image"))
-    unet = folder.model("unet", UNetSpatioTemporalConditionModel, device=device, dtype=dtype)
+    folder = ModelFolder(weights, backbone=NAME, declarable=("vae", "image"), seed=seed)
+    unet = folder.network("unet", UNetSpatioTemporalConditionModel, device=device, dtype=dtype)
+    if not options.temporal:
+        skip_temporal_layers(unet)
     channels = unet.config.in_channels // 2  # noisy latents beside the conditioning frame's
     width = unet.config.cross_attention_dim
     if not isinstance(width, int):
@@ -134,6 +157,10 @@ def load(weights: Path, *, device: torch.device, dtype: torch.dtype) -> StableVi
         folder, AutoencoderKLTemporalDecoder, channels=channels, upcast=True, device=device, dtype=dtype
     )
     image_embedder = ImageEmbedder(folder, width=width, device=device, dtype=dtype)
+    condition_on = options.condition_on or "clip"
+    fps = options.fps or FPS
+    motion_bucket = MOTION_BUCKET if options.motion_bucket is None else options.motion_bucket
+    noise_augmentation = NOISE_AUGMENTATION if options.noise_augmentation is None else options.noise_augmentation
     return StableVideoDiffusion(
         name=NAME,
         unet=unet,
@@ -142,13 +169,18 @@ def load(weights: Path, *, device: torch.device, dtype: torch.dtype) -> StableVi
         weights_id=folder.weights_id(),
         timestep_count=len(scheduler.alphas_cumprod),
         clip_length=unet.config.num_frames,
+        condition_on=condition_on,
         conditioning={
-            "image": "first frame of the clip",
-            "fps": FPS,
-            "motion_bucket_id": MOTION_BUCKET,
-            "noise_augmentation": NOISE_AUGMENTATION,
+            "image": CONDITIONING_FRAMES[condition_on],
+            "fps": fps,
+            "motion_bucket_id": motion_bucket,
+            "noise_augmentation": float(noise_augmentation),
+            **options.request,
         },
         frame_encoder=frame_encoder,
         schedule=NoiseSchedule(alphas_cumprod=scheduler.alphas_cumprod),
         image_embedder=image_embedder,
+        fps=fps,
+        motion_bucket=motion_bucket,
+        noise_augmentation=noise_augmentation,
     )

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .backbone_options import backbone_options, overlap_rule_option, read_backbone_options
 from .cluster_options import open_workers, scheduler_options
 from .options import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
 
 if TYPE_CHECKING:
+    from ...extract.clips import OverlapRule
+    from ...extract.options import ConditionOn
     from ..extracting.estimate import Estimate
     from ..extracting.request import ExtractionRequest
     from ..extracting.running import Extracted, Failure
@@ -48,14 +51,20 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
     "--weights",
     multiple=True,
     metavar="[BACKBONE=]PATH",
-    help="Folder or file of a backbone's weights, or a hub name.  [default: the published ones, in the hub cache]",
+    help="Folder or file of a backbone's weights, or a hub name; random:SEED[:PATH] for an untrained network.  "
+    "[default: the published ones, in the hub cache]",
 )
-@click.option("--frame-size", default="480", help="Short side in pixels, or HEIGHTxWIDTH.")
+@click.option(
+    "--frame-size",
+    help="Short side in pixels, or HEIGHTxWIDTH.  [default: 480, or the nearest below that the backbone takes]",
+)
 @click.option("--ensemble", type=click.IntRange(min=1), help="Noise draws to average.  [default: the preset's]")
 @click.option(
     "--overlap", type=click.IntRange(min=0), help="Frames shared by neighbouring clips.  [default: the preset's]"
 )
+@overlap_rule_option
 @click.option("--seed", type=int, default=0, help="Seed of the noise.")
+@backbone_options
 @click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", help="Precision.")
 @click.option(
     "--batch-size",
@@ -81,9 +90,10 @@ def extract(
     preset: str,
     features: tuple[str, ...],
     weights: tuple[str, ...],
-    frame_size: str,
+    frame_size: str | None,
     ensemble: int | None,
     overlap: int | None,
+    overlap_rule: "OverlapRule",
     seed: int,
     dtype: str,
     batch_size: int | str | None,
@@ -97,6 +107,12 @@ def extract(
     scheduler: str | None,
     worker_resources: tuple[str, ...],
     scheduler_timeout: float,
+    prompt: str | None,
+    condition_on: "ConditionOn | None",
+    fps: int | None,
+    motion_bucket: int | None,
+    noise_augmentation: float | None,
+    no_temporal: bool,
     **choice: Any,
 ) -> None:
     """Write diffusion features of videos into the cache.
@@ -104,6 +120,7 @@ def extract(
     SOURCE is a DAVIS root, a folder of frames or a video file. An interrupted run is resumed by the same command;
     what is complete is left alone. Several jobs may be given the same list: they share the work.
     """
+    from ...extract.backbones import check_options
     from ...extract.frames import FrameSize
     from ...extract.settings import ExtractionSettings
     from ...store import open_cache
@@ -120,9 +137,19 @@ def extract(
         raise ConfigError("with --devices, processes would overwrite each other's work: remove units by `ted cache rm`")
     chosen = get_preset(preset)
     jobs = [parse_job(text) for text in features or chosen.features]
+    varied = read_backbone_options(
+        prompt=prompt,
+        condition_on=condition_on,
+        fps=fps,
+        motion_bucket=motion_bucket,
+        noise_augmentation=noise_augmentation,
+        no_temporal=no_temporal,
+    )
+    check_options(varied, [job.backbone for job in jobs])
     settings = ExtractionSettings(
-        frame_size=FrameSize.parse(frame_size),
+        frame_size=None if frame_size is None else FrameSize.parse(frame_size),
         overlap=chosen.overlap if overlap is None else overlap,
+        overlap_rule=overlap_rule,
         ensemble=chosen.ensemble if ensemble is None else ensemble,
         seed=seed,
         batch_size=batch_size if isinstance(batch_size, int) else None,
@@ -143,6 +170,7 @@ def extract(
         weights=paths,
         settings=settings,
         dtype=dtype,
+        options=varied,
         overwrite=overwrite,
         adapt=batch_size == "auto",
     )

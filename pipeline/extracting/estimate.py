@@ -97,7 +97,8 @@ def _measure(backbone: Backbone, share: Share, plan: VideoPlan) -> _Sample:
         noise_shape=latent_shape(backbone, request.frame_size),
         video=request.video,
         seed=request.seed,
-        draws=request.ensemble,
+        draws=request.ensemble if backbone.takes_noise else 0,
+        condition_on=backbone.condition_on,
     )
     encoder = ClipEncoder(backbone, video=request.video, seed=request.seed)
     wanted = sorted({item.clip for item in items})

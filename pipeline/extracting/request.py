@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...extract.backbones import BACKBONES
+from ...extract.backbones import BACKBONES, backbone_info
+from ...extract.options import DEFAULT_OPTIONS, BackboneOptions
 from ...extract.settings import ExtractionSettings
+from ...extract.weights import split_random
 from ...store.errors import ConfigError
 from ..choices import BackboneJob
 from ..datasets.video import Video
@@ -25,11 +27,14 @@ class Model:
         Path or hub name; None for the published ones in the hub cache.
     dtype
         Precision, a name of `DTYPES`.
+    options
+        What it may vary.
     """
 
     name: str
     weights: str | None
     dtype: str
+    options: BackboneOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,8 @@ class ExtractionRequest:
         How.
     dtype
         Precision, a name of `DTYPES`.
+    options
+        What backbones may vary.
     overwrite
         Compute complete units again, too.
     adapt
@@ -72,31 +79,36 @@ class ExtractionRequest:
     weights: Mapping[str, str]
     settings: ExtractionSettings
     dtype: str = "float32"
+    options: BackboneOptions = DEFAULT_OPTIONS
     overwrite: bool = False
     adapt: bool = False
 
     def model(self, backbone: str) -> Model:
         """Return what loads one of the backbones."""
-        return Model(name=backbone, weights=self.weights.get(backbone), dtype=self.dtype)
+        return Model(name=backbone, weights=self.weights.get(backbone), dtype=self.dtype, options=self.options)
 
 
 def parse_weights(values: Sequence[str], jobs: Sequence[BackboneJob]) -> dict[str, str]:
     """Read ``[BACKBONE=]PATH`` options; without a name, the path is for the run's only backbone.
 
-    Weights of backbones that the run does not use are ignored: one configuration can name all that a person has.
+    In the place of a path may stand ``random:SEED`` or ``random:SEED:PATH`` (see `load_backbone`). Weights of backbones
+    that the run does not use are ignored: one configuration can name all that a person has.
 
     Raises
     ------
     ConfigError
-        For an unknown backbone, or no name where the run uses several.
+        For an unknown backbone, no name where the run uses several, or random weights without a seed.
     """
     names = list(dict.fromkeys(job.backbone for job in jobs))
+    for name in names:
+        backbone_info(name)
     weights: dict[str, str] = {}
     for value in values:
         name, equals, path = value.partition("=")
         if equals and path and name in BACKBONES:
+            split_random(path)
             weights[name] = path
-        elif len(names) == 1 and not (equals and "/" not in name):
+        elif len(names) == 1 and (split_random(value)[0] is not None or not (equals and "/" not in name)):
             weights[names[0]] = value
         else:
             raise ConfigError(

@@ -48,7 +48,7 @@ def load(model: Model, device: torch.device) -> Backbone:
     """Load a backbone."""
     if device.type == "cpu":
         keep_freed_memory()
-    return load_backbone(model.name, model.weights, device=device, dtype=DTYPES[model.dtype])
+    return load_backbone(model.name, model.weights, device=device, dtype=DTYPES[model.dtype], options=model.options)
 
 
 def extract(

@@ -9,6 +9,7 @@ from ...propagate.exactness import found_for
 from ...propagate.kept import affinity_spec
 from ...propagate.search import Search
 from ...propagate.settings import PropagationSettings, part_weights
+from ...propagate.sources import finest_part
 from ...propagate.sweep import SweepPass, plan_passes
 from ...store import AffinitySpec, FeatureChoice, Unit
 from ...store.errors import SchemaError
@@ -109,15 +110,20 @@ def plan_video_work(
         missing = {setting.propagation: setting for setting in every if keys.get(setting) not in done}
         volumes = [units[choice] for choice in pair]
         shared: list[tuple[AffinitySpec, tuple[Unit, ...], SweepPass]] = [
-            (spec, (), the_pass) for spec, the_pass in _kept_passes(list(missing), volumes, kept)
+            (spec, (), the_pass)
+            # On equal grids of frames of different sizes, settings that share affinities would not share a frame size.
+            for spec, the_pass in (
+                [] if _same_grid_of_other_frames(volumes) else _kept_passes(list(missing), volumes, kept)
+            )
         ]
         served = {values for _, _, the_pass in shared for values in the_pass.settings}
         left = [values for values in missing if values not in served]
-        for the_pass in plan_passes(left, [unit.grid for unit in volumes]):
+        for the_pass in plan_passes(left, [(unit.grid, unit.frame_size) for unit in volumes]):
             searched = tuple(volumes[part] for part in the_pass.parts)
             shared.append((affinity_spec(searched, the_pass.search), searched, the_pass))
         for spec, searched, the_pass in shared:
-            (part, *_) = _used_parts(the_pass.settings[0])
+            used = _used_parts(the_pass.settings[0])
+            part = used[finest_part([volumes[number] for number in used])]
             passes.append(
                 PassWork(
                     affinities=spec,
@@ -179,6 +185,10 @@ def _serves(spec: AffinitySpec, offered: SweepPass, values: PropagationSettings,
         and offered.search.radius == values.radius
         and found_for(offered.search, offered.fusion(values), values.top_k)
     )
+
+
+def _same_grid_of_other_frames(volumes: Sequence[Unit]) -> bool:
+    return len({unit.grid for unit in volumes}) < len({(unit.grid, unit.frame_size) for unit in volumes})
 
 
 def _used_parts(values: PropagationSettings) -> list[int]:

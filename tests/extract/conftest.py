@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ted.extract.backbones import load_backbone
 from ted.extract.backbones.base import Backbone
 from ted.extract.clip_reader import ClipReader
-from ted.extract.clips import plan_clips
-from ted.extract.features import Averages, ClipEncoder, latent_shape, run_pass
+from ted.extract.clips import Clip, plan_clips
+from ted.extract.features import Averages, ClipEncoder, DeviceClip, latent_shape, run_pass
 from ted.extract.passes import Passes
 from ted.extract.small_models import make_small
 
@@ -43,6 +43,30 @@ def random_frames(count: int, size: tuple[int, int] = (64, 64), seed: int = 0) -
     return ArrayFrames(rng.integers(0, 256, (count, *size, 3), dtype=np.uint8))
 
 
+def load_clips(
+    backbone: Backbone,
+    source: ArrayFrames,
+    frame_size: tuple[int, int],
+    clips: Sequence[Clip],
+    wanted: Sequence[int],
+    *,
+    seed: int = 0,
+    draws: int = 1,
+) -> dict[int, DeviceClip]:
+    """Read and encode the wanted ones of a video's clips, by index."""
+    reader = ClipReader(
+        source,
+        frame_size,
+        noise_shape=latent_shape(backbone, frame_size),
+        video="v",
+        seed=seed,
+        draws=draws,
+        condition_on=backbone.condition_on,
+    )
+    encoder = ClipEncoder(backbone, video="v", seed=seed)
+    return {host.index: encoder.encode(host) for host in reader.read(clips, wanted)}
+
+
 def features_of(
     backbone: Backbone,
     source: ArrayFrames,
@@ -50,16 +74,14 @@ def features_of(
     timesteps: Sequence[int],
     taps: Sequence[str],
     *,
+    seed: int = 0,
     draws: int = 1,
     batch_size: int = 1,
 ) -> dict[tuple[int, str], torch.Tensor]:
     """Compute features (frame, channel, y, x) without a cache, threads or overlap of clips."""
     clips = plan_clips(len(source), backbone.clip_length, 0)
     passes = Passes(clips=len(clips), timesteps=tuple(timesteps), draws=draws, size=batch_size)
-    shape = latent_shape(backbone, frame_size)
-    reader = ClipReader(source, frame_size, noise_shape=shape, video="v", seed=0, draws=draws)
-    encoder = ClipEncoder(backbone, video="v", seed=0)
-    loaded = {host.index: encoder.encode(host) for host in reader.read(clips, range(len(clips)))}
+    loaded = load_clips(backbone, source, frame_size, clips, range(len(clips)), seed=seed, draws=draws)
     wanted = {(timestep, tap) for timestep in timesteps for tap in taps}
     averages = Averages(clips, draws, dict.fromkeys(range(len(clips)), wanted))
     parts: dict[tuple[int, str], list[torch.Tensor]] = {}

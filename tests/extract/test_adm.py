@@ -193,7 +193,7 @@ def test_timestep_matters(small: AdmBackbone, frames: torch.Tensor) -> None:
 
 def test_pixels_are_noised_as_they_are(small: AdmBackbone, frames: torch.Tensor) -> None:
     torch.testing.assert_close(small.encode(frames[:, 0]), frames[:, 0], rtol=0, atol=0)
-    assert small.condition(frames[0], torch.randn) == {}
+    assert small.condition(frames[0], None, torch.randn) == {}
     assert (small.clip_length, small.frame_multiple, small.conditioning) == (1, 32, {})
 
 

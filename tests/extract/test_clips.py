@@ -1,8 +1,9 @@
 import random
 
+import numpy as np
 import pytest
 
-from ted.extract.clips import Clip, plan_clips
+from ted.extract.clips import Clip, count_contributions, plan_clips
 from ted.store.errors import ConfigError
 
 
@@ -96,3 +97,36 @@ def test_impossible_overlap(length: int, overlap: int) -> None:
         plan_clips(50, length, overlap)
     with pytest.raises(ConfigError, match="overlap"):
         plan_clips(3, length, overlap)  # also where a single clip would do
+
+
+def check_mean(frame_count: int, length: int, overlap: int) -> None:
+    """Average a random feature of each (window, position), by the plan and by definition."""
+    rng = np.random.default_rng(frame_count)
+    first, clips = (plan_clips(frame_count, length, overlap, rule) for rule in ("first", "mean"))
+    assert [clip.frames for clip in clips] == [clip.frames for clip in first]  # the same windows
+    values = rng.standard_normal((len(clips), length))
+    sums, counts = np.zeros(frame_count), count_contributions(clips)
+    for clip, feature in zip(clips, values, strict=True):
+        assert kept_frames(clip) == list(clip.kept_frames) == list(dict.fromkeys(clip.frames))  # padding is dropped
+        for frame, position in zip(clip.kept_frames, clip.keep, strict=True):
+            sums[frame] += feature[position]
+    assert len(counts) == frame_count
+    for frame in range(frame_count):
+        covering = [(i, clip.frames.index(frame)) for i, clip in enumerate(clips) if frame in clip.frames]
+        assert counts[frame] == len(covering)
+        assert sums[frame] / counts[frame] == pytest.approx(np.mean([values[where] for where in covering]))
+    assert count_contributions(first) == (1,) * frame_count
+
+
+def test_mean_of_the_windows_that_cover_a_frame() -> None:
+    for length in range(1, 7):
+        for overlap in range(length):
+            for frame_count in range(1, 3 * length + 3):
+                check_mean(frame_count, length, overlap)
+    check_mean(50, 16, 2)
+
+
+def test_contributions_in_the_papers_setting() -> None:
+    counts = count_contributions(plan_clips(50, 16, 2, "mean"))
+    # Windows begin at 0, 14, 28 and, shifted back, at 34.
+    assert counts == (1,) * 14 + (2,) * 2 + (1,) * 12 + (2,) * 2 + (1,) * 4 + (2,) * 10 + (1,) * 6

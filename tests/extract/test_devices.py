@@ -8,10 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ted.extract.backbones import load_backbone
-from ted.extract.clip_reader import ClipReader
 from ted.extract.clips import plan_clips
-from ted.extract.features import ClipEncoder, latent_shape
-from tests.extract.conftest import features_of, random_frames
+from tests.extract.conftest import features_of, load_clips, random_frames
 from tests.extract.small_folders import SmallFolders
 
 META = torch.device("meta")
@@ -36,24 +34,24 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
 
 @pytest.mark.parametrize(
     ("name", "standins"),
-    [("adm", False), *((name, standins) for name in ("sd21", "svd", "i2vgen-xl") for standins in (False, True))],
+    [
+        *((name, False) for name in ("adm", "dinov2", "dinov3")),
+        *((name, standins) for name in ("sd21", "svd", "i2vgen-xl") for standins in (False, True)),
+    ],
 )
 def test_everything_follows_the_backbones_device_and_precision(
     name: str, standins: bool, small_folder: SmallFolders
 ) -> None:
     with OneDevice():
         backbone = load_backbone(name, small_folder(name, standins=standins), device=META, dtype=torch.float16)
+        size = (4 * backbone.frame_multiple, 6 * backbone.frame_multiple) if name.startswith("dino") else (64, 96)
         source = random_frames(2 * backbone.clip_length)
         clips = plan_clips(len(source), backbone.clip_length, 0)
-        shape = latent_shape(backbone, (64, 96))
-        reader = ClipReader(source, (64, 96), noise_shape=shape, video="v", seed=0, draws=1)
-        encoder = ClipEncoder(backbone, video="v", seed=0)
-        for host in reader.read(clips, range(len(clips))):
-            clip = encoder.encode(host)
+        for clip in load_clips(backbone, source, size, clips, range(len(clips))).values():
             assert (clip.latents.device, clip.latents.dtype) == (META, torch.float32)
             assert clip.noise.device == META
             assert {(part.device, part.dtype) for part in clip.condition.values()} <= {(META, torch.float16)}
-        # Batches that mix clips, timesteps and draws.
-        features = features_of(backbone, source, (64, 96), [0, 999], list(backbone.taps), draws=2, batch_size=3)
+        # Batches that mix clips, timesteps and draws; DINO heeds neither timestep nor draw.
+        features = features_of(backbone, source, size, [0, 999], list(backbone.taps), draws=2, batch_size=3)
     assert len(features) == 2 * len(backbone.taps)
     assert {(value.device, value.dtype) for value in features.values()} == {(META, torch.float32)}

@@ -34,6 +34,23 @@ def test_processed_size_follows_dift(size: tuple[int, int], rule: str, expected:
     assert processed_size(size, FrameSize.parse(rule)) == expected
 
 
+@pytest.mark.parametrize(
+    ("multiple", "size", "expected"),
+    [
+        (32, (480, 854), (480, 832)),
+        (16, (480, 854), (480, 848)),
+        (14, (480, 854), (476, 840)),  # 476 * 854 / 480 is 846.9
+        (14, (1920, 1080), (840, 476)),
+        (64, (480, 854), (448, 768)),
+        (512, (480, 854), (512, 512)),  # no multiple is below 480
+    ],
+)
+def test_the_default_is_480_or_the_nearest_below(
+    multiple: int, size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert processed_size(size, None, multiple) == processed_size(size, multiple=multiple) == expected
+
+
 def test_processed_size_is_a_multiple_of_at_least_one() -> None:
     for height, width in itertools.product(range(1, 90, 7), repeat=2):
         result = processed_size((height, width), FrameSize(short_side=64), 64)

@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from diffusers import I2VGenXLUNet, UNet2DConditionModel, UNetSpatioTemporalConditionModel
 
 from ted.extract.backbones.adm_config import PUBLISHED, build_unet
+from ted.extract.backbones.dino import Dino
+from ted.extract.frames import processed_size
 from ted.extract.taps import read_taps
 
 LATENT = (60, 104)  # of a 480x832 frame
@@ -56,3 +59,38 @@ def test_the_papers_taps_have_their_published_shape(make: Any, channels: int) ->
             module = module.get_submodule("attentions")[1]
         tap = read_taps(lambda: unet(timestep=timestep, **inputs), {"tap": module})["tap"]
     assert tuple(tap.shape) == (frames, channels, *LATENT)
+
+
+@pytest.mark.parametrize(
+    ("model", "patch", "channels"),
+    [
+        (lambda: transformers.Dinov2Model(transformers.Dinov2Config(image_size=518)), 14, 768),  # ViT-B/14
+        (  # ViT-B/16
+            lambda: transformers.DINOv3ViTModel(
+                transformers.DINOv3ViTConfig(
+                    hidden_size=768, intermediate_size=3072, num_attention_heads=12, num_register_tokens=4
+                )
+            ),
+            16,
+            768,
+        ),
+    ],
+)
+def test_dinos_maps_at_the_default_frame_size(model: Any, patch: int, channels: int) -> None:
+    height, width = processed_size((480, 854), multiple=patch)
+    with torch.device("meta"):
+        backbone = Dino(
+            name="dino",
+            unet=model().eval().to("meta"),
+            device=torch.device("meta"),
+            dtype=torch.float32,
+            weights_id="",
+            frame_multiple=patch,
+            mean=torch.zeros(3, 1, 1),
+            std=torch.ones(3, 1, 1),
+        )
+        found = backbone.features(
+            backbone.encode(torch.zeros(2, 3, height, width))[:, None], 0, {}, list(backbone.taps)
+        )
+    assert list(found) == [*(f"layers[{i}]" for i in range(12)), "last_hidden_state"]
+    assert {tuple(value.shape) for value in found.values()} == {(2, 1, channels, height // patch, width // patch)}

@@ -46,7 +46,7 @@ def test_arguments_are_the_pipelines(
     clip = make_clip(16, *size)
     latents = backbone.encode(clip)
     noisy = backbone.perturb(latents, torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)), 501)
-    ours = backbone.unet_arguments(noisy[None], 501, backbone.condition(clip, no_noise))
+    ours = backbone.unet_arguments(noisy[None], 501, backbone.condition(clip, clip[:1], no_noise))
 
     # The choice made here: the mode of the posterior where the pipeline samples it.
     monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda posterior: posterior.mode())
@@ -69,7 +69,9 @@ def test_arguments_are_the_pipelines(
 def test_arguments_of_a_batch_are_those_of_its_clips(small_folder: SmallFolders) -> None:
     backbone = load(small_folder(NAME), device=CPU, dtype=torch.float32)
     noisy = torch.randn(2, 16, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    conditions = [backbone.condition(make_clip(16, 64, 64, seed=seed), no_noise) for seed in (1, 2)]
+    conditions = [
+        backbone.condition(clip, clip[:1], no_noise) for clip in (make_clip(16, 64, 64, seed=seed) for seed in (1, 2))
+    ]
     both = {key: torch.cat([condition[key] for condition in conditions]) for key in conditions[0]}
     batched = backbone.unet_arguments(noisy, 300, both)
     for i, condition in enumerate(conditions):
@@ -81,7 +83,8 @@ def test_arguments_of_a_batch_are_those_of_its_clips(small_folder: SmallFolders)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_positions_are_rounded_once(dtype: torch.dtype, small_folder: SmallFolders) -> None:
     backbone = load(small_folder(NAME, standins=True), device=CPU, dtype=dtype)
-    planes = backbone.condition(make_clip(16, 64, 64), no_noise)["image_latents"][0, :, 1:]
+    clip = make_clip(16, 64, 64)
+    planes = backbone.condition(clip, clip[:1], no_noise)["image_latents"][0, :, 1:]
     expected = torch.tensor([frame / 15 for frame in range(1, 16)], dtype=dtype)  # as in the pipeline
     assert torch.equal(planes, expected[None, :, None, None].expand_as(planes))
 

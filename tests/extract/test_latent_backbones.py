@@ -38,7 +38,7 @@ def prepare(
     """Give x_tau of one clip, (1, frame, channel, y, x), and its conditioning."""
     latents = backbone.encode(clip)
     noisy = backbone.perturb(latents, seeded(latents.shape, seed), timestep)
-    return noisy[None], dict(backbone.condition(clip, seeded))
+    return noisy[None], dict(backbone.condition(clip, clip[:1], seeded))
 
 
 def relative_change(after: torch.Tensor, before: torch.Tensor) -> float:
@@ -142,7 +142,7 @@ def test_an_image_feature_depends_on_its_frame_and_noise_alone(loaded: Callable[
 
     def features(order: list[int]) -> torch.Tensor:
         noisy = backbone.perturb(backbone.encode(frames[order]), noise[order], 51)[:, None]
-        return backbone.features(noisy, 51, backbone.condition(frames[:1], seeded), [TAP])[TAP]
+        return backbone.features(noisy, 51, backbone.condition(frames[:1], None, seeded), [TAP])[TAP]
 
     first, second = features([0, 1]), features([2, 0])
     assert relative_change(second[1], first[0]) < 1e-5

@@ -48,10 +48,10 @@ def test_every_backbone_gives_features(name: str, standins: bool, small_folder: 
     assert backbone.name == name
     assert (backbone.clip_length > 1) == (BACKBONES[name].kind == "video")
     tap = BACKBONES[name].default_tap
-    clip = make_clip(backbone.clip_length, 64, 64)
-    features = backbone.features(
-        backbone.encode(clip)[None], 51, backbone.condition(clip, lambda shape: torch.zeros(tuple(shape))), [tap]
-    )[tap]
+    clip = make_clip(backbone.clip_length, 4 * backbone.frame_multiple, 4 * backbone.frame_multiple)
+    condition = backbone.condition(clip, clip[:1], lambda shape: torch.zeros(tuple(shape)))
+    timestep = min(51, backbone.timestep_count - 1)
+    features = backbone.features(backbone.encode(clip)[None], timestep, condition, [tap])[tap]
     assert features.shape[:2] == (1, backbone.clip_length)
     assert features.isfinite().all()
     assert 0.1 < features.std() < 30
@@ -86,7 +86,8 @@ def skip_layer(_module: nn.Module, args: tuple[torch.Tensor, ...], output: objec
 @pytest.mark.parametrize("name", TEMPORAL)
 def test_each_temporal_layer_before_the_tap_matters(name: str, small_folder: SmallFolders) -> None:
     backbone = load_backbone(name, small_folder(name, standins=True), device=CPU, dtype=torch.float32)
-    condition = backbone.condition(make_clip(4, 64, 64), lambda shape: torch.zeros(tuple(shape)))
+    clip = make_clip(4, 64, 64)
+    condition = backbone.condition(clip, clip[:1], lambda shape: torch.zeros(tuple(shape)))
     noisy = torch.randn(1, 4, 4, 8, 8, generator=torch.Generator().manual_seed(0))  # four frames are enough
 
     def features() -> torch.Tensor:
@@ -113,5 +114,7 @@ def _without(module: nn.Module, features: Callable[[], torch.Tensor]) -> torch.T
 
 
 def test_unknown_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown backbone 'sd3'; there are: i2vgen-xl, svd, sd21, adm"):
+    with pytest.raises(
+        ConfigError, match="unknown backbone 'sd3'; there are: i2vgen-xl, svd, sd21, adm, dinov2, dinov3"
+    ):
         make_small("sd3", tmp_path)

@@ -47,7 +47,7 @@ def test_i2vgen_xl_without_encoders(small_folder: SmallFolders) -> None:
     backbone = load_backbone("i2vgen-xl", folder, device=CPU, dtype=torch.float32)
     assert isinstance(backbone, I2VGenXL)
     clip = make_clip(16, 64, 96)
-    condition = backbone.condition(clip, lambda shape: torch.zeros(tuple(shape)))
+    condition = backbone.condition(clip, clip[:1], lambda shape: torch.zeros(tuple(shape)))
     assert backbone.encode(clip).shape == (16, 4, 8, 12)
     torch.testing.assert_close(condition["image_latents"][:, :, 0], backbone.encode(clip[:1]))
     positions = (torch.arange(1, 16) / 15)[None, None, :, None, None]
@@ -63,7 +63,7 @@ def test_svd_without_encoders(small_folder: SmallFolders) -> None:
     backbone = load_backbone("svd", folder, device=CPU, dtype=torch.float32)
     assert isinstance(backbone, StableVideoDiffusion)
     clip = make_clip(14, 64, 96)
-    condition = backbone.condition(clip, lambda shape: torch.zeros(tuple(shape)))
+    condition = backbone.condition(clip, clip[:1], lambda shape: torch.zeros(tuple(shape)))
     torch.testing.assert_close(condition["image_latents"][:, 5], backbone.encode(clip[:1]))
     assert condition["image_embeddings"].shape == (1, 1, 32)
 
@@ -92,7 +92,7 @@ def test_declared_clip_length(small_folder: SmallFolders, tmp_path: Path) -> Non
     backbone = load_backbone("i2vgen-xl", folder, device=CPU, dtype=torch.float32)
     assert backbone.clip_length == 4
     clip = make_clip(4, 64, 64)
-    condition = backbone.condition(clip, lambda shape: torch.zeros(tuple(shape)))
+    condition = backbone.condition(clip, clip[:1], lambda shape: torch.zeros(tuple(shape)))
     features = backbone.features(backbone.encode(clip)[None], 300, condition, ["mid_block"])["mid_block"]
     assert features.shape[:2] == (1, 4)
 

@@ -40,7 +40,7 @@ def test_arguments_are_the_pipelines(
     clip = make_clip(14, *size)
     latents = backbone.encode(clip)
     noisy = backbone.perturb(latents, seeded(latents.shape), timestep)
-    ours = backbone.unet_arguments(noisy[None], timestep, backbone.condition(clip, seeded))
+    ours = backbone.unet_arguments(noisy[None], timestep, backbone.condition(clip, clip[:1], seeded))
 
     sigma = float(pipeline.scheduler.__class__.from_config(pipeline.scheduler.config).sigmas[:-1].flip(0)[timestep])
     theirs = recorded_arguments(
@@ -63,7 +63,9 @@ def test_arguments_are_the_pipelines(
 def test_arguments_of_a_batch_are_those_of_its_clips(small_folder: SmallFolders) -> None:
     backbone = load(small_folder(NAME), device=CPU, dtype=torch.float32)
     noisy = torch.randn(2, 14, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    conditions = [backbone.condition(make_clip(14, 64, 64, seed=seed), seeded) for seed in (1, 2)]
+    conditions = [
+        backbone.condition(clip, clip[:1], seeded) for clip in (make_clip(14, 64, 64, seed=seed) for seed in (1, 2))
+    ]
     both = {key: torch.cat([condition[key] for condition in conditions]) for key in conditions[0]}
     batched = backbone.unet_arguments(noisy, 300, both)
     for i, condition in enumerate(conditions):
@@ -100,8 +102,8 @@ def test_noise_is_the_schedulers(small_folder: SmallFolders) -> None:
 def test_conditioning_noise_is_small_and_reaches_the_image_latents_alone(small_folder: SmallFolders) -> None:
     backbone = load(small_folder(NAME), device=CPU, dtype=torch.float32)
     clip = make_clip(14, 64, 64)
-    one = backbone.condition(clip, seeded)
-    other = backbone.condition(clip, lambda shape: -seeded(shape))
+    one = backbone.condition(clip, clip[:1], seeded)
+    other = backbone.condition(clip, clip[:1], lambda shape: -seeded(shape))
     assert torch.equal(one["image_embeddings"], other["image_embeddings"])
     change = (one["image_latents"] - other["image_latents"]).norm() / one["image_latents"].norm()
     assert 1e-3 < change < 0.5

@@ -75,12 +75,14 @@ def test_backbones_are_listed_without_heavy_imports() -> None:
         "print(*[name for name in ('torch', 'diffusers', 'transformers', 'huggingface_hub') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
-    assert result.stdout.split("\n") == ["i2vgen-xl svd sd21 adm", "", ""]
+    assert result.stdout.split("\n") == ["i2vgen-xl svd sd21 adm dinov2 dinov3", "", ""]
     assert {name: info.kind for name, info in BACKBONES.items()} == {
         "i2vgen-xl": "video",
         "svd": "video",
         "sd21": "image",
         "adm": "image",
+        "dinov2": "image",
+        "dinov3": "image",
     }
 
 

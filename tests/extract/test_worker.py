@@ -79,7 +79,7 @@ def test_video_features_come_from_the_first_clip_that_covers_a_frame(tmp_path: P
         noise = draw_noise(NoiseKey(seed=5, video="v", start=start), clip.shape)
         noisy = svd.perturb(clip[None], noise[None], 300)
         with torch.inference_mode():
-            condition = svd.condition(pixels[start : start + length], draw)
+            condition = svd.condition(pixels[start : start + length], pixels[start : start + 1], draw)
         whole = svd.features(noisy, 300, condition, [SVD_TAP], stop_early=False)[SVD_TAP][0]
         for position in kept:
             expected = whole[position].permute(1, 2, 0).numpy()

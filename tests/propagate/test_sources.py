@@ -80,10 +80,17 @@ def test_parts_that_do_not_fit_together_are_refused() -> None:
     values = noise(5, 2, 3, 4)
     with pytest.raises(ConfigError, match="different frame counts"):
         Sources([(volume(values), 0.5), (volume(values[:4]), 0.5)])
-    with pytest.raises(ConfigError, match="frame sizes"):
-        Sources([(volume(values), 0.5), (volume(values, frame_size=(64, 100)), 0.5)])
     with pytest.raises(ConfigError, match="not empty"):
         Sources([(volume(values[:0]), 0.5)])
+
+
+def test_the_finest_part_gives_grid_and_frame_size() -> None:
+    """Backbones can need frames of different sizes, whose grids cover the same picture."""
+    coarse, fine = volume(noise(5, 2, 3, 4), frame_size=(64, 96)), volume(noise(5, 4, 5, 6), frame_size=(56, 84))
+    for parts in ([coarse, fine], [fine, coarse]):
+        sources = Sources([(part, 0.5) for part in parts])
+        assert (sources.grid, sources.frame_size) == ((4, 5), (56, 84))
+    assert Sources([(coarse, 1.0), (fine, 0.0)]).frame_size == (64, 96)
 
 
 @pytest.mark.parametrize("weights", [(0.0, 0.0), (-0.5, 1.0), (float("nan"), 1.0)])

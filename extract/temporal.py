@@ -1,0 +1,67 @@
+"""Leaving out the temporal layers of a video UNet: what is left sees every frame by itself (TED's ablation)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers.models.resnet import SpatioTemporalResBlock, TemporalConvLayer
+from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel, TransformerTemporalModel
+from diffusers.models.unets.unet_i2vgen_xl import I2VGenXLTransformerTemporalEncoder
+from torch import nn
+
+__all__ = ["skip_temporal_layers"]
+
+
+class _Identity(nn.Module):
+    """Gives its first argument, whatever else it is called with."""
+
+    def forward(self, hidden_states: torch.Tensor, *_args: Any, **_kwargs: Any) -> torch.Tensor:
+        return hidden_states
+
+
+class _IdentityInTuple(nn.Module):
+    """The same for a layer that returns a tuple."""
+
+    def forward(self, hidden_states: torch.Tensor, *_args: Any, **_kwargs: Any) -> tuple[torch.Tensor]:
+        return (hidden_states,)
+
+
+class _SpatialBranch(nn.Module):
+    """Blends nothing in: gives the spatial branch."""
+
+    def forward(self, x_spatial: torch.Tensor, **_kwargs: Any) -> torch.Tensor:
+        return x_spatial
+
+
+#: I2VGen-XL's temporal layers, each with a skip connection of its own, so that the identity is the layer left out.
+_REPLACED: dict[type[nn.Module], Callable[[], nn.Module]] = {
+    TemporalConvLayer: _Identity,
+    TransformerTemporalModel: _IdentityInTuple,
+    I2VGenXLTransformerTemporalEncoder: _Identity,
+}
+
+
+def skip_temporal_layers(unet: nn.Module) -> None:
+    """Replace the temporal layers of a UNet, in place, by modules that do nothing.
+
+    I2VGen-XL: ``transformer_in``, the temporal transformers and temporal convolutions, and the encoder that mixes the
+    image latents along the frames. Stable Video Diffusion: each residual block and each transformer gives its spatial
+    branch alone. Spatial layers and conditioning stay as they are.
+
+    Parameters
+    ----------
+    unet
+        An `I2VGenXLUNet` or a `UNetSpatioTemporalConditionModel`.
+    """
+    for module in list(unet.modules()):
+        for name, child in module.named_children():
+            replacement = _REPLACED.get(type(child))
+            if replacement is not None:
+                setattr(module, name, replacement())
+        if isinstance(module, SpatioTemporalResBlock):
+            module.temporal_res_block = _Identity()
+            module.time_mixer = _SpatialBranch()
+        elif isinstance(module, TransformerSpatioTemporalModel):
+            blocks = module.temporal_transformer_blocks
+            module.temporal_transformer_blocks = nn.ModuleList(_Identity() for _ in blocks)
+            module.time_mixer = _SpatialBranch()
