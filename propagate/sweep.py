@@ -50,7 +50,7 @@ def plan_passes(settings: Sequence[PropagationSettings], grids: Sequence[Hashabl
     settings
         Settings; repeated ones count once.
     grids
-        (y, x) of the video and of the image feature.
+        Of the video and of the image feature, what tells their places apart: (y, x), or that with more.
 
     Returns
     -------
