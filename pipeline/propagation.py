@@ -191,7 +191,7 @@ def propagate_video(
 def warn_of_other_settings(unit: Unit, prefer: Sequence[tuple[str, str]]) -> None:
     """Say so where the only features there are were not made as the user, or the preset, prefers."""
     for field, value in prefer:
-        actual = unit.request.field_text(field)
+        actual = unit.spec.field_text(field)
         if actual != value and not (field == "clip_overlap" and unit.request.clip_length == 1):
             _log.warning("%s: made with %s %s, not %s", unit.spec.label, field, actual, value)
 
