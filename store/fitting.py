@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from .errors import ConfigError
 from .forms import Form
 
-__all__ = ["check_components", "fit"]
+__all__ = ["check_components", "check_form_fits", "fit"]
 
 
 def fit(form: Form, frames: Iterable[NDArray[np.floating[Any]]]) -> dict[str, NDArray[np.float32]]:
@@ -42,8 +42,14 @@ def fit(form: Form, frames: Iterable[NDArray[np.floating[Any]]]) -> dict[str, ND
     if form.family == "int8":
         return _fit_channels(frames)
     if form.family == "pca":
-        return {"components": _fit_components(frames, form.size)}
+        return {"components": _fit_components(frames, form)}
     return {}
+
+
+def check_form_fits(form: Form, channels: int) -> None:
+    """Refuse a form with more components than there are channels (ConfigError)."""
+    if form.family == "pca" and form.size > channels:
+        raise ConfigError(f"{form} has more components than the features have channels, which are {channels}")
 
 
 def check_components(components: NDArray[np.floating[Any]]) -> None:
@@ -78,15 +84,13 @@ def _fit_channels(frames: Iterable[NDArray[np.floating[Any]]]) -> dict[str, NDAr
     return {"channel_mean": mean.astype(np.float32), "channel_scale": scale.astype(np.float32)}
 
 
-def _fit_components(frames: Iterable[NDArray[np.floating[Any]]], count: int) -> NDArray[np.float32]:
+def _fit_components(frames: Iterable[NDArray[np.floating[Any]]], form: Form) -> NDArray[np.float32]:
     moment: Any = 0.0
     for frame in frames:
-        channels = frame.shape[-1]
-        if count > channels:
-            raise ConfigError(f"pca:{count} has more components than the features have channels, {channels}")
-        pixels = frame.reshape(-1, channels).astype(np.float64)
+        check_form_fits(form, frame.shape[-1])
+        pixels = frame.reshape(-1, frame.shape[-1]).astype(np.float64)
         moment = moment + pixels.T @ pixels
-    vectors = np.linalg.eigh(moment).eigenvectors[:, ::-1][:, :count].T
+    vectors = np.linalg.eigh(moment).eigenvectors[:, ::-1][:, : form.size].T
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(1)[:, None], axis=1)
     components: NDArray[np.float32] = (vectors * np.sign(largest)).astype(np.float32)
     return components

@@ -86,7 +86,7 @@ class Unit(StoredUnit[UnitSpec]):
 
         They are float16; in the form ``int8``, float32, decoded as they are read. In a form ``pca`` the last axis holds
         components in an orthonormal basis (`parameters`), float16: their cosines are those of the features that they
-        stand for, at a part of the cost. `channels` gives these.
+        stand for, at a part of the cost. `reconstruction` gives these.
 
         The name of the dask array derives from the content: dask's own token ignores it, and would serve stale reads
         when a unit is replaced.
@@ -107,7 +107,7 @@ class Unit(StoredUnit[UnitSpec]):
         )
 
     @property
-    def channels(self) -> da.Array:
+    def reconstruction(self) -> da.Array:
         """The features with all channels of the UNet, lazily: (frame, y, x, channel); as `features`, but of ``pca``.
 
         What ``pca`` leaves out stays out: float32, the sum of the components.
@@ -119,7 +119,7 @@ class Unit(StoredUnit[UnitSpec]):
         return features.map_blocks(
             partial(_expand_block, components),
             chunks=(*features.chunks[:3], (components.shape[1],)),
-            name=f"ted-channels-{self.content_hash}",
+            name=f"ted-reconstruction-{self.content_hash}",
             meta=np.empty((0,) * 4, dtype=np.float32),
         )
 
