@@ -78,7 +78,7 @@ def test_means_of_channels_do_not_coarsen_int8() -> None:
     for parameters in (fit(INT8, values), plain):
         after = unit_rows(decode(INT8, encode(INT8, values, parameters), parameters))
         errors.append(np.abs(after @ after.T - cosines).mean())
-    assert errors[0] < errors[1] / 20
+    assert errors[0] < errors[1] / 10, errors
 
 
 @pytest.mark.parametrize("value", [0.0, SMALLEST, -SMALLEST, 1.0, LARGEST, -LARGEST])
@@ -94,8 +94,9 @@ def test_constant_features(name: str, value: np.float16) -> None:
     if form.family == "pca":
         np.testing.assert_allclose(np.linalg.norm(decoded.astype(float), axis=-1), 4 * abs(float(value)), rtol=1e-3)
     else:
-        tolerance = 0.0 if form.size == 0 or form.size == 10 else 0.25
-        np.testing.assert_allclose(decoded.astype(float), float(value), rtol=tolerance or 1e-7)
+        kept = form.size or 10  # of the smallest numbers, bitround keeps the upper bits, which may be none
+        rtol, atol = (0.25, 2.0 ** -(14 + kept)) if kept < 10 else (1e-7, 0.0)
+        np.testing.assert_allclose(decoded.astype(float), float(value), rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize("name", ["int8", "bitround5", "pca4"])
@@ -125,9 +126,9 @@ def test_bitround_keeps_so_many_bits_of_the_mantissa(bits: int) -> None:
     assert np.isfinite(rounded).all()
     normal = np.abs(values) >= 2.0**-14
     error = np.abs(rounded.astype(np.float64) - values)[normal] / np.abs(values.astype(np.float64))[normal]
-    assert error.max() <= 2.0 ** -(bits + 1) or bits < 10  # the largest is rounded down
-    inner = error[np.abs(values[normal]) < 32768]
-    assert inner.max() <= 2.0 ** -(bits + 1)
+    largest = np.abs(values[normal]) == LARGEST
+    assert error[~largest].max() <= 2.0 ** -(bits + 1)
+    assert error[largest].max() <= 2.0**-bits  # rounded down, where others round up to infinity
 
 
 def test_components_are_the_leading_eigenvectors_of_the_second_moment() -> None:
