@@ -1,6 +1,6 @@
 """What a form costs: how far cosines, neighbours and masks are from those of the features that it was made from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..propagate.engine import FrameAffinity, affinities, label_frames
 from ..propagate.settings import PropagationSettings
 from ..propagate.targets.masks import decode_mask, encode_mask
 
-__all__ = ["FormError", "block_mask", "measure_error"]
+__all__ = ["FormError", "block_mask", "compare_sources", "measure_error", "propagate_mask", "search_frames"]
 
 # Blocks of the fixed mask along y and x, and how many numbers they carry.
 _BLOCKS, _NUMBERS = (4, 6), 5
@@ -105,25 +105,56 @@ def measure_error(
     }
     if len(original) < 2:
         return FormError(**about)
-    steps, masks = [], []
-    for values in (original, stored):
-        volume = _Volume(values, frame_size)
-        found = list(affinities([(volume, 1.0)], settings, device=device))
-        label = encode_mask(mask, (values.shape[1], values.shape[2]))
-        labels = label_frames(found, label.label.to(torch.device(device)), settings)
-        masks.append(
-            [decode_mask(soft, label.object_ids, frame_size=frame_size, size=source_size) for _, soft in labels]
-        )
-        steps.append(found)
-    differences = torch.cat([_cosine_differences(original, stored, step) for step in steps[0]])
-    overlap = [_overlap(before, after) for before, after in zip(*steps, strict=True)]
+    found = [search_frames(values, frame_size, settings, device=device) for values in (original, stored)]
+    masks = [propagate_mask(steps, mask, original.shape[1:3], frame_size, settings, device=device) for steps in found]
     return FormError(
         **about,
-        cosine_mean=float(differences.double().mean()),
-        cosine_max=float(differences.max()),
-        top_k_overlap=float(np.mean(overlap)),
-        mask_agreement=float(np.mean(np.stack(masks[0]) == np.stack(masks[1]))),
+        **compare_sources(original, stored, *found),
+        mask_agreement=float(np.mean(masks[0] == masks[1])),
     )
+
+
+def search_frames(
+    values: NDArray[np.floating[Any]],
+    frame_size: tuple[int, int],
+    settings: PropagationSettings,
+    *,
+    device: torch.device | str = "cpu",
+) -> list[FrameAffinity]:
+    """Return the affinities of all frames but the first of features (frame, y, x, channel)."""
+    return list(affinities([(_Volume(values, frame_size), 1.0)], settings, device=device))
+
+
+def propagate_mask(
+    found: Sequence[FrameAffinity],
+    mask: NDArray[np.integer[Any]],
+    grid: tuple[int, ...],
+    frame_size: tuple[int, int],
+    settings: PropagationSettings,
+    *,
+    device: torch.device | str = "cpu",
+) -> NDArray[np.uint8]:
+    """Return the masks (frame, height, width) that affinities make of the first one, without it."""
+    first = encode_mask(mask, (grid[0], grid[1]))
+    labels = label_frames(found, first.label.to(torch.device(device)), settings)
+    size = (mask.shape[0], mask.shape[1])
+    return np.stack([decode_mask(label, first.object_ids, frame_size=frame_size, size=size) for _, label in labels])
+
+
+def compare_sources(
+    original: NDArray[np.floating[Any]],
+    stored: NDArray[np.floating[Any]],
+    before: Sequence[FrameAffinity],
+    after: Sequence[FrameAffinity],
+) -> dict[str, Any]:
+    """Return the errors of cosines and sources, as `FormError` names them, from the affinities of both features."""
+    differences = torch.cat([_cosine_differences(original, stored, step) for step in before])
+    overlap = [_overlap(one, other) for one, other in zip(before, after, strict=True)]
+    return {
+        "cosine_mean": float(differences.double().mean()),
+        "cosine_max": float(differences.max()),
+        "top_k_overlap": float(np.mean(overlap)),
+    }
 
 
 def block_mask(size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 import xarray
@@ -32,6 +33,11 @@ SHARED = {
     "bitround:7": ["features/zarr.json", "zarr.json"],
     "pca:3": ["components/c/0/0", "components/zarr.json", "zarr.json"],
 }
+
+
+def read_all(folder: Path) -> None:
+    unit = Unit(folder)
+    dask.compute(unit.features, unit.reconstruction, scheduler="synchronous")
 
 
 @pytest.mark.parametrize("notation", FORMS)
@@ -125,8 +131,7 @@ def test_damage_to_what_all_frames_share_is_refused_and_everything_redone(
     if damage == "delete":
         path.unlink()
     with pytest.raises((CorruptUnitError, SchemaError)):
-        damaged = Unit(stored.folder)
-        (damaged.features + damaged.reconstruction.sum()).compute(scheduler="synchronous")
+        read_all(stored.folder)
     assert verify_unit(stored.folder).state == "damaged"
     demote(stored.folder)
     with cache.writer(stored.spec) as writer:
@@ -268,3 +273,14 @@ def test_staging_is_listed_and_never_found(cache: Cache, spec: UnitSpec, values:
         cache.find("davis", "swan", CHOICE, prefer=[("form", "float16-for-int8")])
     stored = write_form(cache, staged, "int8")
     assert cache.find("davis", "swan", CHOICE).folder == stored.folder
+
+
+@pytest.mark.parametrize(("notation", "most"), [("int8", 0.51), ("bitround:7", 0.8), ("pca:64", 0.1)])
+def test_frames_of_the_papers_channels_take_the_share_that_is_promised(
+    cache: Cache, spec: UnitSpec, notation: str, most: float
+) -> None:
+    values = np.random.default_rng(0).standard_normal((5, 8, 10, 640)).astype(np.float16)
+    stored = write_form(cache, write_unit(cache, spec, values), notation)
+    chunks = [key for frame in range(5) for key in stored.spec.kind.chunk_keys(frame)]
+    size = sum(stored.marker.files[key].bytes for key in chunks)
+    assert size - 4 * len(chunks) <= most * values.nbytes  # without the checksums' four bytes
