@@ -2,7 +2,7 @@
 
 Run from the project's root, on a machine that does nothing else:
 
-    python benchmarks/forms.py [--fixture FOLDER] [--cache CACHE --davis ROOT] [--kinds KIND ...]
+    python benchmarks/forms.py [--parts PART ...] [--kinds KIND ...] [--fixture FOLDER] [--cache CACHE --davis ROOT]
 
 Synthetic features are those of TED's setting at 480p: 60x104 cells, 640 channels. FOLDER is the fixture of label
 propagation (`features.npz`); CACHE holds units of the videos of a DAVIS root.
@@ -27,9 +27,10 @@ from ted.pipeline.form_error import block_mask, compare_sources, propagate_mask,
 from ted.propagate.engine import FrameAffinity
 from ted.propagate.settings import PropagationSettings
 from ted.store import Cache, FeatureRequest, Form, Unit, UnitSpec, open_cache
+from ted.store.encoding import decode, encode
 from ted.store.fitting import fit
 
-GRID, CHANNELS, FRAMES = (60, 104), 640, 8
+GRID, CHANNELS, FRAMES, MOST_FRAMES = (60, 104), 640, 8, 24
 FORMS = ("bitround:7", "bitround:5", "int8", "pca:{half}", "pca:{fifth}", "pca:{tenth}")
 KINDS = {
     "noise": "independent noise",
@@ -137,7 +138,7 @@ def errors(target: Cache, items: Iterator[tuple[str, Unit, NDArray[np.uint8]]]) 
     settings = PropagationSettings()
     print("features                        form        bytes  cosines: mean      max   top-10  masks: object   blocks")
     for name, unit, mask in items:
-        original = unit.features[:FRAMES].compute()
+        original = unit.features[:MOST_FRAMES].compute()
         given = (mask, block_mask(mask.shape))
 
         def carried(found: list[FrameAffinity], unit: Unit = unit, given: Any = given) -> list[NDArray[np.uint8]]:
@@ -148,7 +149,7 @@ def errors(target: Cache, items: Iterator[tuple[str, Unit, NDArray[np.uint8]]]) 
         for notation in FORMS:
             form = Form.parse(notation.format(**sizes(unit.shape[-1])))
             stored = write(target, unit, form)
-            values = stored.features[:FRAMES].compute()
+            values = stored.features[:MOST_FRAMES].compute()
             after = search_frames(values, unit.frame_size, settings)
             found = compare_sources(original, values, before, after)
             same = [np.mean(one == other) for one, other in zip(masks, carried(after), strict=True)]
@@ -165,6 +166,31 @@ def chunk_bytes(unit: Unit) -> int:
     """Return the bytes of a unit's frames: what grows with the video."""
     keys = (key for frame in range(unit.spec.frame_count) for key in unit.spec.kind.chunk_keys(frame))
     return sum(unit.marker.files[key].bytes for key in keys)
+
+
+def int8_choices(kinds: list[str]) -> None:
+    """Print what it changes to take out each channel's mean, and a power of its size, before pixels are scaled."""
+    settings, int8 = PropagationSettings(), Form.parse("int8")
+    print("features                        mean  size^  cosines: mean      max   top-10   blocks")
+    for kind in kinds:
+        values, mask = scene(kind)
+        values = values[: FRAMES // 2]
+        before = search_frames(values, mask.shape, settings)
+        blocks = propagate_mask(before, block_mask(mask.shape), GRID, mask.shape, settings)
+        fitted = fit(int8, values)
+        mean, deviation = fitted["channel_mean"], fitted["channel_scale"] ** 2
+        for centred, power in ((False, 0.0), (False, 0.5), (False, 1.0), (True, 0.0), (True, 0.5), (True, 1.0)):
+            size = deviation if centred else np.sqrt(mean**2 + deviation**2)
+            parameters = {"channel_mean": mean * centred, "channel_scale": size**power}
+            stored = decode(int8, encode(int8, values, parameters), parameters)
+            after = search_frames(stored, mask.shape, settings)
+            found = compare_sources(values, stored, before, after)
+            same = propagate_mask(after, block_mask(mask.shape), GRID, mask.shape, settings) == blocks
+            print(
+                f"{kind:30}  {'out' if centred else 'in':4} {power:6.1f}  {found['cosine_mean']:13.1e} "
+                f"{found['cosine_max']:8.1e} {found['top_k_overlap']:8.2%} {same.mean():8.3%}",
+                flush=True,
+            )
 
 
 def speeds(root: Path) -> None:
@@ -219,14 +245,16 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--davis", type=Path)
     parser.add_argument("--kinds", nargs="*", choices=list(KINDS), default=list(KINDS))
-    parser.add_argument("--no-speed", action="store_true")
+    parser.add_argument("--parts", nargs="*", choices=["speed", "int8", "kinds"], default=["speed", "int8", "kinds"])
     chosen = parser.parse_args()
     root = Path(tempfile.mkdtemp())
     try:
         cache = open_cache(root / "cache", create=True)
-        if not chosen.no_speed:
+        if "speed" in chosen.parts:
             speeds(root)
-        if chosen.kinds:
+        if "int8" in chosen.parts:
+            int8_choices(chosen.kinds)
+        if "kinds" in chosen.parts:
             errors(cache, synthetic(cache, chosen.kinds))
         if chosen.fixture:
             errors(cache, fixture(cache, chosen.fixture))

@@ -35,9 +35,10 @@ def list_units(cache: Path, as_json: bool, **chosen: Any) -> None:
         return
     for entry in entries:
         row = _row(entry)
-        what = f"{row['feature']} {row['form']}" if "feature" in row else f"{row['affinities']} {row['summary']}"
+        what = row["feature"] if "feature" in row else f"{row['affinities']} {row['summary']}"
         name = f"{row['dataset']}/{row['video']} {what}"
-        click.echo(f"{row['state']:<10} {row['frames']:>6} frames {entry.bytes / 1e6:>10.1f} MB  {name}")
+        about = f"{row['state']:<10} {row['frames']:>6} frames {entry.bytes / 1e6:>10.1f} MB"
+        click.echo(f"{about}  {row.get('form', ''):<8}  {name}")
     complete = sum(entry.state == "complete" for entry in entries)
     click.echo(f"{len(entries)} units, {complete} complete, {sum(entry.bytes for entry in entries) / 1e9:.3f} GB")
 

@@ -40,7 +40,7 @@ def test_forms_are_listed_described_and_removed_by_name(cli: Cli, cache: Path) -
     chosen = ("--video", "one", "--backbone", "adm")
     assert cli("cache", "convert", "--cache", cache, "--to", "pca:4", *chosen).code == 0
     lines = cli("cache", "ls", "--cache", cache, *chosen).out.splitlines()
-    assert [line.split()[-1] for line in lines[:2]] == ["float16", "pca4"]
+    assert [line.split()[5] for line in lines[:2]] == ["float16", "pca4"]
     (record,) = json.loads(cli("cache", "info", "--cache", cache, "--form", "pca:4", "--json").out)
     assert record["form"] == "pca4"
     assert record["shape"][-1] == 4
