@@ -4,7 +4,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
-from ..store import FeatureChoice, FeatureRequest
+from ..store import FeatureChoice, FeatureRequest, Form
 from ..store.errors import ConfigError
 
 __all__ = ["BackboneJob", "parse_choice", "parse_job", "parse_preference", "parse_weighted"]
@@ -65,9 +65,9 @@ def parse_weighted(text: str) -> tuple[FeatureChoice, float]:
 
 
 def parse_preference(text: str) -> tuple[str, str]:
-    """Read ``FIELD=VALUE``, a field of a unit's request; raises ConfigError for anything else."""
+    """Read ``FIELD=VALUE``, a field of a unit's request, or its form; raises ConfigError for anything else."""
     field, equals, value = text.partition("=")
-    known = [item.name for item in dataclasses.fields(FeatureRequest)]
+    known = [*(item.name for item in dataclasses.fields(FeatureRequest)), "form"]
     if not equals or field.replace("-", "_") not in known:
         raise ConfigError(f"{text!r} is not FIELD=VALUE with one of the fields {', '.join(known)}")
-    return field.replace("-", "_"), value
+    return field.replace("-", "_"), Form.parse(value).name if field == "form" else value

@@ -191,7 +191,7 @@ def propagate_video(
 def warn_of_other_settings(unit: Unit, prefer: Sequence[tuple[str, str]]) -> None:
     """Say so where the only features there are were not made as the user, or the preset, prefers."""
     for field, value in prefer:
-        actual, request = unit.request.field_text(field), unit.request
+        actual, request = unit.spec.field_text(field), unit.request
         moot = {"clip_overlap": request.clip_length == 1, "ensemble": request.noise == "none"}.get(field, False)
         if actual != value and not moot:
             _log.warning("%s: made with %s %s, not %s", unit.spec.label, field, actual, value)

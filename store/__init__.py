@@ -14,12 +14,14 @@ from .affinity_writer import AffinityWriter
 from .cache import Cache, open_cache
 from .choice import FeatureChoice
 from .entries import AffinityEntry, Entry
+from .forms import FLOAT16, Form
 from .integrity import Verdict, verify_unit
 from .request import FeatureRequest, UnitSpec
 from .unit import Unit
 from .writer import UnitWriter
 
 __all__ = [
+    "FLOAT16",
     "AffinityEntry",
     "AffinitySpec",
     "AffinityUnit",
@@ -28,6 +30,7 @@ __all__ = [
     "Entry",
     "FeatureChoice",
     "FeatureRequest",
+    "Form",
     "Unit",
     "UnitSpec",
     "UnitWriter",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
 
 from .durable import write_atomic
@@ -14,6 +14,15 @@ from .kinds import ArrayLayout
 from .layout import GROUP
 
 __all__ = ["create_array", "open_array", "write_group"]
+
+# Level 1: higher ones save 4 % of affinities at the most and take two to three times as long. Of rounded features, bits
+# that are alike are put together first, which no compressor finds by itself; lz4 is then as small as others to 3 %, and
+# three times as fast (docs/forms.md).
+_COMPRESSORS = {
+    None: (),
+    "zstd": (ZstdCodec(level=1),),
+    "blosc": (BloscCodec(typesize=2, cname="lz4", clevel=5, shuffle="bitshuffle", blocksize=0),),
+}
 
 # write_empty_chunks is not persisted: without it a frame of fill values would vanish, so each open passes it.
 _CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
@@ -25,17 +34,16 @@ def open_array(unit: Path, layout: ArrayLayout) -> Any:
 
 
 def create_array(unit: Path, layout: ArrayLayout, shape: tuple[int, ...]) -> Any:
-    """Create an array of a unit, of this shape (the frames are its first axis), and open it for writing."""
+    """Create an array of a unit, of this shape (with the frames, if it has any), and open it for writing."""
     return zarr.create_array(
         store=str(unit / layout.name),
         shape=shape,
-        chunks=(1, *shape[1:]),
+        chunks=(1, *shape[1:]) if layout.per_frame else shape,
         dtype=layout.dtype,
         fill_value=layout.fill_value,
         filters=None,
         serializer=BytesCodec(endian="little"),
-        # Level 1: higher ones save 4 % at the most and take two to three times as long.
-        compressors=[ZstdCodec(level=1), Crc32cCodec()] if layout.compressed else [Crc32cCodec()],
+        compressors=[*_COMPRESSORS[layout.compressor], Crc32cCodec()],
         dimension_names=layout.dimensions,
         zarr_format=3,
         config=_CONFIG,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .affinities import AffinitySpec
 from .affinity_writer import AffinityWriter
-from .choice import FeatureChoice, fits
+from .choice import FeatureChoice, fits, most_faithful
 from .claims import take_claim
 from .durable import explain_os_errors
 from .entries import AffinityEntry, Entry, unit_state
@@ -61,9 +61,9 @@ class Cache:
         return found
 
     def units(self, *, dataset: str | None = None, video: str | None = None, backbone: str | None = None) -> list[Unit]:
-        """Open all complete feature units with these names."""
+        """Open all complete feature units with these names, in all their forms."""
         entries = self.entries(dataset=dataset, video=video, backbone=backbone)
-        return [entry.open() for entry in entries if entry.state == "complete"]
+        return [entry.open() for entry in entries if entry.state == "complete" and not entry.spec.encoding.is_staging]
 
     def find(
         self,
@@ -85,8 +85,9 @@ class Cache:
         frames
             Digest of the frames that the features must be of; of any frames by default.
         prefer
-            Fields of the request and their values as text (``("ensemble", "4")``, ``("frame_size", "480x832")``). Of
-            several units that fit, those that agree are meant, one field after the other, as far as there are any.
+            Fields of the request, or ``form``, and their values as text (``("ensemble", "4")``, ``("frame_size",
+            "480x832")``). Of several units that fit, those that agree are meant, one field after the other, as far as
+            there are any. Of the same features in several forms the most faithful are meant: see `Form.loss`.
 
         Raises
         ------
@@ -112,14 +113,16 @@ class Cache:
                     "extraction, or were chosen otherwise. Give the same --every and --limit as in extraction (and "
                     "there the --mask, if it lies among the frames), or extract these frames. There are:\n  " + others
                 )
-        complete = [entry for entry in matches if entry.state != "incomplete"]
+        # Features that wait for conversion are an unfinished extraction.
+        complete = [entry for entry in matches if entry.state != "incomplete" and not entry.spec.encoding.is_staging]
         if not complete:
             raise IncompleteUnitError(
                 f"the features {choice} of {dataset}/{video} are not complete: extraction was interrupted or is still "
                 "running; run the same `ted extract` again to finish it"
             )
         for field, value in prefer:
-            complete = [entry for entry in complete if entry.spec.request.field_text(field) == value] or complete
+            complete = [entry for entry in complete if entry.spec.field_text(field) == value] or complete
+        complete = most_faithful(complete)
         if len(complete) > 1:
             options = "\n  ".join(_describe(entry) for entry in complete)
             raise UnitNotFoundError(
@@ -236,7 +239,9 @@ def _described(
 
 def _describe(entry: Entry) -> str:
     request = entry.spec.request
-    details = ", ".join(f"{field} {request.field_text(field)}" for field in ("frame_size", "ensemble", "seed"))
+    details = ", ".join(
+        f"{field} {entry.spec.field_text(field)}" for field in ("frame_size", "ensemble", "seed", "form")
+    )
     frames = f"{len(entry.spec.frame_names)} frames"
     return (
         f"{request.backbone}@{request.digest()[:8]}:{entry.spec.timestep}:{entry.spec.tap} "

@@ -1,11 +1,21 @@
 """Which features are meant, in a few words: backbone, timestep and tap."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from .layout import tap_name
 from .request import UnitSpec
 
-__all__ = ["FeatureChoice", "fits"]
+__all__ = ["FeatureChoice", "fits", "most_faithful"]
+
+
+class _Described(Protocol):
+    @property
+    def spec(self) -> UnitSpec: ...
+
+
+_Any = TypeVar("_Any", bound=_Described)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,3 +52,13 @@ def fits(spec: UnitSpec, choice: FeatureChoice) -> bool:
         and tap_name(spec.tap) == tap_name(choice.tap)
         and spec.request.digest().startswith(choice.digest or "")
     )
+
+
+def most_faithful(entries: Iterable[_Any]) -> list[_Any]:
+    """Leave, of units that hold the same features in several forms, the one whose form loses least (`Form.loss`)."""
+    best: dict[str, _Any] = {}
+    for entry in entries:
+        there = best.setdefault(entry.spec.digest(), entry)
+        if entry.spec.encoding.loss < there.spec.encoding.loss:
+            best[entry.spec.digest()] = entry
+    return list(best.values())

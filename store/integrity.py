@@ -8,7 +8,7 @@ from .claims import take_claim
 from .durable import explain_os_errors
 from .errors import CacheError, IncompleteUnitError
 from .journal import replace_journal
-from .kinds import AFFINITIES, kind_of
+from .kinds import AFFINITIES, FEATURES, check_form, kind_of
 from .layout import GROUP
 from .marker import Marker, checksum, matches, read_marker, remove_marker
 from .unit import Unit
@@ -67,7 +67,18 @@ def demote(unit: Path) -> None:
 
     The marker's checksums become the journal, and the marker goes. So does a damaged description, which cannot tell any
     more what the chunks are: then the next writer starts over.
+
+    Raises
+    ------
+    SchemaError
+        When it is of a newer format or an unknown form, which this version could not make again.
+    CorruptUnitError
+        When the marker itself is damaged: nothing says what is whole.
+    ClaimedError, CacheError
+        When it is being written, or the disk fails.
     """
+    if kind_of(unit).name == FEATURES.name:
+        check_form(unit.name, unit)
     with explain_os_errors(f"repair {unit}"), take_claim(unit):
         files = read_marker(unit).files
         if GROUP not in files or not matches(unit / GROUP, files[GROUP]):

@@ -34,7 +34,7 @@ def remove_journal(unit: Path) -> None:
 
 
 def read_journal(unit: Path) -> dict[str, FileRecord]:
-    """Return the journal's metadata of arrays and its chunks, by key.
+    """Return the journal's metadata of arrays and chunks, by key.
 
     A last line torn by a crash, and anything else unreadable, counts as absent.
     """
@@ -43,7 +43,7 @@ def read_journal(unit: Path) -> dict[str, FileRecord]:
     for line in path.read_bytes().splitlines() if path.is_file() else ():
         with contextlib.suppress(ValueError, TypeError, AttributeError):
             for key, (size, digest) in json.loads(line).items():
-                if key in kind.metadata or kind.chunk_frame(key) is not None:
+                if key in kind.shared or kind.chunk_frame(key) is not None:
                     found[key] = FileRecord(bytes=size, sha256=digest)
     return found
 

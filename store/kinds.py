@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from .errors import CorruptUnitError, SchemaError
+from .errors import ConfigError, CorruptUnitError, SchemaError
+from .forms import Form
 from .layout import GROUP
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "SCHEMA_VERSION",
     "ArrayLayout",
     "UnitKind",
+    "check_form",
     "check_kind",
     "check_schema",
+    "feature_kind",
     "kind_of",
 ]
 
@@ -33,11 +36,12 @@ class ArrayLayout:
     name
         Its folder.
     dimensions
-        Names of its axes; the first is ``"frame"``, and a chunk is one frame.
+        Names of its axes. Where the first is ``"frame"``, a chunk is one frame; else all frames share the array, and it
+        is one chunk.
     dtype
         Its type, stored little endian.
-    compressed
-        Whether chunks are compressed; all have a checksum.
+    compressor
+        What makes chunks smaller, without loss; all have a checksum.
     fill_value
         What Zarr readers show for a chunk that is lost.
     """
@@ -45,8 +49,13 @@ class ArrayLayout:
     name: str
     dimensions: tuple[str, ...]
     dtype: str
-    compressed: bool
+    compressor: Literal["zstd", "blosc"] | None = None
     fill_value: float = float("nan")
+
+    @property
+    def per_frame(self) -> bool:
+        """Whether each frame has a chunk of its own."""
+        return self.dimensions[0] == "frame"
 
     @property
     def metadata(self) -> str:
@@ -59,11 +68,13 @@ class ArrayLayout:
         return f"{self.name}/c"
 
     def chunk_key(self, frame: int) -> str:
-        """Return the key, relative to the unit, of the one chunk that holds a frame."""
+        """Return the key, relative to the unit, of the one chunk that holds a frame; of a shared array, of frame 0."""
         return "/".join([self.chunks, str(frame), *"0" * (len(self.dimensions) - 1)])
 
     def chunk_frame(self, key: str) -> int | None:
         """Return the frame whose chunk a key names, or None for the key of another file."""
+        if not self.per_frame:
+            return None
         found = re.fullmatch(rf"{self.chunks}/(\d+){'/0' * (len(self.dimensions) - 1)}", key, re.ASCII)
         return int(found[1]) if found else None
 
@@ -101,9 +112,19 @@ class UnitKind:
         """Keys of the arrays' metadata."""
         return frozenset(array.metadata for array in self.arrays)
 
+    @property
+    def shared_arrays(self) -> tuple[ArrayLayout, ...]:
+        """The arrays that all frames share."""
+        return tuple(array for array in self.arrays if not array.per_frame)
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """Keys of what gives all frames their meaning: the arrays' metadata, and the chunks of shared arrays."""
+        return self.metadata | {array.chunk_key(0) for array in self.shared_arrays}
+
     def chunk_keys(self, frame: int) -> tuple[str, ...]:
-        """Return the keys of the chunks that hold a frame, one an array."""
-        return tuple(array.chunk_key(frame) for array in self.arrays)
+        """Return the keys of the chunks that hold a frame, one for each array with frames."""
+        return tuple(array.chunk_key(frame) for array in self.arrays if array.per_frame)
 
     def chunk_frame(self, key: str) -> int | None:
         """Return the frame whose chunk a key names, or None for the key of another file."""
@@ -112,26 +133,57 @@ class UnitKind:
 
     def files(self, frame_count: int) -> set[str]:
         """Return the keys of all files that a complete unit promises."""
-        return {GROUP, *self.metadata}.union(*map(self.chunk_keys, range(frame_count)))
+        return {GROUP, *self.shared}.union(*map(self.chunk_keys, range(frame_count)))
 
 
 FEATURES = UnitKind(
     name="features",
-    arrays=(
-        ArrayLayout(name="features", dimensions=("frame", "y", "x", "channel"), dtype="float16", compressed=False),
-    ),
+    arrays=(ArrayLayout(name="features", dimensions=("frame", "y", "x", "channel"), dtype="float16"),),
     making="extraction",
     maker="`ted extract`",
 )
+
+_CONVERTED = {"making": "conversion", "maker": "`ted cache convert` or `ted extract --store-as`"}
+
+#: Feature units of the other families of forms.
+_FORMS = {
+    "int8": UnitKind(
+        name="features",
+        arrays=(
+            ArrayLayout(name="features", dimensions=("frame", "y", "x", "channel"), dtype="int8", fill_value=0),
+            ArrayLayout(name="scale", dimensions=("frame", "y", "x"), dtype="float32"),
+            ArrayLayout(name="channel_mean", dimensions=("channel",), dtype="float32"),
+            ArrayLayout(name="channel_scale", dimensions=("channel",), dtype="float32"),
+        ),
+        **_CONVERTED,
+    ),
+    "bitround": UnitKind(
+        name="features",
+        arrays=(
+            ArrayLayout(
+                name="features", dimensions=("frame", "y", "x", "channel"), dtype="float16", compressor="blosc"
+            ),
+        ),
+        **_CONVERTED,
+    ),
+    "pca": UnitKind(
+        name="features",
+        arrays=(
+            ArrayLayout(name="features", dimensions=("frame", "y", "x", "component"), dtype="float16"),
+            ArrayLayout(name="components", dimensions=("component", "channel"), dtype="float32"),
+        ),
+        **_CONVERTED,
+    ),
+}
 
 AFFINITIES = UnitKind(
     name="affinities",
     arrays=(
         ArrayLayout(
-            name="sources", dimensions=("frame", "pixel", "slot"), dtype="int32", compressed=True, fill_value=-1
+            name="sources", dimensions=("frame", "pixel", "slot"), dtype="int32", compressor="zstd", fill_value=-1
         ),
-        ArrayLayout(name="cosines", dimensions=("frame", "part", "pixel", "slot"), dtype="float32", compressed=True),
-        ArrayLayout(name="bounds", dimensions=("frame", "fusion", "pixel"), dtype="float32", compressed=True),
+        ArrayLayout(name="cosines", dimensions=("frame", "part", "pixel", "slot"), dtype="float32", compressor="zstd"),
+        ArrayLayout(name="bounds", dimensions=("frame", "fusion", "pixel"), dtype="float32", compressor="zstd"),
     ),
     making="the search",
     maker="`ted propagate` or `ted sweep`",
@@ -143,9 +195,28 @@ def kind_of(unit: Path) -> UnitKind:
     above = [folder.name for folder in unit.absolute().parents]
     if above[0] == "affinities" and above[1].endswith(".zarr"):
         return AFFINITIES
-    if len(above) > 3 and above[3].endswith(".zarr"):
+    if not (len(above) > 3 and above[3].endswith(".zarr")) and (unit / AFFINITIES.records).is_dir():
+        return AFFINITIES
+    try:
+        return feature_kind(Form.parse(unit.name))
+    except ConfigError:  # the records are where those of all forms are
         return FEATURES
-    return AFFINITIES if (unit / AFFINITIES.records).is_dir() else FEATURES
+
+
+def feature_kind(form: Form) -> UnitKind:
+    """Return the kind of feature units of a form."""
+    return _FORMS.get(form.family, FEATURES)
+
+
+def check_form(name: Any, where: Path) -> Form:
+    """Return the form of a name on disk; raise SchemaError for one that this version does not know."""
+    try:
+        form = Form.parse(str(name))
+    except ConfigError as error:
+        raise SchemaError(
+            f"{where} holds features in the form {name!r}, which this version does not know: upgrade ted-tracking"
+        ) from error
+    return form
 
 
 def check_schema(version: Any, where: Path) -> None:

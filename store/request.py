@@ -5,11 +5,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from .durable import canonical_json
 from .errors import ConfigError, SchemaError
-from .kinds import FEATURES, SCHEMA_VERSION, UnitKind, check_kind
+from .forms import Form
+from .kinds import FEATURES, SCHEMA_VERSION, UnitKind, check_form, check_kind, feature_kind
 from .layout import unit_folder
 
 __all__ = ["FeatureRequest", "UnitSpec"]
@@ -120,14 +121,14 @@ class UnitSpec:
     tap
         The place in the UNet that is read, for example ``"up_blocks[2]"``.
     form
-        How features are stored; ``"float16"``.
+        How features are stored: the name of a `Form`.
     frame_names
         One name a frame; results are written under these.
     source_size
         (height, width) in pixels of the frames before resizing.
+    source
+        Of features that were converted: the content hash of the float16 unit that they were made from; else None.
     """
-
-    kind: ClassVar[UnitKind] = FEATURES
 
     dataset: str
     request: FeatureRequest
@@ -136,6 +137,17 @@ class UnitSpec:
     frame_names: tuple[str, ...]
     source_size: tuple[int, int]
     form: str = "float16"
+    source: str | None = None
+
+    @property
+    def encoding(self) -> Form:
+        """How features are stored."""
+        return Form.parse(self.form)
+
+    @property
+    def kind(self) -> UnitKind:
+        """What units of this form are made of."""
+        return feature_kind(self.encoding)
 
     def folder(self, root: Path) -> Path:
         """Return the unit's folder in a cache."""
@@ -166,13 +178,18 @@ class UnitSpec:
 
     @property
     def label(self) -> str:
-        """Name for messages: ``davis/camel i2vgen-xl@1a2b3c4d t300 up_blocks[2]``."""
+        """Name for messages: ``davis/camel i2vgen-xl@1a2b3c4d t300 up_blocks[2]``, and the form if not float16."""
         digest = self.request.digest()[:8]
-        return f"{self.dataset}/{self.request.video} {self.request.backbone}@{digest} t{self.timestep} {self.tap}"
+        form = "" if self.form == "float16" else f" {self.form}"
+        return f"{self.dataset}/{self.request.video} {self.request.backbone}@{digest} t{self.timestep} {self.tap}{form}"
+
+    def field_text(self, field: str) -> str:
+        """Return the form, or a field of the request, as text; raises ConfigError for an unknown field."""
+        return self.form if field == "form" else self.request.field_text(field)
 
     def to_json(self) -> dict[str, Any]:
         """Return what a unit's group carries in its attribute ``ted`` (docs/storage-format.md)."""
-        return {
+        described = {
             "schema_version": SCHEMA_VERSION,
             "kind": self.kind.name,
             "dataset": self.dataset,
@@ -185,6 +202,7 @@ class UnitSpec:
             "request": self.request.to_json(),
             "digest": self.request.digest(),
         }
+        return described if self.source is None else described | {"source": self.source}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: Path) -> "UnitSpec":
@@ -193,20 +211,22 @@ class UnitSpec:
         Raises
         ------
         SchemaError
-            When the schema is newer than this version, or the record is none of a feature unit.
+            When the schema is newer than this version, the form is not one that it knows, or the record is none of a
+            feature unit.
         CorruptUnitError
             When it is one of another kind of unit.
         """
-        check_kind(values, cls.kind, where)
+        check_kind(values, FEATURES, where)
         try:
             return cls(
                 dataset=values["dataset"],
                 request=FeatureRequest.from_json(values["request"]),
                 timestep=values["timestep"],
                 tap=values["tap"],
-                form=values["form"],
+                form=check_form(values["form"], where).name,
                 frame_names=tuple(values["frame_names"]),
                 source_size=tuple(values["source_size"]),
+                source=values.get("source"),
             )
         except (KeyError, TypeError) as error:
             raise SchemaError(f"{where} carries no readable description of a feature unit: {error!r}") from error

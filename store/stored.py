@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import zarr
@@ -29,7 +29,9 @@ __all__ = ["ArrayReader", "Spec", "SpecT", "StoredUnit", "open_store", "read_spe
 class Spec(Protocol):
     """What the descriptions of all kinds of units have in common."""
 
-    kind: ClassVar[UnitKind]
+    @property
+    def kind(self) -> UnitKind:
+        """What units of this kind have in common."""
 
     @property
     def dataset(self) -> str:
@@ -141,10 +143,10 @@ class StoredUnit(Generic[SpecT]):
         self.spec = read_spec(folder, spec_type, self.marker)
         # A chunk that is absent from the marker would be read unchecked, or as fill values.
         count, kind, promised = self.spec.frame_count, self.spec.kind, self.marker.files.keys()
-        if len(promised) != 1 + len(kind.arrays) * (1 + count) or promised != kind.files(count):
+        if promised != kind.files(count):
             raise self._damage(marker_key(folder), "does not promise exactly the frames of the unit")
         self._readers = {array.name: ArrayReader(folder, self.marker, array) for array in kind.arrays}
-        if any(reader.shape[0] != count for reader in self._readers.values()):
+        if any(self._readers[array.name].shape[0] != count for array in kind.arrays if array.per_frame):
             raise self._damage(GROUP, "names another number of frames than are stored")
 
     def _damage(self, key: str, what: str) -> CorruptUnitError:

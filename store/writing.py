@@ -93,7 +93,8 @@ class StoredWriter(Generic[SpecT]):
     @property
     def pending(self) -> int:
         """Frames that were written since the last commit."""
-        return len(self._pending) // len(self.spec.kind.arrays)
+        with self._noting:
+            return len({self.spec.kind.chunk_frame(key) for key in self._pending})
 
     def commit(self) -> None:
         """Enter the frames written since the last commit in the journal, durably."""
@@ -104,9 +105,7 @@ class StoredWriter(Generic[SpecT]):
                 return
             kind = self.spec.kind
             with explain_os_errors(f"write {self.folder}"):
-                for key in sorted(kind.metadata - self._written.keys()):
-                    records[key] = record_file(self.folder / key)
-                    sync_file(self.folder / key)
+                records |= {key: self._sync_chunk(key) for key in sorted(kind.shared - self._written.keys())}
                 for array in kind.arrays:
                     sync_folder(self.folder / array.chunks)
                     sync_folder(self.folder / array.name)
@@ -164,6 +163,7 @@ class StoredWriter(Generic[SpecT]):
         if not self._is_ours():
             # Before the description: a crash between the two must not leave another unit's journal under ours.
             replace_journal(self.folder, {})
+            self._clear_other_arrays()
         write_group(self.folder, {"ted": self.spec.to_json()}, replace=True)
         for leftover in self.folder.rglob(f"*{PARTIAL_SUFFIX}"):
             leftover.unlink(missing_ok=True)  # it may be another process's, which gives it up at this moment
@@ -173,22 +173,22 @@ class StoredWriter(Generic[SpecT]):
             replace_journal(self.folder, self._written)
         else:
             remove_journal(self.folder)
-            for key in kind.metadata:
+            for key in kind.shared:
                 (self.folder / key).unlink(missing_ok=True)
         keep = {self.folder / key for key in self._written}
         for array in kind.arrays:
             clear_folder(self.folder / array.chunks, keep=keep)
 
     def _find_written(self) -> dict[str, FileRecord]:
-        """Return the files of the journal that are whole: metadata, and frames with all of their chunks."""
+        """Return the files of the journal that are whole: what all frames share, and frames with all chunks."""
         kind, journal = self.spec.kind, read_journal(self.folder)
         whole = {key: record for key, record in journal.items() if matches(self.folder / key, record)}
-        # Without the arrays' own metadata no chunk means anything.
-        if not whole.keys() >= kind.metadata:
+        # Without the arrays' own metadata, and what frames are encoded with, no chunk means anything.
+        if not whole.keys() >= kind.shared:
             return {}
         frames = (frame for frame in map(kind.chunk_frame, whole) if frame is not None)
         done = {frame for frame in frames if whole.keys() >= set(kind.chunk_keys(frame))}
-        return {key: record for key, record in whole.items() if key in kind.metadata or kind.chunk_frame(key) in done}
+        return {key: record for key, record in whole.items() if key in kind.shared or kind.chunk_frame(key) in done}
 
     def _is_ours(self) -> bool:
         """Tell whether what is there is of this unit, by its description: folders can be renamed and copied."""
@@ -215,22 +215,24 @@ class StoredWriter(Generic[SpecT]):
             raise CacheError(f"{self.spec.label} has {self.spec.frame_count} frames; there is no frame {frame}")
 
     def _array(self, layout: ArrayLayout, shape: tuple[int, ...]) -> Any:
-        """Return an array, opened, or created for frames of this shape."""
+        """Return an array, opened, or created for frames of this shape (of a shared array: of this shape)."""
         with self._opening:
             if layout.name not in self._arrays:
                 with explain_os_errors(f"write {self.folder}"):
                     if layout.metadata in self._written:
                         array = open_array(self.folder, layout)
                     else:
-                        array = create_array(self.folder, layout, (self.spec.frame_count, *shape))
+                        whole = (self.spec.frame_count, *shape) if layout.per_frame else shape
+                        array = create_array(self.folder, layout, whole)
                 self._arrays[layout.name] = array
             return self._arrays[layout.name]
 
     def _store(self, frame: int, values: Mapping[str, NDArray[Any]]) -> None:
         """Put a frame's values on the disk, one array a name; they count once they are committed."""
-        self._held().check()
         records = {}
         for layout in self.spec.kind.arrays:
+            if not layout.per_frame:
+                continue
             stored = values[layout.name]
             with explain_os_errors(f"write {self.folder}"):
                 self._held().check()
@@ -240,8 +242,28 @@ class StoredWriter(Generic[SpecT]):
         with self._noting:
             self._pending |= records
 
+    def _store_shared(self, values: Mapping[str, NDArray[Any]]) -> None:
+        """Write the arrays that all frames share; they enter the journal with the first frames."""
+        for layout in self.spec.kind.shared_arrays:
+            with explain_os_errors(f"write {self.folder}"):
+                self._array(layout, values[layout.name].shape)[...] = values[layout.name]
+
+    def _read_shared(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that all frames share as an interrupted writer left them, whole; {} if it left none."""
+        if not self._written.keys() >= self.spec.kind.shared:
+            return {}
+        with explain_os_errors(f"read {self.folder}"):
+            return {layout.name: self._array(layout, ())[...] for layout in self.spec.kind.shared_arrays}
+
+    def _clear_other_arrays(self) -> None:
+        """Remove arrays that another unit left in this folder, and this kind does not have."""
+        own = {array.name for array in self.spec.kind.arrays}
+        for metadata in self.folder.glob(f"*/{GROUP}"):
+            if metadata.parent.name not in own:
+                remove_folder(metadata.parent)
+
     def _sync_chunk(self, key: str) -> FileRecord:
-        """Put a chunk and the folders that were made for it on the disk; return its checksum."""
+        """Put a file and the folders that were made for it on the disk; return its checksum."""
         path = self.folder / key
         record = record_file(path)
         sync_file(path)

@@ -1,71 +1,35 @@
-"""``ted cache``: ls, info, verify, rm."""
+"""``ted cache``: ls, info, verify, rm, and convert."""
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cache_convert import convert
+from .cache_filters import filters, select
 from .options import CONTEXT, cache_option, json_option
 
 if TYPE_CHECKING:
     from ...store import AffinityEntry, Entry
 
 
-def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--affinities", is_flag=True, help="Only affinities, and no features."),
-        click.option("--feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help="Only these features."),
-        click.option("--backbone", help="Only this backbone's."),
-        click.option("--video", help="Only this video's."),
-        click.option("--dataset", help="Only this dataset's."),
-    ):
-        function = option(function)
-    return function
-
-
-def _select(
-    cache: Path,
-    *,
-    dataset: str | None,
-    video: str | None,
-    backbone: str | None,
-    feature: str | None,
-    affinities: bool,
-) -> list["Entry | AffinityEntry"]:
-    """Return features, then affinities; of these only those that the options leave."""
-    from ...store import open_cache
-    from ...store.choice import fits
-    from ...store.errors import ConfigError
-    from ..choices import parse_choice
-
-    if affinities and (backbone or feature):
-        raise ConfigError("--affinities selects no features: leave out --backbone and --feature")
-    choice = parse_choice(feature) if feature else None
-    store = open_cache(cache)
-    found: list[Entry | AffinityEntry] = []
-    if not affinities:
-        entries = store.entries(dataset=dataset, video=video, backbone=backbone)
-        found += [entry for entry in entries if choice is None or fits(entry.spec, choice)]
-    if not (backbone or feature):
-        found += store.affinities(dataset, video)
-    return found
-
-
 @click.group(context_settings=CONTEXT)
 def cache() -> None:
-    """List, describe, verify and remove what the cache holds."""
+    """List, describe, verify, convert and remove what the cache holds."""
+
+
+cache.add_command(convert)
 
 
 @cache.command("ls", context_settings=CONTEXT)
 @cache_option
-@_filters
+@filters
 @json_option
-def list_units(cache: Path, as_json: bool, **filters: Any) -> None:
+def list_units(cache: Path, as_json: bool, **chosen: Any) -> None:
     """List the units, features and then affinities: one line each, complete or not."""
-    entries = _select(cache, **filters)
+    entries = select(cache, **chosen)
     if as_json:
         click.echo(json.dumps([_row(entry) for entry in entries], indent=1))
         return
@@ -73,16 +37,17 @@ def list_units(cache: Path, as_json: bool, **filters: Any) -> None:
         row = _row(entry)
         what = row["feature"] if "feature" in row else f"{row['affinities']} {row['summary']}"
         name = f"{row['dataset']}/{row['video']} {what}"
-        click.echo(f"{row['state']:<10} {row['frames']:>6} frames {entry.bytes / 1e6:>10.1f} MB  {name}")
+        about = f"{row['state']:<10} {row['frames']:>6} frames {entry.bytes / 1e6:>10.1f} MB"
+        click.echo(f"{about}  {row.get('form', ''):<8}  {name}")
     complete = sum(entry.state == "complete" for entry in entries)
     click.echo(f"{len(entries)} units, {complete} complete, {sum(entry.bytes for entry in entries) / 1e9:.3f} GB")
 
 
 @cache.command(context_settings=CONTEXT)
 @cache_option
-@_filters
+@filters
 @json_option
-def info(cache: Path, as_json: bool, **filters: Any) -> None:
+def info(cache: Path, as_json: bool, **chosen: Any) -> None:
     """Say how features and affinities were made.
 
     That is the request or the search, the hash of the content, and the run that finished them.
@@ -90,7 +55,7 @@ def info(cache: Path, as_json: bool, **filters: Any) -> None:
     from ...store import Unit
     from ...store.errors import UnitNotFoundError
 
-    entries = _select(cache, **filters)
+    entries = select(cache, **chosen)
     if not entries:
         raise UnitNotFoundError(f"no unit in {cache} fits; `ted cache ls` lists what there is")
     records = []
@@ -113,10 +78,10 @@ def info(cache: Path, as_json: bool, **filters: Any) -> None:
 
 @cache.command(context_settings=CONTEXT)
 @cache_option
-@_filters
+@filters
 @click.option("--repair", is_flag=True, help="Mark damaged units so that what made them redoes just what is damaged.")
 @json_option
-def verify(cache: Path, repair: bool, as_json: bool, **filters: Any) -> None:
+def verify(cache: Path, repair: bool, as_json: bool, **chosen: Any) -> None:
     """Read every byte and compare it with what was written. Exit code 1 when a unit is damaged.
 
     Incomplete units are named, and are no damage: the command that makes them resumes them.
@@ -128,8 +93,8 @@ def verify(cache: Path, repair: bool, as_json: bool, **filters: Any) -> None:
     from ...store.integrity import demote
     from ...store.kinds import kind_of
 
-    wanted = [entry.folder for entry in _select(cache, **filters)]
-    if not any(filters.values()):
+    wanted = [entry.folder for entry in select(cache, **chosen)]
+    if not any(chosen.values()):
         store = open_cache(cache)
         wanted = sorted(store.folders()) + sorted(store.affinity_folders())  # unreadable descriptions, too
     verdicts = [verify_unit(folder) for folder in tqdm(wanted, unit="unit", disable=None)]
@@ -164,10 +129,10 @@ def verify(cache: Path, repair: bool, as_json: bool, **filters: Any) -> None:
 
 @cache.command(context_settings=CONTEXT)
 @cache_option
-@_filters
+@filters
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def rm(cache: Path, yes: bool, as_json: bool, **filters: Any) -> None:
+def rm(cache: Path, yes: bool, as_json: bool, **chosen: Any) -> None:
     """Remove units. At least one filter is needed; nothing outside the cache is touched.
 
     Affinities hold all that labels are propagated with: those of removed features can still be used.
@@ -175,9 +140,9 @@ def rm(cache: Path, yes: bool, as_json: bool, **filters: Any) -> None:
     from ...store import open_cache
     from ...store.errors import ConfigError
 
-    if not any(filters.values()):
-        raise ConfigError("name what to remove: --dataset, --video, --backbone, --feature or --affinities")
-    entries = _select(cache, **filters)
+    if not any(chosen.values()):
+        raise ConfigError("name what to remove: --dataset, --video, --backbone, --feature, --form or --affinities")
+    entries = select(cache, **chosen)
     for entry in entries:
         click.echo(f"{entry.spec.label} ({entry.bytes / 1e6:.1f} MB)", err=True)
     if entries and not yes and not click.confirm(f"remove {len(entries)} units?", err=True):

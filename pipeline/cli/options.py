@@ -90,7 +90,7 @@ prefer_option = click.option(
     "--prefer",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Of several units that fit, use those made so: ensemble=4, seed=1, frame_size=480x832, ... Repeat.  "
+    help="Of several units that fit, use those made so: ensemble=4, seed=1, frame_size=480x832, form=int8 ... Repeat.  "
     "[default: the preset's ensemble and overlap]",
 )
 

@@ -1,5 +1,6 @@
 """A small cache with one unit of random features; affinities of it; ways to damage them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ted.store import AffinitySpec, AffinityUnit, Cache, FeatureRequest, Unit, UnitSpec, open_cache
+from ted.store import AffinitySpec, AffinityUnit, Cache, FeatureRequest, Form, Unit, UnitSpec, open_cache
+from ted.store.fitting import fit
 
 FRAMES, GRID, CHANNELS = 5, (3, 4), 6
 
@@ -137,3 +139,17 @@ def damage_chunk(unit: Path, key: str, damage: str) -> None:
     chunk.write_bytes(data)
     if damage == "delete":
         chunk.unlink()
+
+
+def write_form(cache: Cache, unit: Unit, notation: str) -> Unit:
+    """Write the features of a float16 unit in another form, fitted to them."""
+    form, values = Form.parse(notation), unit.features.compute()
+    spec = replace(unit.spec, form=form.name, source=unit.content_hash)
+    with cache.writer(spec) as writer:
+        if parameters := fit(form, values):
+            writer.set_parameters(parameters)
+        for frame, features in enumerate(values):
+            writer.write(frame, features)
+            writer.commit()
+        writer.finish({"host": "here"})
+    return Unit(spec.folder(cache.root))

@@ -9,14 +9,31 @@ import pytest
 from ted.store import Cache, Unit
 from ted.store.stored import StoredUnit
 
-from .conftest import make_affinities, write_affinities
+from .conftest import make_affinities, write_affinities, write_form
 
 PAGE = (Path(__file__).parents[2] / "docs" / "storage-format.md").read_text()
 
 
-@pytest.fixture(params=["features", "affinities"])
-def stored(request: pytest.FixtureRequest, cache: Cache, unit: Unit) -> StoredUnit[Any]:
-    return unit if request.param == "features" else write_affinities(cache, make_affinities())
+#: What compresses the chunks of each kind of unit, and how.
+PACKED: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "features": [],
+    "affinities": [("zstd", {"level": 1})],
+    "int8": [],
+    "bitround:7": [("blosc", {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle"})],
+    "pca:3": [],
+}
+
+
+@pytest.fixture(params=list(PACKED))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def stored(kind: str, cache: Cache, unit: Unit) -> StoredUnit[Any]:
+    if kind == "affinities":
+        return write_affinities(cache, make_affinities())
+    return unit if kind == "features" else write_form(cache, unit, kind)
 
 
 def test_every_key_on_disk_is_documented(stored: StoredUnit[Any]) -> None:
@@ -33,13 +50,15 @@ def test_every_file_on_disk_is_documented(stored: StoredUnit[Any]) -> None:
     assert all(name in PAGE for name in names)
 
 
-def test_arrays_are_as_documented(stored: StoredUnit[Any]) -> None:
+def test_arrays_are_as_documented(stored: StoredUnit[Any], kind: str) -> None:
     for array in stored.spec.kind.arrays:
         metadata = json.loads((stored.folder / array.metadata).read_text())
         assert f"`{', '.join(metadata['dimension_names'])}`" in PAGE
         assert f"`{array.name}`" in PAGE
-        codecs = [(codec["name"], codec.get("configuration", {}).get("level")) for codec in metadata["codecs"]]
-        packed = [("zstd", 1)] if stored.spec.kind.name == "affinities" else []
-        assert codecs == [("bytes", None), *packed, ("crc32c", None)]
+        names = [codec["name"] for codec in metadata["codecs"]]
+        assert names == ["bytes", *(name for name, _ in PACKED[kind]), "crc32c"]
+        for codec, (_, expected) in zip(metadata["codecs"][1:], PACKED[kind], strict=False):
+            assert expected.items() <= codec["configuration"].items()
         assert f"`{metadata['data_type']}`" in PAGE
-        assert metadata["chunk_grid"]["configuration"]["chunk_shape"] == [1, *metadata["shape"][1:]]
+        frames = [1] if array.per_frame else metadata["shape"][:1]
+        assert metadata["chunk_grid"]["configuration"]["chunk_shape"] == [*frames, *metadata["shape"][1:]]
