@@ -9,11 +9,12 @@ import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
 
-from .durable import write_atomic
-from .kinds import ArrayLayout
-from .layout import GROUP
+from .durable import sync_folder, write_atomic
+from .kinds import SCHEMA_VERSION, ArrayLayout
+from .layout import GROUP, video_folder
+from .stored import Spec
 
-__all__ = ["create_array", "open_array", "write_group"]
+__all__ = ["create_array", "make_groups", "open_array", "write_group"]
 
 # write_empty_chunks is not persisted: without it a frame of fill values would vanish, so each open passes it.
 _CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
@@ -48,3 +49,17 @@ def write_group(folder: Path, attributes: Mapping[str, Any], *, replace: bool = 
     content = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
     if replace or not path.is_file():
         write_atomic(path, json.dumps(content, indent=2).encode())
+
+
+def make_groups(root: Path, spec: Spec) -> None:
+    """Create the groups of a cache down to a unit, durably.
+
+    Their content is fixed: to lose a race to create one is success.
+    """
+    video = video_folder(root, spec.dataset, spec.video)
+    write_group(video, {"ted": {"schema_version": SCHEMA_VERSION, "dataset": spec.dataset, "video": spec.video}})
+    for group in list(spec.folder(root).relative_to(video).parents)[:-1]:
+        write_group(video / group, {})
+        sync_folder(video / group)
+    for folder in (video, video.parent, root):
+        sync_folder(folder)

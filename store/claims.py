@@ -233,4 +233,6 @@ def _age(folder: Path, modified: float) -> float:
 
 def _claimed(message: str, owner: dict[str, Any]) -> ClaimedError:
     host, pid = owner.get("host"), owner.get("pid")
-    return ClaimedError(message, host=host if isinstance(host, str) else None, pid=pid if isinstance(pid, int) else None)
+    return ClaimedError(
+        message, host=host if isinstance(host, str) else None, pid=pid if isinstance(pid, int) else None
+    )

@@ -68,13 +68,12 @@ def demote(unit: Path) -> None:
     The marker's checksums become the journal, and the marker goes. So does a damaged description, which cannot tell any
     more what the chunks are: then the next writer starts over.
     """
-    with explain_os_errors(f"repair {unit}"):
-        with take_claim(unit):
-            files = read_marker(unit).files
-            if GROUP not in files or not matches(unit / GROUP, files[GROUP]):
-                (unit / GROUP).unlink(missing_ok=True)
-            replace_journal(unit, files)
-            remove_marker(unit)
+    with explain_os_errors(f"repair {unit}"), take_claim(unit):
+        files = read_marker(unit).files
+        if GROUP not in files or not matches(unit / GROUP, files[GROUP]):
+            (unit / GROUP).unlink(missing_ok=True)
+        replace_journal(unit, files)
+        remove_marker(unit)
 
 
 def looks_whole(folder: Path, marker: Marker) -> bool:

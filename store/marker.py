@@ -105,6 +105,9 @@ def read_marker(unit: Path) -> Marker:
         When the disk does not give it.
     """
     kind, path = kind_of(unit), unit / marker_key(unit)
+    damaged = CorruptUnitError(
+        f"the completion marker of {unit} is damaged; run `ted cache rm` on the unit and {kind.maker} again"
+    )
     try:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -112,11 +115,11 @@ def read_marker(unit: Path) -> Marker:
             f"{unit} is not complete: {kind.making} was interrupted or is still running; "
             f"run the same {kind.maker} again to finish it"
         ) from None
-    except OSError as error:  # says nothing about what the marker holds
+    except OSError as error:
+        if isinstance(error, IsADirectoryError):
+            raise damaged from error
+        # Says nothing about what the marker holds.
         raise CacheError(f"cannot read {path}: {error.strerror}") from error
-    damaged = CorruptUnitError(
-        f"the completion marker of {unit} is damaged; run `ted cache rm` on the unit and {kind.maker} again"
-    )
     try:
         body = json.loads(text)
         if isinstance(body["schema_version"], int):

@@ -10,7 +10,7 @@ from pathlib import Path
 from .durable import write_atomic
 from .layout import GROUP
 
-__all__ = ["clear_folder", "remove_empty_group", "remove_folder"]
+__all__ = ["clear_folder", "remove_empty_group", "remove_folder", "set_aside"]
 
 
 def remove_folder(folder: Path) -> None:
@@ -19,10 +19,15 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     if not folder.exists():
         return
+    with contextlib.suppress(FileNotFoundError):  # another removal took it for a leftover, and deletes it
+        shutil.rmtree(set_aside(folder))
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a folder, to be deleted, so that nobody sees it any more; return where it is."""
     doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.removed")
     folder.rename(doomed)
-    with contextlib.suppress(FileNotFoundError):  # another removal took it for a leftover, and deletes it
-        shutil.rmtree(doomed)
+    return doomed
 
 
 def clear_folder(folder: Path, *, keep: Set[Path]) -> None:

@@ -9,13 +9,13 @@ from typing import Any, Generic, Self
 
 from numpy.typing import NDArray
 
-from .arrays import create_array, open_array, write_group
+from .arrays import create_array, make_groups, open_array, write_group
 from .claims import Claim, take_claim
 from .durable import PARTIAL_SUFFIX, explain_os_errors, sync_file, sync_folder, write_atomic
 from .errors import CacheError, CorruptUnitError, IncompleteUnitError
 from .journal import append_journal, read_journal, remove_journal, replace_journal
-from .kinds import SCHEMA_VERSION, ArrayLayout
-from .layout import GROUP, video_folder
+from .kinds import ArrayLayout
+from .layout import GROUP
 from .marker import FileRecord, Marker, matches, read_marker, record_file, write_marker
 from .removal import clear_folder, remove_folder
 from .stored import SpecT, read_spec
@@ -72,7 +72,7 @@ class StoredWriter(Generic[SpecT]):
             # Claimed before its groups are made: the claim keeps them from being removed as empty.
             self._claim = take_claim(self.folder)
             try:
-                self._make_groups()
+                make_groups(self._root, self.spec)
                 self._take_up()
             except BaseException:
                 self._claim.release()
@@ -135,17 +135,6 @@ class StoredWriter(Generic[SpecT]):
         if self._claim is None:
             raise CacheError(f"{self.folder}: the writer must be entered (`with`) before it is used")
         return self._claim
-
-    def _make_groups(self) -> None:
-        """Create the groups down to the unit. Their content is fixed: to lose a race to create one is success."""
-        video = video_folder(self._root, self.spec.dataset, self.spec.video)
-        origin = {"schema_version": SCHEMA_VERSION, "dataset": self.spec.dataset, "video": self.spec.video}
-        write_group(video, {"ted": origin})
-        for group in list(self.folder.relative_to(video).parents)[:-1]:
-            write_group(video / group, {})
-            sync_folder(video / group)
-        for folder in (video, video.parent, self._root):
-            sync_folder(folder)
 
     def _take_up(self) -> None:
         """Find what is there: refuse a complete unit, resume an incomplete one."""

@@ -1,71 +1,36 @@
-"""``ted cache``: ls, info, verify, rm."""
+"""``ted cache``: ls, info, verify, rm; copy and merge from a module of their own."""
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cache_copy import copy, merge
+from .cache_units import select_folders, select_units, unit_filters
 from .options import CONTEXT, cache_option, json_option
 
 if TYPE_CHECKING:
     from ...store import AffinityEntry, Entry
 
 
-def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--affinities", is_flag=True, help="Only affinities, and no features."),
-        click.option("--feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help="Only these features."),
-        click.option("--backbone", help="Only this backbone's."),
-        click.option("--video", help="Only this video's."),
-        click.option("--dataset", help="Only this dataset's."),
-    ):
-        function = option(function)
-    return function
-
-
-def _select(
-    cache: Path,
-    *,
-    dataset: str | None,
-    video: str | None,
-    backbone: str | None,
-    feature: str | None,
-    affinities: bool,
-) -> list["Entry | AffinityEntry"]:
-    """Return features, then affinities; of these only those that the options leave."""
-    from ...store import open_cache
-    from ...store.choice import fits
-    from ...store.errors import ConfigError
-    from ..choices import parse_choice
-
-    if affinities and (backbone or feature):
-        raise ConfigError("--affinities selects no features: leave out --backbone and --feature")
-    choice = parse_choice(feature) if feature else None
-    store = open_cache(cache)
-    found: list[Entry | AffinityEntry] = []
-    if not affinities:
-        entries = store.entries(dataset=dataset, video=video, backbone=backbone)
-        found += [entry for entry in entries if choice is None or fits(entry.spec, choice)]
-    if not (backbone or feature):
-        found += store.affinities(dataset, video)
-    return found
-
-
 @click.group(context_settings=CONTEXT)
 def cache() -> None:
-    """List, describe, verify and remove what the cache holds."""
+    """List, describe, verify, copy and remove what the cache holds."""
+
+
+cache.add_command(copy)
+cache.add_command(merge)
 
 
 @cache.command("ls", context_settings=CONTEXT)
 @cache_option
-@_filters
+@unit_filters
 @json_option
 def list_units(cache: Path, as_json: bool, **filters: Any) -> None:
     """List the units, features and then affinities: one line each, complete or not."""
-    entries = _select(cache, **filters)
+    entries = select_units(cache, **filters)
     if as_json:
         click.echo(json.dumps([_row(entry) for entry in entries], indent=1))
         return
@@ -80,7 +45,7 @@ def list_units(cache: Path, as_json: bool, **filters: Any) -> None:
 
 @cache.command(context_settings=CONTEXT)
 @cache_option
-@_filters
+@unit_filters
 @json_option
 def info(cache: Path, as_json: bool, **filters: Any) -> None:
     """Say how features and affinities were made.
@@ -90,7 +55,7 @@ def info(cache: Path, as_json: bool, **filters: Any) -> None:
     from ...store import Unit
     from ...store.errors import UnitNotFoundError
 
-    entries = _select(cache, **filters)
+    entries = select_units(cache, **filters)
     if not entries:
         raise UnitNotFoundError(f"no unit in {cache} fits; `ted cache ls` lists what there is")
     records = []
@@ -113,7 +78,7 @@ def info(cache: Path, as_json: bool, **filters: Any) -> None:
 
 @cache.command(context_settings=CONTEXT)
 @cache_option
-@_filters
+@unit_filters
 @click.option("--repair", is_flag=True, help="Mark damaged units so that what made them redoes just what is damaged.")
 @json_option
 def verify(cache: Path, repair: bool, as_json: bool, **filters: Any) -> None:
@@ -123,15 +88,12 @@ def verify(cache: Path, repair: bool, as_json: bool, **filters: Any) -> None:
     """
     from tqdm import tqdm
 
-    from ...store import open_cache, verify_unit
+    from ...store import verify_unit
     from ...store.errors import TedError
     from ...store.integrity import demote
     from ...store.kinds import kind_of
 
-    wanted = [entry.folder for entry in _select(cache, **filters)]
-    if not any(filters.values()):
-        store = open_cache(cache)
-        wanted = sorted(store.folders()) + sorted(store.affinity_folders())  # unreadable descriptions, too
+    wanted = select_folders(cache, **filters)
     verdicts = [verify_unit(folder) for folder in tqdm(wanted, unit="unit", disable=None)]
     damaged = [verdict for verdict in verdicts if verdict.state == "damaged"]
     unrepaired: list[str] = []
@@ -164,7 +126,7 @@ def verify(cache: Path, repair: bool, as_json: bool, **filters: Any) -> None:
 
 @cache.command(context_settings=CONTEXT)
 @cache_option
-@_filters
+@unit_filters
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def rm(cache: Path, yes: bool, as_json: bool, **filters: Any) -> None:
@@ -177,7 +139,7 @@ def rm(cache: Path, yes: bool, as_json: bool, **filters: Any) -> None:
 
     if not any(filters.values()):
         raise ConfigError("name what to remove: --dataset, --video, --backbone, --feature or --affinities")
-    entries = _select(cache, **filters)
+    entries = select_units(cache, **filters)
     for entry in entries:
         click.echo(f"{entry.spec.label} ({entry.bytes / 1e6:.1f} MB)", err=True)
     if entries and not yes and not click.confirm(f"remove {len(entries)} units?", err=True):

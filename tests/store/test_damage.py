@@ -115,9 +115,17 @@ def test_a_unit_without_its_description_is_still_verified(
     repair(cache, unit.spec, values)
 
 
-def test_a_marker_that_cannot_be_read_is_told_and_nothing_is_thrown_away(cache: Cache, unit: Unit) -> None:
-    (unit.folder / MARKER).unlink()
-    (unit.folder / MARKER).mkdir()
+def test_a_marker_that_cannot_be_read_is_told_and_nothing_is_thrown_away(
+    cache: Cache, unit: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path == unit.folder / MARKER:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
     assert [entry.state for entry in cache.entries()] == ["damaged"]
     with pytest.raises(CacheError, match="cannot read"):
         demote(unit.folder)
