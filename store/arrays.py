@@ -12,6 +12,7 @@ from zarr.core.array_spec import ArrayConfigParams
 from .durable import sync_folder, write_atomic
 from .kinds import SCHEMA_VERSION, ArrayLayout
 from .layout import GROUP, video_folder
+from .removal import discard
 from .stored import Spec
 
 __all__ = ["create_array", "make_groups", "open_array", "write_group"]
@@ -22,7 +23,9 @@ _CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
 
 def open_array(unit: Path, layout: ArrayLayout) -> Any:
     """Open an array of a unit for writing."""
-    return zarr.open_array(str(unit / layout.name), mode="r+", zarr_format=3, config=_CONFIG)
+    opened = zarr.open_array(str(unit / layout.name), mode="r+", zarr_format=3)
+    # Of an array that exists, `open_array` ignores the configuration that it is given.
+    return zarr.Array(zarr.AsyncArray(opened.metadata, opened.store_path, config=_CONFIG))
 
 
 def create_array(unit: Path, layout: ArrayLayout, shape: tuple[int, ...]) -> Any:
@@ -48,6 +51,8 @@ def write_group(folder: Path, attributes: Mapping[str, Any], *, replace: bool = 
     path = folder / GROUP
     content = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
     if replace or not path.is_file():
+        if path.is_dir():
+            discard(path)
         write_atomic(path, json.dumps(content, indent=2).encode())
 
 

@@ -190,7 +190,7 @@ class UnitSpec:
         """
         check_kind(values, cls.kind, where)
         try:
-            return cls(
+            spec = cls(
                 dataset=values["dataset"],
                 request=FeatureRequest.from_json(values["request"]),
                 timestep=values["timestep"],
@@ -199,5 +199,11 @@ class UnitSpec:
                 frame_names=tuple(values["frame_names"]),
                 source_size=tuple(values["source_size"]),
             )
-        except (KeyError, TypeError) as error:
+            spec.label, spec.folder(Path())  # whether they can be told
+            for item in dataclasses.fields(spec.request):
+                spec.request.field_text(item.name)
+            if not all(isinstance(name, str) for name in (spec.dataset, spec.video, *spec.frame_names)):
+                raise TypeError("names are strings")
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise SchemaError(f"{where} carries no readable description of a feature unit: {error!r}") from error
+        return spec

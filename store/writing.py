@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from .arrays import create_array, make_groups, open_array, write_group
 from .claims import Claim, take_claim
-from .durable import PARTIAL_SUFFIX, explain_os_errors, sync_file, sync_folder, write_atomic
+from .durable import explain_os_errors, sync_file, sync_folder, write_atomic
 from .errors import CacheError, CorruptUnitError, IncompleteUnitError
 from .journal import append_journal, read_journal, remove_journal, replace_journal
 from .kinds import ArrayLayout
 from .layout import GROUP
 from .marker import FileRecord, Marker, matches, read_marker, record_file, write_marker
-from .removal import clear_folder, remove_folder
+from .removal import clear_unit, discard, remove_folder
 from .stored import SpecT, read_spec
 
 __all__ = ["StoredWriter"]
@@ -125,10 +125,12 @@ class StoredWriter(Generic[SpecT]):
             raise IncompleteUnitError(f"{self.spec.label} lacks {len(missing)} frames, the first is {missing[0]}")
         with explain_os_errors(f"write {self.folder}"):
             files = {GROUP: record_file(self.folder / GROUP)} | self._written
+            metadata = {key: (self.folder / key).read_text("utf-8") for key in {GROUP, *self.spec.kind.metadata}}
             self._held().check()
             record = json.dumps(dict(run), indent=1).encode() + b"\n"
+            discard(self.folder / self.spec.kind.records / "run.json")
             write_atomic(self.folder / self.spec.kind.records / "run.json", record)
-            write_marker(self.folder, Marker(digest=self.spec.digest(), files=files))
+            write_marker(self.folder, Marker(digest=self.spec.digest(), files=files, metadata=metadata))
             remove_journal(self.folder)
 
     def _held(self) -> Claim:
@@ -145,19 +147,14 @@ class StoredWriter(Generic[SpecT]):
             # Before the description: a crash between the two must not leave another unit's journal under ours.
             replace_journal(self.folder, {})
         write_group(self.folder, {"ted": self.spec.to_json()}, replace=True)
-        for leftover in self.folder.rglob(f"*{PARTIAL_SUFFIX}"):
-            leftover.unlink(missing_ok=True)  # it may be another process's, which gives it up at this moment
         self._written = self._find_written()
-        kind = self.spec.kind
         if self._written:
             replace_journal(self.folder, self._written)
         else:
             remove_journal(self.folder)
-            for key in kind.metadata:
-                (self.folder / key).unlink(missing_ok=True)
-        keep = {self.folder / key for key in self._written}
-        for array in kind.arrays:
-            clear_folder(self.folder / array.chunks, keep=keep)
+            for key in self.spec.kind.metadata:
+                discard(self.folder / key)
+        clear_unit(self.folder, keep={GROUP, *self._written})
 
     def _find_written(self) -> dict[str, FileRecord]:
         """Return the files of the journal that are whole: metadata, and frames with all of their chunks."""

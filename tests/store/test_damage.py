@@ -77,8 +77,9 @@ def _stray(unit: Path) -> None:
     (unit / "features/c/3/0/0/1").write_bytes(b"stray")
     (unit / "features/c/9").mkdir()
     (unit / "features/c/9/0").write_bytes(b"stray")
-    (unit / "features/c/1").rename(unit / "elsewhere")  # followed in reading, and left alone in clearing
-    (unit / "features/c/1").symlink_to(unit / "elsewhere")
+    elsewhere = unit.parents[5] / "elsewhere"
+    (unit / "features/c/1").rename(elsewhere)  # followed in reading, and left alone in clearing
+    (unit / "features/c/1").symlink_to(elsewhere)
 
 
 def _folder_for_chunk(unit: Path) -> None:
