@@ -51,8 +51,7 @@ def verify_unit(folder: Path) -> Verdict:
     except CacheError as error:
         return Verdict(folder=folder, state="damaged", problems=(str(error),))
     problems = [problem for key in marker.files if (problem := _check_file(folder, key, marker))]
-    strays = sorted(path.relative_to(folder).as_posix() for path in find_strays(folder, marker.files.keys()))
-    problems += [f"{key} is not among the unit's files" for key in strays]
+    problems += [f"{key} is not among the unit's files" for key in sorted(find_strays(folder, marker.files.keys()))]
     if not problems:
         try:
             spec = open_unit(folder).spec

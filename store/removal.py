@@ -32,27 +32,27 @@ def set_aside(folder: Path) -> Path:
     return doomed
 
 
-def find_strays(unit: Path, files: Set[str]) -> Iterator[Path]:
-    """Yield what is in a unit and is none of these files: leftovers, copies gone wrong, what is in a file's place.
+def find_strays(unit: Path, files: Set[str]) -> Iterator[str]:
+    """Yield the keys of what is in a unit and is none of these files: leftovers, copies gone wrong.
 
     The unit's records do not count, nor do hidden files (of file managers and network file systems) outside of chunks'
     folders. Links to folders are not followed; those on the way to one of the files are in order.
     """
     kind = kind_of(unit)
-    chunks = {unit / array.chunks for array in kind.arrays}
-    wanted = {unit / key for key in files}
-    ways = {parent for key in (*files, marker_key(unit)) for parent in (unit / key).parents}
+    chunks = tuple(f"{array.chunks}/" for array in kind.arrays)
+    ways = set()
+    for key in (*files, marker_key(unit)):
+        while (key := key.rpartition("/")[0]) and key not in ways:
+            ways.add(key)
     for parent, folders, names in os.walk(unit):
-        top = Path(parent)
-        if top == unit / kind.records:
+        top = parent[len(str(unit)) + 1 :].replace(os.sep, "/") + "/"
+        if top == f"{kind.records}/":
             folders.clear()
             continue
-        below_chunks = not chunks.isdisjoint((top, *top.parents))
-        links = [name for name in folders if (top / name).is_symlink()]
-        for name in (*names, *links):
-            path = top / name
-            if (below_chunks or not name.startswith(".")) and path not in (ways if name in links else wanted):
-                yield path
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        for found, wanted in ((names, files), (links, ways)):
+            keys = (f"{top}{name}".lstrip("/") for name in found if top.startswith(chunks) or name[0] != ".")
+            yield from (key for key in keys if key not in wanted)
 
 
 def clear_unit(unit: Path, *, keep: Set[str]) -> None:
@@ -64,8 +64,8 @@ def clear_unit(unit: Path, *, keep: Set[str]) -> None:
         if leftover.is_symlink() or not leftover.is_dir():
             leftover.unlink(missing_ok=True)  # it may be another process's, which gives it up at this moment
     records = kind_of(unit).records
-    for path in list(find_strays(unit, keep)):
-        path.unlink(missing_ok=True)
+    for key in list(find_strays(unit, keep)):
+        (unit / key).unlink(missing_ok=True)
     for parent, folders, _ in os.walk(unit, topdown=False):
         for path in (Path(parent, name) for name in folders):
             if path != unit / records and not path.is_symlink() and not any(path.iterdir()):

@@ -107,6 +107,49 @@ def test_what_is_in_the_way_is_cleared(
     assert not (unit.folder / "features/c/9").exists()
 
 
+@pytest.mark.parametrize("where", ["features/c", "features/c/1", "features/x", "x"])
+def test_nothing_behind_a_link_out_of_the_cache_is_deleted(
+    cache: Cache, unit: Unit, values: NDArray[np.float16], tmp_path: Path, where: str
+) -> None:
+    outside = tmp_path / "outside"
+    (outside / "0").mkdir(parents=True)
+    for name in ("mine", "0/mine", "mine.partial"):
+        (outside / name).write_text("precious")
+    if (unit.folder / where).exists():
+        shutil.rmtree(unit.folder / where)
+    (unit.folder / where).symlink_to(outside)
+    assert verify_unit(unit.folder).state == "damaged"
+    kept = {"features/c": set(), "features/c/1": {0, 2, 3, 4}}.get(where, set(range(5)))
+    assert repair(cache, unit.spec, values) == kept
+    assert not (unit.folder / where).is_symlink()
+    assert {path.name for path in outside.rglob("*")} == {"0", "mine", "mine.partial"}
+    assert (outside / "0/mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "key", ["notes.txt", "features/x/zarr.json", "features/.zarray", ".DS_Store", "features/ted/x"]
+)
+def test_strays_outside_of_chunks(cache: Cache, unit: Unit, values: NDArray[np.float16], key: str) -> None:
+    """A reader might take them for members, or wonder; hidden files and what lies beside the records harm nobody."""
+    (unit.folder / key).parent.mkdir(exist_ok=True)
+    (unit.folder / key).write_text("{}")
+    harmless = "/." in f"/{key}" or "ted" in key
+    assert verify_unit(unit.folder).state == ("ok" if harmless else "damaged")
+    assert repair(cache, unit.spec, values) == set(range(5))
+    assert (unit.folder / key).exists() == harmless
+
+
+@pytest.mark.parametrize("key", ["zarr.json", "features/zarr.json"])
+def test_metadata_of_a_unit_of_an_earlier_version_start_it_over(
+    cache: Cache, unit: Unit, values: NDArray[np.float16], key: str
+) -> None:
+    """Its marker does not hold them."""
+    write_marker(unit.folder, Marker(digest=unit.marker.digest, files=unit.marker.files))
+    assert Unit(unit.folder).content_hash == unit.content_hash
+    (unit.folder / key).write_text("{}")
+    assert repair(cache, unit.spec, values) == set()
+
+
 def test_a_unit_without_its_description_is_still_verified(
     cache: Cache, unit: Unit, values: NDArray[np.float16]
 ) -> None:
