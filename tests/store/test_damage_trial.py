@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ted.store import AffinitySpec, AffinityUnit, Cache, Unit, UnitSpec, open_cache, verify_unit
-from ted.store.errors import CorruptUnitError, SchemaError, TedError
+from ted.store.errors import CacheError, CorruptUnitError, SchemaError, TedError
 from ted.store.integrity import demote, open_unit
 
 from .conftest import make_affinities, make_frames, make_spec, write_affinities, write_unit
@@ -241,7 +241,7 @@ def try_case(case: Case, rng: random.Random, root: Path) -> bool:
         path.touch()
     stamped = stamps(root)
     case.damage(rng, path, root / case.other)
-    if tree(root) == before and not path.is_dir() and case.damage is not forbid and "run.json" not in case.key:
+    if case.damage is not forbid and not path.is_dir() and tree(root) == before and "run.json" not in case.key:
         return True  # bytes swapped for equal ones
     # Found, and refused:
     state = verify_unit(unit).state
@@ -273,9 +273,10 @@ def try_case(case: Case, rng: random.Random, root: Path) -> bool:
         return False
     try:
         repair(cache, case.spec, state)
-    except SchemaError:  # what says it is of a newer format is left alone
-        assert marker
-        return False
+    except CacheError as error:  # a marker that says it is of a newer format, or may not be read, is left alone
+        if marker and (isinstance(error, SchemaError) or case.damage is forbid):
+            return False
+        raise
     if case.damage is swap and str(case.spec.folder(Path())) not in case.other:
         (root / case.other).write_bytes(before[case.other])
     assert verify_unit(unit).state == "ok"
@@ -314,6 +315,6 @@ def test_random_damage(pristine: Path, tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_no_sync")
-@pytest.mark.parametrize("seed", range(1000, 1040))
+@pytest.mark.parametrize("seed", range(1000, 1010))
 def test_much_random_damage(pristine: Path, tmp_path: Path, seed: int) -> None:
     trial(pristine, tmp_path, seed, 100)
