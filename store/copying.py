@@ -161,7 +161,8 @@ def _copy(unit: StoredUnit[Any], root: Path, progress: Callable[[int], None]) ->
             return state
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_COPYING}")
         try:
-            for leftover in target.parent.glob(f".{target.name}.*"):  # of copies and removals that were killed
+            # Of copies and removals of this unit that were killed; the length tells other units' apart.
+            for leftover in target.parent.glob(f".{target.name}.{'?' * 32}.*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             make_groups(root, unit.spec)
             _fill(temporary, unit, progress)

@@ -151,12 +151,14 @@ def test_what_is_not_whole_at_the_destination_is_replaced(
 ) -> None:
     copy_unit(unit.folder, other.root)
     state(other, unit.spec, values)
-    leftover = unit.spec.folder(other.root).with_name(".float16.0123.copying")  # of a copy that was killed
+    leftover = unit.spec.folder(other.root).with_name(f".float16.{'0' * 32}.copying")  # of a copy that was killed
     (leftover / "features").mkdir(parents=True)
     (leftover / "zarr.json").write_text("{}")
+    others = leftover.with_name(f".float16.x.{'0' * 32}.copying")  # of another unit, which may be under way
+    others.mkdir()
     assert copy_unit(unit.folder, other.root).state == "copied"
     assert files(unit.spec.folder(other.root)) == files(unit.folder)
-    assert {path.name for path in leftover.parent.iterdir()} == {"zarr.json", "float16"}
+    assert {path.name for path in leftover.parent.iterdir()} == {"zarr.json", "float16", others.name}
 
 
 def test_what_a_process_is_writing_at_the_destination_is_left_to_it(
