@@ -9,11 +9,13 @@ import zarr
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
 
-from .durable import write_atomic
-from .kinds import ArrayLayout
-from .layout import GROUP
+from .durable import sync_folder, write_atomic
+from .kinds import SCHEMA_VERSION, ArrayLayout
+from .layout import GROUP, video_folder
+from .removal import discard
+from .stored import Spec
 
-__all__ = ["create_array", "open_array", "write_group"]
+__all__ = ["create_array", "make_groups", "open_array", "write_group"]
 
 # Level 1: higher ones save 4 % of affinities at the most and take two to three times as long. Of rounded features, bits
 # that are alike are put together first, which no compressor finds by itself; lz4 is then as small as others to 3 %, and
@@ -30,7 +32,9 @@ _CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
 
 def open_array(unit: Path, layout: ArrayLayout) -> Any:
     """Open an array of a unit for writing."""
-    return zarr.open_array(str(unit / layout.name), mode="r+", zarr_format=3, config=_CONFIG)
+    opened = zarr.open_array(str(unit / layout.name), mode="r+", zarr_format=3)
+    # Of an array that exists, `open_array` ignores the configuration that it is given.
+    return zarr.Array(zarr.AsyncArray(opened.metadata, opened.store_path, config=_CONFIG))
 
 
 def create_array(unit: Path, layout: ArrayLayout, shape: tuple[int, ...]) -> Any:
@@ -55,4 +59,20 @@ def write_group(folder: Path, attributes: Mapping[str, Any], *, replace: bool = 
     path = folder / GROUP
     content = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
     if replace or not path.is_file():
+        if path.is_dir():
+            discard(path)
         write_atomic(path, json.dumps(content, indent=2).encode())
+
+
+def make_groups(root: Path, spec: Spec) -> None:
+    """Create the groups of a cache down to a unit, durably.
+
+    Their content is fixed: to lose a race to create one is success.
+    """
+    video = video_folder(root, spec.dataset, spec.video)
+    write_group(video, {"ted": {"schema_version": SCHEMA_VERSION, "dataset": spec.dataset, "video": spec.video}})
+    for group in list(spec.folder(root).relative_to(video).parents)[:-1]:
+        write_group(video / group, {})
+        sync_folder(video / group)
+    for folder in (video, video.parent, root):
+        sync_folder(folder)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from .affinity_unit import AffinityUnit
 from .claims import take_claim
-from .durable import explain_os_errors
+from .durable import explain_os_errors, write_atomic
 from .errors import CacheError, IncompleteUnitError
 from .journal import replace_journal
 from .kinds import AFFINITIES, FEATURES, check_form, kind_of
 from .layout import GROUP
 from .marker import Marker, checksum, matches, read_marker, remove_marker
+from .removal import discard, find_strays
 from .unit import Unit
 
 __all__ = ["Verdict", "demote", "looks_whole", "open_unit", "verify_unit"]
@@ -50,7 +51,7 @@ def verify_unit(folder: Path) -> Verdict:
     except CacheError as error:
         return Verdict(folder=folder, state="damaged", problems=(str(error),))
     problems = [problem for key in marker.files if (problem := _check_file(folder, key, marker))]
-    problems += [f"{key} is not among the unit's files" for key in _strays(folder, marker)]
+    problems += [f"{key} is not among the unit's files" for key in sorted(find_strays(folder, marker.files.keys()))]
     if not problems:
         try:
             spec = open_unit(folder).spec
@@ -65,8 +66,9 @@ def verify_unit(folder: Path) -> Verdict:
 def demote(unit: Path) -> None:
     """Make a complete but damaged unit incomplete, so that the next writer redoes what is damaged and only that.
 
-    The marker's checksums become the journal, and the marker goes. So does a damaged description, which cannot tell any
-    more what the chunks are: then the next writer starts over.
+    The marker's checksums become the journal, and the marker goes. Damaged metadata are restored from the marker. Where
+    it is of an earlier version and holds none, a damaged description goes, too: it cannot tell any more what the chunks
+    are, and the next writer starts over.
 
     Raises
     ------
@@ -80,10 +82,16 @@ def demote(unit: Path) -> None:
     if kind_of(unit).name == FEATURES.name:
         check_form(unit.name, unit)
     with explain_os_errors(f"repair {unit}"), take_claim(unit):
-        files = read_marker(unit).files
-        if GROUP not in files or not matches(unit / GROUP, files[GROUP]):
-            (unit / GROUP).unlink(missing_ok=True)
-        replace_journal(unit, files)
+        marker = read_marker(unit)
+        for key in {GROUP, *kind_of(unit).metadata}:
+            if key in marker.files and matches(unit / key, marker.files[key]):
+                continue
+            discard(unit / key)
+            text = marker.metadata.get(key, "").encode()
+            if key in marker.files and checksum(text) == marker.files[key].sha256:
+                (unit / key).parent.mkdir(exist_ok=True)
+                write_atomic(unit / key, text)
+        replace_journal(unit, marker.files)
         remove_marker(unit)
 
 
@@ -104,10 +112,3 @@ def _check_file(folder: Path, key: str, marker: Marker) -> str | None:
     if len(data) != promised.bytes:
         return f"{key} has {len(data)} bytes instead of {promised.bytes}"
     return None if checksum(data) == promised.sha256 else f"{key} has another checksum than was written"
-
-
-def _strays(folder: Path, marker: Marker) -> list[str]:
-    """Chunks that the marker does not know: another writer's, or a copy gone wrong."""
-    arrays = kind_of(folder).arrays
-    chunks = (path for array in arrays for path in (folder / array.chunks).rglob("*") if path.is_file())
-    return sorted(key for path in chunks if (key := path.relative_to(folder).as_posix()) not in marker.files)

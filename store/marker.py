@@ -1,9 +1,10 @@
 """The completion marker: a fact that is written last, with a checksum of everything the unit is made of."""
 
+import errno
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .durable import canonical_json, write_atomic
@@ -46,10 +47,13 @@ class Marker:
         Digest of what the unit is of.
     files
         By path relative to the unit, every file whose content is promised: metadata and chunks.
+    metadata
+        Content of those that are metadata, from which a damaged one is restored; absent in units of earlier versions.
     """
 
     digest: str
     files: Mapping[str, FileRecord]
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def content_hash(self) -> str:
@@ -74,8 +78,11 @@ def record_file(path: Path) -> FileRecord:
 
 
 def matches(path: Path, promised: FileRecord) -> bool:
-    """Tell whether a file is there and is what was promised, byte for byte."""
-    return path.is_file() and record_file(path) == promised
+    """Tell whether a file is there, may be read, and is what was promised, byte for byte."""
+    try:
+        return path.is_file() and record_file(path) == promised
+    except PermissionError:
+        return False
 
 
 def write_marker(unit: Path, marker: Marker) -> None:
@@ -85,6 +92,7 @@ def write_marker(unit: Path, marker: Marker) -> None:
         "digest": marker.digest,
         "content_hash": marker.content_hash,
         "files": {path: [record.bytes, record.sha256] for path, record in marker.files.items()},
+        "metadata": dict(marker.metadata),
     }
     body["checksum"] = checksum(canonical_json(body))
     write_atomic(unit / marker_key(unit), json.dumps(body, indent=1, sort_keys=True).encode() + b"\n")
@@ -105,6 +113,9 @@ def read_marker(unit: Path) -> Marker:
         When the disk does not give it.
     """
     kind, path = kind_of(unit), unit / marker_key(unit)
+    damaged = CorruptUnitError(
+        f"the completion marker of {unit} is damaged; run `ted cache rm` on the unit and {kind.maker} again"
+    )
     try:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -112,11 +123,11 @@ def read_marker(unit: Path) -> Marker:
             f"{unit} is not complete: {kind.making} was interrupted or is still running; "
             f"run the same {kind.maker} again to finish it"
         ) from None
-    except OSError as error:  # says nothing about what the marker holds
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ELOOP):
+            raise damaged from error
+        # Says nothing about what the marker holds.
         raise CacheError(f"cannot read {path}: {error.strerror}") from error
-    damaged = CorruptUnitError(
-        f"the completion marker of {unit} is damaged; run `ted cache rm` on the unit and {kind.maker} again"
-    )
     try:
         body = json.loads(text)
         if isinstance(body["schema_version"], int):
@@ -125,8 +136,8 @@ def read_marker(unit: Path) -> Marker:
         files = {path: FileRecord(bytes=size, sha256=digest) for path, (size, digest) in body["files"].items()}
         if promised != checksum(canonical_json(body)):
             raise damaged
-        marker = Marker(digest=body["digest"], files=files)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        marker = Marker(digest=body["digest"], files=files, metadata=body.get("metadata", {}))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged from error
     return marker
 

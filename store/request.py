@@ -218,7 +218,7 @@ class UnitSpec:
         """
         check_kind(values, FEATURES, where)
         try:
-            return cls(
+            spec = cls(
                 dataset=values["dataset"],
                 request=FeatureRequest.from_json(values["request"]),
                 timestep=values["timestep"],
@@ -228,5 +228,11 @@ class UnitSpec:
                 source_size=tuple(values["source_size"]),
                 source=values.get("source"),
             )
-        except (KeyError, TypeError) as error:
+            spec.label, spec.folder(Path())  # whether they can be told
+            for item in dataclasses.fields(spec.request):
+                spec.request.field_text(item.name)
+            if not all(isinstance(name, str) for name in (spec.dataset, spec.video, *spec.frame_names)):
+                raise TypeError("names are strings")
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise SchemaError(f"{where} carries no readable description of a feature unit: {error!r}") from error
+        return spec

@@ -10,15 +10,15 @@ from typing import Any, Generic, Self
 
 from numpy.typing import NDArray
 
-from .arrays import create_array, open_array, write_group
+from .arrays import create_array, make_groups, open_array, write_group
 from .claims import Claim, take_claim
-from .durable import PARTIAL_SUFFIX, explain_os_errors, sync_file, sync_folder, write_atomic
+from .durable import explain_os_errors, sync_file, sync_folder, write_atomic
 from .errors import CacheError, CorruptUnitError, IncompleteUnitError
 from .journal import append_journal, read_journal, remove_journal, replace_journal
-from .kinds import SCHEMA_VERSION, ArrayLayout
-from .layout import GROUP, video_folder
+from .kinds import ArrayLayout
+from .layout import GROUP
 from .marker import FileRecord, Marker, matches, read_marker, record_file, write_marker
-from .removal import clear_folder, remove_folder
+from .removal import clear_unit, discard, remove_folder
 from .stored import SpecT, read_spec
 
 __all__ = ["StoredWriter"]
@@ -76,7 +76,7 @@ class StoredWriter(Generic[SpecT]):
             # Claimed before its groups are made: the claim keeps them from being removed as empty.
             self._claim = take_claim(self.folder)
             try:
-                self._make_groups()
+                make_groups(self._root, self.spec)
                 self._take_up()
             except BaseException:
                 self._claim.release()
@@ -133,27 +133,18 @@ class StoredWriter(Generic[SpecT]):
             raise IncompleteUnitError(f"{self.spec.label} lacks {len(missing)} frames, the first is {missing[0]}")
         with explain_os_errors(f"write {self.folder}"):
             files = {GROUP: record_file(self.folder / GROUP)} | self._written
+            metadata = {key: (self.folder / key).read_text("utf-8") for key in {GROUP, *self.spec.kind.metadata}}
             self._held().check()
             record = json.dumps(dict(run), indent=1).encode() + b"\n"
+            discard(self.folder / self.spec.kind.records / "run.json")
             write_atomic(self.folder / self.spec.kind.records / "run.json", record)
-            write_marker(self.folder, Marker(digest=self.spec.digest(), files=files))
+            write_marker(self.folder, Marker(digest=self.spec.digest(), files=files, metadata=metadata))
             remove_journal(self.folder)
 
     def _held(self) -> Claim:
         if self._claim is None:
             raise CacheError(f"{self.folder}: the writer must be entered (`with`) before it is used")
         return self._claim
-
-    def _make_groups(self) -> None:
-        """Create the groups down to the unit. Their content is fixed: to lose a race to create one is success."""
-        video = video_folder(self._root, self.spec.dataset, self.spec.video)
-        origin = {"schema_version": SCHEMA_VERSION, "dataset": self.spec.dataset, "video": self.spec.video}
-        write_group(video, {"ted": origin})
-        for group in list(self.folder.relative_to(video).parents)[:-1]:
-            write_group(video / group, {})
-            sync_folder(video / group)
-        for folder in (video, video.parent, self._root):
-            sync_folder(folder)
 
     def _take_up(self) -> None:
         """Find what is there: refuse a complete unit, resume an incomplete one."""
@@ -163,21 +154,15 @@ class StoredWriter(Generic[SpecT]):
         if not self._is_ours():
             # Before the description: a crash between the two must not leave another unit's journal under ours.
             replace_journal(self.folder, {})
-            self._clear_other_arrays()
         write_group(self.folder, {"ted": self.spec.to_json()}, replace=True)
-        for leftover in self.folder.rglob(f"*{PARTIAL_SUFFIX}"):
-            leftover.unlink(missing_ok=True)  # it may be another process's, which gives it up at this moment
         self._written = self._find_written()
-        kind = self.spec.kind
         if self._written:
             replace_journal(self.folder, self._written)
         else:
             remove_journal(self.folder)
-            for key in kind.shared:
-                (self.folder / key).unlink(missing_ok=True)
-        keep = {self.folder / key for key in self._written}
-        for array in kind.arrays:
-            clear_folder(self.folder / array.chunks, keep=keep)
+            for key in self.spec.kind.shared:
+                discard(self.folder / key)
+        clear_unit(self.folder, keep={GROUP, *self._written})
 
     def _find_written(self) -> dict[str, FileRecord]:
         """Return the files of the journal that are whole: what all frames share, and frames with all chunks."""
@@ -254,13 +239,6 @@ class StoredWriter(Generic[SpecT]):
             return {}
         with explain_os_errors(f"read {self.folder}"):
             return {layout.name: self._array(layout, ())[...] for layout in self.spec.kind.shared_arrays}
-
-    def _clear_other_arrays(self) -> None:
-        """Remove arrays that another unit left in this folder, and this kind does not have."""
-        own = {array.name for array in self.spec.kind.arrays}
-        for metadata in self.folder.glob(f"*/{GROUP}"):
-            if metadata.parent.name not in own:
-                remove_folder(metadata.parent)
 
     def _sync_chunk(self, key: str) -> FileRecord:
         """Put a file and the folders that were made for it on the disk; return its checksum."""

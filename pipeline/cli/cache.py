@@ -1,4 +1,4 @@
-"""``ted cache``: ls, info, verify, rm, and convert."""
+"""``ted cache``: ls, info, verify, rm; convert, copy and merge from modules of their own."""
 
 import json
 import sys
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cache_convert import convert
-from .cache_filters import filters, select
+from .cache_copy import copy, merge
+from .cache_units import select_folders, select_units, unit_filters
 from .options import CONTEXT, cache_option, json_option
 
 if TYPE_CHECKING:
@@ -17,19 +18,21 @@ if TYPE_CHECKING:
 
 @click.group(context_settings=CONTEXT)
 def cache() -> None:
-    """List, describe, verify, convert and remove what the cache holds."""
+    """List, describe, verify, convert, copy and remove what the cache holds."""
 
 
 cache.add_command(convert)
+cache.add_command(copy)
+cache.add_command(merge)
 
 
 @cache.command("ls", context_settings=CONTEXT)
 @cache_option
-@filters
+@unit_filters
 @json_option
 def list_units(cache: Path, as_json: bool, **chosen: Any) -> None:
     """List the units, features and then affinities: one line each, complete or not."""
-    entries = select(cache, **chosen)
+    entries = select_units(cache, **chosen)
     if as_json:
         click.echo(json.dumps([_row(entry) for entry in entries], indent=1))
         return
@@ -45,7 +48,7 @@ def list_units(cache: Path, as_json: bool, **chosen: Any) -> None:
 
 @cache.command(context_settings=CONTEXT)
 @cache_option
-@filters
+@unit_filters
 @json_option
 def info(cache: Path, as_json: bool, **chosen: Any) -> None:
     """Say how features and affinities were made.
@@ -55,7 +58,7 @@ def info(cache: Path, as_json: bool, **chosen: Any) -> None:
     from ...store import Unit
     from ...store.errors import UnitNotFoundError
 
-    entries = select(cache, **chosen)
+    entries = select_units(cache, **chosen)
     if not entries:
         raise UnitNotFoundError(f"no unit in {cache} fits; `ted cache ls` lists what there is")
     records = []
@@ -78,7 +81,7 @@ def info(cache: Path, as_json: bool, **chosen: Any) -> None:
 
 @cache.command(context_settings=CONTEXT)
 @cache_option
-@filters
+@unit_filters
 @click.option("--repair", is_flag=True, help="Mark damaged units so that what made them redoes just what is damaged.")
 @json_option
 def verify(cache: Path, repair: bool, as_json: bool, **chosen: Any) -> None:
@@ -88,15 +91,12 @@ def verify(cache: Path, repair: bool, as_json: bool, **chosen: Any) -> None:
     """
     from tqdm import tqdm
 
-    from ...store import open_cache, verify_unit
+    from ...store import verify_unit
     from ...store.errors import TedError
     from ...store.integrity import demote
     from ...store.kinds import kind_of
 
-    wanted = [entry.folder for entry in select(cache, **chosen)]
-    if not any(chosen.values()):
-        store = open_cache(cache)
-        wanted = sorted(store.folders()) + sorted(store.affinity_folders())  # unreadable descriptions, too
+    wanted = select_folders(cache, **chosen)
     verdicts = [verify_unit(folder) for folder in tqdm(wanted, unit="unit", disable=None)]
     damaged = [verdict for verdict in verdicts if verdict.state == "damaged"]
     unrepaired: list[str] = []
@@ -129,7 +129,7 @@ def verify(cache: Path, repair: bool, as_json: bool, **chosen: Any) -> None:
 
 @cache.command(context_settings=CONTEXT)
 @cache_option
-@filters
+@unit_filters
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def rm(cache: Path, yes: bool, as_json: bool, **chosen: Any) -> None:
@@ -142,7 +142,7 @@ def rm(cache: Path, yes: bool, as_json: bool, **chosen: Any) -> None:
 
     if not any(chosen.values()):
         raise ConfigError("name what to remove: --dataset, --video, --backbone, --feature, --form or --affinities")
-    entries = select(cache, **chosen)
+    entries = select_units(cache, **chosen)
     for entry in entries:
         click.echo(f"{entry.spec.label} ({entry.bytes / 1e6:.1f} MB)", err=True)
     if entries and not yes and not click.confirm(f"remove {len(entries)} units?", err=True):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cache_filters import feature_filters, select_features
+from .cache_units import feature_filters, select_features
 from .options import CONTEXT, cache_option, json_option
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTEXT",
+    "LocalFolder",
     "cache_option",
     "config_option",
     "json_option",
@@ -59,10 +60,11 @@ config_option = click.option(
 )
 
 
-class _LocalFolder(click.Path):
+class LocalFolder(click.Path):
     """A path; a URL, which `Path` would turn into a folder named ``s3:``, is refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert as `click.Path` does."""
         if "://" in str(value):
             self.fail(f"{value} is a URL; a cache must be a local folder", param, ctx)
         return super().convert(value, param, ctx)
@@ -71,7 +73,7 @@ class _LocalFolder(click.Path):
 #: ``--cache FOLDER``.
 cache_option = click.option(
     "--cache",
-    type=_LocalFolder(path_type=Path),
+    type=LocalFolder(path_type=Path),
     default="cache",
     envvar="TED_CACHE",
     show_envvar=True,

@@ -425,26 +425,25 @@ with open_cache(Path(sys.argv[1])).writer(make_spec()) as writer:
     writer.commit()
     print("ready", flush=True)
     sys.stdin.readline()
-    print("going on", flush=True)
-    steps = {
-        "write": lambda: writer.write(1, np.zeros((3, 4, 6))),
-        "commit": lambda: (writer._pending.append(0), writer.commit()),
-        "finish": lambda: (writer._written.update(dict.fromkeys(f"features/c/{i}/0/0/0" for i in range(5))),
-                           writer.finish({})),
-    }
-    try:
-        steps[sys.argv[2]]()
-    except ClaimedError as error:
-        print(error, flush=True)
+    all_frames = {f"features/c/{frame}/0/0/0": None for frame in range(5)}
+    for step in (
+        lambda: writer.write(1, np.zeros((3, 4, 6))),
+        lambda: (writer._pending.append(0), writer.commit()),
+        lambda: (writer._pending.clear(), writer._written.update(all_frames), writer.finish({})),
+    ):
+        try:
+            step()
+        except ClaimedError as error:
+            print(error, flush=True)
 """
 
 
-@pytest.mark.parametrize("step", ["write", "commit", "finish"])
-def test_a_process_that_was_suspended_notices_and_writes_nothing(cache: Cache, step: str) -> None:
+def test_a_process_that_was_suspended_notices_and_writes_nothing(cache: Cache) -> None:
+    """Neither a frame, nor a journal entry, nor the marker."""
     cache.root.mkdir()
     spec, values = make_spec(), np.ones((5, 3, 4, 6), np.float16)
     with subprocess.Popen(
-        [sys.executable, "-c", FROZEN, str(cache.root), step],
+        [sys.executable, "-c", FROZEN, str(cache.root)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -464,8 +463,8 @@ def test_a_process_that_was_suspended_notices_and_writes_nothing(cache: Cache, s
             process.stdin.write("go on\n")
             process.stdin.flush()
             process.send_signal(signal.SIGCONT)
-            assert process.stdout.readline() == "going on\n"
-            assert f"process {os.getpid()} on " in process.stdout.readline()
+            for _ in range(3):
+                assert f"process {os.getpid()} on " in process.stdout.readline()
             assert process.wait(30) == 0
             assert tree(cache.root) == before
             for frame in (2, 3, 4):

@@ -77,8 +77,9 @@ def _stray(unit: Path) -> None:
     (unit / "features/c/3/0/0/1").write_bytes(b"stray")
     (unit / "features/c/9").mkdir()
     (unit / "features/c/9/0").write_bytes(b"stray")
-    (unit / "features/c/1").rename(unit / "elsewhere")  # followed in reading, and left alone in clearing
-    (unit / "features/c/1").symlink_to(unit / "elsewhere")
+    elsewhere = unit.parents[5] / "elsewhere"
+    (unit / "features/c/1").rename(elsewhere)  # followed in reading, and left alone in clearing
+    (unit / "features/c/1").symlink_to(elsewhere)
 
 
 def _folder_for_chunk(unit: Path) -> None:
@@ -106,6 +107,49 @@ def test_what_is_in_the_way_is_cleared(
     assert not (unit.folder / "features/c/9").exists()
 
 
+@pytest.mark.parametrize("where", ["features/c", "features/c/1", "features/x", "x"])
+def test_nothing_behind_a_link_out_of_the_cache_is_deleted(
+    cache: Cache, unit: Unit, values: NDArray[np.float16], tmp_path: Path, where: str
+) -> None:
+    outside = tmp_path / "outside"
+    (outside / "0").mkdir(parents=True)
+    for name in ("mine", "0/mine", "mine.partial"):
+        (outside / name).write_text("precious")
+    if (unit.folder / where).exists():
+        shutil.rmtree(unit.folder / where)
+    (unit.folder / where).symlink_to(outside)
+    assert verify_unit(unit.folder).state == "damaged"
+    kept = {"features/c": set(), "features/c/1": {0, 2, 3, 4}}.get(where, set(range(5)))
+    assert repair(cache, unit.spec, values) == kept
+    assert not (unit.folder / where).is_symlink()
+    assert {path.name for path in outside.rglob("*")} == {"0", "mine", "mine.partial"}
+    assert (outside / "0/mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "key", ["notes.txt", "features/x/zarr.json", "features/.zarray", ".DS_Store", "features/ted/x"]
+)
+def test_strays_outside_of_chunks(cache: Cache, unit: Unit, values: NDArray[np.float16], key: str) -> None:
+    """A reader might take them for members, or wonder; hidden files and what lies beside the records harm nobody."""
+    (unit.folder / key).parent.mkdir(exist_ok=True)
+    (unit.folder / key).write_text("{}")
+    harmless = "/." in f"/{key}" or "ted" in key
+    assert verify_unit(unit.folder).state == ("ok" if harmless else "damaged")
+    assert repair(cache, unit.spec, values) == set(range(5))
+    assert (unit.folder / key).exists() == harmless
+
+
+@pytest.mark.parametrize("key", ["zarr.json", "features/zarr.json"])
+def test_metadata_of_a_unit_of_an_earlier_version_start_it_over(
+    cache: Cache, unit: Unit, values: NDArray[np.float16], key: str
+) -> None:
+    """Its marker does not hold them."""
+    write_marker(unit.folder, Marker(digest=unit.marker.digest, files=unit.marker.files))
+    assert Unit(unit.folder).content_hash == unit.content_hash
+    (unit.folder / key).write_text("{}")
+    assert repair(cache, unit.spec, values) == set()
+
+
 def test_a_unit_without_its_description_is_still_verified(
     cache: Cache, unit: Unit, values: NDArray[np.float16]
 ) -> None:
@@ -115,9 +159,17 @@ def test_a_unit_without_its_description_is_still_verified(
     repair(cache, unit.spec, values)
 
 
-def test_a_marker_that_cannot_be_read_is_told_and_nothing_is_thrown_away(cache: Cache, unit: Unit) -> None:
-    (unit.folder / MARKER).unlink()
-    (unit.folder / MARKER).mkdir()
+def test_a_marker_that_cannot_be_read_is_told_and_nothing_is_thrown_away(
+    cache: Cache, unit: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path == unit.folder / MARKER:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
     assert [entry.state for entry in cache.entries()] == ["damaged"]
     with pytest.raises(CacheError, match="cannot read"):
         demote(unit.folder)

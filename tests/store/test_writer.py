@@ -165,6 +165,7 @@ def test_a_silent_claim_of_another_host_is_taken_over_in_time(
     os.utime(claim, (long_ago, long_ago))
     with cache.writer(spec), pytest.raises(ClaimedError, match="took over"):
         first.write(0, values[0])
+    first.__exit__(None, None, None)
     assert not list(spec.folder(cache.root).rglob("c/*"))
 
 

@@ -1,4 +1,4 @@
-"""Options that choose among the units of a cache."""
+"""Which units of a cache a command is about: options and selection."""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from ...store import AffinityEntry, Entry
 
-__all__ = ["feature_filters", "filters", "select", "select_features"]
+__all__ = ["feature_filters", "select_features", "select_folders", "select_units", "unit_filters"]
 
 
 def feature_filters(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,8 +24,8 @@ def feature_filters(function: Callable[..., Any]) -> Callable[..., Any]:
     return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
 
 
-def filters(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose units of both kinds; see `select`."""
+def unit_filters(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose units of both kinds; see `select_units`."""
     function = click.option("--affinities", is_flag=True, help="Only affinities, and no features.")(function)
     function = click.option("--form", help="Only features in this form: float16, int8, bitround:N, pca:N.")(function)
     return feature_filters(function)
@@ -54,7 +54,7 @@ def select_features(
     ]
 
 
-def select(
+def select_units(
     cache: Path,
     *,
     dataset: str | None,
@@ -77,3 +77,14 @@ def select(
     if not (backbone or feature or form):
         found += open_cache(cache).affinities(dataset, video)
     return found
+
+
+def select_folders(cache: Path, **filters: Any) -> list[Path]:
+    """Return the folders of the units that the options leave; without any, also those of unreadable descriptions."""
+    from ...store import open_cache
+
+    wanted = [entry.folder for entry in select_units(cache, **filters)]
+    if any(filters.values()):
+        return wanted
+    store = open_cache(cache)
+    return sorted(store.folders()) + sorted(store.affinity_folders())

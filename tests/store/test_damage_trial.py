@@ -1,0 +1,320 @@
+"""Any damage to any file of a unit, at random: it is found and refused, and just what is damaged is written again."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ted.store import AffinitySpec, AffinityUnit, Cache, Unit, UnitSpec, open_cache, verify_unit
+from ted.store.errors import CacheError, CorruptUnitError, SchemaError, TedError
+from ted.store.integrity import demote, open_unit
+
+from .conftest import make_affinities, make_frames, make_spec, write_affinities, write_unit
+from .test_writer import tree
+
+FRAMES = 2
+FEATURES = make_spec(frame_names=tuple(map(str, range(FRAMES))))
+NEIGHBOUR = make_spec(frame_names=tuple(map(str, range(FRAMES))), video="dog", seed=4)
+AFFINITIES = make_affinities(frame_count=FRAMES)
+VALUES = np.random.default_rng(3).standard_normal((2, FRAMES, 3, 4, 6)).astype(np.float16)
+
+Damage = Callable[[random.Random, Path, Path], None]
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cache = open_cache(tmp_path_factory.mktemp("pristine") / "cache", create=True)
+    write_unit(cache, FEATURES, VALUES[0])
+    write_unit(cache, NEIGHBOUR, VALUES[1])
+    write_affinities(cache, AFFINITIES)
+    write_affinities(cache, make_affinities(frame_count=FRAMES, video="dog", features=("c" * 64, "d" * 64)))
+    (cache.root.parent / "outside").write_bytes(b"outside of the cache")
+    return cache.root
+
+
+# Each damages one file of a unit; `other` is a file of the same kind in this or another unit.
+
+
+def flip(rng: random.Random, path: Path, other: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+
+
+def scramble(rng: random.Random, path: Path, other: Path) -> None:
+    path.write_bytes(rng.randbytes(path.stat().st_size))
+
+
+def zeros(rng: random.Random, path: Path, other: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def truncate(rng: random.Random, path: Path, other: Path) -> None:
+    path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
+
+
+def empty(rng: random.Random, path: Path, other: Path) -> None:
+    path.write_bytes(b"")
+
+
+def append(rng: random.Random, path: Path, other: Path) -> None:
+    path.write_bytes(path.read_bytes() + rng.randbytes(rng.randint(1, 9)))
+
+
+def delete(rng: random.Random, path: Path, other: Path) -> None:
+    path.unlink()
+
+
+def folder(rng: random.Random, path: Path, other: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    if rng.random() < 0.5:
+        (path / "0").write_bytes(b"stray")
+
+
+def link_outside(rng: random.Random, path: Path, other: Path) -> None:
+    path.unlink()
+    path.symlink_to(next(up for up in path.parents if up.name == "cache").parent / rng.choice(["outside", "nothing"]))
+
+
+def link_to_itself(rng: random.Random, path: Path, other: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def swap(rng: random.Random, path: Path, other: Path) -> None:
+    mine = path.read_bytes()
+    path.write_bytes(other.read_bytes())
+    other.write_bytes(mine)
+
+
+def replace(rng: random.Random, path: Path, other: Path) -> None:
+    path.write_bytes(other.read_bytes())
+
+
+def forbid(rng: random.Random, path: Path, other: Path) -> None:
+    path.chmod(0)
+
+
+def edit(rng: random.Random, path: Path, other: Path) -> None:
+    """Change one thing in a JSON file, which stays valid JSON."""
+    values = json.loads(path.read_text())
+    nodes, todo = [], [values]
+    while todo:
+        node = todo.pop()
+        items = list(node.items()) if isinstance(node, dict) else list(enumerate(node))
+        nodes += [(node, key, value) for key, value in items]
+        todo += [value for _, value in items if isinstance(value, dict | list)]
+    node, key, value = rng.choice(nodes)
+    changed: list[Any] = [None, 0, -1, 1e300, "x", [], {}, [[1]], True]
+    if isinstance(value, bool | int | float):
+        changed += [value + 1, str(value), float("nan")] * 3
+    if isinstance(value, str):
+        changed += [value + "x", value[:-1], value.upper()] * 3
+    if isinstance(value, list):
+        changed += [value[::-1], value[:-1], [*value, *value]] * 3
+    node[key] = rng.choice(changed)
+    if isinstance(node, dict) and rng.random() < 0.2:
+        node[str(key) + "2"] = node.pop(key)
+    elif rng.random() < 0.1:
+        del node[key]
+    path.write_text(json.dumps(values, indent=rng.choice([1, 2])))
+
+
+ANY = (flip, scramble, zeros, truncate, empty, append, delete, folder, link_outside, link_to_itself, swap, replace)
+JSON = (*ANY, edit, edit, edit, edit, edit)
+
+
+def permissions_count() -> bool:
+    """Tell whether this process can be denied to read a file of its own: root, as a rule, cannot."""
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).chmod(0)
+        return not os.access(file.name, os.R_OK)
+
+
+MODE = (forbid,) if permissions_count() else ()
+
+
+@dataclass(frozen=True)
+class Case:
+    spec: UnitSpec | AffinitySpec
+    key: str
+    damage: Damage
+    other: str
+
+    def __str__(self) -> str:
+        return f"{self.damage.__name__} of {self.key} in {self.spec.label}, other {self.other}"
+
+
+def draw_case(rng: random.Random, root: Path) -> Case:
+    """Draw a unit, a file of it and what happens to it, all kinds of files alike often."""
+    spec: UnitSpec | AffinitySpec = rng.choice([FEATURES, AFFINITIES])
+    kind, unit = spec.kind, spec.folder(Path())
+    array = rng.choice(kind.arrays)
+    key = rng.choice(
+        ["zarr.json", array.metadata, array.chunk_key(rng.randrange(FRAMES)), array.chunk_key(rng.randrange(FRAMES)),
+         f"{kind.records}/complete.json", f"{kind.records}/run.json", "stray"]
+    )  # fmt: skip
+    if key == "stray":
+        key = rng.choice([array.chunk_key(FRAMES + 4), f"{array.name}/x/zarr.json", "x/zarr.json", "notes", "c/0/0"])
+        return Case(spec, key, append, "")
+    neighbours = root.glob("*/dog.zarr/*@*/t51/up_blocks.2/*" if spec is FEATURES else "*/dog.zarr/affinities/*")
+    same = [str(path.relative_to(root) / key) for path in neighbours if (path / key).is_file()]
+    frame = array.chunk_frame(key)
+    if frame is not None:
+        same.append(str(unit / array.chunk_key(rng.choice([i for i in range(FRAMES) if i != frame]))))
+    return Case(spec, key, rng.choice([*(JSON if key.endswith(".json") else ANY), *MODE]), rng.choice(same))
+
+
+def read_all(unit: Path) -> list[NDArray[Any]]:
+    opened = open_unit(unit)
+    if isinstance(opened, AffinityUnit):
+        return [array for frame in range(opened.spec.frame_count) for array in opened.read(frame)]
+    assert isinstance(opened, Unit)
+    return [opened.features[frame].compute(scheduler="synchronous") for frame in range(opened.spec.frame_count)]
+
+
+def expected(spec: UnitSpec | AffinitySpec) -> list[NDArray[Any]]:
+    if isinstance(spec, UnitSpec):
+        return list(VALUES[0])
+    return [array for frame in make_frames(spec) for array in frame]
+
+
+def repair(cache: Cache, spec: UnitSpec | AffinitySpec, state: str) -> None:
+    """Do as `ted cache verify --repair` and then what makes the unit."""
+    overwrite = False
+    if state == "damaged":
+        try:
+            demote(spec.folder(cache.root))
+        except CorruptUnitError:  # the marker itself
+            overwrite = True
+    if isinstance(spec, UnitSpec):
+        with cache.writer(spec, overwrite=overwrite) as writer:
+            for frame in set(range(FRAMES)) - writer.done:
+                writer.write(frame, VALUES[0][frame])
+            writer.finish({"host": "here"})
+        return
+    frames = make_frames(spec)
+    with cache.affinity_writer(spec, overwrite=overwrite) as searched:
+        for frame in set(range(FRAMES)) - searched.done:
+            searched.write(frame, *frames[frame])
+        searched.finish({"host": "here"})
+
+
+def stamps(root: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of the last change of each file."""
+    found = {str(path.relative_to(root)): path.lstat() for path in root.rglob("*") if path.is_file()}
+    return {key: (stat.st_ino, stat.st_mtime_ns) for key, stat in found.items()}
+
+
+def rewritten(case: Case) -> set[str]:
+    """What a repair may write: the marker, the run record, what was damaged, and, of chunks, all of their frame."""
+    kind, unit = case.spec.kind, case.spec.folder(Path())
+    keys = {f"{kind.records}/complete.json", f"{kind.records}/run.json", "zarr.json"}
+    damaged = [case.key]
+    if case.damage is swap and str(unit) in case.other:
+        damaged.append(str(Path(case.other).relative_to(unit)))
+    if case.key.endswith("complete.json"):  # nothing tells what is whole
+        return {str(unit / key) for key in kind.files(FRAMES)} | {str(unit / key) for key in keys}
+    for key in damaged:
+        frame = kind.chunk_frame(key)
+        keys |= {key} if frame is None or frame >= FRAMES else set(kind.chunk_keys(frame))
+    return {str(unit / key) for key in keys}
+
+
+def try_case(case: Case, rng: random.Random, root: Path) -> bool:
+    """Damage, look, and repair; tell whether all is as it was before."""
+    cache, unit = Cache(root), case.spec.folder(root)
+    before, path = tree(root), unit / case.key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.touch()
+    stamped = stamps(root)
+    case.damage(rng, path, root / case.other)
+    if case.damage is not forbid and not path.is_dir() and tree(root) == before and "run.json" not in case.key:
+        return True  # bytes swapped for equal ones
+    # Found, and refused:
+    state = verify_unit(unit).state
+    marker, promised = case.key.endswith("complete.json"), case.key in case.spec.kind.files(FRAMES)
+    if case.key.endswith("run.json"):
+        assert state == "ok"
+    elif marker and not path.exists():
+        assert state in ("incomplete", "damaged")
+    else:
+        assert state == "damaged"
+    try:
+        read = read_all(unit)
+    except TedError:
+        assert marker or promised
+    else:
+        assert not marker
+        assert not promised
+        for found, value in zip(read, expected(case.spec), strict=True):
+            np.testing.assert_array_equal(found, value)
+    # Looking around is never stopped:
+    for entry in [*cache.entries(), *cache.affinities()]:
+        assert entry.state in ("complete", "incomplete", "damaged")
+        assert entry.spec.label
+        with contextlib.suppress(TedError):
+            assert entry.open().provenance
+    cache.videos()
+    # And made as it was:
+    if state == "ok":
+        return False
+    try:
+        repair(cache, case.spec, state)
+    except CacheError as error:  # a marker that says it is of a newer format, or may not be read, is left alone
+        if marker and (isinstance(error, SchemaError) or case.damage is forbid):
+            return False
+        raise
+    if case.damage is swap and str(case.spec.folder(Path())) not in case.other:
+        (root / case.other).write_bytes(before[case.other])
+    assert verify_unit(unit).state == "ok"
+    assert tree(root) == before
+    changed = {key for key, stamp in stamps(root).items() if stamped.get(key) != stamp}
+    assert changed - {case.other} <= rewritten(case)
+    return True
+
+
+def trial(pristine: Path, folder: Path, seed: int, cases: int) -> None:
+    rng, root = random.Random(seed), folder / "cache"
+    shutil.copytree(pristine.parent, folder, dirs_exist_ok=True)
+    for number in range(cases):
+        case = draw_case(rng, root)
+        try:
+            restored = try_case(case, rng, root)
+        except BaseException as error:
+            error.add_note(f"seed {seed}, case {number}: {case}")
+            raise
+        if not restored:
+            shutil.rmtree(root)
+            shutil.copytree(pristine, root)
+
+
+@pytest.fixture
+def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk, hundreds of times."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.mark.usefixtures("_no_sync")
+@pytest.mark.parametrize("seed", range(3))
+def test_random_damage(pristine: Path, tmp_path: Path, seed: int) -> None:
+    trial(pristine, tmp_path, seed, 50)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_no_sync")
+@pytest.mark.parametrize("seed", range(1000, 1010))
+def test_much_random_damage(pristine: Path, tmp_path: Path, seed: int) -> None:
+    trial(pristine, tmp_path, seed, 100)
