@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ..store import Cache, UnitSpec, UnitWriter
 from ..store.errors import CacheError, CorruptUnitError, IncompleteUnitError, TedError
 from ..store.integrity import demote
+from ..store.tidying import tidy_unit
 from .backbones.base import Backbone
 from .clip_reader import HostClip
 from .features import Averages, ClipEncoder, DeviceClip, run_pass
@@ -201,6 +202,7 @@ def _claim_unit(cache: Cache, spec: UnitSpec, claims: ExitStack, *, overwrite: b
     """Return a unit's entered writer, or None when it is complete; of a damaged unit, what is whole stays."""
     state = "absent" if overwrite else cache.state(spec)
     if state == "complete":
+        tidy_unit(spec.folder(cache.root))
         return None
     if state == "damaged":
         try:

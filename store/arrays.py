@@ -42,9 +42,11 @@ def create_array(unit: Path, layout: ArrayLayout, shape: tuple[int, ...]) -> Any
     )
 
 
-def write_group(folder: Path, attributes: Mapping[str, Any], *, replace: bool = False) -> None:
-    """Write the metadata of a group, unless it is there already and not to be replaced."""
+def write_group(
+    folder: Path, attributes: Mapping[str, Any], *, replace: bool = False, scratch: Path | None = None
+) -> None:
+    """Write the metadata of a group, unless it is there already and not to be replaced; see `write_atomic`."""
     path = folder / GROUP
     content = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
     if replace or not path.is_file():
-        write_atomic(path, json.dumps(content, indent=2).encode())
+        write_atomic(path, json.dumps(content, indent=2).encode(), scratch=scratch)

@@ -146,12 +146,15 @@ class StoredWriter(Generic[SpecT]):
         return self._claim
 
     def _make_groups(self) -> None:
-        """Create the groups down to the unit. Their content is fixed: to lose a race to create one is success."""
+        """Create the groups down to the unit. Their content is fixed: to lose a race to create one is success.
+
+        Temporary files are the unit's, for in a group that many share, nobody could tell those that a crash has left.
+        """
         video = video_folder(self._root, self.spec.dataset, self.spec.video)
         origin = {"schema_version": SCHEMA_VERSION, "dataset": self.spec.dataset, "video": self.spec.video}
-        write_group(video, {"ted": origin})
+        write_group(video, {"ted": origin}, scratch=self.folder)
         for group in list(self.folder.relative_to(video).parents)[:-1]:
-            write_group(video / group, {})
+            write_group(video / group, {}, scratch=self.folder)
             sync_folder(video / group)
         for folder in (video, video.parent, self._root):
             sync_folder(folder)
