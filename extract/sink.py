@@ -107,17 +107,11 @@ class VideoSink:
         size = 2 * features.values[0].numel()
         self._sink.reserve(size * len(features.frames))
         self._sink.release(size * (len(features.frames) - len(chosen)))
-        # Half precision before the transfer: half the bytes. A value too large for it becomes infinite, which the
-        # writer refuses.
-        half = features.values.to(torch.float16).permute(0, 2, 3, 1).contiguous()  # (frame, y, x, channel)
-        arrived: torch.cuda.Event | None = None
-        if half.device.type == "cuda":
-            host = torch.empty(half.shape, dtype=half.dtype, pin_memory=True)
-            host.copy_(half, non_blocking=True)
-            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            arrived.record()
-        else:
-            host = half
+        try:
+            host, arrived = _to_host(features.values)
+        except BaseException:  # no memory, on the device or to be locked on the host
+            self._sink.release(size * len(chosen))
+            raise
         for position, frame in chosen:
             self._tasks.append(
                 self._sink.submit(self._write_task(self._writers[key], frame, host[position], arrived, size))
@@ -145,3 +139,17 @@ class VideoSink:
                 self._sink.release(size)
 
         return task
+
+
+def _to_host(values: torch.Tensor) -> "tuple[torch.Tensor, torch.cuda.Event | None]":
+    """Begin to copy (frame, channel, y, x) to the host as (frame, y, x, channel); the event tells when it is there."""
+    # Half precision before the transfer: half the bytes. A value too large for it becomes infinite, which the writer
+    # refuses.
+    half = values.to(torch.float16).permute(0, 2, 3, 1).contiguous()
+    if half.device.type != "cuda":
+        return half, None
+    host = torch.empty(half.shape, dtype=half.dtype, pin_memory=True)
+    host.copy_(half, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+    return host, arrived

@@ -9,8 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from ..store import Cache, UnitSpec, UnitWriter
-from ..store.errors import CorruptUnitError, TedError
+from ..store.errors import CacheError, CorruptUnitError, IncompleteUnitError, TedError
 from ..store.integrity import demote
+from ..store.tidying import tidy_unit
 from .backbones.base import Backbone
 from .clip_reader import HostClip
 from .features import Averages, ClipEncoder, DeviceClip, run_pass
@@ -91,17 +92,17 @@ class VideoJob:
         self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._clock = time.monotonic()
         self._claims = ExitStack()
-        todo = [key for key, spec in plan.specs.items() if overwrite or cache.state(spec) != "complete"]
-        self._skipped = tuple(spec for key, spec in plan.specs.items() if key not in todo)
+        self._writers: dict[tuple[int, str], UnitWriter] = {}
         try:
             # Claimed in one order by all jobs, or two that share a list could each hold what the other needs.
-            ordered = sorted(todo, key=lambda key: plan.specs[key].folder(cache.root))
-            self._writers = {
-                key: self._claims.enter_context(_open_writer(cache, plan.specs[key], overwrite)) for key in ordered
-            }
+            for key in sorted(plan.specs, key=lambda key: plan.specs[key].folder(cache.root)):
+                writer = _claim_unit(cache, plan.specs[key], self._claims, overwrite=overwrite)
+                if writer is not None:
+                    self._writers[key] = writer
         except BaseException:
             self._claims.close()
             raise
+        self._skipped = tuple(spec for key, spec in plan.specs.items() if key not in self._writers)
         last = {frame: index for index, clip in enumerate(plan.clips) for frame in clip.kept_frames}
         self._last_frames = Counter(last.values())
         frames = range(next(iter(plan.specs.values())).frame_count)
@@ -200,11 +201,22 @@ class VideoJob:
         return sum(self._last_frames[index] for index in clips)
 
 
-def _open_writer(cache: Cache, spec: UnitSpec, overwrite: bool) -> UnitWriter:
-    """Return a unit's writer; of a damaged unit, what is whole stays."""
-    if not overwrite and cache.state(spec) == "damaged":
+def _claim_unit(cache: Cache, spec: UnitSpec, claims: ExitStack, *, overwrite: bool) -> UnitWriter | None:
+    """Return a unit's entered writer, or None when it is complete; of a damaged unit, what is whole stays."""
+    state = "absent" if overwrite else cache.state(spec)
+    if state == "complete":
+        tidy_unit(spec.folder(cache.root))
+        return None
+    if state == "damaged":
         try:
             demote(spec.folder(cache.root))
         except CorruptUnitError:  # the marker itself: nothing says what is whole
             overwrite = True
-    return cache.writer(spec, overwrite=overwrite)
+        except IncompleteUnitError:  # another process was first
+            pass
+    try:
+        return claims.enter_context(cache.writer(spec, overwrite=overwrite))
+    except CacheError:
+        if overwrite or cache.state(spec) != "complete":
+            raise
+        return None  # another process has completed it since we looked

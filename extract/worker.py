@@ -1,5 +1,6 @@
 """Extracting videos: frames in, clips through the UNet, features to the cache, each step while the others go on."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -11,7 +12,7 @@ from typing import Self
 import torch
 
 from ..store import Cache
-from ..store.errors import ConfigError, TedError
+from ..store.errors import ClaimedError, ConfigError, TedError
 from .backbones.base import Backbone
 from .batching import fit_batch_size, is_out_of_memory
 from .clip_reader import ClipReader, HostClip
@@ -142,6 +143,7 @@ class _Event:
     job: VideoJob | None
     clip: HostClip | None = None
     error: TedError | None = None
+    out_of_memory: bool = False
 
 
 class _Extraction:
@@ -186,6 +188,8 @@ class _Extraction:
                 task, job, error = event.task, event.job, event.error
                 if job is None:
                     if error is not None:
+                        if not isinstance(error, ClaimedError):
+                            yield from self._completed(finishing, list(finishing))  # who stops here, knows of these
                         yield task, error
                     continue
                 if job.abandoned:
@@ -195,14 +199,19 @@ class _Extraction:
                     began[job] = self._progress(task.name, len(task.source)), waits
                     began[job][0](job.frames_settled)
                 advance, before = began[job]
-                if event.clip is not None:
+                if event.out_of_memory:
+                    error = self._out_of_memory(task, job)
+                elif event.clip is not None:
                     error = self._compute(task, job, event.clip, advance)
                 if error is not None:
                     self._abandon(job)
+                    yield from self._completed(finishing, list(finishing))
                     yield task, error
-                elif event.clip is None:
+                elif event.clip is None and not job.abandoned:
                     waited = {what: waits[what] - before[what] for what in waits}
                     finishing[self._sink.submit(partial(job.finish, waited))] = task, job
+                if job.abandoned or event.clip is None:
+                    del began[job]  # which holds memory of the device
                 yield from self._completed(finishing, [future for future in finishing if future.done()])
         yield from self._completed(finishing, list(finishing))
 
@@ -220,15 +229,19 @@ class _Extraction:
                 continue
             self._open.add(job)
             self._begun.add(id(task))
+            event = _Event(task=task, job=job)
             try:
                 for clip in self._reader(task, plan).read(plan.clips, job.clips):
                     if job.abandoned:
                         break
-                    yield _Event(task=task, job=job, clip=clip)
+                    yield dataclasses.replace(event, clip=clip)
             except TedError as error:
-                yield _Event(task=task, job=job, error=error)
-            else:
-                yield _Event(task=task, job=job)
+                event = dataclasses.replace(event, error=error)
+            except (RuntimeError, MemoryError) as error:  # the noise's shape takes the device, beside a pass
+                if not is_out_of_memory(error):
+                    raise
+                event = dataclasses.replace(event, out_of_memory=True)
+            yield event
 
     def _reader(self, task: VideoTask, plan: VideoPlan) -> ClipReader:
         request = plan.request
@@ -263,7 +276,6 @@ class _Extraction:
         self, task: VideoTask, job: VideoJob, clip: HostClip, advance: Callable[[int], None]
     ) -> TedError | None:
         """Give a clip to its job; return what went wrong."""
-        size = job.plan.passes.size
         try:
             job.add(clip, advance)
             return None
@@ -273,6 +285,11 @@ class _Extraction:
             if not is_out_of_memory(error):
                 raise
         # Here the error, with the frames that hold the pass's tensors, is gone.
+        return self._out_of_memory(task, job)
+
+    def _out_of_memory(self, task: VideoTask, job: VideoJob) -> TedError | None:
+        """Give a video up, to be tried again with smaller batches; without those, return what went wrong."""
+        size = job.plan.passes.size
         self._abandon(job)
         if self._adapt and size > 1:
             self._at_most = size // 2

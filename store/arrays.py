@@ -54,25 +54,32 @@ def create_array(unit: Path, layout: ArrayLayout, shape: tuple[int, ...]) -> Any
     )
 
 
-def write_group(folder: Path, attributes: Mapping[str, Any], *, replace: bool = False) -> None:
-    """Write the metadata of a group, unless it is there already and not to be replaced."""
+def write_group(
+    folder: Path, attributes: Mapping[str, Any], *, replace: bool = False, scratch: Path | None = None
+) -> None:
+    """Write the metadata of a group, unless it is there already and not to be replaced; see `write_atomic`."""
     path = folder / GROUP
     content = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
     if replace or not path.is_file():
         if path.is_dir():
             discard(path)
-        write_atomic(path, json.dumps(content, indent=2).encode())
+        write_atomic(path, json.dumps(content, indent=2).encode(), scratch=scratch)
 
 
-def make_groups(root: Path, spec: Spec) -> None:
+def make_groups(root: Path, spec: Spec, *, scratch: Path | None = None) -> None:
     """Create the groups of a cache down to a unit, durably.
 
-    Their content is fixed: to lose a race to create one is success.
+    Their content is fixed: to lose a race to create one is success. Temporary files are made in `scratch`, a unit's
+    folder: in a group that many share, nobody could tell those that a crash has left.
     """
     video = video_folder(root, spec.dataset, spec.video)
-    write_group(video, {"ted": {"schema_version": SCHEMA_VERSION, "dataset": spec.dataset, "video": spec.video}})
+    write_group(
+        video,
+        {"ted": {"schema_version": SCHEMA_VERSION, "dataset": spec.dataset, "video": spec.video}},
+        scratch=scratch,
+    )
     for group in list(spec.folder(root).relative_to(video).parents)[:-1]:
-        write_group(video / group, {})
+        write_group(video / group, {}, scratch=scratch)
         sync_folder(video / group)
     for folder in (video, video.parent, root):
         sync_folder(folder)

@@ -28,7 +28,7 @@ _STALE_WITHOUT_HEARTBEAT_S = 3600.0
 #: A claim that cannot be read is being written at this moment, or was torn by a crash.
 _TORN_AFTER_S = 10.0
 
-#: The right to replace a claim is held for milliseconds; one so old was left by a crash.
+#: The right to replace a claim is held for milliseconds; one so old was left by a crash, whoever held it.
 _RIGHT_STALE_AFTER_S = 60.0
 
 _NAME = "claim.json"
@@ -181,11 +181,16 @@ def _right_to_replace(path: Path, content: bytes) -> Iterator[bool]:
     while not granted:
         right = path.with_name(f".{_NAME}.{digest}.{len(rights)}{PARTIAL_SUFFIX}")
         try:
-            right.open("xb").close()
-            granted = True
+            with right.open("xb", buffering=0) as file:
+                granted = True
+                with contextlib.suppress(OSError):  # a full disk: its age must do
+                    file.write(json.dumps(this_process()).encode())
         except FileExistsError:
             with contextlib.suppress(FileNotFoundError):  # given up just now: once more
-                if _age(path.parent, right.stat().st_mtime) <= _RIGHT_STALE_AFTER_S:
+                found = _look(right)
+                owner = _parse(found.content) or {}
+                crashed = is_local(owner) and not is_running(owner)
+                if not crashed and _age(path.parent, found.modified) <= _RIGHT_STALE_AFTER_S:
                     break
                 rights.append(right)
         else:

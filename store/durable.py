@@ -44,12 +44,21 @@ def sync_folder(path: Path) -> None:
     sync_file(path)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, scratch: Path | None = None) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder.
+    Temporary file, fsync, rename, fsync of the folder.
+
+    Parameters
+    ----------
+    path
+        The file.
+    data
+        Its content.
+    scratch
+        Folder for the temporary file, on the same file system; the file's own by default.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
+    temporary = (scratch or path.parent) / f".{path.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}"
     try:
         with temporary.open("xb") as file:
             file.write(data)

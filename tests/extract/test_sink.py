@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from ted.extract import sink as sinks
 from ted.extract.features import Features
 from ted.extract.sink import FeatureSink, VideoSink
 from ted.store.errors import CacheError
@@ -103,3 +104,22 @@ def test_an_error_of_a_thread_is_raised_where_features_are_computed() -> None:
         deliver(video, range(6, 9), torch.randn(3, 2, 2, 2))
     assert sorted(recorder.frames) == [0, 1]  # nothing is written after the error
     sink.close()
+
+
+def test_features_that_do_not_reach_the_host_take_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    sink, video = make(recorder, set(range(9)), most_bytes=1)
+
+    def fail(values: torch.Tensor) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sinks, "_to_host", fail)
+        with pytest.raises(MemoryError):
+            deliver(video, range(4), torch.randn(4, 2, 2, 2))
+    later = threading.Thread(target=deliver, args=(video, range(4, 9), torch.randn(5, 2, 2, 2)), daemon=True)
+    later.start()
+    later.join(10)
+    assert not later.is_alive()
+    sink.close()
+    assert sorted(recorder.frames) == [4, 5, 6, 7, 8]

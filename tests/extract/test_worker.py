@@ -1,5 +1,8 @@
 import dataclasses
+import gc
 import json
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +10,18 @@ import numpy as np
 import pytest
 import torch
 
+from ted.extract import worker
 from ted.extract.backbones.base import Backbone
+from ted.extract.features import latent_shape
 from ted.extract.frames import FrameSize, to_pixels
 from ted.extract.noise import NoiseKey, draw_noise
 from ted.extract.plan import VideoPlan, plan_video
 from ted.extract.settings import ExtractionSettings
+from ted.extract.video_job import VideoJob
 from ted.extract.worker import ExtractionReport, VideoTask, extract_video, extract_videos
-from ted.store import Cache, Unit, UnitWriter, open_cache
+from ted.store import Cache, Unit, UnitSpec, UnitWriter, open_cache
 from ted.store.errors import CacheError, ClaimedError, ConfigError, FrameError, TedError
+from ted.store.integrity import demote
 
 from .conftest import ArrayFrames, random_frames
 
@@ -289,11 +296,8 @@ class _Scarce:
         return self._backbone.features(noisy, *args, **options)
 
 
-def run(
-    cache: Cache, backbone: Any, sources: dict[str, ArrayFrames], **options: Any
-) -> dict[str, ExtractionReport | TedError]:
-    changes = options.pop("changes", {})
-    tasks = [
+def tasks(backbone: Any, sources: dict[str, ArrayFrames], **changes: Any) -> list[VideoTask]:
+    return [
         VideoTask(
             name=name,
             source=source,
@@ -309,7 +313,13 @@ def run(
         )
         for name, source in sources.items()
     ]
-    return {task.name: result for task, result in extract_videos(cache, backbone, tasks, **options)}
+
+
+def run(
+    cache: Cache, backbone: Any, sources: dict[str, ArrayFrames], **options: Any
+) -> dict[str, ExtractionReport | TedError]:
+    todo = tasks(backbone, sources, **options.pop("changes", {}))
+    return {task.name: result for task, result in extract_videos(cache, backbone, todo, **options)}
 
 
 def test_batches_are_halved_when_memory_runs_out(tmp_path: Path, adm: Backbone) -> None:
@@ -414,3 +424,95 @@ def test_a_plan_with_a_wrong_option_ends_the_run(tmp_path: Path, adm: Backbone) 
     task = VideoTask(name="v", source=random_frames(3), plan=wrong)
     with pytest.raises(ConfigError, match="no such tap"):
         list(extract_videos(new_cache(tmp_path), adm, [task]))
+
+
+def test_units_that_others_complete_between_look_and_claim_are_left_alone(
+    tmp_path: Path, adm: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, cache = random_frames(2), new_cache(tmp_path)
+    planned = plan(adm, source, timesteps=(51, 200))
+    extract_video(cache, adm, source, planned)
+    looks: list[UnitSpec] = []
+    state = Cache.state
+
+    def before(self: Cache, spec: UnitSpec) -> str:
+        looks.append(spec)
+        return "incomplete" if looks.count(spec) == 1 else state(self, spec)
+
+    monkeypatch.setattr(Cache, "state", before)
+    report = extract_video(cache, adm, source, planned)
+    assert (len(report.written), len(report.skipped)) == (0, 2)
+    assert not list(cache.root.rglob("claim.json"))
+
+
+def test_a_damaged_unit_that_others_prepare_for_repair_is_resumed(
+    tmp_path: Path, adm: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, cache = random_frames(3), new_cache(tmp_path)
+    planned = plan(adm, source)
+    extract_video(cache, adm, source, planned)
+    expected = tree(cache.root)
+    ((_, spec),) = planned.specs.items()
+    (spec.folder(cache.root) / "features/c/1/0/0/0").unlink()
+    demote(spec.folder(cache.root))
+    monkeypatch.setattr(Cache, "state", lambda self, spec: "damaged")
+    assert extract_video(cache, adm, source, planned).frames_computed > 0
+    assert tree(cache.root) == expected
+
+
+def test_videos_that_are_through_leave_memory(tmp_path: Path, adm: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[weakref.ref[VideoJob]] = []
+
+    class Watched(VideoJob):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            jobs.append(weakref.ref(self))
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(worker, "VideoJob", Watched)
+    sources: dict[str, ArrayFrames] = {f"v{seed}": random_frames(1, seed=seed) for seed in range(12)}
+    sources |= {f"torn{seed}": _Torn(random_frames(3, seed=seed).frames) for seed in range(6)}
+    outcomes = extract_videos(new_cache(tmp_path), adm, tasks(adm, sources))
+    for _ in sources:
+        next(outcomes)
+    gc.collect()
+    assert len(jobs) == len(sources)
+    assert sum(job() is not None for job in jobs) < 4
+    outcomes.close()
+
+
+@pytest.mark.parametrize("adapt", [False, True])
+def test_memory_that_runs_out_while_a_video_is_begun(
+    tmp_path: Path, adm: Backbone, monkeypatch: pytest.MonkeyPatch, adapt: bool
+) -> None:
+    scarce = {(64, 96): 1}
+
+    def shape(backbone: Backbone, frame_size: tuple[int, int]) -> tuple[int, ...]:
+        if scarce.get(frame_size):
+            scarce[frame_size] -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return latent_shape(backbone, frame_size)
+
+    monkeypatch.setattr(worker, "latent_shape", shape)
+    sources = {"a": random_frames(2), "b": random_frames(2, size=(64, 96)), "c": random_frames(2, seed=1)}
+    cache = new_cache(tmp_path)
+    results = run(cache, adm, sources, adapt=adapt)
+    assert isinstance(results["a"], ExtractionReport)
+    assert isinstance(results["c"], ExtractionReport)
+    assert isinstance(results["b"], ExtractionReport if adapt else TedError)
+    assert not list(cache.root.rglob("claim.json"))
+
+
+def test_videos_before_one_that_fails_are_reported_before_it(
+    tmp_path: Path, adm: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = UnitWriter.finish
+
+    def slowly(self: UnitWriter, run: Any) -> None:
+        time.sleep(0.2)
+        finish(self, run)
+
+    monkeypatch.setattr(UnitWriter, "finish", slowly)
+    for bad in (_Torn(random_frames(5).frames), random_frames(0)):
+        sources = {"a": random_frames(2), "bad": bad, "b": random_frames(2, seed=1)}
+        cache = new_cache(tmp_path, f"cache{len(bad)}")
+        assert list(run(cache, adm, sources, changes={"batch_size": 1}))[:2] == ["a", "bad"]

@@ -1,0 +1,50 @@
+"""A list of two videos with several units each, and what an undisturbed run makes of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from ted.pipeline.synth.balls import BallsSpec, render, write_davis
+
+from .processes import hurry, start
+
+FEATURES = ("adm:51,200:output_blocks[7],mid_block", "i2vgen-xl:300,600:up_blocks[2],up_blocks[1]")
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return the content of all files but run records, and the names of all folders."""
+    paths = [path for path in folder.rglob("*") if path.name != "run.json"]
+    return {str(path.relative_to(folder)): b"" if path.is_dir() else path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="session")
+def walks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DAVIS root of two short videos, 64x96."""
+    root = tmp_path_factory.mktemp("walks")
+    for seed, (name, frames) in enumerate((("one", 11), ("two", 7))):
+        write_davis(root, name, *render(BallsSpec(frames=frames, size=(64, 96), radius=10, seed=seed)))
+    return root
+
+
+@pytest.fixture(scope="session")
+def command(walks: Path, weights: tuple[str, ...]) -> tuple[str, ...]:
+    """What extracts eight units of each video, without ``--cache``."""
+    features = [f"--feature={text}" for text in FEATURES]
+    return ("extract", str(walks), *weights, *features, "--frame-size=32", "--batch-size=2", "--json")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(command: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    running = start(folder / "log", *command, "--cache", folder / "cache", hooks=(hurry,))
+    assert running.wait() == 0
+    assert len(running.summary["written"]) == 16
+    return folder / "cache"
+
+
+@pytest.fixture(scope="session")
+def expected(undisturbed: Path) -> Mapping[str, bytes]:
+    """Its files."""
+    return tree(undisturbed)
