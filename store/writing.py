@@ -76,7 +76,7 @@ class StoredWriter(Generic[SpecT]):
             # Claimed before its groups are made: the claim keeps them from being removed as empty.
             self._claim = take_claim(self.folder)
             try:
-                make_groups(self._root, self.spec)
+                make_groups(self._root, self.spec, scratch=self.folder)
                 self._take_up()
             except BaseException:
                 self._claim.release()
