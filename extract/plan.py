@@ -29,22 +29,26 @@ class VideoPlan:
 
     Attributes
     ----------
+    request
+        What determines the features.
     specs
-        The units, by (timestep, tap).
+        The units to write, by (timestep, tap); not all that the passes could give, where some are there in another
+        form.
     clips
         The windows over the video, in order.
     passes
         The passes of the UNet over them.
     """
 
+    request: FeatureRequest
     specs: dict[tuple[int, str], UnitSpec]
     clips: list[Clip]
     passes: Passes
 
     @property
-    def request(self) -> FeatureRequest:
-        """What determines the features: the same for all units."""
-        return next(iter(self.specs.values())).request
+    def frame_count(self) -> int:
+        """Frames in the video."""
+        return self.clips[-1].kept_frames.stop
 
     def with_batch_size(self, size: int) -> "VideoPlan":
         """Return the same with passes of so many items; of all that there are, if they are fewer."""
@@ -127,7 +131,7 @@ def plan_video(
     steps = tuple(dict.fromkeys(timesteps))
     passes = Passes(clips=len(clips), timesteps=steps, draws=request.ensemble, size=1)
     batch_size = settings.batch_size or default_batch_size(backbone)
-    return VideoPlan(specs=specs, clips=clips, passes=passes).with_batch_size(batch_size)
+    return VideoPlan(request=request, specs=specs, clips=clips, passes=passes).with_batch_size(batch_size)
 
 
 def default_batch_size(backbone: Backbone) -> int:

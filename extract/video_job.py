@@ -105,7 +105,7 @@ class VideoJob:
         self._skipped = tuple(spec for key, spec in plan.specs.items() if key not in self._writers)
         last = {frame: index for index, clip in enumerate(plan.clips) for frame in clip.kept_frames}
         self._last_frames = Counter(last.values())
-        frames = range(next(iter(plan.specs.values())).frame_count)
+        frames = range(plan.frame_count)
         missing = {key: frozenset(frames) - writer.done for key, writer in self._writers.items()}
         self._wanted = {
             index: keys

@@ -260,7 +260,7 @@ class _Extraction:
 
     def _sized(self, plan: VideoPlan) -> VideoPlan:
         """Fit a plan's batch size to the memory, if that was asked for."""
-        if not self._adapt:
+        if not self._adapt or not plan.specs:
             return plan
         frame_size = plan.request.frame_size
         pixels = math.prod(frame_size)

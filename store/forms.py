@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from .errors import ConfigError
 
-__all__ = ["FLOAT16", "Form"]
+__all__ = ["FLOAT16", "Form", "bytes_per_cell"]
 
 _NAME = re.compile(
     r"(?P<float16>float16)(?:-for-(?P<target>.+))?"
@@ -94,3 +94,10 @@ class Form:
 
 #: What extraction gives.
 FLOAT16 = Form(family="float16")
+
+
+def bytes_per_cell(form: Form, channels: int) -> int:
+    """Return the bytes that a form takes for each cell of a frame's grid, before compression (of ``bitround``)."""
+    if form.family == "int8":
+        return channels + 4  # and the cell's scale
+    return 2 * (form.size if form.family == "pca" else channels)

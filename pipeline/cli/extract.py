@@ -81,6 +81,12 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
 )
 @scheduler_options
 @click.option("--fail-fast", is_flag=True, help="Stop at the first video that fails.  [default: go on]")
+@click.option(
+    "--store-as",
+    metavar="FORM",
+    default="float16",
+    help="Form in the cache: float16, int8 (half), bitround:N, pca:N, or pca:FILE (docs/forms.md).",
+)
 @click.option("--overwrite", is_flag=True, help="Compute complete units again.")
 @click.option("--dry-run", is_flag=True, help="Only print the units, their bytes and an estimate of the time.")
 @json_option
@@ -101,6 +107,7 @@ def extract(
     devices: str | None,
     shard: str | None,
     fail_fast: bool,
+    store_as: str,
     overwrite: bool,
     dry_run: bool,
     as_json: bool,
@@ -128,6 +135,8 @@ def extract(
     from ..choices import parse_job
     from ..extracting.request import ExtractionRequest, Share, parse_weights
     from ..extracting.shards import parse_shard, take_shard
+    from ..extracting.storing import StoredAs
+    from ..form_notation import parse_form
     from ..presets import get_preset
     from ..progress import FrameBars
 
@@ -135,6 +144,7 @@ def extract(
         raise ConfigError("--devices starts processes here: it goes neither with --device nor with --scheduler")
     if devices and overwrite:
         raise ConfigError("with --devices, processes would overwrite each other's work: remove units by `ted cache rm`")
+    form, components = parse_form(store_as)
     chosen = get_preset(preset)
     jobs = [parse_job(text) for text in features or chosen.features]
     varied = read_backbone_options(
@@ -171,6 +181,7 @@ def extract(
         settings=settings,
         dtype=dtype,
         options=varied,
+        store_as=StoredAs(form=form, components=components),
         overwrite=overwrite,
         adapt=batch_size == "auto",
     )

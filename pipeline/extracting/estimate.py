@@ -12,6 +12,7 @@ from ...extract.clip_reader import ClipReader
 from ...extract.features import ClipEncoder, latent_shape, run_pass
 from ...extract.plan import VideoPlan
 from ...store import open_cache
+from ...store.forms import bytes_per_cell
 from .request import ExtractionRequest, Share
 from .running import by_backbone, load, plan_share
 
@@ -31,7 +32,7 @@ class Estimate:
     frames
         Number of frames.
     bytes
-        Size on disk once complete.
+        Size on disk once complete; at most that, for a form that is compressed.
     seconds
         Its share of the time of the passes that are still to be run for its video, by one measured pass; 0 when it is
         complete.
@@ -60,29 +61,29 @@ def estimate(request: ExtractionRequest, device: torch.device) -> Iterator[Estim
                 samples[kind] = _measure(backbone, share, plan)
             sample = samples[kind]
             scale = math.prod(plan.request.frame_size) / sample.pixels
-            states = {key: cache.state(spec) for key, spec in plan.specs.items()}
-            pending = sum(state != "complete" for state in states.values())
-            for (timestep, tap), spec in plan.specs.items():
-                state, frames = states[timestep, tap], spec.frame_count
-                seconds = 0.0 if state == "complete" else sample.seconds(plan) * scale / pending
+            goals = request.store_as.goals(plan)
+            states = [cache.state(goal) for goal in goals]
+            pending = sum(state != "complete" for state in states)
+            for (_, tap), goal, state in zip(plan.specs, goals, states, strict=True):
+                cells = round(math.prod(sample.shapes[tap][1:]) * scale)
                 yield Estimate(
-                    label=spec.label,
+                    label=goal.label,
                     state=state,
-                    frames=frames,
-                    bytes=2 * frames * round(sample.values[tap] * scale),
-                    seconds=seconds,
+                    frames=goal.frame_count,
+                    bytes=goal.frame_count * cells * bytes_per_cell(goal.encoding, sample.shapes[tap][0]),
+                    seconds=0.0 if state == "complete" else sample.seconds(plan) * scale / pending,
                 )
         del backbone
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Sample:
-    """What one clip and one pass took; and the values of a frame, by tap."""
+    """What one clip and one pass took; and the shape (channel, y, x) of a frame's features, by tap."""
 
     pixels: int
     clip_seconds: float
     pass_seconds: float
-    values: dict[str, int]
+    shapes: dict[str, tuple[int, ...]]
 
     def seconds(self, plan: VideoPlan) -> float:
         """Return what a whole video takes, at the same frame size."""
@@ -117,7 +118,7 @@ def _measure(backbone: Backbone, share: Share, plan: VideoPlan) -> _Sample:
         pixels=math.prod(request.frame_size),
         clip_seconds=clip_seconds,
         pass_seconds=time.monotonic() - clock,
-        values={tap: values[0, 0].numel() for tap, values in outputs.items()},
+        shapes={tap: tuple(values.shape[2:]) for tap, values in outputs.items()},
     )
 
 

@@ -1,11 +1,12 @@
 """What another process is writing: waiting for it, and taking it over should that process die."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ...extract.plan import VideoPlan
 from ...extract.worker import ExtractionReport
-from ...store import Cache
+from ...store import Cache, Form, UnitSpec
 from ...store.claims import is_claimed
 from ...store.errors import ClaimedError
 from .request import Share
@@ -21,12 +22,15 @@ class Held:
     ----------
     share, plan
         What it is.
+    goals
+        The units that are wanted in the end, in their form.
     error
         Says who writes it.
     """
 
     share: Share
     plan: VideoPlan
+    goals: Sequence[UnitSpec]
     error: ClaimedError
 
 
@@ -38,22 +42,28 @@ def describe_held(held: Sequence[Held]) -> str:
 
 def split_complete(cache: Cache, held: Sequence[Held]) -> tuple[list[Held], list[Held]]:
     """Split into what is complete by now, and the rest."""
-    complete = [item for item in held if all(cache.state(spec) == "complete" for spec in item.plan.specs.values())]
+    complete = [item for item in held if all(cache.state(spec) == "complete" for spec in item.goals)]
     return complete, [item for item in held if item not in complete]
 
 
 def any_is_free(cache: Cache, held: Sequence[Held]) -> bool:
     """Tell whether nobody is writing one of these any more."""
-    return any(not any(is_claimed(spec.folder(cache.root)) for spec in item.plan.specs.values()) for item in held)
+    return any(not any(is_claimed(folder) for folder in _folders(cache, item)) for item in held)
 
 
-def complete_before(plan: VideoPlan) -> ExtractionReport:
+def _folders(cache: Cache, held: Held) -> set[Path]:
+    """Return where another process may be writing: the units wanted, and those they are made from."""
+    forms = {goal.form for goal in held.goals} | {Form.parse(goal.form).staging().name for goal in held.goals}
+    return {replace(goal, form=form).folder(cache.root) for goal in held.goals for form in forms}
+
+
+def complete_before(held: Held) -> ExtractionReport:
     """Return the report on units that others have written."""
     return ExtractionReport(
         written=(),
-        skipped=tuple(plan.specs.values()),
+        skipped=tuple(held.goals),
         frames_computed=0,
-        batch_size=plan.passes.size,
+        batch_size=held.plan.passes.size,
         seconds=0.0,
         waited={},
     )

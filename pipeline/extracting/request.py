@@ -1,7 +1,7 @@
 """What an extraction is of: everything that all processes of a run have in common."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...extract.backbones import BACKBONES, backbone_info
@@ -11,6 +11,7 @@ from ...extract.weights import split_random
 from ...store.errors import ConfigError
 from ..choices import BackboneJob
 from ..datasets.video import Video
+from .storing import StoredAs
 
 __all__ = ["ExtractionRequest", "Model", "Share", "parse_weights"]
 
@@ -68,6 +69,8 @@ class ExtractionRequest:
         Precision, a name of `DTYPES`.
     options
         What backbones may vary.
+    store_as
+        The form in which features are kept.
     overwrite
         Compute complete units again, too.
     adapt
@@ -80,6 +83,7 @@ class ExtractionRequest:
     settings: ExtractionSettings
     dtype: str = "float32"
     options: BackboneOptions = DEFAULT_OPTIONS
+    store_as: StoredAs = field(default_factory=StoredAs)
     overwrite: bool = False
     adapt: bool = False
 

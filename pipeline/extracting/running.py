@@ -16,6 +16,7 @@ from ...extract.worker import ExtractionReport, Progress, VideoTask, extract_vid
 from ...store import Cache, open_cache
 from ...store.errors import ClaimedError, TedError
 from .changes import describe_changes
+from .finishing import Finisher
 from .held import Held, any_is_free, complete_before, describe_held, split_complete
 from .request import ExtractionRequest, Model, Share
 
@@ -91,31 +92,61 @@ def extract(
     remaining: Sequence[Share] = request.shares
     while remaining:
         held: list[Held] = []
-        for name, shares in by_backbone(remaining).items():
-            backbone = load(request.model(name), device)
-            tasks = {_task(request, share, backbone, cache, say): share for share in shares}
-            for task, result in extract_videos(
-                cache, backbone, tasks, overwrite=request.overwrite, adapt=request.adapt, progress=progress
-            ):
-                share = tasks[task]
-                if isinstance(result, ClaimedError):
-                    held.append(Held(share=share, plan=task.plan(), error=result))
-                elif isinstance(result, TedError):
-                    yield Failure(share=share, reason=str(result))
-                else:
-                    yield Extracted(share=share, report=result)
-            del backbone, tasks  # before the next one takes memory
+        for result in _extract_once(request, remaining, cache, device, progress, say, load):
+            if isinstance(result, Held):
+                held.append(result)
+            else:
+                yield result
         if held:
             say(describe_held(held))
+            if len(held) == len(remaining):  # as before: what seemed to be free is not
+                time.sleep(_LOOK_S)
         remaining = []
         while held and not remaining:
             complete, held = split_complete(cache, held)
-            yield from (Extracted(share=item.share, report=complete_before(item.plan)) for item in complete)
+            yield from (Extracted(share=item.share, report=complete_before(item)) for item in complete)
             if any_is_free(cache, held):
                 # The rest is tried, too: it may be free by then.
                 remaining = [item.share for item in held]
             elif held:
                 time.sleep(_LOOK_S)
+
+
+def _extract_once(
+    request: ExtractionRequest,
+    shares: Sequence[Share],
+    cache: Cache,
+    device: torch.device,
+    progress: Progress,
+    say: Callable[[str], None],
+    load: Load,
+) -> Iterator[Extracted | Failure | Held]:
+    """Extract what nobody else is at, one backbone after the other."""
+
+    def settle(share: Share, plan: VideoPlan, outcome: ExtractionReport | TedError) -> Extracted | Failure | Held:
+        if isinstance(outcome, ClaimedError):
+            return Held(share=share, plan=plan, goals=request.store_as.goals(plan), error=outcome)
+        if isinstance(outcome, TedError):
+            return Failure(share=share, reason=str(outcome))
+        return Extracted(share=share, report=outcome)
+
+    with Finisher(request, cache, device) as finisher:
+        for name, some in by_backbone(shares).items():
+            backbone = load(request.model(name), device)
+            planned = [(share, _planner(request, share, backbone, cache, say)) for share in some]
+            tasks = {_task(request, share, plan, cache): (share, plan) for share, plan in planned}
+            for task, result in extract_videos(
+                cache, backbone, tasks, overwrite=request.overwrite, adapt=request.adapt, progress=progress
+            ):
+                share, plan = tasks[task]
+                if isinstance(result, ExtractionReport):
+                    yield from (settle(*finished) for finished in finisher.take(share, plan(), result))
+                elif isinstance(result, ClaimedError):
+                    yield settle(share, plan(), result)
+                else:  # perhaps it could not even be planned
+                    yield Failure(share=share, reason=str(result))
+            del backbone, planned, tasks, plan  # before the next one takes memory
+        yield from (settle(*finished) for finished in finisher.rest())
 
 
 def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone) -> VideoPlan:
@@ -140,9 +171,11 @@ def by_backbone(shares: Sequence[Share]) -> dict[str, list[Share]]:
     return groups
 
 
-def _task(
+def _planner(
     request: ExtractionRequest, share: Share, backbone: Backbone, cache: Cache, say: Callable[[str], None]
-) -> VideoTask:
+) -> Callable[[], VideoPlan]:
+    """Return what plans a share, once, when it is first asked for."""
+
     @functools.cache
     def plan() -> VideoPlan:
         planned = plan_share(request, share, backbone)
@@ -150,4 +183,12 @@ def _task(
             say(change)
         return planned
 
-    return VideoTask(name=share.name, source=share.video.frames, plan=plan)
+    return plan
+
+
+def _task(request: ExtractionRequest, share: Share, plan: Callable[[], VideoPlan], cache: Cache) -> VideoTask:
+    return VideoTask(
+        name=share.name,
+        source=share.video.frames,
+        plan=lambda: request.store_as.to_extract(cache, plan(), overwrite=request.overwrite),
+    )
