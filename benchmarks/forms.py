@@ -15,11 +15,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numcodecs import Blosc, Zstd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -193,6 +195,26 @@ def int8_choices(kinds: list[str]) -> None:
             )
 
 
+def compressors() -> None:
+    """Print what lossless compressors make of one frame of rounded features."""
+    choices: dict[str, Any] = {"zstd 1": Zstd(1)}
+    for shuffle, name in ((Blosc.SHUFFLE, "byte"), (Blosc.BITSHUFFLE, "bit")):
+        choices |= {f"blosc zstd 1, {name} shuffle": Blosc("zstd", 1, shuffle)}
+        choices |= {f"blosc lz4 5, {name} shuffle": Blosc("lz4", 5, shuffle)}
+    values = np.ascontiguousarray(scene("smooth, 4 channels 12 +- 4")[0][0])
+    print("form        compressor                  bytes  packed MB/s  unpacked MB/s")
+    for bits in (7, 5):
+        rounded = encode(Form(family="bitround", size=bits), values, {})["features"]
+        for name, codec in choices.items():
+            packed = codec.encode(rounded)
+            pack, unpack = (
+                min(seconds(task) for _ in range(5))
+                for task in (partial(codec.encode, rounded), partial(codec.decode, packed))
+            )
+            speed = [rounded.nbytes / 1e6 / taken for taken in (pack, unpack)]
+            print(f"bitround{bits}   {name:25} {len(packed) / rounded.nbytes:7.1%} {speed[0]:12.0f} {speed[1]:14.0f}")
+
+
 def speeds(root: Path) -> None:
     """Print what it takes to write and read a frame, beside float16, in turns."""
     values, _ = scene("smooth, 4 channels 12 +- 4")
@@ -233,7 +255,7 @@ def speeds(root: Path) -> None:
         )
 
 
-def seconds(task: Callable[[], None]) -> float:
+def seconds(task: Callable[[], Any]) -> float:
     began = time.perf_counter()
     task()
     return time.perf_counter() - began
@@ -245,13 +267,16 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--davis", type=Path)
     parser.add_argument("--kinds", nargs="*", choices=list(KINDS), default=list(KINDS))
-    parser.add_argument("--parts", nargs="*", choices=["speed", "int8", "kinds"], default=["speed", "int8", "kinds"])
+    parts = ["speed", "compressors", "int8", "kinds"]
+    parser.add_argument("--parts", nargs="*", choices=parts, default=parts)
     chosen = parser.parse_args()
     root = Path(tempfile.mkdtemp())
     try:
         cache = open_cache(root / "cache", create=True)
         if "speed" in chosen.parts:
             speeds(root)
+        if "compressors" in chosen.parts:
+            compressors()
         if "int8" in chosen.parts:
             int8_choices(chosen.kinds)
         if "kinds" in chosen.parts:
