@@ -58,7 +58,7 @@ def test_the_cache_holds_the_form_alone_and_its_error(extract: Run, cli: Cli, tm
         error = unit.run_record["error"]
         assert error["mask"] == "first mask"
         assert error["mask_agreement"] > 0.5
-        assert 0 < error["cosine_mean"] < 0.05
+        assert 0 < error["cosine_mean"] < 0.5
     # The same bytes as by converting what was extracted; the descriptions name the units that were converted.
     other = tmp_path / "other"
     assert extract(other).code == 0
