@@ -107,6 +107,8 @@ def extract(
             del backbone, tasks  # before the next one takes memory
         if held:
             say(describe_held(held))
+            if len(held) == len(remaining):  # as before: what seemed to be free is not
+                time.sleep(_LOOK_S)
         remaining = []
         while held and not remaining:
             complete, held = split_complete(cache, held)
