@@ -1,11 +1,12 @@
 """Running a command as a program: exit codes, errors without tracebacks."""
 
-import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import click
+
+from ..signals import exit_on_sigterm
 
 __all__ = ["run"]
 
@@ -23,8 +24,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     arguments
         Of the command; the process's by default.
     """
-    # Batch systems end a job by SIGTERM: leave through the `with` blocks, which give up claims.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    exit_on_sigterm()
     variables = name.replace("-", "_").upper()
     try:
         code = command.main(arguments, prog_name=name, standalone_mode=False, auto_envvar_prefix=variables)

@@ -27,6 +27,7 @@ def test_only_settings_that_a_feature_has(
     changes: dict[str, Any], fields: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     request = dataclasses.replace(IMAGE, **changes)
-    unit: Any = SimpleNamespace(request=request, spec=SimpleNamespace(label="unit"))
+    spec = SimpleNamespace(label="unit", field_text=request.field_text)
+    unit: Any = SimpleNamespace(request=request, spec=spec)
     warn_of_other_settings(unit, [("ensemble", "4"), ("clip_overlap", "2")])
     assert [record.getMessage().split()[3] for record in caplog.records] == fields

@@ -1,13 +1,13 @@
 """A list of two videos with several units each, and what an undisturbed run makes of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from ted.pipeline.synth.balls import BallsSpec, render, write_davis
 
-from .processes import hurry, start
+from .processes import end_all, hurry, start
 
 FEATURES = ("adm:51,200:output_blocks[7],mid_block", "i2vgen-xl:300,600:up_blocks[2],up_blocks[1]")
 
@@ -16,6 +16,12 @@ def tree(folder: Path) -> dict[str, bytes]:
     """Return the content of all files but run records, and the names of all folders."""
     paths = [path for path in folder.rglob("*") if path.name != "run.json"]
     return {str(path.relative_to(folder)): b"" if path.is_dir() else path.read_bytes() for path in paths}
+
+
+@pytest.fixture(autouse=True)
+def _no_process_stays() -> Iterator[None]:
+    yield
+    end_all()
 
 
 @pytest.fixture(scope="session")

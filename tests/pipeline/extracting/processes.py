@@ -22,7 +22,7 @@ from ted.extract import sink
 from ted.pipeline.cli import main
 from ted.pipeline.extracting import devices, running
 
-__all__ = ["Hook", "Running", "eventually", "fork_devices", "hurry", "start"]
+__all__ = ["Hook", "Running", "end_all", "eventually", "fork_devices", "hurry", "start"]
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -35,6 +35,8 @@ _CONTEXT.set_forkserver_preload(
         "tests.pipeline.extracting.steps",
     ]
 )
+
+_STARTED: "list[Running]" = []
 
 #: Called in a process before its command; goes there by pickling.
 Hook = Callable[[], None]
@@ -84,7 +86,17 @@ def start(folder: Path, *arguments: object, hooks: tuple[Hook, ...] = ()) -> Run
     process = _CONTEXT.Process(target=_run, args=([str(argument) for argument in arguments], out, err, hooks))
     with mock.patch.dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"):  # heeded at the first start
         process.start()
-    return Running(process, out, err)
+    started = Running(process, out, err)
+    _STARTED.append(started)
+    return started
+
+
+def end_all() -> None:
+    """Kill what still runs, also what is suspended: pytest would wait for it at its end."""
+    for started in _STARTED:
+        started.process.kill()
+        started.process.join()
+    _STARTED.clear()
 
 
 def eventually(true: Callable[[], object], seconds: float = 60) -> bool:

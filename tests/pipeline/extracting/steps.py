@@ -1,15 +1,18 @@
-"""What a process does to a cache on the disk, step by step; and killing it at one of the steps."""
+"""What a process does to a cache on the disk, step by step; and what happens to it at one of the steps."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PHASES", "KillAt", "phase_of"]
+__all__ = ["PHASES", "At", "fill_disk", "phase_of", "signal_self"]
 
 #: The phases of a unit's making, in their order.
 PHASES = (
@@ -58,8 +61,8 @@ def phase_of(event: str, arguments: tuple[Any, ...], cache: str) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KillAt:
-    """Hook: write down the phases that steps belong to, and kill the process at one of them.
+class At:
+    """Hook: write down the phases that steps belong to, and have something happen at one of them.
 
     Attributes
     ----------
@@ -68,9 +71,11 @@ class KillAt:
     log
         Gets a line for each step, before it is done.
     phase, number
-        Killed before the step with this number, from 1, of this phase; empty: never.
+        It happens before the step with this number, from 1, of this phase; empty: never.
     delay
-        Seconds after that step has begun at which it is killed, instead.
+        Seconds after that step has begun at which it happens, instead.
+    act
+        What happens; the process is killed, unless told otherwise.
     """
 
     cache: Path
@@ -78,10 +83,16 @@ class KillAt:
     phase: str = ""
     number: int = 1
     delay: float = 0
+    act: Callable[[], None] | None = None
 
     def __call__(self) -> None:
         log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        act = self.act or partial(signal_self, signal.SIGKILL)
         left, counting = [self.number], threading.Lock()
+
+        def later() -> None:
+            time.sleep(self.delay)
+            act()
 
         def step(event: str, arguments: tuple[Any, ...]) -> None:
             phase = phase_of(event, arguments, f"{self.cache}/")
@@ -92,12 +103,20 @@ class KillAt:
                 left[0] -= phase == self.phase
                 now = phase == self.phase and left[0] == 0
             if now and self.delay:
-                threading.Thread(target=self._kill, daemon=True).start()
+                threading.Thread(target=later, daemon=True).start()
             elif now:
-                self._kill()
+                act()
 
         sys.addaudithook(step)
 
-    def _kill(self) -> None:
-        time.sleep(self.delay)
-        os.kill(os.getpid(), signal.SIGKILL)
+
+def signal_self(number: int) -> None:
+    """Send this process a signal."""
+    os.kill(os.getpid(), number)
+
+
+def fill_disk(ballast: Path) -> None:
+    """Write a file until nothing more fits beside it."""
+    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass

@@ -14,12 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from .conftest import tree
-from .processes import Hook, Running, hurry, start
+from .processes import Hook, Running, eventually, hurry, start
 from .reader import Reader, features_of
-from .steps import PHASES, KillAt
+from .steps import PHASES, At
 
-#: Seconds that a run takes, about; kills at random times fall into this.
-SECONDS = 3.0
+#: Seconds that a run computes, about; kills at random times fall into this.
+SECONDS = 2.0
 
 
 @dataclass
@@ -51,8 +51,10 @@ class Trials:
         number = 1 + int(rng.expovariate(0.05 if phase == "chunks" else 0.5))
         delay = rng.choice((0, rng.uniform(0, 0.002)))
         with Reader(self.cache, self.values) as reader:
-            running = self.run(KillAt(cache=self.cache, log=log, phase=phase, number=number, delay=delay))
+            running = self.run(At(cache=self.cache, log=log, phase=phase, number=number, delay=delay))
             if not phase:
+                if rng.random() < 0.8:
+                    eventually(lambda: log.stat().st_size or running.ended)
                 running.process.join(rng.uniform(0, SECONDS))
                 running.process.kill()
             code = running.wait()
@@ -88,9 +90,7 @@ def test_an_undisturbed_run_goes_through_all_phases_and_leaves_nothing_else(
     tmp_path: Path, command: tuple[str, ...], expected: Mapping[str, bytes], undisturbed: Path
 ) -> None:
     log = tmp_path / "steps"
-    run = start(
-        tmp_path, *command, "--cache", tmp_path / "cache", hooks=(hurry, KillAt(cache=tmp_path / "cache", log=log))
-    )
+    run = start(tmp_path, *command, "--cache", tmp_path / "cache", hooks=(hurry, At(cache=tmp_path / "cache", log=log)))
     assert run.wait() == 0
     assert set(log.read_text().split()) == {word for phase in PHASES for word in phase.split()}
     assert tree(tmp_path / "cache") == expected

@@ -1,0 +1,58 @@
+"""Several processes over one list, in reality: every unit is written once, and who dies or sleeps is dealt with."""
+
+import json
+import signal
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from .conftest import tree
+from .processes import Running, eventually, hurry, start
+from .steps import At, signal_self
+
+
+def assert_written_once(runs: Sequence[Running], expected: Mapping[str, bytes], cache: Path) -> None:
+    """Check that the summaries of some processes together name every unit once, and each of them all units."""
+    written = [label for run in runs for label in run.summary["written"]]
+    assert len(written) == len(set(written)) == 16
+    for run in runs:
+        assert {*run.summary["written"], *run.summary["skipped"]} == set(written)
+        assert run.summary["failed"] == []
+    assert tree(cache) == expected
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_share_a_list(
+    tmp_path: Path, command: tuple[str, ...], expected: Mapping[str, bytes], count: int
+) -> None:
+    cache = tmp_path / "cache"
+    runs = [start(tmp_path, *command, "--cache", cache, hooks=(hurry,)) for _ in range(count)]
+    assert [run.wait() for run in runs] == [0] * count
+    assert_written_once(runs, expected, cache)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGCONT])
+def test_who_sleeps_is_waited_for_and_who_dies_is_replaced(
+    tmp_path: Path, command: tuple[str, ...], expected: Mapping[str, bytes], number: int
+) -> None:
+    cache = tmp_path / "cache"
+    sleep = At(cache=cache, log=tmp_path / "steps", phase="chunks", number=40, act=partial(signal_self, signal.SIGSTOP))
+    sleeper = start(tmp_path, *command, "--cache", cache, hooks=(hurry, sleep))
+    assert eventually(lambda: state(sleeper.pid) == "T")
+    others = [start(tmp_path, *command, "--cache", cache, hooks=(hurry,)) for _ in range(2)]
+    assert eventually(lambda: all("waiting for" in run.err.read_text() for run in others))
+    # It holds the video that it was at, and the next one, whose frames it was reading.
+    assert eventually(lambda: len(list(cache.rglob("complete.json"))) == 8)
+    assert eventually(lambda: len(list(cache.rglob("claim.json"))) == 8)
+    assert {json.loads(path.read_text())["pid"] for path in cache.rglob("claim.json")} == {sleeper.pid}
+    sleeper.send(number)
+    assert [run.wait() for run in others] == [0, 0]
+    assert sleeper.wait() == (0 if number == signal.SIGCONT else -number)
+    assert_written_once([*others, sleeper] if number == signal.SIGCONT else others, expected, cache)
+
+
+def state(pid: int) -> str:
+    """Return a process's state: ``T`` when it is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
