@@ -124,10 +124,10 @@ class Cache:
             complete = [entry for entry in complete if entry.spec.field_text(field) == value] or complete
         complete = most_faithful(complete)
         if len(complete) > 1:
-            options = "\n  ".join(_describe(entry) for entry in complete)
+            options = "\n  ".join(_describe(entry, _differing(complete)) for entry in complete)
             raise UnitNotFoundError(
                 f"{choice} of {dataset}/{video} fits several units, made with other settings or weights; say which "
-                f"with --prefer, or name one as BACKBONE@DIGEST (`ted cache info` shows how they differ):\n  {options}"
+                f"with --prefer FIELD=VALUE, or name one as BACKBONE@DIGEST; they differ in these fields:\n  {options}"
             )
         return complete[0].open()
 
@@ -237,11 +237,15 @@ def _described(
             yield folder, spec
 
 
-def _describe(entry: Entry) -> str:
+def _differing(entries: Sequence[Entry]) -> list[str]:
+    """Return the fields of the requests in which some units differ."""
+    first, *others = (entry.spec.request for entry in entries)
+    return sorted(set().union(*(first.differing_fields(other) for other in others)))
+
+
+def _describe(entry: Entry, fields: Sequence[str] = ("frame_size", "ensemble", "seed", "form")) -> str:
     request = entry.spec.request
-    details = ", ".join(
-        f"{field} {entry.spec.field_text(field)}" for field in ("frame_size", "ensemble", "seed", "form")
-    )
+    details = ", ".join(f"{field} {entry.spec.field_text(field)}" for field in fields)
     frames = f"{len(entry.spec.frame_names)} frames"
     return (
         f"{request.backbone}@{request.digest()[:8]}:{entry.spec.timestep}:{entry.spec.tap} "
