@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ted.pipeline.synth.balls import BallsSpec, render, write_davis
+from ted.store import open_cache, verify_unit
 
 from .processes import end_all, hurry, start
 
@@ -16,6 +17,14 @@ def tree(folder: Path) -> dict[str, bytes]:
     """Return the content of all files but run records, and the names of all folders."""
     paths = [path for path in folder.rglob("*") if path.name != "run.json"]
     return {str(path.relative_to(folder)): b"" if path.is_dir() else path.read_bytes() for path in paths}
+
+
+def count_whole(cache: Path) -> int:
+    """Verify all units that are said to be complete; return how many there are."""
+    complete = [entry for entry in open_cache(cache).entries() if entry.state == "complete"]
+    assert [verify_unit(entry.folder).state for entry in complete] == ["ok"] * len(complete)
+    assert len(complete) == len(list(cache.rglob("complete.json")))
+    return len(complete)
 
 
 @pytest.fixture(autouse=True)
