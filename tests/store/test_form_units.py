@@ -260,7 +260,7 @@ def test_the_most_faithful_form_is_found(cache: Cache, unit: Unit) -> None:
 def test_several_requests_are_ambiguous_in_any_form(cache: Cache, unit: Unit, values: NDArray[np.float16]) -> None:
     write_form(cache, unit, "int8")
     other = write_form(cache, write_unit(cache, make_spec(seed=1), values), "int8")
-    with pytest.raises(UnitNotFoundError, match="form float16"):
+    with pytest.raises(UnitNotFoundError, match="differ in these fields"):
         cache.find("davis", "swan", CHOICE)
     found = cache.find("davis", "swan", CHOICE, prefer=[("form", "int8"), ("seed", "1")])
     assert found.folder == other.folder
