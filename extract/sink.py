@@ -151,5 +151,5 @@ def _to_host(values: torch.Tensor) -> "tuple[torch.Tensor, torch.cuda.Event | No
     host = torch.empty(half.shape, dtype=half.dtype, pin_memory=True)
     host.copy_(half, non_blocking=True)
     arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    arrived.record()
+    arrived.record(torch.cuda.current_stream(values.device))
     return host, arrived

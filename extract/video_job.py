@@ -9,8 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from ..store import Cache, UnitSpec, UnitWriter
-from ..store.errors import CacheError, CorruptUnitError, IncompleteUnitError, TedError
-from ..store.integrity import demote
+from ..store.errors import CacheError, TedError
 from ..store.tidying import tidy_unit
 from .backbones.base import Backbone
 from .clip_reader import HostClip
@@ -203,19 +202,11 @@ class VideoJob:
 
 def _claim_unit(cache: Cache, spec: UnitSpec, claims: ExitStack, *, overwrite: bool) -> UnitWriter | None:
     """Return a unit's entered writer, or None when it is complete; of a damaged unit, what is whole stays."""
-    state = "absent" if overwrite else cache.state(spec)
-    if state == "complete":
+    if not overwrite and cache.state(spec) == "complete":
         tidy_unit(spec.folder(cache.root))
         return None
-    if state == "damaged":
-        try:
-            demote(spec.folder(cache.root))
-        except CorruptUnitError:  # the marker itself: nothing says what is whole
-            overwrite = True
-        except IncompleteUnitError:  # another process was first
-            pass
     try:
-        return claims.enter_context(cache.writer(spec, overwrite=overwrite))
+        return claims.enter_context(cache.writer(spec, overwrite=overwrite, repair=True))
     except CacheError:
         if overwrite or cache.state(spec) != "complete":
             raise

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from ..propagate.settings import PropagationSettings
-from ..store import Cache, Form, Unit, UnitSpec, UnitWriter
+from ..store import Cache, Form, Unit, UnitSpec
 from ..store.encoding import decode, encode
 from ..store.errors import CacheError, ConfigError, CorruptUnitError
 from ..store.fitting import check_form_fits, fit
-from ..store.integrity import demote, verify_unit
+from ..store.integrity import verify_unit
 from .form_error import FormError, measure_error
 
 __all__ = ["ERROR_FRAMES", "ConversionReport", "convert_unit", "remove_source"]
@@ -115,7 +115,7 @@ def convert_unit(
     spec = replace(unit.spec, form=form.name, source=unit.content_hash)
     there = None if overwrite else _complete(cache, spec)
     if there is None:
-        with _open_writer(cache, spec, overwrite=overwrite) as writer:
+        with cache.writer(spec, overwrite=overwrite, repair=True) as writer:
             if spec.kind.shared_arrays and not writer.parameters:
                 given = None if components is None else {"components": components}
                 writer.set_parameters(given or fit(form, _frames(unit)))
@@ -171,16 +171,6 @@ def _complete(cache: Cache, spec: UnitSpec) -> Unit | None:
             "replace it with --overwrite"
         )
     return there
-
-
-def _open_writer(cache: Cache, spec: UnitSpec, *, overwrite: bool) -> UnitWriter:
-    """Return the unit's writer; of a damaged unit, what is whole stays."""
-    if not overwrite and cache.state(spec) == "damaged":
-        try:
-            demote(spec.folder(cache.root))
-        except CorruptUnitError:  # the marker itself: nothing says what is whole
-            overwrite = True
-    return cache.writer(spec, overwrite=overwrite)
 
 
 def _frames(unit: Unit, *, skip: frozenset[int] = frozenset()) -> Iterator[Any]:

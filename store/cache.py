@@ -10,7 +10,8 @@ from .choice import FeatureChoice, fits, most_faithful
 from .claims import take_claim
 from .durable import explain_os_errors
 from .entries import AffinityEntry, Entry, unit_state
-from .errors import CacheError, IncompleteUnitError, UnitNotFoundError
+from .errors import CacheError, CorruptUnitError, IncompleteUnitError, UnitNotFoundError
+from .integrity import demote
 from .layout import GROUP, safe_name
 from .marker import marker_key
 from .removal import remove_empty_group, remove_folder
@@ -135,8 +136,26 @@ class Cache:
         """Return a feature unit's state: ``"absent"``, ``"incomplete"``, ``"complete"`` or ``"damaged"``."""
         return _state_in(spec.folder(self.root))
 
-    def writer(self, spec: UnitSpec, *, overwrite: bool = False) -> UnitWriter:
-        """Return a writer of a feature unit (a context manager); see `UnitWriter`."""
+    def writer(self, spec: UnitSpec, *, overwrite: bool = False, repair: bool = False) -> UnitWriter:
+        """Return a writer of a feature unit (a context manager); see `UnitWriter`.
+
+        Parameters
+        ----------
+        spec
+            The unit.
+        overwrite
+            Discard whatever is there, complete or not.
+        repair
+            If the unit is damaged, let the writer find what is whole of it, as of an incomplete one; without that, it
+            refuses a unit with a marker.
+        """
+        if repair and not overwrite and self.state(spec) == "damaged":
+            try:
+                demote(spec.folder(self.root))
+            except CorruptUnitError:  # the marker itself: nothing says what is whole
+                overwrite = True
+            except IncompleteUnitError:  # another process was first
+                pass
         return UnitWriter(self.root, spec, overwrite=overwrite)
 
     def affinities(self, dataset: str | None = None, video: str | None = None) -> list[AffinityEntry]:
