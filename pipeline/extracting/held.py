@@ -9,6 +9,7 @@ from ...extract.worker import ExtractionReport
 from ...store import Cache, Form, UnitSpec
 from ...store.claims import is_claimed
 from ...store.errors import ClaimedError
+from ...store.tidying import tidy_unit
 from .request import Share
 
 __all__ = ["Held", "any_is_free", "complete_before", "describe_held", "split_complete"]
@@ -41,8 +42,10 @@ def describe_held(held: Sequence[Held]) -> str:
 
 
 def split_complete(cache: Cache, held: Sequence[Held]) -> tuple[list[Held], list[Held]]:
-    """Split into what is complete by now, and the rest."""
+    """Split into what is complete by now, and the rest; of who died just after completing it, nothing stays."""
     complete = [item for item in held if all(cache.state(spec) == "complete" for spec in item.goals)]
+    for goal in (goal for item in complete for goal in item.goals):
+        tidy_unit(goal.folder(cache.root))
     return complete, [item for item in held if item not in complete]
 
 

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from .conftest import tree
-from .processes import Hook, Running, eventually, hurry, start
+from .processes import Hook, Running, eventually, forget_soon, hurry, start
 from .reader import Reader, features_of
 from .steps import PHASES, At
 
@@ -42,7 +42,7 @@ class Trials:
 
     def run(self, *hooks: Hook) -> Running:
         self.runs += 1
-        return start(self.folder / "log", *self.command, "--cache", self.cache, hooks=(hurry, *hooks))
+        return start(self.folder / "log", *self.command, "--cache", self.cache, hooks=(hurry, forget_soon, *hooks))
 
     def kill(self, phase: str, rng: random.Random) -> bool:
         """Run the command and kill it, in a phase, or at any time where that is empty; tell whether it was."""
