@@ -105,7 +105,7 @@ def full_size(name: str, device: torch.device, dtype: torch.dtype) -> Backbone:
     text = torch.randn(1, 77, 1024, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     if name == "sd21":
         return StableDiffusion(**common, text_states=text)
-    common["image_embedder"] = _Vision(device, dtype)
+    common |= {"image_embedder": _Vision(device, dtype), "condition_on": "clip"}
     if name == "svd":
         return StableVideoDiffusion(**common, clip_length=14)
     return I2VGenXL(**common, clip_length=16, text_states=text)

@@ -1,9 +1,11 @@
 """Extraction by several jobs, and on a Dask cluster: the commands, on small data."""
 
+import dataclasses
 import json
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from ted.pipeline.datasets.sources import Source, open_sources
 from ted.pipeline.extracting.cluster import extract_on_cluster
 from ted.pipeline.extracting.request import ExtractionRequest, Share
 from ted.pipeline.extracting.running import Extracted, extract
-from ted.propagate.cluster import connect
+from ted.propagate.cluster import Workers, connect
+from ted.propagate.dask_workers import DaskWorkers
 from ted.store import open_cache
 from ted.store.errors import ConfigError
 from tests.pipeline.conftest import Cli
@@ -201,31 +204,43 @@ def test_an_automatic_batch_size_is_recorded(
     assert sizes == {"adm": 4, "i2vgen-xl": 1}  # all four frames; one clip
 
 
-def test_a_cluster_extracts_the_same(davis_source: Path, weights: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Workers]:
+    with connect(workers=2, threads=1) as workers:
+        yield workers
+
+
+def test_a_cluster_extracts_the_same(
+    cluster: Workers, davis_source: Path, weights: tuple[str, ...], tmp_path: Path
+) -> None:
     request = make_request(tmp_path / "cache", davis_source, weights)
     here = make_request(tmp_path / "here", davis_source, weights)
-    with connect(workers=2, threads=1) as workers:
-        results = list(extract_on_cluster(request, workers, "cpu", progress=quiet, say=print))
+    results = list(extract_on_cluster(request, cluster, "cpu", progress=quiet, say=print))
     assert [result.share.video.name for result in results] == ["one", "two"]
     assert all(isinstance(result, Extracted) and len(result.report.written) == 1 for result in results)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        list(extract(here, torch.device("cpu"), progress=quiet, say=print))
-    finally:
-        torch.set_num_threads(before)
+    list(extract(here, torch.device("cpu"), progress=quiet, say=print))
     assert tree(request.cache) == tree(here.cache)
 
 
-def test_a_cluster_without_what_is_asked_for_is_an_error_and_no_hang(
-    cli: Cli, davis_source: Path, weights: tuple[str, ...], tmp_path: Path
+def test_an_option_that_is_wrong_on_a_worker_is_wrong_here(
+    cluster: Workers, davis_source: Path, weights: tuple[str, ...], tmp_path: Path
 ) -> None:
-    with connect(workers=1, threads=1) as workers:
-        address = workers.client.scheduler.address  # type: ignore[attr-defined]
-        result = cli(
-            *("extract", davis_source, "--cache", tmp_path / "cache", "--frame-size", 64, *weights, *FEATURES),
-            *("--scheduler", address, "--scheduler-timeout", 1),
-        )
+    request = make_request(tmp_path / "cache", davis_source, weights)
+    wrong = parse_job("adm:51:nowhere")
+    shares = tuple(dataclasses.replace(share, job=wrong) for share in request.shares)
+    request = dataclasses.replace(request, shares=shares)
+    with pytest.raises(ConfigError, match="nowhere"):
+        list(extract_on_cluster(request, cluster, "cpu", progress=quiet, say=print))
+
+
+def test_a_cluster_without_what_is_asked_for_is_an_error_and_no_hang(
+    cluster: Workers, cli: Cli, davis_source: Path, weights: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert isinstance(cluster, DaskWorkers)
+    result = cli(
+        *("extract", davis_source, "--cache", tmp_path / "cache", "--frame-size", 64, *weights, *FEATURES),
+        *("--scheduler", cluster.client.scheduler.address, "--scheduler-timeout", 1),
+    )
     assert result.code == 2
     assert "no worker that offers GPU=1" in result.err
 
@@ -237,13 +252,3 @@ def test_a_scheduler_that_is_not_there(cli: Cli, davis_source: Path, tmp_path: P
     )
     assert result.code == 2
     assert "no Dask scheduler answers" in result.err
-
-
-def test_ConfigError_of_a_worker_is_one_here(davis_source: Path, weights: tuple[str, ...], tmp_path: Path) -> None:
-    import dataclasses
-
-    request = make_request(tmp_path / "cache", davis_source, weights)
-    wrong = dataclasses.replace(parse_job("adm:51:nowhere"))
-    shares = tuple(dataclasses.replace(share, job=wrong) for share in request.shares)
-    with connect(workers=1, threads=1) as workers, pytest.raises(ConfigError, match="nowhere"):
-        list(extract_on_cluster(dataclasses.replace(request, shares=shares), workers, "cpu", progress=quiet, say=print))
