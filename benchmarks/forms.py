@@ -25,7 +25,7 @@ from numcodecs import Blosc, Zstd
 from numpy.typing import NDArray
 from PIL import Image
 
-from ted.pipeline.form_error import block_mask, compare_sources, propagate_mask, search_frames
+from ted.pipeline.form_error import block_mask, compare_sources, measure_error, propagate_mask, search_frames
 from ted.propagate.engine import FrameAffinity
 from ted.propagate.settings import PropagationSettings
 from ted.store import Cache, FeatureRequest, Form, Unit, UnitSpec, open_cache
@@ -203,7 +203,7 @@ def compressors() -> None:
         choices |= {f"blosc lz4 5, {name} shuffle": Blosc("lz4", 5, shuffle)}
     values = np.ascontiguousarray(scene("smooth, 4 channels 12 +- 4")[0][0])
     print("form        compressor                  bytes  packed MB/s  unpacked MB/s")
-    for bits in (7, 5):
+    for bits in (10, 7, 5):
         rounded = encode(Form(family="bitround", size=bits), values, {})["features"]
         for name, codec in choices.items():
             packed = codec.encode(rounded)
@@ -211,8 +211,8 @@ def compressors() -> None:
                 min(seconds(task) for _ in range(5))
                 for task in (partial(codec.encode, rounded), partial(codec.decode, packed))
             )
-            speed = [rounded.nbytes / 1e6 / taken for taken in (pack, unpack)]
-            print(f"bitround{bits}   {name:25} {len(packed) / rounded.nbytes:7.1%} {speed[0]:12.0f} {speed[1]:14.0f}")
+            size, speed = len(packed) / rounded.nbytes, [rounded.nbytes / 1e6 / taken for taken in (pack, unpack)]
+            print(f"bitround{bits:<2}  {name:26} {size:7.1%} {speed[0]:12.0f} {speed[1]:14.0f}")
 
 
 def speeds(root: Path) -> None:
@@ -245,6 +245,8 @@ def speeds(root: Path) -> None:
 
             times.setdefault(form.name, []).append([seconds(task) for task in (fitted, written, read)])
             shutil.rmtree(cache.root)
+    took = seconds(lambda: measure_error(values, values, frame_size=(480, 832), source_size=(480, 832)))
+    print(f"measuring an error: {took:.1f} s, {torch.get_num_threads()} threads")
     print("form         fit ms/frame  write ms/frame  read ms/frame   x float16: write   read")
     base = [statistics.median(column) for column in zip(*times["float16"], strict=True)]
     for name, rows in times.items():

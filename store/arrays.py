@@ -18,7 +18,7 @@ from .stored import Spec
 __all__ = ["create_array", "make_groups", "open_array", "write_group"]
 
 # Level 1: higher ones save 4 % of affinities at the most and take two to three times as long. Of rounded features, bits
-# that are alike are put together first, which no compressor finds by itself; lz4 is then within 3 % of the smallest,
+# that are alike are put together first, which no compressor finds by itself; lz4 is then within 4 % of the smallest,
 # and three times as fast (docs/forms.md).
 _COMPRESSORS = {
     None: (),

@@ -70,7 +70,7 @@ def test_the_record_says_what_was_measured_on_the_stored_features(
 
 
 @pytest.mark.parametrize("notation", ["int8", "bitround:4", "pca:2"])
-@pytest.mark.parametrize("after", [0, 3, 9])
+@pytest.mark.parametrize("after", [0, 9])
 def test_an_interrupted_conversion_ends_as_an_undisturbed_one(
     tmp_path: Path, cache: Cache, unit: Unit, notation: str, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
