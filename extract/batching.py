@@ -12,7 +12,7 @@ from .passes import Item
 
 __all__ = ["fit_batch_size", "is_out_of_memory", "largest_batch"]
 
-#: Frames in a pass beyond which a GPU gains nothing.
+#: Frames in a pass, at most: a GPU is long busy by then. A choice, not a measurement.
 _MOST_FRAMES = 64
 
 #: Share of the free memory that a pass may take; the rest is for fragments, and for features on their way.
@@ -45,7 +45,7 @@ def largest_batch(peak: Callable[[int], int], available: int, most: int) -> int:
 def fit_batch_size(backbone: Backbone, frame_size: tuple[int, int], taps: Sequence[str]) -> int | None:
     """Measure how many items fit into the memory of the backbone's GPU; None where it runs on a processor.
 
-    On a processor larger batches gain nothing, and what a pass takes is hard to tell: the default serves.
+    On a processor what a pass takes is hard to tell: the default serves.
 
     Parameters
     ----------
