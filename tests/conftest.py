@@ -15,6 +15,11 @@ def shared() -> Path:
     return folder
 
 
+def pytest_sessionstart() -> None:
+    """Begin on one thread, before any fixture: features made on two have other last bits than those made later."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _few_threads() -> None:
     """Keep small tensors on one thread: spreading them costs more than it gains, much more on a busy machine."""
