@@ -9,12 +9,9 @@ from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 from ..store.errors import ConfigError, WeightsError
 from .components import ModelFolder, quiet_libraries
-from .standins import PixelLatents
+from .standins import PROMPT_TOKENS, PixelLatents
 
 __all__ = ["FrameEncoder", "ImageEmbedder", "VaeLatents", "colour_statistics", "load_frame_encoder", "prompt_states"]
-
-#: Tokens of a prompt in every CLIP text encoder.
-_PROMPT_TOKENS = 77
 
 
 class FrameEncoder(Protocol):
@@ -120,23 +117,23 @@ def prompt_states(
     ConfigError
         For a prompt that is longer than the text encoder reads, or that a stand-in would not see.
     """
-    if folder.standins.text:
+    if folder.standins.text is not None:
         if prompt:
             raise ConfigError("the weights' folder declares zeros for all text: a prompt would have no effect there")
         folder.check_absent("text_encoder")
         folder.check_absent("tokenizer")
-        return torch.zeros(1, _PROMPT_TOKENS, width, device=device, dtype=dtype)
+        return torch.zeros(1, folder.standins.text, width, device=device, dtype=dtype)
     tokenizer = folder.tokenizer()
     encoder = folder.model("text_encoder", CLIPTextModel, device=device, dtype=dtype)
     if encoder.config.hidden_size != width:
         raise WeightsError(f"text states have {encoder.config.hidden_size} channels, but the UNet takes {width}")
     with quiet_libraries():
         length = len(tokenizer(prompt).input_ids)
-    if length > _PROMPT_TOKENS:
+    if length > PROMPT_TOKENS:
         raise ConfigError(
-            f"the prompt has {length} tokens, of which the text encoder reads {_PROMPT_TOKENS}: shorten it"
+            f"the prompt has {length} tokens, of which the text encoder reads {PROMPT_TOKENS}: shorten it"
         )
-    tokens = tokenizer(prompt, padding="max_length", max_length=_PROMPT_TOKENS, return_tensors="pt")
+    tokens = tokenizer(prompt, padding="max_length", max_length=PROMPT_TOKENS, return_tensors="pt")
     with quiet_libraries():
         outputs = encoder(tokens.input_ids.to(device), output_hidden_states=True)
     if skip == 0:

@@ -4,8 +4,8 @@
     The pixels are the latents.
 ``{"vae": {"area_average": n}}``
     The latents are averages of the pixels over n x n squares; n divides 32.
-``{"text": "zeros"}``
-    Text states of zeros; neither a text encoder nor a tokenizer.
+``{"text": "zeros"}``, ``{"text": {"zeros": n}}``
+    Text states of zeros, as many as CLIP has or n; neither a text encoder nor a tokenizer.
 ``{"image": "zeros"}``
     An image embedding of zeros; no image encoder.
 ``{"clip_length": n}``
@@ -15,7 +15,7 @@ Nothing else may stand in it, and a part that is neither there nor declared is a
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,10 +26,13 @@ from torch.nn import functional
 
 from ..store.errors import WeightsError
 
-__all__ = ["DECLARATIONS", "PixelLatents", "StandIns", "read_standins"]
+__all__ = ["DECLARATIONS", "PROMPT_TOKENS", "PixelLatents", "StandIns", "read_standins"]
 
 #: Name of the file with the declarations, in the weights' folder.
 DECLARATIONS = "ted.json"
+
+#: Text states of a prompt, by CLIP's text encoders.
+PROMPT_TOKENS = 77
 
 #: Weights of R, G and B in luma (ITU-R BT.601).
 _LUMA = (0.299, 0.587, 0.114)
@@ -43,14 +46,16 @@ class StandIns:
     ----------
     vae
         Pixels averaged per latent, along one axis; 1 where the pixels are the latents; None where there is a VAE.
-    text, image
-        Whether zeros stand in for text states and for image embeddings.
+    text
+        Number of text states that are zeros; None where there is a text encoder.
+    image
+        Whether zeros stand in for image embeddings.
     clip_length
         Declared frames of a clip, or None.
     """
 
     vae: int | None = None
-    text: bool = False
+    text: int | None = None
     image: bool = False
     clip_length: int | None = None
 
@@ -86,8 +91,8 @@ def read_standins(folder: Path, allowed: Sequence[str]) -> StandIns:
             raise WeightsError(f"{path}: unknown declaration {name!r}; this backbone takes {', '.join(allowed)}{hint}")
     return StandIns(
         vae=_vae(path, declared["vae"]) if "vae" in declared else None,
-        text=_zeros(path, declared, "text"),
-        image=_zeros(path, declared, "image"),
+        text=_text(path, declared["text"]) if "text" in declared else None,
+        image=_image(path, declared["image"]) if "image" in declared else False,
         clip_length=_positive(path, "clip_length", declared["clip_length"]) if "clip_length" in declared else None,
     )
 
@@ -103,10 +108,18 @@ def _vae(path: Path, value: Any) -> int:
     return factor
 
 
-def _zeros(path: Path, declared: Mapping[str, Any], name: str) -> bool:
-    if declared.get(name, "zeros") != "zeros":
-        raise WeightsError(f'{path}: "{name}" must be "zeros", not {json.dumps(declared[name])}')
-    return name in declared
+def _text(path: Path, value: Any) -> int:
+    if value == "zeros":
+        return PROMPT_TOKENS
+    if not isinstance(value, dict) or list(value) != ["zeros"]:
+        raise WeightsError(f'{path}: "text" must be "zeros" or {{"zeros": n}}, not {json.dumps(value)}')
+    return _positive(path, "zeros", value["zeros"])
+
+
+def _image(path: Path, value: Any) -> bool:
+    if value != "zeros":
+        raise WeightsError(f'{path}: "image" must be "zeros", not {json.dumps(value)}')
+    return True
 
 
 def _positive(path: Path, name: str, value: Any) -> int:

@@ -112,6 +112,8 @@ def test_declared_clip_length(small_folder: SmallFolders, tmp_path: Path) -> Non
         ({"vae": {"area_average": True}, "text": "zeros"}, "whole number of at least 1"),
         ({"vae": "none", "text": "ones"}, '"text" must be "zeros"'),
         ({"vae": "none", "text": None}, '"text" must be "zeros"'),
+        ({"vae": "none", "text": {"zeros": 0}}, "whole number of at least 1"),
+        ({"vae": "none", "text": {"ones": 1}}, '"text" must be "zeros"'),
         ({"vae": "none"}, "no folder tokenizer in"),
         ({"text": "zeros"}, "no folder vae in"),
     ],

@@ -1,0 +1,137 @@
+"""Drawing objects and backgrounds."""
+
+import colorsys
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Look", "colour", "draw_object", "mottled", "noise_image"]
+
+_Image = npt.NDArray[np.float32]
+
+#: Direction towards the light (x, y, towards the viewer): above, to the left, in front.
+_LIGHT = np.array([-0.45, -0.6, 0.66], dtype=np.float32) / math.sqrt(0.45**2 + 0.6**2 + 0.66**2)
+
+#: Half the side of a box of a ball's area, in radii.
+_HALF_SIDE = math.sqrt(math.pi) / 2
+
+#: Pixels a side of an object's texture.
+_TEXTURE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How an object looks.
+
+    Attributes
+    ----------
+    radius
+        In pixels; of the ball of the same area.
+    shape
+        Its outline.
+    albedo
+        Colours (64, 64, 3), float32, RGB in [0, 1], over the square of 1.5 radii around the centre.
+    """
+
+    radius: float
+    shape: Literal["ball", "box", "diamond"]
+    albedo: _Image
+
+
+def colour(hue: float) -> _Image:
+    """RGB in [0, 1] of a strong colour; hue in degrees."""
+    return np.array(colorsys.hsv_to_rgb(hue / 360 % 1, 0.8, 0.95), dtype=np.float32)
+
+
+def mottled(base: _Image, strength: float, rng: np.random.Generator) -> _Image:
+    """Make an albedo of blotches around a colour; without strength it is of one colour, and as much is drawn."""
+    blotches = noise_image((_TEXTURE, _TEXTURE), ((20, 1.0), (9, 0.7)), rng)
+    return (base * (1 + strength * blotches)).clip(0, 1)
+
+
+def noise_image(
+    size: tuple[int, int], scales: tuple[tuple[int, float], ...], rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Draw smooth noise with detail at several scales.
+
+    Parameters
+    ----------
+    size
+        (height, width).
+    scales
+        Cell size in pixels and strength of each.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width, 3), float32, around 0, mostly grey: six tenths are common to the channels.
+    """
+    height, width = size
+    image = np.zeros((height, width, 3), dtype=np.float32)
+    for cell, strength in scales:
+        grid = rng.uniform(-1, 1, size=(height // cell + 2, width // cell + 2, 3)).astype(np.float32)
+        grid = 0.6 * grid.mean(axis=-1, keepdims=True) + 0.4 * grid
+        image += strength * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+    return image
+
+
+def draw_object(
+    image: _Image, mask: npt.NDArray[np.uint8], look: Look, centre: npt.NDArray[np.float64], number: int
+) -> None:
+    """Draw one object over an image and a mask, in place.
+
+    A pixel belongs to the object when its centre lies inside; edges are smooth over one pixel around that line.
+
+    Parameters
+    ----------
+    image
+        (height, width, 3), float32, RGB in [0, 1].
+    mask
+        (height, width), object numbers.
+    look
+        The object.
+    centre
+        x and y in pixels.
+    number
+        What to write into the mask.
+    """
+    reach = look.radius * math.sqrt(2) * _HALF_SIDE + 2  # a diamond's corners
+    left, top = (max(0, math.floor(value - reach)) for value in centre)
+    right = min(image.shape[1], math.ceil(centre[0] + reach) + 1)
+    bottom = min(image.shape[0], math.ceil(centre[1] + reach) + 1)
+    x, y = np.meshgrid(np.arange(left, right), np.arange(top, bottom))
+    dx = ((x - centre[0]) / look.radius).astype(np.float32)
+    dy = ((y - centre[1]) / look.radius).astype(np.float32)
+    coverage = np.clip(_depth(look.shape, dx, dy) * look.radius + 0.5, 0, 1)[..., None]
+    window = np.s_[top:bottom, left:right]
+    image[window] += coverage * (_lit(look, dx, dy) - image[window])
+    mask[window][coverage[..., 0] >= 0.5] = number
+
+
+def _depth(shape: str, dx: _Image, dy: _Image) -> _Image:
+    """Distance from the outline, positive inside, in radii."""
+    if shape == "box":
+        return _HALF_SIDE - np.maximum(np.abs(dx), np.abs(dy))
+    if shape == "diamond":
+        return _HALF_SIDE - (np.abs(dx) + np.abs(dy)) / np.float32(math.sqrt(2))
+    return 1 - np.sqrt(dx**2 + dy**2)
+
+
+def _lit(look: Look, dx: _Image, dy: _Image) -> _Image:
+    """Colours of the object as if it were round: a light from the upper left, and its reflection."""
+    scale = (_TEXTURE - 1) / 3
+    albedo = cv2.remap(
+        look.albedo, (dx + 1.5) * scale, (dy + 1.5) * scale, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    normal = np.stack([dx, dy, np.sqrt(np.clip(1 - dx**2 - dy**2, 0, None))], axis=-1)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    facing = normal @ _LIGHT
+    mirrored = np.clip(2 * facing * normal[..., 2] - _LIGHT[2], 0, 1)
+    lit: _Image = albedo * (0.28 + 0.72 * np.clip(facing, 0, 1))[..., None] + 0.55 * (mirrored**24)[..., None]
+    return lit

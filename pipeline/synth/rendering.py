@@ -1,0 +1,126 @@
+"""Rendering a synthetic video, with what is true about it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from .drawing import Look, colour, draw_object, mottled, noise_image
+from .paths import draw_paths
+from .scene import SceneSpec
+
+__all__ = ["Clip", "render"]
+
+#: Points that are followed on each object, beside its centre.
+_POINTS = 8
+
+#: Cell size (at a shorter side of 256) and strength of the background's texture.
+_GROUND = ((96, 0.16), (32, 0.1), (12, 0.07), (4, 0.05))
+
+#: Strength of an object's blotches.
+_MOTTLED = 0.35
+
+#: Fastest background, in shorter sides per frame.
+_DRIFT = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A video and its truth.
+
+    Attributes
+    ----------
+    frames
+        (frame, height, width, 3), uint8, RGB.
+    masks
+        (frame, height, width), uint8: 0 for the background, else the number of the object that is seen there.
+    centres
+        (object, frame, 2): x and y in pixels, also where the object is hidden.
+    radii
+        (object,), pixels.
+    points
+        (object, point, frame, 2): x and y of points on each object; the first is its centre.
+    visible
+        (object, point, frame): whether the point's pixel shows the object.
+    """
+
+    frames: npt.NDArray[np.uint8]
+    masks: npt.NDArray[np.uint8]
+    centres: npt.NDArray[np.float64]
+    radii: npt.NDArray[np.float64]
+    points: npt.NDArray[np.float64]
+    visible: npt.NDArray[np.bool_]
+
+
+def render(spec: SceneSpec) -> Clip:
+    """Draw a video.
+
+    Raises
+    ------
+    ConfigError
+        When the objects do not find paths as specified.
+    """
+    # Sources of their own, so that looks do not change paths.
+    looks_rng, paths_rng, ground_rng, points_rng = (np.random.default_rng([spec.seed, part]) for part in range(4))
+    radii = paths_rng.uniform(*spec.radius, size=spec.objects)
+    if spec.identical:
+        radii[:] = radii[0]
+    centres = draw_paths(spec, radii, paths_rng)
+    looks = _looks(spec, radii, looks_rng)
+    ground = _Ground(spec, ground_rng)
+    far_to_near = paths_rng.permutation(spec.objects)
+    frames = np.empty((spec.frames, *spec.size, 3), dtype=np.uint8)
+    masks = np.zeros((spec.frames, *spec.size), dtype=np.uint8)
+    for index in range(spec.frames):
+        image = ground.at(index)
+        for number in far_to_near:
+            draw_object(image, masks[index], looks[number], centres[number, index], number + 1)
+        frames[index] = np.rint(255 * image.clip(0, 1))
+    points = centres[:, None] + _offsets(spec, radii, points_rng)
+    x, y = np.rint(points).astype(int).transpose(3, 0, 1, 2)
+    seen = masks[np.arange(spec.frames), y, x]
+    visible = seen == np.arange(1, spec.objects + 1)[:, None, None]
+    return Clip(frames=frames, masks=masks, centres=centres, radii=radii, points=points, visible=visible)
+
+
+def _looks(spec: SceneSpec, radii: npt.NDArray[np.float64], rng: np.random.Generator) -> list[Look]:
+    hue = rng.uniform(0, 360)
+    step = 360 / spec.objects if spec.hue_step is None else spec.hue_step
+    looks = []
+    for number, radius in enumerate(radii):
+        drawn = ("ball", "box", "diamond")[rng.integers(3)]
+        looks.append(
+            Look(
+                radius=radius,
+                shape=drawn if spec.shape == "mixed" else spec.shape,  # type: ignore[arg-type]
+                albedo=mottled(colour(hue + number * step), _MOTTLED if spec.texture == "mottled" else 0, rng),
+            )
+        )
+    return [replace(looks[0], radius=radii[0])] * spec.objects if spec.identical else looks
+
+
+def _offsets(spec: SceneSpec, radii: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Places on the objects relative to their centres, (object, point, 1, 2): within 0.8 radii, evenly over the area."""
+    angle = rng.uniform(0, 2 * np.pi, size=(spec.objects, _POINTS))
+    reach = 0.8 * radii[:, None] * np.sqrt(rng.uniform(size=(spec.objects, _POINTS)))
+    drawn = np.stack([reach * np.cos(angle), reach * np.sin(angle)], axis=-1)
+    return np.concatenate([np.zeros((spec.objects, 1, 2)), drawn], axis=1)[:, :, None]
+
+
+class _Ground:
+    """A muted, textured background, still or passing by."""
+
+    def __init__(self, spec: SceneSpec, rng: np.random.Generator) -> None:
+        side = min(spec.size)
+        self._size = spec.size
+        self._velocity = rng.uniform(-_DRIFT, _DRIFT, size=2) * side if spec.background == "moving" else np.zeros(2)
+        self._margin = int(np.ceil(np.abs(self._velocity).max() * spec.frames)) + 1
+        base = rng.uniform(0.4, 0.55, size=3).astype(np.float32)
+        scales = tuple((max(1, round(cell * side / 256)), strength) for cell, strength in _GROUND)
+        height, width = (value + 2 * self._margin for value in spec.size)
+        self._image = base + noise_image((height, width), scales, rng)
+
+    def at(self, index: int) -> npt.NDArray[np.float32]:
+        """Return a copy of what is seen in a frame."""
+        x, y = np.rint(self._margin + self._velocity * index).astype(int)
+        return self._image[y : y + self._size[0], x : x + self._size[1]].copy()

@@ -1,0 +1,53 @@
+"""A model's folder in the layout of the published weights: how training begins, and what it leaves."""
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from ted.extract.components import quiet_libraries
+
+__all__ = ["save_half", "write_folder"]
+
+
+def write_folder(
+    folder: Path, *, pipeline: str, unet: Mapping[str, Any], scheduler: Mapping[str, Any], standins: Mapping[str, Any]
+) -> None:
+    """Write all but the weights: the UNet's configuration, the scheduler's, and what stands in for other parts.
+
+    Parameters
+    ----------
+    folder
+        Created if absent.
+    pipeline
+        Class of the pipeline.
+    unet
+        Configuration of the UNet with its class as ``_class_name``.
+    scheduler
+        Configuration of a `DDIMScheduler`.
+    standins
+        Content of ``ted.json``.
+    """
+    absent = ("vae", "text_encoder", "tokenizer", "image_encoder", "feature_extractor")
+    index: dict[str, Any] = {"_class_name": pipeline, "_diffusers_version": diffusers.__version__}
+    index |= {part: [None, None] for part in absent}
+    index |= {"unet": ["diffusers", unet["_class_name"]], "scheduler": ["diffusers", "DDIMScheduler"]}
+    for name, value in (
+        ("model_index.json", index),
+        ("ted.json", standins),
+        ("unet/config.json", unet),
+        ("scheduler/scheduler_config.json", {"_class_name": "DDIMScheduler", **scheduler}),
+    ):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def save_half(unet: Any, folder: Path) -> None:
+    """Write a UNet's weights in half precision: ``unet/diffusion_pytorch_model.fp16.safetensors``."""
+    with quiet_libraries():
+        copy.deepcopy(unet).to(torch.float16).save_pretrained(folder / "unet", variant="fp16", safe_serialization=True)

@@ -1,0 +1,81 @@
+"""The loss of a diffusion model: v-prediction (Salimans and Ho, 2022) at timesteps drawn by a configured density."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ted.extract.backbones.base import Condition
+from ted.extract.backbones.latent import LatentBackbone
+
+from .loop import Batch
+from .scenes import Scenes, loader
+
+__all__ = ["Objective"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """Gives the losses of steps, by their numbers.
+
+    Attributes
+    ----------
+    backbone
+        The very backbone that extracts features: it encodes, conditions, adds noise and calls the UNet here as there.
+    scenes
+        What to learn from.
+    batch
+        Videos in a step.
+    timesteps
+        Ranges (first, last, share): a timestep is drawn from a range with the probability `share`, evenly inside.
+    seed
+        Of timesteps, noise and dropped conditions.
+    condition
+        Gives the condition of one clip (frame, 3, height, width) in [-1, 1].
+    workers
+        Processes that render.
+    """
+
+    backbone: LatentBackbone
+    scenes: Scenes
+    batch: int
+    timesteps: Sequence[tuple[int, int, float]]
+    seed: int
+    condition: Callable[[torch.Tensor, np.random.Generator], Condition]
+    workers: int = 0
+
+    def batches(self, first: int, last: int) -> Iterator[Batch]:
+        """Give the losses of steps `first` to `last`, the latter not included."""
+        for step, frames in enumerate(
+            loader(self.scenes, first=first, last=last, batch=self.batch, workers=self.workers), start=first
+        ):
+            yield self.losses(frames, np.random.default_rng([self.seed, step]))
+
+    def losses(self, frames: torch.Tensor, rng: np.random.Generator) -> Batch:
+        """Compute the losses of clips (clip, frame, 3, height, width), uint8."""
+        backbone = self.backbone
+        pixels = frames.to(backbone.device).float() / 127.5 - 1
+        if backbone.clip_length == 1:  # an image model: every frame is a clip
+            pixels = pixels.flatten(0, 1)[:, None]
+        taus = [self._draw(rng) for _ in pixels]
+        latents = torch.stack([backbone.encode(clip) for clip in pixels])
+        noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)).to(backbone.device)
+        noisy = torch.stack([backbone.perturb(*pair, tau) for *pair, tau in zip(latents, noise, taus, strict=True)])
+        # v = sqrt(abar) eps - sqrt(1 - abar) x_0 is x_t with eps in the place of x_0 and -x_0 in the place of eps.
+        target = torch.stack([backbone.perturb(*pair, tau) for *pair, tau in zip(noise, -latents, taus, strict=True)])
+        conditions = [self.condition(clip, rng) for clip in pixels]
+        condition = {key: torch.cat([each[key] for each in conditions]) for key in conditions[0]}
+        on_gpu = backbone.device.type == "cuda"
+        with torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext():
+            predicted = backbone.unet(**backbone.unet_arguments(noisy, taus, condition))[0].float()
+        if predicted.ndim == 5:  # a video UNet: (clip, channel, frame, y, x)
+            predicted = predicted.transpose(1, 2)
+        errors = (predicted.reshape(target.shape) - target) ** 2
+        return Batch(losses=errors.flatten(1).mean(1), timesteps=torch.tensor(taus))
+
+    def _draw(self, rng: np.random.Generator) -> int:
+        shares = np.array([share for _, _, share in self.timesteps])
+        first, last, _ = self.timesteps[rng.choice(len(shares), p=shares / shares.sum())]
+        return int(rng.integers(first, last + 1))

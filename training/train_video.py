@@ -1,0 +1,55 @@
+"""Train a small video diffusion model on synthetic scenes: ``python -m training.train_video training/video.toml OUT``.
+
+The model is an `I2VGenXLUNet` that is told the clip's first frame, as I2VGen-XL is, except for some clips. Run it again
+with the same OUT to go on from the last checkpoint; ``--weights i2vgen-xl=OUT/weights`` takes what there is so far.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from diffusers import I2VGenXLUNet
+
+from ted.extract.backbones import i2vgen_xl
+from ted.extract.backbones.base import Condition
+
+from .session import train_model
+
+#: Share of clips of which the network is not told the first frame.
+_UNTOLD = 0.15
+
+
+def condition(backbone: i2vgen_xl.I2VGenXL, clip: torch.Tensor, rng: np.random.Generator) -> Condition:
+    """Return what the network is told of a clip: its first frame, or nothing."""
+    image = None if rng.uniform() < _UNTOLD else clip[:1]
+    return backbone.condition(clip, image, _no_noise)
+
+
+def _no_noise(_shape: object) -> torch.Tensor:
+    raise AssertionError("the conditioning of I2VGen-XL draws no noise")
+
+
+@click.command()
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
+@click.option("--workers", type=int, default=0, show_default=True, help="Processes that render.")
+@click.option("--seconds", type=float, help="Stop at the first checkpoint after this time.")
+def main(config: Path, out: Path, device: str, workers: int, seconds: float | None) -> None:
+    """Train by CONFIG, with checkpoints, the curve and the weights in OUT."""
+    train_model(
+        config,
+        out,
+        pipeline="I2VGenXLPipeline",
+        unet_class=I2VGenXLUNet,
+        load=i2vgen_xl.load,
+        condition=condition,  # type: ignore[arg-type]
+        device=torch.device(device),
+        workers=workers,
+        seconds=seconds,
+    )
+
+
+if __name__ == "__main__":
+    main()
