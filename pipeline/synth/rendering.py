@@ -100,7 +100,7 @@ def _looks(spec: SceneSpec, radii: npt.NDArray[np.float64], rng: np.random.Gener
 
 
 def _offsets(spec: SceneSpec, radii: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Places on the objects relative to their centres, (object, point, 1, 2): within 0.8 radii, evenly over the area."""
+    """Places on the objects relative to their centres, (object, point, 1, 2): within 0.8 radii, even over the area."""
     angle = rng.uniform(0, 2 * np.pi, size=(spec.objects, _POINTS))
     reach = 0.8 * radii[:, None] * np.sqrt(rng.uniform(size=(spec.objects, _POINTS)))
     drawn = np.stack([reach * np.cos(angle), reach * np.sin(angle)], axis=-1)
