@@ -73,11 +73,11 @@ class ModelFolder:
     def __init__(self, path: Path, *, backbone: str, declarable: Sequence[str] = (), seed: int | None = None) -> None:
         self._path = path
         self._seed = seed
-        self._published = backbone_info(backbone).published
+        self._info = backbone_info(backbone)
         self._backbone = backbone
         self._files: dict[str, Path] = {}
         if not path.is_dir():
-            raise WeightsError(f"{path} is not a folder. {self._published.how_to_get()}")
+            raise WeightsError(f"{path} is not a folder. {self._info.how_to_get()}")
         self.standins = read_standins(path, declarable)
         if (path / DECLARATIONS).is_file():
             self._files[DECLARATIONS] = path / DECLARATIONS
@@ -124,7 +124,7 @@ class ModelFolder:
         candidates = _DIFFUSERS_FILES if issubclass(cls, diffusers.ModelMixin) else _TRANSFORMERS_FILES
         present = [entry for entry in candidates if (self._path / part / entry[0]).is_file()]
         if not present:
-            raise WeightsError(f"{self._path / part} has no {candidates[0][0]}. {self._published.how_to_get()}")
+            raise WeightsError(f"{self._path / part} has no {candidates[0][0]}. {self._info.how_to_get()}")
         name, variant, safe = present[0]
         file = self._file(part, name)
         try:
@@ -199,7 +199,7 @@ class ModelFolder:
         if issubclass(cls, diffusers.ModelMixin) and config.get("_class_name") != cls.__name__:
             raise WeightsError(
                 f"{self._path / part} is of class {config.get('_class_name')}; backbone {self._backbone!r} needs "
-                f"{cls.__name__}. {self._published.how_to_get()}"
+                f"{cls.__name__}. {self._info.how_to_get()}"
             )
         return config
 
@@ -207,7 +207,7 @@ class ModelFolder:
         path = self._path / part / name
         if not path.is_file():
             what = f"no {name} in {path.parent}" if path.parent.is_dir() else f"no folder {part} in {self._path}"
-            raise WeightsError(f"{what}, which backbone {self._backbone!r} needs. {self._published.how_to_get()}")
+            raise WeightsError(f"{what}, which backbone {self._backbone!r} needs. {self._info.how_to_get()}")
         self._files[str(PurePosixPath(part, name))] = path
         return path
 

@@ -35,6 +35,8 @@ class PublishedWeights:
         Whether `name` is a repository on the hub.
     config
         A file of the repository by which a download is recognised.
+    bundled
+        Whether the weights come with this package, in a folder `name` of its own.
     """
 
     name: str
@@ -44,9 +46,12 @@ class PublishedWeights:
     expects: str
     on_hub: bool = True
     config: str = "unet/config.json"
+    bundled: bool = False
 
     def how_to_get(self) -> str:
         """Say in a few lines what to download, how large it is and under which licence it comes."""
+        if self.bundled:
+            return f"The weights of {self.name} come with this package: leave --weights out, or install it again."
         return (
             f"The published weights are {self.name} ({self.size}; licence: {self.licence}). To download them:\n"
             f"  {self.download}\n"
@@ -113,6 +118,8 @@ def find_weights(backbone: str, published: PublishedWeights, weights: Path | str
     WeightsError
         When there is none, naming the download, its size and its licence.
     """
+    if weights is None and published.bundled:
+        return Path(__file__).parent / "bundled" / published.name
     if weights is None:
         found = _in_hub_cache(published.name, published.config) if published.on_hub else _in_torch_cache(published.name)
         if found is None:

@@ -75,8 +75,13 @@ def load_backbone(
     seed, place = split_random(weights)
     if seed is not None and not info.random:
         raise ConfigError(f"backbone {name!r} cannot have random weights")
-    needs_files = seed is None or place is not None or info.published.on_hub
-    path = find_weights(name, info.published, place) if needs_files else None
+    if info.published is None:
+        if place is not None:
+            raise ConfigError(f"backbone {name!r} has no weights: leave {place} out")
+        path = None
+    else:
+        needs_files = seed is None or place is not None or info.published.on_hub
+        path = find_weights(name, info.published, place) if needs_files else None
     varied: dict[str, Any] = {"options": options} if info.options else {}
     if info.random:
         varied["seed"] = seed

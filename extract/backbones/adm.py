@@ -144,7 +144,7 @@ def _find_checkpoint(weights: Path | None) -> Path:
     if weights is not None and weights.is_file():
         return weights
     how_to_get = (
-        f"{backbone_info('adm').published.how_to_get()}\n"
+        f"{backbone_info('adm').how_to_get()}\n"
         "It is the unconditional 256x256 model of https://github.com/openai/guided-diffusion."
     )
     if weights is None or not weights.is_dir():

@@ -123,8 +123,11 @@ def load(
     dtype: torch.dtype,
     options: BackboneOptions = DEFAULT_OPTIONS,
     seed: int | None = None,
+    name: str = NAME,
 ) -> I2VGenXL:
     """Load I2VGen-XL from a pipeline's folder; with a seed, its UNet has random weights.
+
+    `name` is that of the registry, for models of the same kind that have names of their own.
 
     Raises
     ------
@@ -133,7 +136,7 @@ def load(
     ConfigError
         For a prompt that cannot be encoded.
     """
-    folder = ModelFolder(weights, backbone=NAME, declarable=("vae", "text", "image", "clip_length"), seed=seed)
+    folder = ModelFolder(weights, backbone=name, declarable=("vae", "text", "image", "clip_length"), seed=seed)
     unet = folder.network("unet", I2VGenXLUNet, device=device, dtype=dtype)
     if not options.temporal:
         skip_temporal_layers(unet)
@@ -147,7 +150,7 @@ def load(
     text_states = prompt_states(folder, prompt, width=width, skip=_CLIP_SKIP, device=device, dtype=dtype)
     image_embedder = ImageEmbedder(folder, width=width, device=device, dtype=dtype)
     return I2VGenXL(
-        name=NAME,
+        name=name,
         unet=unet,
         device=device,
         dtype=dtype,

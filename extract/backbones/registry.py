@@ -29,7 +29,7 @@ class BackboneInfo:
     kind
         Whether the network sees a clip (``"video"``) or one frame (``"image"``).
     published
-        The published weights.
+        The published weights; None for what has no weights at all.
     default_tap
         Tap of the paper's setting.
     loader
@@ -44,11 +44,15 @@ class BackboneInfo:
 
     title: str
     kind: Literal["image", "video"]
-    published: PublishedWeights
+    published: PublishedWeights | None
     default_tap: str
     loader: str
     options: tuple[str, ...] = ()
     random: bool = False
+
+    def how_to_get(self) -> str:
+        """Say where the weights come from, for messages about weights that are absent or wrong."""
+        return "It has no weights." if self.published is None else self.published.how_to_get()
 
 
 def _hub(repository: str, *, size: str, licence: str, parts: str) -> PublishedWeights:
@@ -73,6 +77,12 @@ def _transformer(repository: str, *, size: str, licence: str) -> PublishedWeight
         download=f"hf download {repository} config.json preprocessor_config.json model.safetensors",
         expects="a folder with these three files; or the repository's name, once it is in the hub's cache",
         config="config.json",
+    )
+
+
+def _bundled(name: str, *, size: str) -> PublishedWeights:
+    return PublishedWeights(
+        name=name, size=size, licence="Apache-2.0", download="", expects="a folder as training leaves it", bundled=True
     )
 
 
@@ -159,6 +169,37 @@ _REGISTRY: dict[str, BackboneInfo] = {
         default_tap="last_hidden_state",
         loader=f"{__package__}.dino:load_dinov3",
         random=True,
+    ),
+    "demo-video": BackboneInfo(
+        title="Small I2VGen-XL, trained on synthetic scenes",
+        kind="video",
+        published=_bundled("demo-video", size="9.5 MB"),
+        default_tap="up_blocks[1]",
+        loader=f"{__package__}.demo:load_video",
+        options=_CLIP_OPTIONS,
+        random=True,
+    ),
+    "demo-image": BackboneInfo(
+        title="Small Stable Diffusion, trained on synthetic scenes",
+        kind="image",
+        published=_bundled("demo-image", size="5.4 MB"),
+        default_tap="up_blocks[2]",
+        loader=f"{__package__}.demo:load_image",
+        random=True,
+    ),
+    "rgb": BackboneInfo(
+        title="Colours, a control",
+        kind="image",
+        published=None,
+        default_tap="stride8",
+        loader=f"{__package__}.baselines:load_rgb",
+    ),
+    "position": BackboneInfo(
+        title="Explicit position, a control",
+        kind="image",
+        published=None,
+        default_tap="stride8",
+        loader=f"{__package__}.baselines:load_position",
     ),
 }
 

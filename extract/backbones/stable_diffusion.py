@@ -48,8 +48,11 @@ def load(
     dtype: torch.dtype,
     options: BackboneOptions = DEFAULT_OPTIONS,
     seed: int | None = None,
+    name: str = NAME,
 ) -> StableDiffusion:
     """Load Stable Diffusion 2.1 from a pipeline's folder; with a seed, its UNet has random weights.
+
+    `name` is that of the registry, for models of the same kind that have names of their own.
 
     Raises
     ------
@@ -58,7 +61,7 @@ def load(
     ConfigError
         For a prompt that cannot be encoded.
     """
-    folder = ModelFolder(weights, backbone=NAME, declarable=("vae", "text"), seed=seed)
+    folder = ModelFolder(weights, backbone=name, declarable=("vae", "text"), seed=seed)
     unet = folder.network("unet", UNet2DConditionModel, device=device, dtype=dtype)
     scheduler = folder.scheduler(DDIMScheduler)
     frame_encoder = load_frame_encoder(
@@ -67,7 +70,7 @@ def load(
     prompt = options.prompt or ""
     text_states = prompt_states(folder, prompt, width=unet.config.cross_attention_dim, device=device, dtype=dtype)
     return StableDiffusion(
-        name=NAME,
+        name=name,
         unet=unet,
         device=device,
         dtype=dtype,

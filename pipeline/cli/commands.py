@@ -10,6 +10,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "evaluate", "Score masks against ground truth (J&F), as the official evaluation does."),
     "cache": ("cache", "cache", "List, describe, verify, convert, copy and remove what the cache holds."),
     "import": ("import_features", "import_features", "Put features made elsewhere (.npy, .pt) into the cache."),
+    "synth": ("synth", "synth", "Make videos of similar-looking objects with exact masks, points and tracks."),
     "demo": ("demo", "demo", "Run the whole path on a small synthetic video, with random weights."),
     "small-weights": ("small_weights", "small_weights", "Write a small random model of a backbone, to try things."),
 }

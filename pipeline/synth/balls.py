@@ -3,16 +3,13 @@
 import colorsys
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ...store.errors import ConfigError
-from ..datasets.listing import is_plain_name
-from ..files import written_whole
-from ..show.palette import write_mask
+from .writing import write_davis
 
 __all__ = ["BallsSpec", "render", "write_davis"]
 
@@ -82,46 +79,6 @@ def render(spec: BallsSpec) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8
             masks[index][coverage >= 0.5] = ball + 1
         frames[index] = np.rint(255 * image.clip(0, 1))
     return frames, masks
-
-
-def write_davis(
-    root: Path, name: str, frames: npt.NDArray[np.uint8], masks: npt.NDArray[np.uint8], set_name: str = "val"
-) -> None:
-    """Write a video as a sequence of a DAVIS-2017 root, made if absent, and add it to a set.
-
-    Parameters
-    ----------
-    root
-        DAVIS root.
-    name
-        The sequence's name.
-    frames
-        (frame, height, width, 3), RGB; written as JPEG of quality 95.
-    masks
-        (frame, height, width), object numbers; written as palette PNG.
-    set_name
-        Name of the list in ``ImageSets/2017``.
-
-    Raises
-    ------
-    ConfigError
-        When the name is not that of a folder, or frames and masks do not fit together.
-    """
-    if not is_plain_name(name):
-        raise ConfigError(f"{name!r} cannot be the name of a sequence")
-    if frames.shape[:-1] != masks.shape or not len(frames):
-        raise ConfigError(f"frames of shape {frames.shape} and masks of shape {masks.shape} do not fit together")
-    for index, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
-        _, data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-        with written_whole(root / "JPEGImages" / "480p" / name / f"{index:05d}.jpg") as path:
-            path.write_bytes(data.tobytes())
-        write_mask(root / "Annotations" / "480p" / name / f"{index:05d}.png", mask)
-    listing = root / "ImageSets" / "2017" / f"{set_name}.txt"
-    names = listing.read_text(encoding="utf-8").split("\n") if listing.exists() else []
-    names = [line for line in names if line]
-    if name not in names:
-        with written_whole(listing) as path:
-            path.write_text("\n".join([*names, name]) + "\n", encoding="utf-8")
 
 
 def _motion(spec: BallsSpec, rng: np.random.Generator) -> npt.NDArray[np.float64]:

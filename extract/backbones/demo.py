@@ -1,0 +1,29 @@
+"""The small models that come with the package (docs/small-models.md), by the code of the published ones."""
+
+from pathlib import Path
+
+import torch
+
+from ..options import DEFAULT_OPTIONS, BackboneOptions
+from . import i2vgen_xl, stable_diffusion
+from .i2vgen_xl import I2VGenXL
+from .stable_diffusion import StableDiffusion
+
+__all__ = ["load_image", "load_video"]
+
+
+def load_video(
+    weights: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    options: BackboneOptions = DEFAULT_OPTIONS,
+    seed: int | None = None,
+) -> I2VGenXL:
+    """Load the video model; see `i2vgen_xl.load`."""
+    return i2vgen_xl.load(weights, device=device, dtype=dtype, options=options, seed=seed, name="demo-video")
+
+
+def load_image(weights: Path, *, device: torch.device, dtype: torch.dtype, seed: int | None = None) -> StableDiffusion:
+    """Load the image model; see `stable_diffusion.load`."""
+    return stable_diffusion.load(weights, device=device, dtype=dtype, seed=seed, name="demo-image")

@@ -1,0 +1,70 @@
+"""How hard a synthetic video is: how near the objects come to each other, and how much they hide."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .paths import gaps
+from .rendering import Clip
+
+__all__ = ["ClipStatistics", "clip_statistics"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipStatistics:
+    """Shares over the frames after the first.
+
+    Attributes
+    ----------
+    in_window
+        Share of frames, over all objects, in which some pixel of another object lies inside the search window around
+        some pixel of the object: appearance alone could take one for the other.
+    overlapping
+        Share of frames in which two objects overlap.
+    least_visible
+        Least share of an object's pixels that is seen, over objects and frames.
+    speed
+        Mean speed of the objects in pixels per frame.
+    """
+
+    in_window: float
+    overlapping: float
+    least_visible: float
+    speed: float
+
+
+def clip_statistics(clip: Clip, window: float) -> ClipStatistics:
+    """Measure a video of at least two frames.
+
+    Parameters
+    ----------
+    clip
+        The video.
+    window
+        Half the side of the search window in pixels: radius of the propagation times the stride of the features.
+    """
+    masks, ids = clip.masks[1:], range(1, len(clip.centres) + 1)
+    near = np.zeros((len(ids), len(masks)), dtype=bool)
+    for frame, mask in enumerate(masks):
+        boxes = {number: _box(mask == number) for number in ids if (mask == number).any()}
+        for number, (low, high) in boxes.items():
+            others = [box for other, box in boxes.items() if other != number]
+            # Windows are squares, so distances count by axis; objects are convex, so their boxes stand for them.
+            near[number - 1, frame] = any(np.maximum(low - b, a - high).max() <= window for a, b in others)
+    whole = (clip.masks[0][None] == np.arange(1, len(ids) + 1)[:, None, None]).sum((1, 2))
+    seen = np.stack([(masks == number).sum((1, 2)) / max(1, whole[number - 1]) for number in ids])
+    between = gaps(clip.centres, clip.radii)[:, 1:]
+    steps = np.linalg.norm(np.diff(clip.centres, axis=1), axis=-1)
+    return ClipStatistics(
+        in_window=float(near.mean()),
+        overlapping=float((between < 0).any(axis=0).mean()) if len(between) else 0.0,
+        least_visible=float(seen.min().clip(0, 1)),
+        speed=float(steps.mean()),
+    )
+
+
+def _box(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Least and greatest (y, x) of a mask that is not empty."""
+    places = np.argwhere(mask)
+    return places.min(axis=0), places.max(axis=0)

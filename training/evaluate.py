@@ -1,0 +1,168 @@
+"""How well the small models track, beside their controls.
+
+``python -m training.evaluate choose OUT``: J, F and identity by tau, tap and alpha on videos to choose by (seed 1).
+``python -m training.evaluate report OUT``: the choice on other videos (seed 0), with the controls and standard errors.
+
+Both write JSON into OUT; videos and features stay there and are made only once.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ted.pipeline.datasets.davis import davis_sequences, davis_video
+from ted.pipeline.datasets.video import Video
+from ted.pipeline.synth.making import make_sets
+from ted.pipeline.synth.scene import SceneSpec
+
+from .features import FRAME_SIZE, Network, extract_features, open_unit
+from .tracking import Score, Tracking, grid_limit, mean_and_error, track
+
+_ALPHAS = tuple(number / 10 for number in range(11))
+_POSITION = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8)
+_COLOURS, _PLACES = "rgb:0:stride4", "position:0:stride4"
+
+#: Name, arrangement and looks of the sets.
+_SETS = {
+    "near": ("near", {"identical": True}),
+    "crossing": ("crossing", {"identical": True}),
+    "distinct": ("random", {"identical": False, "shape": "mixed"}),
+}
+
+
+def _videos(out: Path, seed: int, count: int) -> dict[str, list[Video]]:
+    found = {}
+    for name, (arrangement, looks) in _SETS.items():
+        root = out / f"videos-{seed}-{name}"
+        listing = root / "ImageSets" / "2017" / f"{arrangement}.txt"
+        if not listing.exists() or len(davis_sequences(root, arrangement)) < count:
+            list(make_sets(root, [arrangement], count, SceneSpec(seed=seed, **looks), window=64.0))  # type: ignore[arg-type]
+        names = davis_sequences(root, arrangement)[:count]
+        found[name] = [_named(davis_video(root, video), name) for video in names]
+    return found
+
+
+def _named(video: Video, set_name: str) -> Video:
+    """Give a video a dataset of its own: the same names stand for other looks in other sets."""
+    import dataclasses
+
+    return dataclasses.replace(video, dataset=set_name)
+
+
+def _summary(scores: Sequence[Score]) -> dict[str, list[float]]:
+    return {
+        measure: [round(value, 2) for value in mean_and_error([getattr(score, measure) for score in scores])]
+        for measure in ("j", "f", "identity")
+    }
+
+
+def _compare(
+    caches: Path,
+    videos: Sequence[Video],
+    parts: Sequence[tuple[Network, str]],
+    fusions: Sequence[tuple[float, ...]],
+    settings: Tracking,
+) -> dict[tuple[float, ...], dict[str, list[float]]]:
+    """Score fusions of features over videos: mean and standard error of each measure."""
+    scores: dict[tuple[float, ...], list[Score]] = {fusion: [] for fusion in fusions}
+    for video in videos:
+        units = [open_unit(caches, network, video, feature) for network, feature in parts]
+        for fusion, score in track(units, fusions, video, settings).items():
+            scores[fusion].append(score)
+    return {fusion: _summary(found) for fusion, found in scores.items()}
+
+
+def _show(title: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    print(f"\n{title}")
+    print(f"{'':<58}{'J':>12}{'F':>14}{'identity':>15}")
+    for name, row in rows.items():
+        cells = "".join(f"{mean:>9.1f} ±{error:>4.1f}" for mean, error in row.values())
+        print(f"{name:<58}{cells}", flush=True)
+
+
+def _networks(video: str | None, image: str | None) -> dict[str, Network]:
+    own = {} if video is None else {"demo-video": video}
+    random = "random:1" if video is None else f"random:1:{video}"
+    return {
+        "trained": Network(name="trained", weights=own),
+        "untrained": Network(name="untrained", weights={"demo-video": random}),
+        "no-temporal": Network(name="no-temporal", weights=own, temporal=False),
+        "still": Network(name="still", weights={} if image is None else {"demo-image": image}),
+    }
+
+
+def _weight(value: float) -> tuple[float, float]:
+    return (round(value, 2), round(1 - value, 2))
+
+
+@click.group()
+def main() -> None:
+    """Evaluate the small models."""
+
+
+_options = [
+    click.argument("out", type=click.Path(path_type=Path)),
+    click.option("--video", help="Weights of the video model.  [default: those of the package]"),
+    click.option("--image", help="Weights of the image model.  [default: those of the package]"),
+    click.option("--device", default="cpu", show_default=True),
+]
+
+
+def _with_options(function: Any) -> Any:
+    for option in reversed(_options):
+        function = option(function)
+    return function
+
+
+@main.command()
+@_with_options
+@click.option("--videos", "count", default=12, show_default=True, help="Of each set.")
+@click.option("--taus", default="100,300,500,700,900", show_default=True, help="Of the video model.")
+@click.option("--image-taus", default="20,100,250", show_default=True)
+@click.option("--ensemble", default=4, show_default=True, help="Noise draws to average.")
+def choose(
+    out: Path, video: str | None, image: str | None, device: str, count: int, taus: str, image_taus: str, ensemble: int
+) -> None:
+    """Score every tau and tap, and alpha for the best of them, on videos to choose by."""
+    networks, sets, settings = _networks(video, image), _videos(out, 1, count), Tracking()
+    every = [one for some in sets.values() for one in some]
+    taps = {
+        "demo-video": ("mid_block", "up_blocks[0]", "up_blocks[1]", "up_blocks[2]"),
+        "demo-image": ("up_blocks[0]", "up_blocks[1]", "up_blocks[2]"),
+    }
+    caches = out / "choose"
+    jobs = [f"demo-image:{image_taus}:{','.join(taps['demo-image'])}", _COLOURS, _PLACES]
+    extract_features(caches, networks["still"], every, jobs, ensemble=ensemble, device=device)
+    extract_features(
+        caches,
+        networks["trained"],
+        every,
+        [f"demo-video:{taus}:{','.join(taps['demo-video'])}"],
+        ensemble=ensemble,
+        device=device,
+    )
+    found: dict[str, Any] = {}
+    for name, some in sets.items():
+        limit = _summary([grid_limit(one, (32, 32), (FRAME_SIZE, FRAME_SIZE)) for one in some])
+        parts = [(networks["still"], _PLACES), (networks["still"], _COLOURS)]
+        colours = _compare(caches, some, parts, [_weight(value) for value in _POSITION], settings)
+        rows = {"limit of the 32x32 grid": limit}
+        rows |= {f"rgb, position {weights[0]:.2f}": row for weights, row in colours.items()}
+        for tau in image_taus.split(","):
+            for tap in taps["demo-image"]:
+                feature = f"demo-image:{tau}:{tap}"
+                rows[feature] = _compare(caches, some, [(networks["still"], feature)], [(1.0,)], settings)[(1.0,)]
+        for tau in taus.split(","):
+            for tap in taps["demo-video"]:
+                feature = f"demo-video:{tau}:{tap}"
+                rows[feature] = _compare(caches, some, [(networks["trained"], feature)], [(1.0,)], settings)[(1.0,)]
+        _show(f"{name}, {count} videos, {ensemble} draws", rows)
+        found[name] = rows
+        (out / "choose.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

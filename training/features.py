@@ -1,0 +1,83 @@
+"""Features of synthetic videos under several networks, in one cache each: the trained one and its controls."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ted.extract.frame_size import FrameSize
+from ted.extract.options import DEFAULT_OPTIONS, BackboneOptions
+from ted.extract.settings import ExtractionSettings
+from ted.pipeline.choices import parse_choice, parse_job
+from ted.pipeline.datasets.video import Video
+from ted.pipeline.extracting.request import ExtractionRequest, Share
+from ted.pipeline.extracting.running import Failure, extract
+from ted.store import Unit, open_cache
+from ted.store.errors import TedError
+
+__all__ = ["FRAME_SIZE", "Network", "extract_features", "open_unit"]
+
+#: Short side of the frames that the small models see.
+FRAME_SIZE = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network whose features are compared.
+
+    Attributes
+    ----------
+    name
+        Of its cache: ``trained``, ``untrained``, ``no-temporal``, or ``still`` for all that sees single frames.
+    weights
+        By backbone, as ``--weights`` takes them.
+    temporal
+        Whether temporal layers are kept.
+    """
+
+    name: str
+    weights: dict[str, str]
+    temporal: bool = True
+
+
+def extract_features(
+    folder: Path, network: Network, videos: Sequence[Video], jobs: Sequence[str], *, ensemble: int, device: str
+) -> None:
+    """Extract what is not there yet.
+
+    Parameters
+    ----------
+    folder
+        Of the caches.
+    network
+        The network.
+    videos
+        What to extract of.
+    jobs
+        ``BACKBONE:TIMESTEP,...:TAP,...``.
+    ensemble
+        Noise draws to average.
+    device
+        Where to compute.
+    """
+    parsed = [parse_job(job) for job in jobs]
+    request = ExtractionRequest(
+        cache=folder / network.name,
+        shares=tuple(Share(job=job, video=video) for job in parsed for video in videos),
+        weights=network.weights,
+        settings=ExtractionSettings(frame_size=FrameSize(short_side=FRAME_SIZE), ensemble=ensemble),
+        options=DEFAULT_OPTIONS if network.temporal else BackboneOptions(temporal=False),
+    )
+    done = 0
+    for result in extract(request, torch.device(device), progress=lambda _title, _count: lambda _done: None, say=print):
+        if isinstance(result, Failure):
+            raise TedError(result.reason)
+        done += 1
+        if done % 20 == 0:
+            print(f"  {network.name}: {done} of {len(request.shares)}", flush=True)
+
+
+def open_unit(folder: Path, network: Network, video: Video, feature: str) -> Unit:
+    """Open the features ``BACKBONE:TIMESTEP:TAP`` of a video."""
+    return open_cache(folder / network.name).find(video.dataset, video.name, parse_choice(feature))
