@@ -1,10 +1,9 @@
 """How well features track: J, F and identity of many fusions, straight from the cache."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.video import Video

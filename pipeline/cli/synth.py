@@ -8,7 +8,7 @@ from typing import get_args
 
 import click
 
-from ..synth.scene import Background, Motion, SceneSpec, Shape, Texture
+from ..synth.scene import Background, Ground, Motion, SceneSpec, Shape, Texture
 from ..synth.sets import SETS
 from .options import CONTEXT, json_option
 
@@ -38,6 +38,7 @@ class _Size(click.ParamType[tuple[int, int]]):
 @click.option("--texture", type=click.Choice(get_args(Texture)), default=_DEFAULT.texture, help="Of the objects.")
 @click.option("--shape", type=click.Choice(get_args(Shape)), default=_DEFAULT.shape, help="Of the objects.")
 @click.option("--motion", type=click.Choice(get_args(Motion)), default=_DEFAULT.motion, help="Of the objects.")
+@click.option("--ground", type=click.Choice(get_args(Ground)), default=_DEFAULT.ground, help="Look of the background.")
 @click.option("--background", type=click.Choice(get_args(Background)), default=_DEFAULT.background)
 @click.option("--seed", type=click.IntRange(0, 99), default=0, help="0 for results to report, others to choose by.")
 @click.option("--window", type=float, default=64.0, help="Search window of the statistics: half its side, in pixels.")
@@ -50,7 +51,7 @@ def synth(
     as_json: bool,
     **fields: object,
 ) -> None:
-    """Make videos of similar-looking objects in ROOT, a DAVIS-2017 root.
+    r"""Make videos of similar-looking objects in ROOT, a DAVIS-2017 root.
 
     \b
     near      two objects close to each other that never touch

@@ -2,6 +2,7 @@
 
 import colorsys
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Look", "colour", "draw_object", "mottled", "noise_image"]
+__all__ = ["TEXTURE", "Look", "colour", "draw_object", "mottled", "noise_image", "patched"]
 
 _Image = npt.NDArray[np.float32]
 
@@ -20,7 +21,7 @@ _LIGHT = np.array([-0.45, -0.6, 0.66], dtype=np.float32) / math.sqrt(0.45**2 + 0
 _HALF_SIDE = math.sqrt(math.pi) / 2
 
 #: Pixels a side of an object's texture.
-_TEXTURE = 64
+TEXTURE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,15 @@ def colour(hue: float) -> _Image:
 
 def mottled(base: _Image, strength: float, rng: np.random.Generator) -> _Image:
     """Make an albedo of blotches around a colour; without strength it is of one colour, and as much is drawn."""
-    blotches = noise_image((_TEXTURE, _TEXTURE), ((20, 1.0), (9, 0.7)), rng)
+    blotches = noise_image((TEXTURE, TEXTURE), ((20, 1.0), (9, 0.7)), rng)
     return (base * (1 + strength * blotches)).clip(0, 1)
+
+
+def patched(colours: Sequence[_Image], size: tuple[int, int], cell: int, rng: np.random.Generator) -> _Image:
+    """Draw patches of some colours, (height, width, 3), of about `cell` pixels; each takes an equal share."""
+    scales = ((cell, 1.0), (max(1, cell // 2), 0.5))
+    heights = [noise_image(size, scales, rng)[..., 0] for _ in colours]
+    return np.stack(colours)[np.argmax(heights, axis=0)]
 
 
 def noise_image(
@@ -125,7 +133,7 @@ def _depth(shape: str, dx: _Image, dy: _Image) -> _Image:
 
 def _lit(look: Look, dx: _Image, dy: _Image) -> _Image:
     """Colours of the object as if it were round: a light from the upper left, and its reflection."""
-    scale = (_TEXTURE - 1) / 3
+    scale = (TEXTURE - 1) / 3
     albedo = cv2.remap(
         look.albedo, (dx + 1.5) * scale, (dy + 1.5) * scale, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )

@@ -1,11 +1,12 @@
 """Rendering a synthetic video, with what is true about it."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from .drawing import Look, colour, draw_object, mottled, noise_image
+from .drawing import TEXTURE, Look, colour, draw_object, mottled, noise_image, patched
 from .paths import draw_paths
 from .scene import SceneSpec
 
@@ -19,6 +20,9 @@ _GROUND = ((96, 0.16), (32, 0.1), (12, 0.07), (4, 0.05))
 
 #: Strength of an object's blotches.
 _MOTTLED = 0.35
+
+#: Size of patches: of an object, in cells of its texture; of the background, in pixels at a shorter side of 256.
+_PATCH, _PATCHES = 16, 28
 
 #: Fastest background, in shorter sides per frame.
 _DRIFT = 0.02
@@ -66,8 +70,8 @@ def render(spec: SceneSpec) -> Clip:
     if spec.identical:
         radii[:] = radii[0]
     centres = draw_paths(spec, radii, paths_rng)
-    looks = _looks(spec, radii, looks_rng)
-    ground = _Ground(spec, ground_rng)
+    looks, colours = _looks(spec, radii, looks_rng)
+    ground = _Ground(spec, colours, ground_rng)
     far_to_near = paths_rng.permutation(spec.objects)
     frames = np.empty((spec.frames, *spec.size, 3), dtype=np.uint8)
     masks = np.zeros((spec.frames, *spec.size), dtype=np.uint8)
@@ -83,20 +87,26 @@ def render(spec: SceneSpec) -> Clip:
     return Clip(frames=frames, masks=masks, centres=centres, radii=radii, points=points, visible=visible)
 
 
-def _looks(spec: SceneSpec, radii: npt.NDArray[np.float64], rng: np.random.Generator) -> list[Look]:
+def _looks(
+    spec: SceneSpec, radii: npt.NDArray[np.float64], rng: np.random.Generator
+) -> tuple[list[Look], list[npt.NDArray[np.float32]]]:
+    """Draw how the objects look; also return all their colours."""
     hue = rng.uniform(0, 360)
     step = 360 / spec.objects if spec.hue_step is None else spec.hue_step
-    looks = []
-    for number, radius in enumerate(radii):
-        drawn = ("ball", "box", "diamond")[rng.integers(3)]
+    looks, colours = [], []
+    for number in range(1 if spec.identical else spec.objects):
+        shape = ("ball", "box", "diamond")[rng.integers(3)]
+        own = [colour(hue + number * step)]
+        if spec.texture == "patched":
+            own += [colour(drawn) * np.float32(rng.uniform(0.5, 1)) for drawn in rng.uniform(0, 360, size=2)]
+            albedo = patched(own, (TEXTURE, TEXTURE), _PATCH, rng)
+        else:
+            albedo = mottled(own[0], _MOTTLED if spec.texture == "mottled" else 0, rng)
         looks.append(
-            Look(
-                radius=radius,
-                shape=drawn if spec.shape == "mixed" else spec.shape,  # type: ignore[arg-type]
-                albedo=mottled(colour(hue + number * step), _MOTTLED if spec.texture == "mottled" else 0, rng),
-            )
+            Look(radius=radii[number], shape=shape if spec.shape == "mixed" else spec.shape, albedo=albedo)  # type: ignore[arg-type]
         )
-    return [replace(looks[0], radius=radii[0])] * spec.objects if spec.identical else looks
+        colours += own
+    return looks * (spec.objects if spec.identical else 1), colours
 
 
 def _offsets(spec: SceneSpec, radii: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -108,17 +118,22 @@ def _offsets(spec: SceneSpec, radii: npt.NDArray[np.float64], rng: np.random.Gen
 
 
 class _Ground:
-    """A muted, textured background, still or passing by."""
+    """A textured background, still or passing by."""
 
-    def __init__(self, spec: SceneSpec, rng: np.random.Generator) -> None:
+    def __init__(self, spec: SceneSpec, colours: Sequence[npt.NDArray[np.float32]], rng: np.random.Generator) -> None:
         side = min(spec.size)
         self._size = spec.size
         self._velocity = rng.uniform(-_DRIFT, _DRIFT, size=2) * side if spec.background == "moving" else np.zeros(2)
         self._margin = int(np.ceil(np.abs(self._velocity).max() * spec.frames)) + 1
-        base = rng.uniform(0.4, 0.55, size=3).astype(np.float32)
-        scales = tuple((max(1, round(cell * side / 256)), strength) for cell, strength in _GROUND)
-        height, width = (value + 2 * self._margin for value in spec.size)
-        self._image = base + noise_image((height, width), scales, rng)
+        size = (spec.size[0] + 2 * self._margin, spec.size[1] + 2 * self._margin)
+        if spec.ground == "camouflage":
+            greys = [np.full(3, value, dtype=np.float32) for value in rng.uniform(0.2, 0.7, size=3)]
+            darkened = [np.float32(0.8) * one for one in colours]  # about as bright as lit objects
+            self._image = patched([*darkened, *greys], size, max(1, round(_PATCHES * side / 256)), rng)
+        else:
+            base = rng.uniform(0.4, 0.55, size=3).astype(np.float32)
+            scales = tuple((max(1, round(cell * side / 256)), strength) for cell, strength in _GROUND)
+            self._image = base + noise_image(size, scales, rng)
 
     def at(self, index: int) -> npt.NDArray[np.float32]:
         """Return a copy of what is seen in a frame."""

@@ -5,13 +5,14 @@ from typing import Literal, get_args
 
 from ...store.errors import ConfigError
 
-__all__ = ["Arrangement", "Background", "Motion", "SceneSpec", "Shape", "Texture"]
+__all__ = ["Arrangement", "Background", "Ground", "Motion", "SceneSpec", "Shape", "Texture"]
 
 Arrangement = Literal["near", "random", "crossing"]
 Background = Literal["still", "moving"]
+Ground = Literal["muted", "camouflage"]
 Motion = Literal["straight", "curved", "bouncing"]
 Shape = Literal["ball", "box", "diamond", "mixed"]
-Texture = Literal["plain", "mottled"]
+Texture = Literal["plain", "mottled", "patched"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class SceneSpec:
         Degrees of hue between one object and the next, where they are not identical; by default the hues are spread
         evenly over the circle.
     texture
-        Of the objects: one colour, or blotches that move with the object.
+        Of the objects, moving with them: one colour, blotches of one colour, or patches of three colours.
     shape
         ``"mixed"`` draws one for each object, or one for all where they are identical.
     motion
@@ -45,6 +46,9 @@ class SceneSpec:
         ``"near"``: objects never touch, yet stay close to each other. ``"random"``: paths know nothing of each other.
         ``"crossing"``: all paths meet in the middle third of the video, where objects hide each other, and part again.
         In all of them the objects are apart in the first frame.
+    ground
+        Look of the background: ``"muted"`` colours and soft blotches, or ``"camouflage"``, patches in the objects' own
+        colours, so that a colour does not tell an object from the background.
     background
         ``"moving"``: it passes at a constant velocity.
     seed
@@ -55,13 +59,14 @@ class SceneSpec:
     frames: int = 16
     size: tuple[int, int] = (256, 256)
     objects: int = 2
-    radius: tuple[float, float] = (22.0, 34.0)
+    radius: tuple[float, float] = (26.0, 40.0)
     identical: bool = True
     hue_step: float | None = None
     texture: Texture = "mottled"
     shape: Shape = "ball"
     motion: Motion = "straight"
     arrangement: Arrangement = "random"
+    ground: Ground = "muted"
     background: Background = "still"
     seed: int = 0
 
@@ -77,6 +82,7 @@ class SceneSpec:
             ("shape", Shape),
             ("motion", Motion),
             ("arrangement", Arrangement),
+            ("ground", Ground),
             ("background", Background),
         ):
             if getattr(self, name) not in get_args(known):
