@@ -176,19 +176,21 @@ def _panels(video: Video, origins: Origins, pixels: Pixels, onto: Onto) -> list[
     def picture(frame: int, within: Sequence[int]) -> npt.NDArray[np.uint8]:
         return draw_origins(enlarged_frame(video.frames.read(frame), _LEAST_SIDE), origins, colours, within=within)
 
-    panels = [(f"{names[origins.frame]}: the pixels", picture(origins.frame, ()))]
+    # Frames of a video file are read in their order, or the file is decoded from its beginning again.
     if onto == "previous":
         last = origins.context[-1]
         label = f"{names[last]}, the frame before, with the sources in all {len(origins.context)} context frames"
-        return [*panels, (label, picture(last, origins.context))]
-    total = float(origins.weights.sum())
-    weight = {frame: float(origins.weights[origins.frames == frame].sum()) / total for frame in origins.context}
-    heaviest = sorted(sorted(weight, key=lambda frame: -weight[frame])[:_MOST_PANELS])
-    return panels + [
-        (f"{names[frame]}: {weight[frame]:.0%} of the weight", picture(frame, [frame]))
-        for frame in heaviest
-        if weight[frame] > 0
-    ]
+        panels = [(label, picture(last, origins.context))]
+    else:
+        total = float(origins.weights.sum())
+        weight = {frame: float(origins.weights[origins.frames == frame].sum()) / total for frame in origins.context}
+        heaviest = sorted(sorted(weight, key=lambda frame: -weight[frame])[:_MOST_PANELS])
+        panels = [
+            (f"{names[frame]}: {weight[frame]:.0%} of the weight", picture(frame, [frame]))
+            for frame in heaviest
+            if weight[frame] > 0
+        ]
+    return [(f"{names[origins.frame]}: the pixels", picture(origins.frame, ())), *panels]
 
 
 def _colours(pixels: Pixels) -> npt.NDArray[np.uint8]:

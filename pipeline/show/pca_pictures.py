@@ -47,12 +47,8 @@ def write_pca(video: Video, units: Mapping[str, Unit], look: Look, *, basis: Seq
     columns += [_column(title, unit, chosen, video.frames.size) for title, unit in units.items()]
     names = [video.frames.names[frame] for frame in chosen]
     where = ", ".join(names) if len(names) <= 8 else f"{len(names)} frames"
-    return write_columns(
-        columns,
-        video.frames.names,
-        look,
-        title=f"{video.name}: principal components (share of the variance), basis of {where}",
-    )
+    title = f"{video.name}: principal components (share of the variance), basis of {where}"
+    return write_columns(columns, video.frames.names, look, title=title)
 
 
 def _column(title: str, unit: Unit, chosen: Sequence[int], size: tuple[int, int]) -> Column:
