@@ -9,7 +9,7 @@ from .affinity import Affinity
 from .slots import Slots
 from .targets.base import GivenLabel
 
-__all__ = ["ContextLabels", "propagate_labels"]
+__all__ = ["ContextLabels", "propagate_labels", "source_weights"]
 
 
 def propagate_labels(affinity: Affinity, context_labels: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -32,6 +32,27 @@ def propagate_labels(affinity: Affinity, context_labels: torch.Tensor, temperatu
     channels, *grid = context_labels.shape[1:]
     by_source = context_labels.permute(0, 2, 3, 1).reshape(-1, channels)  # (source, channel)
     return _weighted(by_source, affinity.sources, affinity.similarity, temperature).T.reshape(channels, *grid)
+
+
+def source_weights(similarity: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return what each source weighs: softmax(similarity / temperature) over a pixel's k sources.
+
+    Parameters
+    ----------
+    similarity
+        (pixel, k), falling along k, as in `Affinity`; -inf where there is no source.
+    temperature
+        Positive.
+
+    Returns
+    -------
+    torch.Tensor
+        (pixel, k), summing to 1 along k; 0 where there is no source.
+    """
+    # The best source is subtracted before dividing: a tiny temperature must not overflow. Nor may its reciprocal, by
+    # which a GPU multiplies instead: 0 times infinity.
+    temperature = max(temperature, torch.finfo(similarity.dtype).tiny)
+    return ((similarity - similarity[:, :1]) / temperature).softmax(1)
 
 
 class ContextLabels:
@@ -109,10 +130,7 @@ def _weighted(
     by_source: torch.Tensor, sources: torch.Tensor, similarity: torch.Tensor, temperature: float
 ) -> torch.Tensor:
     """Return the weighted sum of sources' labels: (source, channel) and (pixel, k) give (pixel, channel)."""
-    # The best source is subtracted before dividing: a tiny temperature must not overflow. Nor may its reciprocal, by
-    # which a GPU multiplies instead: 0 times infinity.
-    temperature = max(temperature, torch.finfo(similarity.dtype).tiny)
-    weights = ((similarity - similarity[:, :1]) / temperature).softmax(1)  # (pixel, k)
+    weights = source_weights(similarity, temperature)
     # No matrix product: a process may have allowed those to be computed in TF32, off by 1e-3.
     # `embedding` looks rows up several times as fast as an index does.
     return (weights[:, :, None] * functional.embedding(sources, by_source)).sum(1)

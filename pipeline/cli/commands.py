@@ -8,6 +8,7 @@ COMMANDS = {
     "propagate": ("propagate", "propagate", "Stage 2: propagate first-frame masks along cached features."),
     "sweep": ("sweep", "sweep", "Score many settings of stage 2 on the same features, and find the best."),
     "evaluate": ("evaluate", "evaluate", "Score masks against ground truth (J&F), as the official evaluation does."),
+    "show": ("show", "show", "Look at features, similarities, sources and masks: pictures and movies."),
     "cache": ("cache", "cache", "List, describe, verify, convert, copy and remove what the cache holds."),
     "import": ("import_features", "import_features", "Put features made elsewhere (.npy, .pt) into the cache."),
     "synth": ("synth", "synth", "Make videos of similar-looking objects with exact masks, points and tracks."),

@@ -14,39 +14,20 @@ from .options import (
     config_option,
     json_option,
     open_videos,
-    prefer_option,
-    preset_option,
     source_options,
 )
+from .setting_options import feature_options, setting_options, take_features, take_settings
 
 if TYPE_CHECKING:
-    from ...store import FeatureChoice
     from ..readings import AffinityUse
-
-_FROM_PRESET = "  [default: the preset's]"
 
 
 @click.command(context_settings=CONTEXT)
 @source_options
 @cache_option
 @click.option("--out", type=click.Path(path_type=Path), default="results", help="Folder of the results.")
-@preset_option
-@click.option("--video-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs alpha.{_FROM_PRESET}")
-@click.option("--image-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs 1 - alpha.{_FROM_PRESET}")
-@click.option("--alpha", type=float, help=f"Weight of the video feature, 0 to 1.{_FROM_PRESET}")
-@click.option(
-    "--feature",
-    "features",
-    multiple=True,
-    metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP=WEIGHT",
-    help="Any number of features with weights, instead of the two above and alpha. Repeat.",
-)
-@prefer_option
-@click.option("--temperature", type=float, help=f"Divides similarities before the softmax.{_FROM_PRESET}")
-@click.option("--top-k", type=int, help=f"Sources kept per pixel.{_FROM_PRESET}")
-@click.option("--radius", type=int, help=f"Half the window's side, in cells of the feature grid.{_FROM_PRESET}")
-@click.option("--context", type=int, help=f"Last frames used beside the first.{_FROM_PRESET}")
-@click.option("--renormalize/--no-renormalize", default=True, help="L2-normalise the fused feature again.")
+@feature_options
+@setting_options
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--affinities",
@@ -65,12 +46,6 @@ _FROM_PRESET = "  [default: the preset's]"
 def propagate(
     cache: Path,
     out: Path,
-    preset: str,
-    video_feature: str | None,
-    image_feature: str | None,
-    features: tuple[str, ...],
-    prefer: tuple[str, ...],
-    renormalize: bool,
     device: str,
     affinities: "AffinityUse",
     workers: int | None,
@@ -82,11 +57,6 @@ def propagate(
     overlay: bool,
     overwrite: bool,
     as_json: bool,
-    alpha: float | None,
-    temperature: float | None,
-    top_k: int | None,
-    radius: int | None,
-    context: int | None,
     **choice: Any,
 ) -> None:
     """Propagate given masks along cached features, and write palette PNGs.
@@ -95,32 +65,16 @@ def propagate(
     last two need --mask or --annotations. The features must be in the cache (`ted extract`). Results of the same
     settings are left alone.
     """
-    from ...propagate.settings import PropagationSettings
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
-    from ..choices import parse_preference
     from ..config import save_config
     from ..devices import choose_device
-    from ..presets import get_preset
     from ..progress import FrameBars
     from ..propagation import propagate_video
     from ..show.result import write_overlay
 
-    chosen = get_preset(preset)
-    if features and any(value is not None for value in (video_feature, image_feature, alpha)):
-        raise ConfigError("--feature lists all features with their weights: leave out --alpha and the other two")
-    settings = PropagationSettings(
-        alpha=chosen.alpha if alpha is None else alpha,
-        temperature=chosen.temperature if temperature is None else temperature,
-        top_k=chosen.top_k if top_k is None else top_k,
-        radius=chosen.radius if radius is None else radius,
-        context=chosen.context if context is None else context,
-        renormalize=renormalize,
-    )
-    pair = (video_feature or chosen.video_feature, image_feature or chosen.image_feature)
-    parts = _parts(features, pair, settings.alpha)
-    preferences = [parse_preference(text) for text in prefer]
-    preferences += [("ensemble", str(chosen.ensemble)), ("clip_overlap", str(chosen.overlap))]
+    chosen = take_features(choice)
+    settings = take_settings(choice, chosen)
     videos = open_videos(**choice)
     source = open_cache(cache.absolute())  # workers have working folders of their own
     where = choose_device(device, elsewhere=scheduler is not None)
@@ -140,11 +94,11 @@ def propagate(
                 report = propagate_video(
                     source,
                     video,
-                    parts,
+                    chosen.parts,
                     settings,
                     out,
                     device=where,
-                    prefer=preferences,
+                    prefer=chosen.prefer,
                     save_soft=save_soft,
                     overwrite=overwrite,
                     affinities=affinities,
@@ -156,7 +110,7 @@ def propagate(
                 row |= {"affinities": report.affinities, "unproven_pixels": report.unproven}
                 if overlay:
                     title = f"{video.name}: " + " + ".join(
-                        f"{weight:g} {feature}" for feature, weight in parts if weight
+                        f"{weight:g} {feature}" for feature, weight in chosen.parts if weight
                     )
                     pictures = write_overlay(video, report.folder, out / "overlays", title=title)
                     row["overlay"] = [str(path) for path in pictures]
@@ -175,12 +129,12 @@ def propagate(
                     f"{video.name}: approximate: for {100 * report.unproven:.3g} % of the pixels, the kept affinities "
                     "may lack some of the best sources"
                 )
-    options = {"cache": cache.absolute(), "renormalize": renormalize}
+    options = {"cache": cache.absolute(), "renormalize": settings.renormalize}
     options |= {"temperature": settings.temperature, "top_k": settings.top_k, "radius": settings.radius}
     options |= {
         "context": settings.context,
-        "feature": [f"{feature}={weight!r}" for feature, weight in parts if weight],
-        "prefer": [f"{field}={value}" for field, value in preferences],
+        "feature": [f"{feature}={weight!r}" for feature, weight in chosen.parts if weight],
+        "prefer": [f"{field}={value}" for field, value in chosen.prefer],
     }
     if len(rows) > failures:
         save_config(out / "propagate.toml", "propagate", options)
@@ -190,22 +144,3 @@ def propagate(
         click.echo(f"{len(rows) - failures} videos propagated, {failures} failed; masks in {out}")
     if failures:
         sys.exit(1)
-
-
-def _parts(
-    features: tuple[str, ...], pair: tuple[str | None, str | None], alpha: float
-) -> list[tuple["FeatureChoice", float]]:
-    """Return features and weights: those listed, or the two of a pair weighed by alpha."""
-    from ...propagate.settings import part_weights
-    from ...store.errors import ConfigError
-    from ..choices import parse_choice, parse_weighted
-
-    if features:
-        return [parse_weighted(text) for text in features]
-    parts = []
-    for name, text, weight in zip(("video", "image"), pair, part_weights(alpha), strict=True):
-        if text is not None:
-            parts.append((parse_choice(text), weight))
-        elif weight:
-            raise ConfigError(f"alpha {alpha} gives weight {weight} to the {name} feature, and none is named")
-    return parts

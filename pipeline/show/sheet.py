@@ -13,9 +13,11 @@ from ...store.errors import ConfigError
 from ..files import written_whole
 from .palette import display_palette
 
-__all__ = ["contact_sheet", "evenly_spaced", "write_picture"]
+__all__ = ["FAINT", "INK", "PAPER", "contact_sheet", "evenly_spaced", "write_picture"]
 
-_PAPER, _INK, _FAINT = (255, 255, 255), (32, 32, 32), (128, 128, 128)
+#: Colours of a sheet, RGB: of its ground, of what is to be read, and of labels.
+PAPER, INK, FAINT = (255, 255, 255), (32, 32, 32), (128, 128, 128)
+
 _MARGIN = 24
 _GAP = 12
 _TEXT = 17
@@ -39,6 +41,8 @@ def contact_sheet(
     title: str = "",
     legend: Mapping[int, str] | None = None,
     columns: int | None = None,
+    headings: Sequence[str] = (),
+    footer: npt.NDArray[np.uint8] | None = None,
     width: int = 1600,
     palette: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
@@ -54,6 +58,10 @@ def contact_sheet(
         Names by object number, shown below the grid with the objects' colours.
     columns
         Pictures in a row; by default as many as keep the sheet near 3:2.
+    headings
+        Titles of the columns, above them.
+    footer
+        A picture (height, width, 3), RGB, set below everything else in its own size, such as a scale of colours.
     width
         Of the sheet in pixels. Pictures are scaled to fit, never up.
     palette
@@ -78,28 +86,37 @@ def contact_sheet(
     cell_width = min(full_width, (width - 2 * _MARGIN - (columns - 1) * _GAP) // columns)
     cell_height = max(1, round(height * cell_width / full_width))
     width = 2 * _MARGIN + columns * cell_width + (columns - 1) * _GAP
-    top = _MARGIN + (_LINE + _GAP if title else 0)
+    width = max(width, 0 if footer is None else footer.shape[1] + 2 * _MARGIN)
+    heading_top = _MARGIN + (_LINE + _GAP if title else 0)
+    top = heading_top + (_LINE if headings else 0)
     row_height = cell_height + _LINE + _GAP
     entries = _legend_places(legend or {}, width)
     rows = -(-len(pictures) // columns)
     legend_top = top + rows * row_height
     legend_height = (entries[-1][3] + _LINE) if entries else -_GAP
-    sheet = Image.new("RGB", (width, legend_top + legend_height + _MARGIN), _PAPER)
+    footer_top = legend_top + legend_height + _GAP
+    footer_height = 0 if footer is None else footer.shape[0] + _GAP
+    sheet = Image.new("RGB", (width, legend_top + legend_height + footer_height + _MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
-        draw.text((_MARGIN, _MARGIN), title, fill=_INK, font=_fitting_font(title, width - 2 * _MARGIN))
+        draw.text((_MARGIN, _MARGIN), title, fill=INK, font=_fitting_font(title, width - 2 * _MARGIN, _TITLE))
+    for number, heading in enumerate(headings):
+        fitting = _fitting_font(heading, cell_width, _TEXT)
+        draw.text((_MARGIN + number * (cell_width + _GAP), heading_top), heading, fill=INK, font=fitting)
     font = ImageFont.load_default(_TEXT)
     for number, (label, picture) in enumerate(pictures):
         x = _MARGIN + number % columns * (cell_width + _GAP)
         y = top + number // columns * row_height
         scaled = cv2.resize(picture, (cell_width, cell_height), interpolation=cv2.INTER_AREA)
         sheet.paste(Image.fromarray(scaled.astype(np.uint8, copy=False)), (x, y))
-        draw.text((x, y + cell_height + 5), label, fill=_FAINT, font=font)
+        draw.text((x, y + cell_height + 5), label, fill=FAINT, font=font)
     colours = display_palette() if palette is None else palette
     for object_id, name, x, y in entries:
         box = (x, legend_top + y + 3, x + _TEXT, legend_top + y + 3 + _TEXT)
-        draw.rectangle(box, fill=tuple(int(value) for value in colours[object_id]), outline=_FAINT)
-        draw.text((x + _TEXT + 8, legend_top + y), name, fill=_INK, font=font)
+        draw.rectangle(box, fill=tuple(int(value) for value in colours[object_id]), outline=FAINT)
+        draw.text((x + _TEXT + 8, legend_top + y), name, fill=INK, font=font)
+    if footer is not None:
+        sheet.paste(Image.fromarray(footer), (_MARGIN, footer_top))
     return np.asarray(sheet)
 
 
@@ -110,10 +127,10 @@ def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> Path:
     return path
 
 
-def _fitting_font(text: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return the title's font, made smaller, as far as can be read, for text that is wider than `width` pixels."""
-    needed = ImageFont.load_default(_TITLE).getlength(text)
-    return ImageFont.load_default(max(_SMALLEST, min(_TITLE, int(_TITLE * width / max(needed, 1)))))
+def _fitting_font(text: str, width: int, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return a font of a size, made smaller, as far as can be read, for text that is wider than `width` pixels."""
+    needed = ImageFont.load_default(size).getlength(text)
+    return ImageFont.load_default(max(_SMALLEST, min(size, int(size * width / max(needed, 1)))))
 
 
 def _good_columns(count: int, proportion: float) -> int:

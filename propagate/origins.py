@@ -1,0 +1,108 @@
+"""Where the label of a pixel comes from: its sources in the context, and what each of them weighs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..store.errors import ConfigError
+from .engine import search
+from .fusion import Fusion
+from .labels import source_weights
+from .search import Search
+from .settings import PropagationSettings
+from .sources import FeatureVolume
+
+__all__ = ["Origins", "trace_origins"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origins:
+    """The sources of some pixels of a frame: those whose labels propagation sums up, with their weights.
+
+    Attributes
+    ----------
+    frame
+        Index of the frame.
+    context
+        Indices of its context frames, the frame before it last.
+    cells
+        (pixel, 2), int64: y and x of the pixels on the feature grid.
+    grid
+        (y, x): size of that grid.
+    frames
+        (pixel, k), int64: index of the frame that each source is in; the best source first.
+    places
+        (pixel, k, 2), int64: y and x of the sources.
+    weights
+        (pixel, k), float32, summing to 1 along k; 0 where a pixel has fewer than k sources.
+    """
+
+    frame: int
+    context: tuple[int, ...]
+    cells: npt.NDArray[np.int64]
+    grid: tuple[int, int]
+    frames: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
+
+
+def trace_origins(
+    parts: Sequence[tuple[FeatureVolume, float]],
+    settings: PropagationSettings,
+    cells: Callable[[int], npt.NDArray[np.int64]],
+    *,
+    frames: range,
+    device: torch.device | str = "cpu",
+) -> Iterator[Origins]:
+    """Find the sources of pixels by the search that propagation does.
+
+    Parameters
+    ----------
+    parts
+        Features and their weights, more than 0.
+    settings
+        All but alpha are used: the weights in `parts` count.
+    cells
+        Returns, for the index of a frame, the pixels that are asked about: (pixel, 2), y and x on the grid of the
+        finest part.
+    frames
+        Indices of frames, a run of them. Their contexts are read, too.
+    device
+        Where to compute.
+
+    Yields
+    ------
+    Origins
+        Of each frame that takes its label from others.
+
+    Raises
+    ------
+    ConfigError
+        For parts that cannot be fused, frames that do not exist, or pixels outside of the grid.
+    CorruptUnitError
+        For features that are not finite.
+    """
+    weights = tuple(weight for _, weight in parts)
+    fusion = Fusion(weights=weights, context=settings.context, renormalize=settings.renormalize)
+    wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,))
+    for step in search([volume for volume, _ in parts], wanted, frames=frames, device=device):
+        affinity = step.rank(fusion, settings.top_k)
+        height, width = step.grid
+        here = np.asarray(cells(step.frame), dtype=np.int64).reshape(-1, 2)
+        if here.size and not ((here >= 0) & (here < step.grid)).all():
+            raise ConfigError(f"a pixel to be traced lies outside of the feature grid, which is {height}x{width}")
+        rows = torch.from_numpy(here[:, 0] * width + here[:, 1]).to(affinity.sources.device)
+        sources = affinity.sources[rows].cpu().numpy()
+        places, inside = np.divmod(sources, height * width)
+        yield Origins(
+            frame=step.frame,
+            context=step.context,
+            cells=here,
+            grid=step.grid,
+            frames=np.asarray(step.context, dtype=np.int64)[places],
+            places=np.stack(np.divmod(inside, width), axis=-1),
+            weights=source_weights(affinity.similarity[rows], settings.temperature).cpu().numpy(),
+        )
