@@ -10,21 +10,37 @@ from .options import CONTEXT
 @click.command(context_settings=CONTEXT)
 @click.option("--out", type=click.Path(path_type=Path), default="ted-demo", help="Folder for everything it makes.")
 def demo(out: Path) -> None:
-    """Run the whole path on a small synthetic video, with random weights.
+    """Run the whole path on synthetic videos, with small models that come with the package.
 
-    Makes a video of two identical moving balls, extracts features with two small backbones, propagates the first
-    frame's masks with three values of alpha, evaluates, and draws the result. It shows that everything works, not how
-    well the method does: that takes the published weights.
+    Makes videos of two identical and of two distinct moving objects, extracts image and video features, propagates the
+    first frame's masks with either and with both fused, evaluates beside a control without a network, sweeps a few
+    hundred settings from the cache, and draws the results side by side.
     """
+    from ..demo.features import METHODS
     from ..demo.run import run_demo
+    from ..demo.scenes import KINDS
     from ..progress import FrameBars
 
     with FrameBars() as bars:
-        results = list(run_demo(out, progress=bars.start, say=bars.note))
-    click.echo("alpha   J&F     J       F")
-    for result in results:
-        click.echo(f"{result.alpha:<6g}  {result.j_and_f:.3f}  {result.j:.3f}  {result.f:.3f}")
-    click.echo(f"pictures: {results[1].sheet} and {results[1].movie}")
-    click.echo("The weights are RANDOM: these figures say that the path works, nothing about the method.")
-    click.echo(f"More alphas from the same cache: ted sweep {out / 'data'} --cache {out / 'cache'} --alpha 0:1:0.1")
-    click.echo("Next: `ted extract --help`, and the README on bringing your own video and the published weights.")
+        result = run_demo(out, progress=bars.start, say=bars.note)
+    for kind, about in KINDS.items():
+        click.echo(f"\n{about.title:<32}{'J':>8}{'F':>8}{'identity':>10}")
+        for name, method in METHODS.items():
+            score = result.scores[kind, name]
+            click.echo(f"  {method.title:<30}{score.j:>8.1%}{score.f:>8.1%}{score.identity:>10.1%}")
+    best = result.swept.best.setting.propagation
+    click.echo(
+        f"\nBest of {result.swept.settings} settings: alpha {best.alpha:g}, temperature {best.temperature:g}, top-k "
+        f"{best.top_k}, radius {best.radius}: J {result.swept.best.measures['j']:.1%} ({result.swept.folder})"
+    )
+    click.echo("\nLook at:")
+    for path in result.pictures:
+        click.echo(f"  {path}")
+    click.echo(
+        "Identity is the share of object pixels that carry the right object's label; 50% is chance. The models are\n"
+        "small and know synthetic scenes only (docs/small-models.md): for your own video, bring the published weights.\n"
+        "\nNext:\n"
+        f"  ted report {result.swept.folder}\n"
+        "  ted extract VIDEO.mp4 --dry-run     what to download, and what it takes\n"
+        "  ted propagate --help                the README has the whole path"
+    )

@@ -1,122 +1,238 @@
-"""The demo: both stages and the evaluation on a synthetic video, with small random backbones."""
+"""The demo: both stages, a sweep and the evaluation on synthetic videos, with the bundled models."""
 
+import importlib.util
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
+import numpy as np
 import torch
 
-from ...extract.frames import FrameSize
+from ...extract.frame_size import FrameSize
 from ...extract.settings import ExtractionSettings
-from ...extract.small_models import make_small
-from ...propagate.settings import PropagationSettings, part_weights
-from ...store import open_cache
+from ...propagate.cluster import InProcess
+from ...propagate.settings import PropagationSettings
+from ...store import Cache, open_cache
 from ...store.durable import explain_os_errors
 from ...store.errors import TedError
 from ..choices import parse_choice, parse_job
-from ..datasets.sources import Source, open_sources
+from ..datasets.masks_io import read_mask
+from ..datasets.video import Video
 from ..extracting.request import ExtractionRequest, Share
 from ..extracting.running import Failure, extract
-from ..metrics.davis import DavisScore, score_sequence, write_csv
-from ..propagation import propagate_video
-from ..show.result import write_overlay
-from ..synth.balls import BallsSpec, render, write_davis
+from ..metrics.davis import score_sequence
+from ..metrics.identity import identity_accuracy
+from ..propagation import propagate_video, result_folder
+from ..show.columns import Look, frame_column, write_columns
+from ..show.mask_pictures import mask_column, result_masks, true_masks
+from ..show.sheet import evenly_spaced
+from ..sweeping.journal import open_journal
+from ..sweeping.output import write_outputs
+from ..sweeping.planning import plan_sweep, sweep_result
+from ..sweeping.progress import SweepBars
+from ..sweeping.results import SettingMeans
+from ..sweeping.running import run_sweep
+from ..sweeping.space import SweepSpace
+from .features import METHODS, SETTINGS
+from .scenes import KINDS, make_videos
 
-__all__ = ["DemoResult", "run_demo"]
+__all__ = ["DemoScore", "Swept", "run_demo"]
 
-_VIDEO = "identical-balls"
-_VIDEO_FEATURE = "i2vgen-xl:300:up_blocks[2]"
-_IMAGE_FEATURE = "adm:51:output_blocks[7]"
-_FRAME_SIZE = 256
+#: What the sweep varies: alpha, temperature, top-k and radius, 297 settings.
+_ALPHAS = tuple(number / 10 for number in range(11))
+_TEMPERATURES, _TOP_KS, _RADII = (0.05, 0.1, 0.2), (5, 10, 15), (5, 8, 11)
+
+Progress = Callable[[str, int], Callable[[int], None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoScore:
+    """Means of one method over the videos of one kind, in [0, 1].
+
+    Attributes
+    ----------
+    j, f
+        As DAVIS has them.
+    identity
+        See `identity_accuracy`.
+    """
+
+    j: float
+    f: float
+    identity: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """What came of the sweep.
+
+    Attributes
+    ----------
+    settings
+        How many settings were scored.
+    seconds
+        How long all of them took.
+    best
+        The best of them.
+    folder
+        Where its tables are.
+    """
+
+    settings: int
+    seconds: float
+    best: SettingMeans
+    folder: Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """What the demo found for one alpha.
+    """All that the demo found.
 
     Attributes
     ----------
-    alpha
-        Weight of the video features.
-    j_and_f, j, f
-        Means over both balls, in [0, 1].
-    sheet, movie
-        Pictures of the masks over the frames.
+    scores
+        By kind of video and name of method.
+    swept
+        The sweep.
+    pictures
+        Contact sheets and movies.
     """
 
-    alpha: float
-    j_and_f: float
-    j: float
-    f: float
-    sheet: Path
-    movie: Path
+    scores: Mapping[tuple[str, str], DemoScore]
+    swept: Swept
+    pictures: Sequence[Path]
 
 
-def run_demo(
-    out: Path,
-    alphas: tuple[float, ...] = (0.0, 0.4, 1.0),
-    *,
-    progress: Callable[[str, int], Callable[[int], None]],
-    say: Callable[[str], None],
-) -> Iterator[DemoResult]:
+def run_demo(out: Path, *, videos: int = 3, progress: Progress, say: Callable[[str], None]) -> DemoResult:
     """Run the whole path in a folder.
 
     Parameters
     ----------
     out
-        Folder for everything: ``data`` (a DAVIS root), ``weights``, ``cache``, and a folder of results for each alpha.
-    alphas
-        Weights of the video features to propagate with: one extraction serves them all.
+        Folder for everything: ``data`` (a DAVIS root), ``cache``, ``results`` with a folder for each method, ``sweep``,
+        and the pictures.
+    videos
+        How many of each kind.
     progress
         Called with a title and a number of frames, returns what is called with frames done.
     say
         Called with a line about each step.
 
-    Yields
+    Raises
     ------
-    DemoResult
-        One for each alpha.
+    TedError
+        When a step fails; the message says which and why.
     """
     device = torch.device("cpu")
     with explain_os_errors(f"write {out}"):
-        frames, masks = render(BallsSpec(frames=16, size=(_FRAME_SIZE, 320), radius=30, identical=True, seed=10))
-        write_davis(out / "data", _VIDEO, frames, masks)
-        weights = {name: str(make_small(name, out / "weights" / name, standins=True)) for name in ("i2vgen-xl", "adm")}
-    say(f"made a video of two identical balls, {len(frames)} frames, and two small backbones with random weights")
-    videos = open_sources([Source(path=out / "data")])
+        made = make_videos(out / "data", videos)
+    every = [video for some in made.values() for video in some]
+    say(
+        f"made {len(every)} videos of {len(every[0].frames)} frames: {', '.join(kind.title for kind in KINDS.values())}"
+    )
     cache = open_cache(out / "cache", create=True)
     started = time.monotonic()
-    jobs = [parse_job(_VIDEO_FEATURE), parse_job(_IMAGE_FEATURE)]
+    _extract(cache, every, device, progress, say)
+    say(f"stage 1, once: extracted features in {time.monotonic() - started:.0f} s into {out / 'cache'}")
+    started = time.monotonic()
+    scores = {}
+    for method in METHODS:
+        _propagate(cache, every, method, out, device, progress)
+        for kind, some in made.items():
+            scores[kind, method] = _score(some, out / "results" / method)
+    say(f"stage 2: propagated with {len(METHODS)} sets of features in {time.monotonic() - started:.0f} s")
+    swept = _sweep(cache, every, out / "sweep", device)
+    say(f"swept {swept.settings} settings from the cache in {swept.seconds:.0f} s, without running a network again")
+    return DemoResult(scores=scores, swept=swept, pictures=_draw(made, out))
+
+
+def _extract(
+    cache: Cache, videos: Sequence[Video], device: torch.device, progress: Progress, say: Callable[[str], None]
+) -> None:
+    features = dict.fromkeys(feature for method in METHODS.values() for feature in method.features)
     request = ExtractionRequest(
         cache=cache.root,
-        shares=tuple(Share(job=job, video=video) for job in jobs for video in videos),
-        weights=weights,
-        settings=ExtractionSettings(frame_size=FrameSize(short_side=_FRAME_SIZE)),
+        shares=tuple(Share(job=parse_job(feature), video=video) for feature in features for video in videos),
+        weights={},
+        settings=ExtractionSettings(
+            frame_size=FrameSize(short_side=SETTINGS.frame_size), ensemble=SETTINGS.ensemble, batch_size=None
+        ),
     )
     for result in extract(request, device, progress=progress, say=say):
         if isinstance(result, Failure):
             raise TedError(f"the demo's extraction failed: {result.reason}")
-    say(f"stage 1: extracted video and image features in {time.monotonic() - started:.1f} s; cache: {out / 'cache'}")
-    for alpha in alphas:
-        settings = PropagationSettings(alpha=alpha, temperature=0.1, radius=10)
-        folder = out / f"results-alpha-{alpha:g}"
-        choices = [parse_choice(_VIDEO_FEATURE), parse_choice(_IMAGE_FEATURE)]
-        report = propagate_video(
-            cache,
-            videos[0],
-            list(zip(choices, part_weights(alpha), strict=True)),
-            settings,
-            folder,
-            device=device,
-            overwrite=True,
-            progress=progress(f"alpha {alpha:g}", len(videos[0].frames)),
+
+
+def _settings() -> PropagationSettings:
+    return PropagationSettings(temperature=SETTINGS.temperature, top_k=SETTINGS.top_k, radius=SETTINGS.radius)
+
+
+def _propagate(
+    cache: Cache, videos: Sequence[Video], method: str, out: Path, device: torch.device, progress: Progress
+) -> None:
+    parts = [(parse_choice(feature), weight) for feature, weight in METHODS[method].features.items()]
+    advance = progress(METHODS[method].title, sum(len(video.frames) for video in videos))
+    for video in videos:
+        folder = out / "results" / method
+        propagate_video(
+            cache, video, parts, _settings(), folder, device=device, overwrite=True, affinities="off", progress=advance
         )
-        score = DavisScore(sequences=(score_sequence(_VIDEO, videos[0].annotations(), report.folder),))
-        write_csv(score, folder, "val")
-        sheet, movie = write_overlay(videos[0], report.folder, folder, title=f"two identical balls, alpha {alpha:g}")
-        say(f"stage 2: propagated with alpha {alpha:g} in {report.seconds:.1f} s")
-        means = score.means
-        yield DemoResult(
-            alpha=alpha, j_and_f=means["J&F-Mean"], j=means["J-Mean"], f=means["F-Mean"], sheet=sheet, movie=movie
+
+
+def _score(videos: Sequence[Video], results: Path) -> DemoScore:
+    objects, identities = [], []
+    for video in videos:
+        truth, folder = video.annotations(), result_folder(results, video)
+        scored = score_sequence(video.name, truth, folder)
+        objects += scored.objects
+        masks = [(read_mask(truth[name]), read_mask(folder / f"{name}.png")) for name in scored.frames]
+        true, found = (np.stack(some) for some in zip(*masks, strict=True))
+        identities.append(identity_accuracy(true, found))
+    return DemoScore(
+        j=fmean(item.j.mean for item in objects), f=fmean(item.f.mean for item in objects), identity=fmean(identities)
+    )
+
+
+def _sweep(cache: Cache, videos: Sequence[Video], out: Path, device: torch.device) -> Swept:
+    video, image = (parse_choice(feature) for feature in METHODS["fused"].features)
+    space = SweepSpace(
+        video_features=(video,),
+        image_features=(image,),
+        alphas=_ALPHAS,
+        temperatures=_TEMPERATURES,
+        top_ks=_TOP_KS,
+        radii=_RADII,
+        contexts=(_settings().context,),
+        renormalize=True,
+    )
+    started = time.monotonic()
+    with open_journal(out, overwrite=True) as journal:
+        plan = plan_sweep(cache, videos, space, journal.scores, metrics="j", prefer=())
+        with SweepBars(plan) as bars:
+            plan, timing = run_sweep(cache, plan, journal, workers=InProcess(), device=device, keep=True, progress=bars)
+        for name, reason in plan.failures.items():
+            raise TedError(f"the demo's sweep failed on {name}: {reason}")
+        result = sweep_result(plan, journal)
+        seconds = time.monotonic() - started
+        plots = importlib.util.find_spec("matplotlib") is not None
+        write_outputs(result, out, options={}, timing=timing, plots=plots, compare=None)
+    return Swept(settings=len(plan.settings), seconds=seconds, best=result.ranking[0], folder=out)
+
+
+def _draw(made: Mapping[str, Sequence[Video]], out: Path) -> list[Path]:
+    """Draw the first video of each kind: frames, truth and results side by side."""
+    pictures: list[Path] = []
+    for kind, videos in made.items():
+        video = videos[0]
+        columns = [frame_column(video.frames), mask_column("ground truth", video, true_masks(video))]
+        for method in ("image", "video", "fused"):
+            read = result_masks(video, out / "results" / method)
+            columns.append(mask_column(METHODS[method].title, video, read))
+        look = Look(base=out / f"demo-{kind}", frames=evenly_spaced(len(video.frames), 5), fps=6.0)
+        legend = {1: "object 1", 2: "object 2"}
+        pictures += write_columns(
+            columns, video.frames.names, look, title=f"ted demo: {KINDS[kind].title}", legend=legend
         )
+    return pictures

@@ -1,0 +1,145 @@
+"""Training of the small models: data, objective, exact resuming, what it leaves."""
+
+import csv
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from ted.extract.backbones import load_backbone
+from training import train_image, train_video
+from training.fast_layers import hasten
+from training.objective import Objective
+from training.scenes import Scenes, loader
+
+ROOT = Path(__file__).parents[2] / "training"
+CPU = torch.device("cpu")
+KINDS: dict[str, Any] = {"video": train_video.main, "image": train_image.main}
+NAMES = {"video": "i2vgen-xl", "image": "sd21"}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> dict[str, Path]:
+    """The real configurations, made as small as they can be."""
+    found = {}
+    for kind in KINDS:
+        text = (ROOT / f"{kind}.toml").read_text()
+        for before, after in (
+            ("[32, 64, 96]", "[8, 8, 8]"),
+            ("size = [128, 128]", "size = [32, 32]\nframes = [16]"),
+            ("radius = [10.0, 18.0]", "radius = [3.0, 4.0]"),
+            ("radius = [11.0, 21.0]", "radius = [3.0, 4.0]"),
+            ("objects = [1, 2, 2, 2, 2, 3]", "objects = [1]"),
+            ("objects = [1, 2, 2, 3]", "objects = [1]"),
+            ("batch = 4", "batch = 2"),
+            ("steps = 200000", "steps = 4"),
+            ("steps = 100000", "steps = 4"),
+            ("log_every = 50", "log_every = 2"),
+        ):
+            text = text.replace(before, after)
+        text = "\n".join("checkpoint_every = 2" if "checkpoint_every" in line else line for line in text.splitlines())
+        found[kind] = tmp_path / f"{kind}.toml"
+        found[kind].write_text(text)
+    return found
+
+
+@pytest.mark.parametrize("kind", [*KINDS])
+def test_resuming_is_exact_and_the_weights_are_a_backbone(kind: str, config: dict[str, Path], tmp_path: Path) -> None:
+    def train(out: Path, *options: str) -> dict[str, Any]:
+        result = CliRunner().invoke(KINDS[kind], [str(config[kind]), str(out), "--device=cpu", *options])
+        assert result.exit_code == 0, result.output
+        saved: dict[str, Any] = torch.load(out / "checkpoint.pt", weights_only=True)
+        return saved
+
+    whole = train(tmp_path / "whole")
+    assert whole["step"] == 4
+    half = train(tmp_path / "halves", "--seconds=0")
+    assert half["step"] == 2
+    # What a run that was stopped between two checkpoints leaves.
+    with (tmp_path / "halves" / "curve.csv").open("a") as file:
+        file.write("3,9,0,0,0,0,0,0,0,0,0,0\n")
+    resumed = train(tmp_path / "halves")
+    for part in ("weights", "average"):
+        for name, value in whole[part].items():
+            assert torch.equal(resumed[part][name], value), name
+    assert any(not torch.equal(whole["weights"][name], whole["average"][name]) for name in whole["weights"])
+    curves = []
+    for folder in ("whole", "halves"):
+        with (tmp_path / folder / "curve.csv").open(newline="") as file:
+            curves.append([row[:1] + row[2:] for row in csv.reader(file)])  # all but the time
+    assert curves[0] == curves[1]
+    assert [row[0] for row in curves[0]] == ["step", "2", "4"]
+
+    weights = tmp_path / "whole" / "weights"
+    backbone = load_backbone(NAMES[kind], weights, device=CPU, dtype=torch.float32)
+    for name, value in backbone.unet.named_parameters():
+        assert torch.equal(value, whole["average"][name].half().float()), name
+
+
+def test_data_of_a_step_is_a_function_of_its_number(config: dict[str, Path]) -> None:
+    choices = tomllib.loads(config["video"].read_text())["scenes"]
+    scenes = Scenes(choices, seed=1, frames=16)
+    assert torch.equal(scenes[7], Scenes(choices, seed=1, frames=16)[7])
+    assert not torch.equal(scenes[7], scenes[8])
+    assert not torch.equal(scenes[7], Scenes(choices, seed=2, frames=16)[7])
+    batches = list(loader(scenes, first=3, last=5, batch=2, workers=0))
+    assert torch.equal(batches[0], torch.stack([scenes[6], scenes[7]]))
+    assert torch.equal(batches[1], torch.stack([scenes[8], scenes[9]]))
+
+
+def test_the_objective_is_v_prediction(config: dict[str, Path], tmp_path: Path) -> None:
+    """Against the scheduler's own target, with a network that gives zeros."""
+    CliRunner().invoke(train_image.main, [str(config["image"]), str(tmp_path / "out"), "--seconds=0", "--device=cpu"])
+    backbone = load_backbone("sd21", tmp_path / "out" / "weights", device=CPU, dtype=torch.float32)
+    seen: list[dict[str, torch.Tensor]] = []
+
+    class Zeros(torch.nn.Module):
+        def forward(self, sample: torch.Tensor, **rest: torch.Tensor) -> tuple[torch.Tensor]:
+            seen.append({"sample": sample, **rest})
+            return (torch.zeros_like(sample),)
+
+    backbone.unet = Zeros()
+    objective = Objective(
+        backbone=backbone,  # type: ignore[arg-type]
+        scenes=Scenes({}, seed=0, frames=1),
+        batch=2,
+        timesteps=[(100, 100, 0.5), (900, 999, 0.5)],
+        seed=3,
+        condition=lambda _clip, _rng: {},
+    )
+    frames = torch.randint(0, 256, (40, 2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    batch = objective.losses(frames, np.random.default_rng(5))
+    taus = batch.timesteps
+    assert len(taus) == 80  # every frame by itself
+    assert 20 < (taus == 100).sum() < 60
+    assert ((taus == 100) | (taus >= 900)).all()
+    scheduler = diffusers.DDIMScheduler.from_pretrained(tmp_path / "out" / "weights" / "scheduler")
+    clean = torch.stack([backbone.encode(frame[None].float() / 127.5 - 1)[0] for frame in frames.flatten(0, 1)])
+    abar = scheduler.alphas_cumprod[taus][:, None, None, None]
+    noise = (seen[0]["sample"] - abar.sqrt() * clean) / (1 - abar).sqrt()
+    assert noise.std() == pytest.approx(1, abs=0.02)
+    expected = scheduler.get_velocity(clean, noise, taus)
+    torch.testing.assert_close(batch.losses, (expected**2).flatten(1).mean(1), rtol=1e-4, atol=1e-5)
+
+
+def test_faster_layers_compute_the_same(config: dict[str, Path], tmp_path: Path) -> None:
+    CliRunner().invoke(train_video.main, [str(config["video"]), str(tmp_path / "out"), "--seconds=0", "--device=cpu"])
+    slow = load_backbone("i2vgen-xl", tmp_path / "out" / "weights", device=CPU, dtype=torch.float32)
+    fast = load_backbone("i2vgen-xl", tmp_path / "out" / "weights", device=CPU, dtype=torch.float32)
+    for backbone in (slow, fast):
+        generator = torch.Generator().manual_seed(0)
+        for parameter in backbone.unet.parameters():  # the last layers of temporal blocks begin at zero
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    hasten(fast.unet, CPU)
+    noisy = torch.randn(1, 16, 4, 8, 8)
+    condition = slow.condition(torch.rand(16, 3, 64, 64), None, lambda shape: torch.zeros(tuple(shape)))
+    outputs = [one.unet(**one.unet_arguments(noisy, 500, condition))[0] for one in (slow, fast)]
+    assert outputs[0].std() > 0.01
+    torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-4)
+    shutil.rmtree(tmp_path / "out")
