@@ -6,6 +6,7 @@
 Both write JSON into OUT; videos and features stay there and are made only once.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import click
 
 from ted.pipeline.datasets.davis import davis_sequences, davis_video
 from ted.pipeline.datasets.video import Video
+from ted.pipeline.demo.features import METHODS, SETTINGS
 from ted.pipeline.synth.making import make_sets
 from ted.pipeline.synth.scene import SceneSpec
 
@@ -30,6 +32,7 @@ _SETS = {
     "near": ("near", {"identical": True}),
     "crossing": ("crossing", {"identical": True}),
     "distinct": ("random", {"identical": False, "shape": "mixed"}),
+    "camouflage": ("random", {"identical": False, "shape": "mixed", "texture": "patched", "ground": "camouflage"}),
 }
 
 
@@ -47,8 +50,6 @@ def _videos(out: Path, seed: int, count: int) -> dict[str, list[Video]]:
 
 def _named(video: Video, set_name: str) -> Video:
     """Give a video a dataset of its own: the same names stand for other looks in other sets."""
-    import dataclasses
-
     return dataclasses.replace(video, dataset=set_name)
 
 
@@ -162,6 +163,50 @@ def choose(
         _show(f"{name}, {count} videos, {ensemble} draws", rows)
         found[name] = rows
         (out / "choose.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+@main.command()
+@_with_options
+@click.option("--videos", "count", default=50, show_default=True, help="Of each set.")
+@click.option("--ensemble", default=8, show_default=True, help="Noise draws to average.")
+def report(out: Path, video: str | None, image: str | None, device: str, count: int, ensemble: int) -> None:
+    """Score what was chosen, `ted demo`'s methods, on videos that no choice was made on, beside the controls."""
+    networks, sets = _networks(video, image), _videos(out, 0, count)
+    settings = Tracking(temperature=SETTINGS.temperature, top_k=SETTINGS.top_k, radius=SETTINGS.radius)
+    every = [one for some in sets.values() for one in some]
+    caches = out / "report"
+    features = {feature for method in METHODS.values() for feature in method.features}
+    moving = sorted(feature for feature in features if feature.startswith("demo-video"))
+    still = sorted(features - set(moving))
+    extract_features(caches, networks["still"], every, still, ensemble=ensemble, device=device)
+    for name in ("trained", "untrained", "no-temporal"):
+        extract_features(caches, networks[name], every, moving, ensemble=ensemble, device=device)
+
+    def parts(method: str, video_network: str) -> list[tuple[Network, str]]:
+        return [
+            (networks[video_network if feature in moving else "still"], feature) for feature in METHODS[method].features
+        ]
+
+    found: dict[str, Any] = {}
+    for name, some in sets.items():
+        limit = _summary([grid_limit(one, (32, 32), (FRAME_SIZE, FRAME_SIZE)) for one in some])
+        rows = {"limit of the 32x32 grid": limit}
+        for method, about in METHODS.items():
+            weights = tuple(about.features.values())
+            rows[about.title] = _compare(caches, some, parts(method, "trained"), [weights], settings)[weights]
+        fused = tuple(METHODS["fused"].features.values())
+        for control in ("untrained", "no-temporal"):
+            rows[f"control: fused, {control}"] = _compare(caches, some, parts("fused", control), [fused], settings)[
+                fused
+            ]
+        curve = [_weight(alpha) for alpha in _ALPHAS]
+        for network in ("trained", "untrained", "no-temporal"):
+            two = parts("fused", network)[:2]
+            for weights, row in _compare(caches, some, two, curve, settings).items():
+                rows[f"alpha {weights[0]:.1f}, {network}"] = row
+        _show(f"{name}, {count} videos, {ensemble} draws", rows)
+        found[name] = rows
+        (out / "report.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

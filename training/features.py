@@ -69,11 +69,10 @@ def extract_features(
         settings=ExtractionSettings(frame_size=FrameSize(short_side=FRAME_SIZE), ensemble=ensemble),
         options=DEFAULT_OPTIONS if network.temporal else BackboneOptions(temporal=False),
     )
-    done = 0
-    for result in extract(request, torch.device(device), progress=lambda _title, _count: lambda _done: None, say=print):
+    results = extract(request, torch.device(device), progress=lambda _title, _count: lambda _done: None, say=print)
+    for done, result in enumerate(results, start=1):
         if isinstance(result, Failure):
             raise TedError(result.reason)
-        done += 1
         if done % 20 == 0:
             print(f"  {network.name}: {done} of {len(request.shares)}", flush=True)
 

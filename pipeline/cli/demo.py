@@ -37,8 +37,8 @@ def demo(out: Path) -> None:
     for path in result.pictures:
         click.echo(f"  {path}")
     click.echo(
-        "Identity is the share of object pixels that carry the right object's label; 50% is chance. The models are\n"
-        "small and know synthetic scenes only (docs/small-models.md): for your own video, bring the published weights.\n"
+        "Identity is the share of object pixels that carry the right object's label; 50% is chance. The models\n"
+        "are small and know synthetic scenes only (docs/small-models.md): for your own video, bring published weights.\n"
         "\nNext:\n"
         f"  ted report {result.swept.folder}\n"
         "  ted extract VIDEO.mp4 --dry-run     what to download, and what it takes\n"
