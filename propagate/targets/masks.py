@@ -17,7 +17,7 @@ from torch.nn import functional
 from ...store.errors import LabelError
 from .object_ids import object_mask
 
-__all__ = ["MaskLabel", "decode_mask", "encode_mask"]
+__all__ = ["MaskLabel", "cells_of_objects", "decode_mask", "encode_mask"]
 
 # A channel whose range is less than this share of its maximum is constant but for float32 rounding: stretched to
 # [0, 1], it would be noise.
@@ -64,14 +64,35 @@ def encode_mask(mask: npt.NDArray[Any], grid: tuple[int, int]) -> MaskLabel:
     """
     objects = object_mask(mask)
     ids = tuple(int(i) for i in np.unique(objects) if i != 0)
+    return MaskLabel(label=cells_of_objects(objects, ids, grid), object_ids=ids)
+
+
+def cells_of_objects(objects: npt.NDArray[np.uint8], ids: Sequence[int], grid: tuple[int, int]) -> torch.Tensor:
+    """Bring objects' pixels to the feature grid, one-hot, as `encode_mask` does.
+
+    Parameters
+    ----------
+    objects
+        (height, width), object numbers; 0 is the background.
+    ids
+        The numbers that have a channel: all that there are, and others, whose channels are zero.
+    grid
+        (y, x) of the features.
+
+    Returns
+    -------
+    torch.Tensor
+        (1 + object, y, x), float32.
+    """
     cells = np.asarray(Image.fromarray(objects).resize((grid[1], grid[0]), Image.Resampling.NEAREST))
     channels = np.stack([cells == i for i in (0, *ids)])
-    lost = [i for i, channel in zip(ids, channels[1:], strict=True) if not channel.any()]
+    present = set(np.unique(objects).tolist())
+    lost = [i for i, channel in zip(ids, channels[1:], strict=True) if i in present and not channel.any()]
     if lost:
         _log.warning(
             "objects %s are too small for the feature grid (%d x %d cells): they cannot be followed", lost, *grid
         )
-    return MaskLabel(label=torch.from_numpy(channels.astype(np.float32)), object_ids=ids)
+    return torch.from_numpy(channels.astype(np.float32))
 
 
 def decode_mask(

@@ -1,0 +1,61 @@
+"""Object masks as a target: given in any frames of a video, each for some of its objects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .base import GivenLabel
+from .masks import cells_of_objects, decode_mask
+
+__all__ = ["MaskTarget"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskTarget:
+    """Masks of a video's annotated frames.
+
+    Attributes
+    ----------
+    masks
+        By index of the frame: (height, width), uint8, the numbers of the objects that are given there, 0 elsewhere.
+        Where another object is in such a frame, its pixels are 0, too: only what is not 0 is known.
+    """
+
+    masks: Mapping[int, npt.NDArray[np.uint8]]
+
+    @cached_property
+    def object_ids(self) -> tuple[int, ...]:
+        """The objects of all frames, rising: their channels follow the background's, in this order."""
+        return tuple(sorted({int(i) for mask in self.masks.values() for i in np.unique(mask) if i}))
+
+    def encode(self, grid: tuple[int, int]) -> dict[int, GivenLabel]:
+        """Return the label of each annotated frame on a grid (y, x), in the order of the frames; see `encode_mask`."""
+        return {
+            frame: GivenLabel(
+                label=cells_of_objects(self.masks[frame], self.object_ids, grid), channels=self._channels(frame)
+            )
+            for frame in sorted(self.masks)
+        }
+
+    def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """Return a frame's object numbers: (height, width), uint8; see `decode_mask`.
+
+        Where a mask is given, its objects are exactly where it says, and others in the rest of the frame.
+        """
+        mask = self.masks.get(frame)
+        if mask is None:
+            size = next(iter(self.masks.values())).shape
+            return decode_mask(label, self.object_ids, frame_size=frame_size, size=(size[0], size[1]))
+        others = label.clone()
+        others[list(self._channels(frame))] = 0
+        ids = decode_mask(others, self.object_ids, frame_size=frame_size, size=(mask.shape[0], mask.shape[1]))
+        return np.where(mask > 0, mask, ids)
+
+    def _channels(self, frame: int) -> tuple[int, ...]:
+        """Return the channels of the objects that are given in a frame."""
+        here = set(np.unique(self.masks[frame]).tolist())
+        return tuple(channel for channel, number in enumerate(self.object_ids, 1) if number in here)
