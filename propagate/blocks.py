@@ -62,7 +62,7 @@ def search_units(
     Returns
     -------
     iterator of FrameCandidates
-        For those frames that have no given label, in order, on `device` if this process computes, else on the CPU.
+        As `search` yields them, on `device` if this process computes, else on the CPU.
 
     Raises
     ------
@@ -72,15 +72,18 @@ def search_units(
     if workers is None or isinstance(workers, InProcess):
         return search(units, wanted, frames=frames, device=device)
     run = range(units[0].shape[0]) if frames is None else frames
+    first = wanted.annotated[0]
+    after, before = range(max(run.start, first), run.stop), range(run.start, min(run.stop, first))
+    blocks = [*_blocks(after, workers.count), *reversed([*_blocks(before, workers.count)])]
     references = tuple(_Reference(folder=unit.folder.absolute(), content_hash=unit.content_hash) for unit in units)
-    tasks = ((references, wanted, block, str(device)) for block in _blocks(run, workers.count))
+    tasks = ((references, wanted, block, str(device)) for block in blocks)
     return (step for block in workers.map(_block, tasks) for step in block)
 
 
 def _blocks(run: range, workers: int) -> Iterator[range]:
     count = max(1, -(-len(run) // min(_MOST, max(_FEWEST, -(-len(run) // (2 * workers))))))
     edges = [run.start + number * len(run) // count for number in range(count + 1)]
-    yield from (range(start, stop) for start, stop in pairwise(edges))
+    yield from (range(start, stop) for start, stop in pairwise(edges) if start < stop)
 
 
 def _block(units: Sequence[_Reference], wanted: Search, frames: range, device: str) -> list[FrameCandidates]:

@@ -1,11 +1,11 @@
 """Which frames a frame takes its labels from."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from ..store.errors import ConfigError
 
-__all__ = ["Direction", "context_frames", "places_within"]
+__all__ = ["Direction", "context_frames", "fixed_frames", "frame_context", "places_within", "propagation_order"]
 
 #: Order in which a video is propagated through: from low to high frame indices, or from high to low.
 Direction = Literal["forward", "backward"]
@@ -60,6 +60,59 @@ def context_frames(
         if index not in annotated:
             last.append(index)
     return (*behind, *reversed(last))
+
+
+def propagation_order(run: range, annotated: Sequence[int]) -> tuple[range, range]:
+    """Return the frames of a run that get a label: those after the first annotated one, then those before it.
+
+    Parameters
+    ----------
+    run
+        Frames, rising by 1.
+    annotated
+        Indices of frames with a given label, rising, at least one.
+
+    Examples
+    --------
+    >>> propagation_order(range(6), (2, 4))
+    (range(3, 6), range(1, -1, -1))
+    """
+    first = annotated[0]
+    before = range(run.start, max(run.start, min(run.stop, first)))
+    return range(min(max(run.start, first + 1), run.stop), run.stop), before[::-1]
+
+
+def fixed_frames(frame: int, annotated: Sequence[int]) -> tuple[int, ...]:
+    """Return the annotated frames that a frame takes labels from, however far they are.
+
+    Labels travel forward from the first annotated frame, and every annotated frame on the way joins. They travel
+    backward from the first alone: what is annotated later joins the video there.
+
+    Parameters
+    ----------
+    frame
+        Index of a frame.
+    annotated
+        Indices of frames with a given label, rising, at least one.
+
+    Examples
+    --------
+    >>> fixed_frames(6, (2, 4, 8)), fixed_frames(1, (2, 4, 8))
+    ((2, 4), (2,))
+    """
+    return tuple(index for index in annotated if index < frame) or tuple(annotated[:1])
+
+
+def frame_context(frame: int, annotated: Sequence[int], context: int) -> tuple[int, ...]:
+    """Return the context of a frame of a video: `context_frames` of its `fixed_frames`, in their direction.
+
+    Examples
+    --------
+    >>> frame_context(6, (2, 4), 2), frame_context(0, (2, 4), 9)
+    ((2, 4, 3, 5), (2, 1))
+    """
+    direction: Direction = "forward" if frame > annotated[0] else "backward"
+    return context_frames(frame, fixed_frames(frame, annotated), context, direction)
 
 
 def places_within(count: int, annotated: int, context: int) -> list[int]:

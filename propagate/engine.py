@@ -1,14 +1,14 @@
 """Propagation through one video: affinities, then labels, frame by frame, in memory bounded by the context."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from ..store.errors import ConfigError, LabelError
+from ..store.errors import ConfigError
 from .affinity import Affinity
 from .candidates import Candidates, find_candidates
-from .context import context_frames
+from .context import fixed_frames, frame_context, propagation_order
 from .fusion import Fusion
 from .keys import Keys
 from .labels import ContextLabels
@@ -17,11 +17,9 @@ from .ranking import rank
 from .search import Search
 from .settings import PropagationSettings
 from .sources import FeatureVolume, Part, Sources
+from .targets.base import GivenLabel, check_given, given_labels
 
-__all__ = ["ANNOTATED", "FrameAffinity", "FrameCandidates", "affinities", "label_frames", "propagate", "search"]
-
-#: The frames whose labels are given: today, the first.
-ANNOTATED = (0,)
+__all__ = ["FrameAffinity", "FrameCandidates", "affinities", "label_frames", "propagate", "search"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +32,8 @@ class FrameCandidates:
         Index of the frame.
     context
         Indices of its context frames: the first axis of what `Candidates.sources` points into.
+    annotated
+        How many of these have a given label: they come first.
     grid
         (y, x) of the finest features.
     candidates
@@ -42,6 +42,7 @@ class FrameCandidates:
 
     frame: int
     context: tuple[int, ...]
+    annotated: int
     grid: tuple[int, int]
     candidates: Candidates
 
@@ -55,8 +56,7 @@ class FrameCandidates:
 
     def rank(self, fusion: Fusion, top_k: int) -> Affinity:
         """Return the k most similar sources of each pixel under a fusion; see `rank`."""
-        annotated = sum(frame in ANNOTATED for frame in self.context)
-        return rank(self.candidates, fusion, top_k, grid=self.grid, frames=len(self.context), annotated=annotated)
+        return rank(self.candidates, fusion, top_k, grid=self.grid, frames=len(self.context), annotated=self.annotated)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ def search(
     Returns
     -------
     iterator of FrameCandidates
-        For those frames that have no given label.
+        In the order of propagation: for the frames after the first annotated one, then, backward, those before it.
 
     Raises
     ------
@@ -123,13 +123,19 @@ def search(
     run = range(sources.frame_count) if frames is None else frames
     if run.step != 1 or not (0 <= run.start <= run.stop <= sources.frame_count):
         raise ConfigError(f"there is no such run of frames as {run}; the video has {sources.frame_count}")
+    if wanted.annotated[-1] >= sources.frame_count:
+        raise ConfigError(f"frame {wanted.annotated[-1]} is annotated; the video has {sources.frame_count} frames")
     return _search(sources, wanted, run, torch.device(device), precision)
 
 
 def affinities(
-    parts: Sequence[Part], settings: PropagationSettings, *, device: torch.device | str = "cpu"
+    parts: Sequence[Part],
+    settings: PropagationSettings,
+    *,
+    annotated: tuple[int, ...] = (0,),
+    device: torch.device | str = "cpu",
 ) -> Iterator[FrameAffinity]:
-    """Compute the affinities of a video annotated in its first frame, for one setting.
+    """Compute the affinities of a video for one setting.
 
     Parameters
     ----------
@@ -138,13 +144,15 @@ def affinities(
         these weights that count, not `settings.alpha`). A part of weight 0 is not read.
     settings
         `top_k`, `radius`, `context` and `renormalize` are used here.
+    annotated
+        Indices of the frames with a given label, rising.
     device
         Where to compute.
 
     Returns
     -------
     iterator of FrameAffinity
-        For frames 1, 2, ...; nothing for a video of one frame.
+        In the order of propagation: for frames 1, 2, ... if the first is annotated; nothing for a video of one frame.
 
     Raises
     ------
@@ -155,7 +163,7 @@ def affinities(
     """
     sources = Sources(parts)
     fusion = Fusion(weights=sources.weights, context=settings.context, renormalize=settings.renormalize)
-    wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,))
+    wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,), annotated=annotated)
     steps = _search(sources, wanted, range(sources.frame_count), torch.device(device), None)
     return (
         FrameAffinity(frame=step.frame, context=step.context, affinity=step.rank(fusion, settings.top_k))
@@ -164,50 +172,55 @@ def affinities(
 
 
 def label_frames(
-    affinities: Iterable[FrameAffinity], first_label: torch.Tensor, settings: PropagationSettings
+    affinities: Iterable[FrameAffinity],
+    given: torch.Tensor | Mapping[int, GivenLabel],
+    settings: PropagationSettings,
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Carry the first frame's label along affinities: the light step, in the order of the video.
+    """Carry given labels along affinities: the light step, in the order of propagation.
 
     Parameters
     ----------
     affinities
-        As `affinities` yields them.
-    first_label
-        (channel, y, x), float32, on the affinities' grid and device.
+        As `affinities` yields them, of the frames annotated here.
+    given
+        Labels of the annotated frames, on the affinities' grid and device; or that of frame 0, (channel, y, x).
     settings
         `top_k` and `temperature` are used here.
 
     Yields
     ------
     frame : int
-        Index of the frame, from 1.
+        Index of the frame; the first annotated one is left out.
     label : torch.Tensor
         Its soft label: (channel, y, x), float32.
     """
-    labels = ContextLabels(dict.fromkeys(ANNOTATED, first_label))
+    labels = ContextLabels(given_labels(given))
     for step in affinities:
-        given = [(step.affinity, settings.top_k, settings.temperature)]
-        (label,) = labels.advance(step.frame, step.context, given)
+        (label,) = labels.advance(step.frame, step.context, [(step.affinity, settings.top_k, settings.temperature)])
         yield step.frame, label
 
 
 def propagate(
     parts: Sequence[Part],
-    first_label: torch.Tensor,
+    given: torch.Tensor | Mapping[int, GivenLabel],
     settings: PropagationSettings,
     *,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Propagate the first frame's label through a video (TED, Algorithm 1).
+    """Propagate given labels through a video (TED, Algorithm 1).
+
+    From the first annotated frame on, labels travel forward, and every annotated frame on the way stays in the context
+    of all that follow it; frames before the first are then reached backward, from it alone (docs/propagation.md).
 
     Parameters
     ----------
     parts
         Features and their weights; for TED's two, video and image, the weights are `part_weights` of alpha (it is
         these weights that count, not `settings.alpha`). A part of weight 0 is not read.
-    first_label
-        Soft label of frame 0: (channel, y, x) on the grid of the finest part (`Sources.grid`).
+    given
+        Labels of the annotated frames by their indices, on the grid of the finest part (`Sources.grid`), as a target
+        encodes them; or the soft label of frame 0, (channel, y, x).
     settings
         Parameters.
     device
@@ -218,29 +231,27 @@ def propagate(
     Returns
     -------
     iterator of (int, torch.Tensor)
-        Index and soft label, (channel, y, x), float32, on `device`, of every frame; the first is the given one.
+        Index and soft label, (channel, y, x), float32, on `device`, of every frame, in the order of propagation: the
+        first annotated one, as given, those after it, and those before it, backward.
 
     Raises
     ------
     ConfigError
         For parts that cannot be fused (at once).
     LabelError
-        For a label that is not on the features' grid (at once).
+        For labels that are not on the features' grid, or none (at once).
     CorruptUnitError
         For features that are not finite (when their frame is reached).
     """
     sources = Sources(parts)
-    if first_label.ndim != 3 or tuple(first_label.shape[1:]) != sources.grid:
-        raise LabelError(
-            f"the first label must be (channel, y, x) on the features' grid {sources.grid}, "
-            f"not of shape {tuple(first_label.shape)}"
-        )
-    label = first_label.to(torch.device(device), torch.float32)
-    steps = affinities(parts, settings, device=device)
+    labels = given_labels(given, device)
+    check_given(labels, sources.grid, sources.frame_count)
+    first = next(iter(labels))
+    steps = affinities(parts, settings, annotated=tuple(labels), device=device)
 
     def every_frame() -> Iterator[tuple[int, torch.Tensor]]:
-        yield 0, label
-        yield from label_frames(steps, label, settings)
+        yield first, labels[first].label
+        yield from label_frames(steps, labels, settings)
 
     return _reporting(every_frame(), sources.frame_count, progress)
 
@@ -249,22 +260,32 @@ def _search(
     sources: Sources, wanted: Search, run: range, device: torch.device, precision: Precision | None
 ) -> Iterator[FrameCandidates]:
     precision = precision or best_precision(device, torch.get_num_threads())
-    contexts = {frame: context_frames(frame, ANNOTATED, wanted.context) for frame in run if frame not in ANNOTATED}
+    for frames in propagation_order(run, wanted.annotated):
+        yield from _one_way(sources, wanted, frames, device, precision)
+
+
+def _one_way(
+    sources: Sources, wanted: Search, frames: range, device: torch.device, precision: Precision
+) -> Iterator[FrameCandidates]:
+    """Search frames that follow each other, and all come after their contexts."""
+    contexts = {frame: frame_context(frame, wanted.annotated, wanted.context) for frame in frames}
     if not contexts:
         return
-    needed = sorted({*contexts, *(frame for context in contexts.values() for frame in context)})
+    needed = {*contexts, *(frame for context in contexts.values() for frame in context)}
     keys = Keys(max(map(len, contexts.values())), precision)
     last: tuple[int, tuple[torch.Tensor, ...]] | None = None
-    for frame, features in sources.frames(device, needed):
+    for frame, features in sources.frames(device, sorted(needed, reverse=frames.step < 0)):
         if frame in contexts:
             context = contexts[frame]
             # The frame before takes the place of one that has left the context.
             keys.slots.keep(context)
             if last is not None and last[0] in context:
                 keys.put(*last)
-            annotated = sum(index in ANNOTATED for index in context)
+            annotated = len(fixed_frames(frame, wanted.annotated))
             found = find_candidates(features, keys, context, wanted, annotated=annotated)
-            yield FrameCandidates(frame=frame, context=context, grid=sources.grid, candidates=found)
+            yield FrameCandidates(
+                frame=frame, context=context, annotated=annotated, grid=sources.grid, candidates=found
+            )
         elif last is not None:
             keys.put(*last)
         last = frame, features

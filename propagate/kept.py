@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import torch
 
@@ -11,8 +12,8 @@ from ..store.errors import SchemaError
 from .blocks import search_units
 from .candidates import Candidates
 from .cluster import Workers
-from .context import context_frames
-from .engine import ANNOTATED, FrameCandidates
+from .context import fixed_frames, frame_context, propagation_order
+from .engine import FrameCandidates
 from .exactness import found_for, proven
 from .fusion import Fusion
 from .search import Search
@@ -47,9 +48,12 @@ class KeptAffinities:
         self.search = Search.from_json(unit.spec.search)
 
     def steps(self, device: torch.device | str = "cpu") -> Iterator[FrameCandidates]:
-        """Yield the candidates of each frame without a given label, in order; a thread reads one frame ahead."""
-        spec = self.unit.spec
-        frames = [frame for frame in range(spec.frame_count) if frame not in ANNOTATED]
+        """Yield the candidates of each frame but the first annotated one, in the order of propagation.
+
+        A thread reads one frame ahead.
+        """
+        spec, annotated = self.unit.spec, self.search.annotated
+        frames = [*chain(*propagation_order(range(spec.frame_count), annotated))]
         with ThreadPoolExecutor(max_workers=1) as reader:
             pending = reader.submit(self.unit.read, frames[0]) if frames else None
             for frame, following in zip(frames, [*frames[1:], None], strict=True):
@@ -59,7 +63,8 @@ class KeptAffinities:
                 used = max(1, int((sources >= 0).sum(1).max()))
                 yield FrameCandidates(
                     frame=frame,
-                    context=context_frames(frame, ANNOTATED, self.search.context),
+                    context=frame_context(frame, annotated, self.search.context),
+                    annotated=len(fixed_frames(frame, annotated)),
                     grid=spec.grid,
                     candidates=Candidates(
                         sources=torch.from_numpy(sources[:, :used]).to(device, torch.int64),
@@ -100,7 +105,6 @@ class KeptAffinities:
             return 0.0
         total = uncertain = 0
         for step in self.steps(device):
-            annotated = sum(frame in ANNOTATED for frame in step.context)
             certain = proven(
                 step.candidates,
                 self.search,
@@ -108,7 +112,7 @@ class KeptAffinities:
                 top_k,
                 grid=step.grid,
                 frames=len(step.context),
-                annotated=annotated,
+                annotated=step.annotated,
             )
             total += certain.numel()
             uncertain += certain.numel() - int(certain.sum())
@@ -126,7 +130,7 @@ def affinity_spec(units: Sequence[Unit], wanted: Search) -> AffinitySpec:
         feature_labels=tuple(unit.spec.label for unit in units),
         frame_count=sources.frame_count,
         grid=sources.grid,
-        slots=min(wanted.slots, wanted.window_cells(sources.grid) * (wanted.context + len(ANNOTATED))),
+        slots=min(wanted.slots, wanted.window_cells(sources.grid) * (wanted.context + len(wanted.annotated))),
         search=wanted.to_json(),
     )
 
@@ -172,11 +176,11 @@ def keep_affinities(
     with cache.affinity_writer(spec) as writer:
         done = writer.done
         progress(len(done))
-        for frame in ANNOTATED:
-            if frame not in done:
-                writer.write_empty(frame)
-                progress(1)
-        for run in _runs([frame for frame in range(spec.frame_count) if frame not in done and frame not in ANNOTATED]):
+        first = wanted.annotated[0]  # for which nothing is searched
+        if first not in done:
+            writer.write_empty(first)
+            progress(1)
+        for run in _runs([frame for frame in range(spec.frame_count) if frame not in done and frame != first]):
             for step in search_units(units, wanted, frames=run, device=device, workers=workers):
                 found = step.to("cpu").candidates
                 writer.write(step.frame, found.sources.numpy(), found.cosines.numpy(), found.bounds.numpy())
@@ -187,7 +191,13 @@ def keep_affinities(
 
 
 def find_kept(
-    cache: Cache, units: Sequence[Unit], weights: Sequence[float], radius: int, fusion: Fusion, top_k: int
+    cache: Cache,
+    units: Sequence[Unit],
+    weights: Sequence[float],
+    radius: int,
+    fusion: Fusion,
+    top_k: int,
+    annotated: tuple[int, ...] = (0,),
 ) -> list[tuple[KeptAffinities, Fusion]]:
     """Return the kept affinities that a setting may be read from, each with the fusion of its parts that is meant.
 
@@ -203,6 +213,8 @@ def find_kept(
         Of the setting.
     fusion
         Of the setting: its weights are those given.
+    annotated
+        Indices of the frames with a given label.
     """
     grid = Sources([(unit, 1.0) for unit in units]).grid
     request = units[0].spec
@@ -215,7 +227,7 @@ def find_kept(
         except SchemaError:
             continue  # of another kernel: as good as none
         theirs = kept.fusion(units, weights, fusion.context, fusion.renormalize)
-        if theirs is not None:
+        if theirs is not None and kept.search.annotated == annotated:
             found.append((kept, theirs))
     return sorted(found, key=lambda item: not item[0].serves(item[1], top_k))
 

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from .affinity import Affinity
 from .slots import Slots
+from .targets.base import GivenLabel
 
 __all__ = ["ContextLabels", "propagate_labels"]
 
@@ -38,20 +39,21 @@ class ContextLabels:
 
     Parameters
     ----------
-    annotated
-        Labels of the annotated frames by their indices: (channel, y, x), float32.
+    given
+        Labels of the annotated frames by their indices, rising. The first is held from the beginning; the others are
+        put over what is predicted for their frames.
     settings
         How many settings carry labels of their own.
     """
 
-    def __init__(self, annotated: Mapping[int, torch.Tensor], settings: int = 1) -> None:
-        first = next(iter(annotated.values()))
+    def __init__(self, given: Mapping[int, GivenLabel], settings: int = 1) -> None:
+        self._given = given
+        start, first = next((frame, item.label) for frame, item in given.items())
         self._shape = first.shape
         self._cells = first.shape[1] * first.shape[2]
         self._slots = Slots()
         self._held = first.new_empty((settings, 0, self._cells, first.shape[0]))
-        for frame, label in annotated.items():
-            self._put(frame, label.flatten(1).T.expand(settings, -1, -1))
+        self._put(start, first.flatten(1).T.expand(settings, -1, -1))
         self._last: tuple[int, list[torch.Tensor]] | None = None
 
     def advance(
@@ -73,7 +75,7 @@ class ContextLabels:
         Returns
         -------
         list of torch.Tensor
-            The frame's soft label for each setting: (channel, y, x), float32.
+            The frame's soft label for each setting, with what is given there: (channel, y, x), float32.
         """
         self._slots.keep(context)
         if self._last is not None and self._last[0] in context:  # in the place of a frame that has left
@@ -87,8 +89,12 @@ class ContextLabels:
                 located[id(affinity)] = slots[places] * self._cells + cells
             where, similarity = located[id(affinity)][:, :top_k], affinity.similarity[:, :top_k]
             labels.append(_weighted(held.flatten(0, 1), where, similarity, temperature))
+        maps = [label.T.reshape(self._shape) for label in labels]
+        if frame in self._given:
+            maps = [self._given[frame].over(label) for label in maps]
+            labels = [label.flatten(1).T for label in maps]
         self._last = frame, labels
-        return [label.T.reshape(self._shape) for label in labels]
+        return maps
 
     def _put(self, frame: int, labels: torch.Tensor) -> None:
         """Hold a frame's labels: (setting, cell, channel)."""

@@ -28,6 +28,9 @@ class Search:
     per_frame
         Whether the `top_k` best of every context frame are found, instead of those of all context frames together:
         more sources, which serve every shorter context exactly.
+    annotated
+        Indices of the frames with a given label, rising: with the fusions' contexts, they decide each frame's context
+        (`frame_context`).
 
     Raises
     ------
@@ -39,6 +42,7 @@ class Search:
     top_k: int
     fusions: tuple[Fusion, ...]
     per_frame: bool = False
+    annotated: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         if self.radius < 0 or self.top_k < 1:
@@ -47,6 +51,8 @@ class Search:
             raise ConfigError("a search needs fusions, each of them once")
         if len({len(fusion.weights) for fusion in self.fusions}) > 1:
             raise ConfigError("the fusions of a search must be of the same parts")
+        if not self.annotated or list(self.annotated) != sorted({frame for frame in self.annotated if frame >= 0}):
+            raise ConfigError(f"annotated frames must be rising indices, at least one, not {list(self.annotated)}")
 
     @property
     def context(self) -> int:
@@ -56,7 +62,9 @@ class Search:
     @property
     def slots(self) -> int:
         """The most sources that a pixel can be given."""
-        return sum(self.top_k * (fusion.context + 1 if self.per_frame else 1) for fusion in self.fusions)
+        return sum(
+            self.top_k * (fusion.context + len(self.annotated) if self.per_frame else 1) for fusion in self.fusions
+        )
 
     def window_cells(self, grid: tuple[int, int]) -> int:
         """Return the most cells of a grid (y, x) that a window holds."""
@@ -66,8 +74,8 @@ class Search:
         """Return the search as JSON values."""
         return {
             "kernel": KERNEL,
-            "annotated": [0],
-            "direction": "forward",
+            "annotated": list(self.annotated),
+            "direction": "forward" if self.annotated[0] == 0 else "both",
             "radius": self.radius,
             "top_k": self.top_k,
             "per_frame": self.per_frame,
@@ -82,6 +90,7 @@ class Search:
                 radius=values["radius"],
                 top_k=values["top_k"],
                 per_frame=values["per_frame"],
+                annotated=tuple(values["annotated"]),
                 fusions=tuple(map(Fusion.from_json, values["fusions"])),
             )
         except (TypeError, KeyError, ConfigError) as error:

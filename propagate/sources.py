@@ -1,9 +1,10 @@
 """Features as propagation needs them: read once, block by block, brought to one grid, normalised."""
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -88,7 +89,7 @@ class Sources:
         device
             Where to.
         wanted
-            Indices of frames, rising; all by default.
+            Indices of frames, rising or falling; all by default.
 
         Raises
         ------
@@ -102,8 +103,8 @@ class Sources:
     def _frames_of(
         self, name: str, features: Any, wanted: Sequence[int], device: torch.device
     ) -> Iterator[torch.Tensor]:
-        for start, block in _blocks(features, wanted):
-            for frame in wanted[bisect_left(wanted, start) : bisect_left(wanted, start + len(block))]:
+        for frames, start, block in _blocks(features, wanted):
+            for frame in frames:
                 raw = torch.from_numpy(block[frame - start]).to(device).float()
                 if not bool(torch.isfinite(raw).all()):
                     raise CorruptUnitError(
@@ -120,24 +121,24 @@ class Sources:
         return values[0]
 
 
-def _blocks(features: Any, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
-    """Yield the chunks along frames that hold a wanted one, reading one ahead.
+def _blocks(features: Any, wanted: Sequence[int]) -> Iterator[tuple[list[int], int, Any]]:
+    """Yield the chunks along frames that hold a wanted one, in that order, reading one ahead.
 
-    Each comes as the index of its first frame, and a writeable array (frame, y, x, channel).
+    Each comes as the wanted frames in it, the index of its first frame, and a writeable array (frame, y, x, channel).
     """
     edges = np.cumsum((0, *features.chunks[0])).tolist()
-    held = np.unique(np.searchsorted(edges, np.asarray(wanted), side="right") - 1).tolist()
+    held = [(chunk, list(some)) for chunk, some in groupby(wanted, lambda frame: bisect_right(edges, frame) - 1)]
 
-    def read(chunk: int) -> tuple[int, Any]:
+    def read(chunk: int, frames: list[int]) -> tuple[list[int], int, Any]:
         start, stop = edges[chunk], edges[chunk + 1]
         # Never on a cluster: a task that waits for tasks can wait forever.
         values = features[start:stop].compute(scheduler="threads")
-        return start, np.require(values, requirements=["C", "W"])
+        return frames, start, np.require(values, requirements=["C", "W"])
 
     with ThreadPoolExecutor(max_workers=1) as reader:
-        pending: deque[Future[tuple[int, Any]]] = deque()
-        for chunk in held:
-            pending.append(reader.submit(read, chunk))
+        pending: deque[Future[tuple[list[int], int, Any]]] = deque()
+        for chunk, frames in held:
+            pending.append(reader.submit(read, chunk, frames))
             if len(pending) == 2:
                 yield pending.popleft().result()
         while pending:

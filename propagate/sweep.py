@@ -1,17 +1,18 @@
 """Many settings from few passes over the features."""
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ..store.errors import ConfigError, LabelError
-from .engine import ANNOTATED, FrameCandidates, search
+from .engine import FrameCandidates, search
 from .fusion import Fusion
 from .labels import ContextLabels
 from .search import Search
 from .settings import PropagationSettings
 from .sources import FeatureVolume, Sources
+from .targets.base import GivenLabel, check_given, given_labels
 
 __all__ = ["SweepPass", "label_settings", "plan_passes", "sweep"]
 
@@ -39,7 +40,9 @@ class SweepPass:
         return _fusion(settings, self.parts)
 
 
-def plan_passes(settings: Sequence[PropagationSettings], grids: Sequence[Hashable]) -> list[SweepPass]:
+def plan_passes(
+    settings: Sequence[PropagationSettings], grids: Sequence[Hashable], annotated: tuple[int, ...] = (0,)
+) -> list[SweepPass]:
     """Share out settings among as few passes over the features as give each the same numbers as a run of its own.
 
     Those are one for each radius; and where the two features have different grids, alpha 0 and alpha 1, for which the
@@ -51,6 +54,8 @@ def plan_passes(settings: Sequence[PropagationSettings], grids: Sequence[Hashabl
         Settings; repeated ones count once.
     grids
         Of the video and of the image feature, what tells their places apart: (y, x), or that with more.
+    annotated
+        Indices of the frames with a given label, rising.
 
     Returns
     -------
@@ -69,18 +74,19 @@ def plan_passes(settings: Sequence[PropagationSettings], grids: Sequence[Hashabl
         every = {part for item in some for part, weight in enumerate(Fusion.of(item).weights) if weight > 0}
         parts = used or tuple(sorted(every))
         fusions = tuple(dict.fromkeys(_fusion(item, parts) for item in some))
-        wanted = Search(radius=radius, top_k=max(item.top_k for item in some), fusions=fusions)
+        top_k = max(item.top_k for item in some)
+        wanted = Search(radius=radius, top_k=top_k, fusions=fusions, annotated=annotated)
         passes.append(SweepPass(parts=parts, search=wanted, settings=tuple(some)))
     return passes
 
 
 def label_settings(
     steps: Iterable[FrameCandidates],
-    first_label: torch.Tensor,
+    given: torch.Tensor | Mapping[int, GivenLabel],
     shared: SweepPass,
     settings: Sequence[PropagationSettings] | None = None,
 ) -> Iterator[tuple[int, list[torch.Tensor]]]:
-    """Carry the first frame's label through a video with several settings at once.
+    """Carry given labels through a video with several settings at once.
 
     Candidates are ranked once for each fusion (alpha, context, renormalize); every top-k is the beginning of that
     ranking, and every temperature a softmax over it.
@@ -88,9 +94,10 @@ def label_settings(
     Parameters
     ----------
     steps
-        Candidates of the frames 1, 2, ..., which the pass's search found.
-    first_label
-        (channel, y, x), float32, on the candidates' grid and device.
+        Candidates that the pass's search found.
+    given
+        Labels of the frames that the search takes for annotated, on the candidates' grid and device; or that of
+        frame 0, (channel, y, x).
     shared
         The pass.
     settings
@@ -99,7 +106,7 @@ def label_settings(
     Yields
     ------
     frame : int
-        Index of the frame, from 1.
+        Index of the frame; the first annotated one is left out.
     labels : list of torch.Tensor
         Its soft label for each of the settings, in their order: (channel, y, x), float32.
     """
@@ -109,22 +116,22 @@ def label_settings(
         fusion: max(item.top_k for item, theirs in zip(some, fusions, strict=True) if theirs == fusion)
         for fusion in fusions
     }
-    labels = ContextLabels(dict.fromkeys(ANNOTATED, first_label), len(some))
+    labels = ContextLabels(given_labels(given), len(some))
     for step in steps:
         ranked = {fusion: step.rank(fusion, top_k) for fusion, top_k in largest.items()}
-        given = [(ranked[fusion], item.top_k, item.temperature) for item, fusion in zip(some, fusions, strict=True)]
-        yield step.frame, labels.advance(step.frame, step.context, given)
+        theirs = [(ranked[fusion], item.top_k, item.temperature) for item, fusion in zip(some, fusions, strict=True)]
+        yield step.frame, labels.advance(step.frame, step.context, theirs)
 
 
 def sweep(
     video: FeatureVolume,
     image: FeatureVolume,
-    first_label: torch.Tensor,
+    given: torch.Tensor | Mapping[int, GivenLabel],
     settings: Sequence[PropagationSettings],
     *,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[PropagationSettings, int, torch.Tensor]]:
-    """Propagate the first frame's label through a video with many settings, each as a run of its own would.
+    """Propagate given labels through a video with many settings, each as a run of its own would.
 
     The features are read once for each radius. In memory are one context of features, and one of labels for each
     setting.
@@ -133,8 +140,9 @@ def sweep(
     ----------
     video, image
         Features, which weigh alpha and 1 - alpha.
-    first_label
-        Soft label of frame 0: (channel, y, x), on the features' grid.
+    given
+        Labels of the annotated frames by their indices, on the features' grid; or the soft label of frame 0,
+        (channel, y, x).
     settings
         The settings.
     device
@@ -145,7 +153,8 @@ def sweep(
     settings : PropagationSettings
         One of the settings.
     frame : int
-        Index of the frame, from 1; all settings of a pass come for one frame before the next.
+        Index of the frame; all settings of a pass come for one frame before the next. The first annotated frame is
+        left out.
     label : torch.Tensor
         Soft label: (channel, y, x), float32.
 
@@ -154,21 +163,23 @@ def sweep(
     ConfigError
         For features of different grids, if some settings look at one alone and others at both.
     LabelError
-        For a label that is not on the features' grid.
+        For labels that are not on the features' grid.
     """
     volumes = (video, image)
-    passes = plan_passes(settings, [Sources([(volume, 1.0)]).grid for volume in volumes])
+    labels = given_labels(given, device)
+    passes = plan_passes(settings, [Sources([(volume, 1.0)]).grid for volume in volumes], tuple(labels))
     for shared in passes:
         parts = [volumes[part] for part in shared.parts]
-        grid = Sources([(part, 1.0) for part in parts]).grid
-        if first_label.ndim != 3 or tuple(first_label.shape[1:]) != grid:
+        sources = Sources([(part, 1.0) for part in parts])
+        try:
+            check_given(labels, sources.grid, sources.frame_count)
+        except LabelError as error:
             raise (LabelError if len({p.parts for p in passes}) == 1 else ConfigError)(
-                f"the first label, of shape {tuple(first_label.shape)}, is not on the features' grid {grid}; with "
-                "features of different grids, sweep alpha 0, alpha 1 and what lies between one by one"
-            )
-        label = first_label.to(torch.device(device), torch.float32)
-        for frame, labels in label_settings(search(parts, shared.search, device=device), label, shared):
-            for item, soft in zip(shared.settings, labels, strict=True):
+                f"{error}; with features of different grids, sweep alpha 0, alpha 1 and what lies between one by one"
+            ) from error
+        steps = search(parts, shared.search, device=device)
+        for frame, of_settings in label_settings(steps, labels, shared):
+            for item, soft in zip(shared.settings, of_settings, strict=True):
                 yield item, frame, soft
 
 

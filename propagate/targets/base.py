@@ -5,14 +5,14 @@ is given in some frames on the feature grid, and decodes the map of any frame.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import torch
 
 from ...store.errors import LabelError
 
-__all__ = ["GivenLabel", "Target", "check_given"]
+__all__ = ["GivenLabel", "Target", "check_given", "given_labels"]
 
 Value_co = TypeVar("Value_co", covariant=True)
 
@@ -90,6 +90,16 @@ class Target(Protocol[Value_co]):
         frame_size
             (height, width) of the frames that the features were computed from, which the grid covers.
         """
+
+
+def given_labels(
+    given: torch.Tensor | Mapping[int, GivenLabel], device: torch.device | str | None = None
+) -> dict[int, GivenLabel]:
+    """Return given labels by frame, rising, float32; a label by itself is that of frame 0, and gives all channels."""
+    labels = {0: GivenLabel(label=given)} if isinstance(given, torch.Tensor) else given
+    return {
+        frame: replace(labels[frame], label=labels[frame].label.to(device, torch.float32)) for frame in sorted(labels)
+    }
 
 
 def check_given(given: Mapping[int, GivenLabel], grid: Sequence[int], frame_count: int) -> None:

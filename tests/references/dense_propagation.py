@@ -78,3 +78,38 @@ def propagate_video(
         sources, values, _ = best(similarities(fused[frame], fused[frames], radius), top_k)
         labels.append(propagate_frame(sources, values, np.stack([labels[i] for i in frames]), temperature))
     return labels
+
+
+def propagate_annotated(
+    parts: Sequence[npt.NDArray[Any]],
+    weights: Sequence[float],
+    given: dict[int, tuple[npt.NDArray[Any], list[int]]],
+    *,
+    temperature: float,
+    top_k: int,
+    radius: int,
+    context: int,
+) -> dict[int, Array]:
+    """Soft labels by frame, from one-hot labels of any frames, each with the channels of the objects given there."""
+    fused = fuse(parts, weights, True)
+    start = min(given)
+    labels = {start: given[start][0].astype(np.float64)}
+    for frame in [*range(start + 1, len(fused)), *range(start - 1, -1, -1)]:
+        if frame > start:
+            fixed = [i for i in range(frame) if i in given]
+            last = [i for i in range(start, frame) if i not in given][::-1][:context][::-1]
+        else:
+            fixed, last = [start], list(range(frame + 1, start))[:context][::-1]
+        sources, values, _ = best(similarities(fused[frame], fused[fixed + last], radius), top_k)
+        label = propagate_frame(sources, values, np.stack([labels[i] for i in fixed + last]), temperature)
+        if frame in given:
+            one_hot, known = given[frame]
+            for y, x in np.ndindex(label.shape[1:]):
+                cell = label[:, y, x]
+                if one_hot[known, y, x].any():
+                    cell[:] = one_hot[:, y, x]
+                elif cell[known].any():
+                    cell[known] = 0
+                    cell[:] = cell / cell.sum() if cell.any() else np.eye(len(cell))[0]
+        labels[frame] = label
+    return labels
