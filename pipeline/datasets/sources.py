@@ -9,7 +9,9 @@ from ...extract.frames import VIDEO_SUFFIXES, SelectedFrames
 from ...store.errors import ConfigError, LabelError
 from .davis import davis_sequences, davis_video, is_davis_root
 from .folder import folder_video
+from .jhmdb import is_jhmdb_root, jhmdb_clips, jhmdb_video
 from .listing import list_images
+from .tapvid import PICKLE_SUFFIXES, tapvid_names, tapvid_video
 from .video import Video
 from .video_file import video_file
 
@@ -23,16 +25,18 @@ class Source:
     Attributes
     ----------
     path
-        A DAVIS root, a folder of images or a video file.
+        A DAVIS or JHMDB root, a pickle of TAP-Vid, a folder of images or a video file.
     first_mask
-        Mask of the first frame, for a folder or a video file; DAVIS has its own.
-    set_name, resolution
-        Which list and which size of a DAVIS root.
+        Mask of the first frame, for a folder or a video file; datasets have their own.
+    set_name
+        Which list of a root; by default ``val`` of DAVIS, ``split1`` of JHMDB.
+    resolution
+        Which size of a DAVIS root.
     """
 
     path: Path
     first_mask: Path | None = None
-    set_name: str = "val"
+    set_name: str | None = None
     resolution: str = "480p"
 
 
@@ -66,7 +70,7 @@ def open_source(source: Source, selection: Selection | None = None) -> list[Vide
     Raises
     ------
     ConfigError
-        When the path is none of the three kinds.
+        When the path is of none of these kinds.
     FrameError
         When a selected video has no frames.
     LabelError
@@ -115,7 +119,14 @@ def _names(source: Source) -> tuple[str, ...]:
     if path.is_dir() and is_davis_root(path):
         if source.first_mask is not None:
             raise ConfigError(f"{path} is a DAVIS root, which has its own masks; a first mask cannot be given for it")
-        return davis_sequences(path, source.set_name)
+        return davis_sequences(path, _set_name(source, "val"))
+    points = "JHMDB root" if is_jhmdb_root(path) else "pickle of TAP-Vid" if _is_pickle(path) else None
+    if points is not None and source.first_mask is not None:
+        raise ConfigError(f"{path} is a {points}, whose points are followed; a first mask cannot be given for it")
+    if is_jhmdb_root(path):
+        return tuple(jhmdb_clips(path, _set_name(source, "split1")))
+    if _is_pickle(path):
+        return tapvid_names(path)
     if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
         return (path.stem,)
     if path.is_dir() and list_images(path):
@@ -123,13 +134,20 @@ def _names(source: Source) -> tuple[str, ...]:
     found = "a folder without images" if path.is_dir() else "a file of another kind" if path.exists() else "nothing"
     raise ConfigError(
         f"{path} is {found}: a source is a DAVIS root (a folder with JPEGImages/, Annotations/ and ImageSets/), "
+        "a JHMDB root (Rename_Images/, joint_positions/ and splits/), a pickle of TAP-Vid (.pkl), "
         f"a folder of images, or a video file ({' '.join(sorted(VIDEO_SUFFIXES))})"
     )
 
 
 def _open(source: Source, selection: Selection, names: Sequence[str]) -> list[Video]:
     path, every, limit = source.path, selection.every, selection.limit
-    if path.is_file():
+    videos: list[Video]
+    if _is_pickle(path):
+        videos = [tapvid_video(path, name) for name in names]
+    elif is_jhmdb_root(path):
+        classes = jhmdb_clips(path, _set_name(source, "split1"))
+        videos = [jhmdb_video(path, name, classes) for name in names]
+    elif path.is_file():
         at_most = None if limit is None else max(limit - 1, 0) * every + 1
         videos = [video_file(path, source.first_mask, at_most=at_most) for _ in names]
     elif is_davis_root(path):
@@ -139,3 +157,11 @@ def _open(source: Source, selection: Selection, names: Sequence[str]) -> list[Vi
     if every == 1 and limit is None:
         return videos
     return [replace(video, frames=SelectedFrames(video.frames, every, limit)) for video in videos]
+
+
+def _set_name(source: Source, default: str) -> str:
+    return default if source.set_name is None else source.set_name
+
+
+def _is_pickle(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in PICKLE_SUFFIXES

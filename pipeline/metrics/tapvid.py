@@ -5,18 +5,16 @@ a Video" (NeurIPS 2022).
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["THRESHOLDS", "QueryMode", "TapVidScore", "score_tracks"]
+from ..datasets.point_queries import QueryMode
+
+__all__ = ["THRESHOLDS", "TapVidScore", "score_tracks"]
 
 #: Distances in pixels of a 256x256 raster below which a point counts as correct.
 THRESHOLDS = (1, 2, 4, 8, 16)
-
-#: Where points are queried: at the first frame that shows them, or at every fifth frame that does.
-QueryMode = Literal["first", "strided"]
 
 
 @dataclass(frozen=True, kw_only=True)

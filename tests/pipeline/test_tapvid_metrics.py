@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ted.pipeline.metrics.tapvid import THRESHOLDS, QueryMode, TapVidScore, score_tracks
+from ted.pipeline.datasets.point_queries import QueryMode
+from ted.pipeline.metrics.tapvid import THRESHOLDS, TapVidScore, score_tracks
 
 
 class Tracks(NamedTuple):
