@@ -27,10 +27,10 @@ def root(tmp_path: Path) -> Path:
 def test_the_test_clips_are_read_with_their_joints(root: Path) -> None:
     one, two = videos(root)
     assert (one.dataset, one.name, two.name) == ("jhmdb", "one (1)", "two#2")
-    frames, corners = moving_square(5, 0)
+    frames, joints = moving_square(5, 0)
     assert one.frames.names == ("00001", "00002", "00003", "00004", "00005")
     np.testing.assert_array_equal(one.frames.read(3), frames[3])
-    np.testing.assert_allclose(one.joints.read(one.frames.names), corners)
+    np.testing.assert_allclose(one.joints.read(one.frames.names), joints)
 
 
 def test_joints_follow_the_selected_frames(root: Path) -> None:
@@ -40,14 +40,14 @@ def test_joints_follow_the_selected_frames(root: Path) -> None:
 
 
 def test_a_file_may_cover_only_the_first_frames(root: Path) -> None:
-    corners = moving_square(5, 0)[1]
-    write_joints(root, "one (1)", corners[:, :, :3])
+    joints = moving_square(5, 0)[1]
+    write_joints(root, "one (1)", joints[:, :, :3])
     one, _ = videos(root)
-    np.testing.assert_allclose(one.joints.read(one.frames.names), corners[:, :, :3])
+    np.testing.assert_allclose(one.joints.read(one.frames.names), joints[:, :, :3])
     with pytest.raises(LabelError, match="joints of 3 frames, and not of frame 00004"):
         one.joints.read(one.frames.names[3:])
-    write_joints(root, "one (1)", corners[:, :, :1])  # which MATLAB writes with two axes
-    np.testing.assert_allclose(one.joints.read(one.frames.names), corners[:, :, :1])
+    write_joints(root, "one (1)", joints[:, :, :1])  # which MATLAB writes with two axes
+    np.testing.assert_allclose(one.joints.read(one.frames.names), joints[:, :, :1])
 
 
 def test_lists_of_other_splits_and_wrong_lists(root: Path) -> None:

@@ -99,11 +99,11 @@ def test_videos_and_tracks_are_read(tmp_path: Path, encoded: bool) -> None:
     one, two = videos(path)
     assert (one.dataset, one.name, two.name) == ("tapvid", "one", "two")
     assert (len(one.frames), one.frames.size, one.frames.names[6]) == (7, SIZE, "00006")
-    frames, corners = moving_square(7, 0)
+    frames, joints = moving_square(7, 0)
     for index in (0, 6):
         np.testing.assert_array_equal(one.frames.read(index), frames[index])
     tracks = one.tracks.read(one.frames.names, one.frames.size)
-    np.testing.assert_allclose(tracks.places, corners.transpose(1, 2, 0) + 0.5, atol=1e-4)
+    np.testing.assert_allclose(tracks.places, joints.transpose(1, 2, 0) + 0.5, atol=1e-4)
     assert tracks.occluded.sum(1).tolist() == [0, 2, 7, 0]
     selected, _ = videos(path, Selection(every=3, limit=2))
     np.testing.assert_array_equal(selected.tracks.read(selected.frames.names, SIZE).places, tracks.places[:, [0, 3]])
