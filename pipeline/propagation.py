@@ -1,4 +1,4 @@
-"""Running stage 2 over videos: cached features and a first mask in, a folder of palette PNGs out."""
+"""Running stage 2 over videos: cached features and given masks in, a folder of palette PNGs out."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -22,7 +22,8 @@ from ..propagate.cluster import Workers
 from ..propagate.engine import label_frames
 from ..propagate.settings import PropagationSettings
 from ..propagate.sources import Sources
-from ..propagate.targets.masks import decode_mask, encode_mask
+from ..propagate.targets.base import given_labels
+from ..propagate.targets.mask_target import MaskTarget
 from ..store import Cache, FeatureChoice, Unit
 from ..store.durable import explain_os_errors
 from ..store.errors import ConfigError
@@ -47,9 +48,9 @@ class PropagationReport:
     video
         Its name.
     folder
-        Where the masks are, one palette PNG a frame.
+        Where the masks are, a palette PNG for each frame that is written (`Video.written_frames`).
     frames
-        Number of masks.
+        Number of frames.
     skipped
         Whether they were there before, made with the same settings from the same features.
     seconds
@@ -69,9 +70,9 @@ class PropagationReport:
     unproven: float = 0.0
 
 
-def result_folder(out: Path, video: str) -> Path:
+def result_folder(out: Path, video: Video) -> Path:
     """Return the folder of a video's masks among the results."""
-    return out / safe_name(video)
+    return out / video.result_parent / safe_name(video.name)
 
 
 def propagate_video(
@@ -89,17 +90,18 @@ def propagate_video(
     workers: Workers | None = None,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> PropagationReport:
-    """Propagate a video's first mask and write the result.
+    """Propagate a video's given masks and write the result.
 
-    The folder of the result appears when all of it is written. It holds a palette PNG for each frame, ``ted.json``
-    (what it was made of), and with `save_soft` the soft labels as a Zarr array ``soft.zarr``.
+    The folder of the result appears when all of it is written. It holds a palette PNG for each frame (or those that
+    the dataset's layout wants), ``ted.json`` (what it was made of), and with `save_soft` the soft labels as a Zarr
+    array ``soft.zarr``.
 
     Parameters
     ----------
     cache
         Where the features are.
     video
-        The video, with the mask of its first frame.
+        The video, with masks of some frames.
     parts
         Features and their weights; features of weight 0 need not exist.
     settings
@@ -133,8 +135,9 @@ def propagate_video(
         For features that are absent, of other frames, incomplete or damaged.
     """
     clock = time.monotonic()
-    folder = result_folder(out, video.name)
-    mask = video.read_first_mask()
+    folder = result_folder(out, video)
+    target = MaskTarget(masks=video.read_given_masks())
+    annotated = tuple(target.masks)
     frames = video.frames.digest()
     units = [
         (cache.find(video.dataset, video.name, choice, frames=frames, prefer=prefer), weight)
@@ -143,10 +146,12 @@ def propagate_video(
     ]
     for unit, _ in units:
         warn_of_other_settings(unit, prefer)
-    record = _describe(units, settings, mask, save_soft)
+    record = _describe(units, settings, target.masks, save_soft)
     reading = None
     if affinities == "approximate":
-        reading = read_affinities(cache, units, settings, use=affinities, device=device, workers=workers)
+        reading = read_affinities(
+            cache, units, settings, annotated=annotated, use=affinities, device=device, workers=workers
+        )
         if reading.unproven:
             record["unproven_pixels"] = reading.unproven
     if not overwrite and _read_record(folder) == record:
@@ -159,24 +164,31 @@ def propagate_video(
             f"{folder} holds a result of other settings or features; give another --out, or --overwrite to replace it"
         )
     sources = Sources(units)
-    first = encode_mask(mask, sources.grid)
+    given = target.encode(sources.grid)
     if reading is None:
         reading = read_affinities(
-            cache, units, settings, use=affinities, device=device, workers=workers, progress=progress
+            cache,
+            units,
+            settings,
+            annotated=annotated,
+            use=affinities,
+            device=device,
+            workers=workers,
+            progress=progress,
         )
-    with explain_os_errors(f"write {folder}"), _appearing(folder) as target:
-        soft = _soft_array(target / "soft.zarr", sources, first.object_ids) if save_soft else None
-        given = first.label.to(reading.device)
-        for frame, label in chain([(0, given)], label_frames(reading.frames(), given, settings)):
+    names, written = video.frames.names, set(video.written_frames())
+    with explain_os_errors(f"write {folder}"), _appearing(folder) as hidden:
+        soft = _soft_array(hidden / "soft.zarr", sources, target.object_ids) if save_soft else None
+        labels = given_labels(given, reading.device)
+        first = (annotated[0], labels[annotated[0]].label)
+        for frame, label in chain([first], label_frames(reading.frames(), labels, settings)):
             if soft is not None:
                 soft[frame] = label.cpu().numpy()
-            ids = mask if frame == 0 else decode_mask(
-                label, first.object_ids, frame_size=sources.frame_size, size=video.frames.size
-            )  # fmt: skip
-            write_mask(target / f"{video.frames.names[frame]}.png", ids)
+            if names[frame] in written:
+                write_mask(hidden / f"{names[frame]}.png", target.decode(frame, label, sources.frame_size))
             if reading.source != "features, kept":  # whose long part is over
                 progress(1)
-        (target / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        (hidden / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
     return PropagationReport(
         video=video.name,
         folder=folder,
@@ -198,15 +210,20 @@ def warn_of_other_settings(unit: Unit, prefer: Sequence[tuple[str, str]]) -> Non
 
 
 def _describe(
-    units: Sequence[tuple[Unit, float]], settings: PropagationSettings, mask: NDArray[np.uint8], soft: bool
+    units: Sequence[tuple[Unit, float]],
+    settings: PropagationSettings,
+    masks: Mapping[int, NDArray[np.uint8]],
+    soft: bool,
 ) -> dict[str, Any]:
     """Describe all that the result depends on."""
+    digests = {str(frame): hashlib.sha256(mask.tobytes()).hexdigest() for frame, mask in masks.items()}
+    given = {"first_mask": digests["0"]} if list(digests) == ["0"] else {"given_masks": digests}
     return {
         "features": [
             {"unit": unit.spec.label, "content_hash": unit.content_hash, "weight": weight} for unit, weight in units
         ],
         "settings": {key: value for key, value in asdict(settings).items() if key != "alpha"},
-        "first_mask": hashlib.sha256(mask.tobytes()).hexdigest(),
+        **given,
         "soft": soft,
     }
 

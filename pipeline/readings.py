@@ -51,7 +51,7 @@ class Reading:
     _top_k: int
 
     def frames(self) -> Iterator[FrameAffinity]:
-        """Yield the affinity of each frame without a given label, in order."""
+        """Yield the affinity of each frame but the first annotated one, in the order of propagation."""
         for step in self._steps():
             ranked = step.rank(self._fusion, self._top_k)
             yield FrameAffinity(frame=step.frame, context=step.context, affinity=ranked)
@@ -62,6 +62,7 @@ def read_affinities(
     parts: Sequence[tuple[Unit, float]],
     settings: PropagationSettings,
     *,
+    annotated: tuple[int, ...] = (0,),
     use: AffinityUse = "auto",
     device: torch.device,
     workers: Workers | None = None,
@@ -77,6 +78,8 @@ def read_affinities(
         Feature units of one video and what each weighs, more than 0.
     settings
         The setting; the weights in `parts` count, not `settings.alpha`.
+    annotated
+        Indices of the frames with a given label, rising.
     use
         What to do with kept affinities.
     device
@@ -98,7 +101,7 @@ def read_affinities(
     # The device may be the workers' alone.
     own = device if workers is None or isinstance(workers, InProcess) else torch.device("cpu")
     if use != "off":
-        kept = _kept(cache, units, settings, fusion, own, approximate=use == "approximate")
+        kept = _kept(cache, units, settings, fusion, annotated, own, approximate=use == "approximate")
         if kept is not None:
             return kept
     if workers is not None:
@@ -110,6 +113,7 @@ def read_affinities(
             top_k=settings.top_k if per_frame else max(settings.top_k, _LEAST_KEPT),
             fusions=(fusion,),
             per_frame=per_frame,
+            annotated=annotated,
         )
         found = keep_affinities(cache, units, wanted, device=device, workers=workers, progress=progress)
         return Reading(
@@ -120,7 +124,7 @@ def read_affinities(
             _fusion=fusion,
             _top_k=settings.top_k,
         )
-    wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,))
+    wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,), annotated=annotated)
     return Reading(
         source="features",
         unproven=0.0,
@@ -136,13 +140,14 @@ def _kept(
     units: Sequence[Unit],
     settings: PropagationSettings,
     fusion: Fusion,
+    annotated: tuple[int, ...],
     device: torch.device,
     *,
     approximate: bool,
 ) -> Reading | None:
     """Return the reading from kept affinities that is exact, or the nearest to it if that is good enough."""
     best: tuple[float, Reading] | None = None
-    for kept, theirs in find_kept(cache, units, fusion.weights, settings.radius, fusion, settings.top_k):
+    for kept, theirs in find_kept(cache, units, fusion.weights, settings.radius, fusion, settings.top_k, annotated):
         unproven = kept.unproven(theirs, settings.top_k, device)
         if best is None or unproven < best[0]:
             reading = Reading(

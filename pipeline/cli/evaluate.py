@@ -3,12 +3,16 @@
 import dataclasses
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import CONTEXT, config_option, json_option, open_videos, source_options
+
+if TYPE_CHECKING:
+    from ..datasets.video import Video
 
 
 @click.command(context_settings=CONTEXT)
@@ -17,43 +21,81 @@ from .options import CONTEXT, config_option, json_option, open_videos, source_op
 @json_option
 @config_option
 def evaluate(results: Path, as_json: bool, **choice: Any) -> None:
-    """Score masks against the ground truth of SOURCE, as the official DAVIS-2017 evaluation does.
+    """Score masks against the ground truth of SOURCE.
 
-    Prints J&F and writes the two official tables, global_results-SET.csv and per-sequence_results-SET.csv, into the
-    folder of results.
+    As the official DAVIS-2017 evaluation does (also MOSE and Kubric); on YouTube-VOS each object in the frames that
+    meta.json lists, but for the first, in which it is given; on VIP the mean IoU of parts. Prints the scores, and
+    writes them as tables into the folder of results: for J&F the two official ones, global_results-SET.csv and
+    per-sequence_results-SET.csv, for VIP parts_results-SET.csv and per-video_results-SET.csv.
     """
-    from tqdm import tqdm
-
     from ...store.errors import ConfigError
-    from ..metrics.davis import DavisScore, score_sequence, write_csv
-    from ..propagation import result_folder
 
     if not results.is_dir():
         raise ConfigError(
             f"there are no results at {results}; `ted propagate` makes them, or name others with --results"
         )
     videos = open_videos(**choice)
+    if len({video.scoring == "parts" for video in videos}) > 1:
+        raise ConfigError("J&F and the IoU of parts do not go into one table: evaluate the sources one by one")
+    score = _parts if videos[0].scoring == "parts" else _masks
+    values, lines = score(videos, results, choice["set_name"])
+    click.echo(json.dumps(_without_nan(values), indent=1) if as_json else "\n".join(lines))
+
+
+def _masks(videos: list["Video"], results: Path, set_name: str) -> tuple[dict[str, Any], list[str]]:
+    """Score J&F: the values, and lines that show them."""
+    from tqdm import tqdm
+
+    from ..metrics.davis import DavisScore, score_sequence, write_csv
+    from ..propagation import result_folder
+
     scored = tuple(
-        score_sequence(video.name, video.annotations(), result_folder(results, video.name))
+        score_sequence(video.name, video.annotations(), result_folder(results, video), video.scored_frames())
         for video in tqdm(videos, unit="video", disable=None)
     )
     score = DavisScore(sequences=scored)
-    tables = write_csv(score, results, choice["set_name"])
-    if as_json:
-        values = {"means": score.means, "sequences": [dataclasses.asdict(item) for item in scored]}
-        click.echo(json.dumps(_without_nan(values), indent=1))
-        return
-    width = max(len(f"{item.name}_{thing.object_id}") for item in scored for thing in item.objects)
-    click.echo(f"{'object':<{width}}  J-Mean  F-Mean")
-    for item in scored:
-        for thing in item.objects:
-            click.echo(f"{f'{item.name}_{thing.object_id}':<{width}}  {thing.j.mean:6.3f}  {thing.f.mean:6.3f}")
-    click.echo("  ".join(f"{name} {value:.3f}" for name, value in score.means.items()))
-    click.echo(f"tables: {tables[0]} {tables[1]}")
+    tables = write_csv(score, results, set_name)
+    lines = _table(
+        ("object", "J-Mean", "F-Mean"),
+        [(f"{item.name}_{thing.object_id}", thing.j.mean, thing.f.mean) for item in scored for thing in item.objects],
+    )
+    lines.append("  ".join(f"{name} {value:.3f}" for name, value in score.means.items()))
+    lines.append(f"tables: {tables[0]} {tables[1]}")
+    return {"means": score.means, "sequences": [dataclasses.asdict(item) for item in scored]}, lines
+
+
+def _parts(videos: list["Video"], results: Path, set_name: str) -> tuple[dict[str, Any], list[str]]:
+    """Score the IoU of parts: the values, and lines that show them."""
+    from tqdm import tqdm
+
+    from ..metrics.parts import PartsScore, score_parts, write_parts
+    from ..propagation import result_folder
+
+    score = PartsScore(
+        counts={
+            video.name: score_parts(video.name, video.annotations(), result_folder(results, video))
+            for video in tqdm(videos, unit="video", disable=None)
+        }
+    )
+    tables = write_parts(score, results, set_name)
+    lines = _table(("video", "mIoU"), score.by_video.items())
+    lines += ["", *_table(("class", "IoU"), score.by_class.items())]
+    lines += [f"mIoU {score.mean:.3f}", f"tables: {tables[0]} {tables[1]}"]
+    return {"mIoU": score.mean, "classes": score.by_class, "videos": score.by_video}, lines
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
+    """Return a table's lines: a column of names, and columns of numbers as wide as their titles."""
+    lines = [header, *((name, *(f"{value:.3f}" for value in values)) for name, *values in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join([name.ljust(widths[0]), *(text.rjust(width) for text, width in zip(texts, widths[1:], strict=True))])
+        for name, *texts in lines
+    ]
 
 
 def _without_nan(value: Any) -> Any:
-    """Replace what is not a number (the decay of very long videos) by None: JSON knows no NaN."""
+    """Replace what is not a number (the decay of very long videos, a part that does not occur): JSON knows no NaN."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -105,10 +105,24 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
     decorators = [
         click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path)),
         click.option("--mask", type=click.Path(path_type=Path), help="Mask of the first frame, for one SOURCE."),
+        click.option(
+            "--annotations",
+            type=click.Path(path_type=Path),
+            help="Folder of masks of any frames, named like these, for one SOURCE; objects join where they are given.",
+        ),
         click.option("--dataset", help="Name of the dataset in the cache.  [default: by the kind of SOURCE]"),
-        click.option("--set", "set_name", default="val", help="List in ImageSets/2017 of a DAVIS root."),
+        click.option(
+            "--set",
+            "set_name",
+            help="List in ImageSets/2017 of a DAVIS root, or lists/ of VIP; split of JHMDB.  [default: val, split1]",
+        ),
         click.option("--resolution", default="480p", help="Folder below JPEGImages of a DAVIS root."),
-        click.option("--videos", multiple=True, metavar="NAME", help="Only these videos (repeat, or separate by ,)."),
+        click.option(
+            "--videos",
+            multiple=True,
+            metavar="NAME|FILE.txt",
+            help="Only these videos (repeat, or separate by ,), or those of a list, one a line.",
+        ),
         click.option("--every", type=click.IntRange(min=1), default=1, help="Take every N-th frame."),
         click.option("--limit", type=click.IntRange(min=1), help="Take at most N frames of each video."),
     ]
@@ -119,8 +133,9 @@ def open_videos(
     *,
     sources: tuple[Path, ...],
     mask: Path | None,
+    annotations: Path | None,
     dataset: str | None,
-    set_name: str,
+    set_name: str | None,
     resolution: str,
     videos: tuple[str, ...],
     every: int,
@@ -131,20 +146,29 @@ def open_videos(
     Raises
     ------
     ConfigError
-        For a mask with several sources, for ``--videos`` without a name, and what the sources find wrong.
+        For masks with several sources, for ``--videos`` without a name, and what the sources find wrong.
     """
     import dataclasses
 
     from ...store.errors import ConfigError
+    from ..datasets.listing import read_names
     from ..datasets.sources import Selection, Source, open_sources
 
-    if mask is not None and len(sources) > 1:
-        raise ConfigError("--mask is the mask of one SOURCE; run several sources one by one")
-    names = tuple(name.strip() for item in videos for name in item.split(",") if name.strip())
+    if (mask is not None or annotations is not None) and len(sources) > 1:
+        raise ConfigError("--mask and --annotations are of one SOURCE; run several sources one by one")
+    asked = [name.strip() for item in videos for name in item.split(",") if name.strip()]
+    names = tuple(
+        name
+        for item in asked
+        for name in (read_names(Path(item)) if item.endswith(".txt") and Path(item).is_file() else (item,))
+    )
     if videos and not names:
         raise ConfigError("--videos names no video; leave it out to take all of them")
     found = open_sources(
-        [Source(path=path, first_mask=mask, set_name=set_name, resolution=resolution) for path in sources],
+        [
+            Source(path=path, first_mask=mask, annotations=annotations, set_name=set_name, resolution=resolution)
+            for path in sources
+        ],
         Selection(videos=names, every=every, limit=limit),
     )
     return [dataclasses.replace(video, dataset=dataset) if dataset else video for video in found]

@@ -89,10 +89,11 @@ def propagate(
     context: int | None,
     **choice: Any,
 ) -> None:
-    """Propagate first-frame masks along cached features, and write palette PNGs.
+    """Propagate given masks along cached features, and write palette PNGs.
 
-    SOURCE is a DAVIS root, a folder of frames or a video file; the last two need --mask. The features must be in the
-    cache (`ted extract`). Results of the same settings are left alone.
+    SOURCE is the root of a dataset (DAVIS, YouTube-VOS, MOSE, VIP, Kubric), a folder of frames or a video file; the
+    last two need --mask or --annotations. The features must be in the cache (`ted extract`). Results of the same
+    settings are left alone.
     """
     from ...propagate.settings import PropagationSettings
     from ...store import open_cache

@@ -1,12 +1,11 @@
 """DAVIS-2017: JPEGImages/480p/<sequence>, Annotations/480p/<sequence>, ImageSets/2017/<set>.txt."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from ...extract.frames import ImageFrames
 from ...store.errors import ConfigError, FrameError
-from .listing import is_plain_name, list_images
-from .video import Video
+from .listing import is_plain_name, list_images, list_masks, read_names
+from .video import GivenMask, Video
 
 __all__ = ["davis_sequences", "davis_video", "is_davis_root"]
 
@@ -36,20 +35,7 @@ def davis_sequences(root: Path, set_name: str = "val") -> tuple[str, ...]:
     if not is_plain_name(set_name) or not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.txt"))) or "none"
         raise ConfigError(f"no set {set_name!r} in {folder} (there: {known})")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read set list {path}: {error}") from error
-    names: dict[str, None] = {}
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        if not line:
-            continue
-        if not is_plain_name(line):
-            raise ConfigError(f"line {number} of {path} is not the name of a sequence: {line!r}")
-        names[line] = None
-    if not names:
-        raise ConfigError(f"set list {path} is empty")
-    return tuple(names)
+    return read_names(path, "sequence")
 
 
 def davis_video(root: Path, sequence: str, resolution: str = "480p") -> Video:
@@ -77,16 +63,12 @@ def davis_video(root: Path, sequence: str, resolution: str = "480p") -> Video:
     images = list_images(folder)
     if not images:
         raise FrameError(f"sequence {sequence!r} has no frames: no images in {folder}")
-    annotations = root / "Annotations" / resolution / sequence
-    masks = {path.stem: path for path in (list_images(annotations) if annotations.is_dir() else ())}
+    masks = list_masks(root / "Annotations" / resolution / sequence)
+    first = images[0].stem
     return Video(
         dataset="davis",
         name=sequence,
         frames=ImageFrames(images),
-        first_mask=masks.get(images[0].stem),
-        frame_masks=_in_order(masks, images),
+        given={first: GivenMask(path=masks[first])} if first in masks else {},
+        frame_masks={image.stem: masks[image.stem] for image in images if image.stem in masks},
     )
-
-
-def _in_order(masks: dict[str, Path], images: Sequence[Path]) -> dict[str, Path]:
-    return {image.stem: masks[image.stem] for image in images if image.stem in masks}

@@ -1,13 +1,12 @@
 """JHMDB: Rename_Images/<class>/<clip>/00001.png, joint_positions/<class>/<clip>, splits/<class>_test_split1.txt."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...extract.frames import ImageFrames
 from ...store.errors import ConfigError, FrameError
 from .joint_file import JointFile
-from .listing import is_plain_name, list_images
+from .listing import is_plain_name, list_images, read_lines
 from .video import Video
 
 __all__ = ["JOINTS", "JointVideo", "is_jhmdb_root", "jhmdb_clips", "jhmdb_video"]
@@ -85,7 +84,7 @@ def jhmdb_clips(root: Path, split: str = "split1") -> dict[str, str]:
     return classes
 
 
-def jhmdb_video(root: Path, clip: str, classes: Mapping[str, str]) -> JointVideo:
+def jhmdb_video(root: Path, clip: str, split: str = "split1") -> JointVideo:
     """Open one clip.
 
     Parameters
@@ -94,15 +93,17 @@ def jhmdb_video(root: Path, clip: str, classes: Mapping[str, str]) -> JointVideo
         JHMDB root.
     clip
         Name of the clip's folder.
-    classes
-        The class of each clip, as `jhmdb_clips` gives them.
+    split
+        The split that it is a test clip of.
 
     Raises
     ------
+    ConfigError
+        As `jhmdb_clips`.
     FrameError
         When its folder is missing or has no frames.
     """
-    where = Path(classes[clip], clip)
+    where = Path(jhmdb_clips(root, split)[clip], clip)
     folder = root / "Rename_Images" / where
     if not folder.is_dir():
         raise FrameError(f"clip {clip!r} has no folder {folder}; check the root and the lists in {root / 'splits'}")
@@ -115,14 +116,8 @@ def jhmdb_video(root: Path, clip: str, classes: Mapping[str, str]) -> JointVideo
 
 
 def _test_clips(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read list {path}: {error}") from error
     clips = []
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        if not line:
-            continue
+    for number, line in read_lines(path):
         file, _, part = line.rpartition(" ")
         clip = file.strip().removesuffix(".avi")
         if not is_plain_name(clip):

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from ...extract.frames import IMAGE_SUFFIXES
-from ...store.errors import FrameError
+from ...store.errors import ConfigError, FrameError
 
-__all__ = ["is_plain_name", "list_images"]
+__all__ = ["is_plain_name", "list_folders", "list_images", "list_masks", "read_lines", "read_names"]
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -24,6 +24,66 @@ def list_images(folder: Path) -> list[Path]:
     except OSError as error:
         raise FrameError(f"cannot list folder {folder}: {error.strerror}") from error
     return sorted(files, key=_natural_key)
+
+
+def list_masks(folder: Path) -> dict[str, Path]:
+    """Image files of a folder by name of the frame, in the order of the numbers in it; none if it is absent.
+
+    Raises
+    ------
+    FrameError
+        When the folder cannot be listed.
+    """
+    return {path.stem: path for path in (list_images(folder) if folder.is_dir() else ())}
+
+
+def list_folders(folder: Path) -> tuple[str, ...]:
+    """Names of the folders in a folder, in the order of the numbers in them; hidden ones are left out.
+
+    Raises
+    ------
+    FrameError
+        When the folder cannot be listed.
+    """
+    try:
+        found = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
+    except OSError as error:
+        raise FrameError(f"cannot list folder {folder}: {error.strerror}") from error
+    return tuple(path.name for path in sorted(found, key=_natural_key) if is_plain_name(path.name))
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Read the lines of a list that are not empty, stripped, each with its number.
+
+    Raises
+    ------
+    ConfigError
+        When it cannot be read, or is empty.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read list {path}: {error}") from error
+    found = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not found:
+        raise ConfigError(f"list {path} is empty")
+    return found
+
+
+def read_names(path: Path, what: str = "video") -> tuple[str, ...]:
+    """Read a list of names, one a line, each once.
+
+    Raises
+    ------
+    ConfigError
+        When it cannot be read, is empty, or a line is not the name of a folder.
+    """
+    names: dict[str, None] = {}
+    for number, line in read_lines(path):
+        if not is_plain_name(line):
+            raise ConfigError(f"line {number} of {path} is not the name of a {what}: {line!r}")
+        names[line] = None
+    return tuple(names)
 
 
 def is_plain_name(name: str) -> bool:

@@ -1,6 +1,7 @@
 """Reading masks: PNG files whose pixel values are object numbers."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from ...extract.truncation import image_is_truncated
 from ...propagate.targets.object_ids import VOID, object_mask
 from ...store.errors import LabelError
 
-__all__ = ["VOID", "read_first_mask", "read_mask"]
+__all__ = ["VOID", "read_given_mask", "read_mask"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAYSCALE = {0, 4}  # PNG colour types, without and with alpha
@@ -61,15 +62,27 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np
     return ids
 
 
-def read_first_mask(path: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Read the mask that a tracker is given: as `read_mask`, then what its numbers mean (`object_mask`).
+def read_given_mask(
+    path: Path, size: tuple[int, int], object_ids: Sequence[int] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Read a mask that a tracker is given: as `read_mask`, then what its numbers mean (`object_mask`).
+
+    Parameters
+    ----------
+    path, size
+        As for `read_mask`.
+    object_ids
+        The objects that are given: what else the mask holds, or does not hold, does not matter. By default all.
 
     Raises
     ------
     LabelError
-        As `read_mask`, and when it holds no object.
+        As `read_mask`, and when it holds no object at all.
     """
     ids = read_mask(path, size)
+    if object_ids is not None:
+        ids[~np.isin(ids, object_ids)] = 0
+        return ids
     try:
         return object_mask(ids)
     except LabelError as error:

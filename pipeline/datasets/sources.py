@@ -1,7 +1,7 @@
 """From the paths that a user gives to the videos of a run."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,10 +10,14 @@ from ...store.errors import ConfigError, LabelError
 from .davis import davis_sequences, davis_video, is_davis_root
 from .folder import folder_video
 from .jhmdb import is_jhmdb_root, jhmdb_clips, jhmdb_video
+from .kubric import is_kubric_root, is_kubric_video, kubric_video, kubric_videos
 from .listing import list_images
-from .tapvid import PICKLE_SUFFIXES, tapvid_names, tapvid_video
+from .mose import is_mose_root, mose_video, mose_videos
+from .tapvid import is_tapvid_file, tapvid_names, tapvid_video
 from .video import Video
 from .video_file import video_file
+from .vip import is_vip_root, vip_video, vip_videos
+from .youtube_vos import is_youtube_vos_root, youtube_vos_video, youtube_vos_videos
 
 __all__ = ["Selection", "Source", "open_source", "open_sources"]
 
@@ -25,17 +29,20 @@ class Source:
     Attributes
     ----------
     path
-        A DAVIS or JHMDB root, a pickle of TAP-Vid, a folder of images or a video file.
+        The root of a dataset, a pickle of TAP-Vid, a folder of images or a video file.
     first_mask
         Mask of the first frame, for a folder or a video file; datasets have their own.
+    annotations
+        Folder of masks of any frames, instead of that.
     set_name
-        Which list of a root; by default ``val`` of DAVIS, ``split1`` of JHMDB.
+        Which list of a DAVIS or VIP root, ``val`` by default; which split of a JHMDB root, ``split1`` by default.
     resolution
         Which size of a DAVIS root.
     """
 
     path: Path
     first_mask: Path | None = None
+    annotations: Path | None = None
     set_name: str | None = None
     resolution: str = "480p"
 
@@ -59,6 +66,83 @@ class Selection:
     limit: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Root:
+    """A dataset on disk: a folder, or a file.
+
+    Attributes
+    ----------
+    kind
+        What such a path is called.
+    matches
+        Tells it by its folders, or its name.
+    names, video
+        Its videos, and one of them.
+    """
+
+    kind: str
+    matches: Callable[[Path], bool]
+    names: Callable[[Source], tuple[str, ...]]
+    video: Callable[[Source, str], Video]
+
+
+def _set_name(source: Source, default: str = "val") -> str:
+    return default if source.set_name is None else source.set_name
+
+
+# The first that matches: YouTube-VOS has a meta.json, and MOSE is DAVIS without lists.
+_ROOTS = (
+    _Root(
+        kind="a pickle of TAP-Vid",
+        matches=is_tapvid_file,
+        names=lambda source: tapvid_names(source.path),
+        video=lambda source, name: tapvid_video(source.path, name),
+    ),
+    _Root(
+        kind="a JHMDB root",
+        matches=is_jhmdb_root,
+        names=lambda source: tuple(jhmdb_clips(source.path, _set_name(source, "split1"))),
+        video=lambda source, name: jhmdb_video(source.path, name, _set_name(source, "split1")),
+    ),
+    _Root(
+        kind="a YouTube-VOS root",
+        matches=is_youtube_vos_root,
+        names=lambda source: youtube_vos_videos(source.path),
+        video=lambda source, name: youtube_vos_video(source.path, name),
+    ),
+    _Root(
+        kind="a MOSE root",
+        matches=is_mose_root,
+        names=lambda source: mose_videos(source.path),
+        video=lambda source, name: mose_video(source.path, name),
+    ),
+    _Root(
+        kind="a DAVIS root",
+        matches=is_davis_root,
+        names=lambda source: davis_sequences(source.path, _set_name(source)),
+        video=lambda source, name: davis_video(source.path, name, source.resolution),
+    ),
+    _Root(
+        kind="a VIP root",
+        matches=is_vip_root,
+        names=lambda source: vip_videos(source.path, _set_name(source)),
+        video=lambda source, name: vip_video(source.path, name),
+    ),
+    _Root(
+        kind="a video of Kubric",
+        matches=is_kubric_video,
+        names=lambda source: (source.path.resolve().name,),
+        video=lambda source, name: kubric_video(source.path),
+    ),
+    _Root(
+        kind="a folder of videos of Kubric",
+        matches=lambda path: not list_images(path) and is_kubric_root(path),
+        names=lambda source: kubric_videos(source.path),
+        video=lambda source, name: kubric_video(source.path / name),
+    ),
+)
+
+
 def open_source(source: Source, selection: Selection | None = None) -> list[Video]:
     """Open the videos of one source, without reading a frame.
 
@@ -70,11 +154,11 @@ def open_source(source: Source, selection: Selection | None = None) -> list[Vide
     Raises
     ------
     ConfigError
-        When the path is of none of these kinds.
+        When the path is of none of the kinds.
     FrameError
         When a selected video has no frames.
     LabelError
-        When the first mask does not exist.
+        When given masks do not exist.
     """
     selection = selection or Selection()
     return _open(source, selection, [name for name in _names(source) if _wanted(name, selection)])
@@ -111,22 +195,25 @@ def _wanted(name: str, selection: Selection) -> bool:
     return not selection.videos or name in selection.videos
 
 
+def _root(path: Path) -> _Root | None:
+    known = path.is_dir() or is_tapvid_file(path)
+    return next((root for root in _ROOTS if root.matches(path)), None) if known else None
+
+
 def _names(source: Source) -> tuple[str, ...]:
     """Names of a source's videos, from its lists and paths alone."""
     path = source.path
+    if source.first_mask is not None and source.annotations is not None:
+        raise ConfigError("a mask of the first frame and a folder of masks were given: give one of the two")
     if source.first_mask is not None and not source.first_mask.is_file():
         raise LabelError(f"there is no mask {source.first_mask}")
-    if path.is_dir() and is_davis_root(path):
-        if source.first_mask is not None:
-            raise ConfigError(f"{path} is a DAVIS root, which has its own masks; a first mask cannot be given for it")
-        return davis_sequences(path, _set_name(source, "val"))
-    points = "JHMDB root" if is_jhmdb_root(path) else "pickle of TAP-Vid" if _is_pickle(path) else None
-    if points is not None and source.first_mask is not None:
-        raise ConfigError(f"{path} is a {points}, whose points are followed; a first mask cannot be given for it")
-    if is_jhmdb_root(path):
-        return tuple(jhmdb_clips(path, _set_name(source, "split1")))
-    if _is_pickle(path):
-        return tapvid_names(path)
+    if source.annotations is not None and not source.annotations.is_dir():
+        raise LabelError(f"there is no folder of masks {source.annotations}")
+    root = _root(path)
+    if root is not None:
+        if source.first_mask is not None or source.annotations is not None:
+            raise ConfigError(f"{path} is {root.kind}, which has its own annotations; masks cannot be given for it")
+        return root.names(source)
     if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
         return (path.stem,)
     if path.is_dir() and list_images(path):
@@ -134,34 +221,23 @@ def _names(source: Source) -> tuple[str, ...]:
     found = "a folder without images" if path.is_dir() else "a file of another kind" if path.exists() else "nothing"
     raise ConfigError(
         f"{path} is {found}: a source is a DAVIS root (a folder with JPEGImages/, Annotations/ and ImageSets/), "
-        "a JHMDB root (Rename_Images/, joint_positions/ and splits/), a pickle of TAP-Vid (.pkl), "
+        "a YouTube-VOS root (with meta.json), a MOSE root (without ImageSets), a VIP root (Images/ and "
+        "Annotations/Category_ids/), videos of Kubric (folders of rgba_*.png and segmentation_*.png), a JHMDB root "
+        "(Rename_Images/, joint_positions/ and splits/), a pickle of TAP-Vid (.pkl), "
         f"a folder of images, or a video file ({' '.join(sorted(VIDEO_SUFFIXES))})"
     )
 
 
 def _open(source: Source, selection: Selection, names: Sequence[str]) -> list[Video]:
     path, every, limit = source.path, selection.every, selection.limit
-    videos: list[Video]
-    if _is_pickle(path):
-        videos = [tapvid_video(path, name) for name in names]
-    elif is_jhmdb_root(path):
-        classes = jhmdb_clips(path, _set_name(source, "split1"))
-        videos = [jhmdb_video(path, name, classes) for name in names]
+    root = _root(path)
+    if root is not None:
+        videos = [root.video(source, name) for name in names]
     elif path.is_file():
         at_most = None if limit is None else max(limit - 1, 0) * every + 1
-        videos = [video_file(path, source.first_mask, at_most=at_most) for _ in names]
-    elif is_davis_root(path):
-        videos = [davis_video(path, name, source.resolution) for name in names]
+        videos = [video_file(path, source.first_mask, source.annotations, at_most=at_most) for _ in names]
     else:
-        videos = [folder_video(path, source.first_mask) for _ in names]
+        videos = [folder_video(path, source.first_mask, source.annotations) for _ in names]
     if every == 1 and limit is None:
         return videos
     return [replace(video, frames=SelectedFrames(video.frames, every, limit)) for video in videos]
-
-
-def _set_name(source: Source, default: str) -> str:
-    return default if source.set_name is None else source.set_name
-
-
-def _is_pickle(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in PICKLE_SUFFIXES

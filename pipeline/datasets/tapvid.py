@@ -18,10 +18,7 @@ from .numpy_pickle import read_numpy_pickle
 from .point_queries import Tracks
 from .video import Video
 
-__all__ = ["PICKLE_SUFFIXES", "TapVidFrames", "TrackFile", "TrackVideo", "tapvid_names", "tapvid_video"]
-
-#: File name endings, in lower case, of TAP-Vid's pickles.
-PICKLE_SUFFIXES = frozenset({".pkl", ".pickle"})
+__all__ = ["TapVidFrames", "TrackFile", "TrackVideo", "is_tapvid_file", "tapvid_names", "tapvid_video"]
 
 _KEYS = ("video", "points", "occluded")
 
@@ -89,6 +86,11 @@ class TrackVideo(Video):
     """
 
     tracks: TrackFile
+
+
+def is_tapvid_file(path: Path) -> bool:
+    """Whether a path looks like a pickle of TAP-Vid."""
+    return path.is_file() and path.suffix.lower() in {".pkl", ".pickle"}
 
 
 def tapvid_names(path: Path) -> tuple[str, ...]:

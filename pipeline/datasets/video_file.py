@@ -1,14 +1,17 @@
-"""A video file, with a mask of its first frame."""
+"""A video file, with masks of its first frame or of any."""
 
 from pathlib import Path
 
 from ...extract.frames import VideoFrames
-from .video import Video
+from .folder import given_masks
+from .video import GivenMask, Video
 
 __all__ = ["video_file"]
 
 
-def video_file(path: Path, first_mask: Path | None = None, *, at_most: int | None = None) -> Video:
+def video_file(
+    path: Path, first_mask: Path | None = None, annotations: Path | None = None, *, at_most: int | None = None
+) -> Video:
     """Open a video file.
 
     Parameters
@@ -17,6 +20,8 @@ def video_file(path: Path, first_mask: Path | None = None, *, at_most: int | Non
         The file; its stem becomes the video's name.
     first_mask
         Mask of the first frame.
+    annotations
+        Folder of masks of any frames, named by their numbers: ``00000.png`` is that of the first.
     at_most
         Frames beyond this many are never looked at.
 
@@ -24,7 +29,12 @@ def video_file(path: Path, first_mask: Path | None = None, *, at_most: int | Non
     ------
     FrameError
         When there is no such file.
+    LabelError
+        When the folder of masks holds none.
     """
     frames = VideoFrames(path, at_most=at_most)
     masks = {} if first_mask is None else {"00000": first_mask}
-    return Video(dataset="video", name=path.stem, frames=frames, first_mask=first_mask, frame_masks=masks)
+    given = {name: GivenMask(path=mask) for name, mask in masks.items()}
+    if annotations is not None:
+        given = given_masks(annotations)
+    return Video(dataset="video", name=path.stem, frames=frames, given=given, frame_masks=masks)

@@ -112,9 +112,9 @@ class StoredAs:
 
     def _convert(self, cache: Cache, unit: Unit, video: Video, device: torch.device, *, overwrite: bool) -> Any:
         mask = None
-        if video.first_mask is not None:
+        if video.given:
             with contextlib.suppress(LabelError):  # of another video, say: that is the business of propagation
-                mask = video.read_first_mask()
+                mask = video.read_given_masks().get(0)
         options: Mapping[str, Any] = {"components": self.components, "first_mask": mask, "overwrite": overwrite}
         try:
             return convert_unit(cache, unit, self.form, device=device, **options)

@@ -1,9 +1,12 @@
-"""The semi-supervised evaluation of DAVIS-2017: a folder of results against the ground truth, and its two tables."""
+"""The semi-supervised evaluation of DAVIS-2017: a folder of results against the ground truth, and its two tables.
+
+YouTube-VOS is scored alike, but for the frames: each object in those of its own (`SequenceTruth`).
+"""
 
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -44,11 +47,14 @@ class DavisScore:
         return {"J&F-Mean": (table["J-Mean"] + table["F-Mean"]) / 2} | table
 
 
-def score_sequence(name: str, truth: Mapping[str, Path], results: Path) -> SequenceScore:
+def score_sequence(
+    name: str, truth: Mapping[str, Path], results: Path, object_frames: Mapping[int, Collection[str]] | None = None
+) -> SequenceScore:
     """Score the masks of one video.
 
     The first and the last annotated frame are left out. The objects are those up to the largest number in the first
     annotation. One that the results no longer contain counts as empty; a number that is in no mask at all scores 1.
+    With `object_frames`, each object is scored in those frames instead.
 
     Parameters
     ----------
@@ -58,16 +64,19 @@ def score_sequence(name: str, truth: Mapping[str, Path], results: Path) -> Seque
         Ground truth by name of the frame, in order. `VOID` counts as background.
     results
         Folder of the video's results, ``<frame>.png``.
+    object_frames
+        Names of the frames in which each object is scored, by its number (`Video.scored_frames`).
 
     Raises
     ------
     ConfigError
-        When there are fewer than three annotated frames.
+        When there are fewer than three annotated frames, or nothing to score.
     LabelError
         When a mask is missing or cannot be read, differs in size, or contains an object that the ground truth does not
         have; also when the first annotation has no object.
     """
-    expected = SequenceTruth(name, truth)
+    expected = SequenceTruth(name, truth, object_frames)
+    known = set(expected.object_ids if object_frames is None else object_frames)
     if not results.is_dir():
         raise LabelError(f"there are no results for video {name!r}: no folder {results}")
     missing = [frame for frame in expected.frames if not (results / f"{frame}.png").is_file()]
@@ -75,12 +84,12 @@ def score_sequence(name: str, truth: Mapping[str, Path], results: Path) -> Seque
         raise LabelError(
             f"{len(missing)} results of video {name!r} are missing in {results}, the first is {missing[0]}.png"
         )
-    j, f = np.empty((2, expected.count, len(expected.frames)))  # (object, frame) each
+    j, f = np.empty((2, len(expected.object_ids), len(expected.frames)))  # (object, frame) each
     for at, frame in enumerate(expected.frames):
         true = expected.read(frame)
-        predicted = _read_result(results / f"{frame}.png", expected.size, expected.count)
+        predicted = _read_result(results / f"{frame}.png", expected.size, known)
         j[:, at], f[:, at] = true.region_similarity(predicted), true.contour_accuracy(predicted)
-    return SequenceScore(name=name, frames=expected.frames, objects=object_scores(j, f))
+    return SequenceScore(name=name, frames=expected.frames, objects=object_scores(expected, j, f))
 
 
 def write_csv(score: DavisScore, folder: Path, set_name: str) -> tuple[Path, Path]:
@@ -111,12 +120,12 @@ def write_csv(score: DavisScore, folder: Path, set_name: str) -> tuple[Path, Pat
     return overall, per_object
 
 
-def _read_result(path: Path, size: tuple[int, int], count: int) -> npt.NDArray[np.uint8]:
+def _read_result(path: Path, size: tuple[int, int], known: Collection[int]) -> npt.NDArray[np.uint8]:
     ids = read_mask(path, size)
-    largest = int(ids.max())
-    if largest > count:
+    unknown = set(np.unique(ids).tolist()) - {0, *known}
+    if unknown:
         raise LabelError(
-            f"result {path} contains object {largest}, but the ground truth's first frame has only {count}"
+            f"result {path} contains object {max(unknown)}, but the ground truth has only {', '.join(map(str, sorted(known)))}"
         )
     return ids
 

@@ -1,6 +1,6 @@
 """Scoring one video, frame by frame: predicted masks from files or from memory give the same numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,8 @@ class ObjectScore:
         Statistics over the scored frames.
     j_frames, f_frames
         The values that they summarise, one per scored frame, in [0, 1].
+    frames
+        Names of these frames, where they are not all that are scored of the video.
     """
 
     object_id: int
@@ -34,6 +36,7 @@ class ObjectScore:
     f: Statistics
     j_frames: tuple[float, ...]
     f_frames: tuple[float, ...]
+    frames: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,31 +65,32 @@ class TrueFrame:
     ----------
     ids
         (height, width), object numbers, 0 for the background and void.
-    count
-        Objects that are scored: those of the numbers 1 to `count`.
+    numbers
+        Objects that are scored.
     """
 
-    def __init__(self, ids: npt.NDArray[np.uint8], count: int) -> None:
-        self._masks = [ids == number for number in range(1, count + 1)]
+    def __init__(self, ids: npt.NDArray[np.uint8], numbers: Sequence[int]) -> None:
+        self._masks = {number: ids == number for number in numbers}
 
     @cached_property
     def _contours(self) -> list[TrueContour]:
-        return [TrueContour(mask) for mask in self._masks]
+        return [TrueContour(mask) for mask in self._masks.values()]
 
     def region_similarity(self, predicted: npt.NDArray[np.uint8]) -> list[float]:
         """J of every object; `predicted` is (height, width), object numbers."""
-        return [region_similarity(mask, predicted == number) for number, mask in enumerate(self._masks, 1)]
+        return [region_similarity(mask, predicted == number) for number, mask in self._masks.items()]
 
     def contour_accuracy(self, predicted: npt.NDArray[np.uint8]) -> list[float]:
         """F of every object; `predicted` is (height, width), object numbers."""
-        return [contour.accuracy(predicted == number) for number, contour in enumerate(self._contours, 1)]
+        pairs = zip(self._masks, self._contours, strict=True)
+        return [contour.accuracy(predicted == number) for number, contour in pairs]
 
 
 class SequenceTruth:
     """The ground truth of a video. Frames are read when they are asked for.
 
-    The first and the last annotated frame are left out. The objects are those up to the largest number in the first
-    annotation.
+    As DAVIS has it, the first and the last annotated frame are left out, and the objects are those up to the largest
+    number in the first annotation. As YouTube-VOS has it, each object is scored in frames of its own.
 
     Parameters
     ----------
@@ -94,56 +98,89 @@ class SequenceTruth:
         The video's name.
     truth
         Masks by name of the frame, in order. `VOID` counts as background.
+    object_frames
+        Names of the frames in which each object is scored, by its number; None for DAVIS' rule.
 
     Attributes
     ----------
     frames
-        Names of the frames that are scored.
+        Names of the frames that are scored, for any object.
     size
         (height, width) in pixels.
-    count
-        Number of objects.
+    object_ids
+        The numbers of the objects that are scored, rising.
+    scored
+        (object, frame): which are scored.
 
     Raises
     ------
     ConfigError
-        When there are fewer than three annotated frames.
+        When there are fewer than three annotated frames, or no frame in which an object is to be scored.
     LabelError
-        When the first annotation cannot be read, or has no object.
+        When the truth of a frame that is to be scored is missing, the first annotation cannot be read, or has no object.
     """
 
-    def __init__(self, name: str, truth: Mapping[str, Path]) -> None:
-        if len(truth) < 3:
+    def __init__(
+        self, name: str, truth: Mapping[str, Path], object_frames: Mapping[int, Collection[str]] | None = None
+    ) -> None:
+        if object_frames is None and len(truth) < 3:
             raise ConfigError(
                 f"video {name!r} has {len(truth)} annotated frames; J&F leaves out the first and the last and needs "
                 "three"
             )
-        names = tuple(truth)
-        first = _read(truth[names[0]], None)
         self.name = name
-        self.frames = names[1:-1]
-        self.size = (first.shape[0], first.shape[1])
-        self.count = int(first.max())
         self._paths = dict(truth)
-        if not self.count:
-            raise LabelError(f"the first annotation of video {name!r} has no object: {truth[names[0]]}")
+        names = tuple(truth)
+        if object_frames is None:
+            first = _read(truth[names[0]], None)
+            self.frames = names[1:-1]
+            self.object_ids = tuple(range(1, int(first.max()) + 1))
+            self.scored = np.ones((len(self.object_ids), len(self.frames)), dtype=np.bool_)
+            if not self.object_ids:
+                raise LabelError(f"the first annotation of video {name!r} has no object: {truth[names[0]]}")
+        else:
+            wanted = {frame for frames in object_frames.values() for frame in frames}
+            self._check(wanted)
+            self.frames = tuple(frame for frame in names if frame in wanted)
+            self.object_ids = tuple(sorted(number for number, frames in object_frames.items() if frames))
+            self.scored = np.array(
+                [[frame in object_frames[number] for frame in self.frames] for number in self.object_ids]
+            )
+            first = _read(truth[self.frames[0]], None)
+        self.size = (first.shape[0], first.shape[1])
+
+    def _check(self, wanted: Collection[str]) -> None:
+        if not wanted:
+            raise ConfigError(
+                f"there is nothing to score of video {self.name!r}: an object is given in its first frame, and scored "
+                "in those after it"
+            )
+        missing = sorted(set(wanted) - self._paths.keys())
+        if missing:
+            raise LabelError(
+                f"there is no ground truth of {len(missing)} frames of video {self.name!r}, the first is {missing[0]}: "
+                "that of YouTube-VOS' validation set is not public, so score a split that has it"
+            )
 
     def read(self, frame: str) -> TrueFrame:
         """Read a frame's annotation; raises LabelError when it cannot be read or is of another size."""
-        return TrueFrame(_read(self._paths[frame], self.size), self.count)
+        return TrueFrame(_read(self._paths[frame], self.size), self.object_ids)
 
 
-def object_scores(j: npt.NDArray[np.float64], f: npt.NDArray[np.float64]) -> tuple[ObjectScore, ...]:
-    """Summarise a video's values, (object, frame) each, over its frames."""
+def object_scores(
+    truth: SequenceTruth, j: npt.NDArray[np.float64], f: npt.NDArray[np.float64]
+) -> tuple[ObjectScore, ...]:
+    """Summarise a video's values, (object, frame) each, over the frames in which each object is scored."""
     return tuple(
         ObjectScore(
             object_id=number,
-            j=statistics(j_frames),
-            f=statistics(f_frames),
-            j_frames=tuple(j_frames.tolist()),
-            f_frames=tuple(f_frames.tolist()),
+            j=statistics(j_frames[scored]),
+            f=statistics(f_frames[scored]),
+            j_frames=tuple(j_frames[scored].tolist()),
+            f_frames=tuple(f_frames[scored].tolist()),
+            frames=None if scored.all() else tuple(np.array(truth.frames)[scored].tolist()),
         )
-        for number, (j_frames, f_frames) in enumerate(zip(j, f, strict=True), 1)
+        for number, j_frames, f_frames, scored in zip(truth.object_ids, j, f, truth.scored, strict=True)
     )
 
 

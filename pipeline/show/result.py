@@ -37,16 +37,17 @@ def write_overlay(video: Video, masks: Path, out: Path, *, title: str, fps: floa
     (Path, Path)
         A contact sheet of nine frames (PNG) and a movie of all (MP4).
     """
-    names = video.frames.names
+    index_of = {name: index for index, name in enumerate(video.frames.names)}
+    names = video.written_frames()
 
-    def drawn(index: int) -> NDArray[np.uint8]:
-        return overlay_mask(video.frames.read(index), read_mask(masks / f"{names[index]}.png"))
+    def drawn(number: int) -> NDArray[np.uint8]:
+        return overlay_mask(video.frames.read(index_of[names[number]]), read_mask(masks / f"{names[number]}.png"))
 
     base = out / safe_name(video.name)
-    objects = [int(i) for i in np.unique(read_mask(masks / f"{names[0]}.png")) if i]
+    shown = evenly_spaced(len(names), 9)
+    objects = sorted({int(i) for at in shown for i in np.unique(read_mask(masks / f"{names[at]}.png")) if i})
     with explain_os_errors(f"write {out}"):
         movie = write_movie(base.with_name(f"{base.name}.mp4"), map(drawn, range(len(names))), fps=fps)
-        shown = evenly_spaced(len(names), 9)
         sheet = contact_sheet(
             [(names[index], drawn(index)) for index in shown],
             title=title,

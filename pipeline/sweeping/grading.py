@@ -4,9 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ...propagate.targets.mask_target import MaskTarget
 from ...store import Cache, FeatureChoice, Unit
 from ...store.durable import canonical_json, explain_os_errors
 from ...store.errors import LabelError, TedError, UnitNotFoundError
@@ -30,16 +28,16 @@ class Grading:
     ----------
     video
         The video.
-    mask
-        (height, width): the first frame's object numbers.
+    masks
+        What is given.
     digest
-        SHA-256 over the first mask and the ground truth.
+        SHA-256 over the given masks and the ground truth.
     contours
         Whether F is measured beside J.
     """
 
     video: Video
-    mask: NDArray[np.uint8]
+    masks: MaskTarget
     digest: str
     contours: bool
 
@@ -49,9 +47,9 @@ class Grading:
             video=self.video.name,
             frame_names=self.video.frames.names,
             annotations={name: path.absolute() for name, path in self.video.annotations().items()},
-            object_ids=tuple(int(number) for number in np.unique(self.mask) if number),
+            object_frames=self.video.scored_frames(),
+            masks=self.masks,
             frame_size=frame_size,
-            size=self.video.frames.size,
             contours=self.contours,
         )
 
@@ -101,7 +99,7 @@ def find_units(
 
 
 def plan_grading(video: Video, *, contours: bool) -> Grading:
-    """Read a video's first mask, and look at its ground truth.
+    """Read a video's given masks, and look at its ground truth.
 
     Parameters
     ----------
@@ -113,21 +111,31 @@ def plan_grading(video: Video, *, contours: bool) -> Grading:
     Raises
     ------
     ConfigError
-        When there is not enough ground truth.
+        When there is not enough ground truth, or it is not scored by J and F.
     LabelError
         For masks that cannot be used.
     """
-    mask = video.read_first_mask()
-    annotations = video.annotations()
-    truth = SequenceTruth(video.name, annotations)
-    if int(mask.max()) > truth.count or truth.size != video.frames.size:
-        raise LabelError(
-            f"the first mask of video {video.name!r} has object {int(mask.max())} and frames of {video.frames.size}, "
-            f"but its ground truth has {truth.count} objects and masks of {truth.size} (height, width)"
+    if video.scoring == "parts":
+        raise ConfigError(
+            f"a sweep measures J and F, and video {video.name!r} is scored by the IoU of parts: use `ted propagate` and "
+            "`ted evaluate` for each setting"
         )
-    digest = hashlib.sha256(mask.tobytes())
-    for frame in truth.frames:
-        with explain_os_errors(f"read {annotations[frame]}"):
-            content = annotations[frame].read_bytes()
-        digest.update(f"{video.frames.names.index(frame)} {hashlib.sha256(content).hexdigest()} ".encode())
-    return Grading(video=video, mask=mask, digest=digest.hexdigest(), contours=contours)
+    masks = MaskTarget(masks=video.read_given_masks())
+    annotations, object_frames = video.annotations(), video.scored_frames()
+    truth = SequenceTruth(video.name, annotations, object_frames)
+    largest, known = max(masks.object_ids), max(object_frames or truth.object_ids)
+    if largest > known or truth.size != video.frames.size:
+        raise LabelError(
+            f"the given masks of video {video.name!r} have object {largest} and frames of {video.frames.size}, "
+            f"but its ground truth has objects up to {known} and masks of {truth.size} (height, width)"
+        )
+    digest = hashlib.sha256()
+    for frame, mask in masks.masks.items():
+        digest.update((f"{frame} " if frame else "").encode() + mask.tobytes())
+    if object_frames is not None:
+        digest.update(canonical_json({str(number): list(frames) for number, frames in object_frames.items()}))
+    for name in truth.frames:
+        with explain_os_errors(f"read {annotations[name]}"):
+            content = annotations[name].read_bytes()
+        digest.update(f"{video.frames.names.index(name)} {hashlib.sha256(content).hexdigest()} ".encode())
+    return Grading(video=video, masks=masks, digest=digest.hexdigest(), contours=contours)

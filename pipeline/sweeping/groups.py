@@ -1,13 +1,12 @@
 """The jobs of a sweep: one video's settings that share a ranking of sources, labelled and scored in one go."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-import torch
 
 from ...propagate.kept import KeptAffinities
 from ...propagate.settings import PropagationSettings
 from ...propagate.sweep import SweepPass, label_settings
+from ...propagate.targets.base import GivenLabel, given_labels
 from ...store import AffinityUnit
 from ...store.errors import TedError
 from .scores import ObjectScore
@@ -33,8 +32,8 @@ class Group:
         What they were searched for.
     settings
         Some of the pass's settings.
-    first_label
-        (channel, y, x): the first frame's label, on the affinities' grid.
+    given
+        Labels of the annotated frames by their indices, on the affinities' grid.
     target
         What labels are held against.
     device
@@ -44,7 +43,7 @@ class Group:
     unit: AffinityUnit
     the_pass: SweepPass
     settings: tuple[PropagationSettings, ...]
-    first_label: torch.Tensor
+    given: Mapping[int, GivenLabel]
     target: Target
     device: str = "cpu"
 
@@ -88,8 +87,8 @@ def score_group(group: Group) -> GroupScores:
     seconds: Seconds = {}
     try:
         steps = timed_items(KeptAffinities(group.unit).steps(group.device), seconds, "reading")
-        first_label = group.first_label.to(group.device)
-        labels = label_settings(steps, first_label, group.the_pass, group.settings)
+        given = given_labels(group.given, group.device)
+        labels = label_settings(steps, given, group.the_pass, group.settings)
         timed = timed_items(labels, seconds, "labels")
         scores = score_labels(timed, group.target, len(group.settings), seconds)
     except TedError as error:

@@ -68,7 +68,7 @@ def plan_sweep(
     if metrics and all(len(video.annotations()) < 3 for video in videos):
         raise ConfigError(
             "a sweep scores masks against ground truth, and no video of the sources has the three annotated frames "
-            "that J&F needs: sweep over a DAVIS root, or give --affinities-only, which needs none"
+            "that J&F needs: sweep over a dataset with ground truth, or give --affinities-only, which needs none"
         )
     settings = space.settings()
     used = {choice for setting in settings for choice, _ in setting.parts}

@@ -10,7 +10,6 @@ import torch
 
 from ...propagate.cluster import InProcess, Workers, check_access
 from ...propagate.kept import keep_affinities
-from ...propagate.targets.masks import encode_mask
 from ...store import AffinityUnit, Cache
 from ...store.errors import TedError
 from .groups import Group, group_settings, score_group
@@ -103,7 +102,7 @@ class _Run:
                 continue
             if is_new:
                 journal.add_affinities(unit.folder.relative_to(self._cache.root).as_posix())
-            first = encode_mask(work.grading.mask, unit.spec.grid)
+            given = work.grading.masks.encode(unit.spec.grid)
             target = work.grading.target(of_pass.frame_size)
             groups = group_settings(of_pass.settings)
             for number, settings in enumerate(groups, 1):
@@ -113,7 +112,7 @@ class _Run:
                         unit=unit,
                         the_pass=of_pass.the_pass,
                         settings=settings,
-                        first_label=first.label,
+                        given=given,
                         target=target,
                         device=str(self._device),
                     ),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..metrics.jf import Statistics, statistics
+from ..metrics.sequence import SequenceTruth
 
 __all__ = ["ObjectScore", "summarize"]
 
@@ -20,7 +21,7 @@ class ObjectScore:
     Attributes
     ----------
     object_id
-        Its number in the masks, from 1.
+        Its number in the masks.
     frames
         Number of frames that were scored.
     j, f
@@ -64,16 +65,16 @@ class ObjectScore:
         )
 
 
-def summarize(j: NDArray[np.float64], f: NDArray[np.float64] | None) -> tuple[ObjectScore, ...]:
-    """Summarise a video's values, (object, frame) each, over its frames; objects are counted from 1."""
+def summarize(truth: SequenceTruth, j: NDArray[np.float64], f: NDArray[np.float64] | None) -> tuple[ObjectScore, ...]:
+    """Summarise a video's values, (object, frame) each, over the frames in which each object is scored."""
     return tuple(
         ObjectScore(
-            object_id=number + 1,
-            frames=j.shape[1],
-            j=statistics(j[number]),
-            f=None if f is None else statistics(f[number]),
+            object_id=number,
+            frames=int(scored.sum()),
+            j=statistics(j[place, scored]),
+            f=None if f is None else statistics(f[place, scored]),
         )
-        for number in range(len(j))
+        for place, (number, scored) in enumerate(zip(truth.object_ids, truth.scored, strict=True))
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...propagate.targets.masks import decode_mask
+from ...propagate.targets.mask_target import MaskTarget
 from ..metrics.sequence import SequenceTruth
 from .scores import ObjectScore, summarize
 from .timing import Seconds, timed
@@ -27,12 +27,12 @@ class Target:
         Names of its frames.
     annotations
         Ground truth by name of the frame, in order.
-    object_ids
-        The id of each object's channel.
+    object_frames
+        Names of the frames in which each object is scored; None for DAVIS' rule (`SequenceTruth`).
+    masks
+        What is given.
     frame_size
         (height, width) of the frames that the features were computed from.
-    size
-        (height, width) of the masks.
     contours
         Whether F is measured beside J.
     """
@@ -40,9 +40,9 @@ class Target:
     video: str
     frame_names: tuple[str, ...]
     annotations: Mapping[str, Path]
-    object_ids: tuple[int, ...]
+    object_frames: Mapping[int, tuple[str, ...]] | None = None
+    masks: MaskTarget
     frame_size: tuple[int, int]
-    size: tuple[int, int]
     contours: bool
 
 
@@ -56,7 +56,7 @@ def score_labels(
     Parameters
     ----------
     labels
-        Frame and soft label, (channel, y, x), under each setting, from frame 1 on.
+        Frame and soft label, (channel, y, x), under each setting, in the order of propagation.
     target
         What they are held against.
     count
@@ -74,22 +74,21 @@ def score_labels(
     ConfigError, LabelError
         For a ground truth that cannot be used.
     """
-    truth = SequenceTruth(target.video, target.annotations)
+    truth = SequenceTruth(target.video, target.annotations, target.object_frames)
     places = {target.frame_names.index(name): at for at, name in enumerate(truth.frames)}
-    last = max(places)
-    j, f = np.empty((2, count, truth.count, len(places)))  # (setting, object, frame) each
+    j, f = np.empty((2, count, len(truth.object_ids), len(places)))  # (setting, object, frame) each
     for frame, of_settings in labels:
         if frame in places:
-            at = places[frame]
+            at = places.pop(frame)
             with timed(seconds, "metrics"):
                 true = truth.read(target.frame_names[frame])
             for number, label in enumerate(of_settings):
                 with timed(seconds, "decoding"):
-                    ids = decode_mask(label, target.object_ids, frame_size=target.frame_size, size=target.size)
+                    ids = target.masks.decode(frame, label, target.frame_size)
                 with timed(seconds, "metrics"):
                     j[number, :, at] = true.region_similarity(ids)
                     if target.contours:
                         f[number, :, at] = true.contour_accuracy(ids)
-        if frame >= last:
+        if not places:
             break
-    return [summarize(j[number], f[number] if target.contours else None) for number in range(count)]
+    return [summarize(truth, j[number], f[number] if target.contours else None) for number in range(count)]

@@ -105,6 +105,7 @@ def plan_video_work(
         Affinities of the video that are complete.
     """
     keys = {} if grading is None else {setting: grading.key(setting, units) for setting in settings}
+    annotated = video.annotated_frames() if grading is None else tuple(grading.masks.masks)
     passes = []
     for pair, every in _by_pair(settings).items():
         missing = {setting.propagation: setting for setting in every if keys.get(setting) not in done}
@@ -113,12 +114,12 @@ def plan_video_work(
             (spec, (), the_pass)
             # On equal grids of frames of different sizes, settings that share affinities would not share a frame size.
             for spec, the_pass in (
-                [] if _same_grid_of_other_frames(volumes) else _kept_passes(list(missing), volumes, kept)
+                [] if _same_grid_of_other_frames(volumes) else _kept_passes(list(missing), volumes, kept, annotated)
             )
         ]
         served = {values for _, _, the_pass in shared for values in the_pass.settings}
         left = [values for values in missing if values not in served]
-        for the_pass in plan_passes(left, [(unit.grid, unit.frame_size) for unit in volumes]):
+        for the_pass in plan_passes(left, [(unit.grid, unit.frame_size) for unit in volumes], annotated):
             searched = tuple(volumes[part] for part in the_pass.parts)
             shared.append((affinity_spec(searched, the_pass.search), searched, the_pass))
         for spec, searched, the_pass in shared:
@@ -157,7 +158,10 @@ def _by_pair(settings: Iterable[Setting]) -> dict[tuple[FeatureChoice, FeatureCh
 
 
 def _kept_passes(
-    settings: Sequence[PropagationSettings], volumes: Sequence[Unit], kept: Sequence[AffinitySpec]
+    settings: Sequence[PropagationSettings],
+    volumes: Sequence[Unit],
+    kept: Sequence[AffinitySpec],
+    annotated: tuple[int, ...],
 ) -> list[tuple[AffinitySpec, SweepPass]]:
     """Return kept affinities and the pass that they make, for those of the settings that there are some for."""
     passes = []
@@ -166,6 +170,8 @@ def _kept_passes(
         for parts in [(0, 1)] if len(spec.features) == 2 else [(0,), (1,)]:
             with suppress(SchemaError):  # of another version: searched for anew
                 offered = SweepPass(parts=parts, search=Search.from_json(spec.search), settings=())
+                if offered.search.annotated != annotated:
+                    continue
                 served = dict.fromkeys(values for values in left if _serves(spec, offered, values, volumes))
                 if served:
                     passes.append((spec, replace(offered, settings=tuple(served))))

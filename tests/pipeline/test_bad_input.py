@@ -118,7 +118,7 @@ def test_a_folder_without_mask(cli: Cli, weights: tuple[str, ...], tmp_path: Pat
     assert extract(cli, weights, tmp_path / "cache", source).code == 0
     result = propagate(cli, tmp_path / "cache", tmp_path / "out", source)
     assert result.code == 1
-    assert "no mask for its first frame" in result.err
+    assert "no mask to start from" in result.err
 
 
 def test_other_frames_than_were_extracted(cli: Cli, davis_source: Path, extracted: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.sources import Selection, Source, open_source, open_sources
+from ted.pipeline.datasets.video import Video
 from ted.pipeline.show.palette import write_mask
 from ted.pipeline.synth.balls import BallsSpec, render, write_davis
 from ted.store.errors import ConfigError, FrameError, LabelError
@@ -33,6 +34,12 @@ def root(tmp_path: Path, rendered: tuple[npt.NDArray[np.uint8], npt.NDArray[np.u
 
 def frames_of(root: Path, sequence: str) -> Path:
     return root / "JPEGImages" / "480p" / sequence
+
+
+def first_mask(video: Video) -> npt.NDArray[np.uint8]:
+    ((frame, mask),) = video.read_given_masks().items()
+    assert frame == 0
+    return mask
 
 
 def write_clip(path: Path, count: int = 5) -> Path:
@@ -58,7 +65,7 @@ def test_davis_root(root: Path, rendered: tuple[npt.NDArray[np.uint8], npt.NDArr
         assert len(video.frames) == 5
         assert video.frames.names == ("00000", "00001", "00002", "00003", "00004")
         assert video.frames.size == (40, 56)
-        np.testing.assert_array_equal(video.read_first_mask(), rendered[1][0])
+        np.testing.assert_array_equal(first_mask(video), rendered[1][0])
         assert list(video.annotations()) == list(video.frames.names)
         np.testing.assert_array_equal(read_mask(video.annotations()["00003"]), rendered[1][3])
 
@@ -70,7 +77,7 @@ def test_davis_mini(shared: Path) -> None:
         ("camel", 40, (480, 854)),
         ("dogs-jump", 66, (240, 432)),
     ]
-    assert [int(video.read_first_mask().max()) for video in videos] == [1, 1, 3]
+    assert [int(first_mask(video).max()) for video in videos] == [1, 1, 3]
     assert [len(video.annotations()) for video in videos] == [50, 40, 66]
 
 
@@ -116,7 +123,7 @@ def test_broken_davis_roots(root: Path) -> None:
         with pytest.raises(ConfigError, match=r"val\.txt is empty"):
             open_source(Source(path=root))
     listing.write_bytes(b"caf\xe9\n")
-    with pytest.raises(ConfigError, match=r"cannot read set list .*val\.txt"):
+    with pytest.raises(ConfigError, match=r"cannot read list .*val\.txt"):
         open_source(Source(path=root))
     listing.write_text("bear\nwolf\n")
     with pytest.raises(FrameError, match=r"'wolf' has no folder"):
@@ -133,11 +140,11 @@ def test_sequence_without_a_first_annotation_can_be_extracted_only(root: Path) -
     (video,) = open_source(Source(path=root), Selection(videos=("bear",)))
     assert video.frames.read(0).shape == (40, 56, 3)
     assert list(video.annotations()) == ["00001", "00002", "00003", "00004"]
-    with pytest.raises(LabelError, match="'bear' has no mask for its first frame"):
-        video.read_first_mask()
+    with pytest.raises(LabelError, match="'bear' has no mask to start from"):
+        first_mask(video)
     shutil.rmtree(root / "Annotations")
     (video,) = open_source(Source(path=root), Selection(videos=("bear",)))
-    assert video.first_mask is None
+    assert not video.given
     assert video.annotations() == {}
 
 
@@ -145,7 +152,7 @@ def test_first_mask_of_another_size_is_refused_with_both_sizes(root: Path) -> No
     write_mask(root / "Annotations/480p/bear/00000.png", np.ones((40, 55), dtype=np.uint8))
     (video,) = open_source(Source(path=root), Selection(videos=("bear",)))
     with pytest.raises(LabelError, match=r"00000\.png is 55x40 .* 56x40"):
-        video.read_first_mask()
+        first_mask(video)
 
 
 # --- folders and video files
@@ -163,7 +170,7 @@ def test_folder_in_the_order_of_its_numbers(tmp_path: Path) -> None:
     assert (video.dataset, video.name) == ("folder", "my video.v2")
     assert [video.frames.read(i)[0, 0, 0] for i in range(len(video.frames))] == [1, 2, 9, 10, 11, 100]
     assert video.frames.names[0] == "frame 1.5"
-    assert video.read_first_mask().all()
+    assert first_mask(video).all()
     assert video.annotations() == {"frame 1.5": mask}
 
 
@@ -172,14 +179,14 @@ def test_folder_given_as_a_relative_path_has_a_name(root: Path, monkeypatch: pyt
     (video,) = open_sources([Source(path=Path())])
     assert video.name == "bear"
     with pytest.raises(LabelError, match="no mask"):
-        video.read_first_mask()
+        first_mask(video)
 
 
 def test_video_file(tmp_path: Path) -> None:
     mask = write_mask(tmp_path / "mask.png", np.eye(40, 56, dtype=np.uint8))
     (video,) = open_sources([Source(path=write_clip(tmp_path / "my clip.1.AVI"), first_mask=mask)])
     assert (video.dataset, video.name, len(video.frames)) == ("video", "my clip.1", 5)
-    np.testing.assert_array_equal(video.read_first_mask(), np.eye(40, 56))
+    np.testing.assert_array_equal(first_mask(video), np.eye(40, 56))
     assert video.annotations() == {"00000": mask}
 
 
@@ -245,5 +252,5 @@ def test_first_masks_that_cannot_be_used_are_refused(root: Path, tmp_path: Path)
     with pytest.raises(LabelError, match=r"no mask .*gone\.png"):
         open_sources([Source(path=frames_of(root, "bear"), first_mask=tmp_path / "gone.png")])
     mask = write_mask(tmp_path / "mask.png", np.ones((40, 56), dtype=np.uint8))
-    with pytest.raises(ConfigError, match="has its own masks"):
+    with pytest.raises(ConfigError, match="has its own annotations"):
         open_sources([Source(path=root, first_mask=mask)])

@@ -69,7 +69,7 @@ def test_lists_of_other_splits_and_wrong_lists(root: Path) -> None:
         path.write_text("one (1).avi 1\n")
     with pytest.raises(ConfigError, match="name no test clip"):
         videos(root)
-    with pytest.raises(ConfigError, match="first mask cannot be given"):
+    with pytest.raises(ConfigError, match="a JHMDB root, which has its own"):
         open_sources([Source(path=root, first_mask=splits / "jump_test_split1.txt")])
 
 

@@ -25,6 +25,7 @@ from ted.pipeline.sweeping.scoring import Target, score_labels
 from ted.pipeline.sweeping.space import Setting
 from ted.pipeline.sweeping.summary import best_lines
 from ted.pipeline.sweeping.tables import write_tables
+from ted.propagate.targets.mask_target import MaskTarget
 from ted.propagate.targets.masks import decode_mask
 
 SIZE = (36, 52)
@@ -54,9 +55,8 @@ def target(tmp_path: Path) -> Target:
         video="v",
         frame_names=FRAMES,
         annotations=annotations,
-        object_ids=(1, 2),
+        masks=MaskTarget(masks={0: np.full(SIZE, 1, np.uint8) + np.eye(*SIZE, dtype=np.uint8)}),
         frame_size=(32, 48),
-        size=SIZE,
         contours=True,
     )
 
