@@ -21,6 +21,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ...store import FeatureChoice
+    from ..datasets.point_queries import QueryMode
     from ..readings import AffinityUse
 
 _FROM_PRESET = "  [default: the preset's]"
@@ -47,6 +48,12 @@ _FROM_PRESET = "  [default: the preset's]"
 @click.option("--radius", type=int, help=f"Half the window's side, in cells of the feature grid.{_FROM_PRESET}")
 @click.option("--context", type=int, help=f"Last frames used beside the first.{_FROM_PRESET}")
 @click.option("--renormalize/--no-renormalize", default=True, help="L2-normalise the fused feature again.")
+@click.option(
+    "--query-mode",
+    type=click.Choice(["first", "strided"]),
+    default="first",
+    help="Points of TAP-Vid: given in the first frame that shows them, or in every fifth and followed both ways.",
+)
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--affinities",
@@ -71,6 +78,7 @@ def propagate(
     features: tuple[str, ...],
     prefer: tuple[str, ...],
     renormalize: bool,
+    query_mode: "QueryMode",
     device: str,
     affinities: "AffinityUse",
     workers: int | None,
@@ -89,18 +97,22 @@ def propagate(
     context: int | None,
     **choice: Any,
 ) -> None:
-    """Propagate given masks along cached features, and write palette PNGs.
+    """Propagate given masks, joints or points along cached features.
 
-    SOURCE is the root of a dataset (DAVIS, YouTube-VOS, MOSE, VIP, Kubric), a folder of frames or a video file; the
-    last two need --mask or --annotations. The features must be in the cache (`ted extract`). Results of the same
-    settings are left alone.
+    SOURCE is the root of a dataset (DAVIS, YouTube-VOS, MOSE, VIP, Kubric; JHMDB), a pickle of TAP-Vid, a folder of
+    frames or a video file; the last two need --mask or --annotations. The features must be in the cache
+    (`ted extract`). Results are palette PNGs of masks, or tables of joints and points (joints.csv, tracks.csv).
+    Results of the same settings are left alone.
     """
     from ...propagate.settings import PropagationSettings
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
     from ..choices import parse_preference
     from ..config import save_config
+    from ..datasets.jhmdb import JointVideo
+    from ..datasets.tapvid import TrackVideo
     from ..devices import choose_device
+    from ..point_propagation import propagate_points
     from ..presets import get_preset
     from ..progress import FrameBars
     from ..propagation import propagate_video
@@ -122,6 +134,8 @@ def propagate(
     preferences = [parse_preference(text) for text in prefer]
     preferences += [("ensemble", str(chosen.ensemble)), ("clip_overlap", str(chosen.overlap))]
     videos = open_videos(**choice)
+    if (save_soft or overlay) and any(isinstance(video, JointVideo | TrackVideo) for video in videos):
+        raise ConfigError("--save-soft and --overlay are for masks: leave them out for joints and points")
     source = open_cache(cache.absolute())  # workers have working folders of their own
     where = choose_device(device, elsewhere=scheduler is not None)
     rows: list[dict[str, Any]] = []
@@ -137,20 +151,12 @@ def propagate(
         for video in videos:
             advance = bars.start(video.name, len(video.frames))
             try:
-                report = propagate_video(
-                    source,
-                    video,
-                    parts,
-                    settings,
-                    out,
-                    device=where,
-                    prefer=preferences,
-                    save_soft=save_soft,
-                    overwrite=overwrite,
-                    affinities=affinities,
-                    workers=crew,
-                    progress=advance,
-                )
+                common: dict[str, Any] = {"device": where, "prefer": preferences, "overwrite": overwrite}
+                common |= {"affinities": affinities, "workers": crew, "progress": advance}
+                if isinstance(video, JointVideo | TrackVideo):
+                    report = propagate_points(source, video, parts, settings, out, query_mode=query_mode, **common)
+                else:
+                    report = propagate_video(source, video, parts, settings, out, save_soft=save_soft, **common)
                 row = {"video": video.name, "folder": str(report.folder), "frames": report.frames}
                 row |= {"skipped": report.skipped, "seconds": round(report.seconds, 2)}
                 row |= {"affinities": report.affinities, "unproven_pixels": report.unproven}
@@ -182,12 +188,14 @@ def propagate(
         "feature": [f"{feature}={weight!r}" for feature, weight in parts if weight],
         "prefer": [f"{field}={value}" for field, value in preferences],
     }
+    if any(isinstance(video, TrackVideo) for video in videos):
+        options["query_mode"] = query_mode
     if len(rows) > failures:
         save_config(out / "propagate.toml", "propagate", options)
     if as_json:
         click.echo(json.dumps({"out": str(out), "videos": rows}, indent=1))
     else:
-        click.echo(f"{len(rows) - failures} videos propagated, {failures} failed; masks in {out}")
+        click.echo(f"{len(rows) - failures} videos propagated, {failures} failed; results in {out}")
     if failures:
         sys.exit(1)
 

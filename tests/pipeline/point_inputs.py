@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import savemat
 
-SIZE, GRID, CELL = (64, 80), (16, 20), 4
+SIZE, GRID, CELL = (64, 96), (16, 24), 4
 _START, _SIDE = 2, 8  # of the square, in cells
 
 
@@ -29,13 +29,15 @@ def moving_square(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray
 def square_features(count: int, seed: int = 0, cover_from: int | None = None) -> NDArray[np.float32]:
     """Features (frame, y, x, channel) that know every cell again; from a frame on, the lower right quarter is covered.
 
-    The cover hides the last of the four joints, and cells as far as two from it.
+    The cover hides the last of the four places alone.
     """
     rng = np.random.default_rng(seed)
     channels = 96
     still, square, cover = (
-        rng.standard_normal((*shape, channels)) for shape in (GRID, (_SIDE, _SIDE), (_SIDE // 2 + 1,) * 2)
+        rng.standard_normal((*shape, channels)) for shape in (GRID, (_SIDE, _SIDE), (_SIDE // 2,) * 2)
     )
+    for number, layer in enumerate((still, square, cover)):
+        layer[..., number] += 10  # what comes into sight, and was never seen, is most like its own layer
     frames = np.repeat(still[None], count, axis=0)
     for frame in range(count):
         start = _START + frame
