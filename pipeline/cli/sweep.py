@@ -92,9 +92,10 @@ def sweep(
 ) -> None:
     """Score many settings of propagation on the same cached features.
 
-    SOURCE is a dataset with ground truth (DAVIS, YouTube-VOS' train split, MOSE, Kubric). Every combination of the values given is labelled and scored (J&F), each
-    exactly as `ted propagate` and `ted evaluate` would, but affinities are computed once for all of them. Writes
-    tables, the best settings and pictures into a folder; an interrupted or enlarged sweep does only what is missing.
+    SOURCE is a dataset with ground truth (DAVIS, MOSE, Kubric, the train split of YouTube-VOS). Every combination of
+    the values given is labelled and scored (J&F), each exactly as `ted propagate` and `ted evaluate` would, but
+    affinities are computed once for all of them. Writes tables, the best settings and pictures into a folder; an
+    interrupted or enlarged sweep does only what is missing.
     """
     from ...store import open_cache
     from ...store.errors import ConfigError

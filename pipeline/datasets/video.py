@@ -110,7 +110,7 @@ class Video:
         return dict(sorted(masks.items()))
 
     def annotated_frames(self) -> tuple[int, ...]:
-        """Indices of the selected frames that have a given mask, rising; the first frame where there is none."""
+        """Return the indices of the selected frames that have a given mask, rising; that of the first if none has."""
         return tuple(index for index, name in enumerate(self.frames.names) if name in self.given) or (0,)
 
     def annotations(self) -> dict[str, Path]:
@@ -118,9 +118,10 @@ class Video:
         return {name: self.frame_masks[name] for name in self.frames.names if name in self.frame_masks}
 
     def scored_frames(self) -> dict[int, tuple[str, ...]] | None:
-        """Names of the selected frames in which each object is scored: those of its own after the one it is given in.
+        """Return the names of the selected frames in which each object is scored, by its number.
 
-        Objects whose first frame is not selected are left out. None where objects have no frames of their own.
+        Those are its own, but for the first, in which it is given. Objects whose first frame is not selected are left
+        out. None where objects have no frames of their own.
         """
         if self.scoring != "objects":
             return None
@@ -132,6 +133,6 @@ class Video:
         }
 
     def written_frames(self) -> tuple[str, ...]:
-        """Names of the selected frames whose masks are written, in order."""
+        """Return the names of the selected frames whose masks are written, in order."""
         names = self.frames.names
         return names if self.result_names is None else tuple(name for name in names if name in self.result_names)

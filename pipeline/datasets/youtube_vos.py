@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,17 @@ def _objects(root: Path, name: str) -> dict[int, tuple[str, ...]]:
 def _read_meta(root: Path) -> Mapping[str, Any]:
     path = root / "meta.json"
     try:
-        content = json.loads(path.read_bytes())
+        status = path.stat()
+        return _parsed(path, (status.st_ino, status.st_size, status.st_mtime_ns))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+
+
+@lru_cache(maxsize=1)
+def _parsed(path: Path, _state: tuple[int, int, int]) -> Mapping[str, Any]:
+    """Parse the list of thousands of videos once, and not for each of them; again if the file's state changes."""
+    try:
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid JSON: {error}") from error
     videos = content.get("videos") if isinstance(content, Mapping) else None

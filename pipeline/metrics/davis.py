@@ -125,7 +125,8 @@ def _read_result(path: Path, size: tuple[int, int], known: Collection[int]) -> n
     unknown = set(np.unique(ids).tolist()) - {0, *known}
     if unknown:
         raise LabelError(
-            f"result {path} contains object {max(unknown)}, but the ground truth has only {', '.join(map(str, sorted(known)))}"
+            f"result {path} contains object {max(unknown)}, but the ground truth has only "
+            f"{', '.join(map(str, sorted(known)))}"
         )
     return ids
 

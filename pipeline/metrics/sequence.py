@@ -117,7 +117,8 @@ class SequenceTruth:
     ConfigError
         When there are fewer than three annotated frames, or no frame in which an object is to be scored.
     LabelError
-        When the truth of a frame that is to be scored is missing, the first annotation cannot be read, or has no object.
+        When the truth of a frame that is to be scored is missing, or the first annotation cannot be read or has no
+        object.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from ...propagate.targets.mask_target import MaskTarget
 from ...store import Cache, FeatureChoice, Unit
 from ...store.durable import canonical_json, explain_os_errors
-from ...store.errors import LabelError, TedError, UnitNotFoundError
+from ...store.errors import ConfigError, LabelError, TedError, UnitNotFoundError
 from ..datasets.video import Video
 from ..metrics.sequence import SequenceTruth
 from ..propagation import warn_of_other_settings
@@ -117,8 +117,8 @@ def plan_grading(video: Video, *, contours: bool) -> Grading:
     """
     if video.scoring == "parts":
         raise ConfigError(
-            f"a sweep measures J and F, and video {video.name!r} is scored by the IoU of parts: use `ted propagate` and "
-            "`ted evaluate` for each setting"
+            f"a sweep measures J and F, and video {video.name!r} is scored by the IoU of parts: run `ted propagate` "
+            "and `ted evaluate` for each setting"
         )
     masks = MaskTarget(masks=video.read_given_masks())
     annotations, object_frames = video.annotations(), video.scored_frames()
