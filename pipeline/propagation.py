@@ -1,13 +1,9 @@
 """Running stage 2 over videos: cached features and given masks in, a folder of palette PNGs out."""
 
 import hashlib
-import json
 import logging
-import shutil
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -26,15 +22,20 @@ from ..propagate.targets.base import given_labels
 from ..propagate.targets.mask_target import MaskTarget
 from ..store import Cache, FeatureChoice, Unit
 from ..store.durable import explain_os_errors
-from ..store.errors import ConfigError
 from ..store.layout import safe_name
 from .datasets.video import Video
 from .readings import AffinityUse, read_affinities
+from .result_folders import appearing_with, is_there_before
 from .show.palette import write_mask
 
-__all__ = ["PropagationReport", "propagate_video", "result_folder", "warn_of_other_settings"]
-
-_RECORD = "ted.json"
+__all__ = [
+    "PropagationReport",
+    "describe",
+    "find_units",
+    "propagate_video",
+    "result_folder",
+    "warn_of_other_settings",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -138,15 +139,8 @@ def propagate_video(
     folder = result_folder(out, video)
     target = MaskTarget(masks=video.read_given_masks())
     annotated = tuple(target.masks)
-    frames = video.frames.digest()
-    units = [
-        (cache.find(video.dataset, video.name, choice, frames=frames, prefer=prefer), weight)
-        for choice, weight in parts
-        if weight > 0
-    ]
-    for unit, _ in units:
-        warn_of_other_settings(unit, prefer)
-    record = _describe(units, settings, target.masks, save_soft)
+    units = find_units(cache, video, parts, prefer)
+    record = describe(units, settings) | _given(target.masks) | {"soft": save_soft}
     reading = None
     if affinities == "approximate":
         reading = read_affinities(
@@ -154,15 +148,9 @@ def propagate_video(
         )
         if reading.unproven:
             record["unproven_pixels"] = reading.unproven
-    if not overwrite and _read_record(folder) == record:
+    if is_there_before(folder, record, overwrite=overwrite):
         progress(len(video.frames))
         return PropagationReport(video=video.name, folder=folder, frames=len(video.frames), skipped=True, seconds=0.0)
-    if folder.exists() and not (folder / _RECORD).is_file():
-        raise ConfigError(f"{folder} is in the way, and no result of `ted propagate`: give another --out, or move it")
-    if folder.exists() and not overwrite:
-        raise ConfigError(
-            f"{folder} holds a result of other settings or features; give another --out, or --overwrite to replace it"
-        )
     sources = Sources(units)
     given = target.encode(sources.grid)
     if reading is None:
@@ -177,7 +165,7 @@ def propagate_video(
             progress=progress,
         )
     names, written = video.frames.names, set(video.written_frames())
-    with explain_os_errors(f"write {folder}"), _appearing(folder) as hidden:
+    with explain_os_errors(f"write {folder}"), appearing_with(folder, record) as hidden:
         soft = _soft_array(hidden / "soft.zarr", sources, target.object_ids) if save_soft else None
         labels = given_labels(given, reading.device)
         first = (annotated[0], labels[annotated[0]].label)
@@ -188,7 +176,6 @@ def propagate_video(
                 write_mask(hidden / f"{names[frame]}.png", target.decode(frame, label, sources.frame_size))
             if reading.source != "features, kept":  # whose long part is over
                 progress(1)
-        (hidden / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
     return PropagationReport(
         video=video.name,
         folder=folder,
@@ -209,47 +196,42 @@ def warn_of_other_settings(unit: Unit, prefer: Sequence[tuple[str, str]]) -> Non
             _log.warning("%s: made with %s %s, not %s", unit.spec.label, field, actual, value)
 
 
-def _describe(
-    units: Sequence[tuple[Unit, float]],
-    settings: PropagationSettings,
-    masks: Mapping[int, NDArray[np.uint8]],
-    soft: bool,
-) -> dict[str, Any]:
-    """Describe all that the result depends on."""
-    digests = {str(frame): hashlib.sha256(mask.tobytes()).hexdigest() for frame, mask in masks.items()}
-    given = {"first_mask": digests["0"]} if list(digests) == ["0"] else {"given_masks": digests}
+def find_units(
+    cache: Cache, video: Video, parts: Sequence[tuple[FeatureChoice, float]], prefer: Sequence[tuple[str, str]]
+) -> list[tuple[Unit, float]]:
+    """Find the features of a video that have a weight, and warn of those that were made otherwise than preferred.
+
+    Raises
+    ------
+    FrameError
+        For frames that cannot be read.
+    CacheError
+        For features that are absent, of other frames, incomplete or damaged.
+    """
+    frames = video.frames.digest()
+    units = [
+        (cache.find(video.dataset, video.name, choice, frames=frames, prefer=prefer), weight)
+        for choice, weight in parts
+        if weight > 0
+    ]
+    for unit, _ in units:
+        warn_of_other_settings(unit, prefer)
+    return units
+
+
+def describe(units: Sequence[tuple[Unit, float]], settings: PropagationSettings) -> dict[str, Any]:
+    """Describe the features and settings that a result depends on; JSON-compatible."""
     return {
         "features": [
             {"unit": unit.spec.label, "content_hash": unit.content_hash, "weight": weight} for unit, weight in units
         ],
         "settings": {key: value for key, value in asdict(settings).items() if key != "alpha"},
-        **given,
-        "soft": soft,
     }
 
 
-def _read_record(folder: Path) -> Any:
-    try:
-        return json.loads((folder / _RECORD).read_bytes())
-    except (OSError, ValueError):
-        return None
-
-
-@contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """Give a hidden folder that takes the final name when the block succeeds, and is removed when it fails."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.partial")
-    hidden.mkdir()
-    try:
-        yield hidden
-        old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.old")
-        if folder.exists():
-            folder.rename(old)
-        hidden.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+def _given(masks: Mapping[int, NDArray[np.uint8]]) -> dict[str, Any]:
+    digests = {str(frame): hashlib.sha256(mask.tobytes()).hexdigest() for frame, mask in masks.items()}
+    return {"first_mask": digests["0"]} if list(digests) == ["0"] else {"given_masks": digests}
 
 
 def _soft_array(path: Path, sources: Sources, object_ids: Sequence[int]) -> Any:

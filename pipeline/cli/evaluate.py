@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 @json_option
 @config_option
 def evaluate(results: Path, as_json: bool, **choice: Any) -> None:
-    """Score masks against the ground truth of SOURCE.
+    """Score results against the ground truth of SOURCE.
 
     As the official DAVIS-2017 evaluation does (also MOSE and Kubric); on YouTube-VOS each object in the frames that
     meta.json lists, but for the first, in which it is given; on VIP the mean IoU of parts. Prints the scores, and
     writes them as tables into the folder of results: for J&F the two official ones, global_results-SET.csv and
-    per-sequence_results-SET.csv, for VIP parts_results-SET.csv and per-video_results-SET.csv.
+    per-sequence_results-SET.csv, for VIP parts_results-SET.csv and per-video_results-SET.csv. On JHMDB it is PCK
+    (pck_per-joint.csv, pck_per-video.csv), on TAP-Vid its measures (tapvid_first.csv, tapvid_strided.csv).
     """
     from ...store.errors import ConfigError
 
@@ -35,11 +36,24 @@ def evaluate(results: Path, as_json: bool, **choice: Any) -> None:
             f"there are no results at {results}; `ted propagate` makes them, or name others with --results"
         )
     videos = open_videos(**choice)
-    if len({video.scoring == "parts" for video in videos}) > 1:
-        raise ConfigError("J&F and the IoU of parts do not go into one table: evaluate the sources one by one")
-    score = _parts if videos[0].scoring == "parts" else _masks
-    values, lines = score(videos, results, choice["set_name"])
+    scorers = {_scorer(video) for video in videos}
+    if len(scorers) > 1:
+        raise ConfigError("different measures do not go into one table: evaluate the sources one by one")
+    values, lines = scorers.pop()(videos, results, choice["set_name"] or "val")
     click.echo(json.dumps(_without_nan(values), indent=1) if as_json else "\n".join(lines))
+
+
+def _scorer(video: "Video") -> Callable[[list[Any], Path, str], tuple[dict[str, Any], list[str]]]:
+    """Return what scores a video and others of its kind: the values, and lines that show them."""
+    from ..datasets.jhmdb import JointVideo
+    from ..datasets.tapvid import TrackVideo
+    from .evaluate_points import score_joints, score_tracks
+
+    if isinstance(video, JointVideo):
+        return score_joints
+    if isinstance(video, TrackVideo):
+        return score_tracks
+    return _parts if video.scoring == "parts" else _masks
 
 
 def _masks(videos: list["Video"], results: Path, set_name: str) -> tuple[dict[str, Any], list[str]]:

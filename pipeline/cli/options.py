@@ -112,7 +112,9 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--dataset", help="Name of the dataset in the cache.  [default: by the kind of SOURCE]"),
         click.option(
-            "--set", "set_name", default="val", help="List in ImageSets/2017 of a DAVIS root, or lists/ of VIP."
+            "--set",
+            "set_name",
+            help="List in ImageSets/2017 of a DAVIS root, or lists/ of VIP; split of JHMDB.  [default: val, split1]",
         ),
         click.option("--resolution", default="480p", help="Folder below JPEGImages of a DAVIS root."),
         click.option(
@@ -133,7 +135,7 @@ def open_videos(
     mask: Path | None,
     annotations: Path | None,
     dataset: str | None,
-    set_name: str,
+    set_name: str | None,
     resolution: str,
     videos: tuple[str, ...],
     every: int,

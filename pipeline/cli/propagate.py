@@ -19,6 +19,7 @@ from .options import (
 from .setting_options import feature_options, setting_options, take_features, take_settings
 
 if TYPE_CHECKING:
+    from ..datasets.point_queries import QueryMode
     from ..readings import AffinityUse
 
 
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), default="results", help="Folder of the results.")
 @feature_options
 @setting_options
+@click.option(
+    "--query-mode",
+    type=click.Choice(["first", "strided"]),
+    default="first",
+    help="Points of TAP-Vid: given in the first frame that shows them, or in every fifth and followed both ways.",
+)
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--affinities",
@@ -46,6 +53,7 @@ if TYPE_CHECKING:
 def propagate(
     cache: Path,
     out: Path,
+    query_mode: "QueryMode",
     device: str,
     affinities: "AffinityUse",
     workers: int | None,
@@ -59,16 +67,20 @@ def propagate(
     as_json: bool,
     **choice: Any,
 ) -> None:
-    """Propagate given masks along cached features, and write palette PNGs.
+    """Propagate given masks, joints or points along cached features.
 
-    SOURCE is the root of a dataset (DAVIS, YouTube-VOS, MOSE, VIP, Kubric), a folder of frames or a video file; the
-    last two need --mask or --annotations. The features must be in the cache (`ted extract`). Results of the same
-    settings are left alone.
+    SOURCE is the root of a dataset (DAVIS, YouTube-VOS, MOSE, VIP, Kubric; JHMDB), a pickle of TAP-Vid, a folder of
+    frames or a video file; the last two need --mask or --annotations. The features must be in the cache
+    (`ted extract`). Results are palette PNGs of masks, or tables of joints and points (joints.csv, tracks.csv).
+    Results of the same settings are left alone.
     """
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
     from ..config import save_config
+    from ..datasets.jhmdb import JointVideo
+    from ..datasets.tapvid import TrackVideo
     from ..devices import choose_device
+    from ..point_propagation import propagate_points
     from ..progress import FrameBars
     from ..propagation import propagate_video
     from ..show.result import write_overlay
@@ -76,6 +88,8 @@ def propagate(
     chosen = take_features(choice)
     settings = take_settings(choice, chosen)
     videos = open_videos(**choice)
+    if (save_soft or overlay) and any(isinstance(video, JointVideo | TrackVideo) for video in videos):
+        raise ConfigError("--save-soft and --overlay are for masks: leave them out for joints and points")
     source = open_cache(cache.absolute())  # workers have working folders of their own
     where = choose_device(device, elsewhere=scheduler is not None)
     rows: list[dict[str, Any]] = []
@@ -91,20 +105,14 @@ def propagate(
         for video in videos:
             advance = bars.start(video.name, len(video.frames))
             try:
-                report = propagate_video(
-                    source,
-                    video,
-                    chosen.parts,
-                    settings,
-                    out,
-                    device=where,
-                    prefer=chosen.prefer,
-                    save_soft=save_soft,
-                    overwrite=overwrite,
-                    affinities=affinities,
-                    workers=crew,
-                    progress=advance,
-                )
+                common: dict[str, Any] = {"device": where, "prefer": chosen.prefer, "overwrite": overwrite}
+                common |= {"affinities": affinities, "workers": crew, "progress": advance}
+                if isinstance(video, JointVideo | TrackVideo):
+                    report = propagate_points(
+                        source, video, chosen.parts, settings, out, query_mode=query_mode, **common
+                    )
+                else:
+                    report = propagate_video(source, video, chosen.parts, settings, out, save_soft=save_soft, **common)
                 row = {"video": video.name, "folder": str(report.folder), "frames": report.frames}
                 row |= {"skipped": report.skipped, "seconds": round(report.seconds, 2)}
                 row |= {"affinities": report.affinities, "unproven_pixels": report.unproven}
@@ -136,11 +144,13 @@ def propagate(
         "feature": [f"{feature}={weight!r}" for feature, weight in chosen.parts if weight],
         "prefer": [f"{field}={value}" for field, value in chosen.prefer],
     }
+    if any(isinstance(video, TrackVideo) for video in videos):
+        options["query_mode"] = query_mode
     if len(rows) > failures:
         save_config(out / "propagate.toml", "propagate", options)
     if as_json:
         click.echo(json.dumps({"out": str(out), "videos": rows}, indent=1))
     else:
-        click.echo(f"{len(rows) - failures} videos propagated, {failures} failed; masks in {out}")
+        click.echo(f"{len(rows) - failures} videos propagated, {failures} failed; results in {out}")
     if failures:
         sys.exit(1)

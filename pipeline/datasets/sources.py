@@ -9,9 +9,11 @@ from ...extract.frames import VIDEO_SUFFIXES, SelectedFrames
 from ...store.errors import ConfigError, LabelError
 from .davis import davis_sequences, davis_video, is_davis_root
 from .folder import folder_video
+from .jhmdb import is_jhmdb_root, jhmdb_clips, jhmdb_video
 from .kubric import is_kubric_root, is_kubric_video, kubric_video, kubric_videos
 from .listing import list_images
 from .mose import is_mose_root, mose_video, mose_videos
+from .tapvid import is_tapvid_file, tapvid_names, tapvid_video
 from .video import Video
 from .video_file import video_file
 from .vip import is_vip_root, vip_video, vip_videos
@@ -27,19 +29,21 @@ class Source:
     Attributes
     ----------
     path
-        The root of a dataset, a folder of images or a video file.
+        The root of a dataset, a pickle of TAP-Vid, a folder of images or a video file.
     first_mask
         Mask of the first frame, for a folder or a video file; datasets have their own.
     annotations
         Folder of masks of any frames, instead of that.
-    set_name, resolution
-        Which list of a DAVIS or VIP root, and which size of a DAVIS root.
+    set_name
+        Which list of a DAVIS or VIP root, ``val`` by default; which split of a JHMDB root, ``split1`` by default.
+    resolution
+        Which size of a DAVIS root.
     """
 
     path: Path
     first_mask: Path | None = None
     annotations: Path | None = None
-    set_name: str = "val"
+    set_name: str | None = None
     resolution: str = "480p"
 
 
@@ -64,14 +68,14 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class _Root:
-    """A dataset on disk.
+    """A dataset on disk: a folder, or a file.
 
     Attributes
     ----------
     kind
         What such a path is called.
     matches
-        Tells it by its folders.
+        Tells it by its folders, or its name.
     names, video
         Its videos, and one of them.
     """
@@ -82,8 +86,24 @@ class _Root:
     video: Callable[[Source, str], Video]
 
 
+def _set_name(source: Source, default: str = "val") -> str:
+    return default if source.set_name is None else source.set_name
+
+
 # The first that matches: YouTube-VOS has a meta.json, and MOSE is DAVIS without lists.
 _ROOTS = (
+    _Root(
+        kind="a pickle of TAP-Vid",
+        matches=is_tapvid_file,
+        names=lambda source: tapvid_names(source.path),
+        video=lambda source, name: tapvid_video(source.path, name),
+    ),
+    _Root(
+        kind="a JHMDB root",
+        matches=is_jhmdb_root,
+        names=lambda source: tuple(jhmdb_clips(source.path, _set_name(source, "split1"))),
+        video=lambda source, name: jhmdb_video(source.path, name, _set_name(source, "split1")),
+    ),
     _Root(
         kind="a YouTube-VOS root",
         matches=is_youtube_vos_root,
@@ -99,13 +119,13 @@ _ROOTS = (
     _Root(
         kind="a DAVIS root",
         matches=is_davis_root,
-        names=lambda source: davis_sequences(source.path, source.set_name),
+        names=lambda source: davis_sequences(source.path, _set_name(source)),
         video=lambda source, name: davis_video(source.path, name, source.resolution),
     ),
     _Root(
         kind="a VIP root",
         matches=is_vip_root,
-        names=lambda source: vip_videos(source.path, source.set_name),
+        names=lambda source: vip_videos(source.path, _set_name(source)),
         video=lambda source, name: vip_video(source.path, name),
     ),
     _Root(
@@ -176,7 +196,8 @@ def _wanted(name: str, selection: Selection) -> bool:
 
 
 def _root(path: Path) -> _Root | None:
-    return next((root for root in _ROOTS if root.matches(path)), None) if path.is_dir() else None
+    known = path.is_dir() or is_tapvid_file(path)
+    return next((root for root in _ROOTS if root.matches(path)), None) if known else None
 
 
 def _names(source: Source) -> tuple[str, ...]:
@@ -191,7 +212,7 @@ def _names(source: Source) -> tuple[str, ...]:
     root = _root(path)
     if root is not None:
         if source.first_mask is not None or source.annotations is not None:
-            raise ConfigError(f"{path} is {root.kind}, which has its own masks; others cannot be given for it")
+            raise ConfigError(f"{path} is {root.kind}, which has its own annotations; masks cannot be given for it")
         return root.names(source)
     if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
         return (path.stem,)
@@ -201,7 +222,8 @@ def _names(source: Source) -> tuple[str, ...]:
     raise ConfigError(
         f"{path} is {found}: a source is a DAVIS root (a folder with JPEGImages/, Annotations/ and ImageSets/), "
         "a YouTube-VOS root (with meta.json), a MOSE root (without ImageSets), a VIP root (Images/ and "
-        "Annotations/Category_ids/), videos of Kubric (folders of rgba_*.png and segmentation_*.png), "
+        "Annotations/Category_ids/), videos of Kubric (folders of rgba_*.png and segmentation_*.png), a JHMDB root "
+        "(Rename_Images/, joint_positions/ and splits/), a pickle of TAP-Vid (.pkl), "
         f"a folder of images, or a video file ({' '.join(sorted(VIDEO_SUFFIXES))})"
     )
 

@@ -252,5 +252,5 @@ def test_first_masks_that_cannot_be_used_are_refused(root: Path, tmp_path: Path)
     with pytest.raises(LabelError, match=r"no mask .*gone\.png"):
         open_sources([Source(path=frames_of(root, "bear"), first_mask=tmp_path / "gone.png")])
     mask = write_mask(tmp_path / "mask.png", np.ones((40, 56), dtype=np.uint8))
-    with pytest.raises(ConfigError, match="has its own masks"):
+    with pytest.raises(ConfigError, match="has its own annotations"):
         open_sources([Source(path=root, first_mask=mask)])

@@ -1,0 +1,122 @@
+"""From which share of its label on a point counts as visible, and how near its maximum a place is read.
+
+Run from the project's root:
+
+    python benchmarks/point_visibility.py [--scenes 6] [--temperature 0.1] [--context 10]
+
+Scenes of random smooth features, 32x32 cells of 64 channels: a background that drifts, a patch that moves over it, and
+another that passes in front of both. Sixty points a scene are followed from the first of twenty frames. Truth is known
+exactly, so that each threshold can be scored; about a fifth of the points and frames are hidden. Noise is added to unit
+features, of the given length: with 1.0 it is as long as the feature.
+"""
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ted.pipeline.metrics.tapvid import score_tracks
+from ted.propagate.engine import propagate
+from ted.propagate.settings import PropagationSettings
+from ted.propagate.targets import points
+
+FRAMES, GRID, FINE, CHANNELS, POINTS = 20, 32, 4, 64, 60
+SIDE = GRID * FINE  # scenes are drawn on a finer grid, and averaged
+RASTER = 256
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+@dataclass(frozen=True)
+class Volume:
+    features: Any
+    frame_size: tuple[int, int] = (RASTER, RASTER)
+
+
+def texture(rng: np.random.Generator, side: int) -> Any:
+    """(channel, side, side), smooth over three cells."""
+    coarse = torch.from_numpy(rng.standard_normal((1, CHANNELS, side // (3 * FINE), side // (3 * FINE))))
+    return functional.interpolate(coarse.float(), size=(side, side), mode="bicubic", align_corners=False)[0].numpy()
+
+
+def scene(rng: np.random.Generator, noise: float) -> tuple[Any, Any, Any]:
+    """Features (frame, y, x, channel), places (point, frame, 2) on the raster, and occluded (point, frame)."""
+    layers = [texture(rng, SIDE * 2), texture(rng, 40), texture(rng, 48)]
+    speeds = [rng.uniform(-limit, limit, 2) for limit in (1.5, 3, 5)]
+    front = SIDE / 2 - 24 - speeds[2] * FRAMES / 2 + rng.uniform(-10, 10, 2)
+    starts = [np.full(2, -SIDE / 2), np.full(2, 44.0), front]
+    corners = [
+        [np.round(at + speed * t).astype(int) for t in range(FRAMES)] for at, speed in zip(starts, speeds, strict=True)
+    ]
+    features, owners = [], []
+    for t in range(FRAMES):
+        image, owner = np.zeros((CHANNELS, SIDE, SIDE)), np.zeros((SIDE, SIDE), dtype=int)
+        for number, layer in enumerate(layers):
+            (top, left), side = corners[number][t], layer.shape[1]
+            rows = slice(max(top, 0), min(max(top + side, 0), SIDE))
+            columns = slice(max(left, 0), min(max(left + side, 0), SIDE))
+            image[:, rows, columns] = layer[
+                :, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+            ]
+            owner[rows, columns] = number
+        cells = image.reshape(CHANNELS, GRID, FINE, GRID, FINE).mean((2, 4))
+        cells /= np.linalg.norm(cells, axis=0)
+        cells += noise * rng.standard_normal(cells.shape) / np.sqrt(CHANNELS)
+        features.append(cells.transpose(1, 2, 0))
+        owners.append(owner)
+    begin = rng.uniform(2, SIDE - 2, (POINTS, 2))  # y, x
+    layer_of = owners[0][tuple(begin.astype(int).T)]
+    places, occluded = np.zeros((POINTS, FRAMES, 2)), np.zeros((POINTS, FRAMES), dtype=bool)
+    for point, number in enumerate(layer_of):
+        for t in range(FRAMES):
+            y, x = begin[point] + corners[number][t] - corners[number][0]
+            places[point, t] = x / FINE * RASTER / GRID, y / FINE * RASTER / GRID
+            inside = 0 <= y < SIDE and 0 <= x < SIDE
+            occluded[point, t] = not inside or owners[t][int(y), int(x)] != number
+    return np.stack(features).astype(np.float32), places, occluded
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=6)
+    parser.add_argument("--temperature", type=float, default=0.1)
+    parser.add_argument("--context", type=int, default=10)
+    options = parser.parse_args()
+    settings = PropagationSettings(temperature=options.temperature, radius=8, context=options.context)
+    size = (RASTER, RASTER)
+    for noise in (0.2, 0.6, 1.0):
+        maps, truths = [], []
+        for seed in range(options.scenes):
+            features, places, occluded = scene(np.random.default_rng(seed), noise)
+            volume = Volume(da.from_array(features, chunks=(1, -1, -1, -1)))
+            first = points.encode_points(places[:, 0], size, (GRID, GRID))
+            maps.append([label for _, label in propagate([(volume, 1.0)], first, settings)])
+            truths.append((places, occluded))
+        hidden = np.concatenate([occluded[:, 1:].ravel() for _, occluded in truths])
+        print(f"noise {noise}: {100 * hidden.mean():.0f} % hidden")
+        for reach in ((1, 1), (1, 2), (2, 2), (3, 3)):
+            points._PLACE_REACH, points._MASS_REACH = reach  # type: ignore[misc]
+            found = [[points.decode_points(label, size) for label in video] for video in maps]
+            mass = [np.stack([item.mass for item in video], 1) for video in found]
+            places = [np.stack([item.places for item in video], 1) for video in found]
+            flat = np.concatenate([item[:, 1:].ravel() for item in mass])
+            line = f"  place {reach[0]}, mass {reach[1]}: median mass {np.median(flat[~hidden]):.2f} visible, "
+            line += f"{np.median(flat[hidden]):.2f} hidden;"
+            for threshold in THRESHOLDS:
+                scores = [
+                    score_tracks(np.zeros(POINTS, int), true, occluded, at, share < threshold, "first").values
+                    for (true, occluded), at, share in zip(truths, places, mass, strict=True)
+                ]
+                accuracy, jaccard, delta = (
+                    100 * np.mean([score[name] for score in scores])
+                    for name in ("occlusion_accuracy", "average_jaccard", "average_pts_within_thresh")
+                )
+                line += f"  {threshold}: OA {accuracy:.1f} AJ {jaccard:.1f}"
+            print(f"{line}  delta {delta:.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Which points a tracker is given, in which frame: TAP-Vid's two ways of choosing them from true tracks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["QUERY_STRIDE", "Queries", "QueryMode", "Tracks", "choose_queries"]
+
+#: Frames between those in which the strided mode queries.
+QUERY_STRIDE = 5
+
+#: Where points are queried: in the first frame that shows them, or in every fifth frame that does.
+QueryMode = Literal["first", "strided"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracks:
+    """Points through a video.
+
+    Attributes
+    ----------
+    places
+        (track, frame, 2), float64, x and y in pixels of the video's frames: pixel i covers [i, i + 1).
+    occluded
+        (track, frame): where the point is not visible.
+    """
+
+    places: npt.NDArray[np.float64]
+    occluded: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queries:
+    """Points that a tracker is given. Each is to be followed for itself, whatever else is asked.
+
+    Attributes
+    ----------
+    frames
+        (query,), index of the frame in which each is given.
+    tracks
+        (query,), index of the track that it is taken from.
+    """
+
+    frames: npt.NDArray[np.intp]
+    tracks: npt.NDArray[np.intp]
+
+    def by_frame(self) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
+        """Yield each frame with queries, in order, and their indices."""
+        for frame in np.unique(self.frames):
+            yield int(frame), np.flatnonzero(self.frames == frame)
+
+
+def choose_queries(tracks: Tracks, mode: QueryMode) -> Queries:
+    """Choose queries as TAP-Vid's own readers do, in their order.
+
+    ``"first"``: each track that is ever visible, in the first frame in which it is. ``"strided"``: each track that is
+    visible in frame 0, then each in frame 5, and so on.
+    """
+    visible = ~tracks.occluded  # (track, frame)
+    if mode == "first":
+        seen = np.flatnonzero(visible.any(1))
+        return Queries(frames=visible[seen].argmax(1), tracks=seen)
+    at, seen = np.nonzero(visible[:, ::QUERY_STRIDE].T)
+    return Queries(frames=at * QUERY_STRIDE, tracks=seen)

@@ -1,0 +1,221 @@
+"""TAP-Vid: a pickle of ``{video, points, occluded}`` for each of its videos."""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ...store.errors import ConfigError, FrameError, LabelError
+from .listing import is_plain_name
+from .numpy_pickle import read_numpy_pickle
+from .point_queries import Tracks
+from .video import Video
+
+__all__ = ["TapVidFrames", "TrackFile", "TrackVideo", "is_tapvid_file", "tapvid_names", "tapvid_video"]
+
+_KEYS = ("video", "points", "occluded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackFile:
+    """The true tracks of a video in a pickle.
+
+    Attributes
+    ----------
+    path
+        The pickle.
+    name
+        Name of the video, as `tapvid_names` gives it.
+    """
+
+    path: Path
+    name: str
+
+    def read(self, names: Sequence[str], size: tuple[int, int]) -> Tracks:
+        """Return the tracks through some frames.
+
+        Parameters
+        ----------
+        names
+            Names of frames, as `TapVidFrames.names` gives them.
+        size
+            (height, width) of the frames, which places in the file are parts of.
+
+        Raises
+        ------
+        LabelError
+            When they are not (track, frame, 2) and (track, frame) for the video's frames.
+        """
+        clip = _videos(self.path)[self.name]
+        points, occluded = (np.asarray(clip[key]) for key in _KEYS[1:])
+        count = len(clip["video"])
+        if (
+            points.ndim != 3
+            or points.shape[1:] != (count, 2)
+            or occluded.shape != points.shape[:2]
+            or points.dtype.kind not in "fiu"
+            or occluded.dtype.kind not in "biuf"
+        ):
+            raise LabelError(
+                f"video {self.name!r} in {self.path} has {count} frames: points must be (track, {count}, 2) and "
+                f"occluded (track, {count}); found: {points.dtype} {points.shape} and {occluded.dtype} {occluded.shape}"
+            )
+        index = [int(name) for name in names]
+        hidden = occluded[:, index].astype(bool)
+        places = points[:, index].astype(np.float64) * (size[1], size[0])
+        if not np.isfinite(places[~hidden]).all():
+            raise LabelError(f"video {self.name!r} in {self.path} has visible points at places that are not finite")
+        return Tracks(places=places, occluded=hidden)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackVideo(Video):
+    """A video of points.
+
+    Attributes
+    ----------
+    tracks
+        The true tracks, of which queries are taken.
+    """
+
+    tracks: TrackFile
+
+
+def is_tapvid_file(path: Path) -> bool:
+    """Whether a path looks like a pickle of TAP-Vid."""
+    return path.is_file() and path.suffix.lower() in {".pkl", ".pickle"}
+
+
+def tapvid_names(path: Path) -> tuple[str, ...]:
+    """Names of the videos of a pickle: its keys, or numbers behind the file's name where it holds a list.
+
+    The file is read whole, and kept in memory until another one is read.
+
+    Raises
+    ------
+    LabelError
+        When the file cannot be read, or is not of this kind.
+    ConfigError
+        When a key cannot be the name of a video.
+    """
+    return tuple(_videos(path))
+
+
+def tapvid_video(path: Path, name: str) -> TrackVideo:
+    """Open one video of a pickle; raises FrameError when its frames are not what they should be."""
+    frames = TapVidFrames(path, name)
+    return TrackVideo(dataset="tapvid", name=name, frames=frames, tracks=TrackFile(path=path, name=name))
+
+
+class TapVidFrames:
+    """The frames of a video in a pickle: an array, or encoded images.
+
+    Parameters
+    ----------
+    path
+        The pickle.
+    name
+        Name of the video, as `tapvid_names` gives it.
+
+    Raises
+    ------
+    FrameError
+        When it has no frames, or they are neither (frame, height, width, 3), uint8, nor a list of encoded images. The
+        methods raise it for an image that cannot be decoded or differs in size from the first.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        self._name = name
+        video = self._video
+        if isinstance(video, np.ndarray):
+            usable = video.ndim == 4 and video.shape[3] == 3 and video.dtype == np.uint8 and video.size > 0
+        else:
+            usable = isinstance(video, Sequence) and len(video) > 0 and all(isinstance(item, bytes) for item in video)
+        if not usable:
+            found = f"{video.dtype} of shape {video.shape}" if isinstance(video, np.ndarray) else type(video).__name__
+            raise FrameError(
+                f"the frames of video {name!r} in {path} must be (frame, height, width, 3), uint8, or a list of "
+                f"encoded images, at least one; found: {found}"
+            )
+
+    @property
+    def _video(self) -> Any:
+        return _videos(self._path)[self._name]["video"]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Numbers of the frames, from ``"00000"``."""
+        return tuple(f"{index:05d}" for index in range(len(self)))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every frame."""
+        first = self._frame(0)
+        return first.shape[0], first.shape[1]
+
+    def __len__(self) -> int:
+        return len(self._video)
+
+    def read(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return one frame: (height, width, 3), RGB."""
+        frame = self._frame(index)
+        if frame.shape[:2] != self.size:
+            raise FrameError(
+                f"frame {index} of video {self._name!r} in {self._path} is {frame.shape[1]}x{frame.shape[0]} pixels, "
+                f"but the first is {self.size[1]}x{self.size[0]}: all frames of a video must have one size"
+            )
+        return frame
+
+    def digest(self, indices: Sequence[int] | None = None) -> str:
+        """SHA-256 over the stored bytes of some frames (all by default) in order; of pixels, over their size too."""
+        video = self._video
+        whole = hashlib.sha256(b"ted arrays\n" if isinstance(video, np.ndarray) else b"ted encoded frames\n")
+        if isinstance(video, np.ndarray):
+            whole.update(f"{video.shape[1]} {video.shape[2]}\n".encode())
+        for index in range(len(video)) if indices is None else indices:
+            item = video[index]
+            data = item.tobytes() if isinstance(item, np.ndarray) else item
+            whole.update(f"{hashlib.sha256(data).hexdigest()}\n".encode())
+        return whole.hexdigest()
+
+    def _frame(self, index: int) -> npt.NDArray[np.uint8]:
+        item = self._video[index]
+        if isinstance(item, np.ndarray):
+            return np.ascontiguousarray(item)
+        try:
+            with Image.open(io.BytesIO(item)) as image:
+                return np.array(image.convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise FrameError(f"cannot decode frame {index} of video {self._name!r} in {self._path}: {error}") from error
+
+
+def _videos(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise LabelError(f"cannot read {path}: {error.strerror}") from error
+    return _read(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, _changed: int, _bytes: int) -> Mapping[str, Mapping[str, Any]]:
+    """Read a pickle, once: its videos take turns, and it can be gigabytes."""
+    content = read_numpy_pickle(path)
+    if isinstance(content, list):
+        content = {f"{path.stem}_{number:05d}": item for number, item in enumerate(content)}
+    if not isinstance(content, dict) or not content:
+        raise LabelError(f"{path} must hold a dict or a list of videos, at least one, not {type(content).__name__}")
+    for name, item in content.items():
+        if not isinstance(name, str) or not is_plain_name(name):
+            raise ConfigError(f"{path} has a video named {name!r}, which cannot be the name of a folder")
+        if not isinstance(item, dict) or not all(key in item for key in _KEYS):
+            raise LabelError(f"video {name!r} in {path} must be a dict with {', '.join(_KEYS)}")
+    return content

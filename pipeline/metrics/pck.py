@@ -1,0 +1,96 @@
+"""PCK, the share of keypoints placed correctly, as CRW and its followers measure it on JHMDB: arrays in, numbers out.
+
+The conventions are those of the evaluation of Jabri et al., "Space-Time Correspondence as a Contrastive Random Walk"
+(NeurIPS 2020), which UVC and TimeCycle share.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["PCK_THRESHOLDS", "PckScore", "joint_distances"]
+
+#: Distances up to which a joint counts as correct, in parts of the person's size: those that papers print.
+PCK_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
+
+# The size of a person is this part of the diagonal of the box around the joints.
+_DIAGONAL = 0.6
+
+_Array = npt.NDArray[np.float64]
+
+
+def joint_distances(truth: _Array, predicted: _Array) -> _Array:
+    """Distances of predicted joints from true ones, in parts of the person's size in each frame.
+
+    The size is 0.6 times the diagonal of the box around those true joints whose prediction is present. The first frame,
+    which is given, is left out.
+
+    Parameters
+    ----------
+    truth
+        (2, joint, frame), x and y in pixels.
+    predicted
+        The same of the predictions, in the same pixels; a joint with a negative x is absent.
+
+    Returns
+    -------
+    numpy.ndarray
+        (joint, frame - 1). NaN where the joint is absent: it is not counted. Infinite where the box has no extent
+        (one joint is present, or all coincide): never correct.
+    """
+    present = predicted[0] >= 0  # (joint, frame)
+    low = np.where(present, truth, np.inf).min(1)  # (2, frame)
+    high = np.where(present, truth, -np.inf).max(1)
+    extent = np.where(present.any(0), high - low, 0.0)
+    size = _DIAGONAL * np.hypot(*extent)  # (frame,)
+    distance = np.hypot(*(predicted - truth))
+    distance = np.where(size > 0, distance / np.where(size > 0, size, 1.0), np.inf)
+    return np.where(present, distance, np.nan)[:, 1:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PckScore:
+    """PCK over the joints of one video or of many.
+
+    Attributes
+    ----------
+    distances
+        (joint, sample), as `joint_distances` gives them; those of several videos joined along the samples.
+    thresholds
+        Largest distance of a correct joint, inclusive.
+    """
+
+    distances: _Array
+    thresholds: Sequence[float] = PCK_THRESHOLDS
+
+    @classmethod
+    def joined(cls, scores: "Sequence[PckScore]") -> "PckScore":
+        """Return the score over the frames of several videos: every frame of every video weighs the same."""
+        return cls(distances=np.concatenate([score.distances for score in scores], axis=1))
+
+    @cached_property
+    def per_joint(self) -> _Array:
+        """(threshold, joint), percent of the counted samples that are correct; NaN for a joint that has none."""
+        counted = (~np.isnan(self.distances)).sum(1)  # (joint,)
+        correct = np.stack([(self.distances <= threshold).sum(1) for threshold in self.thresholds])
+        return np.where(counted > 0, 100.0 * correct / np.maximum(counted, 1), np.nan)
+
+    @cached_property
+    def mean(self) -> _Array:
+        """(threshold,), mean over the joints that have samples (not over samples); NaN where none has."""
+        scored = ~np.isnan(self.per_joint)
+        count = scored.sum(1)
+        total = np.where(scored, self.per_joint, 0.0).sum(1)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+    @property
+    def found(self) -> float:
+        """Percent of the samples in which the joint is present: the others are not counted above; NaN for no samples.
+
+        The protocol does not punish a joint that is absent, so that figures of two methods compare only where this is
+        alike.
+        """
+        return 100.0 * float((~np.isnan(self.distances)).mean()) if self.distances.size else float("nan")

@@ -1,0 +1,94 @@
+"""TAP-Vid's measures of tracked points: arrays in, numbers out.
+
+The conventions are those of `compute_tapvid_metrics` of Doersch et al., "TAP-Vid: A Benchmark for Tracking Any Point in
+a Video" (NeurIPS 2022).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..datasets.point_queries import QueryMode
+
+__all__ = ["THRESHOLDS", "TapVidScore", "score_tracks"]
+
+#: Distances in pixels of a 256x256 raster below which a point counts as correct.
+THRESHOLDS = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TapVidScore:
+    """Measures of the points of one video; NaN where there is nothing to measure.
+
+    Attributes
+    ----------
+    occlusion_accuracy
+        Share of points and frames whose visibility is predicted correctly.
+    points_within
+        By threshold, the share of the visible points that are predicted nearer than it, seen or not.
+    jaccard
+        By threshold, true positives among true positives, false positives and false negatives. A point is a true
+        positive when it is visible, predicted to be, and nearer than the threshold.
+    """
+
+    occlusion_accuracy: float
+    points_within: tuple[float, ...]
+    jaccard: tuple[float, ...]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """All measures by their official names; ``average_pts_within_thresh`` is what papers call delta_avg."""
+        within = {f"pts_within_{limit}": value for limit, value in zip(THRESHOLDS, self.points_within, strict=True)}
+        jaccard = {f"jaccard_{limit}": value for limit, value in zip(THRESHOLDS, self.jaccard, strict=True)}
+        averages = {
+            "average_jaccard": float(np.mean(self.jaccard)),
+            "average_pts_within_thresh": float(np.mean(self.points_within)),
+            "occlusion_accuracy": self.occlusion_accuracy,
+        }
+        return averages | within | jaccard
+
+
+def score_tracks(
+    query_frames: npt.NDArray[np.integer],
+    true_tracks: npt.NDArray[np.floating],
+    true_occluded: npt.NDArray[np.bool_],
+    tracks: npt.NDArray[np.floating],
+    occluded: npt.NDArray[np.bool_],
+    mode: QueryMode,
+) -> TapVidScore:
+    """Score the predicted tracks of one video's queries.
+
+    Parameters
+    ----------
+    query_frames
+        (query,), the frame in which each point was given.
+    true_tracks, tracks
+        (query, frame, 2), x and y in pixels of a 256x256 raster.
+    true_occluded, occluded
+        (query, frame): where the point is not visible.
+    mode
+        ``"first"``: the frames after the query's are scored; ``"strided"``: all but the query's.
+    """
+    frames = np.arange(true_tracks.shape[1])
+    asked = np.asarray(query_frames)[:, None]
+    scored = frames > asked if mode == "first" else frames != asked  # (query, frame)
+    visible, seen = ~true_occluded & scored, ~occluded & scored
+    distance = ((tracks - true_tracks) ** 2).sum(-1)  # squared
+    points_within, jaccard = [], []
+    for limit in THRESHOLDS:
+        near = distance < limit**2
+        correct = near & visible
+        # True positives and false negatives are together the visible points.
+        wrong = seen & ~correct
+        points_within.append(_share(correct, visible.sum()))
+        jaccard.append(_share(correct & seen, visible.sum() + wrong.sum()))
+    return TapVidScore(
+        occlusion_accuracy=_share((occluded == true_occluded) & scored, scored.sum()),
+        points_within=tuple(points_within),
+        jaccard=tuple(jaccard),
+    )
+
+
+def _share(hits: npt.NDArray[np.bool_], total: int) -> float:
+    return float(hits.sum() / total) if total else float("nan")

@@ -1,0 +1,117 @@
+"""What is followed in videos of joints and of points, and where it goes: targets to propagate, results to write."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..propagate.targets.base import Target
+from ..propagate.targets.keypoints import ABSENT, KeypointTarget
+from ..propagate.targets.points import PointTarget, TrackedPoints
+from ..store.errors import LabelError
+from .datasets.jhmdb import JOINTS, JointVideo
+from .datasets.point_queries import QueryMode, choose_queries
+from .datasets.tapvid import TrackVideo
+from .point_results import JointResult, TrackResult
+
+__all__ = ["Following", "Joints", "Points"]
+
+
+class Following(Protocol):
+    """Targets in one video, and what is found of them."""
+
+    @property
+    def targets(self) -> Sequence[tuple[int, Target[Any]]]:
+        """Targets that are followed each for itself, and the one frame in which each is given."""
+
+    @property
+    def backward(self) -> bool:
+        """Whether targets are followed to the frames before theirs, too."""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is followed, JSON-compatible: a result of the same need not be made again."""
+
+    def collect(self, number: int, frame: int, value: Any) -> None:
+        """Take what one of the targets has decoded in a frame."""
+
+    def write(self, folder: Path) -> None:
+        """Write what was found."""
+
+
+class Joints:
+    """The joints of a person, all given in the first frame.
+
+    Raises
+    ------
+    LabelError
+        When the true joints of the first frame cannot be read.
+    """
+
+    def __init__(self, video: JointVideo) -> None:
+        names = video.frames.names
+        first = video.joints.read(names[:1])[:, :, 0].T  # (joint, 2)
+        count = len(first)
+        self._names = names
+        self._joints = JOINTS if count == len(JOINTS) else tuple(f"joint {number}" for number in range(1, count + 1))
+        self._found = np.full((len(names), count, 2), ABSENT)
+        self.targets = [(0, KeypointTarget(points={0: first}, size=video.frames.size))]
+        self.backward = False
+        self.record = {"joints": count, "given": hashlib.sha256(first.tobytes()).hexdigest()}
+
+    def collect(self, number: int, frame: int, value: npt.NDArray[np.float64]) -> None:
+        """Take the joints of a frame, (joint, 2)."""
+        self._found[frame] = value
+
+    def write(self, folder: Path) -> None:
+        """Write a `JointResult`."""
+        JointResult(frames=self._names, joints=self._joints, points=self._found).write(folder)
+
+
+class Points:
+    """Points that are queried in several frames. Those of one frame are a target; none influences another.
+
+    Raises
+    ------
+    LabelError
+        When the true tracks cannot be read, or none is visible where it would be queried.
+    """
+
+    def __init__(self, video: TrackVideo, mode: QueryMode) -> None:
+        names, size = video.frames.names, video.frames.size
+        tracks = video.tracks.read(names, size)
+        queries = choose_queries(tracks, mode)
+        if not len(queries.frames):
+            raise LabelError(f"video {video.name!r} has no visible point to begin with (queries: {mode})")
+        groups = list(queries.by_frame())
+        given = tracks.places[queries.tracks, queries.frames]  # (query, 2)
+        self._names, self._mode, self._queries = names, mode, queries
+        self._indices = [indices for _, indices in groups]
+        self._places = np.full((len(given), len(names), 2), np.nan)
+        self._mass = np.zeros((len(given), len(names)))
+        self._visible = np.zeros((len(given), len(names)), dtype=bool)
+        self.targets = [(frame, PointTarget(points={frame: given[indices]}, size=size)) for frame, indices in groups]
+        self.backward = mode == "strided"
+        digest = hashlib.sha256(given.tobytes() + queries.frames.tobytes() + queries.tracks.tobytes()).hexdigest()
+        self.record = {"queries": mode, "points": len(given), "given": digest}
+
+    def collect(self, number: int, frame: int, value: TrackedPoints) -> None:
+        """Take the points of one of the targets in a frame."""
+        indices = self._indices[number]
+        self._places[indices, frame], self._mass[indices, frame] = value.places, value.mass
+        self._visible[indices, frame] = value.visible
+
+    def write(self, folder: Path) -> None:
+        """Write a `TrackResult`."""
+        TrackResult(
+            frames=self._names,
+            mode=self._mode,
+            query_frames=self._queries.frames,
+            tracks=self._queries.tracks,
+            places=self._places,
+            mass=self._mass,
+            visible=self._visible,
+        ).write(folder)

@@ -1,0 +1,146 @@
+"""Keypoints, such as the joints of a person: Gaussian label maps on the feature grid, and coordinates again.
+
+Both directions follow CRW's evaluation on JHMDB (Jabri et al., NeurIPS 2020), which takes frames of 320x320 and a grid
+of 40x40; any other grid is scaled alike. Its cells lie at whole multiples of the stride, so that cell (0, 0) is pixel
+(0, 0).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ...store.errors import LabelError
+from .base import GivenLabel
+
+__all__ = ["ABSENT", "KeypointTarget", "decode_keypoints", "encode_keypoints"]
+
+#: Both coordinates of a joint that was not found.
+ABSENT = -1.0
+
+_SIGMA = 0.5  # of the Gaussian, in cells
+_REACH = 3 * _SIGMA
+_TOP = 3  # cells that coordinates are read off
+
+_Array = npt.NDArray[np.float64]
+
+
+def encode_keypoints(points: _Array, size: tuple[int, int], grid: tuple[int, int]) -> torch.Tensor:
+    """Draw a label map for each joint.
+
+    A Gaussian of sigma 0.5 cells, not normalised, in a block of at most 4x4 cells around the cell nearest to the joint,
+    which has the value 1. As CRW cuts coordinates towards zero, it may lie a cell further inside for joints less than
+    a cell and a half from the left or upper edge.
+
+    Parameters
+    ----------
+    points
+        (joint, 2), x and y in pixels, counted from 0; NaN for a joint that is not given. Outside the frame is allowed.
+    size
+        (height, width) of the frame that the coordinates are of.
+    grid
+        (y, x) of the features.
+
+    Returns
+    -------
+    torch.Tensor
+        (1 + joint, y, x), float32, in [0, 1]. Channel 0 is the background: 1 where every other channel is 0. A joint
+        that is not given, or further outside than its block reaches, has a map of zeros.
+    """
+    maps = np.zeros((len(points), *grid))
+    for channel, (x, y) in zip(maps, points * np.array([grid[1] / size[1], grid[0] / size[0]]), strict=True):
+        if np.isfinite(x) and np.isfinite(y):
+            rows, down = _block(y, grid[0])
+            columns, across = _block(x, grid[1])
+            channel[rows, columns] = np.exp(-(down[:, None] ** 2 + across**2) / (2 * _SIGMA**2))
+    background = (maps.sum(0) == 0)[None]
+    return torch.from_numpy(np.concatenate([background, maps]).astype(np.float32))
+
+
+def decode_keypoints(label: torch.Tensor, size: tuple[int, int]) -> _Array:
+    """Read the coordinates of each joint off its label map: the mean of its three largest cells, by their values.
+
+    Parameters
+    ----------
+    label
+        (1 + joint, y, x), float, not negative; channel 0, the background, is not looked at.
+    size
+        (height, width) of the frame that the coordinates are to be of.
+
+    Returns
+    -------
+    numpy.ndarray
+        (joint, 2), x and y in pixels, counted from 0; `ABSENT` for a joint whose map is zero. Of cells that are equally
+        large the lower (y, x) are taken.
+    """
+    maps = label[1:].flatten(1).double()  # (joint, cell)
+    values, cells = maps.sort(dim=1, descending=True, stable=True)
+    values, cells = values[:, :_TOP], cells[:, :_TOP]
+    total = values.sum(1, keepdim=True)
+    weights = values / total.masked_fill(total == 0, 1)
+    height, width = label.shape[1:]
+    x, y = ((weights * place).sum(1) for place in (cells % width, cells // width))
+    points = torch.stack([x / width * size[1], y / height * size[0]], dim=1)
+    return np.asarray(points.masked_fill(total == 0, ABSENT).cpu().numpy())
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeypointTarget:
+    """Keypoints of one person or thing, given in some frames of a video.
+
+    Attributes
+    ----------
+    points
+        By index of the frame: (joint, 2), x and y in pixels, counted from 0; NaN for a joint that is not given there.
+    size
+        (height, width) of the frames.
+
+    Raises
+    ------
+    LabelError
+        When an array is not of this shape, or the frames have different numbers of joints.
+    """
+
+    points: Mapping[int, _Array]
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        check_points(self.points)
+
+    def encode(self, grid: tuple[int, int]) -> dict[int, GivenLabel]:
+        """Return the label of each annotated frame on a grid (y, x), in the order of the frames."""
+        given = {}
+        for frame, points in sorted(self.points.items()):
+            known = np.isfinite(points).all(1)
+            channels = None if known.all() else tuple(int(joint) for joint in np.flatnonzero(known) + 1)
+            label = encode_keypoints(points, self.size, grid)
+            given[frame] = GivenLabel(label=label, channels=channels, exclusive=False)
+        return given
+
+    def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> _Array:
+        """Return a frame's joints: (joint, 2), in pixels; see `decode_keypoints`. Given ones are as they were given."""
+        found = decode_keypoints(label, self.size)
+        given = self.points.get(frame)
+        return found if given is None else np.where(np.isfinite(given).all(1, keepdims=True), given, found)
+
+
+def check_points(points: Mapping[int, npt.NDArray[np.floating]]) -> None:
+    """Check points by frame; raises LabelError unless all are (point, 2), with the same number of points."""
+    shapes = {array.shape for array in points.values()}
+    if len(shapes) != 1 or any(len(shape) != 2 or shape[1] != 2 for shape in shapes):
+        raise LabelError(
+            "points must be given in at least one frame, as arrays of shape (point, 2) with the same points in every "
+            f"frame, not of the shapes {sorted(shapes)}"
+        )
+
+
+def _block(centre: float, cells: int) -> tuple[slice, _Array]:
+    """Return the cells along one axis that a Gaussian covers, and how far they are from its middle.
+
+    `int` cuts towards zero, as in CRW's evaluation, of which this keeps every cell.
+    """
+    start, stop = int(centre - _REACH), int(centre + _REACH + 1)
+    inside = slice(max(start, 0), max(min(stop, cells), 0))
+    return inside, np.arange(cells)[inside] - start - (6 * _SIGMA + 1) // 2

@@ -1,0 +1,153 @@
+"""Single points of a surface: one label map each, whose place is read off with sub-cell precision.
+
+Coordinates are continuous, as TAP-Vid's: pixel i covers [i, i + 1), and its centre is at i + 0.5. A cell of the feature
+grid covers its part of the frame in the same way.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from .base import GivenLabel
+from .keypoints import check_points
+
+__all__ = ["VISIBLE_FROM", "PointTarget", "TrackedPoints", "decode_points", "encode_points"]
+
+#: Share of its mass that must be around the maximum for a point to count as visible; docs/keypoints-and-points.md
+#: says what was measured.
+VISIBLE_FROM = 0.4
+
+# How far from the maximum cells count, in y and in x. A label spreads a little with every frame: nearer is more exact,
+# further finds all of it. Measured with the threshold.
+_PLACE_REACH, _MASS_REACH = 1, 2
+
+_Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedPoints:
+    """Where points are in one frame.
+
+    Attributes
+    ----------
+    places
+        (point, 2), float64, x and y in pixels; NaN for a point whose label has vanished.
+    mass
+        (point,), float64: label around the maximum. A point is given with a mass of 1.
+    """
+
+    places: _Array
+    mass: _Array
+
+    @property
+    def visible(self) -> npt.NDArray[np.bool_]:
+        """(point,): where the mass is at least `VISIBLE_FROM`."""
+        return self.mass >= VISIBLE_FROM
+
+
+def encode_points(points: _Array, size: tuple[int, int], grid: tuple[int, int]) -> torch.Tensor:
+    """Give each point to the four cells around it, bilinearly: their mean is the point itself.
+
+    Parameters
+    ----------
+    points
+        (point, 2), x and y in pixels; NaN for a point that is not given. One further out than the centres of the
+        outermost cells is moved to them.
+    size
+        (height, width) of the frame that the coordinates are of.
+    grid
+        (y, x) of the features.
+
+    Returns
+    -------
+    torch.Tensor
+        (point, y, x), float32, in [0, 1]; the map of a given point sums to 1. There is no background.
+    """
+    cells = points * np.array([grid[1] / size[1], grid[0] / size[0]]) - 0.5
+    x, y = np.clip(cells, 0, np.array([grid[1] - 1, grid[0] - 1])).T  # (point,) each
+    across = np.maximum(1 - np.abs(x[:, None] - np.arange(grid[1])), 0)  # (point, x)
+    down = np.maximum(1 - np.abs(y[:, None] - np.arange(grid[0])), 0)  # (point, y)
+    return torch.from_numpy(np.nan_to_num(down[:, :, None] * across[:, None]).astype(np.float32))
+
+
+def decode_points(label: torch.Tensor, size: tuple[int, int]) -> TrackedPoints:
+    """Read each point off its label map: the mean of the 3x3 cells around the maximum, by their values.
+
+    Parameters
+    ----------
+    label
+        (point, y, x), float, not negative.
+    size
+        (height, width) of the frame that the coordinates are to be of.
+
+    Returns
+    -------
+    TrackedPoints
+        Of equal maxima the lowest (y, x) counts. The mass is that of 5x5 cells: what is further off has gone to places
+        that look alike.
+    """
+    maps = label.double()
+    height, width = maps.shape[1:]
+    peak = maps.flatten(1).argmax(1)
+    near = torch.arange(-_MASS_REACH, _MASS_REACH + 1, device=maps.device)
+    rows = (peak // width)[:, None] + near  # (point, 5)
+    columns = (peak % width)[:, None] + near
+    padded = functional.pad(maps, (_MASS_REACH,) * 4)
+    point = torch.arange(len(maps), device=maps.device)[:, None, None]
+    around = padded[point, rows[:, :, None] + _MASS_REACH, columns[:, None] + _MASS_REACH]  # (point, 5, 5)
+    mass = around.sum((1, 2))
+    inner = slice(_MASS_REACH - _PLACE_REACH, _MASS_REACH + _PLACE_REACH + 1)
+    nearest = around[:, inner, inner]
+    x = (nearest.sum(1) * columns[:, inner]).sum(1) / nearest.sum((1, 2))
+    y = (nearest.sum(2) * rows[:, inner]).sum(1) / nearest.sum((1, 2))
+    places = torch.stack([(x + 0.5) / width * size[1], (y + 0.5) / height * size[0]], dim=1)
+    return TrackedPoints(places=np.asarray(places.cpu().numpy()), mass=np.asarray(mass.cpu().numpy()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointTarget:
+    """Points given in some frames of a video.
+
+    Attributes
+    ----------
+    points
+        By index of the frame: (point, 2), x and y in pixels; NaN for a point that is not given there.
+    size
+        (height, width) of the frames.
+
+    Raises
+    ------
+    LabelError
+        When an array is not of this shape, or the frames have different numbers of points.
+    """
+
+    points: Mapping[int, _Array]
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        check_points(self.points)
+
+    def encode(self, grid: tuple[int, int]) -> dict[int, GivenLabel]:
+        """Return the label of each annotated frame on a grid (y, x), in the order of the frames."""
+        given = {}
+        for frame, points in sorted(self.points.items()):
+            known = np.isfinite(points).all(1)
+            channels = None if known.all() else tuple(np.flatnonzero(known).tolist())
+            label = encode_points(points, self.size, grid)
+            given[frame] = GivenLabel(label=label, channels=channels, exclusive=False)
+        return given
+
+    def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> TrackedPoints:
+        """Return a frame's points; see `decode_points`. Given ones are as they were given, with a mass of 1."""
+        found = decode_points(label, self.size)
+        given = self.points.get(frame)
+        if given is None:
+            return found
+        known = np.isfinite(given).all(1)
+        return TrackedPoints(
+            places=np.where(known[:, None], given, found.places), mass=np.where(known, 1.0, found.mass)
+        )
