@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import CONTEXT, json_option, open_videos, source_options
+from .options import json_option, open_videos, source_options
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
@@ -19,9 +19,8 @@ __all__ = ["frames_options", "picture_options", "show_videos"]
 
 
 def picture_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a command of a function: sources, where pictures go to, movies; see `show_videos`."""
+    """Add the options of sources, of where pictures go to, and of movies; see `show_videos`."""
     decorators = [
-        click.command(context_settings=CONTEXT),
         source_options,
         click.option("--out", type=click.Path(path_type=Path), default="pictures", help="Folder of the pictures."),
         click.option("--movie", is_flag=True, help="Write a movie of all frames, too (MP4)."),

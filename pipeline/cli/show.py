@@ -26,6 +26,7 @@ def show() -> None:
     """
 
 
+@show.command(context_settings=CONTEXT)
 @picture_options
 @cache_option
 @preset_option
@@ -77,6 +78,7 @@ def pca(
     show_videos("pca", draw, choose=lambda video: choose_frames(frames, video.frames.names, count), **options)
 
 
+@show.command(context_settings=CONTEXT)
 @picture_options
 @cache_option
 @feature_options
@@ -121,6 +123,7 @@ def similarity(
     show_videos("similarity", draw, choose=choose, **options)
 
 
+@show.command(context_settings=CONTEXT)
 @picture_options
 @cache_option
 @feature_options
@@ -185,6 +188,7 @@ def arrows(
     show_videos("arrows", draw, choose=choose, **options)
 
 
+@show.command(context_settings=CONTEXT)
 @picture_options
 @click.option(
     "--results",
@@ -207,7 +211,3 @@ def masks(results: tuple[str, ...], truth: bool, frames: str | None, count: int,
         choose=lambda video: choose_frames(frames, video.frames.names, count),
         **options,
     )
-
-
-for command in (pca, similarity, arrows, masks):
-    show.add_command(command)

@@ -1,5 +1,7 @@
 """Heat maps over frames, in the colours of viridis, which people of any colour vision can order."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,7 @@ __all__ = ["colour_bar", "heat_colours", "overlay_heat"]
 _TEXT = 15
 
 
-def heat_colours(values: npt.NDArray[np.floating], low: float, high: float) -> npt.NDArray[np.uint8]:
+def heat_colours(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint8]:
     """Return the colours, (..., 3), uint8, RGB, of values: dark at `low` and below, bright at `high` and above."""
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
     shares = (np.asarray(values, dtype=np.float64) - low) / (high - low if high > low else 1.0)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ...propagate.targets.object_ids import object_mask
 from ...store.errors import ConfigError, LabelError
 from ..datasets.masks_io import VOID, read_mask
 from ..datasets.video import Video
@@ -84,7 +85,7 @@ def write_masks(video: Video, results: Mapping[str, Path], look: Look, *, truth:
 
 
 def mask_column(title: str, video: Video, read: ReadMask) -> Column:
-    """Return the column that shows frames with their masks; those without one are left plain."""
+    """Return the column that shows frames with their masks; those without a mask are left plain."""
 
     def draw(frames: Sequence[int]) -> Iterator[npt.NDArray[np.uint8]]:
         for frame in frames:
@@ -95,26 +96,38 @@ def mask_column(title: str, video: Video, read: ReadMask) -> Column:
 
 
 def result_masks(video: Video, results: Path) -> ReadMask:
-    """Return what reads the masks of a result; raises LabelError when it has none of this video."""
+    """Return what reads the masks of a result, which may leave frames out.
+
+    Raises
+    ------
+    LabelError
+        When it has none of this video.
+    """
     folder = result_folder(results, video.name)
-    if not folder.is_dir():
+    if not any((folder / f"{name}.png").is_file() for name in video.frames.names):
         raise LabelError(
             f"there are no masks of video {video.name!r} in {results}: `ted propagate` makes them, with --out {results}"
         )
-    return lambda frame: read_mask(folder / f"{video.frames.names[frame]}.png", video.frames.size)
+
+    def read(frame: int) -> npt.NDArray[np.uint8] | None:
+        path = folder / f"{video.frames.names[frame]}.png"
+        return read_mask(path, video.frames.size) if path.is_file() else None
+
+    return read
 
 
 def true_masks(video: Video) -> ReadMask:
-    """Return what reads the known masks of a video: of its first frame, and its annotations; void is background."""
+    """Return what reads the annotations of a video. What is void counts as background, as in evaluation."""
     known = video.annotations()
+    first = next(iter(known), None)
 
     def read(frame: int) -> npt.NDArray[np.uint8] | None:
-        path = known.get(video.frames.names[frame])
-        if path is None:
+        name = video.frames.names[frame]
+        if name not in known:
             return None
-        if path == video.first_mask:
-            return video.read_first_mask()
-        ids = read_mask(path, video.frames.size)
+        ids = read_mask(known[name], video.frames.size)
+        if name == first and ids.any():  # what propagation is given: it may be a binary mask
+            return object_mask(ids)
         ids[ids == VOID] = 0
         return ids
 

@@ -152,4 +152,4 @@ def pca_colours(features: npt.NDArray[Any], basis: PcaBasis, limits: npt.NDArray
     spread = high - low
     shares = np.full((*np.shape(features)[:-1], 3), 0.5)
     np.divide(basis.project(features) - low, spread, out=shares, where=spread > 0)
-    return np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+    return np.asarray(np.rint(255 * shares.clip(0, 1)), dtype=np.uint8)

@@ -124,4 +124,4 @@ def _lattice(cells: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
     step = 1
     while ((cells - middle) % step == 0).all(1).sum() > most:
         step += 1
-    return cells[((cells - middle) % step == 0).all(1)]
+    return np.asarray(cells[((cells - middle) % step == 0).all(1)])

@@ -61,6 +61,24 @@ def test_signs_do_not_depend_on_signs_of_the_decomposition(monkeypatch: pytest.M
     np.testing.assert_array_equal(pca_basis(values).components, straight.components)
 
 
+def test_one_frame_at_a_time_is_held() -> None:
+    alive = 0
+
+    class Counted(np.ndarray):  # type: ignore[type-arg]
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    def frames() -> Iterator[Features]:
+        nonlocal alive
+        for values in features(frames=9):
+            alive += 1
+            assert alive <= 2
+            yield np.array(values).view(Counted)
+
+    pca_basis(frames())
+
+
 def test_half_precision_is_summed_in_double() -> None:
     values = features(offset=3.0).astype(np.float16)
     np.testing.assert_array_equal(pca_basis(values).components, pca_basis(values.astype(np.float64)).components)

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from ted.pipeline.datasets.sources import Source, open_sources
+from ted.pipeline.show import arrow_pictures, similarity_pictures
 from ted.pipeline.show.enlarge import enlarged_cells
-from ted.pipeline.show.mask_pictures import parse_results
+from ted.pipeline.show.mask_pictures import parse_results, true_masks
 from ted.pipeline.show.overlay import overlay_mask
 from ted.pipeline.show.pca import pca_basis, pca_colours, pca_limits
 from ted.store import FeatureChoice, open_cache
@@ -23,6 +24,13 @@ from .conftest import Cli
 from .inputs import SMALL, frames_folder, mask_file, random_video
 
 IMAGE = FeatureChoice(backbone="adm", timestep=51, tap="output_blocks[7]")
+
+
+@pytest.fixture(autouse=True)
+def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoding large ones takes most of the time."""
+    for module in (arrow_pictures, similarity_pictures):
+        monkeypatch.setattr(module, "_LEAST_SIDE", 160)
 
 
 def pictures(out: str) -> dict[str, list[Path]]:
@@ -46,9 +54,7 @@ def frame_count(path: Path) -> int:
 
 
 @pytest.fixture(scope="session")
-def results(
-    davis_source: Path, extracted: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Path:
+def results(davis_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Masks of `davis_source` that stand for results: the ground truth, shifted."""
     folder = tmp_path_factory.mktemp("masks") / "shifted"
     for video in open_sources([Source(path=davis_source)]):
@@ -168,10 +174,15 @@ def test_folders_without_truth(cli: Cli, tmp_path: Path) -> None:
     mask = mask_file(tmp_path / "mask.png")
     folder = tmp_path / "results" / "clip"
     folder.mkdir(parents=True)
-    for name in "012":
+    for name in "02":
         mask_file(folder / f"{name}.png", value=3)
-    common = ("show", "masks", source, "--mask", mask, "--out", tmp_path / "out")
-    assert cli(*common, "--results", tmp_path / "results").code == 0
+    common = ("show", "masks", source, "--mask", mask, "--out", tmp_path / "out", "--json")
+    result = cli(*common, "--results", tmp_path / "results")
+    sheet = read(pictures(result.out)["clip"][0])
+    (video,) = open_sources([Source(path=source)])
+    for frame, masked in enumerate((True, False, True)):  # a result may leave frames out
+        assert holds(sheet, video.frames.read(frame)) != masked
+        assert holds(sheet, overlay_mask(video.frames.read(frame), read(folder / "0.png"))) == masked
     Image.fromarray(np.zeros((5, 5), np.uint8)).save(folder / "2.png")
     wrong = cli(*common, "--results", tmp_path / "results")
     assert wrong.code == 1
@@ -215,6 +226,21 @@ def test_pixels_need_a_mask_or_a_point(cli: Cli, extracted: Path, davis_source: 
     assert without.code == 2
     assert "name pixels with --point, or a folder with results" in without.err
     assert cli(*common, "--point", "30,30").code == 0
+
+
+def test_what_is_void_is_background_but_a_binary_mask_is_an_object(davis_source: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(davis_source, tmp_path / "root"))
+    masks = root / "Annotations" / "480p" / "one"
+    mask_file(masks / "00000.png", (96, 128), value=255)
+    mask_file(masks / "00001.png", (96, 128), value=255)
+    Image.fromarray(np.zeros((96, 128), np.uint8)).save(masks / "00002.png")
+    (masks / "00003.png").unlink()
+    read_mask = true_masks(open_sources([Source(path=root)])[0])
+    first, *others, last = (read_mask(frame) for frame in range(4))
+    assert first is not None
+    assert np.unique(first).tolist() == [0, 1]
+    assert not np.any(others)
+    assert last is None
 
 
 def test_titles_of_results(tmp_path: Path) -> None:
