@@ -8,6 +8,7 @@ COMMANDS = {
     "propagate": ("propagate", "propagate", "Stage 2: propagate first-frame masks along cached features."),
     "sweep": ("sweep", "sweep", "Score many settings of stage 2 on the same features, and find the best."),
     "evaluate": ("evaluate", "evaluate", "Score masks against ground truth (J&F), as the official evaluation does."),
+    "report": ("report", "report", "Write a page about results and sweeps: tables, curves, frames, cost."),
     "cache": ("cache", "cache", "List, describe, verify, convert, copy and remove what the cache holds."),
     "import": ("import_features", "import_features", "Put features made elsewhere (.npy, .pt) into the cache."),
     "demo": ("demo", "demo", "Run the whole path on a small synthetic video, with random weights."),
