@@ -65,4 +65,6 @@ def report(
         values = {"out": str(out), "bytes": len(content), "notes": list(page.notes)}
         click.echo(json.dumps(values, indent=1))
     else:
-        click.echo("\n".join([*(f"note: {note}" for note in page.notes), f"report: {out} ({len(content) / 1e6:.2f} MB)"]))
+        click.echo(
+            "\n".join([*(f"note: {note}" for note in page.notes), f"report: {out} ({len(content) / 1e6:.2f} MB)"])
+        )

@@ -95,7 +95,10 @@ def make_page(
             found = from_sweep(name, results, origins)
             units = tuple(dict.fromkeys(unit for of_setting in results.units.values() for unit in of_setting))
             settings.append(settings_table(f"settings-{number}", name, found, notes))
-            notes += [f"{name}: {video} failed, and counts in no mean: {why}" for video, why in results.result.failures.items()]
+            notes += [
+                f"{name}: {video} failed, and counts in no mean: {why}"
+                for video, why in results.result.failures.items()
+            ]
             if not found:
                 notes.append(f"{name}: no video has a score under every setting, so there are no means")
         else:
@@ -109,7 +112,10 @@ def make_page(
                 notes.append(f"{name}: its videos were propagated with different settings; the first video's are shown")
         compared += found
         facts = features_used(units, origins)
-        provenance += [options_table(f"options-{number}", name, results), *features_table(f"features-{number}", name, facts)]
+        provenance += [
+            options_table(f"options-{number}", name, results),
+            *features_table(f"features-{number}", name, facts),
+        ]
         cost += cost_tables(f"cost-{number}", name, facts, results.timing if isinstance(results, Sweep) else None)
     compared.sort(key=lambda item: bool(item.controls))
     curves = over_parameters(compared)

@@ -67,9 +67,7 @@ class FrameView:
     pictures: tuple[Picture, ...]
 
 
-def show_frames(
-    videos: Sequence[Video], results: Mapping[str, Mapping[str, Path]], count: int
-) -> list[FrameView]:
+def show_frames(videos: Sequence[Video], results: Mapping[str, Mapping[str, Path]], count: int) -> list[FrameView]:
     """Choose and draw frames.
 
     The best and the worst frames are those of the first results, by the mean over the objects of J&F in the frame;
@@ -105,9 +103,7 @@ def show_frames(
         chosen += [("worst", *place) for place in spread(scores, count, best=False) if ("best", *place) not in chosen]
     else:
         some = list(there.items())[: max(1, count)] if count else []
-        chosen = [
-            ("", name, video.frames.names[-1]) for name, video in some
-        ]
+        chosen = [("", name, video.frames.names[-1]) for name, video in some]
     return [
         FrameView(video=name, frame=frame, kind=kind, pictures=tuple(_pictures(there[name], frame, shown)))
         for kind, name, frame in chosen
@@ -190,7 +186,7 @@ def _given(truth: Mapping[str, Path]) -> set[int]:
 
 
 def _score(true: NDArray[np.uint8], predicted: NDArray[np.uint8], given: Collection[int]) -> float | None:
-    """Return the mean over the objects of (J + F) / 2; None without an object. Objects may join after the first frame."""
+    """Return the mean over the objects, those given first and those that joined, of (J + F) / 2; None without any."""
     numbers = sorted({*given, *np.unique(true).tolist()} - {0})
     pairs = [(true == number, predicted == number) for number in numbers]
     return fmean((region_similarity(*pair) + contour_accuracy(*pair)) / 2 for pair in pairs) if pairs else None

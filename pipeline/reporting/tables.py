@@ -74,11 +74,13 @@ def settings_table(view_id: str, name: str, compared: Sequence[Compared], notes:
     values = {parameter: [means.setting.columns[parameter] for means, _ in ranked] for parameter in PARAMETERS}
     varying = [parameter for parameter in PARAMETERS if len(set(values[parameter])) > 1]
     same = [f"{axis_label(key)} {found[0]}" for key, found in values.items() if key not in varying and found[0] != ""]
-    measures = [measure for measure in MEASURES if any(means.measures[measure] is not None for means, _ in ranked)]
+    measures = [measure for measure in MEASURES if any(exact_text(means.measures[measure]) for means, _ in ranked)]
     best = {id(item.ranking[0]) for item in compared}
     kept = [pair for place, pair in enumerate(ranked) if place < _MOST_SETTINGS or id(pair[0]) in best]
     if len(kept) < len(ranked):
-        notes.append(f"{name}: {len(kept)} of {len(ranked)} settings are listed: the best, and the best of each control")
+        notes.append(
+            f"{name}: {len(kept)} of {len(ranked)} settings are listed: the best, and the best of each control"
+        )
     places = {id(means): place for place, (means, _) in enumerate(ranked, 1)}
     return TableView(
         view_id=view_id,
@@ -88,7 +90,9 @@ def settings_table(view_id: str, name: str, compared: Sequence[Compared], notes:
             row(
                 str(places[id(means)]),
                 [
-                    *texts(*(means.setting.columns[key] if means.setting.columns[key] != "" else "–" for key in varying)),
+                    *texts(
+                        *(means.setting.columns[key] if means.setting.columns[key] != "" else "–" for key in varying)
+                    ),
                     *(number(exact_text(means.measures[measure])) for measure in measures),
                     *texts(_controls(item)),
                 ],
@@ -136,7 +140,8 @@ def features_table(view_id: str, name: str, facts: Sequence[FeatureFacts]) -> li
     return [
         TableView(
             view_id=f"{view_id}-{place}",
-            caption=f"{name}: feature {item.feature}" + (f" (control: {', '.join(item.controls)})" if item.controls else ""),
+            caption=f"{name}: feature {item.feature}"
+            + (f" (control: {', '.join(item.controls)})" if item.controls else ""),
             columns=("field", "value"),
             rows=(
                 row("videos", texts(item.videos)),
