@@ -9,6 +9,7 @@ COMMANDS = {
     "sweep": ("sweep", "sweep", "Score many settings of stage 2 on the same features, and find the best."),
     "evaluate": ("evaluate", "evaluate", "Score masks against ground truth (J&F), as the official evaluation does."),
     "show": ("show", "show", "Look at features, similarities, sources and masks: pictures and movies."),
+    "report": ("report", "report", "Write a page about results and sweeps: tables, curves, frames, cost."),
     "cache": ("cache", "cache", "List, describe, verify, convert, copy and remove what the cache holds."),
     "import": ("import_features", "import_features", "Put features made elsewhere (.npy, .pt) into the cache."),
     "synth": ("synth", "synth", "Make videos of similar-looking objects with exact masks, points and tracks."),

@@ -1,0 +1,1 @@
+"""Reports: one self-contained HTML page about folders of results and of sweeps."""

@@ -1,0 +1,163 @@
+"""What a report compares: each folder's results, those of controls by themselves."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from ..sweeping.axes import axis_label
+from ..sweeping.results import SettingMeans
+from ..sweeping.space import Setting
+from .propagated import Propagation
+from .swept import Sweep
+from .used import Origins
+from .views import Cell, number
+
+__all__ = ["OFFICIAL", "Compared", "as_number", "exact_text", "from_propagation", "from_sweep"]
+
+#: Columns of a sweep's tables, and the names of the official evaluation.
+OFFICIAL = {
+    "jf": "J&F-Mean",
+    "j": "J-Mean",
+    "j_recall": "J-Recall",
+    "j_decay": "J-Decay",
+    "f": "F-Mean",
+    "f_recall": "F-Recall",
+    "f_decay": "F-Decay",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Results that stand beside others in every table and chart.
+
+    Attributes
+    ----------
+    name
+        Of the folder, and of the set if there are several.
+    controls
+        What controls they are; empty for results proper.
+    setting
+        The setting in words; of a sweep, the best one of these.
+    means
+        Texts of the tables by official name; empty text for what is not a number.
+    objects
+        By name of the object, ``camel_1``: texts by ``J-Mean`` and ``F-Mean``.
+    by_video
+        Mean over a video's objects of J&F, or of J where F was not measured; None for what is not a number.
+    ranking
+        Of a sweep: means under each setting, the best first.
+    """
+
+    name: str
+    controls: tuple[str, ...] = ()
+    setting: str = ""
+    means: Mapping[str, str] = field(default_factory=dict)
+    objects: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    by_video: Mapping[str, float | None] = field(default_factory=dict)
+    ranking: Sequence[SettingMeans] = ()
+
+    @property
+    def label(self) -> str:
+        """The name, and that it is a control."""
+        return f"{self.name} (control: {', '.join(self.controls)})" if self.controls else self.name
+
+    @property
+    def score_text(self) -> str:
+        """J&F, or J where F was not measured, as the tables have it; empty where nothing was."""
+        return self.means.get("J&F-Mean") or self.means.get("J-Mean", "")
+
+    @property
+    def cell(self) -> Cell:
+        """The same, as it is shown."""
+        return number(self.score_text)
+
+    @property
+    def score(self) -> float | None:
+        """J&F, or J where F was not measured; None where nothing was."""
+        return as_number(self.score_text)
+
+
+def from_sweep(name: str, sweep: Sweep, origins: Origins) -> list[Compared]:
+    """Divide a sweep by what controls its settings are, results proper first."""
+    groups: dict[tuple[str, ...], list[SettingMeans]] = defaultdict(list)
+    for means in sweep.result.ranking:
+        groups[origins.controls(sweep.units.get(means.setting, ()))].append(means)
+    return [
+        Compared(
+            name=name,
+            controls=controls,
+            setting=_words(ranking[0].setting),
+            means={title: exact_text(ranking[0].measures[column]) for column, title in OFFICIAL.items()},
+            objects=_objects(sweep, ranking[0].setting),
+            by_video={
+                video: next((item.score for item in means if item.setting == ranking[0].setting), None)
+                for video, means in sweep.result.by_video.items()
+            },
+            ranking=tuple(ranking),
+        )
+        for controls, ranking in sorted(groups.items())
+    ]
+
+
+def from_propagation(name: str, results: Propagation, origins: Origins) -> list[Compared]:
+    """Return a folder's results, one for each set that they were evaluated on; without means if on none."""
+    controls = origins.controls(results.units)
+    features = " + ".join(f"{weight:g} {feature}" for feature, weight in results.features.items())
+    settings = ", ".join(f"{axis_label(key)} {value}" for key, value in results.settings.items())
+    words = ", ".join(filter(None, [features, settings]))
+    compared = []
+    for set_name, table in results.overall.items():
+        objects = results.objects.get(set_name)
+        texts = {row["Sequence"]: row for row in objects.records} if objects else {}
+        compared.append(
+            Compared(
+                name=name if len(results.overall) == 1 else f"{name}, {set_name}",
+                controls=controls,
+                setting=words,
+                means=table.records[0],
+                objects=texts,
+                by_video=_video_means(texts),
+            )
+        )
+    return compared or [Compared(name=name, controls=controls, setting=words)]
+
+
+def as_number(text: str) -> float | None:
+    """Return the number that a cell holds; None for another text, or what is not finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def exact_text(value: float | None) -> str:
+    """Return a number as the tables of sweeps have it; nothing for what is none."""
+    return "" if value is None or math.isnan(value) else repr(value)
+
+
+def _objects(sweep: Sweep, setting: Setting) -> dict[str, dict[str, str]]:
+    return {
+        f"{video.video}_{item.object_id}": {OFFICIAL[name]: exact_text(item.columns[name]) for name in ("j", "f")}
+        for video in sweep.result.complete
+        for item in video.scores[setting]
+    }
+
+
+def _video_means(objects: Mapping[str, Mapping[str, str]]) -> dict[str, float | None]:
+    found: dict[str, list[float | None]] = defaultdict(list)
+    for name, row in objects.items():
+        values = [as_number(row[column]) for column in ("J-Mean", "F-Mean")]
+        known = [value for value in values if value is not None]
+        found[name.rpartition("_")[0] or name].append(fmean(known) if len(known) == len(values) else None)
+    return {
+        video: None if None in values else fmean(value for value in values if value is not None)
+        for video, values in found.items()
+    }
+
+
+def _words(setting: Setting) -> str:
+    shown = {name: value for name, value in setting.columns.items() if value != ""}
+    return ", ".join(f"{axis_label(name)} {value}" for name, value in shown.items())

@@ -1,0 +1,157 @@
+"""Which charts a report has: scores over each parameter that sweeps vary, and bars for the videos."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..sweeping.axes import NUMERIC, Slices, axis_label
+from .charts import Series, bar_chart, legend_key, line_chart
+from .compared import Compared, exact_text
+from .views import ChartView, Key, TableView, in_parts, number, row
+
+__all__ = ["MOST_VIDEOS", "over_parameters", "over_videos"]
+
+#: Videos in bar charts, in all and in each: a longer one does not fit a printed page.
+MOST_VIDEOS = 60
+_VIDEOS_IN_CHART = 15
+_TAPS = ("video_tap", "image_tap")
+_MEASURES = {"jf": "J&F", "j": "J", "f": "F"}
+
+
+def over_parameters(compared: Sequence[Compared]) -> list[ChartView]:
+    """Draw J&F over each parameter that any sweep varies.
+
+    A line for each sweep, and each of its controls; of one alone, J and F, too. Parameters that a chart does not show
+    are where the best setting of its line has them. Results of one setting are level lines.
+    """
+    charts = []
+    for axis in (*NUMERIC, *_TAPS):
+        chart = _over(axis, compared)
+        if chart is not None:
+            charts.append(chart)
+    return charts
+
+
+def over_videos(compared: Sequence[Compared]) -> list[ChartView]:
+    """Draw the score of each video as a bar, in as many charts as it takes; the first `MOST_VIDEOS` videos."""
+    shown = [item for item in compared if item.by_video]
+    videos = list(dict.fromkeys(video for item in shown for video in item.by_video))
+    measure = "J&F" if any(item.means.get("J&F-Mean") for item in shown) else "J"
+    charts = []
+    parts = in_parts(videos[:MOST_VIDEOS], _VIDEOS_IN_CHART)
+    for index, part in enumerate(parts, 1):
+        series = [
+            Series(name=item.label, values=[item.by_video.get(video) for video in part], control=bool(item.controls))
+            for item in shown
+        ]
+        title = f"{measure} of each video" + (f", part {index} of {len(parts)}" if len(parts) > 1 else "")
+        chart_id = f"videos-{index}"
+        rows = [
+            row(video, [number(exact_text(line.values[place])) for line in series]) for place, video in enumerate(part)
+        ]
+        charts.append(
+            ChartView(
+                title=title,
+                picture=bar_chart(chart_id, title=title, label=measure, names=part, series=series),
+                legend=_legend(series),
+                remark="",
+                table=TableView(
+                    view_id=f"{chart_id}-numbers",
+                    caption=title,
+                    columns=("video", *(line.name for line in series)),
+                    rows=tuple(rows),
+                ),
+            )
+        )
+    return charts
+
+
+def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
+    part = axis.partition("_")[0] if axis.endswith(("timestep", "tap")) else None
+    lines: list[tuple[Compared, Slices]] = []
+    for item in compared:
+        # A setting without the feature lies nowhere on the feature's axes.
+        ranking = [means for means in item.ranking if part is None or getattr(means.setting, part) is not None]
+        if ranking:
+            lines.append((item, Slices(ranking)))
+    if not any(axis in slices.varying for _, slices in lines):
+        return None
+    x = _places(axis, [slices for _, slices in lines])
+    best = lines[0][0].ranking[0].measures
+    measures = {name: title for name, title in _MEASURES.items() if best[name] is not None}
+    title = next(iter(measures.values()))
+    constant = [item for item in compared if not item.ranking and item.score is not None]
+    levels = [(item.label, item.score or 0.0, bool(item.controls)) for item in constant]
+    if len(lines) > 1 or levels:
+        measures = dict([next(iter(measures.items()))])
+    series = [
+        Series(
+            name=item.label if len(measures) == 1 else words,
+            values=[_measure(slices, axis, value, measure) for value in x],
+            control=bool(item.controls),
+        )
+        for item, slices in lines
+        for measure, words in measures.items()
+    ]
+    label = axis_label(axis)
+    heading = f"{'Scores' if len(measures) > 1 else title} over {label}"
+    others = [(item.label, slices.others(axis)) for item, slices in lines if slices.others(axis)]
+    remark = "; ".join(f"{name}: {where}" if len(lines) > 1 else where for name, where in others)
+    chart_id = f"over-{axis.replace('_', '-')}"
+    same = [number(item.score_text) for item in constant]
+    table = TableView(
+        view_id=f"{chart_id}-numbers",
+        caption=heading,
+        columns=(label, *(line.name for line in series), *(name for name, _, _ in levels)),
+        rows=tuple(
+            row(_text(value), [*(number(exact_text(line.values[place])) for line in series), *same])
+            for place, value in enumerate(x)
+        ),
+    )
+    if axis in _TAPS:
+        names = [_text(value) for value in x]
+        series += [Series(name=name, values=[value] * len(x), control=control) for name, value, control in levels]
+        picture = bar_chart(chart_id, title=heading, label=title, names=names, series=series)
+        legend = _legend(series)
+    else:
+        picture = line_chart(
+            chart_id,
+            title=heading,
+            x_label=label,
+            y_label=title if len(measures) == 1 else "score",
+            x=x,
+            series=series,
+            levels=levels,
+            logarithmic=axis == "temperature" and max(x) > 5 * min(x),
+        )
+        legend = _legend(series) + tuple(
+            Key(picture=legend_key(place, control=control, level=True), name=f"{name}, one setting")
+            for place, (name, _, control) in enumerate(levels, len(series))
+        )
+    return ChartView(
+        title=heading,
+        picture=picture,
+        legend=legend,
+        remark=f"Elsewhere at the best setting: {remark}." if remark else "",
+        table=table,
+    )
+
+
+def _places(axis: str, slices: Sequence[Slices]) -> list[Any]:
+    """Return the values of an axis that any of the lines has, rising."""
+    found = {value for item in slices for value in item.varying.get(axis, [item.best_value(axis)])}
+    return sorted(value for value in found if value is not None)
+
+
+def _measure(slices: Slices, axis: str, value: Any, measure: str) -> float | None:
+    means = slices.at(**{axis: value})
+    return None if means is None else means.measures[measure]
+
+
+def _legend(series: Sequence[Series]) -> tuple[Key, ...]:
+    return tuple(
+        Key(picture=legend_key(place, control=line.control), name=line.name) for place, line in enumerate(series)
+    )
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
