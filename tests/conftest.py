@@ -1,5 +1,7 @@
 """Fixtures that all tests share."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,14 @@ def pytest_sessionstart() -> None:
 def _few_threads() -> None:
     """Keep small tensors on one thread: spreading them costs more than it gains, much more on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_sync() -> Iterator[None]:
+    """Do not wait for the disk, tens of thousands of times: what is there after a crash of the machine, none can see.
+
+    That files are synced, and when, is tested in `tests/store/test_durable.py`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield

@@ -14,7 +14,8 @@ from ted.extract.clip_reader import ClipReader
 from ted.extract.clips import Clip, plan_clips
 from ted.extract.features import Averages, ClipEncoder, DeviceClip, latent_shape, run_pass
 from ted.extract.passes import Passes
-from ted.extract.small_models import make_small
+
+from .small_folders import SmallFolders
 
 
 class ArrayFrames:
@@ -94,9 +95,14 @@ def features_of(
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("weights")
-    return {name: make_small(name, folder / name, standins=name != "adm") for name in ("adm", "svd", "i2vgen-xl")}
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
+    """Folders of small models, to be read only."""
+    return SmallFolders(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def weights(small_folder: SmallFolders) -> dict[str, Path]:
+    return {name: small_folder(name, standins=name != "adm") for name in ("adm", "svd", "i2vgen-xl")}
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Small models, written once per test module, and frames for them."""
+"""Small models, written when they are first asked for, and frames for them."""
 
 from pathlib import Path
 

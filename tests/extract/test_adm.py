@@ -87,6 +87,7 @@ def test_plain_reference_is_the_original(shared: Path, original: tuple[AdmBackbo
 def test_output_blocks_agree_with_plain_reference(
     small: AdmBackbone, small_weights: Path, frames: torch.Tensor, timestep: int
 ) -> None:
+    frames = frames[:1]
     tensors = torch.load(small_weights / "model.pt", weights_only=True)
     output, blocks = adm_forward(tensors, dataclasses.asdict(SMALL), frames[:, 0], timestep)
     taps = [f"output_blocks[{i}]" for i in range(len(blocks))]
@@ -230,9 +231,9 @@ def test_features_in_bfloat16(small: AdmBackbone, small_weights: Path, frames: t
     tap = "output_blocks[7]"
     half = load_cpu(small_weights, torch.bfloat16)
     assert all(parameter.dtype == torch.bfloat16 for parameter in half.unet.parameters())
-    feature = half.features(frames, 51, {}, [tap])[tap]
+    feature = half.features(frames[:1], 51, {}, [tap])[tap]
     assert feature.dtype == torch.float32
-    assert 1e-5 < relative_error(feature, small.features(frames, 51, {}, [tap])[tap]) < 0.05
+    assert 1e-5 < relative_error(feature, small.features(frames[:1], 51, {}, [tap])[tap]) < 0.05
 
 
 def test_small_checkpoint_is_reproducible(tmp_path: Path, small_weights: Path) -> None:

@@ -27,11 +27,6 @@ class OneDevice(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.fixture(scope="module")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
-    return SmallFolders(tmp_path_factory.mktemp("small"))
-
-
 @pytest.mark.parametrize(
     ("name", "standins"),
     [
@@ -42,16 +37,18 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
 def test_everything_follows_the_backbones_device_and_precision(
     name: str, standins: bool, small_folder: SmallFolders
 ) -> None:
+    folder = small_folder(name, standins=standins)
     with OneDevice():
-        backbone = load_backbone(name, small_folder(name, standins=standins), device=META, dtype=torch.float16)
+        backbone = load_backbone(name, folder, device=META, dtype=torch.float16)
+        backbone.clip_length = min(3, backbone.clip_length)  # each frame costs hundreds of operations
         size = (4 * backbone.frame_multiple, 6 * backbone.frame_multiple) if name.startswith("dino") else (64, 96)
         source = random_frames(2 * backbone.clip_length)
         clips = plan_clips(len(source), backbone.clip_length, 0)
-        for clip in load_clips(backbone, source, size, clips, range(len(clips))).values():
+        for clip in load_clips(backbone, source, size, clips, [0]).values():
             assert (clip.latents.device, clip.latents.dtype) == (META, torch.float32)
             assert clip.noise.device == META
             assert {(part.device, part.dtype) for part in clip.condition.values()} <= {(META, torch.float16)}
         # Batches that mix clips, timesteps and draws; DINO heeds neither timestep nor draw.
-        features = features_of(backbone, source, size, [0, 999], list(backbone.taps), draws=2, batch_size=3)
+        features = features_of(backbone, source, size, [0, 999], list(backbone.taps), draws=2, batch_size=5)
     assert len(features) == 2 * len(backbone.taps)
     assert {(value.device, value.dtype) for value in features.values()} == {(META, torch.float32)}

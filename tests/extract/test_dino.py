@@ -29,11 +29,6 @@ TAPS = ["layers[0]", "layers[1]", "layers[2]", "last_hidden_state"]
 
 
 @pytest.fixture(scope="module")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
-    return SmallFolders(tmp_path_factory.mktemp("small"))
-
-
-@pytest.fixture(scope="module")
 def load(small_folder: SmallFolders) -> Callable[..., Backbone]:
     return lambda name, dtype=torch.float32: load_backbone(name, small_folder(name), device=CPU, dtype=dtype)
 

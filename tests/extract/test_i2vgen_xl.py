@@ -21,11 +21,6 @@ def no_noise(shape: Sequence[int]) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
-    return SmallFolders(tmp_path_factory.mktemp("small"))
-
-
-@pytest.fixture(scope="module")
 def pipeline(small_folder: SmallFolders) -> Any:
     made = pipeline_i2vgen_xl.I2VGenXLPipeline.from_pretrained(small_folder(NAME))
     if not hasattr(made.text_encoder, "text_model"):

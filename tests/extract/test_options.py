@@ -35,11 +35,6 @@ def seeded(shape: Sequence[int]) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
-    return SmallFolders(tmp_path_factory.mktemp("small"))
-
-
-@pytest.fixture(scope="module")
 def load(small_folder: SmallFolders) -> Callable[..., Backbone]:
     """Load a small backbone with options."""
 

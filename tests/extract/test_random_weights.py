@@ -36,11 +36,6 @@ def features(backbone: Backbone) -> torch.Tensor:
     return backbone.features(backbone.encode(clip)[None], 0, condition, [tap])[tap]
 
 
-@pytest.fixture(scope="module")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
-    return SmallFolders(tmp_path_factory.mktemp("small"))
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_are_a_function_of_the_seed_and_need_no_file_of_them(
     name: str, small_folder: SmallFolders, tmp_path: Path

@@ -25,11 +25,6 @@ TEMPORAL = {
 }
 
 
-@pytest.fixture(scope="module")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
-    return SmallFolders(tmp_path_factory.mktemp("small"))
-
-
 @pytest.mark.parametrize("name", PARTS)
 def test_layout_is_that_of_the_published_models(name: str, small_folder: SmallFolders) -> None:
     folder = small_folder(name)

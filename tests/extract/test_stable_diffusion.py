@@ -17,11 +17,6 @@ def no_noise(shape: Any) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
-    return SmallFolders(tmp_path_factory.mktemp("small"))
-
-
-@pytest.fixture(scope="module")
 def pipeline(small_folder: SmallFolders) -> Any:
     return StableDiffusionPipeline.from_pretrained(small_folder(NAME), safety_checker=None)
 

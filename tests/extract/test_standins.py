@@ -17,11 +17,6 @@ from tests.extract.small_folders import SmallFolders, make_clip
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
-    return SmallFolders(tmp_path_factory.mktemp("small"))
-
-
 def declare(folder: Path, declared: Any) -> None:
     (folder / "ted.json").write_text(declared if isinstance(declared, str) else json.dumps(declared))
 

@@ -19,11 +19,6 @@ def seeded(shape: Sequence[int]) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
-    return SmallFolders(tmp_path_factory.mktemp("small"))
-
-
-@pytest.fixture(scope="module")
 def pipeline(small_folder: SmallFolders) -> Any:
     return StableVideoDiffusionPipeline.from_pretrained(small_folder(NAME))
 

@@ -25,11 +25,6 @@ def seeded(shape: Sequence[int], seed: int = 0) -> torch.Tensor:
     return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture(scope="module")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
-    return SmallFolders(tmp_path_factory.mktemp("small"))
-
-
 @pytest.fixture
 def load(small_folder: SmallFolders) -> Callable[..., Backbone]:
     def load_with(name: str, **options: Any) -> Backbone:

@@ -34,11 +34,6 @@ def edit_json(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-@pytest.fixture(scope="module")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
-    return SmallFolders(tmp_path_factory.mktemp("small"))
-
-
 @pytest.fixture
 def copied(small_folder: SmallFolders, tmp_path: Path) -> Path:
     """Give a copy of a small Stable Diffusion's folder, to be damaged."""

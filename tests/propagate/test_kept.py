@@ -1,14 +1,16 @@
 """Affinities in the cache: what is read from them is what the features give, or is said not to be."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from ted.propagate import kept as module
-from ted.propagate.engine import affinities, propagate, search
+from ted.propagate.engine import FrameAffinity, affinities, propagate, search
 from ted.propagate.exactness import proven
 from ted.propagate.fusion import Fusion
 from ted.propagate.kept import KeptAffinities, find_kept, keep_affinities
@@ -18,6 +20,7 @@ from ted.propagate.sweep import label_settings, plan_passes
 from ted.store import Cache, Unit, open_cache
 from tests.propagate.test_engine import first_label, smooth
 from tests.propagate.units import write_unit
+from tests.propagate.volumes import volume
 
 GRID, FRAMES = (8, 11), 9
 
@@ -27,12 +30,13 @@ def cache(tmp_path: Path) -> Cache:
     return open_cache(tmp_path / "cache", create=True)
 
 
+def arrays() -> list[NDArray[np.float16]]:
+    return [smooth(FRAMES, GRID, 20, seed=1), smooth(FRAMES, GRID, 7, seed=2)]
+
+
 @pytest.fixture
 def units(cache: Cache) -> list[Unit]:
-    return [
-        write_unit(cache, "video", smooth(FRAMES, GRID, 20, seed=1)),
-        write_unit(cache, "image", smooth(FRAMES, GRID, 7, seed=2)),
-    ]
+    return [write_unit(cache, name, values) for name, values in zip(("video", "image"), arrays(), strict=True)]
 
 
 def wanted(
@@ -69,36 +73,44 @@ def test_settings_that_were_searched_for_read_bit_for_bit(cache: Cache, units: l
                 assert torch.equal(label, expected[frame])
 
 
+ALPHAS, CONTEXTS, TOP_KS = (0.0, 0.3, 0.45, 0.5, 0.6, 0.9), (5, 3, 8), (3, 8, 10)
+
+
+@pytest.fixture(scope="module")
+def truths() -> dict[tuple[float, int], list[FrameAffinity]]:
+    """What a search of its own finds for each alpha and context; of the 10 best the first are the 3 or 8 best."""
+    values = [volume(array) for array in arrays()]
+    found = {}
+    for alpha, context in product(ALPHAS, CONTEXTS):
+        own = PropagationSettings(top_k=max(TOP_KS), radius=3, context=context)
+        found[alpha, context] = list(affinities(list(zip(values, (alpha, 1 - alpha), strict=True)), own))
+    return found
+
+
 @pytest.mark.parametrize("each", [False, True])
-def test_what_is_called_proven_is_what_the_features_give(cache: Cache, units: list[Unit], each: bool) -> None:
+def test_what_is_called_proven_is_what_the_features_give(
+    cache: Cache, units: list[Unit], truths: dict[tuple[float, int], list[FrameAffinity]], each: bool
+) -> None:
     """Every setting near a kept one: wherever a pixel is proven, its sources are those of a search of its own."""
     kept = keep_affinities(cache, units, wanted((0.3, 0.6), (5,), top_k=8, each=each))
-    shares = {}
-    for alpha in (0.0, 0.3, 0.45, 0.5, 0.6, 0.9):
-        for context in (5, 3, 8):
-            for top_k in (3, 8, 10):
-                own = PropagationSettings(alpha=alpha, top_k=top_k, radius=3, context=context)
-                fusion = Fusion.of(own)
-                parts = [(unit, w) for unit, w in zip(units, fusion.weights, strict=True)]
-                certain = []
-                for step, truth in zip(kept.steps(), affinities(parts, own), strict=True):
-                    good = proven(
-                        step.candidates, kept.search, fusion, top_k, grid=GRID, frames=len(step.context)
-                    )  # fmt: skip
-                    certain.append(good)
-                    ranked = step.rank(fusion, top_k)
-                    # Sources of a longer context are those of the shorter one with other numbers.
-                    cells = GRID[0] * GRID[1]
-                    ours = torch.tensor(step.context)[ranked.sources // cells] * cells + ranked.sources % cells
-                    theirs = truth.affinity.sources
-                    theirs = torch.tensor(truth.context)[theirs // cells] * cells + theirs % cells
-                    if bool(good.any()):
-                        count = theirs.shape[1]
-                        assert torch.equal(ours[good][:, :count], theirs[good])
-                        assert torch.equal(ranked.similarity[good][:, :count], truth.affinity.similarity[good])
-                share = torch.cat(certain).double().mean().item()
-                shares[alpha, context, top_k] = share
-                assert kept.unproven(fusion, top_k) == pytest.approx(1 - share)
+    steps, shares = list(kept.steps()), {}
+    cells = GRID[0] * GRID[1]
+    for (alpha, context), truth in truths.items():
+        fusion = Fusion(weights=(alpha, 1 - alpha), context=context)
+        for top_k in TOP_KS:
+            certain = []
+            for step, own in zip(steps, truth, strict=True):
+                good = proven(step.candidates, kept.search, fusion, top_k, grid=GRID, frames=len(step.context))
+                certain.append(good)
+                ranked = step.rank(fusion, top_k)
+                # Sources of a longer context are those of the shorter one with other numbers.
+                ours = torch.tensor(step.context)[ranked.sources // cells] * cells + ranked.sources % cells
+                theirs = own.affinity.sources[:, :top_k]
+                theirs = torch.tensor(own.context)[theirs // cells] * cells + theirs % cells
+                assert torch.equal(ours[good], theirs[good])
+                assert torch.equal(ranked.similarity[good], own.affinity.similarity[good][:, :top_k])
+            shares[alpha, context, top_k] = torch.cat(certain).double().mean().item()
+        assert kept.unproven(fusion, top_k) == pytest.approx(1 - shares[alpha, context, top_k])
     # Not vacuous: the kept ones are certain, those between them mostly, and those far off or with more sources not.
     assert shares[0.3, 5, 8] == shares[0.6, 5, 3] == 1
     assert shares[0.45, 5, 3] > 0.5

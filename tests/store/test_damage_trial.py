@@ -301,20 +301,12 @@ def trial(pristine: Path, folder: Path, seed: int, cases: int) -> None:
             shutil.copytree(pristine, root)
 
 
-@pytest.fixture
-def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait for the disk, hundreds of times."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.mark.usefixtures("_no_sync")
 @pytest.mark.parametrize("seed", range(3))
 def test_random_damage(pristine: Path, tmp_path: Path, seed: int) -> None:
     trial(pristine, tmp_path, seed, 50)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_no_sync")
 @pytest.mark.parametrize("seed", range(1000, 1010))
 def test_much_random_damage(pristine: Path, tmp_path: Path, seed: int) -> None:
     trial(pristine, tmp_path, seed, 100)

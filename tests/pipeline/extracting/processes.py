@@ -128,7 +128,14 @@ def fork_devices() -> None:
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]  # it is: this is its fork
 
 
+def _settle() -> None:
+    """Have a process compute on one thread and not wait for the disk, as this one does."""
+    torch.set_num_threads(1)
+    os.fsync = lambda fd: None  # type: ignore[assignment]
+
+
 def _run_slowly(*arguments: Any) -> None:
+    _settle()
     hurry()
     read = ImageFrames.read
 
@@ -145,7 +152,7 @@ def _run(arguments: list[str], out: Path, err: Path, hooks: tuple[Hook, ...]) ->
         with path.open("wb") as file:
             os.dup2(file.fileno(), descriptor)
     sys.argv = ["ted", *arguments]
-    torch.set_num_threads(1)
+    _settle()
     for hook in hooks:
         hook()
     main()
