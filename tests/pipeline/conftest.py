@@ -11,7 +11,9 @@ import pytest
 from ted.extract.small_models import make_small
 from ted.pipeline.cli import ted
 from ted.pipeline.cli.run import run
-from ted.pipeline.synth.balls import BallsSpec, render, write_davis
+from ted.pipeline.synth.rendering import render
+from ted.pipeline.synth.scene import SceneSpec
+from ted.pipeline.synth.writing import write_davis
 
 
 class Result(NamedTuple):
@@ -48,10 +50,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def davis_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DAVIS root of two short videos of balls, 96x128."""
+    """A DAVIS root of two short videos of two objects, 96x128."""
     root = tmp_path_factory.mktemp("davis")
     for seed, name in enumerate(("one", "two")):
-        write_davis(root, name, *render(BallsSpec(frames=4 + seed, size=(96, 128), radius=14, seed=seed)))
+        clip = render(SceneSpec(frames=4 + seed, size=(96, 128), radius=(14, 14), motion="bouncing", seed=seed))
+        write_davis(root, name, clip.frames, clip.masks)
     return root
 
 

@@ -13,15 +13,18 @@ from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.sources import Selection, Source, open_source, open_sources
 from ted.pipeline.datasets.video import Video
 from ted.pipeline.show.palette import write_mask
-from ted.pipeline.synth.balls import BallsSpec, render, write_davis
+from ted.pipeline.synth.rendering import render
+from ted.pipeline.synth.scene import SceneSpec
+from ted.pipeline.synth.writing import write_davis
 from ted.store.errors import ConfigError, FrameError, LabelError
 
-SPEC = BallsSpec(frames=5, size=(40, 56), radius=8)
+SPEC = SceneSpec(frames=5, size=(40, 56), radius=(8, 8), motion="bouncing")
 
 
 @pytest.fixture(scope="module")
 def rendered() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    return render(SPEC)
+    clip = render(SPEC)
+    return clip.frames, clip.masks
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from ted.pipeline.reporting.page import make_page, render_page
 from ted.pipeline.reporting.pictures import frame_scores, spread
 from ted.pipeline.reporting.swept import read_sweep
 from ted.pipeline.sweeping.results import MEASURES
-from ted.pipeline.synth.balls import BallsSpec, render, write_davis
+from ted.pipeline.synth.rendering import render
+from ted.pipeline.synth.scene import SceneSpec
+from ted.pipeline.synth.writing import write_davis
 from ted.store.errors import ConfigError
 
 from .report_inputs import (
@@ -245,8 +247,8 @@ def test_what_is_no_folder_of_results_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def davis(tmp_path: Path) -> Path:
     for seed, name in enumerate(("one", "two")):
-        spec = BallsSpec(frames=12, size=(96, 128), radius=14, seed=seed)
-        write_davis(tmp_path / "davis", name, *render(spec))
+        clip = render(SceneSpec(frames=12, size=(96, 128), radius=(14, 14), motion="bouncing", seed=seed))
+        write_davis(tmp_path / "davis", name, clip.frames, clip.masks)
     return tmp_path / "davis"
 
 

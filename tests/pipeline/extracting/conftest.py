@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ted.pipeline.synth.balls import BallsSpec, render, write_davis
+from ted.pipeline.synth.rendering import render
+from ted.pipeline.synth.scene import SceneSpec
+from ted.pipeline.synth.writing import write_davis
 from ted.store import open_cache, verify_unit
 
 from .processes import end_all, hurry, start
@@ -38,7 +40,8 @@ def walks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DAVIS root of two short videos, 64x96."""
     root = tmp_path_factory.mktemp("walks")
     for seed, (name, frames) in enumerate((("one", 11), ("two", 7))):
-        write_davis(root, name, *render(BallsSpec(frames=frames, size=(64, 96), radius=10, seed=seed)))
+        clip = render(SceneSpec(frames=frames, size=(64, 96), radius=(10, 10), motion="bouncing", seed=seed))
+        write_davis(root, name, clip.frames, clip.masks)
     return root
 
 
