@@ -49,7 +49,7 @@ def intersection_over_union(counts: _Counts) -> npt.NDArray[np.float64]:
     """IoU of each class, from (true class, predicted class); NaN for a class that occurs in neither."""
     both = np.diag(counts).astype(np.float64)
     union = counts.sum(0) + counts.sum(1) - np.diag(counts)
-    return np.divide(both, union, out=np.full(len(both), np.nan), where=union > 0)
+    return np.asarray(np.divide(both, union, out=np.full(len(both), np.nan), where=union > 0))
 
 
 @dataclass(frozen=True, kw_only=True)

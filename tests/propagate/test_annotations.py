@@ -24,7 +24,7 @@ from tests.propagate.units import write_unit
 from tests.propagate.volumes import Counting, volume
 from tests.references import dense_propagation as dense
 
-GRID, FRAMES = (8, 11), 12
+GRID, FRAMES = (6, 8), 12
 SETTINGS = PropagationSettings(top_k=5, radius=3, context=3, temperature=0.1)
 
 
@@ -121,10 +121,10 @@ def test_each_direction_reads_each_frame_once() -> None:
     assert part.reads == [*range(7, 20), *range(7, -1, -1)]
 
 
-@pytest.mark.parametrize("annotated", [(0, 4), (3, 6), (11,)])
-def test_blocks_and_kept_affinities_give_the_same(tmp_path: Path, annotated: tuple[int, ...]) -> None:
+def test_blocks_and_kept_affinities_give_the_same(tmp_path: Path) -> None:
+    annotated = (2, 4)
     cache = open_cache(tmp_path / "cache", create=True)
-    units = [write_unit(cache, name, smooth(FRAMES, GRID, n, seed=n)) for name, n in (("video", 12), ("image", 5))]
+    units = [write_unit(cache, name, smooth(6, GRID, n, seed=n)) for name, n in (("video", 12), ("image", 5))]
     fusion = Fusion(weights=(0.4, 0.6), context=3)
     wanted = Search(radius=3, top_k=5, fusions=(fusion,), annotated=annotated)
     expected = list(search(units, wanted))
@@ -146,7 +146,7 @@ def test_a_sweep_equals_runs_of_their_own() -> None:
     given = as_labels(given_objects({2: [1, 2], 5: [3], 9: [1]}))
     settings = [
         PropagationSettings(alpha=alpha, temperature=temperature, top_k=4, radius=3, context=context)
-        for alpha in (0.0, 0.4) for temperature in (0.05, 0.2) for context in (1, 4)
+        for alpha, temperature, context in ((0.0, 0.2, 1), (0.4, 0.05, 4), (0.4, 0.2, 1))
     ]  # fmt: skip
     found = {(item, frame): label for item, frame, label in sweep(volume(video), volume(image), given, settings)}
     assert len(found) == len(settings) * (FRAMES - 1)
