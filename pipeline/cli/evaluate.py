@@ -44,16 +44,10 @@ def evaluate(results: Path, as_json: bool, **choice: Any) -> None:
 
 
 def _scorer(video: "Video") -> Callable[[list[Any], Path, str], tuple[dict[str, Any], list[str]]]:
-    """Return what scores a video and others of its kind: the values, and lines that show them."""
-    from ..datasets.jhmdb import JointVideo
-    from ..datasets.tapvid import TrackVideo
+    """Return what scores videos that are scored like this one: the values, and lines that show them."""
     from .evaluate_points import score_joints, score_tracks
 
-    if isinstance(video, JointVideo):
-        return score_joints
-    if isinstance(video, TrackVideo):
-        return score_tracks
-    return _parts if video.scoring == "parts" else _masks
+    return {"parts": _parts, "pck": score_joints, "tapvid": score_tracks}.get(video.scoring, _masks)
 
 
 def _masks(videos: list["Video"], results: Path, set_name: str) -> tuple[dict[str, Any], list[str]]:
