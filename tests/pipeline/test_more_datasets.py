@@ -172,7 +172,7 @@ def test_kubric_videos_and_folders_of_them(tmp_path: Path) -> None:
 def test_roots_have_their_own_masks(tmp_path: Path) -> None:
     root = write_kubric(tmp_path / "v", [boxes(o1=5)])
     for given in ({"first_mask": root / "segmentation_00000.png"}, {"annotations": root}):
-        with pytest.raises(ConfigError, match="a video of Kubric, which has its own masks"):
+        with pytest.raises(ConfigError, match="a video of Kubric, which has its own annotations"):
             open_source(Source(path=root, **given))
 
 
