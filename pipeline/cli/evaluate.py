@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ..datasets.video import Video
 
 
+_Scorer = Callable[[list[Any], Path, str], tuple[dict[str, Any], list[str]]]
+
+
 @click.command(context_settings=CONTEXT)
 @source_options
 @click.option("--results", type=click.Path(path_type=Path), default="results", help="Folder of results.")
@@ -43,17 +46,12 @@ def evaluate(results: Path, as_json: bool, **choice: Any) -> None:
     click.echo(json.dumps(_without_nan(values), indent=1) if as_json else "\n".join(lines))
 
 
-def _scorer(video: "Video") -> Callable[[list[Any], Path, str], tuple[dict[str, Any], list[str]]]:
-    """Return what scores a video and others of its kind: the values, and lines that show them."""
-    from ..datasets.jhmdb import JointVideo
-    from ..datasets.tapvid import TrackVideo
+def _scorer(video: "Video") -> _Scorer:
+    """Return what scores videos that are scored like this one: the values, and lines that show them."""
     from .evaluate_points import score_joints, score_tracks
 
-    if isinstance(video, JointVideo):
-        return score_joints
-    if isinstance(video, TrackVideo):
-        return score_tracks
-    return _parts if video.scoring == "parts" else _masks
+    scorers: dict[str, _Scorer] = {"parts": _parts, "pck": score_joints, "tapvid": score_tracks}
+    return scorers.get(video.scoring, _masks)
 
 
 def _masks(videos: list["Video"], results: Path, set_name: str) -> tuple[dict[str, Any], list[str]]:

@@ -88,7 +88,7 @@ def propagate(
     chosen = take_features(choice)
     settings = take_settings(choice, chosen)
     videos = open_videos(**choice)
-    if (save_soft or overlay) and any(isinstance(video, JointVideo | TrackVideo) for video in videos):
+    if (save_soft or overlay) and any(video.scoring in ("pck", "tapvid") for video in videos):
         raise ConfigError("--save-soft and --overlay are for masks: leave them out for joints and points")
     source = open_cache(cache.absolute())  # workers have working folders of their own
     where = choose_device(device, elsewhere=scheduler is not None)
@@ -144,7 +144,7 @@ def propagate(
         "feature": [f"{feature}={weight!r}" for feature, weight in chosen.parts if weight],
         "prefer": [f"{field}={value}" for field, value in chosen.prefer],
     }
-    if any(isinstance(video, TrackVideo) for video in videos):
+    if any(video.scoring == "tapvid" for video in videos):
         options["query_mode"] = query_mode
     if len(rows) > failures:
         save_config(out / "propagate.toml", "propagate", options)

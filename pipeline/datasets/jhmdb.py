@@ -7,7 +7,7 @@ from ...extract.frames import ImageFrames
 from ...store.errors import ConfigError, FrameError
 from .joint_file import JointFile
 from .listing import is_plain_name, list_images, read_lines
-from .video import Video
+from .video import Scoring, Video
 
 __all__ = ["JOINTS", "JointVideo", "is_jhmdb_root", "jhmdb_clips", "jhmdb_video"]
 
@@ -44,6 +44,7 @@ class JointVideo(Video):
     """
 
     joints: JointFile
+    scoring: Scoring = "pck"
 
 
 def is_jhmdb_root(root: Path) -> bool:

@@ -16,7 +16,7 @@ from ...store.errors import ConfigError, FrameError, LabelError
 from .listing import is_plain_name
 from .numpy_pickle import read_numpy_pickle
 from .point_queries import Tracks
-from .video import Video
+from .video import Scoring, Video
 
 __all__ = ["TapVidFrames", "TrackFile", "TrackVideo", "is_tapvid_file", "tapvid_names", "tapvid_video"]
 
@@ -86,6 +86,7 @@ class TrackVideo(Video):
     """
 
     tracks: TrackFile
+    scoring: Scoring = "tapvid"
 
 
 def is_tapvid_file(path: Path) -> bool:

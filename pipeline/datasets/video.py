@@ -15,9 +15,10 @@ from .masks_io import read_given_mask
 
 __all__ = ["GivenMask", "Scoring", "Video"]
 
-#: How masks are scored. ``davis``: J&F of the objects of the first frame, without the first and the last frame.
+#: How results are scored. ``davis``: J&F of the objects of the first frame, without the first and the last frame.
 #: ``objects``: J&F of each object, in frames of its own. ``parts``: IoU of classes, over the pixels of all videos.
-Scoring = Literal["davis", "objects", "parts"]
+#: ``pck``: share of joints placed correctly. ``tapvid``: TAP-Vid's measures of points.
+Scoring = Literal["davis", "objects", "parts", "pck", "tapvid"]
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Video:
     result_parent
         Folder between the results and the video's.
     scoring
-        How masks are scored.
+        How results are scored.
     """
 
     dataset: str

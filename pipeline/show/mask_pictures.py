@@ -103,7 +103,7 @@ def result_masks(video: Video, results: Path) -> ReadMask:
     LabelError
         When it has none of this video.
     """
-    folder = result_folder(results, video.name)
+    folder = result_folder(results, video)
     if not any((folder / f"{name}.png").is_file() for name in video.frames.names):
         raise LabelError(
             f"there are no masks of video {video.name!r} in {results}: `ted propagate` makes them, with --out {results}"

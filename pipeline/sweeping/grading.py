@@ -115,10 +115,11 @@ def plan_grading(video: Video, *, contours: bool) -> Grading:
     LabelError
         For masks that cannot be used.
     """
-    if video.scoring == "parts":
+    others = {"parts": "the IoU of parts", "pck": "PCK", "tapvid": "TAP-Vid's measures"}
+    if video.scoring in others:
         raise ConfigError(
-            f"a sweep measures J and F, and video {video.name!r} is scored by the IoU of parts: run `ted propagate` "
-            "and `ted evaluate` for each setting"
+            f"a sweep measures J and F, and video {video.name!r} is scored by {others[video.scoring]}: run "
+            "`ted propagate` and `ted evaluate` for each setting"
         )
     masks = MaskTarget(masks=video.read_given_masks())
     annotations, object_frames = video.annotations(), video.scored_frames()

@@ -143,4 +143,4 @@ def _block(centre: float, cells: int) -> tuple[slice, _Array]:
     """
     start, stop = int(centre - _REACH), int(centre + _REACH + 1)
     inside = slice(max(start, 0), max(min(stop, cells), 0))
-    return inside, np.arange(cells)[inside] - start - (6 * _SIGMA + 1) // 2
+    return inside, np.arange(cells, dtype=np.float64)[inside] - start - (6 * _SIGMA + 1) // 2

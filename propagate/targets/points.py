@@ -147,7 +147,7 @@ class PointTarget:
         given = self.points.get(frame)
         if given is None:
             return found
-        known = np.isfinite(given).all(1)
+        known = np.asarray(np.isfinite(given).all(1))
         return TrackedPoints(
             places=np.where(known[:, None], given, found.places), mass=np.where(known, 1.0, found.mass)
         )

@@ -176,6 +176,8 @@ def test_wrong_use_says_so(tmp_path: Path, cli: Cli, jhmdb: Path) -> None:
     cache, out = tmp_path / "cache", tmp_path / "results"
     refused = propagate(cli, jhmdb, cache, out, "--overlay")
     assert (refused.code, "are for masks" in refused.err) == (2, True)
+    swept = cli("sweep", jhmdb, "--cache", cache, "--image-feature", "made:0:features", "--alpha", 0)
+    assert (swept.code, "a sweep scores masks" in swept.err) == (2, True)
     out.mkdir()
     missing = cli("evaluate", jhmdb, "--results", out)
     assert (missing.code, "there is no" in missing.err) == (1, True)
@@ -198,6 +200,21 @@ def test_a_video_without_a_visible_point_fails_alone(tmp_path: Path, cli: Cli) -
     result = propagate(cli, path, tmp_path / "cache", tmp_path / "results")
     assert (result.code, "no visible point" in result.err) == (1, True)
     assert (tmp_path / "results" / "one" / "tracks.csv").is_file()
+
+
+def test_both_kinds_of_sources_are_extracted(tmp_path: Path, cli: Cli, weights: tuple[str, ...]) -> None:
+    feature = ("--feature", "adm:51:output_blocks[7]")
+    options = ("--cache", tmp_path / "cache", *feature, "--frame-size", SIZE, weights[0])
+    root = write_jhmdb(tmp_path / "jhmdb", {"one": 2})
+    clips = write_pickle(tmp_path / "clips.pkl", [tapvid_clip(2, encoded=True)])
+    extracted = cli("extract", root, clips, *options, "--json")
+    assert extracted.code == 0, extracted.err
+    assert [label.split()[0] for label in json.loads(extracted.out)["written"]] == ["jhmdb/one", "tapvid/clips_00000"]
+    run = ("--cache", tmp_path / "cache", "--out", tmp_path / "results", *feature[:1], f"{feature[1]}=1")
+    result = cli("propagate", root, clips, *run)
+    assert result.code == 0, result.err
+    assert len(JointResult.read(tmp_path / "results" / "one").points) == 2
+    assert TrackResult.read(tmp_path / "results" / "clips_00000").places.shape == (2, 2, 2)
 
 
 def test_results_come_back_as_they_were_written(tmp_path: Path) -> None:
