@@ -13,7 +13,7 @@ from .fusion import Fusion
 from .labels import source_weights
 from .search import Search
 from .settings import PropagationSettings
-from .sources import FeatureVolume
+from .sources import Part
 
 __all__ = ["Origins", "trace_origins"]
 
@@ -50,7 +50,7 @@ class Origins:
 
 
 def trace_origins(
-    parts: Sequence[tuple[FeatureVolume, float]],
+    parts: Sequence[Part],
     settings: PropagationSettings,
     cells: Callable[[int], npt.NDArray[np.int64]],
     *,
