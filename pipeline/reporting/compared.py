@@ -105,7 +105,7 @@ def from_propagation(name: str, results: Propagation, origins: Origins) -> list[
     """Return a folder's results, one for each set that they were evaluated on; without means if on none."""
     controls = origins.controls(results.units)
     features = " + ".join(f"{weight:g} {feature}" for feature, weight in results.features.items())
-    settings = ", ".join(f"{axis_label(key)} {value}" for key, value in results.settings.items())
+    settings = ", ".join(f"{axis_label(key)} {value}" for key, value in results.settings.items() if value is not True)
     words = ", ".join(filter(None, [features, settings]))
     compared = []
     for set_name, table in results.overall.items():
@@ -159,5 +159,5 @@ def _video_means(objects: Mapping[str, Mapping[str, str]]) -> dict[str, float | 
 
 
 def _words(setting: Setting) -> str:
-    shown = {name: value for name, value in setting.columns.items() if value != ""}
+    shown = {name: value for name, value in setting.columns.items() if value != "" and value is not True}
     return ", ".join(f"{axis_label(name)} {value}" for name, value in shown.items())

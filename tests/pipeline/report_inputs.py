@@ -153,7 +153,7 @@ class PageReader(HTMLParser):
     elements
         (tag, attributes) in order.
     tables
-        By the caption: the rows, each a list of (text, exact value of a number); the latter is empty for a number that is
+        By the caption: the rows, each a list of (text, exact value of a number), the latter empty for a number that is
         none, and None for a text.
     text
         All text outside of styles.
