@@ -48,6 +48,9 @@ class Compared:
         Mean over a video's objects of J&F, or of J where F was not measured; None for what is not a number.
     ranking
         Of a sweep: means under each setting, the best first.
+    shared
+        Of controls in a sweep: means under settings where alpha leaves the control out. They end its curves, and are
+        never its best.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Compared:
     objects: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     by_video: Mapping[str, float | None] = field(default_factory=dict)
     ranking: Sequence[SettingMeans] = ()
+    shared: Sequence[SettingMeans] = ()
 
     @property
     def label(self) -> str:
@@ -80,10 +84,16 @@ class Compared:
 
 
 def from_sweep(name: str, sweep: Sweep, origins: Origins) -> list[Compared]:
-    """Divide a sweep by what controls its settings are, results proper first."""
+    """Divide a sweep by what controls its settings are, results proper first.
+
+    A sweep of a control has no results proper where alpha leaves the control out: these settings are shared.
+    """
     groups: dict[tuple[str, ...], list[SettingMeans]] = defaultdict(list)
     for means in sweep.result.ranking:
         groups[origins.controls(sweep.units.get(means.setting, ()))].append(means)
+    single = [means for means in groups.get((), []) if None in (means.setting.video, means.setting.image)]
+    if len(groups) > 1 and len(single) == len(groups.get((), [])):
+        groups.pop((), None)
     return [
         Compared(
             name=name,
@@ -96,6 +106,7 @@ def from_sweep(name: str, sweep: Sweep, origins: Origins) -> list[Compared]:
                 for video, means in sweep.result.by_video.items()
             },
             ranking=tuple(ranking),
+            shared=tuple(_shared(single, ranking)) if controls else (),
         )
         for controls, ranking in sorted(groups.items())
     ]
@@ -136,6 +147,16 @@ def as_number(text: str) -> float | None:
 def exact_text(value: float | None) -> str:
     """Return a number as the tables of sweeps have it; nothing for what is none."""
     return "" if value is None or math.isnan(value) else repr(value)
+
+
+def _shared(single: Sequence[SettingMeans], ranking: Sequence[SettingMeans]) -> list[SettingMeans]:
+    """Return, of settings with one feature, those whose feature some settings fuse with another one."""
+    fused = {(part, getattr(means.setting, part)) for means in ranking for part in ("video", "image")}
+    return [
+        means
+        for means in single
+        if (("video", means.setting.video) if means.setting.image is None else ("image", means.setting.image)) in fused
+    ]
 
 
 def _objects(sweep: Sweep, setting: Setting) -> dict[str, dict[str, str]]:

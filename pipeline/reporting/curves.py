@@ -68,7 +68,8 @@ def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
     lines: list[tuple[Compared, Slices]] = []
     for item in compared:
         # A setting without the feature lies nowhere on the feature's axes.
-        ranking = [means for means in item.ranking if part is None or getattr(means.setting, part) is not None]
+        every = (*item.ranking, *item.shared)
+        ranking = [means for means in every if part is None or getattr(means.setting, part) is not None]
         if ranking:
             lines.append((item, Slices(ranking)))
     if not any(axis in slices.varying for _, slices in lines):

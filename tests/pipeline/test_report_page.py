@@ -165,6 +165,29 @@ def test_controls_stand_beside_the_results_everywhere(tmp_path: Path) -> None:
     assert {row[place][1] for row in curve[1:]} == {overall["J&F-Mean"]}
 
 
+def test_the_curve_of_a_control_ends_where_alpha_leaves_it_out(tmp_path: Path) -> None:
+    """The sweep of a control has no results proper of its own, though at alpha 0 it is none."""
+    result = random_result(["one"], make_space(video_features=(POSITION,), temperatures=(0.1, 0.2)))
+    folder = write_sweep(tmp_path / "sweep", result)
+    ranked = read_csv(folder / "settings.csv")
+    own = [row for row in ranked if row["video_feature"]]
+    page = page_of(folder)
+    assert exact(page.tables["Means over all objects"])[0][0] == own[0]["jf"]
+    assert len(page.tables["Means over all objects"]) == 2
+    curve = page.tables["Scores over alpha"]
+    expected = [
+        row["jf"]
+        for row in sorted(ranked, key=lambda row: float(row["alpha"]))
+        if row["temperature"] == own[0]["temperature"]
+    ]
+    assert [row[0] for row in exact(curve)] == expected
+    (settings,) = (rows for caption, rows in page.tables.items() if caption.startswith("Settings of sweep"))
+    assert [row[0] for row in exact(settings)] == [row["jf"] for row in ranked]
+    assert [row[-1][0] for row in settings[1:]] == [
+        "explicit position" if row["video_feature"] else "" for row in ranked
+    ]
+
+
 def test_cost_is_what_the_cache_records(tmp_path: Path) -> None:
     write_units(tmp_path / "cache", ["one", "two"], IMAGE_FEATURE)
     folder = write_results(tmp_path / "results", ["one", "two"], cache=tmp_path / "cache")
