@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -54,7 +55,7 @@ def report(
     from ..files import written_whole
     from ..reporting.page import make_page, render_page
 
-    chosen = {} if set_name is None else {"set_name": set_name}
+    chosen: dict[str, Any] = {} if set_name is None else {"set_name": set_name}
     videos = open_sources([Source(path=path, resolution=resolution, **chosen) for path in sources]) if sources else []
     page = make_page(results, title=title, videos=videos, cache=cache, pictures=pictures)
     # A name that is no text in any encoding, as file systems allow, must not prevent the page.

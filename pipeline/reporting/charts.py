@@ -15,13 +15,14 @@ __all__ = ["Series", "bar_chart", "legend_key", "line_chart"]
 
 _WIDTH = 440
 #: Margins of line charts: left, right, top, bottom.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 14, 46
-_HEIGHT = 290
-#: Bars: space for the groups' names, for the numbers, and between groups.
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 30, 46
+_HEIGHT = 300
+#: Bars: space for the groups' names (beside their bars, or above them if one is long), for numbers, between groups.
 _NAMES, _NUMBERS, _BAR, _GAP = 132, 44, 13, 9
-_LETTERS = 18
+_NAME_LINE = 17
+_LETTERS, _LETTERS_ABOVE = 18, 58
 _MARKS = ("circle", "square", "triangle", "diamond")
-COLOURS = 6
+_COLOURS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,15 @@ class Series:
         In the legend.
     values
         One for each place; None where there is none, which leaves a gap.
+    place
+        Chooses colour and mark: the same for the same results in all charts.
     control
         Drawn dashed and hollow.
     """
 
     name: str
     values: Sequence[float | None]
+    place: int = 0
     control: bool = False
 
 
@@ -51,7 +55,7 @@ def line_chart(
     y_label: str,
     x: Sequence[float],
     series: Sequence[Series],
-    levels: Sequence[tuple[str, float, bool]] = (),
+    levels: Sequence[Series] = (),
     logarithmic: bool = False,
 ) -> Markup:
     """Draw lines over a number.
@@ -69,12 +73,11 @@ def line_chart(
     series
         A value of each line at each x.
     levels
-        (name, value, whether a control) of horizontal lines: of what does not vary.
+        Horizontal lines, of what does not vary: each of one value.
     logarithmic
         Whether the x axis is.
     """
-    known = [value for line in series for value in line.values if value is not None]
-    known += [value for _, value, _ in levels]
+    known = [value for line in (*series, *levels) for value in line.values if value is not None]
     svg = _svg(chart_id, _HEIGHT, title, _described(x_label, y_label, x, series, levels))
     if not known:
         _text(svg, _WIDTH / 2, _HEIGHT / 2, "no values", anchor="middle")
@@ -92,11 +95,13 @@ def line_chart(
         _text(svg, places[index], bottom + 18, _number(x[index]), anchor="middle")
     _line(svg, _LEFT, bottom, right, bottom, "axis")
     _text(svg, (_LEFT + right) / 2, _HEIGHT - 6, x_label, anchor="middle", name="label")
-    _text(svg, 4, 10, y_label, anchor="start", name="label")
-    for number, (_, value, control) in enumerate(levels, len(series)):
-        _line(svg, _LEFT, down(value), right, down(value), _classes("line level", number, control))
-    for number, line in enumerate(series):
-        group = ElementTree.SubElement(svg, "g", {"class": _classes("series", number, line.control)})
+    _text(svg, 4, 13, y_label, anchor="start", name="label")
+    for level in levels:
+        for value in level.values:
+            if value is not None:
+                _line(svg, _LEFT, down(value), right, down(value), _classes("line level", level))
+    for line in series:
+        group = ElementTree.SubElement(svg, "g", {"class": _classes("series", line)})
         spots = [
             None if value is None else (place, down(value)) for place, value in zip(places, line.values, strict=True)
         ]
@@ -105,7 +110,7 @@ def line_chart(
                 points = " ".join(f"{_round(px)},{_round(py)}" for px, py in run)
                 ElementTree.SubElement(group, "polyline", {"class": "line", "points": points})
             for px, py in run:
-                _mark(group, number, px, py)
+                _mark(group, line.place, px, py)
     return _markup(svg)
 
 
@@ -127,40 +132,46 @@ def bar_chart(
     longest
         The value of a bar of full length.
     """
-    step = _GAP + _BAR * len(series)
-    bottom = _TOP + step * len(names)
+    above = any(len(name) > _LETTERS for name in names)
+    left, line, letters = (8, _NAME_LINE, _LETTERS_ABOVE) if above else (_NAMES, 0, _LETTERS)
+    top = 8
+    step = _GAP + line + _BAR * len(series)
+    bottom = top + step * len(names)
     svg = _svg(chart_id, bottom + 40, title, _described("", label, names, series, ()))
-    across = Scale(values=(0, longest), places=(_NAMES, _WIDTH - _NUMBERS))
+    across = Scale(values=(0, longest), places=(left, _WIDTH - _NUMBERS))
     for tick in nice_ticks(0, longest):
         if tick <= longest:
-            _line(svg, across(tick), _TOP - 4, across(tick), bottom, "grid")
+            _line(svg, across(tick), top - 4, across(tick), bottom, "grid")
             _text(svg, across(tick), bottom + 14, _number(tick), anchor="middle")
     for row, name in enumerate(names):
-        top = _TOP + row * step
-        cut = name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
-        text = _text(svg, _NAMES - 6, top + (step - _GAP) / 2 + 4, cut, anchor="end")
+        begin = top + row * step
+        cut = name if len(name) <= letters else f"{name[: letters - 1]}…"
+        if above:
+            text = _text(svg, left + 4, begin + line - 4, cut, anchor="start")
+        else:
+            text = _text(svg, left - 6, begin + (step - _GAP) / 2 + 4, cut, anchor="end")
         if cut != name:
             ElementTree.SubElement(text, "title").text = name
         for number, bars in enumerate(series):
-            value, y = bars.values[row], top + number * _BAR
-            end = _NAMES if value is None else across(max(0.0, min(value, longest)))
+            value, y = bars.values[row], begin + line + number * _BAR
+            end = left if value is None else across(max(0.0, min(value, longest)))
             if value is not None:
-                corner = {"x": _round(_NAMES), "y": _round(y + 1)}
-                size = {"width": _round(end - _NAMES), "height": str(_BAR - 2)}
-                ElementTree.SubElement(svg, "rect", {"class": _classes("bar", number, bars.control), **corner, **size})
+                corner = {"x": _round(left), "y": _round(y + 1)}
+                size = {"width": _round(end - left), "height": str(_BAR - 2)}
+                ElementTree.SubElement(svg, "rect", {"class": _classes("bar", bars), **corner, **size})
             _text(svg, end + 4, y + 10, "–" if value is None else f"{value:.3f}", anchor="start", name="small")
-    _line(svg, _NAMES, _TOP - 4, _NAMES, bottom, "axis")
-    _text(svg, (_NAMES + _WIDTH - _NUMBERS) / 2, bottom + 34, label, anchor="middle", name="label")
+    _line(svg, left, top - 4, left, bottom, "axis")
+    _text(svg, (left + _WIDTH - _NUMBERS) / 2, bottom + 34, label, anchor="middle", name="label")
     return _markup(svg)
 
 
-def legend_key(number: int, *, control: bool, level: bool = False) -> Markup:
-    """Draw the key of a series, by its place among them, for a legend beside the chart."""
+def legend_key(series: Series, *, level: bool = False) -> Markup:
+    """Draw the key of a series, or of a level line, for a legend beside the chart."""
     svg = ElementTree.Element("svg", {"viewBox": "0 0 30 12", "class": "key", "aria-hidden": "true"})
-    group = ElementTree.SubElement(svg, "g", {"class": _classes("series", number, control)})
+    group = ElementTree.SubElement(svg, "g", {"class": _classes("series", series)})
     _line(group, 1, 6, 29, 6, "line level" if level else "line")
     if not level:
-        _mark(group, number, 15, 6)
+        _mark(group, series.place, 15, 6)
     return _markup(svg)
 
 
@@ -169,7 +180,7 @@ def _described(
     y_label: str,
     x: Sequence[float | str],
     series: Sequence[Series],
-    levels: Sequence[tuple[str, float, bool]],
+    levels: Sequence[Series],
 ) -> str:
     """Say in words what a chart shows."""
     parts = []
@@ -182,7 +193,9 @@ def _described(
                 f"{line.name}: {len(known)} values, highest {top[0]:.3f} {at}{_number(top[1])}, lowest {low[0]:.3f} "
                 f"{at}{_number(low[1])}"
             )
-    parts += [f"{name}: {value:.3f} throughout" for name, value, _ in levels]
+    parts += [
+        f"{level.name}: {value:.3f} throughout" for level in levels for value in level.values if value is not None
+    ]
     return f"{y_label}. " + "; ".join(parts) + ". The numbers are in the table below."
 
 
@@ -196,8 +209,8 @@ def _svg(chart_id: str, height: float, title: str, description: str) -> ElementT
     return svg
 
 
-def _classes(kind: str, number: int, control: bool) -> str:
-    return f"{kind} s{number % COLOURS}" + (" control" if control else "")
+def _classes(kind: str, series: Series) -> str:
+    return f"{kind} s{series.place % _COLOURS}" + (" control" if series.control else "")
 
 
 def _line(parent: ElementTree.Element, x1: float, y1: float, x2: float, y2: float, name: str) -> None:
@@ -214,9 +227,9 @@ def _text(
     return element
 
 
-def _mark(parent: ElementTree.Element, number: int, x: float, y: float) -> None:
+def _mark(parent: ElementTree.Element, place: int, x: float, y: float) -> None:
     """Draw a mark whose shape tells series apart where colours do not."""
-    shape = _MARKS[number % len(_MARKS)]
+    shape = _MARKS[place % len(_MARKS)]
     if shape == "circle":
         ElementTree.SubElement(parent, "circle", {"class": "mark", "cx": _round(x), "cy": _round(y), "r": "4"})
         return

@@ -48,6 +48,9 @@ class Compared:
         Mean over a video's objects of J&F, or of J where F was not measured; None for what is not a number.
     ranking
         Of a sweep: means under each setting, the best first.
+    shared
+        Of controls in a sweep: means under settings where alpha leaves the control out. They end its curves, and are
+        never its best.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Compared:
     objects: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     by_video: Mapping[str, float | None] = field(default_factory=dict)
     ranking: Sequence[SettingMeans] = ()
+    shared: Sequence[SettingMeans] = ()
 
     @property
     def label(self) -> str:
@@ -80,10 +84,16 @@ class Compared:
 
 
 def from_sweep(name: str, sweep: Sweep, origins: Origins) -> list[Compared]:
-    """Divide a sweep by what controls its settings are, results proper first."""
+    """Divide a sweep by what controls its settings are, results proper first.
+
+    A sweep of a control has no results proper where alpha leaves the control out: these settings are shared.
+    """
     groups: dict[tuple[str, ...], list[SettingMeans]] = defaultdict(list)
     for means in sweep.result.ranking:
         groups[origins.controls(sweep.units.get(means.setting, ()))].append(means)
+    single = [means for means in groups.get((), []) if None in (means.setting.video, means.setting.image)]
+    if len(groups) > 1 and len(single) == len(groups.get((), [])):
+        groups.pop((), None)
     return [
         Compared(
             name=name,
@@ -96,6 +106,7 @@ def from_sweep(name: str, sweep: Sweep, origins: Origins) -> list[Compared]:
                 for video, means in sweep.result.by_video.items()
             },
             ranking=tuple(ranking),
+            shared=tuple(_shared(single, ranking)) if controls else (),
         )
         for controls, ranking in sorted(groups.items())
     ]
@@ -105,7 +116,7 @@ def from_propagation(name: str, results: Propagation, origins: Origins) -> list[
     """Return a folder's results, one for each set that they were evaluated on; without means if on none."""
     controls = origins.controls(results.units)
     features = " + ".join(f"{weight:g} {feature}" for feature, weight in results.features.items())
-    settings = ", ".join(f"{axis_label(key)} {value}" for key, value in results.settings.items())
+    settings = ", ".join(f"{axis_label(key)} {value}" for key, value in results.settings.items() if value is not True)
     words = ", ".join(filter(None, [features, settings]))
     compared = []
     for set_name, table in results.overall.items():
@@ -138,6 +149,16 @@ def exact_text(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else repr(value)
 
 
+def _shared(single: Sequence[SettingMeans], ranking: Sequence[SettingMeans]) -> list[SettingMeans]:
+    """Return, of settings with one feature, those whose feature some settings fuse with another one."""
+    fused = {(part, getattr(means.setting, part)) for means in ranking for part in ("video", "image")}
+    return [
+        means
+        for means in single
+        if (("video", means.setting.video) if means.setting.image is None else ("image", means.setting.image)) in fused
+    ]
+
+
 def _objects(sweep: Sweep, setting: Setting) -> dict[str, dict[str, str]]:
     return {
         f"{video.video}_{item.object_id}": {OFFICIAL[name]: exact_text(item.columns[name]) for name in ("j", "f")}
@@ -159,5 +180,5 @@ def _video_means(objects: Mapping[str, Mapping[str, str]]) -> dict[str, float | 
 
 
 def _words(setting: Setting) -> str:
-    shown = {name: value for name, value in setting.columns.items() if value != ""}
+    shown = {name: value for name, value in setting.columns.items() if value != "" and value is not True}
     return ", ".join(f"{axis_label(name)} {value}" for name, value in shown.items())

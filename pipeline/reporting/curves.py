@@ -1,6 +1,7 @@
 """Which charts a report has: scores over each parameter that sweeps vary, and bars for the videos."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..sweeping.axes import NUMERIC, Slices, axis_label
@@ -39,10 +40,7 @@ def over_videos(compared: Sequence[Compared]) -> list[ChartView]:
     charts = []
     parts = in_parts(videos[:MOST_VIDEOS], _VIDEOS_IN_CHART)
     for index, part in enumerate(parts, 1):
-        series = [
-            Series(name=item.label, values=[item.by_video.get(video) for video in part], control=bool(item.controls))
-            for item in shown
-        ]
+        series = [_series(item, compared.index(item), [item.by_video.get(video) for video in part]) for item in shown]
         title = f"{measure} of each video" + (f", part {index} of {len(parts)}" if len(parts) > 1 else "")
         chart_id = f"videos-{index}"
         rows = [
@@ -70,7 +68,8 @@ def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
     lines: list[tuple[Compared, Slices]] = []
     for item in compared:
         # A setting without the feature lies nowhere on the feature's axes.
-        ranking = [means for means in item.ranking if part is None or getattr(means.setting, part) is not None]
+        every = (*item.ranking, *item.shared)
+        ranking = [means for means in every if part is None or getattr(means.setting, part) is not None]
         if ranking:
             lines.append((item, Slices(ranking)))
     if not any(axis in slices.varying for _, slices in lines):
@@ -80,18 +79,20 @@ def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
     measures = {name: title for name, title in _MEASURES.items() if best[name] is not None}
     title = next(iter(measures.values()))
     constant = [item for item in compared if not item.ranking and item.score is not None]
-    levels = [(item.label, item.score or 0.0, bool(item.controls)) for item in constant]
+    levels = [_series(item, compared.index(item), [item.score]) for item in constant]
     if len(lines) > 1 or levels:
         measures = dict([next(iter(measures.items()))])
-    series = [
-        Series(
-            name=item.label if len(measures) == 1 else words,
-            values=[_measure(slices, axis, value, measure) for value in x],
-            control=bool(item.controls),
+    series = []
+    for item, slices in lines:
+        values = {measure: [_measure(slices, axis, place, measure) for place in x] for measure in measures}
+        series += (
+            [_series(item, compared.index(item), values[measure]) for measure in measures]
+            if len(measures) == 1
+            else [
+                Series(name=words, values=values[measure], place=place)
+                for place, (measure, words) in enumerate(measures.items())
+            ]
         )
-        for item, slices in lines
-        for measure, words in measures.items()
-    ]
     label = axis_label(axis)
     heading = f"{'Scores' if len(measures) > 1 else title} over {label}"
     others = [(item.label, slices.others(axis)) for item, slices in lines if slices.others(axis)]
@@ -101,7 +102,7 @@ def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
     table = TableView(
         view_id=f"{chart_id}-numbers",
         caption=heading,
-        columns=(label, *(line.name for line in series), *(name for name, _, _ in levels)),
+        columns=(label, *(line.name for line in (*series, *levels))),
         rows=tuple(
             row(_text(value), [*(number(exact_text(line.values[place])) for line in series), *same])
             for place, value in enumerate(x)
@@ -109,7 +110,7 @@ def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
     )
     if axis in _TAPS:
         names = [_text(value) for value in x]
-        series += [Series(name=name, values=[value] * len(x), control=control) for name, value, control in levels]
+        series += [replace(level, values=[*level.values] * len(x)) for level in levels]
         picture = bar_chart(chart_id, title=heading, label=title, names=names, series=series)
         legend = _legend(series)
     else:
@@ -124,8 +125,7 @@ def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
             logarithmic=axis == "temperature" and max(x) > 5 * min(x),
         )
         legend = _legend(series) + tuple(
-            Key(picture=legend_key(place, control=control, level=True), name=f"{name}, one setting")
-            for place, (name, _, control) in enumerate(levels, len(series))
+            Key(picture=legend_key(level, level=True), name=f"{level.name}, one setting") for level in levels
         )
     return ChartView(
         title=heading,
@@ -148,9 +148,11 @@ def _measure(slices: Slices, axis: str, value: Any, measure: str) -> float | Non
 
 
 def _legend(series: Sequence[Series]) -> tuple[Key, ...]:
-    return tuple(
-        Key(picture=legend_key(place, control=line.control), name=line.name) for place, line in enumerate(series)
-    )
+    return tuple(Key(picture=legend_key(line), name=line.name) for line in series)
+
+
+def _series(item: Compared, place: int, values: Sequence[float | None]) -> Series:
+    return Series(name=item.label, values=values, place=place, control=bool(item.controls))
 
 
 def _text(value: Any) -> str:

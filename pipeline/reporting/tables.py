@@ -67,38 +67,40 @@ def objects_table(view_id: str, compared: Sequence[Compared], notes: list[str]) 
 
 def settings_table(view_id: str, name: str, compared: Sequence[Compared], notes: list[str]) -> TableView | None:
     """List the settings of a sweep, the best first, controls among them; None without any."""
-    ranked = [(means, item) for item in compared for means in item.ranking]
-    ranked.sort(key=lambda pair: -pair[0].score)
+    controls_of = {means.setting: () for item in compared for means in item.shared}
+    controls_of |= {means.setting: item.controls for item in compared for means in item.ranking}
+    every = {means.setting: means for item in compared for means in (*item.ranking, *item.shared)}
+    ranked = sorted(every.values(), key=lambda means: -means.score)
     if not ranked:
         return None
-    values = {parameter: [means.setting.columns[parameter] for means, _ in ranked] for parameter in PARAMETERS}
+    values = {parameter: [means.setting.columns[parameter] for means in ranked] for parameter in PARAMETERS}
     varying = [parameter for parameter in PARAMETERS if len(set(values[parameter])) > 1]
     same = [f"{axis_label(key)} {found[0]}" for key, found in values.items() if key not in varying and found[0] != ""]
-    measures = [measure for measure in MEASURES if any(exact_text(means.measures[measure]) for means, _ in ranked)]
-    best = {id(item.ranking[0]) for item in compared}
-    kept = [pair for place, pair in enumerate(ranked) if place < _MOST_SETTINGS or id(pair[0]) in best]
+    measures = [measure for measure in MEASURES if any(exact_text(means.measures[measure]) for means in ranked)]
+    best = {item.ranking[0].setting for item in compared}
+    kept = [means for place, means in enumerate(ranked) if place < _MOST_SETTINGS or means.setting in best]
     if len(kept) < len(ranked):
         notes.append(
             f"{name}: {len(kept)} of {len(ranked)} settings are listed: the best, and the best of each control"
         )
-    places = {id(means): place for place, (means, _) in enumerate(ranked, 1)}
+    places = {means.setting: place for place, means in enumerate(ranked, 1)}
     return TableView(
         view_id=view_id,
         caption=f"Settings of {name}" + (f", all with {', '.join(same)}" if same else ""),
         columns=("rank", *map(axis_label, varying), *(OFFICIAL[measure] for measure in measures), "control"),
         rows=tuple(
             row(
-                str(places[id(means)]),
+                str(places[means.setting]),
                 [
                     *texts(
                         *(means.setting.columns[key] if means.setting.columns[key] != "" else "–" for key in varying)
                     ),
                     *(number(exact_text(means.measures[measure])) for measure in measures),
-                    *texts(_controls(item)),
+                    *texts(", ".join(controls_of[means.setting])),
                 ],
-                control=bool(item.controls),
+                control=bool(controls_of[means.setting]),
             )
-            for means, item in kept
+            for means in kept
         ),
     )
 

@@ -55,7 +55,14 @@ class UsedUnit:
         found = _LABEL.fullmatch(label)
         if found is None:
             return None
-        return cls(**{**found.groupdict(), "timestep": int(found["timestep"]), "form": found["form"] or "float16"})
+        return cls(
+            video=found["video"],
+            backbone=found["backbone"],
+            digest=found["digest"],
+            timestep=int(found["timestep"]),
+            tap=found["tap"],
+            form=found["form"] or "float16",
+        )
 
     @classmethod
     def from_notation(cls, dataset: str, video: str, text: str) -> "UsedUnit | None":
@@ -63,8 +70,13 @@ class UsedUnit:
         found = _NOTATION.fullmatch(text)
         if found is None:
             return None
-        values = {**found.groupdict(), "digest": found["digest"][:8], "timestep": int(found["timestep"])}
-        return cls(video=f"{dataset}/{video}", **values)
+        return cls(
+            video=f"{dataset}/{video}",
+            backbone=found["backbone"],
+            digest=found["digest"][:8],
+            timestep=int(found["timestep"]),
+            tap=found["tap"],
+        )
 
 
 class Origins:

@@ -153,7 +153,7 @@ class PageReader(HTMLParser):
     elements
         (tag, attributes) in order.
     tables
-        By the caption: the rows, each a list of (text, exact value of a number); the latter is empty for a number that is
+        By the caption: the rows, each a list of (text, exact value of a number), the latter empty for a number that is
         none, and None for a text.
     text
         All text outside of styles.
@@ -187,7 +187,7 @@ class PageReader(HTMLParser):
         elif tag == "data":
             text, _ = self._rows[-1][-1]
             self._rows[-1][-1] = text, dict(attrs)["value"]
-        elif tag == "span" and dict(attrs).get("aria-label") == "none":
+        elif tag == "span" and dict(attrs).get("class") == "unseen":
             self._rows[-1][-1] = "", ""
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

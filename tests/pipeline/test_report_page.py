@@ -2,6 +2,8 @@
 
 import csv
 import math
+import re
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +167,29 @@ def test_controls_stand_beside_the_results_everywhere(tmp_path: Path) -> None:
     assert {row[place][1] for row in curve[1:]} == {overall["J&F-Mean"]}
 
 
+def test_the_curve_of_a_control_ends_where_alpha_leaves_it_out(tmp_path: Path) -> None:
+    """The sweep of a control has no results proper of its own, though at alpha 0 it is none."""
+    result = random_result(["one"], make_space(video_features=(POSITION,), temperatures=(0.1, 0.2)))
+    folder = write_sweep(tmp_path / "sweep", result)
+    ranked = read_csv(folder / "settings.csv")
+    own = [row for row in ranked if row["video_feature"]]
+    page = page_of(folder)
+    assert exact(page.tables["Means over all objects"])[0][0] == own[0]["jf"]
+    assert len(page.tables["Means over all objects"]) == 2
+    curve = page.tables["Scores over alpha"]
+    expected = [
+        row["jf"]
+        for row in sorted(ranked, key=lambda row: float(row["alpha"]))
+        if row["temperature"] == own[0]["temperature"]
+    ]
+    assert [row[0] for row in exact(curve)] == expected
+    (settings,) = (rows for caption, rows in page.tables.items() if caption.startswith("Settings of sweep"))
+    assert [row[0] for row in exact(settings)] == [row["jf"] for row in ranked]
+    assert [row[-1][0] for row in settings[1:]] == [
+        "explicit position" if row["video_feature"] else "" for row in ranked
+    ]
+
+
 def test_cost_is_what_the_cache_records(tmp_path: Path) -> None:
     write_units(tmp_path / "cache", ["one", "two"], IMAGE_FEATURE)
     folder = write_results(tmp_path / "results", ["one", "two"], cache=tmp_path / "cache")
@@ -187,6 +212,31 @@ def test_hostile_names_are_shown_and_not_run(tmp_path: Path) -> None:
     assert name in page.text
     assert not [tag for tag, _ in page.elements if tag == "img"]
     assert page.tables["J and F of each object"][1][0][0] == f"{HOSTILE}_1"
+
+
+def test_text_and_lines_stand_out_in_both_schemes() -> None:
+    """WCAG 2.2: a contrast of 4.5 for text (1.4.3), of 3 for lines and bars (1.4.11), as the style sheet has them."""
+    css = (files("ted.pipeline.reporting") / "templates" / "report.css").read_text()
+    schemes = [
+        dict(re.findall(r"--(\w+): (#\w{6});", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    ]
+    assert len(schemes) == 3
+    for colours in schemes:
+        for ground in ("paper", "raised", "control"):
+            for ink in ("ink", "faint", "link", "badge"):
+                assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
+            for line in (f"s{number}" for number in range(6)):
+                assert contrast(colours[line], colours[ground]) >= 3, (line, ground)
+
+
+def contrast(one: str, other: str) -> float:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
 
 
 def test_a_hundred_videos(tmp_path: Path) -> None:
