@@ -1,11 +1,8 @@
 """The whole path through the commands, on small data."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -222,27 +219,3 @@ def test_presets_are_the_papers_settings(cli: Cli, davis_source: Path, extracted
     wrong = cli(*command, "--preset", "davies")
     assert wrong.code == 2
     assert "did you mean davis" in wrong.err
-
-
-def test_an_interrupted_extraction_says_so_and_resumes(
-    cli: Cli, weights: tuple[str, ...], tmp_path: Path, davis_source: Path
-) -> None:
-    cache = tmp_path / "cache"
-    options = ["extract", str(davis_source), "--cache", str(cache), "--frame-size", "64", "--ensemble", "60", *weights]
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from ted.pipeline.cli import main; main()", *options],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.monotonic() + 120
-    while not list(cache.rglob("claim.json")) and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "run the same command again" in err
-    assert "Traceback" not in err
-    assert not list(cache.rglob("claim.json"))
-    assert not list(cache.rglob("complete.json"))
-    assert cli(*options[:-1], options[-1], "--ensemble", 1).code == 0

@@ -162,8 +162,12 @@ def test_the_same_sweep_again_scores_nothing(
     assert tables(swept / "sweep") == before
 
 
-def test_results_do_not_depend_on_what_runs_where(cli: Cli, davis_source: Path, swept: Path, tmp_path: Path) -> None:
-    command = ("sweep", davis_source, "--cache", swept / "cache", "--no-plots", *LISTS, "--workers", 2)
+@pytest.mark.parametrize("where", ["scheduler", pytest.param("workers", marks=pytest.mark.slow)])
+def test_results_do_not_depend_on_what_runs_where(
+    cli: Cli, davis_source: Path, swept: Path, tmp_path: Path, where: str, request: pytest.FixtureRequest
+) -> None:
+    there = 2 if where == "workers" else request.getfixturevalue("scheduler")
+    command = ("sweep", davis_source, "--cache", swept / "cache", "--no-plots", *LISTS, f"--{where}", there)
     assert cli(*command, "--out", tmp_path / "sweep").code == 0
     assert tables(tmp_path / "sweep") == tables(swept / "sweep")
 

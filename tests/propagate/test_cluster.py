@@ -139,7 +139,8 @@ def test_what_has_not_started_is_given_up_on_an_error_too(local: Workers, tmp_pa
     (tmp_path / "0").mkdir()
     with pytest.raises(IsADirectoryError) as error:
         list(local.map(note, ((tmp_path, number) for number in range(30)), ahead=30))
-    assert len(local.client.futures) <= 1, f"no other task is wanted, though {error} is kept, and what it refers to"
+    wanted = [key for key in local.client.futures if key[0].startswith("note-")]
+    assert len(wanted) <= 1, f"no other task is wanted, though {error} is kept, and what it refers to"
 
 
 def test_errors_are_raised_as_themselves_in_their_place(workers: Workers) -> None:

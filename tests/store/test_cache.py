@@ -1,8 +1,5 @@
 import json
-import os
 import pickle
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -162,11 +159,3 @@ def test_hostile_names_stay_inside_the_cache(cache: Cache, values: NDArray[np.fl
     write_unit(cache, spec, values)
     assert {path for path in tmp_path.iterdir() if path != cache.root} == before
     assert cache.videos() == [("../../x", "../up/../../and away")]
-
-
-def test_store_imports_without_torch() -> None:
-    code = "import sys, ted.store; print(any(m.split('.')[0] in ('torch', 'diffusers') for m in sys.modules))"
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
-    )
-    assert result.stdout.strip() == "False"

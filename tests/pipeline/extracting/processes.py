@@ -7,6 +7,7 @@ so no thread of its libraries is lost on the way.
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -64,7 +65,7 @@ class Running:
     def send(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def wait(self, seconds: float = 120) -> int:
+    def wait(self, seconds: float = 300) -> int:
         """Wait for the end; return the exit code, or the number of the signal that killed it, negative."""
         self.process.join(seconds)
         code = self.process.exitcode
@@ -102,7 +103,7 @@ def end_all() -> None:
     _STARTED.clear()
 
 
-def eventually(true: Callable[[], object], seconds: float = 60) -> bool:
+def eventually(true: Callable[[], object], seconds: float = 300) -> bool:
     """Wait until something is true; tell whether it is."""
     deadline = time.monotonic() + seconds
     while not true() and time.monotonic() < deadline:
@@ -129,7 +130,8 @@ def fork_devices() -> None:
 
 
 def _settle() -> None:
-    """Have a process compute on one thread and not wait for the disk, as this one does."""
+    """Have a process compute on one thread, not wait for the disk, and heed Ctrl-C, wherever the tests were started."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell has put into the background
     torch.set_num_threads(1)
     os.fsync = lambda fd: None  # type: ignore[assignment]
 

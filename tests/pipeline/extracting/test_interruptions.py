@@ -24,6 +24,7 @@ def test_a_signal_leaves_no_claim_and_loses_nothing_that_was_computed(
     at = At(cache=cache, log=tmp_path / "steps", phase="chunks", number=60, act=partial(signal_self, number))
     run = start(tmp_path, *command, "--cache", cache, hooks=(at,))
     assert run.wait() == code
+    assert ("run the same command again" in run.err.read_text()) == (number == signal.SIGINT)
     assert not list(cache.rglob("*claim*"))
     units = [path.parents[2] for path in cache.rglob("journal.jsonl")]
     assert units

@@ -52,10 +52,9 @@ def make_request(cache: Path, davis_source: Path, weights: tuple[str, ...], **ch
 
 
 def test_shares_of_a_list_make_the_whole(
-    cli: Cli, davis_source: Path, weights: tuple[str, ...], tmp_path: Path
+    cli: Cli, davis_source: Path, weights: tuple[str, ...], extracted: Path, tmp_path: Path
 ) -> None:
-    cache, whole = tmp_path / "cache", tmp_path / "whole"
-    assert cli("extract", davis_source, "--cache", whole, "--frame-size", 64, *weights, *FEATURES).code == 0
+    cache = tmp_path / "cache"
     written: list[str] = []
     for number in (1, 2, 3):
         done = cli(
@@ -65,7 +64,7 @@ def test_shares_of_a_list_make_the_whole(
         assert done.code == 0
         written += json.loads(done.out)["written"]
     assert len(written) == len(set(written)) == 4
-    assert tree(cache) == tree(whole)
+    assert tree(cache) == tree(extracted)
 
 
 def test_a_slurm_array_picks_its_share(
@@ -204,9 +203,14 @@ def test_an_automatic_batch_size_is_recorded(
     assert sizes == {"adm": 4, "i2vgen-xl": 1}  # all four frames; one clip
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Workers]:
-    with connect(workers=2, threads=1) as workers:
+@pytest.fixture(scope="module", params=["here", pytest.param("processes", marks=pytest.mark.slow)])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Workers]:
+    """Two workers: in this process, through a scheduler; or processes, which take seconds to import what they need."""
+    if request.param == "processes":
+        connected = connect(workers=2, threads=1)
+    else:
+        connected = connect(scheduler=request.getfixturevalue("scheduler"), threads=1)
+    with connected as workers:
         yield workers
 
 
