@@ -131,7 +131,7 @@ def choose(
     networks, sets, settings = _networks(video, image), _videos(out, 1, count), Tracking()
     every = [one for some in sets.values() for one in some]
     taps = {
-        "demo-video": ("mid_block", "up_blocks[0]", "up_blocks[1]", "up_blocks[2]"),
+        "demo-video": ("up_blocks[0]", "up_blocks[1]", "up_blocks[2]"),
         "demo-image": ("up_blocks[0]", "up_blocks[1]", "up_blocks[2]"),
     }
     caches = out / "choose"

@@ -22,7 +22,7 @@ from ..datasets.masks_io import read_mask
 from ..datasets.video import Video
 from ..extracting.request import ExtractionRequest, Share
 from ..extracting.running import Failure, extract
-from ..metrics.davis import score_sequence
+from ..metrics.davis import ObjectScore, score_sequence
 from ..metrics.identity import identity_accuracy
 from ..propagation import propagate_video, result_folder
 from ..show.columns import Look, frame_column, write_columns
@@ -182,7 +182,8 @@ def _propagate(
 
 
 def _score(videos: Sequence[Video], results: Path) -> DemoScore:
-    objects, identities = [], []
+    objects: list[ObjectScore] = []
+    identities = []
     for video in videos:
         truth, folder = video.annotations(), result_folder(results, video)
         scored = score_sequence(video.name, truth, folder)

@@ -58,7 +58,8 @@ def patched(colours: Sequence[_Image], size: tuple[int, int], cell: int, rng: np
     """Draw patches of some colours, (height, width, 3), of about `cell` pixels; each takes an equal share."""
     scales = ((cell, 1.0), (max(1, cell // 2), 0.5))
     heights = [noise_image(size, scales, rng)[..., 0] for _ in colours]
-    return np.stack(colours)[np.argmax(heights, axis=0)]
+    drawn: _Image = np.stack(colours)[np.argmax(heights, axis=0)]
+    return drawn
 
 
 def noise_image(
@@ -124,11 +125,15 @@ def draw_object(
 
 def _depth(shape: str, dx: _Image, dy: _Image) -> _Image:
     """Distance from the outline, positive inside, in radii."""
+    if shape == "ball":
+        distance: _Image = np.float32(1) - np.hypot(dx, dy)
+        return distance
     if shape == "box":
-        return _HALF_SIDE - np.maximum(np.abs(dx), np.abs(dy))
-    if shape == "diamond":
-        return _HALF_SIDE - (np.abs(dx) + np.abs(dy)) / np.float32(math.sqrt(2))
-    return 1 - np.sqrt(dx**2 + dy**2)
+        reach = np.maximum(np.abs(dx), np.abs(dy))
+    else:
+        reach = (np.abs(dx) + np.abs(dy)) / np.float32(math.sqrt(2))
+    inside: _Image = np.float32(_HALF_SIDE) - reach
+    return inside
 
 
 def _lit(look: Look, dx: _Image, dy: _Image) -> _Image:
