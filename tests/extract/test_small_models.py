@@ -8,6 +8,7 @@ from torch import nn
 
 from ted.extract.backbones import BACKBONES, load_backbone
 from ted.extract.small_models import make_small
+from ted.extract.small_parts import MODELS
 from ted.store.errors import ConfigError
 from tests.extract.small_folders import SmallFolders, make_clip
 
@@ -36,7 +37,7 @@ def test_layout_is_that_of_the_published_models(name: str, small_folder: SmallFo
     assert {path.name for path in bare.iterdir()} == {"unet", "scheduler", "model_index.json", "ted.json"}
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", [*MODELS, "adm"])
 @pytest.mark.parametrize("standins", [False, True])
 def test_every_backbone_gives_features(name: str, standins: bool, small_folder: SmallFolders) -> None:
     backbone = load_backbone(name, small_folder(name, standins=standins), device=CPU, dtype=torch.float32)

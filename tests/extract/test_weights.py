@@ -17,7 +17,7 @@ from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 from ted.extract.backbones import BACKBONES, load_backbone
 from ted.extract.backbones.base import Backbone
-from ted.extract.weights import digest_files, find_weights
+from ted.extract.weights import PublishedWeights, digest_files, find_weights
 from ted.store.errors import ConfigError, WeightsError
 from tests.extract.small_folders import SmallFolders, make_clip
 
@@ -63,6 +63,12 @@ def put_into_cache(cache: Path, repository: str, folder: Path) -> Path:
     return snapshot
 
 
+def published_weights(name: str) -> PublishedWeights:
+    published = BACKBONES[name].published
+    assert published is not None
+    return published
+
+
 def test_backbones_are_listed_without_heavy_imports() -> None:
     code = (
         "import sys, ted.extract.backbones as b\n"
@@ -70,7 +76,11 @@ def test_backbones_are_listed_without_heavy_imports() -> None:
         "print(*[name for name in ('torch', 'diffusers', 'transformers', 'huggingface_hub') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
-    assert result.stdout.split("\n") == ["i2vgen-xl svd sd21 adm dinov2 dinov3", "", ""]
+    assert result.stdout.split("\n") == [
+        "i2vgen-xl svd sd21 adm dinov2 dinov3 demo-video demo-image rgb position",
+        "",
+        "",
+    ]
     assert {name: info.kind for name, info in BACKBONES.items()} == {
         "i2vgen-xl": "video",
         "svd": "video",
@@ -78,6 +88,10 @@ def test_backbones_are_listed_without_heavy_imports() -> None:
         "adm": "image",
         "dinov2": "image",
         "dinov3": "image",
+        "demo-video": "video",
+        "demo-image": "image",
+        "rgb": "image",
+        "position": "image",
     }
 
 
@@ -88,7 +102,7 @@ def test_unknown_backbone_suggests_the_nearest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*LATENT, "adm"])
 def test_absent_weights_name_the_download_its_size_and_its_licence(name: str, hub_cache: Path) -> None:
-    published = BACKBONES[name].published
+    published = published_weights(name)
     with pytest.raises(WeightsError) as caught:
         load(name, None)
     for fact in (published.name, published.size, published.licence, published.download, "GB"):
@@ -97,7 +111,7 @@ def test_absent_weights_name_the_download_its_size_and_its_licence(name: str, hu
 
 @pytest.mark.parametrize("name", LATENT)
 def test_published_weights_are_found_in_the_hubs_cache(name: str, hub_cache: Path, small_folder: SmallFolders) -> None:
-    published = BACKBONES[name].published
+    published = published_weights(name)
     snapshot = put_into_cache(hub_cache, published.name, small_folder(name))
     put_into_cache(hub_cache, "somebody/else", small_folder(name))
     assert find_weights(name, published, None) == snapshot
@@ -113,7 +127,7 @@ def test_published_file_is_found_in_torchs_cache(hub_cache: Path, tmp_path: Path
     checkpoints.mkdir(parents=True)
     file = checkpoints / "256x256_diffusion_uncond.pt"
     file.write_bytes(b"")
-    assert find_weights("adm", BACKBONES["adm"].published, None) == file
+    assert find_weights("adm", published_weights("adm"), None) == file
 
 
 @pytest.mark.parametrize("name", [*LATENT, "adm"])
@@ -121,7 +135,7 @@ def test_missing_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="does not exist") as caught:
         load(name, tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in str(caught.value)
-    assert BACKBONES[name].published.name in str(caught.value)
+    assert published_weights(name).name in str(caught.value)
 
 
 @pytest.mark.parametrize("name", LATENT)
@@ -144,7 +158,7 @@ def test_undeclared_absence_names_the_part(name: str, part: str, small_folder: S
     shutil.rmtree(folder / part)
     with pytest.raises(WeightsError, match=f"no folder {part} in") as caught:
         load(name, folder)
-    assert BACKBONES[name].published.licence in str(caught.value)
+    assert published_weights(name).licence in str(caught.value)
 
 
 def test_missing_weight_file(copied: Path) -> None:

@@ -1,0 +1,70 @@
+"""The models that come with the package."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import ted.extract
+from ted.extract.backbones import load_backbone
+from ted.extract.options import BackboneOptions
+from ted.store.errors import WeightsError
+
+from .small_folders import make_clip
+
+CPU = torch.device("cpu")
+BUNDLED = Path(ted.extract.__path__[0]) / "bundled"
+NAMES = ("demo-video", "demo-image")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_need_no_path_and_depend_on_clip_noise_and_timestep(name: str) -> None:
+    backbone = load_backbone(name, None, device=CPU, dtype=torch.float32)
+    assert backbone.name == name
+    assert backbone.clip_length == (16 if name == "demo-video" else 1)
+    clip = make_clip(backbone.clip_length, 128, 128)
+    condition = backbone.condition(clip, clip[:1], lambda shape: torch.zeros(tuple(shape)))
+    latents = backbone.encode(clip)[None]
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    found = [
+        backbone.features(backbone.perturb(latents, noise, tau), tau, condition, ["up_blocks[1]"])["up_blocks[1]"]
+        for tau in (100, 800)
+    ]
+    grid = 16 if name == "demo-video" else 32
+    assert found[0].shape == (1, backbone.clip_length, 64, grid, grid)
+    assert all(one.isfinite().all() for one in found)
+    assert (found[0] - found[1]).norm() > 0.1 * found[0].norm()
+
+
+def test_together_they_are_small_and_hold_nothing_that_could_run() -> None:
+    files = [path for path in BUNDLED.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".json", ".safetensors", ".md"}
+    assert sum(path.stat().st_size for path in files) <= 16e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_model_card_names_these_weights(name: str) -> None:
+    card = (BUNDLED / name / "README.md").read_text(encoding="utf-8")
+    assert load_backbone(name, None, device=CPU, dtype=torch.float32).weights_id in card
+
+
+def test_controls_of_the_video_model() -> None:
+    trained = load_backbone("demo-video", None, device=CPU, dtype=torch.float32)
+    untrained = load_backbone("demo-video", f"random:1:{BUNDLED / 'demo-video'}", device=CPU, dtype=torch.float32)
+    assert untrained.weights_id.startswith("random:1:")
+    still = load_backbone("demo-video", None, device=CPU, dtype=torch.float32, options=BackboneOptions(temporal=False))
+    clip = make_clip(16, 64, 64)
+    condition = trained.condition(clip, clip[:1], lambda shape: torch.zeros(tuple(shape)))
+    latents = trained.encode(clip)[None]
+    changed = latents.clone()
+    changed[:, 9] += 0.5
+    for backbone, sees_others in ((trained, True), (untrained, True), (still, False)):
+        first, second = (
+            backbone.features(one, 500, condition, ["up_blocks[1]"])["up_blocks[1]"][0, 3] for one in (latents, changed)
+        )
+        assert (not torch.allclose(first, second, atol=1e-5)) == sees_others
+
+
+def test_an_installation_without_them_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"The weights of demo-video come with this package: leave --weights out"):
+        load_backbone("demo-video", tmp_path, device=CPU, dtype=torch.float32)
