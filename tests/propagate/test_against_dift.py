@@ -48,7 +48,7 @@ def test_masks_and_soft_labels(shared: Path, number: int) -> None:
         assert (np.abs(labels[frame].numpy() - expected[name]) < 5e-3).mean() > 0.999, name
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_soft_labels_differ_only_where_a_tie_decides(shared: Path, number: int) -> None:
     """A choice between sources that tie at the k-th place moves a label by no more than their weight.
 

@@ -322,7 +322,7 @@ def test_a_worker_without_this_package_is_an_error(small_cluster: Any, tmp_path:
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     other = subprocess.Popen([*command, "--no-dashboard"], env=environment, stderr=subprocess.DEVNULL)
     try:
-        small_cluster.wait_for_workers(2, timeout=30)
+        small_cluster.wait_for_workers(2, timeout=120)
         with (
             pytest.raises(ConfigError, match=r"cannot be imported at tcp://.*No module named 'ted'.*same environment"),
             connect(scheduler=small_cluster.scheduler_address),

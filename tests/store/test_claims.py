@@ -233,7 +233,7 @@ def test_one_of_many_processes_takes_over_each_stale_claim(tmp_path: Path) -> No
     processes = [context.Process(target=_compete, args=(units, barrier, results)) for _ in range(5)]
     for process in processes:
         process.start()
-    won = [results.get(timeout=60) for _ in processes]
+    won = [results.get(timeout=300) for _ in processes]
     for process in processes:
         process.join(60)
     assert sorted(number for numbers in won for number in numbers) == list(range(rounds))
@@ -276,7 +276,7 @@ def test_nobody_holds_a_claim_together_with_another(unit_folder: Path) -> None:
     processes = [context.Process(target=_enter_and_leave, args=(unit_folder, 150, results)) for _ in range(4)]
     for process in processes:
         process.start()
-    counts = [results.get(timeout=60) for _ in processes]
+    counts = [results.get(timeout=300) for _ in processes]
     for process in processes:
         process.join(60)
     assert sum(broken for _, broken in counts) == 0
@@ -470,7 +470,7 @@ def test_a_process_that_was_suspended_notices_and_writes_nothing(cache: Cache) -
             process.send_signal(signal.SIGCONT)
             for _ in range(3):
                 assert f"process {os.getpid()} on " in process.stdout.readline()
-            assert process.wait(30) == 0
+            assert process.wait(120) == 0
             assert tree(cache.root) == before
             for frame in (2, 3, 4):
                 writer.write(frame, values[frame])

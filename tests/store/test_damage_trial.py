@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,9 @@ def permissions_count() -> bool:
 
 MODE = (forbid,) if permissions_count() else ()
 
+#: Kinds of files.
+KINDS = ("zarr.json", "array.json", "chunk", "complete.json", "run.json", "stray")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -156,24 +159,37 @@ class Case:
         return f"{self.damage.__name__} of {self.key} in {self.spec.label}, other {self.other}"
 
 
-def draw_case(rng: random.Random, root: Path) -> Case:
-    """Draw a unit, a file of it and what happens to it, all kinds of files alike often."""
-    spec: UnitSpec | AffinitySpec = rng.choice([FEATURES, AFFINITIES])
-    kind, unit = spec.kind, spec.folder(Path())
-    array = rng.choice(kind.arrays)
-    key = rng.choice(
-        ["zarr.json", array.metadata, array.chunk_key(rng.randrange(FRAMES)), array.chunk_key(rng.randrange(FRAMES)),
-         f"{kind.records}/complete.json", f"{kind.records}/run.json", "stray"]
-    )  # fmt: skip
-    if key == "stray":
+def damages(kind: str) -> tuple[Damage, ...]:
+    """Return what happens to a kind of file, more often what matters more."""
+    return (append,) if kind == "stray" else (*(JSON if kind.endswith(".json") else ANY), *MODE)
+
+
+def draw_case(
+    rng: random.Random,
+    root: Path,
+    spec: UnitSpec | AffinitySpec,
+    kind: str | None = None,
+    damage: Damage | None = None,
+) -> Case:
+    """Draw a file of a unit and what happens to it, all kinds of files alike often, unless told."""
+    kind, unit, records = kind or rng.choice([*KINDS, "chunk"]), spec.folder(Path()), spec.kind.records
+    array = rng.choice(spec.kind.arrays)
+    frame = rng.randrange(FRAMES)
+    if kind == "stray":
         key = rng.choice([array.chunk_key(FRAMES + 4), f"{array.name}/x/zarr.json", "x/zarr.json", "notes", "c/0/0"])
         return Case(spec, key, append, "")
+    key = {
+        "zarr.json": "zarr.json",
+        "array.json": array.metadata,
+        "chunk": array.chunk_key(frame),
+        "complete.json": f"{records}/complete.json",
+        "run.json": f"{records}/run.json",
+    }[kind]
     neighbours = root.glob("*/dog.zarr/*@*/t51/up_blocks.2/*" if spec is FEATURES else "*/dog.zarr/affinities/*")
     same = [str(path.relative_to(root) / key) for path in neighbours if (path / key).is_file()]
-    frame = array.chunk_frame(key)
-    if frame is not None:
+    if kind == "chunk":
         same.append(str(unit / array.chunk_key(rng.choice([i for i in range(FRAMES) if i != frame]))))
-    return Case(spec, key, rng.choice([*(JSON if key.endswith(".json") else ANY), *MODE]), rng.choice(same))
+    return Case(spec, key, damage or rng.choice(damages(kind)), rng.choice(same))
 
 
 def read_all(unit: Path) -> list[NDArray[Any]]:
@@ -286,11 +302,11 @@ def try_case(case: Case, rng: random.Random, root: Path) -> bool:
     return True
 
 
-def trial(pristine: Path, folder: Path, seed: int, cases: int) -> None:
+def trial(pristine: Path, folder: Path, seed: int, draws: Iterable[tuple[Any, ...]]) -> None:
     rng, root = random.Random(seed), folder / "cache"
     shutil.copytree(pristine.parent, folder, dirs_exist_ok=True)
-    for number in range(cases):
-        case = draw_case(rng, root)
+    for number, draw in enumerate(draws):
+        case = draw_case(rng, root, *draw)
         try:
             restored = try_case(case, rng, root)
         except BaseException as error:
@@ -302,11 +318,14 @@ def trial(pristine: Path, folder: Path, seed: int, cases: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_random_damage(pristine: Path, tmp_path: Path, seed: int) -> None:
-    trial(pristine, tmp_path, seed, 50)
+def test_every_kind_of_damage_to_every_kind_of_file(pristine: Path, tmp_path: Path, seed: int) -> None:
+    """Of features and of affinities by turns."""
+    pairs = [(kind, damage) for kind in KINDS for damage in damages(kind)]
+    draws = [((FEATURES, AFFINITIES)[number % 2], *pair) for number, pair in enumerate(pairs)]
+    trial(pristine, tmp_path, seed, draws[seed::3])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1000, 1010))
 def test_much_random_damage(pristine: Path, tmp_path: Path, seed: int) -> None:
-    trial(pristine, tmp_path, seed, 100)
+    trial(pristine, tmp_path, seed, [(spec,) for _ in range(50) for spec in (FEATURES, AFFINITIES)])
