@@ -5,7 +5,7 @@ from typing import Any
 
 from ..sweeping.axes import axis_label
 from ..sweeping.results import MEASURES
-from ..sweeping.space import PARAMETERS
+from ..sweeping.space import PARAMETERS, Setting
 from .compared import OFFICIAL, Compared, exact_text
 from .propagated import Propagation
 from .provenance import FeatureFacts
@@ -67,7 +67,7 @@ def objects_table(view_id: str, compared: Sequence[Compared], notes: list[str]) 
 
 def settings_table(view_id: str, name: str, compared: Sequence[Compared], notes: list[str]) -> TableView | None:
     """List the settings of a sweep, the best first, controls among them; None without any."""
-    controls_of = {means.setting: () for item in compared for means in item.shared}
+    controls_of: dict[Setting, tuple[str, ...]] = {means.setting: () for item in compared for means in item.shared}
     controls_of |= {means.setting: item.controls for item in compared for means in item.ranking}
     every = {means.setting: means for item in compared for means in (*item.ranking, *item.shared)}
     ranked = sorted(every.values(), key=lambda means: -means.score)
