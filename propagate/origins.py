@@ -55,6 +55,7 @@ def trace_origins(
     cells: Callable[[int], npt.NDArray[np.int64]],
     *,
     frames: range,
+    annotated: tuple[int, ...] = (0,),
     device: torch.device | str = "cpu",
 ) -> Iterator[Origins]:
     """Find the sources of pixels by the search that propagation does.
@@ -70,6 +71,8 @@ def trace_origins(
         finest part.
     frames
         Indices of frames, a run of them. Their contexts are read, too.
+    annotated
+        Indices of the frames with a given label, rising.
     device
         Where to compute.
 
@@ -87,7 +90,7 @@ def trace_origins(
     """
     weights = tuple(weight for _, weight in parts)
     fusion = Fusion(weights=weights, context=settings.context, renormalize=settings.renormalize)
-    wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,))
+    wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,), annotated=annotated)
     for step in search([volume for volume, _ in parts], wanted, frames=frames, device=device):
         affinity = step.rank(fusion, settings.top_k)
         height, width = step.grid

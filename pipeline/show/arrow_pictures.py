@@ -132,7 +132,8 @@ def write_arrows(
             asked[index] = pixels(index, grid)
             return asked[index].cells
 
-        for origins in trace_origins(parts, settings, cells, frames=frames, device=device):
+        steps = trace_origins(parts, settings, cells, frames=frames, annotated=video.annotated_frames(), device=device)
+        for origins in steps:
             yield origins, asked.pop(origins.frame)
 
     found = next(traced(range(frame, frame + 1)), None)
