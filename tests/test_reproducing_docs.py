@@ -1,4 +1,4 @@
-"""The page on reproducing the paper: its lines are valid for the commands as they are, and each reads what one before it made."""
+"""The page on reproducing the paper: its lines are valid for the commands, and each reads what one before it made."""
 
 import dataclasses
 import re
