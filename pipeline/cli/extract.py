@@ -124,8 +124,9 @@ def extract(
 ) -> None:
     """Write diffusion features of videos into the cache.
 
-    SOURCE is a DAVIS root, a folder of frames or a video file. An interrupted run is resumed by the same command;
-    what is complete is left alone. Several jobs may be given the same list: they share the work.
+    SOURCE is the root of a dataset (DAVIS, YouTube-VOS, MOSE, VIP, Kubric; JHMDB), a pickle of TAP-Vid, a folder of
+    frames or a video file. An interrupted run is resumed by the same command; what is complete is left alone. Several
+    jobs may be given the same list: they share the work.
     """
     from ...extract.backbones import check_options
     from ...extract.frames import FrameSize

@@ -104,11 +104,15 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the SOURCE argument and the options that choose videos and frames; see `open_videos`."""
     decorators = [
         click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path)),
-        click.option("--mask", type=click.Path(path_type=Path), help="Mask of the first frame, for one SOURCE."),
+        click.option(
+            "--mask",
+            type=click.Path(path_type=Path),
+            help="Mask of the first frame, for one SOURCE that is a folder of frames or a video file.",
+        ),
         click.option(
             "--annotations",
             type=click.Path(path_type=Path),
-            help="Folder of masks of any frames, named like these, for one SOURCE; objects join where they are given.",
+            help="Instead, a folder of masks of any frames, named like these; objects join where they are given.",
         ),
         click.option("--dataset", help="Name of the dataset in the cache.  [default: by the kind of SOURCE]"),
         click.option(

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     "nothing proves it exact (approximate: the share of pixels is reported); or leave them alone (off).",
 )
 @cluster_options
-@click.option("--save-soft", is_flag=True, help="Keep the soft labels, as a Zarr array soft.zarr.")
+@click.option("--save-soft", is_flag=True, help="Keep the soft labels of masks, as a Zarr array soft.zarr.")
 @click.option("--overlay", is_flag=True, help="Draw the masks over the frames: a contact sheet PNG and an MP4.")
 @click.option("--overwrite", is_flag=True, help="Replace results of other settings.")
 @json_option

@@ -39,7 +39,9 @@ class _Size(click.ParamType[tuple[int, int]]):
 @click.option("--shape", type=click.Choice(get_args(Shape)), default=_DEFAULT.shape, help="Of the objects.")
 @click.option("--motion", type=click.Choice(get_args(Motion)), default=_DEFAULT.motion, help="Of the objects.")
 @click.option("--ground", type=click.Choice(get_args(Ground)), default=_DEFAULT.ground, help="Look of the background.")
-@click.option("--background", type=click.Choice(get_args(Background)), default=_DEFAULT.background)
+@click.option(
+    "--background", type=click.Choice(get_args(Background)), default=_DEFAULT.background, help="Whether it moves."
+)
 @click.option("--seed", type=click.IntRange(0, 99), default=0, help="0 for results to report, others to choose by.")
 @click.option("--window", type=float, default=64.0, help="Search window of the statistics: half its side, in pixels.")
 @json_option
@@ -51,12 +53,10 @@ def synth(
     as_json: bool,
     **fields: object,
 ) -> None:
-    r"""Make videos of similar-looking objects in ROOT, a DAVIS-2017 root.
+    """Make videos of similar-looking objects in ROOT, a DAVIS-2017 root.
 
-    \b
-    near      two objects close to each other that never touch
-    random    two objects that know nothing of each other
-    crossing  two objects that pass in front of each other
+    The sets: near, objects close to each other that never touch; random, objects that know nothing of each other;
+    crossing, objects that pass in front of each other.
 
     Masks are exact. Tracks/<video>.json holds the centres, points on the objects and where they are visible;
     statistics.csv tells for each video how often another object is inside the search window, and how often objects
