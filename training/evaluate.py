@@ -21,7 +21,7 @@ from ted.pipeline.synth.making import make_sets
 from ted.pipeline.synth.scene import SceneSpec
 
 from .features import FRAME_SIZE, Network, extract_features, open_unit
-from .tracking import Score, Tracking, grid_limit, mean_and_error, track
+from .tracking import Score, Tracking, mean_and_error, through_grid, track
 
 _ALPHAS = tuple(number / 10 for number in range(11))
 _POSITION = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8)
@@ -34,6 +34,9 @@ _SETS = {
     "distinct": ("random", {"identical": False, "shape": "mixed"}),
     "camouflage": ("random", {"identical": False, "shape": "mixed", "texture": "patched", "ground": "camouflage"}),
 }
+
+#: Sets on which the controls of the video model are computed.
+_CONTROLLED = ("near", "crossing")
 
 
 def _videos(out: Path, seed: int, count: int) -> dict[str, list[Video]]:
@@ -58,6 +61,10 @@ def _summary(scores: Sequence[Score]) -> dict[str, list[float]]:
         measure: [round(value, 2) for value in mean_and_error([getattr(score, measure) for score in scores])]
         for measure in ("j", "f", "identity")
     }
+
+
+def _grid_row(videos: Sequence[Video]) -> dict[str, list[float]]:
+    return _summary([through_grid(one, (32, 32), (FRAME_SIZE, FRAME_SIZE)) for one in videos])
 
 
 def _compare(
@@ -147,10 +154,9 @@ def choose(
     )
     found: dict[str, Any] = {}
     for name, some in sets.items():
-        limit = _summary([grid_limit(one, (32, 32), (FRAME_SIZE, FRAME_SIZE)) for one in some])
         parts = [(networks["still"], _PLACES), (networks["still"], _COLOURS)]
         colours = _compare(caches, some, parts, [_weight(value) for value in _POSITION], settings)
-        rows = {"limit of the 32x32 grid": limit}
+        rows = {"truth through a grid of 32x32": _grid_row(some)}
         rows |= {f"rgb, position {weights[0]:.2f}": row for weights, row in colours.items()}
         for tau in image_taus.split(","):
             for tap in taps["demo-image"]:
@@ -168,45 +174,45 @@ def choose(
 @main.command()
 @_with_options
 @click.option("--videos", "count", default=50, show_default=True, help="Of each set.")
-@click.option("--ensemble", default=8, show_default=True, help="Noise draws to average.")
-def report(out: Path, video: str | None, image: str | None, device: str, count: int, ensemble: int) -> None:
+@click.option("--ensemble", default=4, show_default=True, help="Noise draws to average.")
+@click.option("--set", "names", multiple=True, type=click.Choice([*_SETS]), default=[*_SETS], help="All by default.")
+def report(
+    out: Path, video: str | None, image: str | None, device: str, count: int, ensemble: int, names: Sequence[str]
+) -> None:
     """Score what was chosen, `ted demo`'s methods, on videos that no choice was made on, beside the controls."""
     networks, sets = _networks(video, image), _videos(out, 0, count)
     settings = Tracking(temperature=SETTINGS.temperature, top_k=SETTINGS.top_k, radius=SETTINGS.radius)
-    every = [one for some in sets.values() for one in some]
     caches = out / "report"
     features = {feature for method in METHODS.values() for feature in method.features}
     moving = sorted(feature for feature in features if feature.startswith("demo-video"))
-    still = sorted(features - set(moving))
-    extract_features(caches, networks["still"], every, still, ensemble=ensemble, device=device)
-    for name in ("trained", "untrained", "no-temporal"):
-        extract_features(caches, networks[name], every, moving, ensemble=ensemble, device=device)
+    fused = METHODS["fused"].features
 
-    def parts(method: str, video_network: str) -> list[tuple[Network, str]]:
-        return [
-            (networks[video_network if feature in moving else "still"], feature) for feature in METHODS[method].features
-        ]
+    def parts(method: str, video_network: str = "trained") -> list[tuple[Network, str]]:
+        used = METHODS[method].features
+        return [(networks[video_network if feature in moving else "still"], feature) for feature in used]
 
-    found: dict[str, Any] = {}
-    for name, some in sets.items():
-        limit = _summary([grid_limit(one, (32, 32), (FRAME_SIZE, FRAME_SIZE)) for one in some])
-        rows = {"limit of the 32x32 grid": limit}
+    for name in names:
+        some = sets[name]
+        controls = ("untrained", "no-temporal") if name in _CONTROLLED else ()
+        extract_features(
+            caches, networks["still"], some, sorted(features - set(moving)), ensemble=ensemble, device=device
+        )
+        for network in ("trained", *controls):
+            extract_features(caches, networks[network], some, moving, ensemble=ensemble, device=device)
+        rows = {"truth through a grid of 32x32": _grid_row(some)}
         for method, about in METHODS.items():
             weights = tuple(about.features.values())
-            rows[about.title] = _compare(caches, some, parts(method, "trained"), [weights], settings)[weights]
-        fused = tuple(METHODS["fused"].features.values())
-        for control in ("untrained", "no-temporal"):
-            rows[f"control: fused, {control}"] = _compare(caches, some, parts("fused", control), [fused], settings)[
-                fused
+            rows[about.title] = _compare(caches, some, parts(method), [weights], settings)[weights]
+        for network in controls:
+            chosen = tuple(fused.values())
+            rows[f"control: fused, {network}"] = _compare(caches, some, parts("fused", network), [chosen], settings)[
+                chosen
             ]
-        curve = [_weight(alpha) for alpha in _ALPHAS]
-        for network in ("trained", "untrained", "no-temporal"):
-            two = parts("fused", network)[:2]
-            for weights, row in _compare(caches, some, two, curve, settings).items():
-                rows[f"alpha {weights[0]:.1f}, {network}"] = row
+        for network in ("trained", *controls) if controls else ():
+            curve = _compare(caches, some, parts("fused", network), [_weight(alpha) for alpha in _ALPHAS], settings)
+            rows |= {f"alpha {weights[0]:.1f}, {network}": row for weights, row in curve.items()}
         _show(f"{name}, {count} videos, {ensemble} draws", rows)
-        found[name] = rows
-        (out / "report.json").write_text(json.dumps(found, indent=1) + "\n")
+        (out / f"report-{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

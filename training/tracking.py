@@ -14,10 +14,11 @@ from ted.propagate.fusion import Fusion
 from ted.propagate.labels import ContextLabels
 from ted.propagate.search import Search
 from ted.propagate.sources import Sources
+from ted.propagate.targets.base import given_labels
 from ted.propagate.targets.masks import decode_mask, encode_mask
 from ted.store import Unit
 
-__all__ = ["Score", "Tracking", "grid_limit", "mean_and_error", "track"]
+__all__ = ["Score", "Tracking", "mean_and_error", "through_grid", "track"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ def track(
     first = encode_mask(truths[0], sources.grid)
     chosen = {weights: Fusion(weights=weights, context=settings.context) for weights in fusions}
     wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=tuple(chosen.values()))
-    labels = ContextLabels({0: first.label}, len(chosen))
+    labels = ContextLabels(given_labels(first.label), len(chosen))
     masks: list[list[np.ndarray]] = [[] for _ in chosen]
     for step in search(units, wanted):
         affinities = [step.rank(fusion, settings.top_k) for fusion in chosen.values()]
@@ -98,8 +99,11 @@ def score(truth: np.ndarray, predicted: np.ndarray) -> Score:
     )
 
 
-def grid_limit(video: Video, grid: tuple[int, int], frame_size: tuple[int, int]) -> Score:
-    """Score the truth itself after it went through the grid: no tracking on that grid can be expected to do better."""
+def through_grid(video: Video, grid: tuple[int, int], frame_size: tuple[int, int]) -> Score:
+    """Score the truth itself after it went through the grid, one-hot: about what tracking can reach there.
+
+    Soft labels can do a little better: they know how much of a cell an object covers.
+    """
     size = video.frames.size
     truths = [read_mask(path, size) for path in video.frame_masks.values()]
     passed = []

@@ -45,15 +45,14 @@ class Method:
 
 SETTINGS = Settings()
 
-_VIDEO, _IMAGE = "demo-video:700:up_blocks[1]", "demo-image:20:up_blocks[2]"
-_ALPHA = 0.4
+_VIDEO, _IMAGE, _POSITION = "demo-video:900:up_blocks[0]", "demo-image:20:up_blocks[2]", "position:0:stride4"
+_ALPHA = 0.25
 
 #: By name, which is also that of the folder of results.
 METHODS: Mapping[str, Method] = {
     "image": Method(title="image features", features={_IMAGE: 1.0}),
     "video": Method(title="video features", features={_VIDEO: 1.0}),
     "fused": Method(title=f"fused, alpha {_ALPHA:g}", features={_VIDEO: _ALPHA, _IMAGE: 1 - _ALPHA}),
-    "colours": Method(
-        title="control: colours + position", features={"rgb:0:stride4": 0.65, "position:0:stride4": 0.35}
-    ),
+    "image-position": Method(title="control: image + position", features={_POSITION: 0.5, _IMAGE: 0.5}),
+    "colours-position": Method(title="control: colours + position", features={_POSITION: 0.5, "rgb:0:stride4": 0.5}),
 }
