@@ -40,9 +40,9 @@ from .scenes import KINDS, make_videos
 
 __all__ = ["DemoScore", "Swept", "run_demo"]
 
-#: What the sweep varies: alpha, temperature, top-k and radius, 297 settings.
-_ALPHAS = tuple(number / 10 for number in range(11))
-_TEMPERATURES, _TOP_KS, _RADII = (0.05, 0.1, 0.2), (5, 10, 15), (5, 8, 11)
+#: What the sweep varies: alpha, temperature, top-k and radius, 378 settings.
+_ALPHAS = tuple(number / 20 for number in range(21))
+_TEMPERATURES, _TOP_KS, _RADII = (0.05, 0.1, 0.2), (5, 10, 15), (5, 8)
 
 Progress = Callable[[str, int], Callable[[int], None]]
 
