@@ -87,4 +87,7 @@ def synth(
             f"{name:<10}{videos:>7}{mean['in_window']:>16.0%}{mean['overlapping']:>13.0%}"
             f"{mean['least_visible']:>15.0%}{mean['speed']:>14.1f}"
         )
-    click.echo(f"next: ted demo, or ted extract {root} --set {chosen[0]} --cache CACHE --feature ...")
+    click.echo(
+        f"next: ted extract {root} --set {chosen[0]} --frame-size 128 --feature demo-video:900:up_blocks[0] "
+        "--feature demo-image:20:up_blocks[2]"
+    )
