@@ -18,9 +18,7 @@ from ..show.places import sample_cells
 __all__ = ["own_object_shares"]
 
 
-def own_object_shares(
-    video: Video, parts: Sequence[Part], *, pixels: int = 40
-) -> npt.NDArray[np.float64]:
+def own_object_shares(video: Video, parts: Sequence[Part], *, pixels: int = 40) -> npt.NDArray[np.float64]:
     """Measure how often a pixel of an object resembles its own object most, among all objects of a later frame.
 
     Pixels are regularly spaced on the objects of the first frame. For each, the most similar cell on any object is

@@ -67,9 +67,7 @@ def _extract(
     options: BackboneOptions = DEFAULT_OPTIONS,
 ) -> None:
     shares = tuple(Share(job=parse_job(feature), video=video) for feature in features for video in videos)
-    request = ExtractionRequest(
-        cache=cache, shares=shares, weights=weights or {}, settings=_SETTINGS, options=options
-    )
+    request = ExtractionRequest(cache=cache, shares=shares, weights=weights or {}, settings=_SETTINGS, options=options)
     for result in extract(
         request, torch.device("cpu"), progress=lambda title, frames: lambda done: None, say=lambda text: None
     ):
