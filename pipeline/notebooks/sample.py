@@ -1,4 +1,4 @@
-"""A small cache to look at, made in seconds: two synthetic videos, the bundled models and their controls."""
+"""A small cache to look at, made in seconds: a synthetic video, the bundled models and their controls."""
 
 from pathlib import Path
 
@@ -20,21 +20,21 @@ from .collection import Collection, open_collection
 __all__ = ["make_sample"]
 
 #: Eight frames of two identical objects; no video that models were trained, chosen or reported on.
-_SCENE = SceneSpec(frames=8, size=(128, 128), radius=(13.0, 20.0), identical=True, seed=3)
+_SCENE = SceneSpec(frames=8, identical=True, seed=3)
 _SETS = ("crossing",)
 
 _VIDEO = "demo-video:100,400,700:up_blocks[1],up_blocks[2]"
 _IMAGE = "demo-image:20:up_blocks[1],up_blocks[2]"
-_NO_NETWORK = ("rgb:0:stride4", "position:0:stride4")
+_NO_NETWORK = ("rgb:0:stride8", "position:0:stride8")
 _SETTINGS = ExtractionSettings(frame_size=FrameSize(short_side=128))
 
 
 def make_sample(folder: Path) -> Collection:
-    """Make two videos of two identical objects, and their features: of the bundled models, and of all controls.
+    """Make a video of two identical objects, and its features: of the bundled models, and of controls.
 
-    The controls are the same networks untrained, the video network without its temporal layers, colours, and explicit
-    position. Videos are short, and each feature is of one noise draw: enough to see how things work, too little to
-    tell which features are better.
+    The controls are the video network untrained, the same without its temporal layers, colours, and explicit position.
+    The video is short, and each feature is of one noise draw: enough to see how things work, too little to tell which
+    features are better.
 
     Parameters
     ----------
@@ -48,12 +48,11 @@ def make_sample(folder: Path) -> Collection:
     """
     root = folder / "data"
     if not (root / "statistics.csv").exists():  # which is written last
-        for _ in make_sets(root, _SETS, 1, _SCENE, window=32.0):
+        for _ in make_sets(root, _SETS, 1, _SCENE, window=64.0):
             pass
     videos = [davis_video(root, name) for name in davis_sequences(root)]
-    untrained = {"demo-video": "random:0", "demo-image": "random:0"}
     _extract(folder / "cache", videos, (_VIDEO, _IMAGE, *_NO_NETWORK))
-    _extract(folder / "cache", videos, (_VIDEO, _IMAGE), weights=untrained)
+    _extract(folder / "cache", videos, (_VIDEO,), weights={"demo-video": "random:0"})
     _extract(folder / "cache", videos, (_VIDEO,), options=BackboneOptions(temporal=False))
     return open_collection(folder / "cache", root, folder=folder)
 
