@@ -108,9 +108,10 @@ def ablate(
                 raise TedError(f"{name} cannot be scored: {reason}")
             (result,) = sweep_result(plan, journal).videos
             for setting in plan.settings:
-                features = (choice and meant[choice] for choice in (setting.video, setting.image))
+                first = meant[setting.video] if setting.video else None
+                second = meant[setting.image] if setting.image else None
                 of_objects = [item.columns["jf"] for item in result.scores[setting]]
-                values = found.setdefault((*features, setting.propagation.alpha), [])
+                values = found.setdefault((first, second, setting.propagation.alpha), [])
                 values += [value for value in of_objects if value is not None]
     return [Score(video=a, image=b, alpha=alpha, objects=tuple(values)) for (a, b, alpha), values in found.items()]
 
