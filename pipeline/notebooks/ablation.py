@@ -1,0 +1,129 @@
+"""Ablations: J&F of features, alone and fused, from one cache."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+
+from ...propagate.cluster import InProcess
+from ...propagate.settings import PropagationSettings
+from ...store.errors import TedError
+from ..sweeping.journal import open_journal
+from ..sweeping.planning import plan_sweep, sweep_result
+from ..sweeping.running import run_sweep
+from ..sweeping.space import SweepSpace
+from .collection import Collection
+from .recipes import Feature
+
+__all__ = ["Score", "ablate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How well features track.
+
+    Attributes
+    ----------
+    video, image
+        The features; None for one that alpha gives no weight.
+    alpha
+        Weight of the first; the second weighs 1 - alpha.
+    objects
+        J&F of each object of each video, in [0, 1], in the order of the videos.
+    """
+
+    video: Feature | None
+    image: Feature | None
+    alpha: float
+    objects: tuple[float, ...]
+
+    @property
+    def jf(self) -> float:
+        """J&F: the mean over the objects of all videos, as DAVIS has it."""
+        return fmean(self.objects)
+
+
+def ablate(
+    collection: Collection,
+    *,
+    video: Sequence[Feature] = (),
+    image: Sequence[Feature] = (),
+    alphas: Sequence[float] | None = None,
+    settings: PropagationSettings,
+) -> list[Score]:
+    """Score all pairs of features at all alphas, as `ted sweep` does.
+
+    What was scored before in the collection's folder is not computed again. Affinities are kept in the cache.
+
+    Parameters
+    ----------
+    collection
+        The cache, and videos with ground truth.
+    video, image
+        Features that alpha, and 1 - alpha, weighs; any of the cache's, also two of one kind.
+    alphas
+        Weights, in [0, 1]. By default that of the settings; where one of the two is left out, all weight is the
+        other's.
+    settings
+        All but alpha.
+
+    Returns
+    -------
+    list of Score
+        Each setting once: an alpha of 0 or 1 leaves a feature out.
+
+    Raises
+    ------
+    TedError
+        When a video cannot be swept; the message says why.
+    """
+    if alphas is None:
+        alphas = (settings.alpha if video and image else float(bool(video)),)
+    found: dict[tuple[Feature | None, Feature | None, float], list[float]] = {}
+    with open_journal(collection.folder / "sweep") as journal:
+        for one in collection.videos:
+            meant = {feature.choice(one): feature for feature in (*video, *image)}
+            space = SweepSpace(
+                video_features=tuple(feature.choice(one) for feature in video) or (None,),
+                image_features=tuple(feature.choice(one) for feature in image) or (None,),
+                alphas=tuple(alphas),
+                temperatures=(settings.temperature,),
+                top_ks=(settings.top_k,),
+                radii=(settings.radius,),
+                contexts=(settings.context,),
+                renormalize=settings.renormalize,
+            )
+            plan = plan_sweep(collection.cache, [one], space, journal.scores, metrics="jf")
+            plan, _ = run_sweep(
+                collection.cache,
+                plan,
+                journal,
+                workers=InProcess(),
+                device=torch.device("cpu"),
+                keep=True,
+                progress=_Silent(),
+            )
+            for name, reason in plan.failures.items():
+                raise TedError(f"{name} cannot be scored: {reason}")
+            (result,) = sweep_result(plan, journal).videos
+            for setting in plan.settings:
+                first = meant[setting.video] if setting.video else None
+                second = meant[setting.image] if setting.image else None
+                of_objects = [item.columns["jf"] for item in result.scores[setting]]
+                values = found.setdefault((first, second, setting.propagation.alpha), [])
+                values += [value for value in of_objects if value is not None]
+    return [Score(video=a, image=b, alpha=alpha, objects=tuple(values)) for (a, b, alpha), values in found.items()]
+
+
+class _Silent:
+    """No progress: a cell is done when it is done."""
+
+    def affinities(self, frames: int) -> None:
+        pass
+
+    def scores(self, settings: int) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass

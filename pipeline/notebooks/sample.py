@@ -1,0 +1,74 @@
+"""A small cache to look at, made in seconds: a synthetic video, the bundled models and their controls."""
+
+from pathlib import Path
+
+import torch
+
+from ...extract.frame_size import FrameSize
+from ...extract.options import DEFAULT_OPTIONS, BackboneOptions
+from ...extract.settings import ExtractionSettings
+from ...store.errors import TedError
+from ..choices import parse_job
+from ..datasets.davis import davis_sequences, davis_video
+from ..datasets.video import Video
+from ..extracting.request import ExtractionRequest, Share
+from ..extracting.running import Failure, extract
+from ..synth.making import make_sets
+from ..synth.scene import SceneSpec
+from .collection import Collection, open_collection
+
+__all__ = ["make_sample"]
+
+#: Eight frames of two identical objects; no video that models were trained, chosen or reported on.
+_SCENE = SceneSpec(frames=8, identical=True, seed=3)
+_SETS = ("crossing",)
+
+_VIDEO = "demo-video:100,400,700:up_blocks[1],up_blocks[2]"
+_IMAGE = "demo-image:20:up_blocks[1],up_blocks[2]"
+_NO_NETWORK = ("rgb:0:stride8", "position:0:stride8")
+_SETTINGS = ExtractionSettings(frame_size=FrameSize(short_side=128))
+
+
+def make_sample(folder: Path) -> Collection:
+    """Make a video of two identical objects, and its features: of the bundled models, and of controls.
+
+    The controls are the video network untrained, the same without its temporal layers, colours, and explicit position.
+    The video is short, and each feature is of one noise draw: enough to see how things work, too little to tell which
+    features are better.
+
+    Parameters
+    ----------
+    folder
+        Gets ``data``, a DAVIS root, ``cache``, and what notebooks write. What is there is kept.
+
+    Raises
+    ------
+    TedError
+        When a step fails; the message says which and why.
+    """
+    root = folder / "data"
+    if not (root / "statistics.csv").exists():  # which is written last
+        for _ in make_sets(root, _SETS, 1, _SCENE, window=64.0):
+            pass
+    videos = [davis_video(root, name) for name in davis_sequences(root)]
+    _extract(folder / "cache", videos, (_VIDEO, _IMAGE, *_NO_NETWORK))
+    _extract(folder / "cache", videos, (_VIDEO,), weights={"demo-video": "random:0"})
+    _extract(folder / "cache", videos, (_VIDEO,), options=BackboneOptions(temporal=False))
+    return open_collection(folder / "cache", root, folder=folder)
+
+
+def _extract(
+    cache: Path,
+    videos: list[Video],
+    features: tuple[str, ...],
+    *,
+    weights: dict[str, str] | None = None,
+    options: BackboneOptions = DEFAULT_OPTIONS,
+) -> None:
+    shares = tuple(Share(job=parse_job(feature), video=video) for feature in features for video in videos)
+    request = ExtractionRequest(cache=cache, shares=shares, weights=weights or {}, settings=_SETTINGS, options=options)
+    for result in extract(
+        request, torch.device("cpu"), progress=lambda title, frames: lambda done: None, say=lambda text: None
+    ):
+        if isinstance(result, Failure):
+            raise TedError(f"{result.share.name}: {result.reason}")

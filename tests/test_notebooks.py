@@ -1,0 +1,91 @@
+"""The notebooks run from their first cell to their last, and are committed without what that gives."""
+
+import ast
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+matplotlib = pytest.importorskip("matplotlib")
+pytest.importorskip("xarray")
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NAMES = [path.name for path in sorted(FOLDER.glob("*.ipynb"))]
+
+
+def cells(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((FOLDER / name).read_text(encoding="utf-8"))["cells"]
+    return found
+
+
+def code(name: str) -> list[str]:
+    return ["".join(cell["source"]) for cell in cells(name) if cell["cell_type"] == "code"]
+
+
+def run(name: str, source: str, names: dict[str, Any], number: int) -> object:
+    """Run a cell in the variables of those before it; return what its last expression gives, as a kernel shows it."""
+    tree = ast.parse(source, filename=f"{name}, code cell {number}")
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, f"{name}, code cell {number}", "exec"), names)
+    if last is None:
+        return None
+    value = eval(compile(ast.Expression(last.value), f"{name}, code cell {number}", "eval"), names)
+    assert repr(value)
+    for form in ("_repr_html_", "_repr_png_"):
+        if hasattr(value, form):
+            getattr(value, form)()
+    return value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebooks_are_whole_and_hold_no_outputs(name: str) -> None:
+    book = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+    assert (book["nbformat"], book["nbformat_minor"]) == (4, 5)
+    assert set(book) == {"cells", "metadata", "nbformat", "nbformat_minor"}
+    identifiers = [cell["id"] for cell in book["cells"]]
+    assert len(set(identifiers)) == len(identifiers)
+    for cell in book["cells"]:
+        empty = {"execution_count": None, "outputs": []} if cell["cell_type"] == "code" else {}
+        assert cell == {**{key: cell[key] for key in ("cell_type", "id", "metadata", "source")}, **empty}
+        assert cell["cell_type"] in ("code", "markdown")
+        assert not any(line.lstrip().startswith(("%", "!")) for line in cell["source"])  # run as plain Python below
+    assert book["cells"][0]["source"][0].startswith("# ")
+    assert code(name)[0].endswith("\nMINE = None")
+
+
+def test_notebooks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first makes the small cache; the others are pointed at it, as at one's own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    mine, homes = None, []
+    shown: dict[str, list[object]] = {}
+    try:
+        for name in NAMES:
+            names: dict[str, Any] = {"__name__": "__main__"}
+            first, *others = code(name)
+            run(name, first, names, 1)
+            names["MINE"] = mine
+            shown[name] = [run(name, source, names, number) for number, source in enumerate(others, 2)]
+            homes.append(names["home"])
+            root = names["collection"].cache.root
+            mine = {"cache": str(root), "source": str(root.parent / "data"), "folder": root.parent}
+            if name.startswith("2"):
+                assert len(pyplot.get_fignums()) == 5
+                for number in pyplot.get_fignums():
+                    pyplot.figure(number).canvas.draw()
+                drawn = pyplot.figure(1).axes[0].get_legend_handles_labels()[1]
+                assert {"demo-video", "demo-video, untrained network", "demo-video, temporal layers off"} < {*drawn}
+                assert {"rgb", "position"} < {*drawn}
+    finally:
+        pyplot.close("all")
+        for home in homes:
+            home.cleanup()
+    tour = shown["1-tour-of-a-cache.ipynb"]
+    assert any("damaged" in str(value) for value in tour)
+    printed = capsys.readouterr().out
+    assert "fits several units" in printed
+    assert "is not what was written" in printed
