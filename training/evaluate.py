@@ -185,7 +185,6 @@ def report(
     caches = out / "report"
     features = {feature for method in METHODS.values() for feature in method.features}
     moving = sorted(feature for feature in features if feature.startswith("demo-video"))
-    fused = METHODS["fused"].features
 
     def parts(method: str, video_network: str = "trained") -> list[tuple[Network, str]]:
         used = METHODS[method].features
@@ -199,15 +198,12 @@ def report(
         )
         for network in ("trained", *controls):
             extract_features(caches, networks[network], some, moving, ensemble=ensemble, device=device)
+        wanted = [("trained", method) for method in METHODS] + [(network, "fused") for network in controls]
         rows = {"truth through a grid of 32x32": _grid_row(some)}
-        for method, about in METHODS.items():
-            weights = tuple(about.features.values())
-            rows[about.title] = _compare(caches, some, parts(method), [weights], settings)[weights]
-        for network in controls:
-            chosen = tuple(fused.values())
-            rows[f"control: fused, {network}"] = _compare(caches, some, parts("fused", network), [chosen], settings)[
-                chosen
-            ]
+        for network, method in wanted:
+            weights = tuple(METHODS[method].features.values())
+            title = METHODS[method].title if network == "trained" else f"control: fused, {network}"
+            rows[title] = _compare(caches, some, parts(method, network), [weights], settings)[weights]
         for network in ("trained", *controls) if controls else ():
             curve = _compare(caches, some, parts("fused", network), [_weight(alpha) for alpha in _ALPHAS], settings)
             rows |= {f"alpha {weights[0]:.1f}, {network}": row for weights, row in curve.items()}
