@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import torch
 
@@ -17,7 +18,20 @@ from .loop import LoopConfig, train
 from .objective import Objective
 from .scenes import Scenes
 
-__all__ = ["train_model"]
+__all__ = ["train_model", "training_command"]
+
+
+def training_command(function: Callable[..., None]) -> click.Command:
+    """Make a command of a script: CONFIG, OUT, and where and how long to train."""
+    for option in (
+        click.option("--seconds", type=float, help="Stop at the first checkpoint after this time."),
+        click.option("--workers", type=int, default=0, show_default=True, help="Processes that render."),
+        click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True),
+        click.argument("out", type=click.Path(path_type=Path)),
+        click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path)),
+    ):
+        function = option(function)
+    return click.command()(function)
 
 
 def train_model(

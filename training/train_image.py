@@ -6,21 +6,15 @@ The model is a `UNet2DConditionModel` without text. Run it again with the same O
 
 from pathlib import Path
 
-import click
 import torch
 from diffusers import UNet2DConditionModel
 
 from ted.extract.backbones import stable_diffusion
 
-from .session import train_model
+from .session import train_model, training_command
 
 
-@click.command()
-@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
-@click.option("--workers", type=int, default=0, show_default=True, help="Processes that render.")
-@click.option("--seconds", type=float, help="Stop at the first checkpoint after this time.")
+@training_command
 def main(config: Path, out: Path, device: str, workers: int, seconds: float | None) -> None:
     """Train by CONFIG, with checkpoints, the curve and the weights in OUT."""
     train_model(

@@ -6,7 +6,6 @@ with the same OUT to go on from the last checkpoint; ``--weights i2vgen-xl=OUT/w
 
 from pathlib import Path
 
-import click
 import numpy as np
 import torch
 from diffusers import I2VGenXLUNet
@@ -14,7 +13,7 @@ from diffusers import I2VGenXLUNet
 from ted.extract.backbones import i2vgen_xl
 from ted.extract.backbones.base import Condition
 
-from .session import train_model
+from .session import train_model, training_command
 
 #: Share of clips of which the network is not told the first frame.
 _UNTOLD = 0.15
@@ -30,12 +29,7 @@ def _no_noise(_shape: object) -> torch.Tensor:
     raise AssertionError("the conditioning of I2VGen-XL draws no noise")
 
 
-@click.command()
-@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
-@click.option("--workers", type=int, default=0, show_default=True, help="Processes that render.")
-@click.option("--seconds", type=float, help="Stop at the first checkpoint after this time.")
+@training_command
 def main(config: Path, out: Path, device: str, workers: int, seconds: float | None) -> None:
     """Train by CONFIG, with checkpoints, the curve and the weights in OUT."""
     train_model(

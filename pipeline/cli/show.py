@@ -58,7 +58,7 @@ def pca(
     from ...store import open_cache
     from ..choices import parse_choice, parse_preference
     from ..presets import get_preset
-    from ..show.features import find_units
+    from ..propagation import find_units
     from ..show.pca_pictures import write_pca
     from ..show.places import choose_frames
     from ..sweeping.notation import parse_features
@@ -95,7 +95,7 @@ def similarity(
     """
     from ...store import open_cache
     from ..devices import choose_device
-    from ..show.features import find_units
+    from ..propagation import find_units
     from ..show.places import choose_frames, parse_point, spaced_around
     from ..show.similarity_pictures import write_similarity
 
@@ -161,8 +161,8 @@ def arrows(
     """
     from ...store import open_cache
     from ..devices import choose_device
+    from ..propagation import find_units
     from ..show.arrow_pictures import given_pixels, sampled_pixels, write_arrows
-    from ..show.features import find_units
     from ..show.mask_pictures import result_masks, true_masks
     from ..show.places import frame_index, parse_point
 
