@@ -1,7 +1,6 @@
 """The loss of a diffusion model: v-prediction (Salimans and Ho, 2022) at timesteps drawn by a configured density."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +33,8 @@ class Objective:
         Of timesteps, noise and dropped conditions.
     condition
         Gives the condition of one clip (frame, 3, height, width) in [-1, 1].
+    bfloat16
+        Whether the network computes in bfloat16 where that is safe (autocast).
     workers
         Processes that render.
     """
@@ -44,6 +45,7 @@ class Objective:
     timesteps: Sequence[tuple[int, int, float]]
     seed: int
     condition: Callable[[torch.Tensor, np.random.Generator], Condition]
+    bfloat16: bool
     workers: int = 0
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
@@ -67,8 +69,7 @@ class Objective:
         target = torch.stack([backbone.perturb(*pair, tau) for *pair, tau in zip(noise, -latents, taus, strict=True)])
         conditions = [self.condition(clip, rng) for clip in pixels]
         condition = {key: torch.cat([each[key] for each in conditions]) for key in conditions[0]}
-        on_gpu = backbone.device.type == "cuda"
-        with torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext():
+        with torch.autocast(backbone.device.type, torch.bfloat16, enabled=self.bfloat16):
             predicted = backbone.unet(**backbone.unet_arguments(noisy, taus, condition))[0].float()
         if predicted.ndim == 5:  # a video UNet: (clip, channel, frame, y, x)
             predicted = predicted.transpose(1, 2)

@@ -1,7 +1,7 @@
 """What the scripts of all kinds of models share: the configuration's file, the folders, the device."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def train_model(
     pipeline: str,
     unet_class: Any,
     load: Callable[..., LatentBackbone],
-    condition: Callable[[LatentBackbone, torch.Tensor, np.random.Generator], Condition],
+    condition: Callable[[LatentBackbone, Mapping[str, Any], torch.Tensor, np.random.Generator], Condition],
     device: torch.device,
     workers: int = 0,
     seconds: float | None = None,
@@ -62,8 +62,8 @@ def train_model(
     load
         Loads the backbone from such a folder.
     condition
-        Gives a clip's condition: arguments are the backbone, the clip (frame, 3, height, width) in [-1, 1], and a
-        source of randomness.
+        Gives a clip's condition: arguments are the backbone, the table ``objective``, the clip (frame, 3, height,
+        width) in [-1, 1], and a source of randomness.
     device
         Where to train.
     workers
@@ -94,7 +94,8 @@ def train_model(
         batch=config["objective"]["batch"],
         timesteps=[tuple(entry) for entry in config["objective"]["timesteps"]],
         seed=seed,
-        condition=lambda clip, rng: condition(backbone, clip, rng),
+        condition=lambda clip, rng: condition(backbone, config["objective"], clip, rng),
+        bfloat16=device.type == "cuda" or config["objective"].get("bfloat16", False),
         workers=workers,
     )
     train(

@@ -23,7 +23,7 @@ def main(config: Path, out: Path, device: str, workers: int, seconds: float | No
         pipeline="StableDiffusionPipeline",
         unet_class=UNet2DConditionModel,
         load=stable_diffusion.load,
-        condition=lambda _backbone, _clip, _rng: {},
+        condition=lambda _backbone, _objective, _clip, _rng: {},
         device=torch.device(device),
         workers=workers,
         seconds=seconds,

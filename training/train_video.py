@@ -4,7 +4,9 @@ The model is an `I2VGenXLUNet` that is told the clip's first frame, as I2VGen-XL
 with the same OUT to go on from the last checkpoint; ``--weights i2vgen-xl=OUT/weights`` takes what there is so far.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +17,12 @@ from ted.extract.backbones.base import Condition
 
 from .session import train_model, training_command
 
-#: Share of clips of which the network is not told the first frame.
-_UNTOLD = 0.15
 
-
-def condition(backbone: i2vgen_xl.I2VGenXL, clip: torch.Tensor, rng: np.random.Generator) -> Condition:
-    """Return what the network is told of a clip: its first frame, or nothing."""
-    image = None if rng.uniform() < _UNTOLD else clip[:1]
+def condition(
+    backbone: i2vgen_xl.I2VGenXL, objective: Mapping[str, Any], clip: torch.Tensor, rng: np.random.Generator
+) -> Condition:
+    """Return what the network is told of a clip: its first frame, or, of a configured share of the clips, nothing."""
+    image = None if rng.uniform() < objective["untold"] else clip[:1]
     return backbone.condition(clip, image, _no_noise)
 
 

@@ -1,5 +1,6 @@
 """Rendering a synthetic video, with what is true about it."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ def render(spec: SceneSpec) -> Clip:
     if spec.identical:
         radii[:] = radii[0]
     centres = draw_paths(spec, radii, paths_rng)
-    looks, colours = _looks(spec, radii, looks_rng)
+    looks, colours = _looks(spec, radii, centres, looks_rng)
     ground = _Ground(spec, colours, ground_rng)
     far_to_near = paths_rng.permutation(spec.objects)
     frames = np.empty((spec.frames, *spec.size, 3), dtype=np.uint8)
@@ -88,25 +89,35 @@ def render(spec: SceneSpec) -> Clip:
 
 
 def _looks(
-    spec: SceneSpec, radii: npt.NDArray[np.float64], rng: np.random.Generator
+    spec: SceneSpec,
+    radii: npt.NDArray[np.float64],
+    centres: npt.NDArray[np.float64],
+    rng: np.random.Generator,
 ) -> tuple[list[Look], list[npt.NDArray[np.float32]]]:
     """Draw how the objects look; also return all their colours."""
-    hue = rng.uniform(0, 360)
-    step = 360 / spec.objects if spec.hue_step is None else spec.hue_step
+    first, step = rng.uniform(0, 360), 360 / spec.objects if spec.hue_step is None else spec.hue_step
+    if spec.hue == "heading":
+        x, y = (centres[:, min(1, spec.frames - 1)] - centres[:, 0]).T
+        hues = np.degrees(np.arctan2(y, x))
+    else:
+        hues = first + step * np.arange(spec.objects)
+    same = spec.identical and spec.hue == "drawn"
     looks, colours = [], []
-    for number in range(1 if spec.identical else spec.objects):
-        shape = ("ball", "box", "diamond")[rng.integers(3)]
-        own = [colour(hue + number * step)]
+    for number in range(1 if same else spec.objects):
+        own_rng = copy.deepcopy(rng) if spec.identical else rng
+        shape = ("ball", "box", "diamond")[own_rng.integers(3)]
+        own = [colour(hues[number], spec.saturation)]
         if spec.texture == "patched":
-            own += [colour(drawn) * np.float32(rng.uniform(0.5, 1)) for drawn in rng.uniform(0, 360, size=2)]
-            albedo = patched(own, (TEXTURE, TEXTURE), _PATCH, rng)
+            others = own_rng.uniform(0, 360, size=2)
+            own += [colour(other, spec.saturation) * np.float32(own_rng.uniform(0.5, 1)) for other in others]
+            albedo = patched(own, (TEXTURE, TEXTURE), _PATCH, own_rng)
         else:
-            albedo = mottled(own[0], _MOTTLED if spec.texture == "mottled" else 0, rng)
+            albedo = mottled(own[0], _MOTTLED if spec.texture == "mottled" else 0, own_rng)
         looks.append(
             Look(radius=radii[number], shape=shape if spec.shape == "mixed" else spec.shape, albedo=albedo)  # type: ignore[arg-type]
         )
         colours += own
-    return looks * (spec.objects if spec.identical else 1), colours
+    return looks * (spec.objects if same else 1), colours
 
 
 def _offsets(spec: SceneSpec, radii: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -131,7 +142,7 @@ class _Ground:
             darkened = [np.float32(0.8) * one for one in colours]  # about as bright as lit objects
             self._image = patched([*darkened, *greys], size, max(1, round(_PATCHES * side / 256)), rng)
         else:
-            base = rng.uniform(0.4, 0.55, size=3).astype(np.float32)
+            base = rng.uniform(*spec.ground_level, size=3).astype(np.float32)
             scales = tuple((max(1, round(cell * side / 256)), strength) for cell, strength in _GROUND)
             self._image = base + noise_image(size, scales, rng)
 

@@ -5,11 +5,12 @@ from typing import Literal, get_args
 
 from ...store.errors import ConfigError
 
-__all__ = ["Arrangement", "Background", "Ground", "Motion", "SceneSpec", "Shape", "Texture"]
+__all__ = ["Arrangement", "Background", "Ground", "Hue", "Motion", "SceneSpec", "Shape", "Texture"]
 
 Arrangement = Literal["near", "random", "crossing"]
 Background = Literal["still", "moving"]
 Ground = Literal["muted", "camouflage"]
+Hue = Literal["drawn", "heading"]
 Motion = Literal["straight", "curved", "bouncing"]
 Shape = Literal["ball", "box", "diamond", "mixed"]
 Texture = Literal["plain", "mottled", "patched"]
@@ -32,6 +33,12 @@ class SceneSpec:
         a box or a diamond is that of the ball of the same area.
     identical
         Whether the objects look the same: size, colour, texture and shape.
+    hue
+        ``"drawn"`` at random, or ``"heading"``: the angle of an object's motion from the first frame to the second, clockwise from
+        the right, is its hue, so that colour and motion tell of each other. Objects that are identical else stay so in
+        all but hue.
+    saturation
+        Of the objects' colours.
     hue_step
         Degrees of hue between one object and the next, where they are not identical; by default the hues are spread
         evenly over the circle.
@@ -49,6 +56,8 @@ class SceneSpec:
     ground
         Look of the background: ``"muted"`` colours and soft blotches, or ``"camouflage"``, patches in the objects' own
         colours, so that a colour does not tell an object from the background.
+    ground_level
+        Darkest and brightest mean of a muted background's channels.
     background
         ``"moving"``: it passes at a constant velocity.
     seed
@@ -61,12 +70,15 @@ class SceneSpec:
     objects: int = 2
     radius: tuple[float, float] = (26.0, 40.0)
     identical: bool = True
+    hue: Hue = "drawn"
+    saturation: float = 0.8
     hue_step: float | None = None
     texture: Texture = "mottled"
     shape: Shape = "ball"
     motion: Motion = "straight"
     arrangement: Arrangement = "random"
     ground: Ground = "muted"
+    ground_level: tuple[float, float] = (0.4, 0.55)
     background: Background = "still"
     seed: int = 0
 
@@ -77,6 +89,8 @@ class SceneSpec:
             raise ConfigError(f"a synthetic video shows 1 to 255 objects, not {self.objects}")
         if not 0 < self.radius[0] <= self.radius[1] or min(self.size) < 2 * self.radius[1] + 2:
             raise ConfigError(f"objects of radius {self.radius} do not fit into frames of {self.size} pixels")
+        if not 0 <= self.saturation <= 1 or not 0 <= self.ground_level[0] <= self.ground_level[1] <= 1:
+            raise ConfigError("a saturation and the levels of a background are from 0 to 1, the lower level first")
         for name, known in (
             ("texture", Texture),
             ("shape", Shape),
@@ -84,6 +98,7 @@ class SceneSpec:
             ("arrangement", Arrangement),
             ("ground", Ground),
             ("background", Background),
+            ("hue", Hue),
         ):
             if getattr(self, name) not in get_args(known):
                 raise ConfigError(f"unknown {name} {getattr(self, name)!r}; there are: {', '.join(get_args(known))}")
