@@ -21,7 +21,8 @@ from .used import UsedUnit
 
 __all__ = ["Sweep", "is_sweep", "read_sweep"]
 
-_UNITS = ("video_unit", "image_unit")
+#: Columns of units, by the part. Sweeps of earlier versions have none of the parts' noise levels.
+_UNITS = {"video": "video_unit", "image": "image_unit"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,9 @@ def read_sweep(folder: Path) -> Sweep:
     if not (folder / "settings.csv").is_file():
         raise ConfigError(f"the sweep in {folder} has no tables yet: run the same `ted sweep` again, which finishes it")
     ranked = read_table(folder / "settings.csv", [*PARAMETERS, *MEASURES]).records
-    rows = read_table(folder / "results.csv", ["dataset", "video", "object", "frames", *PARAMETERS, *_UNITS, *MEASURES])
+    rows = read_table(
+        folder / "results.csv", ["dataset", "video", "object", "frames", *PARAMETERS, *_UNITS.values(), *MEASURES]
+    )
     try:
         settings = [_setting(row) for row in ranked]
         known = set(settings)
@@ -77,7 +80,10 @@ def read_sweep(folder: Path) -> Sweep:
                 continue
             place = row["dataset"], row["video"]
             scores.setdefault(place, {}).setdefault(setting, []).append(_score(row))
-            named = (UsedUnit.from_notation(*place, row[name]) for name in _UNITS)
+            named = (
+                UsedUnit.from_notation(*place, row[name], alpha_bar=_number(row.get(f"{part}_alpha_bar")))
+                for part, name in _UNITS.items()
+            )
             units.setdefault(setting, {}).update(dict.fromkeys(unit for unit in named if unit is not None))
     except (ValueError, TypeError, TedError) as error:
         raise ConfigError(f"the tables in {folder} are not those of `ted sweep`: {error}") from error
@@ -109,6 +115,10 @@ def _setting(row: Mapping[str, str]) -> Setting:
             renormalize=bool(json.loads(row["renormalize"].lower())),
         ),
     )
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None
 
 
 def _choice(text: str) -> FeatureChoice | None:

@@ -13,7 +13,8 @@ from .space import PARAMETERS
 
 __all__ = ["describe", "write_json", "write_tables"]
 
-_ROWS = ("dataset", "video", "object", "frames", *PARAMETERS, "video_unit", "image_unit", *MEASURES)
+_UNITS, _LEVELS = ("video_unit", "image_unit"), ("video_alpha_bar", "image_alpha_bar")
+_ROWS = ("dataset", "video", "object", "frames", *PARAMETERS, *_UNITS, *_LEVELS, *MEASURES)
 _SETTINGS = (*PARAMETERS, "videos", "objects", *MEASURES)
 
 
@@ -60,10 +61,13 @@ def _rows(result: SweepResult) -> Iterator[dict[str, Any]]:
         for setting in result.settings:
             columns = setting.columns
             units = {f"{name}_unit": video.units.get(columns[f"{name}_feature"], "") for name in ("video", "image")}
+            levels = {
+                f"{name}_alpha_bar": video.alpha_bars.get(columns[f"{name}_feature"]) for name in ("video", "image")
+            }
             for item in video.scores.get(setting, ()):
                 place = {"dataset": video.dataset, "video": video.video, "object": item.object_id}
                 measures = {name: finite(item.columns[name]) for name in MEASURES}
-                yield place | {"frames": item.frames} | columns | units | measures
+                yield place | {"frames": item.frames} | columns | units | levels | measures
 
 
 def _means_row(means: SettingMeans) -> dict[str, Any]:
