@@ -158,16 +158,16 @@ def _table(heading: str, lines: Sequence[_Line], measures: dict[str, str]) -> Ta
     return TableView(
         view_id="over-noise-numbers",
         caption=heading,
-        columns=("line", "feature", "timestep", "alpha_bar", _LABEL, *measures.values()),
+        columns=("line", "timestep", "alpha_bar", _LABEL, *measures.values(), "feature"),
         rows=tuple(
             row(
                 line.name,
                 [
-                    *texts(choice),
                     number(str(choice.timestep)),
                     number(exact_text(line.item.alpha_bars[choice])),
                     number(repr(level)),
                     *(number(exact_text(means.measures[measure])) for measure in measures),
+                    *texts(choice),
                 ],
                 control=bool(line.item.controls),
             )

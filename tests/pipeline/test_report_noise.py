@@ -105,10 +105,10 @@ def test_backbones_of_different_schedules_share_an_axis(tmp_path: Path) -> None:
     assert [len(line) for line in found.values()] == [3, 2]
     rows = table(page)
     assert [row[0] for row in rows] == ["sweep-video, video i2vgen-xl"] * 3 + ["sweep-image, image sd21"] * 2
-    assert [int(row[2]) for row in rows] == [900, 500, 100, 400, 20]
-    assert [float(row[4]) for row in rows] == pytest.approx([DECIBELS[int(row[2])] for row in rows], abs=1e-9)
+    assert [int(row[1]) for row in rows] == [900, 500, 100, 400, 20]
+    assert [float(row[3]) for row in rows] == pytest.approx([DECIBELS[int(row[1])] for row in rows], abs=1e-9)
     drawn = [score for line in found.values() for _, score in line]
-    assert [float(row[5]) for row in rows] == drawn
+    assert [float(row[4]) for row in rows] == drawn
     assert "signal-to-noise ratio, which is not known" not in page.text
     titles = re.findall(r"<figcaption>\S+ over ([^<]*)", html)
     assert titles == ["video timestep", "image timestep", "the signal-to-noise ratio"]
@@ -116,7 +116,7 @@ def test_backbones_of_different_schedules_share_an_axis(tmp_path: Path) -> None:
 
 def test_one_line_alone_has_j_and_f(tmp_path: Path) -> None:
     page = check_page(render_page(make_page([video_sweep(tmp_path / "sweep")], title="t")))
-    assert [text for text, _ in page.tables["Scores over the signal-to-noise ratio"][0]][-3:] == ["J&F", "J", "F"]
+    assert [text for text, _ in page.tables["Scores over the signal-to-noise ratio"][0]][-4:-1] == ["J&F", "J", "F"]
 
 
 def test_backbones_of_one_sweep_are_lines_of_their_own(tmp_path: Path) -> None:
@@ -138,14 +138,14 @@ def test_backbones_of_one_sweep_are_lines_of_their_own(tmp_path: Path) -> None:
             for row in own
             if (row["alpha"], row["image_feature"]) == (best["alpha"], best["image_feature"])
         }
-        assert {row[2]: row[5] for row in rows if row[0] == f"sweep, video {backbone}"} == expected
+        assert {row[1]: row[4] for row in rows if row[0] == f"sweep, video {backbone}"} == expected
 
 
 def test_noise_alone_is_in_the_table_and_has_no_place_in_the_picture(tmp_path: Path) -> None:
     levels = VIDEO | {FeatureChoice(backbone="i2vgen-xl", timestep=900, tap="up"): 0.0}
     html = render_page(make_page([video_sweep(tmp_path / "sweep", levels)], title="t"))
     page = check_page(html)
-    assert [float(row[4]) for row in table(page)] == [-math.inf, pytest.approx(0, abs=1e-9), pytest.approx(10)]
+    assert [float(row[3]) for row in table(page)] == [-math.inf, pytest.approx(0, abs=1e-9), pytest.approx(10)]
     assert [len(line.attrib["points"].split()) for line in noise_chart(html).iter("polyline")] == [2, 2, 2]
     assert "i2vgen-xl:900:up is noise alone, which has no place on this axis" in page.text
 
@@ -181,7 +181,7 @@ def test_tables_of_earlier_versions_get_their_levels_from_the_cache(tmp_path: Pa
     for choice, level in VIDEO.items():
         write_units(tmp_path / "cache", ["three"], choice, alpha_bar=level)
     page = check_page(render_page(make_page([folder], title="t")))
-    assert [float(row[3]) for row in table(page)] == sorted(VIDEO_LEVELS.values())
+    assert [float(row[2]) for row in table(page)] == sorted(VIDEO_LEVELS.values())
     assert "0.5 (signal-to-noise ratio 0.00 dB)" in page.text
 
 
