@@ -16,9 +16,9 @@ from .base import GivenLabel, check_rows, label_rows
 
 __all__ = ["PRESENT_FROM", "BoxTarget", "TrackedBoxes", "decode_boxes", "encode_boxes"]
 
-#: Share of its area that must be left of an object's label for it to count as present; docs/points-and-boxes.md says
+#: Share of its area that must be left of an object's label for it to count as present; docs/keypoints-and-points.md says
 #: what was measured.
-PRESENT_FROM = 0.1
+PRESENT_FROM = 0.2
 
 # Cells with at least this share of the largest are the object's; beside them lie those that its edges cut.
 _CORE = 0.5
@@ -69,7 +69,8 @@ def encode_boxes(boxes: _Array, size: tuple[int, int], grid: tuple[int, int]) ->
 def _covered(start: _Array, stop: _Array, cells: int) -> _Array:
     """Return how much of each cell of an axis intervals cover: (interval, cell), in [0, 1]."""
     edges = np.arange(cells)
-    return np.maximum(np.minimum(stop[:, None], edges + 1) - np.maximum(start[:, None], edges), 0)
+    covered = np.minimum(stop[:, None], edges + 1) - np.maximum(start[:, None], edges)
+    return np.asarray(np.maximum(covered, 0))
 
 
 def decode_boxes(label: torch.Tensor, size: tuple[int, int]) -> tuple[_Array, _Array]:
@@ -78,9 +79,9 @@ def decode_boxes(label: torch.Tensor, size: tuple[int, int]) -> tuple[_Array, _A
     The part is the connected cells of at least half of the map's largest value, of several such the one with the most
     label, and the cells around it, which an edge may cut. The largest value of each of its columns, over the largest of
     all, is the share of the column that the object reaches into: what they sum to, to the left and to the right of the
-    middle, are the distances of the edges from there; and so with rows. A box that covers at least one cell wholly comes
-    back exactly, and blur that is even on both sides does not move its edges. The largest values count, not sums: they
-    find the extent of a disc, too.
+    middle, are the distances of the edges from there; and so with rows. A box that covers at least one cell wholly
+    comes back exactly, and blur that is even on both sides does not move its edges. The largest values count, not sums:
+    they find the extent of a disc, too.
 
     Parameters
     ----------
@@ -105,7 +106,8 @@ def decode_boxes(label: torch.Tensor, size: tuple[int, int]) -> tuple[_Array, _A
             (left, right), (top, bottom) = (_interval(part.max(axis)) for axis in (0, 1))
             boxes[number] = left, top, right - left, bottom - top
             mass[number] = part.sum()
-    return boxes * np.tile([size[1] / width, size[0] / height], 2), mass
+    boxes *= np.tile([size[1] / width, size[0] / height], 2)
+    return boxes, mass
 
 
 @dataclass(frozen=True, kw_only=True)
