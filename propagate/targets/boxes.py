@@ -16,9 +16,9 @@ from .base import GivenLabel, check_rows, label_rows
 
 __all__ = ["PRESENT_FROM", "BoxTarget", "TrackedBoxes", "decode_boxes", "encode_boxes"]
 
-#: Share of its area that must be left of an object's label for it to count as present; docs/keypoints-and-points.md says
-#: what was measured.
-PRESENT_FROM = 0.2
+#: Share of its area that must be left of an object's label for it to count as present;
+#: docs/keypoints-and-points.md says what was measured.
+PRESENT_FROM = 0.3
 
 # Cells with at least this share of the largest are the object's; beside them lie those that its edges cut.
 _CORE = 0.5
