@@ -29,7 +29,7 @@ from .probe import Cells, object_cells, remembered
 from .probe import probe as read_linearly
 from .tracking import Score, Tracking, mean_and_error, through_grid, track
 
-_ALPHAS = tuple(number / 10 for number in range(11))
+_ALPHAS = (0.1, 0.4, 0.6)
 _POSITION = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8)
 _COLOURS, _PLACES = "rgb:0:stride4", "position:0:stride4"
 
@@ -197,6 +197,8 @@ def choose(
 @click.option("--videos", "count", default=50, show_default=True, help="Of each set.")
 @click.option("--ensemble", default=4, show_default=True, help="Noise draws to average.")
 @click.option("--set", "names", multiple=True, type=click.Choice([*_SETS]), default=[*_SETS], help="All by default.")
+@click.option("--curves", is_flag=True, help="Other weights of the video features, too: twice the time.")
+@click.option("--seed", default=0, show_default=True, help="Of the videos: 0 to report, 1 for those to choose by.")
 def report(
     out: Path,
     video: str | None,
@@ -206,37 +208,43 @@ def report(
     count: int,
     ensemble: int,
     names: Sequence[str],
+    curves: bool,
+    seed: int,
 ) -> None:
     """Score what was chosen, `ted demo`'s methods, on videos that no choice was made on, beside the controls."""
-    networks, sets = _networks(video, image, condition_on), _videos(out, 0, count)
+    networks, sets = _networks(video, image, condition_on), _videos(out, seed, count)
     settings = Tracking(temperature=SETTINGS.temperature, top_k=SETTINGS.top_k, radius=SETTINGS.radius)
-    caches = out / "report"
+    caches = out / f"report-{seed}"
     features = {feature for method in METHODS.values() for feature in method.features}
     moving = sorted(feature for feature in features if feature.startswith("demo-video"))
-
-    def parts(method: str, video_network: str = "trained") -> list[tuple[Network, str]]:
-        used = METHODS[method].features
-        return [(networks[video_network if feature in moving else "still"], feature) for feature in used]
-
     for name in names:
-        some = sets[name]
-        controls = ("untrained", "no-temporal") if name in _CONTROLLED else ()
+        some, controls = sets[name], ("untrained", "no-temporal") if name in _CONTROLLED else ()
         extract_features(
             caches, networks["still"], some, sorted(features - set(moving)), ensemble=ensemble, device=device
         )
         for network in ("trained", *controls):
             extract_features(caches, networks[network], some, moving, ensemble=ensemble, device=device)
-        wanted = [("trained", method) for method in METHODS] + [(network, "fused") for network in controls]
+
+        def parts(method: str, network: str = "trained") -> dict[tuple[str, str], float]:
+            used = METHODS[method].features
+            return {(network if feature in moving else "still", feature): w for feature, w in used.items()}
+
+        alone = parts("video")
+        wanted = {METHODS[method].title: parts(method) for method in METHODS if method != "video"}
+        wanted |= {f"control: fused, {network}": parts("fused", network) for network in controls}
+        for network in ("trained", *controls) if curves else ():
+            fused = list(parts("fused", network))
+            wanted |= {f"alpha {a:.2f}, {network}": dict(zip(fused, _weight(a), strict=True)) for a in _ALPHAS}
+        # One search serves all fusions of the same grid; video features alone have a coarser one.
         rows = {"truth through a grid of 64x64": _grid_row(some)}
-        for network, method in wanted:
-            weights = tuple(METHODS[method].features.values())
-            title = METHODS[method].title if network == "trained" else f"control: fused, {network}"
-            rows[title] = _compare(caches, some, parts(method, network), [weights], settings)[weights]
-        for network in ("trained", *controls) if controls else ():
-            curve = _compare(caches, some, parts("fused", network), [_weight(alpha) for alpha in _ALPHAS], settings)
-            rows |= {f"alpha {weights[0]:.1f}, {network}": row for weights, row in curve.items()}
+        for group in (wanted, {METHODS["video"].title: alone}):
+            used = list(dict.fromkeys(part for fusion in group.values() for part in fusion))
+            fusions = {title: tuple(fusion.get(part, 0.0) for part in used) for title, fusion in group.items()}
+            read = [(networks[network], feature) for network, feature in used]
+            found = _compare(caches, some, read, list(dict.fromkeys(fusions.values())), settings)
+            rows |= {title: found[weights] for title, weights in fusions.items()}
         _show(f"{name}, {count} videos, {ensemble} draws", rows)
-        (out / f"report-{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
+        (out / f"report-{seed}-{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
 @main.command()

@@ -46,7 +46,7 @@ class Method:
 SETTINGS = Settings()
 
 _VIDEO, _IMAGE, _POSITION = "demo-video:700:up_blocks[1]", "demo-image:20:up_blocks[2]", "position:0:stride4"
-_ALPHA = 0.2
+_ALPHA = 0.25
 
 #: By name, which is also that of the folder of results.
 METHODS: Mapping[str, Method] = {
