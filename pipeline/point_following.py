@@ -66,9 +66,14 @@ class Joints:
         """Take the joints of a frame, (joint, 2)."""
         self._found[frame] = value
 
+    @property
+    def result(self) -> JointResult:
+        """What was found."""
+        return JointResult(frames=self._names, joints=self._joints, points=self._found)
+
     def write(self, folder: Path) -> None:
         """Write a `JointResult`."""
-        JointResult(frames=self._names, joints=self._joints, points=self._found).write(folder)
+        self.result.write(folder)
 
 
 class Points:
@@ -104,9 +109,10 @@ class Points:
         self._places[indices, frame], self._mass[indices, frame] = value.places, value.mass
         self._visible[indices, frame] = value.visible
 
-    def write(self, folder: Path) -> None:
-        """Write a `TrackResult`."""
-        TrackResult(
+    @property
+    def result(self) -> TrackResult:
+        """What was found."""
+        return TrackResult(
             frames=self._names,
             mode=self._mode,
             query_frames=self._queries.frames,
@@ -114,4 +120,8 @@ class Points:
             places=self._places,
             mass=self._mass,
             visible=self._visible,
-        ).write(folder)
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write a `TrackResult`."""
+        self.result.write(folder)
