@@ -77,7 +77,7 @@ def load_frame_encoder(
     """
     if folder.standins.vae is not None:
         folder.check_absent("vae")
-        return PixelLatents(folder.standins.vae, channels, device)
+        return PixelLatents(folder.standins.vae, channels, device, folder.standins.colourfulness)
     if upcast and dtype == torch.float16 and folder.config("vae").get("force_upcast", True):
         dtype = torch.float32
     vae = folder.model("vae", cls, device=device, dtype=dtype)

@@ -115,6 +115,8 @@ def plan_video(
         noise=NOISE_SCHEME if backbone.takes_noise else "none",
         compute_dtype=str(backbone.dtype).removeprefix("torch."),
     )
+    steps = tuple(dict.fromkeys(timesteps))
+    alpha_bars = {timestep: backbone.alpha_bar(timestep) for timestep in steps}
     specs = {
         (timestep, tap): UnitSpec(
             dataset=dataset,
@@ -123,12 +125,12 @@ def plan_video(
             tap=tap,
             frame_names=source.names,
             source_size=source.size,
+            alpha_bar=alpha_bars[timestep],
         )
-        for timestep in dict.fromkeys(timesteps)
+        for timestep in steps
         for tap in dict.fromkeys(taps)
     }
     clips = plan_clips(len(source), backbone.clip_length, overlap, overlap_rule)
-    steps = tuple(dict.fromkeys(timesteps))
     passes = Passes(clips=len(clips), timesteps=steps, draws=request.ensemble, size=1)
     batch_size = settings.batch_size or default_batch_size(backbone)
     return VideoPlan(request=request, specs=specs, clips=clips, passes=passes).with_batch_size(batch_size)

@@ -4,6 +4,8 @@
     The pixels are the latents.
 ``{"vae": {"area_average": n}}``
     The latents are averages of the pixels over n x n squares; n divides 32.
+``{"vae": {"area_average": n, "colourfulness": k}}``
+    The same, for a UNet of four channels: the fourth is the greatest less the least of R, G and B, times k.
 ``{"text": "zeros"}``, ``{"text": {"zeros": n}}``
     Text states of zeros, as many as CLIP has or n; neither a text encoder nor a tokenizer.
 ``{"image": "zeros"}``
@@ -15,6 +17,7 @@ Nothing else may stand in it, and a part that is neither there nor declared is a
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -46,6 +49,8 @@ class StandIns:
     ----------
     vae
         Pixels averaged per latent, along one axis; 1 where the pixels are the latents; None where there is a VAE.
+    colourfulness
+        Factor of the fourth channel where it is the colourfulness; None where it is luma.
     text
         Number of text states that are zeros; None where there is a text encoder.
     image
@@ -55,6 +60,7 @@ class StandIns:
     """
 
     vae: int | None = None
+    colourfulness: float | None = None
     text: int | None = None
     image: bool = False
     clip_length: int | None = None
@@ -91,6 +97,7 @@ def read_standins(folder: Path, allowed: Sequence[str]) -> StandIns:
             raise WeightsError(f"{path}: unknown declaration {name!r}; this backbone takes {', '.join(allowed)}{hint}")
     return StandIns(
         vae=_vae(path, declared["vae"]) if "vae" in declared else None,
+        colourfulness=_colourfulness(path, declared.get("vae")),
         text=_text(path, declared["text"]) if "text" in declared else None,
         image=_image(path, declared["image"]) if "image" in declared else False,
         clip_length=_positive(path, "clip_length", declared["clip_length"]) if "clip_length" in declared else None,
@@ -100,12 +107,21 @@ def read_standins(folder: Path, allowed: Sequence[str]) -> StandIns:
 def _vae(path: Path, value: Any) -> int:
     if value == "none":
         return 1
-    if not isinstance(value, dict) or list(value) != ["area_average"]:
+    if not isinstance(value, dict) or not {"area_average"} <= set(value) <= {"area_average", "colourfulness"}:
         raise WeightsError(f'{path}: "vae" must be "none" or {{"area_average": n}}, not {json.dumps(value)}')
     factor = _positive(path, "area_average", value["area_average"])
     if 32 % factor:
         raise WeightsError(f"{path}: area_average must divide 32, as frames are multiples of 32 pixels, not {factor}")
     return factor
+
+
+def _colourfulness(path: Path, vae: Any) -> float | None:
+    value = vae.get("colourfulness") if isinstance(vae, dict) else None
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 < value < math.inf:
+        raise WeightsError(f'{path}: "colourfulness" must be a positive number, not {json.dumps(value)}')
+    return float(value)
 
 
 def _text(path: Path, value: Any) -> int:
@@ -131,7 +147,7 @@ def _positive(path: Path, name: str, value: Any) -> int:
 class PixelLatents:
     """Averaged pixels in the place of a VAE's latents.
 
-    The channels are R, G and B in [-1, 1]; for a UNet of four channels luma (BT.601) follows.
+    The channels are R, G and B in [-1, 1]; for a UNet of four channels luma (BT.601) follows, or the colourfulness.
 
     Parameters
     ----------
@@ -141,6 +157,8 @@ class PixelLatents:
         Channels that the UNet wants: 3 or 4.
     device
         Where the latents lie.
+    colourfulness
+        See `StandIns`.
 
     Raises
     ------
@@ -150,7 +168,7 @@ class PixelLatents:
 
     scaling_factor = 1.0
 
-    def __init__(self, factor: int, channels: int, device: torch.device) -> None:
+    def __init__(self, factor: int, channels: int, device: torch.device, colourfulness: float | None = None) -> None:
         if channels not in (3, 4):
             raise WeightsError(
                 f"a UNet of {channels} latent channels needs a VAE: pixels stand in only for 3 (RGB) or 4 (RGB, luma)"
@@ -158,11 +176,15 @@ class PixelLatents:
         self._factor = factor
         self._channels = channels
         self._device = device
+        self._colourfulness = colourfulness
 
     def mode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Average pixels (frame, 3, height, width) to latents (frame, channel, y, x), float32."""
         colours = functional.avg_pool2d(pixels.to(self._device, torch.float32), self._factor)
         if self._channels == 3:
             return colours
+        if self._colourfulness is not None:
+            spread = colours.amax(dim=1, keepdim=True) - colours.amin(dim=1, keepdim=True)
+            return torch.cat([colours, self._colourfulness * spread], dim=1)
         luma = torch.einsum("fcyx,c->fyx", colours, colours.new_tensor(_LUMA))
         return torch.cat([colours, luma[:, None]], dim=1)

@@ -220,10 +220,15 @@ def find_units(
 
 
 def describe(units: Sequence[tuple[Unit, float]], settings: PropagationSettings) -> dict[str, Any]:
-    """Describe the features and settings that a result depends on; JSON-compatible."""
+    """Describe the features and settings that a result depends on; JSON-compatible.
+
+    Each feature's noise level is among it where its unit records one: it changes with the content hash at most.
+    """
     return {
         "features": [
-            {"unit": unit.spec.label, "content_hash": unit.content_hash, "weight": weight} for unit, weight in units
+            {"unit": unit.spec.label, "content_hash": unit.content_hash, "weight": weight}
+            | ({} if unit.spec.alpha_bar is None else {"alpha_bar": unit.spec.alpha_bar})
+            for unit, weight in units
         ],
         "settings": {key: value for key, value in asdict(settings).items() if key != "alpha"},
     }

@@ -128,6 +128,9 @@ class UnitSpec:
         (height, width) in pixels of the frames before resizing.
     source
         Of features that were converted: the content hash of the float16 unit that they were made from; else None.
+    alpha_bar
+        Clean share of the power of what the UNet saw, in [0, 1]; None without noise, and where it was not recorded.
+        It follows from the weights and the timestep, and tells no units apart.
     """
 
     dataset: str
@@ -138,6 +141,12 @@ class UnitSpec:
     source_size: tuple[int, int]
     form: str = "float16"
     source: str | None = None
+    alpha_bar: float | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        # Also not NaN, which canonical JSON does not have.
+        if self.alpha_bar is not None and not 0 <= self.alpha_bar <= 1:
+            raise ConfigError(f"alpha_bar is a share, 0 to 1, not {self.alpha_bar}")
 
     @property
     def encoding(self) -> Form:
@@ -202,7 +211,8 @@ class UnitSpec:
             "request": self.request.to_json(),
             "digest": self.request.digest(),
         }
-        return described if self.source is None else described | {"source": self.source}
+        optional = {"source": self.source, "alpha_bar": self.alpha_bar}
+        return described | {key: value for key, value in optional.items() if value is not None}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: Path) -> "UnitSpec":
@@ -227,6 +237,7 @@ class UnitSpec:
                 frame_names=tuple(values["frame_names"]),
                 source_size=tuple(values["source_size"]),
                 source=values.get("source"),
+                alpha_bar=values.get("alpha_bar"),
             )
             spec.label, spec.folder(Path())  # whether they can be told
             for item in dataclasses.fields(spec.request):

@@ -6,7 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 matplotlib = pytest.importorskip("matplotlib")
 pytest.importorskip("xarray")
@@ -22,6 +24,16 @@ def cells(name: str) -> list[dict[str, Any]]:
 
 def code(name: str) -> list[str]:
     return ["".join(cell["source"]) for cell in cells(name) if cell["cell_type"] == "code"]
+
+
+def cosine_decibels(*timesteps: int) -> NDArray[np.float64]:
+    """Signal-to-noise ratios of the bundled models: a cosine schedule (Nichol and Dhariwal 2021) without its rest of
+    signal at the end (Lin et al. 2024).
+    """
+    at = np.cos((np.arange(1001) / 1000 + 0.008) / 1.008 * np.pi / 2) ** 2
+    root = np.sqrt(np.cumprod(1 - np.minimum(1 - at[1:] / at[:-1], 0.999)))
+    share = (((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2)[list(timesteps)]
+    return np.asarray(10 * np.log10(share / (1 - share)))
 
 
 def run(name: str, source: str, names: dict[str, Any], number: int) -> object:
@@ -80,6 +92,11 @@ def test_notebooks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
                 drawn = pyplot.figure(1).axes[0].get_legend_handles_labels()[1]
                 assert {"demo-video", "demo-video, untrained network", "demo-video, temporal layers off"} < {*drawn}
                 assert {"rgb", "position"} < {*drawn}
+                timesteps, ratios = pyplot.figure(1).axes
+                over_timestep, over_noise = timesteps.lines[0], ratios.lines[0]
+                assert list(over_timestep.get_xdata()) == [100, 400, 700]
+                assert list(over_noise.get_ydata()) == list(over_timestep.get_ydata())
+                np.testing.assert_allclose(over_noise.get_xdata(), cosine_decibels(100, 400, 700), atol=0.01)
     finally:
         pyplot.close("all")
         for home in homes:

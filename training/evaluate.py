@@ -2,25 +2,31 @@
 
 ``python -m training.evaluate choose OUT``: J, F and identity by tau, tap and alpha on videos to choose by (seed 1).
 ``python -m training.evaluate report OUT``: the choice on other videos (seed 0), with the controls and standard errors.
+``python -m training.evaluate probe OUT``: what the video model's features know of position, motion and identity.
 
-Both write JSON into OUT; videos and features stay there and are made only once.
+All write JSON into OUT; videos and features stay there and are made only once.
 """
 
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
+import numpy as np
 
+from ted.extract.options import BackboneOptions, ConditionOn
 from ted.pipeline.datasets.davis import davis_sequences, davis_video
+from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.video import Video
 from ted.pipeline.demo.features import METHODS, SETTINGS
 from ted.pipeline.synth.making import make_sets
 from ted.pipeline.synth.scene import SceneSpec
 
 from .features import FRAME_SIZE, Network, extract_features, open_unit
+from .probe import Cells, object_cells, remembered
+from .probe import probe as read_linearly
 from .tracking import Score, Tracking, mean_and_error, through_grid, track
 
 _ALPHAS = tuple(number / 10 for number in range(11))
@@ -91,13 +97,15 @@ def _show(title: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> None
         print(f"{name:<58}{cells}", flush=True)
 
 
-def _networks(video: str | None, image: str | None) -> dict[str, Network]:
+def _networks(video: str | None, image: str | None, condition_on: ConditionOn | None) -> dict[str, Network]:
     own = {} if video is None else {"demo-video": video}
     random = "random:1" if video is None else f"random:1:{video}"
+    options = BackboneOptions(condition_on=condition_on)
+    alone = BackboneOptions(condition_on=condition_on, temporal=False)
     return {
-        "trained": Network(name="trained", weights=own),
-        "untrained": Network(name="untrained", weights={"demo-video": random}),
-        "no-temporal": Network(name="no-temporal", weights=own, temporal=False),
+        "trained": Network(name="trained", weights=own, options=options),
+        "untrained": Network(name="untrained", weights={"demo-video": random}, options=options),
+        "no-temporal": Network(name="no-temporal", weights=own, options=alone),
         "still": Network(name="still", weights={} if image is None else {"demo-image": image}),
     }
 
@@ -115,6 +123,7 @@ _options = [
     click.argument("out", type=click.Path(path_type=Path)),
     click.option("--video", help="Weights of the video model.  [default: those of the package]"),
     click.option("--image", help="Weights of the image model.  [default: those of the package]"),
+    click.option("--condition-on", type=click.Choice(get_args(ConditionOn)), help="Of the video model, as extraction."),
     click.option("--device", default="cpu", show_default=True),
 ]
 
@@ -132,10 +141,18 @@ def _with_options(function: Any) -> Any:
 @click.option("--image-taus", default="20,100,250", show_default=True)
 @click.option("--ensemble", default=4, show_default=True, help="Noise draws to average.")
 def choose(
-    out: Path, video: str | None, image: str | None, device: str, count: int, taus: str, image_taus: str, ensemble: int
+    out: Path,
+    video: str | None,
+    image: str | None,
+    condition_on: ConditionOn | None,
+    device: str,
+    count: int,
+    taus: str,
+    image_taus: str,
+    ensemble: int,
 ) -> None:
     """Score every tau and tap, and alpha for the best of them, on videos to choose by."""
-    networks, sets, settings = _networks(video, image), _videos(out, 1, count), Tracking()
+    networks, sets, settings = _networks(video, image, condition_on), _videos(out, 1, count), Tracking()
     every = [one for some in sets.values() for one in some]
     taps = {
         "demo-video": ("up_blocks[0]", "up_blocks[1]", "up_blocks[2]"),
@@ -177,10 +194,17 @@ def choose(
 @click.option("--ensemble", default=4, show_default=True, help="Noise draws to average.")
 @click.option("--set", "names", multiple=True, type=click.Choice([*_SETS]), default=[*_SETS], help="All by default.")
 def report(
-    out: Path, video: str | None, image: str | None, device: str, count: int, ensemble: int, names: Sequence[str]
+    out: Path,
+    video: str | None,
+    image: str | None,
+    condition_on: ConditionOn | None,
+    device: str,
+    count: int,
+    ensemble: int,
+    names: Sequence[str],
 ) -> None:
     """Score what was chosen, `ted demo`'s methods, on videos that no choice was made on, beside the controls."""
-    networks, sets = _networks(video, image), _videos(out, 0, count)
+    networks, sets = _networks(video, image, condition_on), _videos(out, 0, count)
     settings = Tracking(temperature=SETTINGS.temperature, top_k=SETTINGS.top_k, radius=SETTINGS.radius)
     caches = out / "report"
     features = {feature for method in METHODS.values() for feature in method.features}
@@ -209,6 +233,51 @@ def report(
             rows |= {f"alpha {weights[0]:.1f}, {network}": row for weights, row in curve.items()}
         _show(f"{name}, {count} videos, {ensemble} draws", rows)
         (out / f"report-{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+@main.command()
+@_with_options
+@click.option("--videos", "count", default=24, show_default=True, help="Of `crossing`; half of them to fit by.")
+@click.option("--taus", default="600,700,800,900,950", show_default=True)
+@click.option("--taps", default="up_blocks[0],up_blocks[1],up_blocks[2]", show_default=True)
+@click.option("--ensemble", default=4, show_default=True, help="Noise draws to average.")
+def probe(
+    out: Path,
+    video: str | None,
+    image: str | None,
+    condition_on: ConditionOn | None,
+    device: str,
+    count: int,
+    taus: str,
+    taps: str,
+    ensemble: int,
+) -> None:
+    """Read position, velocity and identity from the video model's features, on videos to choose by."""
+    networks, some = _networks(video, image, condition_on), _videos(out, 1, count)["crossing"]
+    features = [f"demo-video:{tau}:{tap}" for tau in taus.split(",") for tap in taps.split(",")]
+    rows: dict[str, dict[str, float]] = {}
+    print(f"{'':<44}{'position':>10}{'velocity':>10}{'heading':>10}{'remembered':>14}")
+    for name in ("trained", "untrained", "no-temporal"):
+        extract_features(
+            out / "probe", networks[name], some, [f"demo-video:{taus}:{taps}"], ensemble=ensemble, device=device
+        )
+        for feature in features:
+            cells = [_cells(out, networks[name], one, feature) for one in some]
+            kept = mean_and_error([100 * remembered(one, ends=4) for one in cells])
+            row = {**dataclasses.asdict(read_linearly(cells, fitted=count // 2)), "remembered": kept[0]}
+            rows[f"{feature}, {name}"] = {key: round(value, 3) for key, value in row.items()}
+            shown = "".join(f"{row[key]:>10.2f}" for key in ("position", "velocity", "heading"))
+            print(f"{feature + ', ' + name:<44}{shown}{kept[0]:>8.1f} ±{kept[1]:>4.1f}", flush=True)
+    (out / "probe.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def _cells(out: Path, network: Network, video: Video, feature: str) -> Cells:
+    """Gather the cells of a synthetic video."""
+    features = open_unit(out / "probe", network, video, feature).features.compute()
+    masks = np.stack([read_mask(path, video.frames.size) for path in video.frame_masks.values()])
+    tracks = out / f"videos-1-{video.dataset}" / "Tracks" / f"{video.name}.json"
+    centres = np.array(json.loads(tracks.read_text(encoding="utf-8"))["centres"])
+    return object_cells(features.astype(np.float32), masks, centres)
 
 
 if __name__ == "__main__":

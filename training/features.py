@@ -32,13 +32,13 @@ class Network:
         Of its cache: ``trained``, ``untrained``, ``no-temporal``, or ``still`` for all that sees single frames.
     weights
         By backbone, as ``--weights`` takes them.
-    temporal
-        Whether temporal layers are kept.
+    options
+        Of the video model.
     """
 
     name: str
     weights: dict[str, str]
-    temporal: bool = True
+    options: BackboneOptions = DEFAULT_OPTIONS
 
 
 def extract_features(
@@ -67,7 +67,7 @@ def extract_features(
         shares=tuple(Share(job=job, video=video) for job in parsed for video in videos),
         weights=network.weights,
         settings=ExtractionSettings(frame_size=FrameSize(short_side=FRAME_SIZE), ensemble=ensemble),
-        options=DEFAULT_OPTIONS if network.temporal else BackboneOptions(temporal=False),
+        options=network.options,
     )
     results = extract(request, torch.device(device), progress=lambda _title, _count: lambda _done: None, say=print)
     for done, result in enumerate(results, start=1):

@@ -33,6 +33,8 @@ class Objective:
         Of timesteps, noise and dropped conditions.
     condition
         Gives the condition of one clip (frame, 3, height, width) in [-1, 1].
+    channel_weights
+        Weights of the latents' channels in the loss.
     bfloat16
         Whether the network computes in bfloat16 where that is safe (autocast).
     workers
@@ -45,6 +47,7 @@ class Objective:
     timesteps: Sequence[tuple[int, int, float]]
     seed: int
     condition: Callable[[torch.Tensor, np.random.Generator], Condition]
+    channel_weights: Sequence[float]
     bfloat16: bool
     workers: int = 0
 
@@ -73,8 +76,10 @@ class Objective:
             predicted = backbone.unet(**backbone.unet_arguments(noisy, taus, condition))[0].float()
         if predicted.ndim == 5:  # a video UNet: (clip, channel, frame, y, x)
             predicted = predicted.transpose(1, 2)
-        errors = (predicted.reshape(target.shape) - target) ** 2
-        return Batch(losses=errors.flatten(1).mean(1), timesteps=torch.tensor(taus))
+        errors = predicted.reshape(target.shape) - target
+        weights = errors.new_tensor(self.channel_weights)[:, None, None]  # (clip, frame, channel, y, x)
+        losses = (weights * errors**2).flatten(1).mean(1)
+        return Batch(losses=losses, timesteps=torch.tensor(taus))
 
     def _draw(self, rng: np.random.Generator) -> int:
         shares = np.array([share for _, _, share in self.timesteps])

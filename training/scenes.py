@@ -16,9 +16,6 @@ __all__ = ["Scenes", "loader"]
 #: Seeds of training's scenes start here; those of evaluation are far below.
 FIRST_SEED = 1_000_000_000
 
-#: Fields of a scene that are values themselves, not lists of choices.
-_FIXED = frozenset({"size", "radius"})
-
 
 class Scenes(Dataset[torch.Tensor]):
     """Videos by number. Nothing is kept: the seed is the data.
@@ -54,8 +51,7 @@ class Scenes(Dataset[torch.Tensor]):
     def _draw(self, rng: np.random.Generator) -> SceneSpec:
         drawn: dict[str, Any] = {}
         for name, values in self._choices.items():
-            value = values if name in _FIXED else values[rng.integers(len(values))]
-            drawn[name] = tuple(value) if isinstance(value, list) else value
+            drawn[name] = tuple(values) if name in {"size", "radius"} else values[rng.integers(len(values))]
         return SceneSpec(**drawn, seed=FIRST_SEED + int(rng.integers(2**40)))
 
 

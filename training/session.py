@@ -95,6 +95,7 @@ def train_model(
         timesteps=[tuple(entry) for entry in config["objective"]["timesteps"]],
         seed=seed,
         condition=lambda clip, rng: condition(backbone, config["objective"], clip, rng),
+        channel_weights=config["objective"].get("channel_weights", [1.0] * config["unet"]["out_channels"]),
         bfloat16=device.type == "cuda" or config["objective"].get("bfloat16", False),
         workers=workers,
     )

@@ -112,6 +112,25 @@ class Backbone(abc.ABC):
     def perturb(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
         """Return x_tau from x_0 and noise of the same shape (any), by the model's own noise schedule."""
 
+    def alpha_bar(self, timestep: int) -> float | None:
+        """Return the clean share of the power of x_tau, for x_0 and noise of unit variance; None without noise.
+
+        Measured on `perturb`, which is linear in both: x_tau = c x_0 + n eps has the share c^2 / (c^2 + n^2). So it is
+        what features see, and means the same whatever the model's parametrisation: of sqrt(abar) x_0 +
+        sqrt(1 - abar) eps it is abar, of x_0 + sigma eps it is 1 / (1 + sigma^2).
+
+        Returns
+        -------
+        float or None
+            In [0, 1]; 0 for pure noise. The signal-to-noise ratio is alpha_bar / (1 - alpha_bar).
+        """
+        if not self.takes_noise:
+            return None
+        one, zero = torch.ones(1, device=self.device), torch.zeros(1, device=self.device)
+        signal = float(self.perturb(one, zero, timestep)) ** 2
+        noise = float(self.perturb(zero, one, timestep)) ** 2
+        return signal / (signal + noise)
+
     @abc.abstractmethod
     def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the keyword arguments of the network's forward pass.

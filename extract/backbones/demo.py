@@ -1,5 +1,6 @@
 """The small models that come with the package (docs/small-models.md), by the code of the published ones."""
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -20,7 +21,8 @@ def load_video(
     options: BackboneOptions = DEFAULT_OPTIONS,
     seed: int | None = None,
 ) -> I2VGenXL:
-    """Load the video model; see `i2vgen_xl.load`."""
+    """Load the video model; see `i2vgen_xl.load`. Unlike that, it was trained without the first frame."""
+    options = dataclasses.replace(options, condition_on=options.condition_on or "none")
     return i2vgen_xl.load(weights, device=device, dtype=dtype, options=options, seed=seed, name="demo-video")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..noise_level import level_text
 from .cache_convert import convert
 from .cache_copy import copy, merge
 from .cache_units import select_folders, select_units, unit_filters
@@ -31,7 +32,10 @@ cache.add_command(merge)
 @unit_filters
 @json_option
 def list_units(cache: Path, as_json: bool, **chosen: Any) -> None:
-    """List the units, features and then affinities: one line each, complete or not."""
+    """List the units, features and then affinities: one line each, complete or not.
+
+    Beside the form of features: the signal-to-noise ratio of what the UNet saw, where it is known.
+    """
     entries = select_units(cache, **chosen)
     if as_json:
         click.echo(json.dumps([_row(entry) for entry in entries], indent=1))
@@ -41,7 +45,8 @@ def list_units(cache: Path, as_json: bool, **chosen: Any) -> None:
         what = row["feature"] if "feature" in row else f"{row['affinities']} {row['summary']}"
         name = f"{row['dataset']}/{row['video']} {what}"
         about = f"{row['state']:<10} {row['frames']:>6} frames {entry.bytes / 1e6:>10.1f} MB"
-        click.echo(f"{about}  {row.get('form', ''):<8}  {name}")
+        level = row.get("alpha_bar")
+        click.echo(f"{about}  {row.get('form', ''):<8} {'' if level is None else level_text(level):>10}  {name}")
     complete = sum(entry.state == "complete" for entry in entries)
     click.echo(f"{len(entries)} units, {complete} complete, {sum(entry.bytes for entry in entries) / 1e9:.3f} GB")
 
@@ -53,7 +58,7 @@ def list_units(cache: Path, as_json: bool, **chosen: Any) -> None:
 def info(cache: Path, as_json: bool, **chosen: Any) -> None:
     """Say how features and affinities were made.
 
-    That is the request or the search, the hash of the content, and the run that finished them.
+    That is the request or the search, the noise level, the hash of the content, and the run that finished them.
     """
     from ...store import Unit
     from ...store.errors import UnitNotFoundError
@@ -76,6 +81,8 @@ def info(cache: Path, as_json: bool, **chosen: Any) -> None:
         if "frame_names" in record:
             names = record.pop("frame_names")
             record["frames"] = f"{len(names)} ({names[0]} to {names[-1]})" if names else "0"
+        if "alpha_bar" in record:
+            record["alpha_bar"] = f"{record['alpha_bar']:.6g} (signal-to-noise ratio {level_text(record['alpha_bar'])})"
         click.echo("\n".join(_lines(record)) + "\n")
 
 
@@ -166,7 +173,7 @@ def _row(entry: "Entry | AffinityEntry") -> dict[str, Any]:
         kind = {"affinities": f"affinities@{spec.digest()[:8]}", "summary": spec.summary}
     else:
         feature = f"{spec.request.backbone}@{spec.request.digest()[:8]}:{spec.timestep}:{spec.tap}"
-        kind = {"feature": feature, "form": spec.form}
+        kind = {"feature": feature, "form": spec.form, "alpha_bar": spec.alpha_bar}
     return {
         "dataset": spec.dataset,
         "video": spec.video,

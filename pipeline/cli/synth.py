@@ -8,7 +8,7 @@ from typing import get_args
 
 import click
 
-from ..synth.scene import Background, Ground, Motion, SceneSpec, Shape, Texture
+from ..synth.scene import Background, Ground, Hue, Motion, SceneSpec, Shape, Texture
 from ..synth.sets import SETS
 from .options import CONTEXT, json_option
 
@@ -34,6 +34,9 @@ class _Size(click.ParamType[tuple[int, int]]):
 @click.option("--objects", type=click.IntRange(1, 255), default=_DEFAULT.objects, help="Objects of a video.")
 @click.option("--radius", type=(float, float), default=_DEFAULT.radius, help="Least and greatest radius, in pixels.")
 @click.option("--identical/--distinct", default=True, help="Whether the objects of a video look the same.")
+@click.option(
+    "--hue", type=click.Choice(get_args(Hue)), default=_DEFAULT.hue, help="Drawn, or the angle of the motion."
+)
 @click.option("--hue-step", type=float, help="Degrees of hue between distinct objects.  [default: spread evenly]")
 @click.option("--texture", type=click.Choice(get_args(Texture)), default=_DEFAULT.texture, help="Of the objects.")
 @click.option("--shape", type=click.Choice(get_args(Shape)), default=_DEFAULT.shape, help="Of the objects.")

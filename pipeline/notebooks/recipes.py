@@ -10,6 +10,7 @@ from ...store import FeatureChoice, FeatureRequest
 from ...store.entries import Entry
 from ...store.errors import ConfigError
 from ..datasets.video import Video
+from ..noise_level import snr_db
 from ..reporting.used import Origins, UsedUnit
 from .collection import Collection
 
@@ -44,6 +45,8 @@ class Recipe:
         The (timestep, tap) that all videos have, rising.
     digests
         Of the requests, by (dataset, video).
+    alpha_bars
+        Clean share of the power of what the network saw, by timestep; without those that the cache does not record.
     """
 
     title: str
@@ -52,6 +55,7 @@ class Recipe:
     controls: tuple[str, ...]
     places: tuple[tuple[int, str], ...]
     digests: Mapping[tuple[str, str], str] = field(compare=False, repr=False)
+    alpha_bars: Mapping[int, float] = field(compare=False, repr=False)
 
     @property
     def timesteps(self) -> tuple[int, ...]:
@@ -87,6 +91,12 @@ class Feature:
 
     def __str__(self) -> str:
         return f"{self.recipe.title}, {self.timestep}, {self.tap}"
+
+    @property
+    def snr_db(self) -> float | None:
+        """Signal-to-noise ratio of what the network saw, in dB; None without noise, or where it is not recorded."""
+        level = self.recipe.alpha_bars.get(self.timestep)
+        return None if level is None else snr_db(level)
 
     def choice(self, video: Video) -> FeatureChoice:
         """Return what finds the unit of a video."""
@@ -127,6 +137,8 @@ def _recipe(title: str, entries: Sequence[Entry], videos: int, origins: Origins)
         controls=_controls(entries[0], origins),
         places=tuple(sorted(place for place, some in having.items() if len(some) == videos)),
         digests={(entry.spec.dataset, entry.spec.video): entry.spec.request.digest() for entry in entries},
+        # Weights and timestep determine it, so one video's unit tells of all.
+        alpha_bars={entry.spec.timestep: entry.spec.alpha_bar for entry in entries if entry.spec.alpha_bar is not None},
     )
 
 

@@ -57,6 +57,7 @@ def line_chart(
     series: Sequence[Series],
     levels: Sequence[Series] = (),
     logarithmic: bool = False,
+    scattered: bool = False,
 ) -> Markup:
     """Draw lines over a number.
 
@@ -76,6 +77,9 @@ def line_chart(
         Horizontal lines, of what does not vary: each of one value.
     logarithmic
         Whether the x axis is.
+    scattered
+        Whether each line has values of x of its own: then a line goes on over places where it has no value, and the x
+        axis is marked at round numbers.
     """
     known = [value for line in (*series, *levels) for value in line.values if value is not None]
     svg = _svg(chart_id, _HEIGHT, title, _described(x_label, y_label, x, series, levels))
@@ -84,15 +88,17 @@ def line_chart(
         return _markup(svg)
     ticks = nice_ticks(min(known), max(known))
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-    across = Scale(values=(x[0], x[-1]), places=(_LEFT + 10, right - 10), logarithmic=logarithmic)
+    marked = nice_ticks(x[0], x[-1]) if scattered else x
+    across = Scale(values=(marked[0], marked[-1]), places=(_LEFT + 10, right - 10), logarithmic=logarithmic)
     down = Scale(values=(ticks[0], ticks[-1]), places=(bottom, _TOP))
     for tick in ticks:
         _line(svg, _LEFT, down(tick), right, down(tick), "grid")
         _text(svg, _LEFT - 6, down(tick) + 4, _number(tick), anchor="end")
     places = [across(value) for value in x]
-    for index in thinned(places, 36):
-        _line(svg, places[index], bottom, places[index], bottom + 4, "axis")
-        _text(svg, places[index], bottom + 18, _number(x[index]), anchor="middle")
+    marks = [across(value) for value in marked]
+    for index in thinned(marks, 36):
+        _line(svg, marks[index], bottom, marks[index], bottom + 4, "axis")
+        _text(svg, marks[index], bottom + 18, _number(marked[index]), anchor="middle")
     _line(svg, _LEFT, bottom, right, bottom, "axis")
     _text(svg, (_LEFT + right) / 2, _HEIGHT - 6, x_label, anchor="middle", name="label")
     _text(svg, 4, 13, y_label, anchor="start", name="label")
@@ -105,7 +111,7 @@ def line_chart(
         spots = [
             None if value is None else (place, down(value)) for place, value in zip(places, line.values, strict=True)
         ]
-        for run in _runs(spots):
+        for run in _runs([spot for spot in spots if spot is not None] if scattered else spots):
             if len(run) > 1:
                 points = " ".join(f"{_round(px)},{_round(py)}" for px, py in run)
                 ElementTree.SubElement(group, "polyline", {"class": "line", "points": points})

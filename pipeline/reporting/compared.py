@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from ...store import FeatureChoice
+from ..noise_level import snr_db
 from ..sweeping.axes import axis_label
 from ..sweeping.results import SettingMeans
 from ..sweeping.space import Setting
 from ..sweeping.yardsticks import MASKS, Yardstick
 from .propagated import Propagation
 from .swept import Sweep
-from .used import Origins
+from .used import Origins, UsedUnit
 from .views import Cell, number
 
 __all__ = ["Compared", "as_number", "exact_text", "from_propagation", "from_sweep", "measure_of"]
@@ -44,6 +46,9 @@ class Compared:
     shared
         Of controls in a sweep: means under settings where alpha leaves the control out. They end its curves, and are
         never its best.
+    alpha_bars
+        Of a sweep: clean share of the power of what the network of a feature saw, the same for all videos; None where
+        it is not known of all of them, or differs.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Compared:
     by_video: Mapping[str, float | None] = field(default_factory=dict)
     ranking: Sequence[SettingMeans] = ()
     shared: Sequence[SettingMeans] = ()
+    alpha_bars: Mapping[FeatureChoice, float | None] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -94,6 +100,7 @@ def from_sweep(name: str, sweep: Sweep, origins: Origins) -> list[Compared]:
     single = [means for means in groups.get((), []) if None in (means.setting.video, means.setting.image)]
     if len(groups) > 1 and len(single) == len(groups.get((), [])):
         groups.pop((), None)
+    alpha_bars = _alpha_bars(sweep, origins)
     return [
         Compared(
             name=name,
@@ -111,6 +118,7 @@ def from_sweep(name: str, sweep: Sweep, origins: Origins) -> list[Compared]:
             },
             ranking=tuple(ranking),
             shared=tuple(_shared(single, ranking)) if controls else (),
+            alpha_bars=alpha_bars,
         )
         for controls, ranking in sorted(groups.items())
     ]
@@ -173,6 +181,23 @@ def _shared(single: Sequence[SettingMeans], ranking: Sequence[SettingMeans]) -> 
         for means in single
         if (("video", means.setting.video) if means.setting.image is None else ("image", means.setting.image)) in fused
     ]
+
+
+def _alpha_bars(sweep: Sweep, origins: Origins) -> dict[FeatureChoice, float | None]:
+    units: dict[FeatureChoice, set[UsedUnit]] = defaultdict(set)
+    for setting, used in sweep.units.items():
+        for choice, _ in setting.parts:
+            units[choice].update(unit for unit in used if unit.fits(choice))
+    return {choice: _common([origins.alpha_bar(unit) for unit in used]) for choice, used in units.items()}
+
+
+def _common(alpha_bars: Sequence[float | None]) -> float | None:
+    """Return the level that all have, but for the last bits in which devices differ."""
+    known = [level for level in alpha_bars if level is not None]
+    if not known or len(known) < len(alpha_bars):
+        return None
+    low, high = min(known), max(known)
+    return low if math.isclose(snr_db(low), snr_db(high), rel_tol=0, abs_tol=1e-3) else None
 
 
 def _objects(sweep: Sweep, setting: Setting) -> dict[str, dict[str, str]]:

@@ -9,23 +9,24 @@ from .charts import Series, bar_chart, legend_key, line_chart
 from .compared import Compared, exact_text, measure_of
 from .views import ChartView, Key, TableView, in_parts, number, row
 
-__all__ = ["MOST_VIDEOS", "over_parameters", "over_videos"]
+__all__ = ["MOST_VIDEOS", "TAPS", "legend", "over_parameters", "over_videos", "series_of"]
 
 #: Videos in bar charts, in all and in each: a longer one does not fit a printed page.
 MOST_VIDEOS = 60
 _VIDEOS_IN_CHART = 15
-_TAPS = ("video_tap", "image_tap")
+#: Axes that are no numbers.
+TAPS = ("video_tap", "image_tap")
 
 
-def over_parameters(compared: Sequence[Compared]) -> list[ChartView]:
+def over_parameters(compared: Sequence[Compared], axes: Sequence[str] = (*NUMERIC, *TAPS)) -> list[ChartView]:
     """Draw the scores over each parameter that any sweep varies.
 
     A line for each sweep, and each of its controls, of what settings are ranked by; of one alone, its other measures,
-    too. Parameters that a chart does not show
-    are where the best setting of its line has them. Results of one setting are level lines.
+    too. Parameters that a chart does not show are where the best setting of its line has them. Results of one
+    setting are level lines.
     """
     charts = []
-    for axis in (*NUMERIC, *_TAPS):
+    for axis in axes:
         chart = _over(axis, compared)
         if chart is not None:
             charts.append(chart)
@@ -40,7 +41,7 @@ def over_videos(compared: Sequence[Compared]) -> list[ChartView]:
     charts = []
     parts = in_parts(videos[:MOST_VIDEOS], _VIDEOS_IN_CHART)
     for index, part in enumerate(parts, 1):
-        series = [_series(item, compared.index(item), [item.by_video.get(video) for video in part]) for item in shown]
+        series = [series_of(item, compared.index(item), [item.by_video.get(video) for video in part]) for item in shown]
         title = f"{measure} of each video" + (f", part {index} of {len(parts)}" if len(parts) > 1 else "")
         chart_id = f"videos-{index}"
         rows = [
@@ -50,7 +51,7 @@ def over_videos(compared: Sequence[Compared]) -> list[ChartView]:
             ChartView(
                 title=title,
                 picture=bar_chart(chart_id, title=title, label=measure, names=part, series=series),
-                legend=_legend(series),
+                legend=legend(series),
                 remark="",
                 table=TableView(
                     view_id=f"{chart_id}-numbers",
@@ -79,14 +80,14 @@ def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
     measures = best.yardstick.titles(best.measures)
     title = next(iter(measures.values()))
     constant = [item for item in compared if not item.ranking and item.score is not None]
-    levels = [_series(item, compared.index(item), [item.score]) for item in constant]
+    levels = [series_of(item, compared.index(item), [item.score]) for item in constant]
     if len(lines) > 1 or levels:
         measures = dict([next(iter(measures.items()))])
     series = []
     for item, slices in lines:
         values = {measure: [_measure(slices, axis, place, measure) for place in x] for measure in measures}
         series += (
-            [_series(item, compared.index(item), values[measure]) for measure in measures]
+            [series_of(item, compared.index(item), values[measure]) for measure in measures]
             if len(measures) == 1
             else [
                 Series(name=words, values=values[measure], place=place)
@@ -108,11 +109,11 @@ def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
             for place, value in enumerate(x)
         ),
     )
-    if axis in _TAPS:
+    if axis in TAPS:
         names = [_text(value) for value in x]
         series += [replace(level, values=[*level.values] * len(x)) for level in levels]
         picture = bar_chart(chart_id, title=heading, label=title, names=names, series=series)
-        legend = _legend(series)
+        keys = legend(series)
     else:
         picture = line_chart(
             chart_id,
@@ -124,13 +125,13 @@ def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
             levels=levels,
             logarithmic=axis == "temperature" and max(x) > 5 * min(x),
         )
-        legend = _legend(series) + tuple(
+        keys = legend(series) + tuple(
             Key(picture=legend_key(level, level=True), name=f"{level.name}, one setting") for level in levels
         )
     return ChartView(
         title=heading,
         picture=picture,
-        legend=legend,
+        legend=keys,
         remark=f"Elsewhere at the best setting: {remark}." if remark else "",
         table=table,
     )
@@ -147,11 +148,13 @@ def _measure(slices: Slices, axis: str, value: Any, measure: str) -> float | Non
     return None if means is None else means.measures[measure]
 
 
-def _legend(series: Sequence[Series]) -> tuple[Key, ...]:
+def legend(series: Sequence[Series]) -> tuple[Key, ...]:
+    """Return the entries of lines, or of bars."""
     return tuple(Key(picture=legend_key(line), name=line.name) for line in series)
 
 
-def _series(item: Compared, place: int, values: Sequence[float | None]) -> Series:
+def series_of(item: Compared, place: int, values: Sequence[float | None]) -> Series:
+    """Return values of results as they are drawn in all charts; `place` is that of the results among all."""
     return Series(name=item.label, values=values, place=place, control=bool(item.controls))
 
 

@@ -10,8 +10,10 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from ...store import open_cache
 from ...store.errors import CacheError, ConfigError, TedError
 from ..datasets.video import Video
+from ..sweeping.axes import NUMERIC
 from .compared import Compared, from_propagation, from_sweep
-from .curves import MOST_VIDEOS, over_parameters, over_videos
+from .curves import MOST_VIDEOS, TAPS, over_parameters, over_videos
+from .noise_curve import over_noise
 from .pictures import MOST_RESULTS, FrameView, show_frames
 from .propagated import Propagation, is_propagation, read_propagation
 from .provenance import features_used
@@ -120,12 +122,8 @@ def make_page(
     if len({item.yardstick for item in compared if item.score_text}) > 1:
         raise ConfigError("different measures do not go into one page: report the folders one by one")
     compared.sort(key=lambda item: bool(item.controls))
-    curves = over_parameters(compared)
-    if any("timestep" in chart.title for chart in curves):
-        notes.append(
-            "scores over the signal-to-noise ratio are left out: neither results nor cache record the noise schedule "
-            "of a backbone, and a timestep means another level of noise in each"
-        )
+    # Timesteps come last of the numbers, so what they mean stands beside them.
+    curves = [*over_parameters(compared, NUMERIC), *over_noise(compared, notes), *over_parameters(compared, TAPS)]
     bars = over_videos(compared)
     count = len({video for item in compared for video in item.by_video})
     if count > MOST_VIDEOS:

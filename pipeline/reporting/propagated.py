@@ -124,4 +124,5 @@ def _features(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _unit(item: Mapping[str, Any]) -> UsedUnit | None:
-    return UsedUnit.from_label(str(item.get("unit")))
+    level = item.get("alpha_bar")
+    return UsedUnit.from_label(str(item.get("unit")), level if isinstance(level, int | float) else None)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...store import Unit
 from ...store.durable import canonical_json
+from ..noise_level import level_text
 from .used import Origins, UsedUnit
 
 __all__ = ["FeatureFacts", "features_used"]
@@ -39,7 +40,8 @@ class FeatureFacts:
     videos
         Number of videos, and how many of these the cache still knows.
     fields
-        What determined it, and what it was computed on, as texts by name; empty where the cache does not know it.
+        What determined it, its noise level, and what it was computed on, as texts by name; without what neither the
+        cache nor the results know.
     bytes
         Of its units.
     seconds, frames
@@ -87,7 +89,7 @@ def _facts(
         controls=origins.controls(used for used, _ in found),
         videos=len({used.video for used, _ in found}),
         known=len(units),
-        fields=dict(fields) | {name: text for name, text in computed.items() if text},
+        fields=dict(fields) | _level(found, origins) | {name: text for name, text in computed.items() if text},
         bytes=sum(unit.marker.total_bytes for unit in units),
         seconds=sum(_number(run.get("seconds")) for run in runs),
         frames=int(sum(_number(run.get("frames_computed")) for run in runs)),
@@ -97,6 +99,12 @@ def _facts(
 def _determining(unit: Unit) -> dict[str, str]:
     fields = {name: unit.spec.field_text(name) for name in _FIELDS}
     return fields | {"form": unit.spec.form}
+
+
+def _level(found: list[tuple[UsedUnit, Unit | None]], origins: Origins) -> dict[str, str]:
+    levels = sorted({level for used, _ in found if (level := origins.alpha_bar(used)) is not None})
+    named = [f"{level:.6g} (signal-to-noise ratio {level_text(level)})" for level in levels]
+    return {"alpha_bar": ", ".join(named)} if named else {}
 
 
 def _text(value: Any) -> str:

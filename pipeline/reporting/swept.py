@@ -20,7 +20,8 @@ from .used import UsedUnit
 
 __all__ = ["Sweep", "SweptScores", "is_sweep", "read_sweep"]
 
-_UNITS = ("video_unit", "image_unit")
+#: Columns of units, by the part. Sweeps of earlier versions have none of the parts' noise levels.
+_UNITS = {"video": "video_unit", "image": "image_unit"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ def read_sweep(folder: Path) -> Sweep:
     yardstick = yardstick_of(ranked.columns)
     if yardstick is None:
         raise ConfigError(f"the tables in {folder} have the columns of no measure that `ted sweep` knows")
-    rows = read_table(folder / "results.csv", ["dataset", "video", *PARAMETERS, *_UNITS, *yardstick.columns])
+    rows = read_table(folder / "results.csv", ["dataset", "video", *PARAMETERS, *_UNITS.values(), *yardstick.columns])
     try:
         ranking = [_means(row, yardstick) for row in ranked.records]
         known = {means.setting for means in ranking}
@@ -108,7 +109,10 @@ def read_sweep(folder: Path) -> Sweep:
             values.setdefault(row["video"], {}).setdefault(setting, []).append(found)
             if yardstick.of_objects:
                 objects.setdefault(setting, {})[row["video"], int(row["object"])] = found
-            named = (UsedUnit.from_notation(*place, row[name]) for name in _UNITS)
+            named = (
+                UsedUnit.from_notation(*place, row[name], alpha_bar=_number(row.get(f"{part}_alpha_bar")))
+                for part, name in _UNITS.items()
+            )
             units.setdefault(setting, {}).update(dict.fromkeys(unit for unit in named if unit is not None))
     except (ValueError, TypeError, KeyError, TedError) as error:
         raise ConfigError(f"the tables in {folder} are not those of `ted sweep`: {error}") from error
@@ -171,6 +175,10 @@ def _setting(row: Mapping[str, str]) -> Setting:
             renormalize=bool(json.loads(row["renormalize"].lower())),
         ),
     )
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None
 
 
 def _choice(text: str) -> FeatureChoice | None:

@@ -3,13 +3,13 @@
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from ...store import Cache, Unit
+from ...store import Cache, FeatureChoice, Unit
 from ...store.choice import most_faithful
 from ...store.entries import Entry
-from ...store.errors import CacheError
+from ...store.errors import CacheError, ConfigError
 from ...store.layout import tap_name
 
 __all__ = ["Origins", "UsedUnit"]
@@ -35,6 +35,8 @@ class UsedUnit:
         What it is; the digest's first eight digits.
     form
         How it is stored, where the results say so.
+    alpha_bar
+        Clean share of the power of what the network saw, where the results say so. It tells no units apart.
     """
 
     video: str
@@ -43,14 +45,27 @@ class UsedUnit:
     timestep: int
     tap: str
     form: str | None = None
+    alpha_bar: float | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.alpha_bar is not None and not 0 <= self.alpha_bar <= 1:
+            raise ConfigError(f"results record alpha_bar {self.alpha_bar} of {self.feature}: it is a share, 0 to 1")
 
     @property
     def feature(self) -> str:
         """``backbone:timestep:tap``: the same for all videos."""
         return f"{self.backbone}:{self.timestep}:{self.tap}"
 
+    def fits(self, choice: FeatureChoice) -> bool:
+        """Tell whether it is among the units that a choice means."""
+        return (self.backbone, self.timestep, tap_name(self.tap)) == (
+            choice.backbone,
+            choice.timestep,
+            tap_name(choice.tap),
+        ) and self.digest.startswith((choice.digest or "")[:8])
+
     @classmethod
-    def from_label(cls, label: str) -> "UsedUnit | None":
+    def from_label(cls, label: str, alpha_bar: float | None = None) -> "UsedUnit | None":
         """Read a unit's label, as ``ted.json`` has it; None for something else."""
         found = _LABEL.fullmatch(label)
         if found is None:
@@ -62,10 +77,11 @@ class UsedUnit:
             timestep=int(found["timestep"]),
             tap=found["tap"],
             form=found["form"] or "float16",
+            alpha_bar=alpha_bar,
         )
 
     @classmethod
-    def from_notation(cls, dataset: str, video: str, text: str) -> "UsedUnit | None":
+    def from_notation(cls, dataset: str, video: str, text: str, alpha_bar: float | None = None) -> "UsedUnit | None":
         """Read ``backbone@digest:timestep:tap``, as the tables of sweeps have it; None for something else."""
         found = _NOTATION.fullmatch(text)
         if found is None:
@@ -76,6 +92,7 @@ class UsedUnit:
             digest=found["digest"][:8],
             timestep=int(found["timestep"]),
             tap=found["tap"],
+            alpha_bar=alpha_bar,
         )
 
 
@@ -110,6 +127,31 @@ class Origins:
             return next((entry.open() for entry in most_faithful(entries)), None)
         except CacheError:
             return None
+
+    @cached_property
+    def _levels(self) -> dict[tuple[str, str, int], float]:
+        """Noise levels by backbone, weights and timestep: the schedule comes with the weights."""
+        specs = [entry.spec for entries in self._entries.values() for entry in entries]
+        return {
+            (spec.request.backbone, spec.request.weights, spec.timestep): spec.alpha_bar
+            for spec in specs
+            if spec.alpha_bar is not None
+        }
+
+    def alpha_bar(self, used: UsedUnit) -> float | None:
+        """Return the clean share of the power of what the network saw, in [0, 1].
+
+        As the results record it, or the cache: of this unit, or of any other with the same weights and timestep. None
+        for features without noise, and where neither knows it.
+        """
+        if used.alpha_bar is not None:
+            return used.alpha_bar
+        unit = self.find(used)
+        if unit is None:
+            return None
+        if unit.spec.alpha_bar is not None:
+            return unit.spec.alpha_bar
+        return self._levels.get((unit.request.backbone, unit.request.weights, unit.spec.timestep))
 
     def controls(self, units: Iterable[UsedUnit]) -> tuple[str, ...]:
         """Say which controls results from these units are: none if they are of trained, whole networks.

@@ -175,6 +175,11 @@ def sweep_result(plan: SweepPlan, journal: Journal) -> SweepResult:
                 str(choice): f"{unit.request.backbone}@{unit.request.digest()[:8]}:{unit.spec.timestep}:{unit.spec.tap}"
                 for choice, unit in work.units.items()
             },
+            alpha_bars={
+                str(choice): unit.spec.alpha_bar
+                for choice, unit in work.units.items()
+                if unit.spec.alpha_bar is not None
+            },
             scores={setting: journal.scores[key] for setting, key in work.keys.items() if key in journal.scores},
         )
         for work in plan.videos

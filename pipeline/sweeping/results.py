@@ -24,12 +24,16 @@ class VideoResult:
         The feature unit that each feature means for this video, ``backbone@digest:timestep:tap``, by the feature.
     scores
         The video's score by setting.
+    alpha_bars
+        Clean share of the power of what the feature's network saw, by the feature; without those that have no noise,
+        or whose units do not record it.
     """
 
     dataset: str
     video: str
     units: Mapping[str, str]
     scores: Mapping[Setting, Score]
+    alpha_bars: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,8 @@ from .yardsticks import Yardstick
 
 __all__ = ["describe", "write_json", "write_tables"]
 
+_UNITS, _LEVELS = ("video_unit", "image_unit"), ("video_alpha_bar", "image_alpha_bar")
+
 
 def write_tables(result: SweepResult, folder: Path) -> list[Path]:
     """Write ``results.csv``, the same as JSON lines ``results.jsonl``, ``settings.csv`` and ``best.json``.
@@ -29,7 +31,7 @@ def write_tables(result: SweepResult, folder: Path) -> list[Path]:
     rows = list(_rows(result))
     paths = [folder / name for name in ("results.csv", "results.jsonl", "settings.csv", "best.json")]
     places = ("dataset", "video", *_objects("object", result.yardstick), "frames")
-    _write_csv(paths[0], (*places, *PARAMETERS, "video_unit", "image_unit", *result.yardstick.columns), rows)
+    _write_csv(paths[0], (*places, *PARAMETERS, *_UNITS, *_LEVELS, *result.yardstick.columns), rows)
     with written_whole(paths[1]) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
     columns = (*PARAMETERS, "videos", *_objects("objects", result.yardstick), *result.yardstick.columns)
@@ -60,12 +62,15 @@ def _rows(result: SweepResult) -> Iterator[dict[str, Any]]:
         for setting in result.settings:
             columns = setting.columns
             units = {f"{name}_unit": video.units.get(columns[f"{name}_feature"], "") for name in ("video", "image")}
+            levels = {
+                f"{name}_alpha_bar": video.alpha_bars.get(columns[f"{name}_feature"]) for name in ("video", "image")
+            }
             score = video.scores.get(setting)
             for item in score.rows if score else ():
                 place: dict[str, Any] = {"dataset": video.dataset, "video": video.video}
                 place |= dict.fromkeys(_objects("object", result.yardstick), item.object_id)
                 measures = {name: finite(item.values[name]) for name in result.yardstick.columns}
-                yield place | {"frames": item.frames} | columns | units | measures
+                yield place | {"frames": item.frames} | columns | units | levels | measures
 
 
 def _means_row(means: SettingMeans) -> dict[str, Any]:

@@ -43,9 +43,9 @@ class Look:
     albedo: _Image
 
 
-def colour(hue: float, saturation: float) -> _Image:
-    """RGB in [0, 1] of a bright colour; hue in degrees, saturation from 0 to 1."""
-    return np.array(colorsys.hsv_to_rgb(hue / 360 % 1, saturation, 0.95), dtype=np.float32)
+def colour(hue: float) -> _Image:
+    """RGB in [0, 1] of a strong colour; hue in degrees."""
+    return np.array(colorsys.hsv_to_rgb(hue / 360 % 1, 0.8, 0.95), dtype=np.float32)
 
 
 def mottled(base: _Image, strength: float, rng: np.random.Generator) -> _Image:

@@ -106,10 +106,10 @@ def _looks(
     for number in range(1 if same else spec.objects):
         own_rng = copy.deepcopy(rng) if spec.identical else rng
         shape = ("ball", "box", "diamond")[own_rng.integers(3)]
-        own = [colour(hues[number], spec.saturation)]
+        own = [colour(hues[number])]
         if spec.texture == "patched":
             others = own_rng.uniform(0, 360, size=2)
-            own += [colour(other, spec.saturation) * np.float32(own_rng.uniform(0.5, 1)) for other in others]
+            own += [colour(other) * np.float32(own_rng.uniform(0.5, 1)) for other in others]
             albedo = patched(own, (TEXTURE, TEXTURE), _PATCH, own_rng)
         else:
             albedo = mottled(own[0], _MOTTLED if spec.texture == "mottled" else 0, own_rng)
@@ -142,9 +142,11 @@ class _Ground:
             darkened = [np.float32(0.8) * one for one in colours]  # about as bright as lit objects
             self._image = patched([*darkened, *greys], size, max(1, round(_PATCHES * side / 256)), rng)
         else:
-            base = rng.uniform(*spec.ground_level, size=3).astype(np.float32)
-            scales = tuple((max(1, round(cell * side / 256)), strength) for cell, strength in _GROUND)
-            self._image = base + noise_image(size, scales, rng)
+            base = rng.uniform(0.4, 0.55, size=3).astype(np.float32)
+            self._image = np.broadcast_to(base, (*size, 3))
+            if spec.ground == "muted":
+                scales = tuple((max(1, round(cell * side / 256)), strength) for cell, strength in _GROUND)
+                self._image = base + noise_image(size, scales, rng)
 
     def at(self, index: int) -> npt.NDArray[np.float32]:
         """Return a copy of what is seen in a frame."""

@@ -9,7 +9,7 @@ __all__ = ["Arrangement", "Background", "Ground", "Hue", "Motion", "SceneSpec", 
 
 Arrangement = Literal["near", "random", "crossing"]
 Background = Literal["still", "moving"]
-Ground = Literal["muted", "camouflage"]
+Ground = Literal["muted", "plain", "camouflage"]
 Hue = Literal["drawn", "heading"]
 Motion = Literal["straight", "curved", "bouncing"]
 Shape = Literal["ball", "box", "diamond", "mixed"]
@@ -34,11 +34,9 @@ class SceneSpec:
     identical
         Whether the objects look the same: size, colour, texture and shape.
     hue
-        ``"drawn"`` at random, or ``"heading"``: the angle of an object's motion from the first frame to the second, clockwise from
-        the right, is its hue, so that colour and motion tell of each other. Objects that are identical else stay so in
-        all but hue.
-    saturation
-        Of the objects' colours.
+        ``"drawn"`` at random, or ``"heading"``: the angle of an object's motion from the first frame to the second,
+        clockwise from the right, is its hue, so that colour and motion tell of each other. Objects that are identical
+        stay so in all but hue.
     hue_step
         Degrees of hue between one object and the next, where they are not identical; by default the hues are spread
         evenly over the circle.
@@ -54,10 +52,9 @@ class SceneSpec:
         ``"crossing"``: all paths meet in the middle third of the video, where objects hide each other, and part again.
         In all of them the objects are apart in the first frame.
     ground
-        Look of the background: ``"muted"`` colours and soft blotches, or ``"camouflage"``, patches in the objects' own
-        colours, so that a colour does not tell an object from the background.
-    ground_level
-        Darkest and brightest mean of a muted background's channels.
+        Look of the background: ``"muted"`` colours and soft blotches, ``"plain"``, one muted colour, or
+        ``"camouflage"``, patches in the objects' own colours, so that a colour does not tell an object from the
+        background.
     background
         ``"moving"``: it passes at a constant velocity.
     seed
@@ -71,14 +68,12 @@ class SceneSpec:
     radius: tuple[float, float] = (26.0, 40.0)
     identical: bool = True
     hue: Hue = "drawn"
-    saturation: float = 0.8
     hue_step: float | None = None
     texture: Texture = "mottled"
     shape: Shape = "ball"
     motion: Motion = "straight"
     arrangement: Arrangement = "random"
     ground: Ground = "muted"
-    ground_level: tuple[float, float] = (0.4, 0.55)
     background: Background = "still"
     seed: int = 0
 
@@ -89,8 +84,6 @@ class SceneSpec:
             raise ConfigError(f"a synthetic video shows 1 to 255 objects, not {self.objects}")
         if not 0 < self.radius[0] <= self.radius[1] or min(self.size) < 2 * self.radius[1] + 2:
             raise ConfigError(f"objects of radius {self.radius} do not fit into frames of {self.size} pixels")
-        if not 0 <= self.saturation <= 1 or not 0 <= self.ground_level[0] <= self.ground_level[1] <= 1:
-            raise ConfigError("a saturation and the levels of a background are from 0 to 1, the lower level first")
         for name, known in (
             ("texture", Texture),
             ("shape", Shape),

@@ -32,6 +32,16 @@ def test_latents_are_area_averages_with_luma(factor: int, channels: int) -> None
     np.testing.assert_allclose(latents, expected, atol=1e-6)
 
 
+def test_the_fourth_channel_can_be_colourfulness() -> None:
+    """Grey, red, and a colour in between."""
+    pixels = torch.zeros(1, 3, 8, 24)
+    pixels[..., 8:16] = torch.tensor([1.0, -1.0, -1.0])[:, None, None]
+    pixels[..., 16:] = torch.tensor([0.5, 0.25, -0.25])[:, None, None]
+    latents = PixelLatents(8, 4, CPU, colourfulness=4.0).mode(pixels)
+    np.testing.assert_allclose(latents[0, :3, 0, 2], [0.5, 0.25, -0.25])
+    np.testing.assert_allclose(latents[0, 3, 0], [0.0, 8.0, 3.0])
+
+
 def test_pixels_cannot_stand_in_for_any_number_of_channels() -> None:
     with pytest.raises(WeightsError, match="16 latent channels needs a VAE"):
         PixelLatents(8, 16, CPU)
@@ -102,6 +112,8 @@ def test_declared_clip_length(small_folder: SmallFolders, tmp_path: Path) -> Non
         ({"clip_length": 4}, "unknown declaration 'clip_length'"),
         ({"vae": "pixels", "text": "zeros"}, '"vae" must be "none"'),
         ({"vae": {"area_average": 8, "x": 1}, "text": "zeros"}, '"vae" must be "none"'),
+        ({"vae": {"area_average": 8, "colourfulness": 0}, "text": "zeros"}, "must be a positive number"),
+        ({"vae": {"area_average": 8, "colourfulness": "x"}, "text": "zeros"}, "must be a positive number"),
         ({"vae": {"area_average": 3}, "text": "zeros"}, "must divide 32"),
         ({"vae": {"area_average": 0}, "text": "zeros"}, "whole number of at least 1"),
         ({"vae": {"area_average": True}, "text": "zeros"}, "whole number of at least 1"),

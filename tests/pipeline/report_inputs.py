@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -46,9 +47,15 @@ def random_statistics(rng: np.random.Generator, *, decay: float | None = None) -
 
 
 def random_result(
-    videos: Sequence[str], space: SweepSpace, *, seed: int = 0, contours: bool = True, decay: float | None = None
+    videos: Sequence[str],
+    space: SweepSpace,
+    *,
+    seed: int = 0,
+    contours: bool = True,
+    decay: float | None = None,
+    alpha_bars: Mapping[str, float] | None = None,
 ) -> SweepResult:
-    """Make up scores of two objects a video, under every setting."""
+    """Make up scores of two objects a video, under every setting; noise levels are those of the features named."""
     rng = np.random.default_rng(seed)
     settings = space.settings()
     made = []
@@ -68,7 +75,8 @@ def random_result(
             for setting in settings
         }
         units = {str(choice): notation(video, choice) for setting in settings for choice, _ in setting.parts}
-        made.append(VideoResult(dataset="davis", video=video, units=units, scores=scores))
+        levels = alpha_bars or {}
+        made.append(VideoResult(dataset="davis", video=video, units=units, scores=scores, alpha_bars=levels))
     return SweepResult(yardstick=MASKS, settings=settings, videos=made)
 
 
@@ -96,9 +104,11 @@ def notation(video: str, choice: FeatureChoice, **changes: Any) -> str:
     return f"{choice.backbone}@{digest}:{choice.timestep}:{choice.tap}"
 
 
-def write_units(cache: Path, videos: Sequence[str], choice: FeatureChoice, **changes: Any) -> None:
+def write_units(
+    cache: Path, videos: Sequence[str], choice: FeatureChoice, *, alpha_bar: float | None = None, **changes: Any
+) -> None:
     for video in videos:
-        spec = make_spec(video, choice, **changes)
+        spec = replace(make_spec(video, choice, **changes), alpha_bar=alpha_bar)
         with open_cache(cache, create=True).writer(spec) as writer:
             for frame in range(2):
                 writer.write(frame, np.ones((2, 3, 4), np.float16))

@@ -1,6 +1,7 @@
 """The whole path through the commands, on small data."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -173,10 +174,18 @@ def test_cache_commands(cli: Cli, cache: Path) -> None:
     rows = json.loads(cli("cache", "ls", "--cache", cache, "--json").out)
     assert {(row["video"], row["state"]) for row in rows} == {("one", "complete"), ("two", "complete")}
     assert len(rows) == 4
-    assert "4 units, 4 complete" in cli("cache", "ls", "--cache", cache).out
+    listed = cli("cache", "ls", "--cache", cache).out
+    assert "4 units, 4 complete" in listed
+    # DIFT's 51 and the paper's 300: linear, and cosine with zero terminal SNR (test_noise_level has the formulas).
+    levels = {row["feature"].split("@")[0]: row["alpha_bar"] for row in rows}
+    assert levels == {"adm": pytest.approx(0.9688691, abs=1e-6), "i2vgen-xl": pytest.approx(0.7856225, abs=1e-6)}
+    assert all(f"{10 * math.log10(level / (1 - level)):.2f} dB" in listed for level in levels.values())
     info = json.loads(cli("cache", "info", "--cache", cache, "--video", "one", "--json").out)
     assert {record["request"]["backbone"] for record in info} == {"adm", "i2vgen-xl"}
     assert info[0]["run"]["versions"]["torch"]
+    assert {record["alpha_bar"] for record in info} == set(levels.values())
+    described = cli("cache", "info", "--cache", cache, "--backbone", "adm").out
+    assert f"alpha_bar: {levels['adm']:.6g} (signal-to-noise ratio" in described
     assert "clip_overlap: 2" in cli("cache", "info", "--cache", cache, "--feature", rows[1]["feature"]).out
     assert cli("cache", "verify", "--cache", cache).code == 0
     chunk = Path(rows[0]["folder"]) / "features/c/1/0/0/0"

@@ -113,7 +113,7 @@ def test_features_of_a_sweep_have_curves_without_settings_that_lack_them(tmp_pat
     ]
     assert [row[0] for row in exact(page.tables["Scores over video timestep"])] == expected
     assert "Scores over video tap" in page.tables
-    assert "signal-to-noise ratio are left out" in page.text
+    assert "left out of curves over the signal-to-noise ratio" in page.text
 
 
 def test_numbers_of_results_equal_the_official_tables(tmp_path: Path) -> None:

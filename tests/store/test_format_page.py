@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from ted.store import Cache, Unit
+from ted.store import Cache
 from ted.store.stored import StoredUnit
 
-from .conftest import make_affinities, write_affinities, write_form
+from .conftest import make_affinities, make_spec, write_affinities, write_form, write_unit
 
 PAGE = (Path(__file__).parents[2] / "docs" / "storage-format.md").read_text()
 
@@ -30,9 +32,10 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def stored(kind: str, cache: Cache, unit: Unit) -> StoredUnit[Any]:
+def stored(kind: str, cache: Cache, values: NDArray[np.float16]) -> StoredUnit[Any]:
     if kind == "affinities":
         return write_affinities(cache, make_affinities())
+    unit = write_unit(cache, make_spec(alpha_bar=0.25), values)
     return unit if kind == "features" else write_form(cache, unit, kind)
 
 

@@ -67,3 +67,41 @@ def test_an_unknown_request_is_refused() -> None:
     values["request"] = values["request"] | {"surprise": 1}
     with pytest.raises(SchemaError, match="surprise"):
         UnitSpec.from_json(values, Path("x"))
+
+
+def test_the_noise_level_is_no_part_of_what_a_unit_is() -> None:
+    plain, leveled = make_spec(), make_spec(alpha_bar=0.25)
+    assert (leveled.digest(), leveled.folder(Path()), leveled.label) == (
+        plain.digest(),
+        plain.folder(Path()),
+        plain.label,
+    )
+    assert leveled == plain
+    assert UnitSpec.from_json(json.loads(json.dumps(leveled.to_json())), Path("x")).alpha_bar == 0.25
+    assert make_spec(alpha_bar=0.0).to_json()["alpha_bar"] == 0  # of pure noise, which is not an unknown level
+
+
+def test_descriptions_of_earlier_versions_are_read_and_stay_as_they_are() -> None:
+    """As a unit's group carried it before levels were recorded."""
+    earlier = {
+        "schema_version": 1,
+        "kind": "features",
+        "dataset": "davis",
+        "video": "swan",
+        "timestep": 300,
+        "tap": "up_blocks[2]",
+        "form": "float16",
+        "frame_names": ["00000", "00001"],
+        "source_size": [480, 854],
+        "request": REQUEST.to_json(),
+        "digest": "b19f93353a018d1b1a85a6f35e306225904d20dd8729881f6d0f8ea901b1cdfb",
+    }
+    spec = UnitSpec.from_json(earlier, Path("x"))
+    assert spec.alpha_bar is None
+    assert spec.to_json() == earlier
+
+
+@pytest.mark.parametrize("level", [-0.1, 1.5, float("nan"), float("inf"), "much", [0.5]])
+def test_a_level_that_is_no_share_is_refused(level: object) -> None:
+    with pytest.raises(SchemaError, match="no readable description"):
+        UnitSpec.from_json(make_spec().to_json() | {"alpha_bar": level}, Path("x"))

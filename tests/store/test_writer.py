@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ted.store import Cache, FeatureRequest, Unit, UnitSpec, open_cache, verify_unit
+from ted.store import Cache, FeatureChoice, FeatureRequest, Unit, UnitSpec, open_cache, verify_unit
 from ted.store import claims as claims_module
 from ted.store.errors import CacheError, ClaimedError, IncompleteUnitError
 from ted.store.integrity import demote
 
-from .conftest import make_spec, write_unit
+from .conftest import FRAMES, make_spec, write_unit
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -240,3 +241,29 @@ def test_frames_count_once_they_are_committed(cache: Cache, spec: UnitSpec, valu
         assert (writer.pending, writer.done) == (1, frozenset())
         writer.commit()
         assert (writer.pending, writer.done) == (0, frozenset({0}))
+
+
+def test_units_from_before_noise_levels_are_found_and_resumed(
+    cache: Cache, spec: UnitSpec, values: NDArray[np.float16]
+) -> None:
+    """A complete one stays as it is; of one that was interrupted frames stay, and the level is added."""
+    leveled = replace(spec, alpha_bar=0.25)
+    with cache.writer(spec) as writer:
+        writer.write(0, values[0])
+        writer.commit()
+    with cache.writer(leveled) as writer:
+        assert writer.done == {0}
+        for frame in range(1, FRAMES):
+            writer.write(frame, values[frame])
+        writer.finish({})
+    unit = Unit(leveled.folder(cache.root))
+    assert unit.spec.alpha_bar == 0.25
+    np.testing.assert_array_equal(unit.features.compute(), values)
+    cache.remove(unit.folder)
+
+    old = write_unit(cache, spec, values)
+    assert cache.state(leveled) == "complete"
+    found = cache.find("davis", "swan", FeatureChoice(backbone="adm", timestep=51, tap="up_blocks[2]"))
+    assert (found.spec.alpha_bar, found.content_hash) == (None, old.content_hash)
+    with pytest.raises(CacheError, match="complete already"), cache.writer(leveled):
+        pass

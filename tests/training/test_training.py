@@ -112,6 +112,8 @@ def test_the_objective_is_v_prediction(config: dict[str, Path], tmp_path: Path) 
         timesteps=[(100, 100, 0.5), (900, 999, 0.5)],
         seed=3,
         condition=lambda _clip, _rng: {},
+        channel_weights=[1.0, 1.0, 1.0, 0.25],
+        bfloat16=False,
     )
     frames = torch.randint(0, 256, (40, 2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     batch = objective.losses(frames, np.random.default_rng(5))
@@ -125,7 +127,8 @@ def test_the_objective_is_v_prediction(config: dict[str, Path], tmp_path: Path) 
     noise = (seen[0]["sample"] - abar.sqrt() * clean) / (1 - abar).sqrt()
     assert noise.std() == pytest.approx(1, abs=0.02)
     expected = scheduler.get_velocity(clean, noise, taus)
-    torch.testing.assert_close(batch.losses, (expected**2).flatten(1).mean(1), rtol=1e-4, atol=1e-5)
+    weighted = (expected[:, :3] ** 2).sum((1, 2, 3)) + 0.25 * (expected[:, 3] ** 2).sum((1, 2))
+    torch.testing.assert_close(batch.losses, weighted / expected[0].numel(), rtol=1e-4, atol=1e-5)
 
 
 def test_faster_layers_compute_the_same(config: dict[str, Path], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is drawn is what is said to be true of it."""
 
+import colorsys
 from dataclasses import replace
 
 import cv2
@@ -57,6 +58,29 @@ def test_identical_objects_look_the_same_and_distinct_ones_do_not() -> None:
         np.testing.assert_allclose(*colours(same), atol=4)
         other = render(replace(SMALL, texture=texture, identical=False))  # type: ignore[arg-type]
         assert np.abs(np.subtract(*colours(other))).max() > 25
+
+
+def test_hue_can_be_the_heading() -> None:
+    """Colours seen against the angle of the paths; all else of identical objects stays the same."""
+    clip = render(replace(SMALL, hue="heading", texture="plain", objects=2))
+    assert clip.radii[0] == clip.radii[1]
+    for number in (1, 2):
+        (x0, y0), (x1, y1) = clip.centres[number - 1, :2]
+        red, green, blue = clip.frames[0][clip.masks[0] == number].mean(axis=0) / 255
+        seen = colorsys.rgb_to_hsv(red, green, blue)[0] * 360
+        turned = (seen - np.degrees(np.arctan2(y1 - y0, x1 - x0)) + 180) % 360 - 180
+        assert abs(turned) < 8, (number, turned)
+    drawn = render(replace(SMALL, texture="plain", objects=2))
+    np.testing.assert_array_equal(clip.centres, drawn.centres)
+    np.testing.assert_array_equal(clip.masks, drawn.masks)
+
+
+def test_a_plain_background_has_one_colour() -> None:
+    clip = render(replace(SMALL, ground="plain"))
+    outside = clip.frames[0][clip.masks[0] == 0].astype(int)
+    ring = np.median(outside, axis=0)
+    assert np.mean(np.abs(outside - ring).max(axis=-1) <= 1) > 0.95  # all but the smooth edges
+    assert (render(replace(SMALL, ground="plain")).frames[0] == clip.frames[0]).all()
 
 
 def test_texture_moves_with_its_object() -> None:
@@ -154,6 +178,7 @@ def test_statistics_of_a_video_made_by_hand() -> None:
         ({"objects": 0}, "1 to 255 objects"),
         ({"radius": (60.0, 50.0)}, "do not fit"),
         ({"size": (60, 60)}, "do not fit"),
+        ({"hue": "mood"}, "unknown hue 'mood'; there are: drawn, heading"),
         ({"texture": "wool"}, "unknown texture 'wool'; there are: plain, mottled, patched"),
     ],
 )

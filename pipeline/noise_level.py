@@ -1,0 +1,31 @@
+"""Noise levels as people compare them: the signal-to-noise ratio, which means the same in every backbone."""
+
+import math
+
+__all__ = ["level_text", "snr_db"]
+
+
+def snr_db(alpha_bar: float) -> float:
+    """Return the signal-to-noise ratio in decibels, 10 log10(abar / (1 - abar)).
+
+    The ratio of powers, for a clean sample and noise of unit variance; log-SNR (Kingma et al. 2021) is the same on
+    another scale, dB * ln(10) / 10.
+
+    Parameters
+    ----------
+    alpha_bar
+        Clean share of the power, in [0, 1].
+
+    Returns
+    -------
+    float
+        Minus infinity for pure noise, infinity for a clean sample.
+    """
+    if alpha_bar in (0, 1):
+        return math.inf if alpha_bar else -math.inf
+    return 10 / math.log(10) * (math.log(alpha_bar) - math.log1p(-alpha_bar))
+
+
+def level_text(alpha_bar: float) -> str:
+    """Return a level for people: ``-1.23 dB``."""
+    return f"{snr_db(alpha_bar):.2f} dB"
