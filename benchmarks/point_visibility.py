@@ -42,17 +42,13 @@ def texture(rng: np.random.Generator, side: int) -> Any:
     return functional.interpolate(coarse.float(), size=(side, side), mode="bicubic", align_corners=False)[0].numpy()
 
 
-def scene(rng: np.random.Generator, noise: float) -> tuple[Any, Any, Any]:
-    """Features (frame, y, x, channel), places (point, frame, 2) on the raster, and occluded (point, frame)."""
-    layers = [texture(rng, SIDE * 2), texture(rng, 40), texture(rng, 48)]
-    speeds = [rng.uniform(-limit, limit, 2) for limit in (1.5, 3, 5)]
-    front = SIDE / 2 - 24 - speeds[2] * FRAMES / 2 + rng.uniform(-10, 10, 2)
-    starts = [np.full(2, -SIDE / 2), np.full(2, 44.0), front]
-    corners = [
-        [np.round(at + speed * t).astype(int) for t in range(FRAMES)] for at, speed in zip(starts, speeds, strict=True)
-    ]
+def render(layers: Any, corners: Any, noise: float, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Lay textures over each other, with upper left corners (layer, frame, 2), y and x, on the fine grid.
+
+    Features (frame, y, x, channel), and the layer that is seen, (frame, fine y, fine x).
+    """
     features, owners = [], []
-    for t in range(FRAMES):
+    for t in range(len(corners[0])):
         image, owner = np.zeros((CHANNELS, SIDE, SIDE)), np.zeros((SIDE, SIDE), dtype=int)
         for number, layer in enumerate(layers):
             (top, left), side = corners[number][t], layer.shape[1]
@@ -67,6 +63,19 @@ def scene(rng: np.random.Generator, noise: float) -> tuple[Any, Any, Any]:
         cells += noise * rng.standard_normal(cells.shape) / np.sqrt(CHANNELS)
         features.append(cells.transpose(1, 2, 0))
         owners.append(owner)
+    return np.stack(features).astype(np.float32), np.stack(owners)
+
+
+def scene(rng: np.random.Generator, noise: float) -> tuple[Any, Any, Any]:
+    """Features (frame, y, x, channel), places (point, frame, 2) on the raster, and occluded (point, frame)."""
+    layers = [texture(rng, SIDE * 2), texture(rng, 40), texture(rng, 48)]
+    speeds = [rng.uniform(-limit, limit, 2) for limit in (1.5, 3, 5)]
+    front = SIDE / 2 - 24 - speeds[2] * FRAMES / 2 + rng.uniform(-10, 10, 2)
+    starts = [np.full(2, -SIDE / 2), np.full(2, 44.0), front]
+    corners = [
+        [np.round(at + speed * t).astype(int) for t in range(FRAMES)] for at, speed in zip(starts, speeds, strict=True)
+    ]
+    features, owners = render(layers, corners, noise, rng)
     begin = rng.uniform(2, SIDE - 2, (POINTS, 2))  # y, x
     layer_of = owners[0][tuple(begin.astype(int).T)]
     places, occluded = np.zeros((POINTS, FRAMES, 2)), np.zeros((POINTS, FRAMES), dtype=bool)
@@ -76,7 +85,7 @@ def scene(rng: np.random.Generator, noise: float) -> tuple[Any, Any, Any]:
             places[point, t] = x / FINE * RASTER / GRID, y / FINE * RASTER / GRID
             inside = 0 <= y < SIDE and 0 <= x < SIDE
             occluded[point, t] = not inside or owners[t][int(y), int(x)] != number
-    return np.stack(features).astype(np.float32), places, occluded
+    return features, places, occluded
 
 
 def main() -> None:

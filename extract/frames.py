@@ -72,7 +72,18 @@ class SelectedFrames:
         self._limit = limit
 
     @property
-    def _indices(self) -> range:
+    def source(self) -> FrameSource:
+        """Where the frames come from."""
+        return self._source
+
+    @property
+    def limit(self) -> int | None:
+        """Most frames that are taken; None for no limit."""
+        return self._limit
+
+    @property
+    def indices(self) -> range:
+        """Indices of the selected frames in the source."""
         return range(0, len(self._source), self._every)[: self._limit]
 
     @property
@@ -86,13 +97,13 @@ class SelectedFrames:
         return self._source.size
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self.indices)
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         """Decode one of the selected frames: (height, width, 3), RGB."""
-        return self._source.read(self._indices[index])
+        return self._source.read(self.indices[index])
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
         """SHA-256 over the selected frames: the source's digest of them."""
-        chosen = self._indices
+        chosen = self.indices
         return self._source.digest(chosen if indices is None else [chosen[i] for i in indices])

@@ -1,4 +1,4 @@
-"""What is followed in videos of joints and of points, and where it goes: targets to propagate, results to write."""
+"""What is followed in videos of joints, points and boxes, and where it goes: targets to propagate, results to write."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,23 +9,27 @@ import numpy as np
 import numpy.typing as npt
 
 from ..propagate.targets.base import Target
+from ..propagate.targets.boxes import BoxTarget, TrackedBoxes
 from ..propagate.targets.keypoints import ABSENT, KeypointTarget
 from ..propagate.targets.points import PointTarget, TrackedPoints
 from ..store.errors import LabelError
+from .box_results import BoxResult
 from .datasets.jhmdb import JOINTS, JointVideo
+from .datasets.place_video import GivenPlaces, PlaceVideo, frame_numbers, mask_boxes
 from .datasets.point_queries import QueryMode, choose_queries
 from .datasets.tapvid import TrackVideo
+from .datasets.video import Video
 from .point_results import JointResult, TrackResult
 
-__all__ = ["Following", "Joints", "Points"]
+__all__ = ["Boxes", "Following", "GivenPoints", "Joints", "Points", "following_of"]
 
 
 class Following(Protocol):
     """Targets in one video, and what is found of them."""
 
     @property
-    def targets(self) -> Sequence[tuple[int, Target[Any]]]:
-        """Targets that are followed each for itself, and the one frame in which each is given."""
+    def targets(self) -> Sequence[tuple[tuple[int, ...], Target[Any]]]:
+        """Targets that are followed each for itself, and the frames in which each is given, rising."""
 
     @property
     def backward(self) -> bool:
@@ -58,7 +62,7 @@ class Joints:
         self._names = names
         self._joints = JOINTS if count == len(JOINTS) else tuple(f"joint {number}" for number in range(1, count + 1))
         self._found = np.full((len(names), count, 2), ABSENT)
-        self.targets = [(0, KeypointTarget(points={0: first}, size=video.frames.size))]
+        self.targets = [((0,), KeypointTarget(points={0: first}, size=video.frames.size))]
         self.backward = False
         self.record = {"joints": count, "given": hashlib.sha256(first.tobytes()).hexdigest()}
 
@@ -98,7 +102,7 @@ class Points:
         self._places = np.full((len(given), len(names), 2), np.nan)
         self._mass = np.zeros((len(given), len(names)))
         self._visible = np.zeros((len(given), len(names)), dtype=bool)
-        self.targets = [(frame, PointTarget(points={frame: given[indices]}, size=size)) for frame, indices in groups]
+        self.targets = [((frame,), PointTarget(points={frame: given[indices]}, size=size)) for frame, indices in groups]
         self.backward = mode == "strided"
         digest = hashlib.sha256(given.tobytes() + queries.frames.tobytes() + queries.tracks.tobytes()).hexdigest()
         self.record = {"queries": mode, "points": len(given), "given": digest}
@@ -125,3 +129,120 @@ class Points:
     def write(self, folder: Path) -> None:
         """Write a `TrackResult`."""
         self.result.write(folder)
+
+
+class GivenPoints:
+    """Points that a user gives in any frames, followed to both ends of the video.
+
+    Those that are given in the same frames are a target; none influences another.
+
+    Raises
+    ------
+    LabelError
+        When the table does not fit the video.
+    """
+
+    def __init__(self, video: PlaceVideo) -> None:
+        given = video.read_places()
+        count, frames = len(given.ids), len(video.frames)
+        self._names, self._given = video.frames.names, given
+        self._places = np.full((count, frames, 2), np.nan)
+        self._mass = np.zeros((count, frames))
+        self._visible = np.zeros((count, frames), dtype=bool)
+        self._groups = given.groups()
+        self.targets = [(tuple(rows), PointTarget(points=rows, size=video.frames.size)) for _, rows in self._groups]
+        self.backward = True
+        self.record = {"points": count, "given": _digest(given)}
+
+    def collect(self, number: int, frame: int, value: TrackedPoints) -> None:
+        """Take the points of one of the targets in a frame."""
+        places = self._groups[number][0]
+        self._places[places, frame], self._mass[places, frame] = value.places, value.mass
+        self._visible[places, frame] = value.visible
+
+    def write(self, folder: Path) -> None:
+        """Write a `TrackResult`."""
+        known = np.stack([np.isfinite(rows).all(1) for rows in self._given.rows.values()])  # (frame, point)
+        TrackResult(
+            frames=self._names,
+            mode="given",
+            query_frames=np.array(list(self._given.rows))[known.argmax(0)],
+            tracks=np.array(self._given.ids),
+            places=self._places,
+            mass=self._mass,
+            visible=self._visible,
+        ).write(folder)
+
+
+class Boxes:
+    """Boxes in any frames, given by a user or around given masks, followed to both ends of the video.
+
+    Those that are given in the same frames are a target; none influences another.
+
+    Raises
+    ------
+    LabelError
+        When the table, or a mask, does not fit the video.
+    """
+
+    def __init__(self, video: Video) -> None:
+        given = video.read_places() if isinstance(video, PlaceVideo) else _boxes_of_masks(video)
+        count, frames = len(given.ids), len(video.frames)
+        self._names, self._numbers, self._given = video.frames.names, frame_numbers(video), given
+        self._boxes = np.full((count, frames, 4), np.nan)
+        self._mass = np.zeros((count, frames))
+        self._groups = given.groups()
+        self.targets = [(tuple(rows), BoxTarget(boxes=rows, size=video.frames.size)) for _, rows in self._groups]
+        self.backward = True
+        self.record = {"boxes": count, "given": _digest(given)}
+
+    def collect(self, number: int, frame: int, value: TrackedBoxes) -> None:
+        """Take the boxes of one of the targets in a frame."""
+        places = self._groups[number][0]
+        self._boxes[places, frame], self._mass[places, frame] = value.boxes, value.mass
+
+    def write(self, folder: Path) -> None:
+        """Write a `BoxResult`."""
+        given = np.zeros(self._mass.shape, dtype=bool)
+        for frame, boxes in self._given.rows.items():
+            given[:, frame] = np.isfinite(boxes).all(1)
+        BoxResult(
+            frames=self._names,
+            numbers=np.array(self._numbers),
+            ids=np.array(self._given.ids),
+            boxes=self._boxes,
+            mass=self._mass,
+            given=given,
+        ).write(folder)
+
+
+def following_of(video: Video, mode: QueryMode) -> Following:
+    """Return what is followed in a video: its joints, its points, its user's points, or the boxes of its objects.
+
+    Raises
+    ------
+    LabelError
+        When what is given cannot be read, or does not fit the video.
+    """
+    if isinstance(video, JointVideo):
+        return Joints(video)
+    if isinstance(video, TrackVideo):
+        return Points(video, mode)
+    if isinstance(video, PlaceVideo) and video.table.kind == "points":
+        return GivenPoints(video)
+    return Boxes(video)
+
+
+def _boxes_of_masks(video: Video) -> GivenPlaces:
+    """Return the boxes around the objects of a video's given masks."""
+    masks = video.read_given_masks()
+    ids = tuple(sorted({int(number) for mask in masks.values() for number in np.unique(mask) if number}))
+    return GivenPlaces(ids=ids, rows={frame: mask_boxes(mask, ids) for frame, mask in masks.items()})
+
+
+def _digest(given: GivenPlaces) -> str:
+    """Hash what is given."""
+    digest = hashlib.sha256(np.array(given.ids).tobytes())
+    for frame, rows in given.rows.items():
+        digest.update(f"{frame} ".encode() + rows.tobytes())
+    return digest.hexdigest()

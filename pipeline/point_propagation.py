@@ -1,4 +1,4 @@
-"""Running stage 2 over videos of joints and points: cached features and a ground truth in, tables of places out."""
+"""Running stage 2 over videos of joints, points and boxes: cached features and what is given in, tables out."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +15,9 @@ from ..propagate.sources import Sources
 from ..propagate.targets.base import Target, given_labels
 from ..store import Cache, FeatureChoice
 from ..store.durable import explain_os_errors
-from .datasets.jhmdb import JointVideo
 from .datasets.point_queries import QueryMode
-from .datasets.tapvid import TrackVideo
-from .point_following import Following, Joints, Points
+from .datasets.video import Video
+from .point_following import following_of
 from .propagation import PropagationReport, describe, find_units, result_folder
 from .readings import AffinityUse, Reading, read_affinities
 from .result_folders import appearing_with, is_there_before
@@ -28,7 +27,7 @@ __all__ = ["propagate_points"]
 
 def propagate_points(
     cache: Cache,
-    video: JointVideo | TrackVideo,
+    video: Video,
     parts: Sequence[tuple[FeatureChoice, float]],
     settings: PropagationSettings,
     out: Path,
@@ -41,13 +40,16 @@ def propagate_points(
     workers: Workers | None = None,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> PropagationReport:
-    """Propagate a video's joints, given in its first frame, or its points, each given in one frame; write the result.
+    """Propagate a video's joints, points or boxes, and write the result.
 
-    Points are followed for themselves: those of one frame share a pass through the video, whose only annotated frame is
-    theirs, forward, and backward too if they are queried strided.
+    Joints are given in the first frame. The points of a dataset, each given in one frame, are followed for themselves:
+    those of one frame share a pass through the video, whose only annotated frame is theirs, forward, and backward too
+    if they are queried strided. So are points and boxes of a user, to both ends of the video; those that are given in
+    the same frames share a pass. Where a video has masks, the boxes around their objects are followed.
 
     The folder of the result appears when all of it is written. It holds ``joints.npz`` and ``joints.csv``
-    (`JointResult`), or ``tracks.npz`` and ``tracks.csv`` (`TrackResult`), and ``ted.json``, what it was made of.
+    (`JointResult`), ``tracks.npz`` and ``tracks.csv`` (`TrackResult`), or ``boxes.npz`` and ``boxes.csv``
+    (`BoxResult`), and ``ted.json``, what it was made of.
 
     Parameters
     ----------
@@ -56,14 +58,14 @@ def propagate_points(
     video
         The video, with its ground truth, of which no more is used than what is given.
     query_mode
-        Which points are given, and in which frames; of no meaning for joints.
+        Which points are given, and in which frames; of a dataset's points only.
 
     Raises
     ------
     ConfigError
         When a result of other settings, or something else, is in the way.
     LabelError
-        For joints or tracks that cannot be used.
+        For joints, points or boxes that cannot be used.
     FrameError
         For frames that cannot be read.
     CacheError
@@ -71,18 +73,18 @@ def propagate_points(
     """
     clock = time.monotonic()
     folder = result_folder(out, video)
-    following: Following = Joints(video) if isinstance(video, JointVideo) else Points(video, query_mode)
+    following = following_of(video, query_mode)
     units = find_units(cache, video, parts, prefer)
     record = describe(units, settings) | following.record
 
-    def read(frame: int) -> Reading:
+    def read(annotated: tuple[int, ...]) -> Reading:
         return read_affinities(
-            cache, units, settings, annotated=(frame,), use=affinities, device=device, workers=workers
+            cache, units, settings, annotated=annotated, use=affinities, device=device, workers=workers
         )
 
     unproven = 0.0
     if affinities == "approximate":
-        unproven = max(read(frame).unproven for frame, _ in following.targets)
+        unproven = max(read(annotated).unproven for annotated, _ in following.targets)
         if unproven:
             record["unproven_pixels"] = unproven
     frames = len(video.frames)
@@ -96,7 +98,7 @@ def propagate_points(
             reading = read(given)
             came_from[reading.source] = None
             for frame, label in _labels(target, given, reading, sources.grid, settings):
-                if frame < given and not following.backward:
+                if frame < given[0] and not following.backward:
                     break  # these come last
                 following.collect(number, frame, target.decode(frame, label, sources.frame_size))
             # Each target is a share of the frames: they can be many.
@@ -115,8 +117,8 @@ def propagate_points(
 
 
 def _labels(
-    target: Target[Any], given: int, reading: Reading, grid: tuple[int, int], settings: PropagationSettings
+    target: Target[Any], given: tuple[int, ...], reading: Reading, grid: tuple[int, int], settings: PropagationSettings
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield each frame and the target's soft label in it: of its own frame, of those after it, of those before it."""
+    """Yield each frame and the target's soft label in it: of its first, of those after it, of those before it."""
     labels = given_labels(target.encode(grid), reading.device)
-    return chain([(given, labels[given].label)], label_frames(reading.frames(), labels, settings))
+    return chain([(given[0], labels[given[0]].label)], label_frames(reading.frames(), labels, settings))

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from zipfile import BadZipFile
 
 import numpy as np
@@ -13,7 +13,10 @@ import numpy.typing as npt
 from ..store.errors import LabelError
 from .datasets.point_queries import QueryMode
 
-__all__ = ["JointResult", "TrackResult"]
+__all__ = ["JointResult", "TrackMode", "TrackResult", "check_shape", "number", "read_archive", "write_table"]
+
+#: How the points of a result were chosen: as TAP-Vid's queries, or given by a user.
+TrackMode = QueryMode | Literal["given"]
 
 _Array = npt.NDArray[np.float64]
 
@@ -43,18 +46,18 @@ class JointResult:
         """
         np.savez(folder / "joints.npz", frames=self.frames, joints=self.joints, points=self.points)
         rows = (
-            (frame, joint, *(_number(value) if place[0] >= 0 else "" for value in place))
+            (frame, joint, *(number(value) if place[0] >= 0 else "" for value in place))
             for frame, places in zip(self.frames, self.points, strict=True)
             for joint, place in zip(self.joints, places, strict=True)
         )
-        _write_table(folder / "joints.csv", ("frame", "joint", "x", "y"), rows)
+        write_table(folder / "joints.csv", ("frame", "joint", "x", "y"), rows)
 
     @classmethod
     def read(cls, folder: Path) -> "JointResult":
         """Read the archive; raises LabelError when it is absent or damaged."""
-        arrays = _read_archive(folder / "joints.npz", ("frames", "joints", "points"))
+        arrays = read_archive(folder / "joints.npz", ("frames", "joints", "points"))
         frames, joints = (tuple(map(str, arrays[key])) for key in ("frames", "joints"))
-        _check(folder / "joints.npz", arrays["points"], (len(frames), len(joints), 2))
+        check_shape(folder / "joints.npz", arrays["points"], (len(frames), len(joints), 2))
         return cls(frames=frames, joints=joints, points=arrays["points"])
 
 
@@ -69,7 +72,7 @@ class TrackResult:
     mode
         How the points were chosen.
     query_frames, tracks
-        (query,), the frame in which each point was given, and the track of the dataset that it is of.
+        (query,), the frame in which each point was first given, and the track of the dataset, or the id, that it is of.
     places
         (query, frame, 2), float64, x and y in pixels of the original frames: pixel i covers [i, i + 1). NaN where the
         point is lost, and where it was not asked for: in frames before the query's, if queries are those of ``first``.
@@ -80,7 +83,7 @@ class TrackResult:
     """
 
     frames: tuple[str, ...]
-    mode: QueryMode
+    mode: TrackMode
     query_frames: npt.NDArray[np.integer]
     tracks: npt.NDArray[np.integer]
     places: _Array
@@ -108,27 +111,27 @@ class TrackResult:
                 name,
                 query,
                 int(self.tracks[query]),
-                *("" if np.isnan(value) else _number(value) for value in self.places[query, frame]),
+                *("" if np.isnan(value) else number(value) for value in self.places[query, frame]),
                 int(self.visible[query, frame]),
                 f"{self.mass[query, frame]:.4f}",
             )
             for frame, name in enumerate(self.frames)
             for query in range(len(self.tracks))
         )
-        _write_table(folder / "tracks.csv", ("frame", "point", "track", "x", "y", "visible", "mass"), rows)
+        write_table(folder / "tracks.csv", ("frame", "point", "track", "x", "y", "visible", "mass"), rows)
 
     @classmethod
     def read(cls, folder: Path) -> "TrackResult":
         """Read the archive; raises LabelError when it is absent or damaged."""
         path = folder / "tracks.npz"
-        arrays = _read_archive(path, ("frames", "mode", "query_frames", "tracks", "places", "mass", "visible"))
+        arrays = read_archive(path, ("frames", "mode", "query_frames", "tracks", "places", "mass", "visible"))
         frames, queries = tuple(map(str, arrays["frames"])), len(arrays["query_frames"])
-        _check(path, arrays["places"], (queries, len(frames), 2))
-        _check(path, arrays["visible"], (queries, len(frames)))
-        mode: QueryMode = "first" if str(arrays["mode"]) == "first" else "strided"
+        check_shape(path, arrays["places"], (queries, len(frames), 2))
+        check_shape(path, arrays["visible"], (queries, len(frames)))
+        modes: tuple[TrackMode, ...] = (*get_args(QueryMode), "given")
         return cls(
             frames=frames,
-            mode=mode,
+            mode=next((mode for mode in modes if mode == str(arrays["mode"])), "strided"),
             query_frames=arrays["query_frames"],
             tracks=arrays["tracks"],
             places=arrays["places"],
@@ -137,18 +140,22 @@ class TrackResult:
         )
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Return a place as tables have it."""
     return f"{value:.3f}"
 
 
-def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table; without a header line if `header` is empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
+        if header:
+            writer.writerow(header)
         writer.writerows(rows)
 
 
-def _read_archive(path: Path, keys: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+def read_archive(path: Path, keys: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """Read arrays of an archive; raises LabelError when it is absent or damaged."""
     if not path.is_file():
         raise LabelError(f"there is no {path}; `ted propagate` makes it")
     try:
@@ -158,6 +165,7 @@ def _read_archive(path: Path, keys: Sequence[str]) -> dict[str, npt.NDArray[Any]
         raise LabelError(f"{path} is damaged ({error}): run `ted propagate` again with --overwrite") from error
 
 
-def _check(path: Path, array: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
+def check_shape(path: Path, array: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Check an array of an archive; raises LabelError when it has another shape."""
     if array.shape != shape:
         raise LabelError(f"{path} is damaged (an array is {array.shape}, not {shape}): run `ted propagate` again")

@@ -21,25 +21,37 @@ _Scorer = Callable[[list[Any], Path, str], tuple[dict[str, Any], list[str]]]
 @click.command(context_settings=CONTEXT)
 @source_options
 @click.option("--results", type=click.Path(path_type=Path), default="results", help="Folder of results.")
+@click.option(
+    "--boxes",
+    is_flag=True,
+    help="Score the boxes around masks, instead of the masks. Results that are boxes are scored so anyway.",
+)
 @json_option
 @config_option
-def evaluate(results: Path, as_json: bool, **choice: Any) -> None:
+def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
     """Score results against the ground truth of SOURCE.
 
     As the official DAVIS-2017 evaluation does (also MOSE and Kubric); on YouTube-VOS each object in the frames that
     meta.json lists, but for the first, in which it is given; on VIP the mean IoU of parts. Prints the scores, and
     writes them as tables into the folder of results: for J&F the two official ones, global_results-SET.csv and
     per-sequence_results-SET.csv, for VIP parts_results-SET.csv and per-video_results-SET.csv. On JHMDB it is PCK
-    (pck_per-joint.csv, pck_per-video.csv), on TAP-Vid its measures (tapvid_first.csv, tapvid_strided.csv).
+    (pck_per-joint.csv, pck_per-video.csv), on TAP-Vid its measures (tapvid_first.csv, tapvid_strided.csv). Boxes are
+    scored by their IoU, and success and precision as OTB and LaSOT have them (boxes_results-SET.csv): against the boxes
+    around the masks of a dataset, or those that --annotations names.
     """
     from ...store.errors import ConfigError
+    from .evaluate_boxes import are_boxes
 
     if not results.is_dir():
         raise ConfigError(
             f"there are no results at {results}; `ted propagate` makes them, or name others with --results"
         )
     videos = open_videos(**choice)
+    if boxes and any(video.scoring in ("pck", "tapvid") for video in videos):
+        raise ConfigError("--boxes is for results of masks and boxes: leave it out for joints and points")
     scorers = {_scorer(video) for video in videos}
+    if boxes or (scorers <= {_masks, _parts} and are_boxes(videos, results)):
+        scorers = {_boxes}
     if len(scorers) > 1:
         raise ConfigError("different measures do not go into one table: evaluate the sources one by one")
     values, lines = scorers.pop()(videos, results, choice["set_name"] or "val")
@@ -51,6 +63,7 @@ def _scorer(video: "Video") -> _Scorer:
     from .evaluate_points import score_joints, score_tracks
 
     scorers: dict[str, _Scorer] = {"parts": _parts, "pck": score_joints, "tapvid": score_tracks}
+    scorers |= {"boxes": _boxes, "none": _nothing}
     return scorers.get(video.scoring, _masks)
 
 
@@ -94,6 +107,24 @@ def _parts(videos: list["Video"], results: Path, set_name: str) -> tuple[dict[st
     lines += ["", *_table(("class", "IoU"), score.by_class.items())]
     lines += [f"mIoU {score.mean:.3f}", f"tables: {tables[0]} {tables[1]}"]
     return {"mIoU": score.mean, "classes": score.by_class, "videos": score.by_video}, lines
+
+
+def _boxes(videos: list["Video"], results: Path, set_name: str) -> tuple[dict[str, Any], list[str]]:
+    """Score boxes: the values, and lines that show them."""
+    from .evaluate_boxes import score_boxes
+
+    values, (header, *rows) = score_boxes(videos, results, set_name)
+    return values, [*_table(header, rows), f"table: {values['table']}"]
+
+
+def _nothing(videos: list["Video"], _results: Path, _set_name: str) -> tuple[dict[str, Any], list[str]]:
+    """Refuse to score points that a user gave."""
+    from ...store.errors import ConfigError
+
+    raise ConfigError(
+        f"there is no measure for the points of video {videos[0].name!r}: boxes of one's own are scored, and points of "
+        "TAP-Vid"
+    )
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:

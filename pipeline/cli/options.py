@@ -112,7 +112,8 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--annotations",
             type=click.Path(path_type=Path),
-            help="Instead, a folder of masks of any frames, named like these; objects join where they are given.",
+            help="Instead, a folder of masks of any frames, named like these, or a CSV of boxes (MOTChallenge) or "
+            "points; objects join where they are given.",
         ),
         click.option("--dataset", help="Name of the dataset in the cache.  [default: by the kind of SOURCE]"),
         click.option(

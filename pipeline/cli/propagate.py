@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 @feature_options
 @setting_options
 @click.option(
+    "--target",
+    type=click.Choice(["masks", "boxes"]),
+    default="masks",
+    help="Where masks are given: follow them, or the boxes around their objects.",
+)
+@click.option(
     "--query-mode",
     type=click.Choice(["first", "strided"]),
     default="first",
@@ -46,13 +52,16 @@ if TYPE_CHECKING:
 )
 @cluster_options
 @click.option("--save-soft", is_flag=True, help="Keep the soft labels of masks, as a Zarr array soft.zarr.")
-@click.option("--overlay", is_flag=True, help="Draw the masks over the frames: a contact sheet PNG and an MP4.")
+@click.option(
+    "--overlay", is_flag=True, help="Draw the masks, or boxes, over the frames: a contact sheet PNG and an MP4."
+)
 @click.option("--overwrite", is_flag=True, help="Replace results of other settings.")
 @json_option
 @config_option
 def propagate(
     cache: Path,
     out: Path,
+    target: str,
     query_mode: "QueryMode",
     device: str,
     affinities: "AffinityUse",
@@ -67,29 +76,33 @@ def propagate(
     as_json: bool,
     **choice: Any,
 ) -> None:
-    """Propagate given masks, joints or points along cached features.
+    """Propagate given masks, boxes, joints or points along cached features.
 
     SOURCE is the root of a dataset (DAVIS, YouTube-VOS, MOSE, VIP, Kubric; JHMDB), a pickle of TAP-Vid, a folder of
     frames or a video file; the last two need --mask or --annotations. The features must be in the cache
-    (`ted extract`). Results are palette PNGs of masks, or tables of joints and points (joints.csv, tracks.csv).
+    (`ted extract`). Results are palette PNGs of masks, or tables of boxes, joints or points (boxes.csv, joints.csv,
+    tracks.csv).
     Results of the same settings are left alone.
     """
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
     from ..config import save_config
-    from ..datasets.jhmdb import JointVideo
-    from ..datasets.tapvid import TrackVideo
     from ..devices import choose_device
     from ..point_propagation import propagate_points
     from ..progress import FrameBars
     from ..propagation import propagate_video
-    from ..show.result import write_overlay
+    from ..show.result import write_box_overlay, write_overlay
 
     chosen = take_features(choice)
     settings = take_settings(choice, chosen)
     videos = open_videos(**choice)
-    if (save_soft or overlay) and any(video.scoring in ("pck", "tapvid") for video in videos):
-        raise ConfigError("--save-soft and --overlay are for masks: leave them out for joints and points")
+    followed = {_followed(video.scoring, target) for video in videos}
+    if overlay and "points" in followed:
+        raise ConfigError("--overlay is for masks and boxes: leave it out for joints and points")
+    if save_soft and followed != {"masks"}:
+        raise ConfigError("--save-soft is for masks: leave it out for boxes, joints and points")
+    if target == "boxes" and "points" in followed:
+        raise ConfigError("--target boxes is for sources with masks: leave it out for joints and points")
     source = open_cache(cache.absolute())  # workers have working folders of their own
     where = choose_device(device, elsewhere=scheduler is not None)
     rows: list[dict[str, Any]] = []
@@ -107,7 +120,8 @@ def propagate(
             try:
                 common: dict[str, Any] = {"device": where, "prefer": chosen.prefer, "overwrite": overwrite}
                 common |= {"affinities": affinities, "workers": crew, "progress": advance}
-                if isinstance(video, JointVideo | TrackVideo):
+                what = _followed(video.scoring, target)
+                if what != "masks":
                     report = propagate_points(
                         source, video, chosen.parts, settings, out, query_mode=query_mode, **common
                     )
@@ -120,7 +134,8 @@ def propagate(
                     title = f"{video.name}: " + " + ".join(
                         f"{weight:g} {feature}" for feature, weight in chosen.parts if weight
                     )
-                    pictures = write_overlay(video, report.folder, out / "overlays", title=title)
+                    draw = write_overlay if what == "masks" else write_box_overlay
+                    pictures = draw(video, report.folder, out / "overlays", title=title)
                     row["overlay"] = [str(path) for path in pictures]
             except ConfigError:
                 raise  # a wrong option is wrong for every video
@@ -144,6 +159,8 @@ def propagate(
         "feature": [f"{feature}={weight!r}" for feature, weight in chosen.parts if weight],
         "prefer": [f"{field}={value}" for field, value in chosen.prefer],
     }
+    if target != "masks":
+        options["target"] = target
     if any(video.scoring == "tapvid" for video in videos):
         options["query_mode"] = query_mode
     if len(rows) > failures:
@@ -154,3 +171,10 @@ def propagate(
         click.echo(f"{len(rows) - failures} videos propagated, {failures} failed; results in {out}")
     if failures:
         sys.exit(1)
+
+
+def _followed(scoring: str, target: str) -> str:
+    """Return what is followed in a video that is scored so: masks, boxes or points (joints, too)."""
+    if scoring in ("pck", "tapvid", "none"):
+        return "points"
+    return "boxes" if scoring == "boxes" else target

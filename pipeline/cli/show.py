@@ -1,4 +1,4 @@
-"""``ted show``: pca, similarity, arrows, masks."""
+"""``ted show``: pca, similarity, arrows, masks, boxes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from ..show.columns import Look
 
 _device_option = click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+
+_results_option = click.option(
+    "--results",
+    multiple=True,
+    default=["results"],
+    metavar="[TITLE=]FOLDER",
+    help="Folder of results, with the title of its column. Repeat to compare.",
+)
+
+_truth_option = click.option("--truth/--no-truth", default=True, help="Show the ground truth, where there is any.")
 
 
 @click.group(context_settings=CONTEXT)
@@ -190,14 +200,8 @@ def arrows(
 
 @show.command(context_settings=CONTEXT)
 @picture_options
-@click.option(
-    "--results",
-    multiple=True,
-    default=["results"],
-    metavar="[TITLE=]FOLDER",
-    help="Folder of results, with the title of its column. Repeat to compare.",
-)
-@click.option("--truth/--no-truth", default=True, help="Show the ground truth, where there is any.")
+@_results_option
+@_truth_option
 @frames_options
 def masks(results: tuple[str, ...], truth: bool, frames: str | None, count: int, **options: Any) -> None:
     """Show masks over frames: several results side by side, and the ground truth."""
@@ -208,6 +212,26 @@ def masks(results: tuple[str, ...], truth: bool, frames: str | None, count: int,
     show_videos(
         "masks",
         lambda video, look: write_masks(video, folders, look, truth=truth),
+        choose=lambda video: choose_frames(frames, video.frames.names, count),
+        **options,
+    )
+
+
+@show.command(context_settings=CONTEXT)
+@picture_options
+@_results_option
+@_truth_option
+@frames_options
+def boxes(results: tuple[str, ...], truth: bool, frames: str | None, count: int, **options: Any) -> None:
+    """Show boxes over frames, those of results or around their masks: several results, and the ground truth."""
+    from ..show.box_pictures import write_boxes
+    from ..show.mask_pictures import parse_results
+    from ..show.places import choose_frames
+
+    folders = parse_results(results)
+    show_videos(
+        "boxes",
+        lambda video, look: write_boxes(video, folders, look, truth=truth),
         choose=lambda video: choose_frames(frames, video.frames.names, count),
         **options,
     )

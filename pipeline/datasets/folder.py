@@ -1,13 +1,15 @@
-"""A folder of images, one per frame, with masks of the first or of any."""
+"""A folder of images, one per frame, with masks of the first or of any, or with a table of boxes or points."""
 
 from pathlib import Path
 
-from ...extract.frames import ImageFrames
+from ...extract.frames import FrameSource, ImageFrames
 from ...store.errors import FrameError, LabelError
 from .listing import list_images, list_masks
-from .video import GivenMask, Video
+from .place_tables import find_place_table, read_place_table
+from .place_video import PlaceVideo
+from .video import GivenMask, Scoring, Video
 
-__all__ = ["folder_video", "given_masks"]
+__all__ = ["folder_video", "given_masks", "place_video"]
 
 
 def folder_video(folder: Path, first_mask: Path | None = None, annotations: Path | None = None) -> Video:
@@ -20,19 +22,23 @@ def folder_video(folder: Path, first_mask: Path | None = None, annotations: Path
     first_mask
         Mask of the first frame. It may lie in the same folder, and is not taken for a frame then.
     annotations
-        Folder of masks of any frames, named like these.
+        Folder of masks of any frames, named like these; or a table of boxes or points, or a folder with one.
 
     Raises
     ------
     FrameError
         When the folder has no frames, or two of the same name.
     LabelError
-        When the folder of masks holds none, or one that is named like no frame.
+        When the folder of masks holds none, or one that is named like no frame; when a table cannot be used.
     """
     mask = None if first_mask is None else first_mask.resolve()
     images = [path for path in list_images(folder) if mask is None or path.resolve() != mask]
     if not images:
         raise FrameError(f"no frames: no images in folder {folder}")
+    name, frames = folder.resolve().name, ImageFrames(images)
+    placed = None if annotations is None else place_video("folder", name, frames, annotations)
+    if placed is not None:
+        return placed
     given = {} if annotations is None else given_masks(annotations)
     strange = sorted(given.keys() - {image.stem for image in images})
     if strange:
@@ -44,8 +50,28 @@ def folder_video(folder: Path, first_mask: Path | None = None, annotations: Path
     if first_mask is not None:
         masks = {images[0].stem: first_mask}
         given = {images[0].stem: GivenMask(path=first_mask)}
-    name = folder.resolve().name
-    return Video(dataset="folder", name=name, frames=ImageFrames(images), given=given, frame_masks=masks)
+    return Video(dataset="folder", name=name, frames=frames, given=given, frame_masks=masks)
+
+
+def place_video(dataset: str, name: str, frames: FrameSource, annotations: Path) -> PlaceVideo | None:
+    """Return a video with the table that a path of annotations means; None for a folder of masks.
+
+    Raises
+    ------
+    LabelError
+        When the table cannot be used, or there are masks beside it.
+    """
+    path = find_place_table(annotations)
+    if path is None:
+        return None
+    if annotations.is_dir() and list_masks(annotations):
+        raise LabelError(
+            f"{annotations} has masks, and the table {path.name}: a run follows one kind of thing; give --annotations "
+            "the table itself, or a folder of masks alone"
+        )
+    table = read_place_table(path)
+    scoring: Scoring = "boxes" if table.kind == "boxes" else "none"
+    return PlaceVideo(dataset=dataset, name=name, frames=frames, table=table, scoring=scoring)
 
 
 def given_masks(folder: Path) -> dict[str, GivenMask]:
@@ -58,5 +84,8 @@ def given_masks(folder: Path) -> dict[str, GivenMask]:
     """
     masks = list_masks(folder)
     if not masks:
-        raise LabelError(f"there are no masks in {folder}: --annotations takes a folder of PNG files named like frames")
+        raise LabelError(
+            f"there are no masks in {folder}: --annotations takes a folder of PNG files named like frames, or a table "
+            "of boxes (boxes.csv, gt.txt) or points (points.csv)"
+        )
     return {name: GivenMask(path=path) for name, path in masks.items()}

@@ -33,7 +33,7 @@ class Source:
     first_mask
         Mask of the first frame, for a folder or a video file; datasets have their own.
     annotations
-        Folder of masks of any frames, instead of that.
+        Instead of that: a folder of masks of any frames, or a table of boxes or points.
     set_name
         Which list of a DAVIS or VIP root, ``val`` by default; which split of a JHMDB root, ``split1`` by default.
     resolution
@@ -204,15 +204,15 @@ def _names(source: Source) -> tuple[str, ...]:
     """Names of a source's videos, from its lists and paths alone."""
     path = source.path
     if source.first_mask is not None and source.annotations is not None:
-        raise ConfigError("a mask of the first frame and a folder of masks were given: give one of the two")
+        raise ConfigError("a mask of the first frame and other annotations were given: give one of the two")
     if source.first_mask is not None and not source.first_mask.is_file():
         raise LabelError(f"there is no mask {source.first_mask}")
-    if source.annotations is not None and not source.annotations.is_dir():
-        raise LabelError(f"there is no folder of masks {source.annotations}")
+    if source.annotations is not None and not (source.annotations.is_dir() or source.annotations.is_file()):
+        raise LabelError(f"there is no folder of masks, or table of boxes or points, at {source.annotations}")
     root = _root(path)
     if root is not None:
         if source.first_mask is not None or source.annotations is not None:
-            raise ConfigError(f"{path} is {root.kind}, which has its own annotations; masks cannot be given for it")
+            raise ConfigError(f"{path} is {root.kind}, which has its own annotations; no others can be given for it")
         return root.names(source)
     if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
         return (path.stem,)

@@ -17,8 +17,9 @@ __all__ = ["GivenMask", "Scoring", "Video"]
 
 #: How results are scored. ``davis``: J&F of the objects of the first frame, without the first and the last frame.
 #: ``objects``: J&F of each object, in frames of its own. ``parts``: IoU of classes, over the pixels of all videos.
-#: ``pck``: share of joints placed correctly. ``tapvid``: TAP-Vid's measures of points.
-Scoring = Literal["davis", "objects", "parts", "pck", "tapvid"]
+#: ``pck``: share of joints placed correctly. ``tapvid``: TAP-Vid's measures of points. ``boxes``: overlap of boxes.
+#: ``none``: not at all.
+Scoring = Literal["davis", "objects", "parts", "pck", "tapvid", "boxes", "none"]
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class Video:
         if not masks:
             raise LabelError(
                 f"video {self.name!r} has no mask to start from: give that of its first frame with --mask, or masks of "
-                "any frames with --annotations, or put them into the Annotations of the dataset"
+                "any frames, boxes or points with --annotations, or put them into the Annotations of the dataset"
             )
         return dict(sorted(masks.items()))
 

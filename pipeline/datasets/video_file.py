@@ -1,9 +1,9 @@
-"""A video file, with masks of its first frame or of any."""
+"""A video file, with masks of its first frame or of any, or with a table of boxes or points."""
 
 from pathlib import Path
 
 from ...extract.frames import VideoFrames
-from .folder import given_masks
+from .folder import given_masks, place_video
 from .video import GivenMask, Video
 
 __all__ = ["video_file"]
@@ -21,7 +21,8 @@ def video_file(
     first_mask
         Mask of the first frame.
     annotations
-        Folder of masks of any frames, named by their numbers: ``00000.png`` is that of the first.
+        Folder of masks of any frames, named by their numbers: ``00000.png`` is that of the first. Or a table of boxes
+        or points, or a folder with one.
     at_most
         Frames beyond this many are never looked at.
 
@@ -30,11 +31,14 @@ def video_file(
     FrameError
         When there is no such file.
     LabelError
-        When the folder of masks holds none.
+        When the folder of masks holds none; when a table cannot be used.
     """
     frames = VideoFrames(path, at_most=at_most)
     masks = {} if first_mask is None else {"00000": first_mask}
     given = {name: GivenMask(path=mask) for name, mask in masks.items()}
     if annotations is not None:
+        placed = place_video("video", path.stem, frames, annotations)
+        if placed is not None:
+            return placed
         given = given_masks(annotations)
     return Video(dataset="video", name=path.stem, frames=frames, given=given, frame_masks=masks)

@@ -89,6 +89,8 @@ def score_track_video(video: TrackVideo, folder: Path) -> tuple[QueryMode, TapVi
     """
     result = TrackResult.read(folder)
     _check_frames(folder, result.frames, video.frames.names)
+    if result.mode == "given":
+        raise LabelError(f"{folder} is of points that a user gave, not of the queries of TAP-Vid")
     size = video.frames.size
     truth = video.tracks.read(video.frames.names, size)
     if len(result.tracks) and int(result.tracks.max()) >= len(truth.places):

@@ -1,4 +1,6 @@
-"""Masks drawn over frames."""
+"""Masks and boxes drawn over frames."""
+
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -6,7 +8,7 @@ import numpy.typing as npt
 
 from .palette import display_palette
 
-__all__ = ["overlay_mask"]
+__all__ = ["box_colour", "overlay_boxes", "overlay_mask"]
 
 
 def overlay_mask(
@@ -43,3 +45,45 @@ def overlay_mask(
     contour = (cv2.dilate(labels, kernel) != labels) | (cv2.erode(labels, kernel) != labels)
     drawn = np.where((labels > 0)[..., None], tinted, frame)
     return np.where((contour & (labels > 0))[..., None], colours, drawn)
+
+
+def box_colour(number: int) -> int:
+    """Return the palette's index that an object of any number is drawn with: its own up to 254, then again from 1."""
+    return (number - 1) % 254 + 1
+
+
+def overlay_boxes(
+    frame: npt.NDArray[np.uint8], boxes: Mapping[int, Sequence[float]], *, palette: npt.NDArray[np.uint8] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Draw boxes in the colours of their objects, inside of their edges, the lower number over the higher.
+
+    Parameters
+    ----------
+    frame
+        (height, width, 3), RGB.
+    boxes
+        By number of the object: x, y, width and height in pixels, where pixel i covers [i, i + 1); not finite for one
+        that is absent.
+    palette
+        (256, 3), uint8, RGB; `display_palette` by default.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width, 3), RGB, a new array.
+    """
+    colours = display_palette() if palette is None else palette
+    drawn = frame.copy()
+    height, width = frame.shape[:2]
+    line = max(1, round(min(height, width) / 150))
+    for number, box in sorted(boxes.items(), reverse=True):
+        if not np.isfinite(box).all():
+            continue
+        x, y, wide, high = box
+        left, right = (round(min(max(at, 0), width)) for at in (x, x + wide))
+        top, bottom = (round(min(max(at, 0), height)) for at in (y, y + high))
+        inside = drawn[top:bottom, left:right]
+        edge = np.ones(inside.shape[:2], dtype=bool)
+        edge[line:-line, line:-line] = False
+        inside[edge] = colours[box_colour(number)]
+    return drawn

@@ -1,5 +1,6 @@
-"""Pictures of a video's result: a contact sheet and a movie of its masks over its frames."""
+"""Pictures of a video's result: a contact sheet and a movie of its masks, or boxes, over its frames."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,16 @@ from numpy.typing import NDArray
 
 from ...store.durable import explain_os_errors
 from ...store.layout import safe_name
+from ..box_results import BoxResult
 from ..datasets.masks_io import read_mask
 from ..datasets.video import Video
 from .movie import write_movie
-from .overlay import overlay_mask
+from .overlay import box_colour, overlay_boxes, overlay_mask
 from .sheet import contact_sheet, evenly_spaced, write_picture
 
-__all__ = ["write_overlay"]
+__all__ = ["write_box_overlay", "write_overlay"]
+
+_SHOWN = 9  # frames on the sheet
 
 
 def write_overlay(video: Video, masks: Path, out: Path, *, title: str, fps: float = 12.0) -> tuple[Path, Path]:
@@ -43,14 +47,34 @@ def write_overlay(video: Video, masks: Path, out: Path, *, title: str, fps: floa
     def drawn(number: int) -> NDArray[np.uint8]:
         return overlay_mask(video.frames.read(index_of[names[number]]), read_mask(masks / f"{names[number]}.png"))
 
-    base = out / safe_name(video.name)
-    shown = evenly_spaced(len(names), 9)
+    shown = evenly_spaced(len(names), _SHOWN)
     objects = sorted({int(i) for at in shown for i in np.unique(read_mask(masks / f"{names[at]}.png")) if i})
-    with explain_os_errors(f"write {out}"):
+    return _write(out / safe_name(video.name), names, drawn, {i: f"object {i}" for i in objects}, title=title, fps=fps)
+
+
+def write_box_overlay(video: Video, folder: Path, out: Path, *, title: str, fps: float = 12.0) -> tuple[Path, Path]:
+    """Draw boxes over their frames; parameters and result as of `write_overlay`."""
+    result = BoxResult.read(folder)
+    ids = result.ids.tolist()
+
+    def drawn(frame: int) -> NDArray[np.uint8]:
+        return overlay_boxes(video.frames.read(frame), dict(zip(ids, result.boxes[:, frame].tolist(), strict=True)))
+
+    legend = {box_colour(i): f"object {i}" for i in ids}
+    return _write(out / safe_name(video.name), result.frames, drawn, legend, title=title, fps=fps)
+
+
+def _write(
+    base: Path,
+    names: Sequence[str],
+    drawn: Callable[[int], NDArray[np.uint8]],
+    legend: Mapping[int, str],
+    *,
+    title: str,
+    fps: float,
+) -> tuple[Path, Path]:
+    with explain_os_errors(f"write {base.parent}"):
         movie = write_movie(base.with_name(f"{base.name}.mp4"), map(drawn, range(len(names))), fps=fps)
-        sheet = contact_sheet(
-            [(names[index], drawn(index)) for index in shown],
-            title=title,
-            legend={i: f"object {i}" for i in objects},
-        )
+        shown = [(names[index], drawn(index)) for index in evenly_spaced(len(names), _SHOWN)]
+        sheet = contact_sheet(shown, title=title, legend=legend)
         return write_picture(base.with_name(f"{base.name}.png"), sheet), movie

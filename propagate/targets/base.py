@@ -4,15 +4,17 @@ A target stands between what a dataset gives (masks, joints, points) and the map
 is given in some frames on the feature grid, and decodes the map of any frame.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from ...store.errors import LabelError
 
-__all__ = ["GivenLabel", "Target", "check_given", "given_labels"]
+__all__ = ["GivenLabel", "Target", "check_given", "check_rows", "given_labels", "label_rows"]
 
 Value_co = TypeVar("Value_co", covariant=True)
 
@@ -122,3 +124,58 @@ def check_given(given: Mapping[int, GivenLabel], grid: Sequence[int], frame_coun
                 f"the label of frame {frame} must be (channel, y, x) on the features' grid {tuple(grid)}, with the "
                 f"channels of the first, not of shape {tuple(item.label.shape)}"
             )
+
+
+def check_rows(rows: Mapping[int, npt.NDArray[np.floating]], columns: int, what: str) -> None:
+    """Check numbers that are given by frame, a row for each thing that is followed.
+
+    Parameters
+    ----------
+    rows
+        By index of the frame.
+    columns
+        Numbers that a row must have.
+    what
+        Name of such a thing, as in "point".
+
+    Raises
+    ------
+    LabelError
+        Unless there is at least one frame, and all arrays are (thing, column), with as many things.
+    """
+    shapes = {array.shape for array in rows.values()}
+    if len(shapes) != 1 or any(len(shape) != 2 or shape[1] != columns for shape in shapes):
+        raise LabelError(
+            f"{what}s must be given in at least one frame, as arrays of shape ({what}, {columns}) with the same "
+            f"{what}s in every frame, not of the shapes {sorted(shapes)}"
+        )
+
+
+def label_rows(
+    rows: Mapping[int, npt.NDArray[np.float64]],
+    draw: Callable[[npt.NDArray[np.float64]], torch.Tensor],
+    *,
+    first_channel: int = 0,
+) -> dict[int, GivenLabel]:
+    """Make the labels of things that have a channel each, which stands alone, and a row of numbers in some frames.
+
+    Parameters
+    ----------
+    rows
+        By index of the frame: (thing, column); a row that is not finite is not given there.
+    draw
+        Draws the label map of a frame's rows: (channel, y, x).
+    first_channel
+        Channel of the first thing: 1 after a background.
+
+    Returns
+    -------
+    dict
+        By index of the frame, rising.
+    """
+    given = {}
+    for frame, values in sorted(rows.items()):
+        known = np.isfinite(values).all(1)
+        channels = None if known.all() else tuple((np.flatnonzero(known) + first_channel).tolist())
+        given[frame] = GivenLabel(label=draw(values), channels=channels, exclusive=False)
+    return given

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...store.errors import LabelError
-from .base import GivenLabel
+from .base import GivenLabel, check_rows, label_rows
 
 __all__ = ["ABSENT", "KeypointTarget", "decode_keypoints", "encode_keypoints"]
 
@@ -107,33 +106,17 @@ class KeypointTarget:
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        check_points(self.points)
+        check_rows(self.points, 2, "point")
 
     def encode(self, grid: tuple[int, int]) -> dict[int, GivenLabel]:
         """Return the label of each annotated frame on a grid (y, x), in the order of the frames."""
-        given = {}
-        for frame, points in sorted(self.points.items()):
-            known = np.isfinite(points).all(1)
-            channels = None if known.all() else tuple(int(joint) for joint in np.flatnonzero(known) + 1)
-            label = encode_keypoints(points, self.size, grid)
-            given[frame] = GivenLabel(label=label, channels=channels, exclusive=False)
-        return given
+        return label_rows(self.points, lambda points: encode_keypoints(points, self.size, grid), first_channel=1)
 
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> _Array:
         """Return a frame's joints: (joint, 2), in pixels; see `decode_keypoints`. Given ones are as they were given."""
         found = decode_keypoints(label, self.size)
         given = self.points.get(frame)
         return found if given is None else np.where(np.isfinite(given).all(1, keepdims=True), given, found)
-
-
-def check_points(points: Mapping[int, npt.NDArray[np.floating]]) -> None:
-    """Check points by frame; raises LabelError unless all are (point, 2), with the same number of points."""
-    shapes = {array.shape for array in points.values()}
-    if len(shapes) != 1 or any(len(shape) != 2 or shape[1] != 2 for shape in shapes):
-        raise LabelError(
-            "points must be given in at least one frame, as arrays of shape (point, 2) with the same points in every "
-            f"frame, not of the shapes {sorted(shapes)}"
-        )
 
 
 def _block(centre: float, cells: int) -> tuple[slice, _Array]:

@@ -12,8 +12,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from .base import GivenLabel
-from .keypoints import check_points
+from .base import GivenLabel, check_rows, label_rows
 
 __all__ = ["VISIBLE_FROM", "PointTarget", "TrackedPoints", "decode_points", "encode_points"]
 
@@ -129,17 +128,11 @@ class PointTarget:
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        check_points(self.points)
+        check_rows(self.points, 2, "point")
 
     def encode(self, grid: tuple[int, int]) -> dict[int, GivenLabel]:
         """Return the label of each annotated frame on a grid (y, x), in the order of the frames."""
-        given = {}
-        for frame, points in sorted(self.points.items()):
-            known = np.isfinite(points).all(1)
-            channels = None if known.all() else tuple(np.flatnonzero(known).tolist())
-            label = encode_points(points, self.size, grid)
-            given[frame] = GivenLabel(label=label, channels=channels, exclusive=False)
-        return given
+        return label_rows(self.points, lambda points: encode_points(points, self.size, grid))
 
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> TrackedPoints:
         """Return a frame's points; see `decode_points`. Given ones are as they were given, with a mass of 1."""

@@ -175,7 +175,7 @@ def test_points_do_not_influence_each_other(tmp_path: Path, cli: Cli) -> None:
 def test_wrong_use_says_so(tmp_path: Path, cli: Cli, jhmdb: Path) -> None:
     cache, out = tmp_path / "cache", tmp_path / "results"
     refused = propagate(cli, jhmdb, cache, out, "--overlay")
-    assert (refused.code, "are for masks" in refused.err) == (2, True)
+    assert (refused.code, "--overlay is for masks and boxes" in refused.err) == (2, True)
     out.mkdir()
     missing = cli("evaluate", jhmdb, "--results", out)
     assert (missing.code, "there is no" in missing.err) == (1, True)

@@ -33,7 +33,7 @@ def follow(
     found = [copy.deepcopy(following) for _ in range(count)]
     for number, ((given, target), of_target) in enumerate(zip(following.targets, labels, strict=True)):
         for frame, of_settings in of_target:
-            if frame < given and not following.backward:
+            if frame < given[0] and not following.backward:
                 break  # these come last
             with timed(seconds, "decoding"):
                 for one, label in zip(found, of_settings, strict=True):

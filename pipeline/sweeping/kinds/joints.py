@@ -100,7 +100,7 @@ class Joints:
         truth = video.joints.read(video.frames.names)
         digest = hashlib.sha256(f"{truth.shape} {video.frames.size} ".encode() + truth.tobytes())
         return Grading(
-            targets=tuple(((given,), target) for given, target in joints.targets),
+            targets=tuple(joints.targets),
             grader=_JointGrader(joints=joints, truth=truth),
             key={"truth": digest.hexdigest(), "metrics": "pck"},
         )

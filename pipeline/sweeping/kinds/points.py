@@ -129,7 +129,7 @@ class Points:
         digest = hashlib.sha256(f"{self.mode} {truth.places.shape} {size} ".encode())
         digest.update(truth.places.tobytes() + truth.occluded.tobytes())
         return Grading(
-            targets=tuple(((given,), target) for given, target in points.targets),
+            targets=tuple(points.targets),
             grader=_PointGrader(points=points, truth=truth, size=size),
             key={"truth": digest.hexdigest(), "metrics": "tapvid"},
         )

@@ -1,0 +1,228 @@
+"""Tables of boxes and points that a user gives: text files, strictly read, with the line in every complaint.
+
+Boxes are in the layout of MOTChallenge, points in that of ``tracks.csv``; docs/keypoints-and-points.md describes both.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...store.errors import LabelError
+
+__all__ = ["PlaceRow", "PlaceTable", "find_place_table", "read_place_table"]
+
+#: What a table gives.
+PlaceKind = Literal["boxes", "points"]
+
+# Files of a folder of annotations that are looked for; any other is given by its own path.
+_FILES = ("boxes.csv", "boxes.txt", "gt.txt", "points.csv", "tracks.csv")
+
+_MOT = ("frame", "id", "x", "y", "w", "h", "conf")
+_VALUES: Mapping[PlaceKind, tuple[str, ...]] = {"boxes": ("x", "y", "w", "h"), "points": ("x", "y")}
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_LARGEST = 10**9  # whole number
+_FURTHEST = 1e6  # pixels: further out is no place, and its area might overflow
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceRow:
+    """Where an object is given.
+
+    Attributes
+    ----------
+    line
+        Number of the line in the file, from 1.
+    frame
+        As it is written: a number from 1 for boxes, the name of a frame for points.
+    id
+        Number of the object.
+    values
+        x, y, width and height of a box; x and y of a point; in pixels, finite.
+    """
+
+    line: int
+    frame: str
+    id: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceTable:
+    """A table of boxes or points.
+
+    Attributes
+    ----------
+    path
+        The file.
+    kind
+        What it gives.
+    rows
+        At least one.
+    """
+
+    path: Path
+    kind: PlaceKind
+    rows: tuple[PlaceRow, ...]
+
+    def wrong(self, row: PlaceRow, what: str) -> LabelError:
+        """Return the error that a row is refused with."""
+        return _wrong(self.path, row.line, what)
+
+
+def find_place_table(annotations: Path) -> Path | None:
+    """Return the table that a path of annotations means: itself, or one in that folder; None for a folder without.
+
+    Raises
+    ------
+    LabelError
+        When a folder has several tables.
+    """
+    if annotations.is_file():
+        return annotations
+    found = [annotations / name for name in _FILES if (annotations / name).is_file()]
+    if len(found) > 1:
+        raise LabelError(
+            f"{annotations} has several tables ({', '.join(path.name for path in found)}): a run follows one kind of "
+            "thing; give --annotations the file that is meant"
+        )
+    return found[0] if found else None
+
+
+def read_place_table(path: Path) -> PlaceTable:
+    """Read a table of boxes or points.
+
+    A file whose first line is numbers is of boxes: ``frame,id,x,y,w,h`` and whatever follows, of which a seventh value
+    of 0 means that the row does not count. A header names the columns otherwise, in any order: ``w`` and ``h`` tell
+    boxes from points. Points have an ``id`` (or ``track``, or ``point``); those that are not ``visible``, or whose
+    places are empty, are left out.
+
+    Raises
+    ------
+    LabelError
+        When the file cannot be read or is no such table, naming the line; also when nothing is given in it.
+    """
+    lines = list(_lines(path))
+    if not lines:
+        raise LabelError(f"{path} is empty: a line of boxes is frame,id,x,y,w,h; a table of points has a header")
+    first, cells = lines[0]
+    columns = _headerless(path, first, cells) if _NUMBER.fullmatch(cells[0]) else _header(path, first, cells)
+    kind: PlaceKind = "boxes" if "w" in columns else "points"
+    body = lines if _NUMBER.fullmatch(cells[0]) else lines[1:]
+    rows = tuple(row for line, cells in body if (row := _row(path, line, cells, columns, kind)) is not None)
+    if not rows:
+        raise LabelError(f"{path} gives no {kind}: every row is empty, or says that it does not count")
+    return PlaceTable(path=path, kind=kind, rows=rows)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines that are not empty: their numbers, and their cells, stripped."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise LabelError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise LabelError(
+            f"{path} is no text: --annotations takes a table of boxes or points (CSV, UTF-8), or a folder of masks"
+        )
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise _wrong(path, reader.line_num, f"cannot be read as comma-separated values ({error})") from error
+
+
+def _headerless(path: Path, line: int, cells: Sequence[str]) -> dict[str, int]:
+    if len(cells) == 4:
+        raise _wrong(
+            path, line, "has 4 values, as the lists of GOT-10k and LaSOT, which name no frame and no object: put the "
+            "number of the frame, from 1, and that of the object in front, as in 1,1,x,y,w,h"
+        )  # fmt: skip
+    if len(cells) < 6:
+        raise _wrong(
+            path, line, f"has {len(cells)} comma-separated values: a line of boxes is frame,id,x,y,w,h (as in "
+            "MOTChallenge; frames from 1), and a table of points begins with the line frame,id,x,y"
+        )  # fmt: skip
+    return {name: at for at, name in enumerate(_MOT[: len(cells)])}
+
+
+def _header(path: Path, line: int, cells: Sequence[str]) -> dict[str, int]:
+    """Return the places of the columns that a header names, as this module calls them."""
+    names = [cell.lower() for cell in cells]
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise _wrong(path, line, f"names the column {_shown(twice)} twice")
+    columns = {name: at for at, name in enumerate(names)}
+    for name, others in {"id": ("track", "point"), "w": ("width",), "h": ("height",)}.items():
+        other = next((other for other in others if other in columns), None)
+        if name not in columns and other is not None:
+            columns[name] = columns[other]
+    wanted = ("frame", "id", "x", "y", *(("w", "h") if {"w", "h"} & columns.keys() else ()))
+    lacking = [name for name in wanted if name not in columns]
+    if lacking:
+        raise _wrong(
+            path, line, f"must be numbers (frame,id,x,y,w,h: a box) or name the columns: frame, id, x, y for points, "
+            f"also w, h for boxes; found {_shown(','.join(cells))}, without {', '.join(lacking)}"
+        )  # fmt: skip
+    return columns
+
+
+def _row(path: Path, line: int, cells: Sequence[str], columns: Mapping[str, int], kind: PlaceKind) -> PlaceRow | None:
+    """Check a line; None where it gives nothing."""
+    needed = ("frame", "id", *_VALUES[kind])
+    if len(cells) <= max(columns[name] for name in needed):
+        raise _wrong(path, line, f"has {len(cells)} values, too few for {', '.join(needed)}")
+    texts = {name: cells[at] for name, at in columns.items() if at < len(cells)}
+    if any(_NUMBER.fullmatch(texts.get(name, "")) and float(texts[name]) == 0 for name in ("conf", "visible")):
+        return None
+    if kind == "points" and not texts["x"] and not texts["y"]:
+        return None
+    values = tuple(_number(path, line, name, texts[name]) for name in _VALUES[kind])
+    if kind == "boxes" and min(values[2:]) <= 0:
+        raise _wrong(path, line, f"has a box of {values[2]:g} x {values[3]:g}: width and height must be positive")
+    number = _whole(path, line, "id", texts["id"])
+    if number < 0:
+        raise _wrong(
+            path, line, f"has the id {_shown(texts['id'])}: ids are whole numbers from 0 on, the same for an object in "
+            "all its frames (-1, as in files of detections, names no object)"
+        )  # fmt: skip
+    frame = str(_whole(path, line, "frame", texts["frame"])) if kind == "boxes" else texts["frame"]
+    return PlaceRow(line=line, frame=frame, id=number, values=values)
+
+
+def _number(path: Path, line: int, name: str, text: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise _wrong(
+            path, line, f"has {_shown(text)} for {name}, which is no finite decimal number; leave the line out where "
+            "the object is not seen"
+        )  # fmt: skip
+    value = float(text)
+    if not math.isfinite(value) or abs(value) > _FURTHEST:
+        raise _wrong(path, line, f"has {_shown(text)} for {name}: more than a million pixels")
+    return value
+
+
+def _whole(path: Path, line: int, name: str, text: str) -> int:
+    """Read a whole number, which some tools write as 1.0."""
+    if _NUMBER.fullmatch(text) and abs(float(text)) <= _LARGEST and float(text).is_integer():
+        return int(float(text))
+    raise _wrong(path, line, f"has {_shown(text)} for {name}, which must be a whole number, a billion at most")
+
+
+def _shown(text: str) -> str:
+    """Return a cell as it can be shown: quoted, escaped, and not too long."""
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+
+
+def _wrong(path: Path, line: int, what: str) -> LabelError:
+    return LabelError(f"line {line} of {path} {what}")

@@ -1,0 +1,156 @@
+"""Videos whose user gives boxes or points of any frames."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ...extract.frames import SelectedFrames
+from ...store.errors import LabelError
+from .place_tables import PlaceRow, PlaceTable
+from .video import Video
+
+__all__ = ["GivenPlaces", "PlaceVideo", "frame_numbers", "mask_boxes"]
+
+_log = logging.getLogger(__name__)
+
+_Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenPlaces:
+    """Boxes or points by frame.
+
+    Attributes
+    ----------
+    ids
+        Numbers of the objects, rising.
+    rows
+        By index of the frame, rising: (object, 4), x, y, width and height, or (object, 2), x and y; NaN where an object
+        is not given.
+    """
+
+    ids: tuple[int, ...]
+    rows: dict[int, _Array]
+
+    def groups(self) -> list[tuple[list[int], dict[int, _Array]]]:
+        """Return the objects that are given in the same frames: their places in `ids`, and their rows by frame."""
+        known = np.stack([np.isfinite(rows).all(1) for rows in self.rows.values()])  # (frame, object)
+        frames = list(self.rows)
+        members: dict[tuple[int, ...], list[int]] = {}
+        for place in range(len(self.ids)):
+            members.setdefault(tuple(frames[at] for at in np.flatnonzero(known[:, place])), []).append(place)
+        return [(places, {frame: self.rows[frame][places] for frame in given}) for given, places in members.items()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceVideo(Video):
+    """A video with a table of boxes or points.
+
+    Attributes
+    ----------
+    table
+        What is given: propagation starts from it; in evaluation, it is the truth.
+    """
+
+    table: PlaceTable
+
+    def read_places(self) -> GivenPlaces:
+        """Bring the table to the selected frames.
+
+        Raises
+        ------
+        LabelError
+            For a frame that the video does not have, a place outside of it, an object that is given twice in a frame,
+            or a table without a row of the selected frames.
+        """
+        index_of = self._frame_finder()
+        rows = [(index, row) for row in self.table.rows if (index := index_of(row)) is not None]
+        if len(rows) < len(self.table.rows):
+            _log.warning(
+                "%s: %d rows of %s are left out: they are of frames that are not selected",
+                self.name,
+                len(self.table.rows) - len(rows),
+                self.table.path,
+            )
+        if not rows:
+            raise LabelError(f"{self.table.path} gives nothing in the frames of video {self.name!r} that are selected")
+        ids = tuple(sorted({row.id for _, row in rows}))
+        place_of = {number: place for place, number in enumerate(ids)}
+        shape = len(ids), len(rows[0][1].values)
+        arrays = {index: np.full(shape, np.nan) for index in sorted({index for index, _ in rows})}
+        size = self.frames.size
+        seen: dict[tuple[int, int], int] = {}
+        for index, row in rows:
+            before = seen.setdefault((index, row.id), row.line)
+            if before != row.line:
+                raise self.table.wrong(row, f"gives object {row.id} in frame {row.frame} again, after line {before}")
+            self._check_inside(row, size)
+            arrays[index][place_of[row.id]] = row.values
+        return GivenPlaces(ids=ids, rows=arrays)
+
+    def read_given_masks(self) -> dict[int, npt.NDArray[np.uint8]]:
+        """Refuse: there are none."""
+        raise LabelError(
+            f"video {self.name!r} is given {self.table.kind}, not masks: `ted propagate` follows them, and this needs "
+            "masks (--mask, or --annotations FOLDER)"
+        )
+
+    def annotated_frames(self) -> tuple[int, ...]:
+        """Return the indices of the selected frames in which something is given, rising."""
+        return tuple(self.read_places().rows)
+
+    def _frame_finder(self) -> Callable[[PlaceRow], int | None]:
+        """Return what finds the index of a row's frame among the selected ones; None for one that is not selected.
+
+        A limit may keep the rest of a video file from being looked at: what is beyond is not selected, if it exists.
+        """
+        chosen = self.frames if isinstance(self.frames, SelectedFrames) else SelectedFrames(self.frames)
+        frames, limited = chosen.source, chosen.limit is not None
+        names, known = frames.names, set(frames.names)
+        selected = {name: index for index, name in enumerate(self.frames.names)}
+
+        def of_number(row: PlaceRow) -> int | None:
+            number = int(row.frame)
+            if number < 1 or (number > len(names) and not limited):
+                raise self.table.wrong(
+                    row, f"is of frame {number}: frames of boxes are numbered, here 1 to {len(names)}"
+                )
+            return selected.get(names[number - 1]) if number <= len(names) else None
+
+        def of_name(row: PlaceRow) -> int | None:
+            if row.frame not in known and not limited:
+                raise self.table.wrong(
+                    row, f"is of frame {row.frame[:60]!r}: frames of points have their names, here {names[0]} to "
+                    f"{names[-1]}"
+                )  # fmt: skip
+            return selected.get(row.frame)
+
+        return of_number if self.table.kind == "boxes" else of_name
+
+    def _check_inside(self, row: PlaceRow, size: tuple[int, int]) -> None:
+        (height, width), (x, y, *extent) = size, row.values
+        if extent:
+            if not (x < width and y < height and x + extent[0] > 0 and y + extent[1] > 0):
+                raise self.table.wrong(row, f"has a box wholly outside of the frame, which is {width}x{height} pixels")
+        elif not (0 <= x <= width and 0 <= y <= height):
+            raise self.table.wrong(row, f"has a point outside of the frame, which is {width}x{height} pixels")
+
+
+def frame_numbers(video: Video) -> tuple[int, ...]:
+    """Return the numbers of the selected frames in the whole video, from 1, as boxes name them."""
+    frames = video.frames
+    return tuple(index + 1 for index in (frames.indices if isinstance(frames, SelectedFrames) else range(len(frames))))
+
+
+def mask_boxes(ids: npt.NDArray[np.uint8], numbers: tuple[int, ...]) -> _Array:
+    """Return the box around each object's pixels: (object, 4), x, y, width, height; NaN for one that is not there."""
+    boxes = np.full((len(numbers), 4), np.nan)
+    for box, number in zip(boxes, numbers, strict=True):
+        rows, columns = ((ids == number).any(axis) for axis in (1, 0))
+        if rows.any():
+            (y, bottom), (x, right) = ((int(at[0]), int(at[-1]) + 1) for at in map(np.flatnonzero, (rows, columns)))
+            box[:] = x, y, right - x, bottom - y
+    return boxes

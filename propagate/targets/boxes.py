@@ -1,0 +1,175 @@
+"""Axis-aligned boxes: one label map each, the share of every cell that is covered, and sub-pixel edges read off it.
+
+A box is x, y, width, height: its left upper corner and its size, in pixels. Coordinates are continuous: pixel i covers
+[i, i + 1), and a cell of the feature grid covers its part of the frame in the same way.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+
+from .base import GivenLabel, check_rows, label_rows
+
+__all__ = ["PRESENT_FROM", "BoxTarget", "TrackedBoxes", "decode_boxes", "encode_boxes"]
+
+#: Share of its area that must be left of an object's label for it to count as present;
+#: docs/keypoints-and-points.md says what was measured.
+PRESENT_FROM = 0.3
+
+# Cells with at least this share of the largest are the object's; beside them lie those that its edges cut.
+_CORE = 0.5
+
+_Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedBoxes:
+    """Where objects are in one frame.
+
+    Attributes
+    ----------
+    boxes
+        (box, 4), float64, x, y, width and height in pixels; NaN for an object that is absent.
+    mass
+        (box,), float64: the label that is left, as a share of what the object was given with.
+    """
+
+    boxes: _Array
+    mass: _Array
+
+
+def encode_boxes(boxes: _Array, size: tuple[int, int], grid: tuple[int, int]) -> torch.Tensor:
+    """Draw a label map for each box: the share of each cell's area that it covers, exactly.
+
+    Parameters
+    ----------
+    boxes
+        (box, 4), x, y, width and height in pixels; NaN for a box that is not given. What lies outside the frame is cut
+        off.
+    size
+        (height, width) of the frame that the coordinates are of.
+    grid
+        (y, x) of the features.
+
+    Returns
+    -------
+    torch.Tensor
+        (box, y, x), float32, in [0, 1]; the map of a box sums to its area in the frame, in cells. Boxes may overlap:
+        there is no background.
+    """
+    x, y, width, height = (boxes * np.tile([grid[1] / size[1], grid[0] / size[0]], 2)).T  # (box,) each, in cells
+    across, down = _covered(x, x + width, grid[1]), _covered(y, y + height, grid[0])
+    return torch.from_numpy(np.nan_to_num(down[:, :, None] * across[:, None]).astype(np.float32))
+
+
+def _covered(start: _Array, stop: _Array, cells: int) -> _Array:
+    """Return how much of each cell of an axis intervals cover: (interval, cell), in [0, 1]."""
+    edges = np.arange(cells)
+    covered = np.minimum(stop[:, None], edges + 1) - np.maximum(start[:, None], edges)
+    return np.asarray(np.maximum(covered, 0))
+
+
+def decode_boxes(label: torch.Tensor, size: tuple[int, int]) -> tuple[_Array, _Array]:
+    """Read a box off each label map: the extent of its largest part, whose edges are where its outermost cells say.
+
+    The part is the connected cells of at least half of the map's largest value, of several such the one with the most
+    label, and the cells around it, which an edge may cut. The largest value of each of its columns, over the largest of
+    all, is the share of the column that the object reaches into: what they sum to, to the left and to the right of the
+    middle, are the distances of the edges from there; and so with rows. A box that covers at least one cell wholly
+    comes back exactly, and blur that is even on both sides does not move its edges. The largest values count, not sums:
+    they find the extent of a disc, too.
+
+    Parameters
+    ----------
+    label
+        (box, y, x), float, not negative.
+    size
+        (height, width) of the frame that the coordinates are to be of.
+
+    Returns
+    -------
+    boxes : numpy.ndarray
+        (box, 4), float64, x, y, width and height in pixels; NaN where a map is zero.
+    mass : numpy.ndarray
+        (box,), float64: the label of the part, in cells.
+    """
+    maps = label.double().cpu().numpy()
+    height, width = maps.shape[1:]
+    boxes, mass = np.full((len(maps), 4), np.nan), np.zeros(len(maps))
+    for number, values in enumerate(maps):
+        if values.max() > 0:
+            part = np.where(_largest_part(values), values, 0)
+            (left, right), (top, bottom) = (_interval(part.max(axis)) for axis in (0, 1))
+            boxes[number] = left, top, right - left, bottom - top
+            mass[number] = part.sum()
+    boxes *= np.tile([size[1] / width, size[0] / height], 2)
+    return boxes, mass
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxTarget:
+    """Boxes given in some frames of a video.
+
+    Attributes
+    ----------
+    boxes
+        By index of the frame: (box, 4), x, y, width and height in pixels; NaN for a box that is not given there.
+    size
+        (height, width) of the frames.
+
+    Raises
+    ------
+    LabelError
+        When an array is not of this shape, or the frames have different numbers of boxes.
+    """
+
+    boxes: Mapping[int, _Array]
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        check_rows(self.boxes, 4, "box")
+
+    def encode(self, grid: tuple[int, int]) -> dict[int, GivenLabel]:
+        """Return the label of each annotated frame on a grid (y, x), in the order of the frames."""
+        return label_rows(self.boxes, lambda boxes: encode_boxes(boxes, self.size, grid))
+
+    def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> TrackedBoxes:
+        """Return a frame's boxes; see `decode_boxes`. Given ones are as they were given, with a mass of 1.
+
+        Absent are those whose mass is less than `PRESENT_FROM`.
+        """
+        found, cells = decode_boxes(label, self.size)
+        least = self._least_area((label.shape[1], label.shape[2]))
+        mass = np.divide(cells, least, out=np.zeros(len(cells)), where=least > 0)
+        found[mass < PRESENT_FROM] = np.nan
+        given = self.boxes.get(frame)
+        if given is None:
+            return TrackedBoxes(boxes=found, mass=mass)
+        known = np.asarray(np.isfinite(given).all(1))
+        return TrackedBoxes(boxes=np.where(known[:, None], given, found), mass=np.where(known, 1.0, mass))
+
+    def _least_area(self, grid: tuple[int, int]) -> _Array:
+        """Return the area in the frame that each box is given with, (box,), in cells: the least of several."""
+        areas = [encode_boxes(boxes, self.size, grid).double().sum((1, 2)).numpy() for boxes in self.boxes.values()]
+        known = [np.isfinite(boxes).all(1) for boxes in self.boxes.values()]
+        return np.asarray(np.where(known, areas, np.inf).min(0))
+
+
+def _largest_part(values: _Array) -> npt.NDArray[np.bool_]:
+    """Return the cells of the part with the most label, and those around it; (y, x)."""
+    parts, count = ndimage.label(values >= _CORE * values.max())
+    amounts = ndimage.sum_labels(values, parts, np.arange(1, count + 1))
+    core = parts == 1 + amounts.argmax()
+    return np.asarray(ndimage.binary_dilation(core, np.ones((3, 3))))
+
+
+def _interval(profile: _Array) -> tuple[float, float]:
+    """Return where a profile along an axis, (cell,), begins and ends, in cells."""
+    share = profile / profile.max()
+    core = np.flatnonzero(share >= _CORE)
+    middle = int(core[0] + core[-1] + 1) // 2
+    return middle - float(share[:middle].sum()), middle + float(share[middle:].sum())
