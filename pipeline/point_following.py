@@ -201,19 +201,24 @@ class Boxes:
         places = self._groups[number][0]
         self._boxes[places, frame], self._mass[places, frame] = value.boxes, value.mass
 
-    def write(self, folder: Path) -> None:
-        """Write a `BoxResult`."""
+    @property
+    def result(self) -> BoxResult:
+        """What was found."""
         given = np.zeros(self._mass.shape, dtype=bool)
         for frame, boxes in self._given.rows.items():
             given[:, frame] = np.isfinite(boxes).all(1)
-        BoxResult(
+        return BoxResult(
             frames=self._names,
             numbers=np.array(self._numbers),
             ids=np.array(self._given.ids),
             boxes=self._boxes,
             mass=self._mass,
             given=given,
-        ).write(folder)
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write a `BoxResult`."""
+        self.result.write(folder)
 
 
 def following_of(video: Video, mode: QueryMode) -> Following:

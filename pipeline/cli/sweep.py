@@ -61,6 +61,12 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
 @click.option("--renormalize/--no-renormalize", default=True, help="L2-normalise the fused feature again.")
 @prefer_option
 @click.option(
+    "--target",
+    type=click.Choice(["masks", "boxes"]),
+    default="masks",
+    help="Where masks are given: follow and score them, or the boxes around their objects.",
+)
+@click.option(
     "--metrics",
     type=click.Choice(["jf", "j"]),
     help="What is measured of masks: J and F, or J alone (faster).  [default: jf]",
@@ -93,6 +99,7 @@ def sweep(
     out: Path,
     preset: str,
     prefer: tuple[str, ...],
+    target: str,
     metrics: str | None,
     query_mode: "QueryMode",
     affinities_only: bool,
@@ -107,10 +114,10 @@ def sweep(
     """Score many settings of propagation on the same cached features.
 
     SOURCE is a dataset with ground truth: DAVIS, Kubric, the train splits of YouTube-VOS and MOSE (chosen by J&F); VIP
-    (mIoU); JHMDB (PCK@0.2, then PCK@0.1); a pickle of TAP-Vid (AJ). Every combination of the values given is labelled
-    and scored, each exactly as `ted propagate` and `ted evaluate` would, but affinities are computed once for all of
-    them. Writes tables, the best settings and pictures into a folder; an interrupted or enlarged sweep does only what
-    is missing.
+    (mIoU); JHMDB (PCK@0.2, then PCK@0.1); a pickle of TAP-Vid (AJ); with --target boxes, the boxes around objects of
+    masks (IoU, then success). Every combination of the values given is labelled and scored, each exactly as
+    `ted propagate` and `ted evaluate` would, but affinities are computed once for all of them. Writes tables, the best
+    settings and pictures into a folder; an interrupted or enlarged sweep does only what is missing.
     """
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
@@ -139,7 +146,7 @@ def sweep(
     videos = open_videos(**options)
     source = open_cache(cache.absolute())
     where = choose_device(device, elsewhere=scheduler is not None)
-    kind = kind_of(videos, metrics=metrics, query_mode=query_mode)
+    kind = kind_of(videos, metrics=metrics, query_mode=query_mode, target=target)
     # What is wrong is found before anything is written.
     survey = survey_sweep(source, videos, space, kind=kind, score=not affinities_only, prefer=preferences)
     if dry_run:

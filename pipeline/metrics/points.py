@@ -95,11 +95,11 @@ def score_track_video(video: TrackVideo, folder: Path) -> tuple[QueryMode, TapVi
     truth = video.tracks.read(video.frames.names, size)
     if len(result.tracks) and int(result.tracks.max()) >= len(truth.places):
         raise LabelError(f"{folder} is of more tracks than the {len(truth.places)} of the ground truth")
-    return result.mode, score_track_result(result, truth, size)
+    return result.mode, score_track_result(result, result.mode, truth, size)
 
 
-def score_track_result(result: TrackResult, truth: Tracks, size: tuple[int, int]) -> TapVidScore:
-    """Score tracks against true ones through the same frames, of this (height, width), on a raster of 256x256."""
+def score_track_result(result: TrackResult, mode: QueryMode, truth: Tracks, size: tuple[int, int]) -> TapVidScore:
+    """Score queried tracks against true ones through the same frames, (height, width), on a raster of 256x256."""
     scale = np.array([_RASTER / size[1], _RASTER / size[0]])
     return score_tracks(
         result.query_frames,
@@ -107,7 +107,7 @@ def score_track_result(result: TrackResult, truth: Tracks, size: tuple[int, int]
         truth.occluded[result.tracks],
         result.places * scale,
         ~result.visible,
-        result.mode,
+        mode,
     )
 
 

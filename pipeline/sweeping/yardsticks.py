@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..metrics.pck import PCK_THRESHOLDS
 from ..metrics.tapvid import THRESHOLDS
 
-__all__ = ["JOINTS", "MASKS", "PARTS", "POINTS", "Measure", "Values", "Yardstick", "yardstick_of"]
+__all__ = ["BOXES", "JOINTS", "MASKS", "PARTS", "POINTS", "Measure", "Values", "Yardstick", "yardstick_of"]
 
 #: Measures by their columns; None for what was not measured.
 Values = Mapping[str, float | None]
@@ -131,7 +131,19 @@ POINTS = Yardstick(
     order=("average_jaccard", "average_pts_within_thresh", "occlusion_accuracy"),
 )
 
+#: Boxes around objects, in [0, 1], by the mean IoU, and between equals by success: the area under the curve.
+BOXES = Yardstick(
+    measures=(
+        Measure(column="iou", title="IoU"),
+        Measure(column="success", title="success", official="Success"),
+        Measure(column="precision", title="precision", official="Precision"),
+        Measure(column="found", title="found", official="Found"),
+    ),
+    shown=("iou", "success", "precision"),
+    order=("iou", "success"),
+)
+
 
 def yardstick_of(columns: Collection[str]) -> Yardstick | None:
     """Return the yardstick that a table of a sweep with these columns is of; None if it is of none."""
-    return next((found for found in (MASKS, PARTS, JOINTS, POINTS) if set(found.columns) <= set(columns)), None)
+    return next((found for found in (MASKS, PARTS, JOINTS, POINTS, BOXES) if set(found.columns) <= set(columns)), None)

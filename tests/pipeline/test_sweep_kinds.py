@@ -1,4 +1,4 @@
-"""``ted sweep`` of joints, points and parts: the numbers of ``ted propagate`` and ``ted evaluate``, to the last bit."""
+"""``ted sweep`` of joints, points, parts and boxes: exactly the numbers of ``ted propagate`` and ``ted evaluate``."""
 
 import csv
 import json
@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 
 from ted.pipeline.metrics.pck import PckScore
+from ted.pipeline.metrics.points import mean_values
 from ted.pipeline.reporting.page import make_page, render_page
 from ted.pipeline.sweeping import running
 from ted.pipeline.sweeping.journal import JOURNAL, open_journal
 from ted.pipeline.sweeping.kinds.base import Score
+from ted.pipeline.sweeping.kinds.boxes import BoxesScore
 from ted.pipeline.sweeping.kinds.joints import JointScore
 from ted.pipeline.sweeping.kinds.known import read_score
 from ted.pipeline.sweeping.kinds.parts import PartScore
 from ted.pipeline.sweeping.kinds.points import PointScore
-from ted.pipeline.sweeping.yardsticks import JOINTS, MASKS, POINTS
+from ted.pipeline.sweeping.yardsticks import BOXES, JOINTS, MASKS, POINTS
 from ted.store import open_cache
 
 from .conftest import Cli
@@ -53,6 +55,15 @@ def vip(folder: Path) -> Path:
     return folder / "VIP_Fine"
 
 
+def youtube_vos(folder: Path) -> Path:
+    """A video of two objects, of which the second joins in the third frame, and one of one object."""
+    names = [f"{5 * index:05d}" for index in range(5)]
+    first = {name: boxes(o1=5 + 3 * index) for index, name in enumerate(names)}
+    both = {name: np.where(boxes(o2=40), 2, mask) if name >= names[2] else mask for name, mask in first.items()}
+    write_youtube_vos(folder / "yt", "a", names, both, {"1": names, "2": names[2:]})
+    return write_youtube_vos(folder / "yt", "b", names[:4], first, {"1": names[:4]})
+
+
 def sweep(cli: Cli, source: Path, folder: Path, *more: object) -> Any:
     command = ("sweep", source, "--cache", folder / "cache", "--out", folder / "sweep", *FEATURES, *LISTS)
     return cli(*command, "--no-plots", *more)
@@ -72,8 +83,12 @@ def evaluated(values: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, di
     """Return what ``ted evaluate --json`` says of all videos, and of each, by the columns of a sweep."""
     if "mIoU" in values:
         return {"miou": values["mIoU"]}, {name: {"miou": value} for name, value in values["videos"].items()}
-    names = {title: column for column, title in JOINTS.official.items()}
+    names = {title: column for yardstick in (JOINTS, BOXES) for column, title in yardstick.official.items()}
     rename = lambda row: {names.get(name, name): value for name, value in row.items()}  # noqa: E731
+    if "objects" in values:
+        measured = [(row["video"], {name: row[name] for name in BOXES.official.values()}) for row in values["objects"]]
+        videos = {name: mean_values([row for video, row in measured if video == name]) for name, _ in measured}
+        return rename(values["mean"]), {name: rename(row) for name, row in videos.items()}
     return rename(values["mean"]), {name: rename(row) for name, row in values["videos"].items()}
 
 
@@ -97,26 +112,30 @@ def check_against_evaluate(cli: Cli, source: Path, folder: Path, *more: object, 
     assert len(seen) > 3  # settings differ
 
 
-@pytest.mark.parametrize("kind", ["jhmdb", "tapvid", "tapvid strided", "vip"])
+@pytest.mark.parametrize("kind", ["jhmdb", "tapvid", "tapvid strided", "vip", "boxes"])
 def test_scores_are_exactly_those_of_propagate_and_evaluate(cli: Cli, tmp_path: Path, kind: str) -> None:
-    source = {"jhmdb": jhmdb, "tapvid": tapvid, "tapvid strided": tapvid, "vip": vip}[kind](tmp_path)
-    mode = ("--query-mode", "strided") if kind.endswith("strided") else ()
-    extract(cli, source, tmp_path / "cache", *(("--frame-size", "48x64") if kind == "vip" else ()))
+    made = {"jhmdb": jhmdb, "tapvid": tapvid, "tapvid strided": tapvid, "vip": vip, "boxes": youtube_vos}
+    source = made[kind](tmp_path)
+    mode = {"tapvid strided": ("--query-mode", "strided"), "boxes": ("--target", "boxes")}.get(kind, ())
+    extract(cli, source, tmp_path / "cache", *(("--frame-size", "48x64") if kind in ("vip", "boxes") else ()))
     swept = sweep(cli, source, tmp_path, *mode)
     assert swept.code == 0, swept.err
     check_against_evaluate(cli, source, tmp_path, mode=mode)
-    ranked_by = {"jhmdb": "PCK@0.2", "vip": "mIoU"}.get(kind, "AJ")
+    ranked_by = {"jhmdb": "PCK@0.2", "vip": "mIoU", "boxes": "IoU"}.get(kind, "AJ")
     assert json.loads((tmp_path / "sweep" / "best.json").read_text())["ranked_by"] == ranked_by
     assert f"best by {ranked_by}: " in swept.out
+    page = check_page(render_page(make_page([tmp_path / "sweep"], title="t")))
+    assert f"{ranked_by} of each video" in page.tables
     lines = [json.loads(line) for line in (tmp_path / "sweep" / "results.jsonl").read_text().splitlines()]
     assert [[str(value) for value in line.values() if value is not None] for line in lines] == [
         [text for name, text in row.items() if line[name] is not None]
         for line, row in zip(lines, read(tmp_path / "sweep" / "results.csv"), strict=True)
     ]
     config = (tmp_path / "sweep" / "sweep.toml").read_text()
-    assert ("metrics" in config, 'query_mode = "strided"' in config or 'query-mode = "strided"' in config) == (
+    assert ("metrics" in config, 'query-mode = "strided"' in config, 'target = "boxes"' in config) == (
         False,
-        bool(mode),
+        kind == "tapvid strided",
+        kind == "boxes",
     )
     # Again, from the configuration that was saved: nothing is missing.
     command = ("sweep", source, "--cache", tmp_path / "cache", "--out", tmp_path / "sweep")
@@ -222,6 +241,9 @@ def test_too_little_truth_is_refused_before_anything_is_written(cli: Cli, tmp_pa
         assert "public ground truth" in refused.err
         assert not (tmp_path / "sweep").exists()
         assert sweep(cli, sources[name], tmp_path, "--affinities-only").code == 0
+    few = sweep(cli, sources["mose"], tmp_path, "--target", "boxes")
+    assert (few.code, "has 1 annotated frames, and boxes need two" in few.err) == (2, True)
+    assert sweep(cli, sources["mose"], tmp_path, "--target", "boxes", "--affinities-only").code == 0
 
 
 def test_wrong_use_leaves_nothing_behind(cli: Cli, tmp_path: Path) -> None:
@@ -229,6 +251,8 @@ def test_wrong_use_leaves_nothing_behind(cli: Cli, tmp_path: Path) -> None:
     extract(cli, source, tmp_path / "cache")
     refused = sweep(cli, source, tmp_path, "--metrics", "jf")
     assert (refused.code, "--metrics is for masks" in refused.err) == (2, True)
+    refused = sweep(cli, source, tmp_path, "--target", "boxes")
+    assert (refused.code, "is for sources with masks of objects" in refused.err) == (2, True)
     mixed = cli("sweep", source, vip(tmp_path), "--cache", tmp_path / "cache", "--out", tmp_path / "sweep")
     assert (mixed.code, "one by one" in mixed.err) == (2, True)
     nowhere = sweep(cli, source, tmp_path, "--scheduler", "tcp://127.0.0.1:1", "--scheduler-timeout", 1)
@@ -266,10 +290,11 @@ def made_scores() -> list[Score]:
         JointScore(pck=PckScore(correct=np.minimum(counted, rng.integers(0, 3, (5, 15))), counted=counted, samples=4)),
         PartScore(counts=rng.integers(0, 2, (20, 20)) * 10**12, frames=3),
         PointScore(values=values, frames=9),
+        BoxesScore(objects=(dict.fromkeys(BOXES.columns, 1 / 3), dict.fromkeys(BOXES.columns)), frames=5),
     ]
 
 
-@pytest.mark.parametrize("score", made_scores(), ids=["joints", "parts", "points"])
+@pytest.mark.parametrize("score", made_scores(), ids=["joints", "parts", "points", "boxes"])
 def test_scores_come_back_from_the_journal_as_they_were(tmp_path: Path, score: Score) -> None:
     with open_journal(tmp_path) as journal:
         journal.add_scores({"a": score})

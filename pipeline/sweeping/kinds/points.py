@@ -69,6 +69,7 @@ class _PointGrader:
     """What labels are held against: the true tracks, and the (height, width) of the frames that they are of."""
 
     points: FollowedPoints
+    mode: QueryMode
     truth: Tracks
     size: tuple[int, int]
 
@@ -81,9 +82,9 @@ class _PointGrader:
             return [self._score(one.result) for one in found]
 
     def _score(self, result: TrackResult) -> PointScore:
-        score = score_track_result(result, self.truth, self.size)
+        score = score_track_result(result, self.mode, self.truth, self.size)
         frames, asked = np.arange(len(result.frames)), result.query_frames[:, None]
-        scored = frames > asked if result.mode == "first" else frames != asked
+        scored = frames > asked if self.mode == "first" else frames != asked
         return PointScore(
             values={name: _known(score.values[name]) for name in POINTS.columns}, frames=int(scored.any(0).sum())
         )
@@ -130,7 +131,7 @@ class Points:
         digest.update(truth.places.tobytes() + truth.occluded.tobytes())
         return Grading(
             targets=tuple(points.targets),
-            grader=_PointGrader(points=points, truth=truth, size=size),
+            grader=_PointGrader(points=points, mode=self.mode, truth=truth, size=size),
             key={"truth": digest.hexdigest(), "metrics": "tapvid"},
         )
 
