@@ -33,11 +33,15 @@ _ALPHAS = tuple(number / 10 for number in range(11))
 _POSITION = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8)
 _COLOURS, _PLACES = "rgb:0:stride4", "position:0:stride4"
 
+#: Of the finest features.
+_GRID = (64, 64)
+
 #: Name, arrangement and looks of the sets.
 _SETS = {
     "near": ("near", {"identical": True}),
     "crossing": ("crossing", {"identical": True}),
     "distinct": ("random", {"identical": False, "shape": "mixed"}),
+    "similar": ("crossing", {"identical": False, "hue_step": 20.0}),
     "camouflage": ("random", {"identical": False, "shape": "mixed", "texture": "patched", "ground": "camouflage"}),
 }
 
@@ -70,7 +74,7 @@ def _summary(scores: Sequence[Score]) -> dict[str, list[float]]:
 
 
 def _grid_row(videos: Sequence[Video]) -> dict[str, list[float]]:
-    return _summary([through_grid(one, (32, 32), (FRAME_SIZE, FRAME_SIZE)) for one in videos])
+    return _summary([through_grid(one, _GRID, (FRAME_SIZE, FRAME_SIZE)) for one in videos])
 
 
 def _compare(
@@ -173,7 +177,7 @@ def choose(
     for name, some in sets.items():
         parts = [(networks["still"], _PLACES), (networks["still"], _COLOURS)]
         colours = _compare(caches, some, parts, [_weight(value) for value in _POSITION], settings)
-        rows = {"truth through a grid of 32x32": _grid_row(some)}
+        rows = {"truth through a grid of 64x64": _grid_row(some)}
         rows |= {f"rgb, position {weights[0]:.2f}": row for weights, row in colours.items()}
         for tau in image_taus.split(","):
             for tap in taps["demo-image"]:
@@ -223,7 +227,7 @@ def report(
         for network in ("trained", *controls):
             extract_features(caches, networks[network], some, moving, ensemble=ensemble, device=device)
         wanted = [("trained", method) for method in METHODS] + [(network, "fused") for network in controls]
-        rows = {"truth through a grid of 32x32": _grid_row(some)}
+        rows = {"truth through a grid of 64x64": _grid_row(some)}
         for network, method in wanted:
             weights = tuple(METHODS[method].features.values())
             title = METHODS[method].title if network == "trained" else f"control: fused, {network}"

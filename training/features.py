@@ -19,7 +19,7 @@ from ted.store.errors import TedError
 __all__ = ["FRAME_SIZE", "Network", "extract_features", "open_unit"]
 
 #: Short side of the frames that the small models see.
-FRAME_SIZE = 128
+FRAME_SIZE = 256
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ class Tracking:
 
     temperature: float = 0.1
     top_k: int = 10
-    radius: int = 8
+    radius: int = 16
     context: int = 28
 
 

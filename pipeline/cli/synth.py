@@ -91,6 +91,6 @@ def synth(
             f"{mean['least_visible']:>15.0%}{mean['speed']:>14.1f}"
         )
     click.echo(
-        f"next: ted extract {root} --set {chosen[0]} --frame-size 128 --feature demo-video:900:up_blocks[0] "
+        f"next: ted extract {root} --set {chosen[0]} --frame-size 256 --feature demo-video:700:up_blocks[1] "
         "--feature demo-image:20:up_blocks[2]"
     )

@@ -20,11 +20,11 @@ class Settings:
         Of the propagation.
     """
 
-    frame_size: int = 128
+    frame_size: int = 256
     ensemble: int = 4
     temperature: float = 0.1
     top_k: int = 10
-    radius: int = 8
+    radius: int = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,8 @@ class Method:
 
 SETTINGS = Settings()
 
-_VIDEO, _IMAGE, _POSITION = "demo-video:900:up_blocks[0]", "demo-image:20:up_blocks[2]", "position:0:stride4"
-_ALPHA = 0.25
+_VIDEO, _IMAGE, _POSITION = "demo-video:700:up_blocks[1]", "demo-image:20:up_blocks[2]", "position:0:stride4"
+_ALPHA = 0.2
 
 #: By name, which is also that of the folder of results.
 METHODS: Mapping[str, Method] = {

@@ -42,8 +42,8 @@ from .scenes import KINDS, make_videos
 __all__ = ["DemoScore", "Swept", "run_demo"]
 
 #: What the sweep varies: alpha, temperature, top-k and radius, 216 settings.
-_ALPHAS = (0.0, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-_TEMPERATURES, _TOP_KS, _RADII = (0.05, 0.1, 0.2), (5, 10, 15), (5, 8)
+_ALPHAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+_TEMPERATURES, _TOP_KS, _RADII = (0.05, 0.1, 0.2), (5, 10, 15), (12, 16)
 
 Progress = Callable[[str, int], Callable[[int], None]]
 

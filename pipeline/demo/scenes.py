@@ -1,4 +1,4 @@
-"""The demo's videos: two identical objects, and two that differ."""
+"""The demo's videos: two identical objects that cross, and two that differ."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +37,9 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "identical": Kind(title="two identical objects", set_name="near", look=SceneSpec(identical=True, seed=_SEED)),
+    "identical": Kind(
+        title="two identical objects that cross", set_name="crossing", look=SceneSpec(identical=True, seed=_SEED)
+    ),
     "distinct": Kind(
         title="two distinct objects", set_name="random", look=SceneSpec(identical=False, shape="mixed", seed=_SEED)
     ),

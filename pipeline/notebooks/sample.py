@@ -26,7 +26,7 @@ _SETS = ("crossing",)
 _VIDEO = "demo-video:100,400,700:up_blocks[1],up_blocks[2]"
 _IMAGE = "demo-image:20:up_blocks[1],up_blocks[2]"
 _NO_NETWORK = ("rgb:0:stride8", "position:0:stride8")
-_SETTINGS = ExtractionSettings(frame_size=FrameSize(short_side=128))
+_SETTINGS = ExtractionSettings(frame_size=FrameSize(short_side=256))
 
 
 def make_sample(folder: Path) -> Collection:

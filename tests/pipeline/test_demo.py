@@ -14,10 +14,10 @@ from ted.pipeline.demo.features import METHODS
 
 def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "SETTINGS", dataclasses.replace(demo.SETTINGS, ensemble=1))
-    monkeypatch.setattr(demo, "_ALPHAS", (0.0, 0.25, 1.0))
+    monkeypatch.setattr(demo, "_ALPHAS", (0.0, 0.2, 1.0))
     monkeypatch.setattr(demo, "_TEMPERATURES", (0.1,))
     monkeypatch.setattr(demo, "_TOP_KS", (10,))
-    monkeypatch.setattr(demo, "_RADII", (8,))
+    monkeypatch.setattr(demo, "_RADII", (16,))
     lines: list[str] = []
     result = demo.run_demo(tmp_path, videos=1, progress=lambda _title, _count: lambda _done: None, say=lines.append)
     assert len(lines) == 4
@@ -32,7 +32,7 @@ def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = (tmp_path / "sweep" / "settings.csv").read_text().splitlines()
     alpha, j = (table[0].split(",").index(name) for name in ("alpha", "j"))
     swept = {float(row.split(",")[alpha]): float(row.split(",")[j]) for row in table[1:]}
-    for value, method in ((0.0, "image"), (0.25, "fused"), (1.0, "video")):
+    for value, method in ((0.0, "image"), (0.2, "fused"), (1.0, "video")):
         expected = fmean(result.scores[kind, method].j for kind in ("identical", "distinct"))
         assert swept[value] == pytest.approx(expected, abs=1e-6)
     assert result.swept.best.measures["j"] == pytest.approx(max(swept.values()))

@@ -33,9 +33,8 @@ def config(tmp_path: Path) -> dict[str, Path]:
         for before, after in (
             ("[32, 64, 96]", "[8, 8, 8]"),
             ("size = [128, 128]", "size = [32, 32]\nframes = [16]"),
-            ("radius = [10.0, 18.0]", "radius = [3.0, 4.0]"),
+            ("radius = [12.0, 19.0]", "radius = [3.0, 4.0]"),
             ("radius = [11.0, 21.0]", "radius = [3.0, 4.0]"),
-            ("objects = [1, 2, 2, 2, 2, 3]", "objects = [1]"),
             ("objects = [1, 2, 2, 3]", "objects = [1]"),
             ("batch = 4", "batch = 2"),
             ("steps = 200000", "steps = 4"),
