@@ -70,9 +70,14 @@ class Joints:
         """Take the joints of a frame, (joint, 2)."""
         self._found[frame] = value
 
+    @property
+    def result(self) -> JointResult:
+        """What was found."""
+        return JointResult(frames=self._names, joints=self._joints, points=self._found)
+
     def write(self, folder: Path) -> None:
         """Write a `JointResult`."""
-        JointResult(frames=self._names, joints=self._joints, points=self._found).write(folder)
+        self.result.write(folder)
 
 
 class Points:
@@ -108,9 +113,10 @@ class Points:
         self._places[indices, frame], self._mass[indices, frame] = value.places, value.mass
         self._visible[indices, frame] = value.visible
 
-    def write(self, folder: Path) -> None:
-        """Write a `TrackResult`."""
-        TrackResult(
+    @property
+    def result(self) -> TrackResult:
+        """What was found."""
+        return TrackResult(
             frames=self._names,
             mode=self._mode,
             query_frames=self._queries.frames,
@@ -118,7 +124,11 @@ class Points:
             places=self._places,
             mass=self._mass,
             visible=self._visible,
-        ).write(folder)
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write a `TrackResult`."""
+        self.result.write(folder)
 
 
 class GivenPoints:
@@ -191,19 +201,24 @@ class Boxes:
         places = self._groups[number][0]
         self._boxes[places, frame], self._mass[places, frame] = value.boxes, value.mass
 
-    def write(self, folder: Path) -> None:
-        """Write a `BoxResult`."""
+    @property
+    def result(self) -> BoxResult:
+        """What was found."""
         given = np.zeros(self._mass.shape, dtype=bool)
         for frame, boxes in self._given.rows.items():
             given[:, frame] = np.isfinite(boxes).all(1)
-        BoxResult(
+        return BoxResult(
             frames=self._names,
             numbers=np.array(self._numbers),
             ids=np.array(self._given.ids),
             boxes=self._boxes,
             mass=self._mass,
             given=given,
-        ).write(folder)
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write a `BoxResult`."""
+        self.result.write(folder)
 
 
 def following_of(video: Video, mode: QueryMode) -> Following:

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from .options import (
     preset_option,
     source_options,
 )
+
+if TYPE_CHECKING:
+    from ..datasets.point_queries import QueryMode
 
 _FROM_PRESET = "  [default: the preset's]"
 _FEATURES = "BACKBONE[@DIGEST]:TIMESTEPS:TAPS"
@@ -58,10 +61,26 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
 @click.option("--renormalize/--no-renormalize", default=True, help="L2-normalise the fused feature again.")
 @prefer_option
 @click.option(
-    "--metrics", type=click.Choice(["jf", "j"]), default="jf", help="What is measured: J and F, or J alone (faster)."
+    "--target",
+    type=click.Choice(["masks", "boxes"]),
+    default="masks",
+    help="Where masks are given: follow and score them, or the boxes around their objects.",
 )
 @click.option(
-    "--affinities-only", is_flag=True, help="Only put affinities into the cache, for later sweeps; needs no masks."
+    "--metrics",
+    type=click.Choice(["jf", "j"]),
+    help="What is measured of masks: J and F, or J alone (faster).  [default: jf]",
+)
+@click.option(
+    "--query-mode",
+    type=click.Choice(["first", "strided"]),
+    default="first",
+    help="Points of TAP-Vid: given in the first frame that shows them, or in every fifth and followed both ways.",
+)
+@click.option(
+    "--affinities-only",
+    is_flag=True,
+    help="Only put affinities into the cache, for later sweeps; needs no ground truth.",
 )
 @click.option(
     "--keep-affinities/--discard-affinities",
@@ -80,7 +99,9 @@ def sweep(
     out: Path,
     preset: str,
     prefer: tuple[str, ...],
-    metrics: str,
+    target: str,
+    metrics: str | None,
+    query_mode: "QueryMode",
     affinities_only: bool,
     keep_affinities: bool,
     plots: bool,
@@ -92,19 +113,21 @@ def sweep(
 ) -> None:
     """Score many settings of propagation on the same cached features.
 
-    SOURCE is a dataset with ground truth (DAVIS, MOSE, Kubric, the train split of YouTube-VOS). Every combination of
-    the values given is labelled and scored (J&F), each exactly as `ted propagate` and `ted evaluate` would, but
-    affinities are computed once for all of them. Writes tables, the best settings and pictures into a folder; an
-    interrupted or enlarged sweep does only what is missing.
+    SOURCE is a dataset with ground truth: DAVIS, Kubric, the train splits of YouTube-VOS and MOSE (chosen by J&F); VIP
+    (mIoU); JHMDB (PCK@0.2, then PCK@0.1); a pickle of TAP-Vid (AJ); with --target boxes, the boxes around objects of
+    masks (IoU, then success). Every combination of the values given is labelled and scored, each exactly as
+    `ted propagate` and `ted evaluate` would, but affinities are computed once for all of them. Writes tables, the best
+    settings and pictures into a folder; an interrupted or enlarged sweep does only what is missing.
     """
     from ...store import open_cache
-    from ...store.errors import ConfigError
+    from ...store.errors import ConfigError, TedError
     from ..choices import parse_preference
     from ..devices import choose_device
     from ..presets import get_preset
     from ..sweeping.journal import open_journal, read_journal
+    from ..sweeping.kinds.known import kind_of
     from ..sweeping.output import write_outputs
-    from ..sweeping.planning import plan_sweep, sweep_result
+    from ..sweeping.planning import survey_sweep, sweep_result
     from ..sweeping.progress import SweepBars
     from ..sweeping.request import make_space, preset_setting, space_options
     from ..sweeping.running import keep_all_affinities, run_sweep
@@ -123,28 +146,33 @@ def sweep(
     videos = open_videos(**options)
     source = open_cache(cache.absolute())
     where = choose_device(device, elsewhere=scheduler is not None)
-    measured = None if affinities_only else metrics
+    kind = kind_of(videos, metrics=metrics, query_mode=query_mode, target=target)
+    # What is wrong is found before anything is written.
+    survey = survey_sweep(source, videos, space, kind=kind, score=not affinities_only, prefer=preferences)
     if dry_run:
-        done = read_journal(out) if measured and not overwrite else ()
-        plan = plan_sweep(source, videos, space, done, metrics=measured, prefer=preferences)
+        plan = survey.plan(() if affinities_only or overwrite else read_journal(out))
         described = describe_plan(plan, source)
         click.echo(json.dumps(described, indent=1) if as_json else "\n".join(plan_lines(described)))
     elif affinities_only:
-        plan = plan_sweep(source, videos, space, (), metrics=None, prefer=preferences)
+        plan = survey.plan(())
         with connection as workers, SweepBars(plan) as bars:
             plan, timing = keep_all_affinities(source, plan, workers=workers, device=where, progress=bars)
-        complete = sum(len(work.passes) for work in plan.videos if work.video.name not in plan.failures)
+        legs = [leg for work in plan.videos if work.video.name not in plan.failures for leg in work.legs]
+        complete = len({leg.affinities.folder(source.root) for leg in legs})
         values = {"affinity_units": complete, "failures": dict(plan.failures), "seconds": timing}
         click.echo(json.dumps(values, indent=1) if as_json else f"{complete} affinity units are in {cache}")
+    elif not survey.videos:
+        reasons = [f"{name}: {reason}" for name, reason in survey.failures.items()]
+        raise TedError("\n".join(["no video can be swept, and nothing was written", *reasons]))
     else:
-        with open_journal(out, overwrite=overwrite) as journal:
-            plan = plan_sweep(source, videos, space, journal.scores, metrics=metrics, prefer=preferences)
-            with connection as workers, SweepBars(plan) as bars:
+        with connection as workers, open_journal(out, overwrite=overwrite) as journal:
+            plan = survey.plan(journal.scores)
+            with SweepBars(plan) as bars:
                 plan, timing = run_sweep(
                     source, plan, journal, workers=workers, device=where, keep=keep_affinities, progress=bars
                 )
             result = sweep_result(plan, journal)
-            resolved = {"cache": source.root, **space_options(space), "metrics": metrics}
+            resolved = {"cache": source.root, **space_options(space), **kind.options}
             resolved |= {"prefer": [f"{field}={value}" for field, value in preferences]}
             files = write_outputs(
                 result, out, options=resolved, timing=timing, plots=plots, compare=preset_setting(chosen)

@@ -29,6 +29,7 @@ from ..show.columns import Look, frame_column, write_columns
 from ..show.mask_pictures import mask_column, result_masks, true_masks
 from ..show.sheet import evenly_spaced
 from ..sweeping.journal import open_journal
+from ..sweeping.kinds.masks import Masks
 from ..sweeping.output import write_outputs
 from ..sweeping.planning import plan_sweep, sweep_result
 from ..sweeping.progress import SweepBars
@@ -214,7 +215,7 @@ def _sweep(cache: Cache, videos: Sequence[Video], out: Path, device: torch.devic
     )
     started = time.monotonic()
     with open_journal(out, overwrite=True) as journal:
-        plan = plan_sweep(cache, videos, space, journal.scores, metrics="j", prefer=())
+        plan = plan_sweep(cache, videos, space, journal.scores, kind=Masks(contours=False))
         with SweepBars(plan) as bars:
             plan, timing = run_sweep(cache, plan, journal, workers=InProcess(), device=device, keep=True, progress=bars)
         for name, reason in plan.failures.items():

@@ -12,7 +12,7 @@ from ..datasets.place_video import PlaceVideo, mask_boxes
 from ..datasets.video import Video
 from .boxes import BoxScore
 
-__all__ = ["result_boxes", "score_box_video", "true_boxes"]
+__all__ = ["result_boxes", "score_box_result", "score_box_video", "true_boxes"]
 
 _Array = npt.NDArray[np.float64]
 
@@ -46,17 +46,33 @@ def score_box_video(video: Video, folder: Path) -> dict[int, BoxScore]:
     ids = tuple(result.ids.tolist())
     truth = true_boxes(video, ids)
     first = 0 if has_boxes(folder) else int(result.given.any(0).argmax())
-    scores = {}
+    followed = ~result.given
     for place, number in enumerate(ids):
         if np.isnan(truth[place]).all():
             raise LabelError(
                 f"object {number} of {folder} has no true box in video {video.name!r}: are the ids the same?"
             )
-        given = result.given[place]
-        begins = 0 if has_boxes(folder) else int(given.argmax())
-        followed = ~given & (np.arange(len(given)) >= (0 if begins == first else begins))
-        scores[number] = BoxScore(truth=truth[place, followed], predicted=result.boxes[place, followed])
-    return scores
+        begins = 0 if has_boxes(folder) else int(result.given[place].argmax())
+        followed[place, : 0 if begins == first else begins] = False
+    return score_box_result(result, truth, followed)
+
+
+def score_box_result(result: BoxResult, truth: _Array, followed: npt.NDArray[np.bool_]) -> dict[int, BoxScore]:
+    """Score each object's box by its number.
+
+    Parameters
+    ----------
+    result
+        The boxes.
+    truth
+        (object, frame, 4), true boxes of the same objects; NaN where there is none.
+    followed
+        (object, frame): the frames in which each object is scored, if it has a true box there.
+    """
+    return {
+        int(number): BoxScore(truth=true[frames], predicted=found[frames])
+        for number, true, found, frames in zip(result.ids, truth, result.boxes, followed, strict=True)
+    }
 
 
 def true_boxes(video: Video, ids: tuple[int, ...]) -> _Array:

@@ -20,6 +20,7 @@ PCK_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 _DIAGONAL = 0.6
 
 _Array = npt.NDArray[np.float64]
+_Counts = npt.NDArray[np.int64]
 
 
 def joint_distances(truth: _Array, predicted: _Array) -> _Array:
@@ -57,26 +58,40 @@ class PckScore:
 
     Attributes
     ----------
-    distances
-        (joint, sample), as `joint_distances` gives them; those of several videos joined along the samples.
-    thresholds
-        Largest distance of a correct joint, inclusive.
+    correct
+        (threshold, joint), samples whose distance is at most the threshold of `PCK_THRESHOLDS`.
+    counted
+        (joint,), samples in which the joint is present: the others are not counted.
+    samples
+        All samples of a joint: one for each scored frame.
     """
 
-    distances: _Array
-    thresholds: Sequence[float] = PCK_THRESHOLDS
+    correct: _Counts
+    counted: _Counts
+    samples: int
+
+    @classmethod
+    def of(cls, distances: _Array) -> "PckScore":
+        """Count the samples of distances as `joint_distances` gives them, (joint, sample)."""
+        return cls(
+            correct=np.stack([(distances <= threshold).sum(1) for threshold in PCK_THRESHOLDS]),
+            counted=(~np.isnan(distances)).sum(1),
+            samples=distances.shape[1],
+        )
 
     @classmethod
     def joined(cls, scores: "Sequence[PckScore]") -> "PckScore":
         """Return the score over the frames of several videos: every frame of every video weighs the same."""
-        return cls(distances=np.concatenate([score.distances for score in scores], axis=1))
+        return cls(
+            correct=np.sum([score.correct for score in scores], axis=0),
+            counted=np.sum([score.counted for score in scores], axis=0),
+            samples=sum(score.samples for score in scores),
+        )
 
     @cached_property
     def per_joint(self) -> _Array:
         """(threshold, joint), percent of the counted samples that are correct; NaN for a joint that has none."""
-        counted = (~np.isnan(self.distances)).sum(1)  # (joint,)
-        correct = np.stack([(self.distances <= threshold).sum(1) for threshold in self.thresholds])
-        return np.where(counted > 0, 100.0 * correct / np.maximum(counted, 1), np.nan)
+        return np.where(self.counted > 0, 100.0 * self.correct / np.maximum(self.counted, 1), np.nan)
 
     @cached_property
     def mean(self) -> _Array:
@@ -93,4 +108,5 @@ class PckScore:
         The protocol does not punish a joint that is absent, so that figures of two methods compare only where this is
         alike.
         """
-        return 100.0 * float((~np.isnan(self.distances)).mean()) if self.distances.size else float("nan")
+        total = self.samples * len(self.counted)
+        return 100.0 * (int(self.counted.sum()) / total) if total else float("nan")

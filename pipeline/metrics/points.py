@@ -8,17 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ...store.errors import LabelError
 from ..datasets.jhmdb import JointVideo
-from ..datasets.point_queries import QueryMode
+from ..datasets.point_queries import QueryMode, Tracks
 from ..datasets.tapvid import TrackVideo
 from ..files import written_whole
 from ..point_results import JointResult, TrackResult
 from .pck import PckScore, joint_distances
 from .tapvid import TapVidScore, score_tracks
 
-__all__ = ["VideoPck", "mean_values", "score_joint_video", "score_track_video", "write_table"]
+__all__ = [
+    "VideoPck",
+    "mean_values",
+    "score_joint_result",
+    "score_joint_video",
+    "score_track_result",
+    "score_track_video",
+    "write_table",
+]
 
 # TAP-Vid measures on frames of this size, whatever the size of the video.
 _RASTER = 256
@@ -56,8 +65,13 @@ def score_joint_video(video: JointVideo, folder: Path) -> VideoPck:
     truth = video.joints.read(video.frames.names)  # (2, joint, frame)
     if truth.shape[1] != len(result.joints):
         raise LabelError(f"{folder} has {len(result.joints)} joints, the ground truth has {truth.shape[1]}")
+    return VideoPck(name=video.name, joints=result.joints, score=score_joint_result(result, truth))
+
+
+def score_joint_result(result: JointResult, truth: npt.NDArray[np.float64]) -> PckScore:
+    """Score joints against true ones, (2, joint, frame) in the same pixels, which may be of the first frames alone."""
     predicted = result.points.transpose(2, 1, 0)[:, :, : truth.shape[2]]
-    return VideoPck(name=video.name, joints=result.joints, score=PckScore(distances=joint_distances(truth, predicted)))
+    return PckScore.of(joint_distances(truth, predicted))
 
 
 def score_track_video(video: TrackVideo, folder: Path) -> tuple[QueryMode, TapVidScore]:
@@ -81,16 +95,20 @@ def score_track_video(video: TrackVideo, folder: Path) -> tuple[QueryMode, TapVi
     truth = video.tracks.read(video.frames.names, size)
     if len(result.tracks) and int(result.tracks.max()) >= len(truth.places):
         raise LabelError(f"{folder} is of more tracks than the {len(truth.places)} of the ground truth")
+    return result.mode, score_track_result(result, result.mode, truth, size)
+
+
+def score_track_result(result: TrackResult, mode: QueryMode, truth: Tracks, size: tuple[int, int]) -> TapVidScore:
+    """Score queried tracks against true ones through the same frames, (height, width), on a raster of 256x256."""
     scale = np.array([_RASTER / size[1], _RASTER / size[0]])
-    score = score_tracks(
+    return score_tracks(
         result.query_frames,
         truth.places[result.tracks] * scale,
         truth.occluded[result.tracks],
         result.places * scale,
         ~result.visible,
-        result.mode,
+        mode,
     )
-    return result.mode, score
 
 
 def mean_values(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from ...propagate.cluster import InProcess
 from ...propagate.settings import PropagationSettings
 from ...store.errors import TedError
 from ..sweeping.journal import open_journal
+from ..sweeping.kinds.masks import Masks
 from ..sweeping.planning import plan_sweep, sweep_result
 from ..sweeping.running import run_sweep
 from ..sweeping.space import SweepSpace
@@ -94,7 +95,7 @@ def ablate(
                 contexts=(settings.context,),
                 renormalize=settings.renormalize,
             )
-            plan = plan_sweep(collection.cache, [one], space, journal.scores, metrics="jf")
+            plan = plan_sweep(collection.cache, [one], space, journal.scores, kind=Masks())
             plan, _ = run_sweep(
                 collection.cache,
                 plan,
@@ -110,7 +111,7 @@ def ablate(
             for setting in plan.settings:
                 first = meant[setting.video] if setting.video else None
                 second = meant[setting.image] if setting.image else None
-                of_objects = [item.columns["jf"] for item in result.scores[setting]]
+                of_objects = [row.values["jf"] for row in result.scores[setting].rows]
                 values = found.setdefault((first, second, setting.propagation.alpha), [])
                 values += [value for value in of_objects if value is not None]
     return [Score(video=a, image=b, alpha=alpha, objects=tuple(values)) for (a, b, alpha), values in found.items()]

@@ -11,23 +11,13 @@ from ..noise_level import snr_db
 from ..sweeping.axes import axis_label
 from ..sweeping.results import SettingMeans
 from ..sweeping.space import Setting
+from ..sweeping.yardsticks import MASKS, Yardstick
 from .propagated import Propagation
 from .swept import Sweep
 from .used import Origins, UsedUnit
 from .views import Cell, number
 
-__all__ = ["OFFICIAL", "Compared", "as_number", "exact_text", "from_propagation", "from_sweep"]
-
-#: Columns of a sweep's tables, and the names of the official evaluation.
-OFFICIAL = {
-    "jf": "J&F-Mean",
-    "j": "J-Mean",
-    "j_recall": "J-Recall",
-    "j_decay": "J-Decay",
-    "f": "F-Mean",
-    "f_recall": "F-Recall",
-    "f_decay": "F-Decay",
-}
+__all__ = ["Compared", "as_number", "exact_text", "from_propagation", "from_sweep", "measure_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +30,8 @@ class Compared:
         Of the folder, and of the set if there are several.
     controls
         What controls they are; empty for results proper.
+    yardstick
+        What was measured, if anything was.
     setting
         The setting in words; of a sweep, the best one of these.
     means
@@ -47,7 +39,8 @@ class Compared:
     objects
         By name of the object, ``camel_1``: texts by ``J-Mean`` and ``F-Mean``.
     by_video
-        Mean over a video's objects of J&F, or of J where F was not measured; None for what is not a number.
+        What each video by itself is ranked by: of masks the mean over its objects of J&F, or of J where F was not
+        measured; None for what is not a number.
     ranking
         Of a sweep: means under each setting, the best first.
     shared
@@ -60,6 +53,7 @@ class Compared:
 
     name: str
     controls: tuple[str, ...] = ()
+    yardstick: Yardstick = MASKS
     setting: str = ""
     means: Mapping[str, str] = field(default_factory=dict)
     objects: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -75,8 +69,14 @@ class Compared:
 
     @property
     def score_text(self) -> str:
-        """J&F, or J where F was not measured, as the tables have it; empty where nothing was."""
-        return self.means.get("J&F-Mean") or self.means.get("J-Mean", "")
+        """What settings are ranked by (J&F, or J where F was not measured), as the tables have it; empty where none."""
+        official = self.yardstick.official
+        return next((text for column in self.yardstick.order if (text := self.means.get(official[column]))), "")
+
+    @property
+    def measure(self) -> str:
+        """The name of that."""
+        return measure_of([self])
 
     @property
     def cell(self) -> Cell:
@@ -85,7 +85,7 @@ class Compared:
 
     @property
     def score(self) -> float | None:
-        """J&F, or J where F was not measured; None where nothing was."""
+        """The same as a number; None where nothing was measured."""
         return as_number(self.score_text)
 
 
@@ -105,8 +105,12 @@ def from_sweep(name: str, sweep: Sweep, origins: Origins) -> list[Compared]:
         Compared(
             name=name,
             controls=controls,
+            yardstick=sweep.result.yardstick,
             setting=_words(ranking[0].setting),
-            means={title: exact_text(ranking[0].measures[column]) for column, title in OFFICIAL.items()},
+            means={
+                title: exact_text(ranking[0].measures[column])
+                for column, title in sweep.result.yardstick.official.items()
+            },
             objects=_objects(sweep, ranking[0].setting),
             by_video={
                 video: next((item.score for item in means if item.setting == ranking[0].setting), None)
@@ -141,6 +145,18 @@ def from_propagation(name: str, results: Propagation, origins: Origins) -> list[
             )
         )
     return compared or [Compared(name=name, controls=controls, setting=words)]
+
+
+def measure_of(compared: Sequence[Compared]) -> str:
+    """Return the name of what results are ranked by: the first measure in the order of their yardstick that any has."""
+    shown = [item for item in compared if item.score_text] or list(compared)
+    yardstick = shown[0].yardstick
+    return yardstick.ranked_by(
+        {
+            column: next((as_number(text) for item in shown if (text := item.means.get(official))), None)
+            for column, official in yardstick.official.items()
+        }
+    )
 
 
 def as_number(text: str) -> float | None:
@@ -186,9 +202,8 @@ def _common(alpha_bars: Sequence[float | None]) -> float | None:
 
 def _objects(sweep: Sweep, setting: Setting) -> dict[str, dict[str, str]]:
     return {
-        f"{video.video}_{item.object_id}": {OFFICIAL[name]: exact_text(item.columns[name]) for name in ("j", "f")}
-        for video in sweep.result.complete
-        for item in video.scores[setting]
+        f"{video}_{number}": {MASKS.official[name]: exact_text(values[name]) for name in ("j", "f")}
+        for (video, number), values in sweep.result.objects.get(setting, {}).items()
     }
 
 

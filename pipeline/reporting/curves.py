@@ -6,25 +6,24 @@ from typing import Any
 
 from ..sweeping.axes import NUMERIC, Slices, axis_label
 from .charts import Series, bar_chart, legend_key, line_chart
-from .compared import Compared, exact_text
+from .compared import Compared, exact_text, measure_of
 from .views import ChartView, Key, TableView, in_parts, number, row
 
-__all__ = ["MEASURES", "MOST_VIDEOS", "TAPS", "legend", "over_parameters", "over_videos", "series_of"]
+__all__ = ["MOST_VIDEOS", "TAPS", "legend", "over_parameters", "over_videos", "series_of"]
 
 #: Videos in bar charts, in all and in each: a longer one does not fit a printed page.
 MOST_VIDEOS = 60
 _VIDEOS_IN_CHART = 15
 #: Axes that are no numbers.
 TAPS = ("video_tap", "image_tap")
-#: Columns of measures that curves are drawn of, and their names.
-MEASURES = {"jf": "J&F", "j": "J", "f": "F"}
 
 
 def over_parameters(compared: Sequence[Compared], axes: Sequence[str] = (*NUMERIC, *TAPS)) -> list[ChartView]:
-    """Draw J&F over each parameter that any sweep varies.
+    """Draw the scores over each parameter that any sweep varies.
 
-    A line for each sweep, and each of its controls; of one alone, J and F, too. Parameters that a chart does not show
-    are where the best setting of its line has them. Results of one setting are level lines.
+    A line for each sweep, and each of its controls, of what settings are ranked by; of one alone, its other measures,
+    too. Parameters that a chart does not show are where the best setting of its line has them. Results of one
+    setting are level lines.
     """
     charts = []
     for axis in axes:
@@ -38,7 +37,7 @@ def over_videos(compared: Sequence[Compared]) -> list[ChartView]:
     """Draw the score of each video as a bar, in as many charts as it takes; the first `MOST_VIDEOS` videos."""
     shown = [item for item in compared if item.by_video]
     videos = list(dict.fromkeys(video for item in shown for video in item.by_video))
-    measure = "J&F" if any(item.means.get("J&F-Mean") for item in shown) else "J"
+    measure = measure_of(shown) if shown else ""
     charts = []
     parts = in_parts(videos[:MOST_VIDEOS], _VIDEOS_IN_CHART)
     for index, part in enumerate(parts, 1):
@@ -77,8 +76,8 @@ def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
     if not any(axis in slices.varying for _, slices in lines):
         return None
     x = _places(axis, [slices for _, slices in lines])
-    best = lines[0][0].ranking[0].measures
-    measures = {name: title for name, title in MEASURES.items() if best[name] is not None}
+    best = lines[0][0].ranking[0]
+    measures = best.yardstick.titles(best.measures)
     title = next(iter(measures.values()))
     constant = [item for item in compared if not item.ranking and item.score is not None]
     levels = [series_of(item, compared.index(item), [item.score]) for item in constant]

@@ -11,7 +11,7 @@ from ..sweeping.axes import Slices
 from ..sweeping.results import SettingMeans
 from .charts import Series, legend_key, line_chart
 from .compared import Compared, exact_text
-from .curves import MEASURES, legend, series_of
+from .curves import legend, series_of
 from .views import ChartView, Key, TableView, number, row, texts
 
 __all__ = ["over_noise"]
@@ -68,8 +68,8 @@ def over_noise(compared: Sequence[Compared], notes: list[str]) -> list[ChartView
     """Draw scores over the signal-to-noise ratio, where sweeps vary a timestep: one chart, or none.
 
     A line for each backbone of each sweep, and of each of its controls, in either part; those of which a level is not
-    known are left out, and noted. Of a single line J and F are drawn, too, as over other parameters. Results of one
-    setting are level lines.
+    known are left out, and noted. Of a single line its other measures are drawn, too, as over other parameters.
+    Results of one setting are level lines.
 
     Parameters
     ----------
@@ -112,8 +112,8 @@ def _lines(item: Compared, part: Part) -> list[_Line]:
 
 
 def _chart(lines: Sequence[_Line], compared: Sequence[Compared]) -> ChartView:
-    best = lines[0].rows[0][2].measures
-    measures = {name: title for name, title in MEASURES.items() if best[name] is not None}
+    best = lines[0].rows[0][2]
+    measures = best.yardstick.titles(best.measures)
     title = next(iter(measures.values()))
     constant = [item for item in compared if not item.ranking and item.score is not None]
     if len(lines) > 1 or constant:

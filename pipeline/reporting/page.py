@@ -84,7 +84,7 @@ def make_page(
     Raises
     ------
     ConfigError
-        For a folder that holds neither, or tables that cannot be read.
+        For a folder that holds neither, tables that cannot be read, or different measures.
     """
     notes: list[str] = []
     compared: list[Compared] = []
@@ -119,6 +119,8 @@ def make_page(
             *features_table(f"features-{number}", name, facts),
         ]
         cost += cost_tables(f"cost-{number}", name, facts, results.timing if isinstance(results, Sweep) else None)
+    if len({item.yardstick for item in compared if item.score_text}) > 1:
+        raise ConfigError("different measures do not go into one page: report the folders one by one")
     compared.sort(key=lambda item: bool(item.controls))
     # Timesteps come last of the numbers, so what they mean stands beside them.
     curves = [*over_parameters(compared, NUMERIC), *over_noise(compared, notes), *over_parameters(compared, TAPS)]

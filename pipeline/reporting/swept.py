@@ -1,8 +1,7 @@
 """Reading the folder of a sweep: the inverse of what `ted.pipeline.sweeping.tables` writes."""
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,43 @@ from ...propagate.settings import PropagationSettings
 from ...store import FeatureChoice
 from ...store.errors import ConfigError, TedError
 from ..choices import parse_choice
-from ..metrics.jf import Statistics
-from ..sweeping.results import MEASURES, SweepResult, VideoResult
-from ..sweeping.scores import ObjectScore
+from ..sweeping.kinds.mask_scores import means_of_objects
+from ..sweeping.results import SettingMeans
 from ..sweeping.space import PARAMETERS, Setting
+from ..sweeping.yardsticks import Values, Yardstick, yardstick_of
 from .csv_tables import read_table
 from .recorded import read_json, read_options
 from .used import UsedUnit
 
-__all__ = ["Sweep", "is_sweep", "read_sweep"]
+__all__ = ["Sweep", "SweptScores", "is_sweep", "read_sweep"]
 
 #: Columns of units, by the part. Sweeps of earlier versions have none of the parts' noise levels.
 _UNITS = {"video": "video_unit", "image": "image_unit"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweptScores:
+    """The scores of a sweep, as its tables have them.
+
+    Attributes
+    ----------
+    yardstick
+        What was measured.
+    ranking
+        Under every setting, of all videos together, the best first.
+    by_video
+        The ranking of each video by itself, by its name.
+    objects
+        Values by object of each video, under each setting; none of videos that are measured as a whole.
+    failures
+        Why videos failed, by name.
+    """
+
+    yardstick: Yardstick
+    ranking: Sequence[SettingMeans]
+    by_video: Mapping[str, Sequence[SettingMeans]]
+    objects: Mapping[Setting, Mapping[tuple[str, int], Values]]
+    failures: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +69,7 @@ class Sweep:
 
     path: Path
     options: Mapping[str, Any]
-    result: SweepResult
+    result: SweptScores
     units: Mapping[Setting, tuple[UsedUnit, ...]]
     timing: Mapping[str, float]
 
@@ -65,41 +89,77 @@ def read_sweep(folder: Path) -> Sweep:
     """
     if not (folder / "settings.csv").is_file():
         raise ConfigError(f"the sweep in {folder} has no tables yet: run the same `ted sweep` again, which finishes it")
-    ranked = read_table(folder / "settings.csv", [*PARAMETERS, *MEASURES]).records
-    rows = read_table(
-        folder / "results.csv", ["dataset", "video", "object", "frames", *PARAMETERS, *_UNITS.values(), *MEASURES]
-    )
+    ranked = read_table(folder / "settings.csv", PARAMETERS)
+    yardstick = yardstick_of(ranked.columns)
+    if yardstick is None:
+        raise ConfigError(f"the tables in {folder} have the columns of no measure that `ted sweep` knows")
+    rows = read_table(folder / "results.csv", ["dataset", "video", *PARAMETERS, *_UNITS.values(), *yardstick.columns])
     try:
-        settings = [_setting(row) for row in ranked]
-        known = set(settings)
-        scores: dict[tuple[str, str], dict[Setting, list[ObjectScore]]] = {}
+        ranking = [_means(row, yardstick) for row in ranked.records]
+        known = {means.setting for means in ranking}
+        values: dict[str, dict[Setting, list[Values]]] = {}
+        objects: dict[Setting, dict[tuple[str, int], Values]] = {}
         units: dict[Setting, dict[UsedUnit, None]] = {}
         for row in rows.records:
             setting = _setting(row)
             if setting not in known:  # of a video that failed: no mean counts it
                 continue
             place = row["dataset"], row["video"]
-            scores.setdefault(place, {}).setdefault(setting, []).append(_score(row))
+            found = _values(row, yardstick)
+            values.setdefault(row["video"], {}).setdefault(setting, []).append(found)
+            if yardstick.of_objects:
+                objects.setdefault(setting, {})[row["video"], int(row["object"])] = found
             named = (
                 UsedUnit.from_notation(*place, row[name], alpha_bar=_number(row.get(f"{part}_alpha_bar")))
                 for part, name in _UNITS.items()
             )
             units.setdefault(setting, {}).update(dict.fromkeys(unit for unit in named if unit is not None))
-    except (ValueError, TypeError, TedError) as error:
+    except (ValueError, TypeError, KeyError, TedError) as error:
         raise ConfigError(f"the tables in {folder} are not those of `ted sweep`: {error}") from error
-    failures = read_json(folder / "best.json").get("failures", {})
-    videos = [
-        VideoResult(dataset=dataset, video=video, units={}, scores={key: tuple(items) for key, items in found.items()})
-        for (dataset, video), found in scores.items()
-    ]
+    complete = {video: found for video, found in values.items() if found.keys() == known}
     seconds = read_json(folder / "timing.json")
     return Sweep(
         path=folder,
         options=read_options(folder / "sweep.toml", "sweep"),
-        result=SweepResult(settings=settings, videos=videos, failures=failures),
+        result=SweptScores(
+            yardstick=yardstick,
+            ranking=ranking,
+            by_video={video: _by_rank(found, yardstick) for video, found in complete.items()},
+            objects={
+                setting: {place: item for place, item in found.items() if place[0] in complete}
+                for setting, found in objects.items()
+            },
+            failures=read_json(folder / "best.json").get("failures", {}),
+        ),
         units={setting: tuple(found) for setting, found in units.items()},
         timing={name: value for name, value in seconds.items() if isinstance(value, int | float)},
     )
+
+
+def _means(row: Mapping[str, str], yardstick: Yardstick) -> SettingMeans:
+    videos = int(row["videos"])
+    return SettingMeans(
+        setting=_setting(row),
+        yardstick=yardstick,
+        videos=videos,
+        objects=int(row["objects"]) if yardstick.of_objects else videos,
+        measures=_values(row, yardstick),
+    )
+
+
+def _by_rank(values: Mapping[Setting, Sequence[Values]], yardstick: Yardstick) -> list[SettingMeans]:
+    """Rank the settings on one video, of which there is a row for each object, or one."""
+    means = [
+        SettingMeans(
+            setting=setting,
+            yardstick=yardstick,
+            videos=1,
+            objects=len(rows),
+            measures=means_of_objects(rows) if yardstick.of_objects else rows[0],
+        )
+        for setting, rows in values.items()
+    ]
+    return sorted(means, key=lambda item: item.rank, reverse=True)
 
 
 def _setting(row: Mapping[str, str]) -> Setting:
@@ -125,17 +185,5 @@ def _choice(text: str) -> FeatureChoice | None:
     return parse_choice(text) if text else None
 
 
-def _score(row: Mapping[str, str]) -> ObjectScore:
-    return ObjectScore(
-        object_id=int(row["object"]),
-        frames=int(row["frames"]),
-        j=_statistics(row, "j"),
-        f=_statistics(row, "f") if row["f"] else None,
-    )
-
-
-def _statistics(row: Mapping[str, str], letter: str) -> Statistics:
-    decay = row[f"{letter}_decay"]
-    return Statistics(
-        mean=float(row[letter]), recall=float(row[f"{letter}_recall"]), decay=float(decay) if decay else math.nan
-    )
+def _values(row: Mapping[str, str], yardstick: Yardstick) -> Values:
+    return {name: float(row[name]) if row[name] else None for name in yardstick.columns}

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..sweeping.axes import axis_label
-from ..sweeping.results import MEASURES
 from ..sweeping.space import PARAMETERS, Setting
-from .compared import OFFICIAL, Compared, exact_text
+from .compared import Compared, exact_text
 from .propagated import Propagation
 from .provenance import FeatureFacts
 from .swept import Sweep
@@ -28,11 +27,11 @@ _MOST_SETTINGS, _MOST_OBJECTS = 100, 600
 
 def means_table(view_id: str, compared: Sequence[Compared]) -> TableView:
     """Put the means of all results and controls under each other, by the official names."""
-    known = dict.fromkeys(OFFICIAL.values()) | dict.fromkeys(name for item in compared for name in item.means)
+    known = dict.fromkeys(name for item in compared for name in (*item.yardstick.official.values(), *item.means))
     columns = [name for name in known if any(item.means.get(name) for item in compared)]
     return TableView(
         view_id=view_id,
-        caption="Means over all objects",
+        caption=f"Means over all {'objects' if all(item.yardstick.of_objects for item in compared) else 'videos'}",
         columns=("results", *columns, "control", "setting"),
         rows=tuple(
             row(
@@ -70,13 +69,14 @@ def settings_table(view_id: str, name: str, compared: Sequence[Compared], notes:
     controls_of: dict[Setting, tuple[str, ...]] = {means.setting: () for item in compared for means in item.shared}
     controls_of |= {means.setting: item.controls for item in compared for means in item.ranking}
     every = {means.setting: means for item in compared for means in (*item.ranking, *item.shared)}
-    ranked = sorted(every.values(), key=lambda means: -means.score)
+    ranked = sorted(every.values(), key=lambda means: means.rank, reverse=True)
     if not ranked:
         return None
     values = {parameter: [means.setting.columns[parameter] for means in ranked] for parameter in PARAMETERS}
     varying = [parameter for parameter in PARAMETERS if len(set(values[parameter])) > 1]
     same = [f"{axis_label(key)} {found[0]}" for key, found in values.items() if key not in varying and found[0] != ""]
-    measures = [measure for measure in MEASURES if any(exact_text(means.measures[measure]) for means in ranked)]
+    official = compared[0].yardstick.official
+    measures = [measure for measure in official if any(exact_text(means.measures[measure]) for means in ranked)]
     best = {item.ranking[0].setting for item in compared}
     kept = [means for place, means in enumerate(ranked) if place < _MOST_SETTINGS or means.setting in best]
     if len(kept) < len(ranked):
@@ -87,7 +87,7 @@ def settings_table(view_id: str, name: str, compared: Sequence[Compared], notes:
     return TableView(
         view_id=view_id,
         caption=f"Settings of {name}" + (f", all with {', '.join(same)}" if same else ""),
-        columns=("rank", *map(axis_label, varying), *(OFFICIAL[measure] for measure in measures), "control"),
+        columns=("rank", *map(axis_label, varying), *(official[measure] for measure in measures), "control"),
         rows=tuple(
             row(
                 str(places[means.setting]),

@@ -1,7 +1,10 @@
 """The jobs of a sweep: one video's settings that share a ranking of sources, labelled and scored in one go."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
+
+import torch
 
 from ...propagate.kept import KeptAffinities
 from ...propagate.settings import PropagationSettings
@@ -9,15 +12,33 @@ from ...propagate.sweep import SweepPass, label_settings
 from ...propagate.targets.base import GivenLabel, given_labels
 from ...store import AffinityUnit
 from ...store.errors import TedError
-from .scores import ObjectScore
-from .scoring import Target, score_labels
+from .kinds.base import Grader, Score
 from .timing import Seconds, timed_items
 
-__all__ = ["Group", "GroupScores", "group_settings", "score_group"]
+__all__ = ["Course", "Group", "GroupScores", "group_settings", "score_group"]
 
 #: Settings in a group: the labels of all of them, of every context frame, are in memory at once, and a lost group is
 #: lost work; but each group reads and ranks the affinities once more.
 _MOST_SETTINGS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What one target's labels are carried along.
+
+    Attributes
+    ----------
+    unit
+        Kept affinities of the pass.
+    the_pass
+        What they were searched for.
+    given
+        Labels of the annotated frames by their indices, on the affinities' grid.
+    """
+
+    unit: AffinityUnit
+    the_pass: SweepPass
+    given: Mapping[int, GivenLabel]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,25 +47,22 @@ class Group:
 
     Attributes
     ----------
-    unit
-        Kept affinities of the pass.
-    the_pass
-        What they were searched for.
+    courses
+        One for each target.
     settings
-        Some of the pass's settings.
-    given
-        Labels of the annotated frames by their indices, on the affinities' grid.
-    target
-        What labels are held against.
+        Some settings of their passes.
+    grader
+        Scores the labels.
+    frame_size
+        (height, width) of the frames that the features were computed from.
     device
         Where labels are computed.
     """
 
-    unit: AffinityUnit
-    the_pass: SweepPass
+    courses: tuple[Course, ...]
     settings: tuple[PropagationSettings, ...]
-    given: Mapping[int, GivenLabel]
-    target: Target
+    grader: Grader
+    frame_size: tuple[int, int]
     device: str = "cpu"
 
 
@@ -55,14 +73,14 @@ class GroupScores:
     Attributes
     ----------
     scores
-        The objects' scores under each setting; empty where it failed.
+        The video's score under each setting; empty where it failed.
     error
         Why it failed; None otherwise.
     seconds
         What it spent on ``reading``, ``labels``, ``decoding`` and ``metrics``.
     """
 
-    scores: tuple[tuple[ObjectScore, ...], ...]
+    scores: tuple[Score, ...]
     error: str | None
     seconds: Seconds
 
@@ -86,14 +104,20 @@ def score_group(group: Group) -> GroupScores:
     """Run a job; a video that cannot be scored is an error in the result, and stops no other."""
     seconds: Seconds = {}
     try:
-        steps = timed_items(KeptAffinities(group.unit).steps(group.device), seconds, "reading")
-        given = given_labels(group.given, group.device)
-        labels = label_settings(steps, given, group.the_pass, group.settings)
-        timed = timed_items(labels, seconds, "labels")
-        scores = score_labels(timed, group.target, len(group.settings), seconds)
+        labels = (_labels(group, course, seconds) for course in group.courses)
+        scores = group.grader.score(labels, len(group.settings), group.frame_size, seconds)
     except TedError as error:
         return GroupScores(scores=(), error=str(error), seconds=seconds)
     finally:
         if "labels" in seconds:  # which are made of what is read meanwhile
             seconds["labels"] -= seconds.get("reading", 0.0)
     return GroupScores(scores=tuple(scores), error=None, seconds=seconds)
+
+
+def _labels(group: Group, course: Course, seconds: Seconds) -> Iterator[tuple[int, list[torch.Tensor]]]:
+    """Yield each frame and a target's soft labels in it: first of the first annotated one, as it is given."""
+    steps = timed_items(KeptAffinities(course.unit).steps(group.device), seconds, "reading")
+    given = given_labels(course.given, group.device)
+    first = next(iter(given))
+    labels = label_settings(steps, given, course.the_pass, group.settings)
+    return chain([(first, [given[first].label] * len(group.settings))], timed_items(labels, seconds, "labels"))

@@ -13,7 +13,8 @@ from typing import Any
 
 from ...store.durable import canonical_json, explain_os_errors, sync_folder
 from ...store.errors import ClaimedError, ConfigError
-from .scores import ObjectScore
+from .kinds.base import Score
+from .kinds.known import read_score
 
 __all__ = ["JOURNAL", "Journal", "open_journal", "read_journal"]
 
@@ -26,13 +27,13 @@ _log = logging.getLogger(__name__)
 class Journal:
     """Scores by key, in memory and on the disk.
 
-    A line is a JSON object: ``{"scores": {KEY: [OBJECT, ...], ...}}`` for a group of settings, or
-    ``{"affinities": FOLDER}`` for affinities that the sweep has written.
+    A line is a JSON object: ``{"scores": {KEY: SCORE, ...}}`` for a group of settings, or ``{"affinities": FOLDER}``
+    for affinities that the sweep has written. Scores are of any kind (`read_score`).
 
     Attributes
     ----------
     scores
-        The objects of a video under one setting, by a key that names all that their scores depend on.
+        The score of a video under one setting, by a key that names all that it depends on.
     affinities
         Folders of affinities that were written for this sweep, relative to the cache.
     """
@@ -46,9 +47,9 @@ class Journal:
         if whole < len(content):  # torn by a crash: what is appended must begin on a line of its own
             file.truncate(whole)
 
-    def add_scores(self, scores: Mapping[str, tuple[ObjectScore, ...]]) -> None:
+    def add_scores(self, scores: Mapping[str, Score]) -> None:
         """Enter scores; they are on the disk on return."""
-        self._append({"scores": {key: [item.to_json() for item in items] for key, items in scores.items()}})
+        self._append({"scores": {key: score.to_json() for key, score in scores.items()}})
         self.scores.update(scores)
 
     def add_affinities(self, folder: str) -> None:
@@ -123,14 +124,14 @@ def _lock(file: FileIO, folder: Path) -> None:
         _log.warning("%s cannot be locked (%s): let no other process sweep into it", folder, error.strerror)
 
 
-def _parse(content: bytes) -> tuple[dict[str, tuple[ObjectScore, ...]], set[str]]:
+def _parse(content: bytes) -> tuple[dict[str, Score], set[str]]:
     """Return the scores and the affinities of a journal's whole lines; what is unreadable is computed again."""
-    scores: dict[str, tuple[ObjectScore, ...]] = {}
+    scores: dict[str, Score] = {}
     affinities: set[str] = set()
     for line in content[: content.rfind(b"\n") + 1].splitlines():
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
+        with suppress(ValueError, TypeError, LookupError, AttributeError):
             record = json.loads(line)
-            for key, items in record.get("scores", {}).items():
-                scores[key] = tuple(map(ObjectScore.from_json, items))
+            for key, value in record.get("scores", {}).items():
+                scores[key] = read_score(value)
             affinities |= {record["affinities"]} if "affinities" in record else set()
     return scores, affinities

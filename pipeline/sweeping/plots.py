@@ -17,8 +17,6 @@ __all__ = ["can_draw", "write_plots"]
 _MOST_LINES = 6
 _MOST_VIDEOS = 60
 
-_MEASURES = {"jf": "J&F", "j": "J", "f": "F"}
-
 
 def can_draw() -> bool:
     """Whether matplotlib is installed: an extra of this package."""
@@ -110,7 +108,7 @@ def _videos(result: SweepResult, folder: Path, default: Setting | None) -> Path:
     return draw_bars(
         folder / "videos.png",
         title=f"best: {_words(best)}" + (f" ({left_out} more videos)" if left_out else ""),
-        measure="J" if result.ranking[0].measures["jf"] is None else "J&F",
+        measure=result.yardstick.ranked_by(result.ranking[0].measures),
         names=list(rankings),
         bars=bars,
     )
@@ -127,7 +125,7 @@ def _score(ranking: Sequence[SettingMeans], setting: Setting | None) -> float:
 
 def _measures(slices: Slices) -> dict[str, str]:
     best = slices.at()
-    return {name: title for name, title in _MEASURES.items() if best and best.measures[name] is not None}
+    return best.yardstick.titles(best.measures) if best else {}
 
 
 def _measure(means: SettingMeans | None, name: str) -> float:

@@ -14,7 +14,7 @@ class SweepBars:
     """Two bars; use as a context manager. Lines are printed above them; bars only where stderr is a terminal."""
 
     def __init__(self, plan: SweepPlan) -> None:
-        frames = sum(len(work.passes) * len(work.video.frames) for work in plan.videos)
+        frames = sum(len(work.legs) * len(work.video.frames) for work in plan.videos)
         settings = sum(work.missing for work in plan.videos if work.grading is not None)
         self._affinities = tqdm(
             total=frames, desc="affinities", unit="frame", disable=None if frames else True, dynamic_ncols=True

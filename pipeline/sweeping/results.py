@@ -4,15 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from statistics import fmean
 
-from .scores import ObjectScore
+from .kinds.base import Score
 from .space import Setting
+from .yardsticks import Values, Yardstick
 
-__all__ = ["MEASURES", "SettingMeans", "SweepResult", "VideoResult"]
-
-#: Columns of measures, in the order of tables.
-MEASURES = ("jf", "j", "j_recall", "j_decay", "f", "f_recall", "f_decay")
+__all__ = ["SettingMeans", "SweepResult", "VideoResult", "finite"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +23,7 @@ class VideoResult:
     units
         The feature unit that each feature means for this video, ``backbone@digest:timestep:tap``, by the feature.
     scores
-        The objects' scores by setting.
+        The video's score by setting.
     alpha_bars
         Clean share of the power of what the feature's network saw, by the feature; without those that have no noise,
         or whose units do not record it.
@@ -35,34 +32,41 @@ class VideoResult:
     dataset: str
     video: str
     units: Mapping[str, str]
-    scores: Mapping[Setting, tuple[ObjectScore, ...]]
+    scores: Mapping[Setting, Score]
     alpha_bars: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SettingMeans:
-    """Means under one setting over all objects of some videos (not over videos), as the official evaluation has them.
+    """The values of some videos together under one setting, as ``ted evaluate`` has them.
 
     Attributes
     ----------
     setting
         The setting.
+    yardstick
+        What was measured.
     videos, objects
-        How many.
+        How many; of videos that are measured as a whole, as many objects as videos.
     measures
-        Mean by the names in `MEASURES`; None for what was not measured. ``jf`` is J&F.
+        Values by the columns of the yardstick; None for what was not measured.
     """
 
     setting: Setting
+    yardstick: Yardstick
     videos: int
     objects: int
-    measures: Mapping[str, float | None]
+    measures: Values
 
     @property
     def score(self) -> float:
-        """What settings are ranked by: J&F, or J where F was not measured."""
-        value = self.measures["jf"]
-        return float(self.measures["j"] or 0.0) if value is None else value
+        """What settings are ranked by: J&F, or J where F was not measured; NaN where nothing was."""
+        return self.yardstick.score(self.measures)
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """The same, and what decides between equals; larger is better."""
+        return self.yardstick.rank(self.measures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,8 @@ class SweepResult:
 
     Attributes
     ----------
+    yardstick
+        What was measured.
     settings
         All settings of the sweep.
     videos
@@ -79,6 +85,7 @@ class SweepResult:
         Why videos failed, by name.
     """
 
+    yardstick: Yardstick
     settings: Sequence[Setting]
     videos: Sequence[VideoResult]
     failures: Mapping[str, str] = field(default_factory=dict)
@@ -91,31 +98,27 @@ class SweepResult:
     @cached_property
     def ranking(self) -> list[SettingMeans]:
         """Means under every setting, the best first; equal ones in the order of the settings."""
-        return _ranking(self.settings, self.complete)
+        return self._ranking(self.complete)
 
     @cached_property
     def by_video(self) -> dict[str, list[SettingMeans]]:
         """The ranking of each video by itself, by its name."""
-        return {video.video: _ranking(self.settings, [video]) for video in self.complete}
+        return {video.video: self._ranking([video]) for video in self.complete}
 
+    def _ranking(self, videos: Sequence[VideoResult]) -> list[SettingMeans]:
+        if not videos:
+            return []
+        means = [self._means(setting, [video.scores[setting] for video in videos]) for setting in self.settings]
+        return sorted(means, key=lambda item: item.rank, reverse=True)
 
-def _ranking(settings: Sequence[Setting], videos: Sequence[VideoResult]) -> list[SettingMeans]:
-    if not videos:
-        return []
-    means = [_means(setting, [video.scores[setting] for video in videos]) for setting in settings]
-    return sorted(means, key=lambda item: -item.score)
-
-
-def _means(setting: Setting, videos: Sequence[tuple[ObjectScore, ...]]) -> SettingMeans:
-    rows = [item.columns for objects in videos for item in objects]
-    measures: dict[str, float | None] = {}
-    for name in MEASURES[1:]:
-        values = [row[name] for row in rows]
-        known = [value for value in values if value is not None]
-        measures[name] = fmean(known) if len(known) == len(values) else None
-    j, f = measures["j"], measures["f"]
-    jf = None if j is None or f is None else (j + f) / 2
-    return SettingMeans(setting=setting, videos=len(videos), objects=len(rows), measures={"jf": jf} | measures)
+    def _means(self, setting: Setting, scores: Sequence[Score]) -> SettingMeans:
+        return SettingMeans(
+            setting=setting,
+            yardstick=self.yardstick,
+            videos=len(scores),
+            objects=sum(len(score.rows) for score in scores),
+            measures=type(scores[0]).means(scores),
+        )
 
 
 def finite(value: float | None) -> float | None:

@@ -12,12 +12,12 @@ from ...propagate.cluster import InProcess, Workers, check_access
 from ...propagate.kept import keep_affinities
 from ...store import AffinityUnit, Cache
 from ...store.errors import TedError
-from .groups import Group, group_settings, score_group
+from .groups import Course, Group, group_settings, score_group
 from .journal import Journal
 from .planning import SweepPlan
 from .threads import Threads, processors
 from .timing import Seconds, timed
-from .work import PassWork, VideoWork
+from .work import Leg, PassWork, VideoWork
 
 __all__ = ["Progress", "keep_all_affinities", "run_sweep"]
 
@@ -37,12 +37,12 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """A group on its way: its video, the keys of its scores, and whether it is the last of its pass."""
+    """A group on its way: its video, the keys of its scores, and the affinities that no later one needs."""
 
     work: VideoWork
     group: Group
     keys: tuple[str, ...]
-    last: bool
+    served: tuple[AffinityUnit, ...]
 
 
 class _Run:
@@ -66,30 +66,32 @@ class _Run:
 
     def affinities(
         self, rest: Callable[[], None] | None = None
-    ) -> Iterator[tuple[VideoWork, PassWork, AffinityUnit, bool]]:
-        """Yield, for every pass, its affinities, and whether they were computed just now: then after a rest."""
-        units = {unit.folder: unit for work in self._plan.videos for of_pass in work.passes for unit in of_pass.units}
+    ) -> Iterator[tuple[VideoWork, PassWork, list[tuple[AffinityUnit, bool]]]]:
+        """Yield the affinities of all passes, and whether they were computed just now: then after a rest."""
+        units = {unit.folder: unit for work in self._plan.videos for leg in work.legs for unit in leg.units}
         check_access(self._workers, units.values())
         for work in self._plan.videos:
             try:
                 for of_pass in work.passes:
-                    before = self._cache.affinity_state(of_pass.affinities) == "complete"
-                    if rest is not None and not before:
-                        rest()
-                    with timed(self.seconds, "affinities"):
-                        unit = self._unit(of_pass)
-                    yield work, of_pass, unit, not before
+                    found = []
+                    for leg in of_pass.legs:
+                        before = self._cache.affinity_state(leg.affinities) == "complete"
+                        if rest is not None and not before:
+                            rest()
+                        with timed(self.seconds, "affinities"):
+                            found.append((self._unit(leg), not before))
+                    yield work, of_pass, found
             except TedError as error:
                 self.fail(work.video.name, str(error))
 
-    def _unit(self, of_pass: PassWork) -> AffinityUnit:
-        if not of_pass.units:
-            self._progress.affinities(of_pass.affinities.frame_count)
-            return AffinityUnit(of_pass.affinities.folder(self._cache.root))
+    def _unit(self, leg: Leg) -> AffinityUnit:
+        if not leg.units:
+            self._progress.affinities(leg.affinities.frame_count)
+            return AffinityUnit(leg.affinities.folder(self._cache.root))
         return keep_affinities(
             self._cache,
-            of_pass.units,
-            of_pass.the_pass.search,
+            leg.units,
+            leg.the_pass.search,
             device=self._device,
             workers=self._workers,
             progress=self._progress.affinities,
@@ -97,27 +99,32 @@ class _Run:
 
     def jobs(self, journal: Journal, rest: Callable[[], None] | None) -> Iterator[_Job]:
         """Yield the groups of all passes."""
-        for work, of_pass, unit, is_new in self.affinities(rest):
+        wanted = Counter(leg.affinities.folder(self._cache.root) for work in self._plan.videos for leg in work.legs)
+        for work, of_pass, found in self.affinities(rest):
             if work.grading is None:
                 continue
-            if is_new:
-                journal.add_affinities(unit.folder.relative_to(self._cache.root).as_posix())
-            given = work.grading.masks.encode(unit.spec.grid)
-            target = work.grading.target(of_pass.frame_size)
+            for unit, is_new in found:
+                if is_new:
+                    journal.add_affinities(unit.folder.relative_to(self._cache.root).as_posix())
+                wanted[unit.folder] -= 1
+            courses = tuple(
+                Course(unit=unit, the_pass=leg.the_pass, given=target.encode(unit.spec.grid))
+                for (unit, _), leg, (_, target) in zip(found, of_pass.legs, work.grading.targets, strict=True)
+            )
             groups = group_settings(of_pass.settings)
             for number, settings in enumerate(groups, 1):
+                is_last = number == len(groups)
                 yield _Job(
                     work=work,
                     group=Group(
-                        unit=unit,
-                        the_pass=of_pass.the_pass,
+                        courses=courses,
                         settings=settings,
-                        given=given,
-                        target=target,
+                        grader=work.grading.grader,
+                        frame_size=of_pass.frame_size,
                         device=str(self._device),
                     ),
                     keys=tuple(work.keys[of_pass.settings[values]] for values in settings),
-                    last=number == len(groups),
+                    served=tuple(unit for unit, _ in found if is_last and not wanted[unit.folder]),
                 )
 
 
@@ -126,8 +133,9 @@ def keep_all_affinities(
 ) -> tuple[SweepPlan, Seconds]:
     """Compute the affinities of a plan, and leave them in the cache; see `run_sweep`."""
     run = _Run(cache, plan, workers=workers, device=device, progress=progress)
-    for _, _, unit, is_new in run.affinities():
-        progress.note(f"{unit.spec.label}: {'written' if is_new else 'there before'}")
+    for _, _, found in run.affinities():
+        for unit, is_new in found:
+            progress.note(f"{unit.spec.label}: {'written' if is_new else 'there before'}")
     return replace(plan, failures=run.failures), run.seconds
 
 
@@ -200,8 +208,9 @@ def run_sweep(
         left[name] -= len(job.keys)
         if not left[name] and name not in run.failures:
             progress.note(f"{name}: {job.work.missing} settings scored")
-        if job.last and not keep:
-            _discard(cache, job.group.unit, journal, progress)
+        if not keep:
+            for unit in job.served:
+                _discard(cache, unit, journal, progress)
     wall = time.perf_counter() - started
     return replace(plan, failures=run.failures), {"wall": wall, **run.seconds}
 

@@ -17,18 +17,18 @@ def best_lines(result: SweepResult, limit: int = 10) -> list[str]:
         return ["no video has a score under every setting"]
     columns = [item.setting.columns for item in result.ranking]
     varying = [name for name in PARAMETERS if len({values[name] for values in columns} - {""}) > 1]
-    measures = [name for name in ("jf", "j", "f") if result.ranking[0].measures[name] is not None]
-    titles = {"jf": "J&F", "j": "J", "f": "F"}
-    table = [[*varying, *(titles[name] for name in measures)]]
-    table += [_cells(item, varying, measures) for item in result.ranking[:limit]]
+    titles = result.yardstick.titles(result.ranking[0].measures)
+    table = [[*varying, *titles.values()]]
+    table += [_cells(item, varying, list(titles)) for item in result.ranking[:limit]]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
     best = result.ranking[0]
     more = len(result.ranking) - limit
+    counted = f"{best.objects} objects of {best.videos}" if result.yardstick.of_objects else f"{best.videos}"
     return [
         *lines,
         *([f"... and {more} more settings"] if more > 0 else []),
-        f"means over {best.objects} objects of {best.videos} videos; best: {best.setting.options}",
+        f"means over {counted} videos; best by {result.yardstick.ranked_by(best.measures)}: {best.setting.options}",
     ]
 
 
@@ -40,7 +40,7 @@ def describe_plan(plan: SweepPlan, cache: Cache) -> dict[str, Any]:
     """
     videos = []
     for work in plan.videos:
-        specs = [of_pass.affinities for of_pass in work.passes]
+        specs = list({leg.affinities.folder(cache.root): leg.affinities for leg in work.legs}.values())
         absent = [spec for spec in specs if cache.affinity_state(spec) != "complete"]
         videos.append(
             {
@@ -78,5 +78,5 @@ def _cells(means: SettingMeans, parameters: list[str], measures: list[str]) -> l
     columns = means.setting.columns
     return [
         *(f"{columns[name]}" or "-" for name in parameters),
-        *(f"{means.measures[name]:.3f}" for name in measures),
+        *("-" if (value := means.measures[name]) is None else f"{value:.3f}" for name in measures),
     ]

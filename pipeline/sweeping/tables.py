@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..files import written_whole
-from .results import MEASURES, SettingMeans, SweepResult, finite
+from .results import SettingMeans, SweepResult, finite
 from .space import PARAMETERS
+from .yardsticks import Yardstick
 
 __all__ = ["describe", "write_json", "write_tables"]
 
 _UNITS, _LEVELS = ("video_unit", "image_unit"), ("video_alpha_bar", "image_alpha_bar")
-_ROWS = ("dataset", "video", "object", "frames", *PARAMETERS, *_UNITS, *_LEVELS, *MEASURES)
-_SETTINGS = (*PARAMETERS, "videos", "objects", *MEASURES)
 
 
 def write_tables(result: SweepResult, folder: Path) -> list[Path]:
@@ -31,12 +30,14 @@ def write_tables(result: SweepResult, folder: Path) -> list[Path]:
     """
     rows = list(_rows(result))
     paths = [folder / name for name in ("results.csv", "results.jsonl", "settings.csv", "best.json")]
-    _write_csv(paths[0], _ROWS, rows)
+    places = ("dataset", "video", *_objects("object", result.yardstick), "frames")
+    _write_csv(paths[0], (*places, *PARAMETERS, *_UNITS, *_LEVELS, *result.yardstick.columns), rows)
     with written_whole(paths[1]) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    _write_csv(paths[2], _SETTINGS, [_means_row(item) for item in result.ranking])
+    columns = (*PARAMETERS, "videos", *_objects("objects", result.yardstick), *result.yardstick.columns)
+    _write_csv(paths[2], columns, [_means_row(item) for item in result.ranking])
     best = {
-        "ranked_by": "J&F" if result.ranking and result.ranking[0].measures["jf"] is not None else "J",
+        "ranked_by": result.yardstick.ranked_by(result.ranking[0].measures) if result.ranking else None,
         "overall": describe(result.ranking[0]) if result.ranking else None,
         "videos": {name: describe(ranking[0]) for name, ranking in result.by_video.items()},
         "failures": dict(result.failures),
@@ -64,15 +65,22 @@ def _rows(result: SweepResult) -> Iterator[dict[str, Any]]:
             levels = {
                 f"{name}_alpha_bar": video.alpha_bars.get(columns[f"{name}_feature"]) for name in ("video", "image")
             }
-            for item in video.scores.get(setting, ()):
-                place = {"dataset": video.dataset, "video": video.video, "object": item.object_id}
-                measures = {name: finite(item.columns[name]) for name in MEASURES}
+            score = video.scores.get(setting)
+            for item in score.rows if score else ():
+                place: dict[str, Any] = {"dataset": video.dataset, "video": video.video}
+                place |= dict.fromkeys(_objects("object", result.yardstick), item.object_id)
+                measures = {name: finite(item.values[name]) for name in result.yardstick.columns}
                 yield place | {"frames": item.frames} | columns | units | levels | measures
 
 
 def _means_row(means: SettingMeans) -> dict[str, Any]:
-    counts = {"videos": means.videos, "objects": means.objects}
-    return means.setting.columns | counts | {name: finite(means.measures[name]) for name in MEASURES}
+    counts = {"videos": means.videos} | dict.fromkeys(_objects("objects", means.yardstick), means.objects)
+    return means.setting.columns | counts | {name: finite(means.measures[name]) for name in means.yardstick.columns}
+
+
+def _objects(column: str, yardstick: Yardstick) -> tuple[str, ...]:
+    """Return a column of objects where they are what is measured."""
+    return (column,) if yardstick.of_objects else ()
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

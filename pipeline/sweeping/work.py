@@ -14,18 +14,19 @@ from ...propagate.sweep import SweepPass, plan_passes
 from ...store import AffinitySpec, FeatureChoice, Unit
 from ...store.errors import SchemaError
 from ..datasets.video import Video
-from .grading import Grading
+from .grading import score_key
+from .kinds.base import Grading
 from .space import Setting
 
-__all__ = ["PassWork", "VideoWork", "plan_video_work"]
+__all__ = ["Leg", "PassWork", "VideoWork", "plan_video_work"]
 
 #: Features of a pair that affinities can be of, (video, image).
 _PARTS = ((0,), (1,), (0, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassWork:
-    """One pass over the features of a video: affinities, and the settings that are labelled and scored with them.
+class Leg:
+    """One pass over the features of a video for one target, with the frames in which it is given.
 
     Attributes
     ----------
@@ -33,18 +34,31 @@ class PassWork:
         What is kept of the pass.
     units
         Features, in the order of the parts that are searched; none where affinities are kept already.
-    frame_size
-        (height, width) of the frames that the features were computed from.
     the_pass
         What is searched for.
-    settings
-        The pass's settings by their parameters, which tell those of one pair of features apart.
     """
 
     affinities: AffinitySpec
     units: tuple[Unit, ...]
-    frame_size: tuple[int, int]
     the_pass: SweepPass
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassWork:
+    """Passes over the features of a video, one for each target, and the settings that are scored with them.
+
+    Attributes
+    ----------
+    legs
+        The passes, in the order of the targets.
+    frame_size
+        (height, width) of the frames that the features were computed from.
+    settings
+        The settings by their parameters, which tell those of one pair of features apart.
+    """
+
+    legs: tuple[Leg, ...]
+    frame_size: tuple[int, int]
     settings: Mapping[PropagationSettings, Setting]
 
 
@@ -73,6 +87,11 @@ class VideoWork:
     passes: tuple[PassWork, ...]
 
     @property
+    def legs(self) -> tuple[Leg, ...]:
+        """The passes over its features; one that serves several groups of settings as often."""
+        return tuple(leg for work in self.passes for leg in work.legs)
+
+    @property
     def missing(self) -> int:
         """Number of settings without scores."""
         return sum(len(work.settings) for work in self.passes)
@@ -84,6 +103,7 @@ def plan_video_work(
     units: Mapping[FeatureChoice, Unit],
     grading: Grading | None,
     *,
+    annotated: Sequence[tuple[int, ...]],
     done: Collection[str],
     kept: Sequence[AffinitySpec],
 ) -> VideoWork:
@@ -99,42 +119,56 @@ def plan_video_work(
         The units of their features.
     grading
         What labels are scored against; None if there is nothing to score, which makes every setting a missing one.
+    annotated
+        Of each target, the indices of the frames in which it is given, rising.
     done
         Keys of the scores that are there.
     kept
         Affinities of the video that are complete.
     """
-    keys = {} if grading is None else {setting: grading.key(setting, units) for setting in settings}
-    annotated = video.annotated_frames() if grading is None else tuple(grading.masks.masks)
+    keys = {} if grading is None else {setting: score_key(grading, setting, units) for setting in settings}
     passes = []
     for pair, every in _by_pair(settings).items():
         missing = {setting.propagation: setting for setting in every if keys.get(setting) not in done}
         volumes = [units[choice] for choice in pair]
-        shared: list[tuple[AffinitySpec, tuple[Unit, ...], SweepPass]] = [
-            (spec, (), the_pass)
-            # On equal grids of frames of different sizes, settings that share affinities would not share a frame size.
-            for spec, the_pass in (
-                [] if _same_grid_of_other_frames(volumes) else _kept_passes(list(missing), volumes, kept, annotated)
-            )
+        legs = [_legs(list(missing), volumes, kept, frames) for frames in annotated]
+        leg_of = [
+            {values: place for place, leg in enumerate(of_target) for values in leg.the_pass.settings}
+            for of_target in legs
         ]
-        served = {values for _, _, the_pass in shared for values in the_pass.settings}
-        left = [values for values in missing if values not in served]
-        for the_pass in plan_passes(left, [(unit.grid, unit.frame_size) for unit in volumes], annotated):
-            searched = tuple(volumes[part] for part in the_pass.parts)
-            shared.append((affinity_spec(searched, the_pass.search), searched, the_pass))
-        for spec, searched, the_pass in shared:
-            used = _used_parts(the_pass.settings[0])
+        # Settings that share the passes of every target are scored together.
+        shared: dict[tuple[int, ...], list[PropagationSettings]] = {}
+        for values in missing:
+            shared.setdefault(tuple(places[values] for places in leg_of), []).append(values)
+        for places, some in shared.items():
+            used = _used_parts(some[0])
             part = used[finest_part([volumes[number] for number in used])]
             passes.append(
                 PassWork(
-                    affinities=spec,
-                    units=searched,
+                    legs=tuple(of_target[place] for of_target, place in zip(legs, places, strict=True)),
                     frame_size=volumes[part].frame_size,
-                    the_pass=the_pass,
-                    settings={values: missing[values] for values in the_pass.settings},
+                    settings={values: missing[values] for values in some},
                 )
             )
     return VideoWork(video=video, units=units, grading=grading, keys=keys, passes=tuple(passes))
+
+
+def _legs(
+    settings: Sequence[PropagationSettings],
+    volumes: Sequence[Unit],
+    kept: Sequence[AffinitySpec],
+    annotated: tuple[int, ...],
+) -> list[Leg]:
+    """Return passes for one target, each setting in exactly one: kept affinities first, the others anew."""
+    # On equal grids of frames of different sizes, settings that share affinities would not share a frame size.
+    offered = [] if _same_grid_of_other_frames(volumes) else _kept_passes(settings, volumes, kept, annotated)
+    legs = [Leg(affinities=spec, units=(), the_pass=the_pass) for spec, the_pass in offered]
+    served = {values for leg in legs for values in leg.the_pass.settings}
+    left = [values for values in settings if values not in served]
+    for the_pass in plan_passes(left, [(unit.grid, unit.frame_size) for unit in volumes], annotated):
+        searched = tuple(volumes[part] for part in the_pass.parts)
+        legs.append(Leg(affinities=affinity_spec(searched, the_pass.search), units=searched, the_pass=the_pass))
+    return legs
 
 
 def _by_pair(settings: Iterable[Setting]) -> dict[tuple[FeatureChoice, FeatureChoice], list[Setting]]:

@@ -15,10 +15,11 @@ from ted.pipeline.metrics.davis import DavisScore, SequenceScore, write_csv
 from ted.pipeline.metrics.jf import Statistics
 from ted.pipeline.metrics.sequence import ObjectScore as Scored
 from ted.pipeline.show.palette import write_mask
+from ted.pipeline.sweeping.kinds.mask_scores import MaskScore, ObjectScore
 from ted.pipeline.sweeping.output import write_outputs
 from ted.pipeline.sweeping.results import SweepResult, VideoResult
-from ted.pipeline.sweeping.scores import ObjectScore
 from ted.pipeline.sweeping.space import SweepSpace
+from ted.pipeline.sweeping.yardsticks import MASKS
 from ted.store import FeatureChoice, FeatureRequest, UnitSpec, open_cache
 from ted.store.layout import safe_name
 
@@ -60,21 +61,23 @@ def random_result(
     made = []
     for video in videos:
         scores = {
-            setting: tuple(
-                ObjectScore(
-                    object_id=number,
-                    frames=9,
-                    j=random_statistics(rng, decay=decay),
-                    f=random_statistics(rng, decay=decay) if contours else None,
+            setting: MaskScore(
+                objects=tuple(
+                    ObjectScore(
+                        object_id=number,
+                        frames=9,
+                        j=random_statistics(rng, decay=decay),
+                        f=random_statistics(rng, decay=decay) if contours else None,
+                    )
+                    for number in (1, 2)
                 )
-                for number in (1, 2)
             )
             for setting in settings
         }
         units = {str(choice): notation(video, choice) for setting in settings for choice, _ in setting.parts}
         levels = alpha_bars or {}
         made.append(VideoResult(dataset="davis", video=video, units=units, scores=scores, alpha_bars=levels))
-    return SweepResult(settings=settings, videos=made)
+    return SweepResult(yardstick=MASKS, settings=settings, videos=made)
 
 
 def write_sweep(folder: Path, result: SweepResult, *, cache: Path | None = None) -> Path:

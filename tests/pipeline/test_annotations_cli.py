@@ -150,9 +150,6 @@ def test_vip_is_scored_by_its_parts(cli: Cli, tmp_path: Path) -> None:
     write_mose(tmp_path / "mose", "c", [boxes(o1=5)] * 3)
     mixed = cli("evaluate", root, tmp_path / "mose", "--results", tmp_path / "out")
     assert (mixed.code, "one by one" in mixed.err) == (2, True)
-    command = ("sweep", root, "--cache", tmp_path / "cache", "--out", tmp_path / "sweep")
-    sweep = cli(*command, "--video-feature", "mine:0:features", "--alpha", 1)
-    assert (sweep.code, "scored by the IoU of parts" in sweep.err) == (1, True)
 
 
 def test_truth_that_is_not_public(cli: Cli, tmp_path: Path) -> None:

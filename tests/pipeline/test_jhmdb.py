@@ -8,7 +8,6 @@ from scipy.io import savemat
 
 from ted.pipeline.datasets.jhmdb import JOINTS, JointVideo
 from ted.pipeline.datasets.sources import Selection, Source, open_sources
-from ted.pipeline.sweeping.grading import plan_grading
 from ted.store.errors import ConfigError, FrameError, LabelError
 
 from .point_inputs import moving_square, write_jhmdb, write_joints
@@ -91,11 +90,6 @@ def test_damaged_joints_say_so(root: Path) -> None:
     path.unlink()
     with pytest.raises(LabelError, match="no file"):
         one.joints.read(one.frames.names)
-
-
-def test_joints_are_not_scored_by_j_and_f(root: Path) -> None:
-    with pytest.raises(ConfigError, match="'one \\(1\\)' is scored by PCK"):
-        plan_grading(videos(root)[0], contours=True)
 
 
 def test_a_real_root(shared: Path) -> None:

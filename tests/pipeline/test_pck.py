@@ -14,7 +14,7 @@ Array = npt.NDArray[np.float64]
 
 
 def score(truth: Array, predicted: Array) -> PckScore:
-    return PckScore(distances=joint_distances(truth, predicted))
+    return PckScore.of(joint_distances(truth, predicted))
 
 
 def test_figures_of_the_official_evaluation(shared: Path) -> None:
@@ -78,8 +78,8 @@ def test_a_distance_is_a_part_of_the_persons_size() -> None:
     predicted[0, :, 0] += 1000  # the first frame is given, and not scored
     distances = joint_distances(truth, predicted)
     np.testing.assert_allclose(distances, [[0, 0], [0.1, 0], [0, 0.25], [0, 0]], atol=1e-12)
-    assert PckScore(distances=distances).mean.tolist() == [87.5, 87.5, 100, 100, 100]
-    assert PckScore(distances=distances).per_joint[0].tolist() == [100, 100, 50, 100]
+    assert PckScore.of(distances).mean.tolist() == [87.5, 87.5, 100, 100, 100]
+    assert PckScore.of(distances).per_joint[0].tolist() == [100, 100, 50, 100]
 
 
 def test_an_absent_joint_is_not_counted_and_does_not_widen_the_box() -> None:
@@ -88,7 +88,7 @@ def test_an_absent_joint_is_not_counted_and_does_not_widen_the_box() -> None:
     predicted[:, 2:, 1] = -1  # the lower corners: the box is the upper side, of length 30, and the size 18
     predicted[0, 0, 1] += 4.5
     result = score(truth, predicted)
-    np.testing.assert_allclose(result.distances[:, 0], [0.25, 0, np.nan, np.nan])
+    np.testing.assert_allclose(joint_distances(truth, predicted)[:, 0], [0.25, 0, np.nan, np.nan])
     assert result.per_joint[1].tolist()[:2] == [0, 100]
     assert np.isnan(result.per_joint[:, 2:]).all()
     assert result.mean.tolist() == [50, 50, 100, 100, 100]
@@ -100,7 +100,7 @@ def test_a_box_without_extent_makes_nothing_correct() -> None:
     predicted = np.full_like(truth, -1)
     predicted[:, 3] = truth[:, 3]
     result = score(truth, predicted)
-    assert result.distances[3, 0] == np.inf
+    assert joint_distances(truth, predicted)[3, 0] == np.inf
     assert result.mean.tolist() == [0] * 5
 
 

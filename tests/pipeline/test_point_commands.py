@@ -176,9 +176,6 @@ def test_wrong_use_says_so(tmp_path: Path, cli: Cli, jhmdb: Path) -> None:
     cache, out = tmp_path / "cache", tmp_path / "results"
     refused = propagate(cli, jhmdb, cache, out, "--overlay")
     assert (refused.code, "--overlay is for masks and boxes" in refused.err) == (2, True)
-    folder = cache.parent / "sweep"
-    swept = cli("sweep", jhmdb, "--cache", cache, "--image-feature", "made:0:features", "--alpha", 0, "--out", folder)
-    assert (swept.code, "a sweep scores masks" in swept.err) == (2, True)
     out.mkdir()
     missing = cli("evaluate", jhmdb, "--results", out)
     assert (missing.code, "there is no" in missing.err) == (1, True)

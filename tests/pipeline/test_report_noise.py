@@ -11,8 +11,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from ted.pipeline.metrics.pck import PckScore
 from ted.pipeline.noise_level import level_text, snr_db
 from ted.pipeline.reporting.page import make_page, render_page
+from ted.pipeline.sweeping.kinds.joints import JointScore
+from ted.pipeline.sweeping.results import SweepResult, VideoResult
+from ted.pipeline.sweeping.yardsticks import JOINTS
 from ted.store import FeatureChoice
 from ted.store.errors import ConfigError
 
@@ -117,6 +121,28 @@ def test_backbones_of_different_schedules_share_an_axis(tmp_path: Path) -> None:
 def test_one_line_alone_has_j_and_f(tmp_path: Path) -> None:
     page = check_page(render_page(make_page([video_sweep(tmp_path / "sweep")], title="t")))
     assert [text for text, _ in page.tables["Scores over the signal-to-noise ratio"][0]][-4:-1] == ["J&F", "J", "F"]
+
+
+def test_joints_have_their_own_measures(tmp_path: Path) -> None:
+    """Settings are correct more often as alpha_bar falls, so that the numbers tell which point is which."""
+    settings = make_space(video_features=tuple(VIDEO), image_features=(None,), alphas=(1.0,)).settings()
+    counted, scores = np.full(15, 4), {}
+    for place, setting in enumerate(settings):
+        correct = np.stack([np.full(15, count) for count in (place, place + 1, 4, 4, 4)])
+        scores[setting] = JointScore(pck=PckScore(correct=correct, counted=counted, samples=60))
+    units = {str(choice): notation("one", choice) for choice in VIDEO}
+    levels = {str(choice): level for choice, level in VIDEO.items()}
+    video = VideoResult(dataset="jhmdb", video="one", units=units, scores=scores, alpha_bars=levels)
+    folder = write_sweep(tmp_path / "sweep", SweepResult(yardstick=JOINTS, settings=settings, videos=[video]))
+    page = check_page(render_page(make_page([folder], title="t")))
+    assert [text for text, _ in page.tables["Scores over the signal-to-noise ratio"][0]][-4:-1] == [
+        "PCK@0.2",
+        "PCK@0.1",
+        "found",
+    ]
+    drawn = [(float(row[3]), float(row[4]), float(row[5])) for row in table(page)]
+    expected = [(DECIBELS[step], 25.0 * (place + 1), 25.0 * place) for place, step in enumerate((100, 500, 900))]
+    np.testing.assert_allclose(drawn, expected[::-1], atol=1e-9)
 
 
 def test_backbones_of_one_sweep_are_lines_of_their_own(tmp_path: Path) -> None:

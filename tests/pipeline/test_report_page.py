@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ted.pipeline.metrics.davis import DavisScore, score_sequence
 from ted.pipeline.reporting.page import make_page, render_page
 from ted.pipeline.reporting.pictures import frame_scores, spread
 from ted.pipeline.reporting.swept import read_sweep
-from ted.pipeline.sweeping.results import MEASURES
+from ted.pipeline.sweeping.yardsticks import MASKS
 from ted.pipeline.synth.rendering import render
 from ted.pipeline.synth.scene import SceneSpec
 from ted.pipeline.synth.writing import write_davis
@@ -68,7 +69,7 @@ def test_numbers_of_a_sweep_equal_its_tables(tmp_path: Path, contours: bool) -> 
     page = page_of(folder)
     ranked = read_csv(folder / "settings.csv")
     (settings,) = (rows for caption, rows in page.tables.items() if caption.startswith("Settings of sweep"))
-    shown = [name for name in MEASURES if any(row[name] for row in ranked)]
+    shown = [name for name in MASKS.columns if any(row[name] for row in ranked)]
     assert exact(settings) == [[finite(row[name]) for name in shown] for row in ranked]
     means = page.tables["Means over all objects"]
     assert exact(means) == [[finite(ranked[0][name]) for name in shown]]
@@ -268,7 +269,7 @@ def test_masks_without_scores_or_cache(tmp_path: Path) -> None:
 
 def test_a_sweep_of_videos_that_all_failed(tmp_path: Path) -> None:
     result = random_result(["one"], make_space())
-    failed = result.__class__(settings=result.settings, videos=[], failures={"one": "no features <there>"})
+    failed = replace(result, videos=[], failures={"one": "no features <there>"})
     page = page_of(write_sweep(tmp_path / "sweep", failed))
     assert "one failed, and counts in no mean: no features <there>" in page.text
 

@@ -256,7 +256,8 @@ def test_features_that_are_not_there_are_named_with_what_extracts_them(
     assert failed.code == 1
     hint = "ted extract SOURCE --feature 'i2vgen-xl:600:up_blocks[2]' --feature 'adm:99:output_blocks[7]'"
     assert failed.err.count(hint) == 2
-    assert "no video has a score under every setting" in failed.out
+    assert "no video can be swept, and nothing was written" in failed.err
+    assert not (tmp_path / "sweep").exists()
     assert cli(*command, *wanted, "--dry-run").code == 1
 
 

@@ -8,13 +8,14 @@ import pytest
 
 from ted.pipeline.metrics.jf import Statistics
 from ted.pipeline.sweeping.journal import JOURNAL, Journal, open_journal, read_journal
-from ted.pipeline.sweeping.scores import ObjectScore
+from ted.pipeline.sweeping.kinds.mask_scores import MaskScore, ObjectScore
 from ted.store.errors import CacheError, ClaimedError, ConfigError
 
 
-def score(value: float, *, f: bool = True, decay: float = 0.125) -> tuple[ObjectScore, ...]:
+def score(value: float, *, f: bool = True, decay: float = 0.125) -> MaskScore:
     part = Statistics(mean=value, recall=0.1 + value / 3, decay=decay)
-    return tuple(ObjectScore(object_id=number, frames=7, j=part, f=part if f else None) for number in (1, 2))
+    objects = (ObjectScore(object_id=number, frames=7, j=part, f=part if f else None) for number in (1, 2))
+    return MaskScore(objects=tuple(objects))
 
 
 def test_what_was_entered_is_read_back_exactly(tmp_path: Path) -> None:
@@ -38,7 +39,9 @@ def test_a_decay_that_is_not_a_number_stays_so(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal:
         journal.add_scores({"a": score(0.5, decay=math.nan)})
     with open_journal(tmp_path) as journal:
-        assert math.isnan(journal.scores["a"][0].j.decay)
+        found = journal.scores["a"]
+        assert isinstance(found, MaskScore)
+        assert math.isnan(found.objects[0].j.decay)
 
 
 def test_a_torn_last_line_is_dropped_and_overwritten(tmp_path: Path) -> None:
@@ -60,7 +63,10 @@ def test_unreadable_lines_count_as_absent(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal:
         journal.add_scores({"a": score(0.25)})
     path = tmp_path / JOURNAL
-    path.write_bytes(b'{"scores": {"x": [{}]}}\nnoise \xff\n[1]\n' + path.read_bytes())
+    path.write_bytes(
+        b'{"scores": {"x": [{}]}}\n{"scores": {"x": {"pck": {}}, "y": {}}}\n{"scores": {"x": 1}}\nnoise \xff\n[1]\n'
+        + path.read_bytes()
+    )
     with open_journal(tmp_path) as journal:
         assert set(journal.scores) == {"a"}
 

@@ -3,7 +3,8 @@
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -18,13 +19,14 @@ from ted.pipeline.metrics.jf import Statistics
 from ted.pipeline.presets import get_preset
 from ted.pipeline.show.palette import write_mask
 from ted.pipeline.sweeping import output, plots
+from ted.pipeline.sweeping.kinds.mask_scores import MaskScore, ObjectScore
+from ted.pipeline.sweeping.kinds.masks import MaskGrader
 from ted.pipeline.sweeping.request import make_space, preset_setting
 from ted.pipeline.sweeping.results import SweepResult, VideoResult
-from ted.pipeline.sweeping.scores import ObjectScore
-from ted.pipeline.sweeping.scoring import Target, score_labels
 from ted.pipeline.sweeping.space import Setting
 from ted.pipeline.sweeping.summary import best_lines
 from ted.pipeline.sweeping.tables import write_tables
+from ted.pipeline.sweeping.yardsticks import MASKS
 from ted.propagate.targets.mask_target import MaskTarget
 from ted.propagate.targets.masks import decode_mask
 
@@ -42,7 +44,7 @@ def mask(soft: torch.Tensor) -> NDArray[np.uint8]:
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Target:
+def grader(tmp_path: Path) -> MaskGrader:
     """Every second frame has a true mask, some of it void."""
     rng = np.random.default_rng(0)
     annotations = {}
@@ -51,53 +53,51 @@ def target(tmp_path: Path) -> Target:
         ids[:3] = 255
         ids[-1, -1] = 2  # object 2 is in the first mask
         annotations[name] = write_mask(tmp_path / "truth" / f"{name}.png", ids)
-    return Target(
+    return MaskGrader(
         video="v",
         frame_names=FRAMES,
         annotations=annotations,
         masks=MaskTarget(masks={0: np.full(SIZE, 1, np.uint8) + np.eye(*SIZE, dtype=np.uint8)}),
-        frame_size=(32, 48),
         contours=True,
     )
 
 
-def test_scores_in_memory_are_those_of_files(target: Target, tmp_path: Path) -> None:
+def test_scores_in_memory_are_those_of_files(grader: MaskGrader, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     labels = [(frame, [label(rng) for _ in range(3)]) for frame in range(1, len(FRAMES))]
     seconds: dict[str, float] = {}
-    found = score_labels(iter(labels), target, 3, seconds)
+    found = grader.score([iter(labels)], 3, (32, 48), seconds)
     assert set(seconds) == {"decoding", "metrics"}
     means = set()
     for number in range(3):
         for frame, of_settings in labels:
             write_mask(tmp_path / f"{number}" / f"{FRAMES[frame]}.png", mask(of_settings[number]))
-        files = score_sequence("v", target.annotations, tmp_path / f"{number}")
-        assert [(item.j, item.f) for item in files.objects] == [(item.j, item.f) for item in found[number]]
-        assert {item.frames for item in found[number]} == {3}
-        means.add(found[number][0].j.mean)
+        files = score_sequence("v", grader.annotations, tmp_path / f"{number}")
+        assert [(item.j, item.f) for item in files.objects] == [(item.j, item.f) for item in found[number].objects]
+        assert {item.frames for item in found[number].objects} == {3}
+        means.add(found[number].objects[0].j.mean)
     assert len(means) == 3
 
 
-def test_nothing_is_asked_for_behind_the_last_scored_frame(target: Target) -> None:
+def test_nothing_is_asked_for_behind_the_last_scored_frame(grader: MaskGrader) -> None:
     rng = np.random.default_rng(1)
 
-    def labels() -> object:
+    def labels() -> Iterator[tuple[int, list[torch.Tensor]]]:
         for frame in range(1, len(FRAMES)):
             assert frame <= 6  # 00008 is annotated, and the last
             yield frame, [label(rng)]
 
-    assert len(score_labels(labels(), target, 1, {})) == 1  # type: ignore[arg-type]
+    assert len(grader.score([labels()], 1, (32, 48), {})) == 1
 
 
-def test_j_alone_is_the_same_j(target: Target) -> None:
+def test_j_alone_is_the_same_j(grader: MaskGrader) -> None:
     rng = np.random.default_rng(1)
     labels = [(frame, [label(rng)]) for frame in range(1, len(FRAMES))]
-    (both,) = score_labels(labels, target, 1, {})
-    values = {name: getattr(target, name) for name in vars(target)}
-    (alone,) = score_labels(labels, Target(**values | {"contours": False}), 1, {})
-    assert [item.j for item in alone] == [item.j for item in both]
-    assert {item.f for item in alone} == {None}
-    assert alone[0].columns["jf"] is None
+    (both,) = grader.score([labels], 1, (32, 48), {})
+    (alone,) = replace(grader, contours=False).score([labels], 1, (32, 48), {})
+    assert [item.j for item in alone.objects] == [item.j for item in both.objects]
+    assert {item.f for item in alone.objects} == {None}
+    assert alone.objects[0].columns["jf"] is None
 
 
 # --- tables and pictures
@@ -124,7 +124,7 @@ def quality(setting: Setting, video: int) -> float:
     return found
 
 
-def scores(setting: Setting, video: int, objects: int, *, f: bool = True) -> tuple[ObjectScore, ...]:
+def scores(setting: Setting, video: int, objects: int, *, f: bool = True) -> MaskScore:
     found = []
     for number in range(1, objects + 1):
         j = quality(setting, video) - 0.01 * number
@@ -137,7 +137,7 @@ def scores(setting: Setting, video: int, objects: int, *, f: bool = True) -> tup
                 f=part if f else None,
             )
         )
-    return tuple(found)
+    return MaskScore(objects=tuple(found))
 
 
 def result(settings: Sequence[Setting] = SETTINGS, *, f: bool = True) -> SweepResult:
@@ -151,10 +151,10 @@ def result(settings: Sequence[Setting] = SETTINGS, *, f: bool = True) -> SweepRe
         )
         for number, name in enumerate(("camel", "dogs, jump"))
     ]
-    return SweepResult(settings=settings, videos=videos)
+    return SweepResult(yardstick=MASKS, settings=settings, videos=videos)
 
 
-def test_means_are_over_objects_as_the_official_ones(target: Target, tmp_path: Path) -> None:
+def test_means_are_over_objects_as_the_official_ones(grader: MaskGrader, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     sequences, videos = [], []
     setting = SETTINGS[0]
@@ -162,10 +162,10 @@ def test_means_are_over_objects_as_the_official_ones(target: Target, tmp_path: P
         labels = [(frame, [label(rng)]) for frame in range(1, len(FRAMES))]
         for frame, (soft,) in labels:
             write_mask(tmp_path / name / f"{FRAMES[frame]}.png", mask(soft))
-        sequences.append(score_sequence(name, target.annotations, tmp_path / name))
-        (found,) = score_labels(labels, target, 1, {})
+        sequences.append(score_sequence(name, grader.annotations, tmp_path / name))
+        (found,) = grader.score([labels], 1, (32, 48), {})
         videos.append(VideoResult(dataset="d", video=name, units={}, scores={setting: found}))
-    (means,) = SweepResult(settings=[setting], videos=videos).ranking
+    (means,) = SweepResult(yardstick=MASKS, settings=[setting], videos=videos).ranking
     official = DavisScore(sequences=tuple(sequences)).means
     names = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
     assert list(means.measures.values()) == [official[name] for name in names]
@@ -220,7 +220,7 @@ def test_a_video_without_all_scores_counts_in_no_mean(tmp_path: Path) -> None:
     lame = VideoResult(
         dataset="davis", video="lame", units={}, scores={SETTINGS[0]: whole.videos[0].scores[SETTINGS[0]]}
     )
-    partial = SweepResult(settings=SETTINGS, videos=[*whole.videos, lame], failures={"lame": "why"})
+    partial = SweepResult(yardstick=MASKS, settings=SETTINGS, videos=[*whole.videos, lame], failures={"lame": "why"})
     assert [(item.setting, item.score) for item in partial.ranking] == [
         (item.setting, item.score) for item in whole.ranking
     ]
@@ -228,7 +228,7 @@ def test_a_video_without_all_scores_counts_in_no_mean(tmp_path: Path) -> None:
     write_tables(partial, tmp_path)
     assert json.loads((tmp_path / "best.json").read_text())["failures"] == {"lame": "why"}
     assert (tmp_path / "results.csv").read_text().count("lame") == 1
-    nothing = SweepResult(settings=SETTINGS, videos=[lame])
+    nothing = SweepResult(yardstick=MASKS, settings=SETTINGS, videos=[lame])
     write_tables(nothing, tmp_path)
     assert json.loads((tmp_path / "best.json").read_text())["overall"] is None
     assert best_lines(nothing) == ["no video has a score under every setting"]

@@ -1,17 +1,20 @@
-"""The scores of one video under one setting."""
+"""J and F of the objects of one video under one setting."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from statistics import fmean
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..metrics.jf import Statistics, statistics
-from ..metrics.sequence import SequenceTruth
+from ...metrics.jf import Statistics, statistics
+from ...metrics.sequence import SequenceTruth
+from ..yardsticks import MASKS, Values, Yardstick
+from .base import ScoreRow
 
-__all__ = ["ObjectScore", "summarize"]
+__all__ = ["MaskScore", "ObjectScore", "means_of_objects", "summarize"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +68,54 @@ class ObjectScore:
         )
 
 
-def summarize(truth: SequenceTruth, j: NDArray[np.float64], f: NDArray[np.float64] | None) -> tuple[ObjectScore, ...]:
+@dataclass(frozen=True, kw_only=True)
+class MaskScore:
+    """Scores of the objects of a video.
+
+    Attributes
+    ----------
+    objects
+        In the order of their numbers.
+    """
+
+    objects: tuple[ObjectScore, ...]
+    yardstick: ClassVar[Yardstick] = MASKS
+
+    @property
+    def rows(self) -> tuple[ScoreRow, ...]:
+        """A row for each object."""
+        return tuple(
+            ScoreRow(object_id=item.object_id, frames=item.frames, values=item.columns) for item in self.objects
+        )
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the objects as JSON values."""
+        return [item.to_json() for item in self.objects]
+
+    @classmethod
+    def from_json(cls, value: list[Mapping[str, Any]]) -> "MaskScore":
+        """Build scores from what `to_json` gave."""
+        return cls(objects=tuple(map(ObjectScore.from_json, value)))
+
+    @classmethod
+    def means(cls, scores: "Sequence[MaskScore]") -> Values:
+        """Return means over all objects of all videos (not over videos), as the official evaluation has them."""
+        return means_of_objects([item.columns for score in scores for item in score.objects])
+
+
+def means_of_objects(rows: Sequence[Values]) -> Values:
+    """Return means over objects; what was not measured of all of them has none."""
+    means: dict[str, float | None] = {}
+    for name in MASKS.columns[1:]:
+        known = [value for row in rows if (value := row[name]) is not None]
+        means[name] = fmean(known) if len(known) == len(rows) else None
+    j, f = means["j"], means["f"]
+    return {"jf": None if j is None or f is None else (j + f) / 2} | means
+
+
+def summarize(truth: SequenceTruth, j: NDArray[np.float64], f: NDArray[np.float64] | None) -> MaskScore:
     """Summarise a video's values, (object, frame) each, over the frames in which each object is scored."""
-    return tuple(
+    objects = (
         ObjectScore(
             object_id=number,
             frames=int(scored.sum()),
@@ -76,6 +124,7 @@ def summarize(truth: SequenceTruth, j: NDArray[np.float64], f: NDArray[np.float6
         )
         for place, (number, scored) in enumerate(zip(truth.object_ids, truth.scored, strict=True))
     )
+    return MaskScore(objects=tuple(objects))
 
 
 def _statistics(values: Mapping[str, Any]) -> Statistics:

@@ -1,0 +1,1 @@
+"""What sweeps score: a kind for each way in which videos are measured, each in a module of its own."""
