@@ -94,9 +94,9 @@ def test_notebooks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
                 assert {"rgb", "position"} < {*drawn}
                 timesteps, ratios = pyplot.figure(1).axes
                 over_timestep, over_noise = timesteps.lines[0], ratios.lines[0]
-                assert list(over_timestep.get_xdata()) == [100, 400, 700]
+                assert list(over_timestep.get_xdata()) == [300, 500, 700]
                 assert list(over_noise.get_ydata()) == list(over_timestep.get_ydata())
-                np.testing.assert_allclose(over_noise.get_xdata(), cosine_decibels(100, 400, 700), atol=0.01)
+                np.testing.assert_allclose(over_noise.get_xdata(), cosine_decibels(300, 500, 700), atol=0.01)
     finally:
         pyplot.close("all")
         for home in homes:

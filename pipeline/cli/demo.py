@@ -12,9 +12,9 @@ from .options import CONTEXT
 def demo(out: Path) -> None:
     """Run the whole path on synthetic videos, with small models that come with the package.
 
-    Makes videos of two identical and of two distinct moving objects, extracts image and video features, propagates the
-    first frame's masks with either and with both fused, evaluates beside a control without a network, sweeps a few
-    hundred settings from the cache, and draws the results side by side.
+    Makes videos of two identical objects that cross and of two distinct ones, extracts image and video features,
+    propagates the first frame's masks with either and with both fused, evaluates beside controls, sweeps a few hundred
+    settings from the cache, and draws the results side by side.
     """
     from ..demo.features import METHODS
     from ..demo.run import run_demo

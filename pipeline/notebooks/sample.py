@@ -19,21 +19,22 @@ from .collection import Collection, open_collection
 
 __all__ = ["make_sample"]
 
-#: Eight frames of two identical objects; no video that models were trained, chosen or reported on.
-_SCENE = SceneSpec(frames=8, identical=True, seed=3)
+#: Two identical objects; no video that models were trained, chosen or reported on.
+_SCENE = SceneSpec(identical=True, seed=3)
 _SETS = ("crossing",)
 
-_VIDEO = "demo-video:100,400,700:up_blocks[1],up_blocks[2]"
+_VIDEO = "demo-video:300,500,700:up_blocks[1],up_blocks[2]"
 _IMAGE = "demo-image:20:up_blocks[1],up_blocks[2]"
 _NO_NETWORK = ("rgb:0:stride8", "position:0:stride8")
-_SETTINGS = ExtractionSettings(frame_size=FrameSize(short_side=256))
+#: Frames of the size of the training for the video model; smaller ones for the others, whose grids are finer.
+_SIZES = {_VIDEO: 256, _IMAGE: 128, **dict.fromkeys(_NO_NETWORK, 128)}
 
 
 def make_sample(folder: Path) -> Collection:
     """Make a video of two identical objects, and its features: of the bundled models, and of controls.
 
     The controls are the video network untrained, the same without its temporal layers, colours, and explicit position.
-    The video is short, and each feature is of one noise draw: enough to see how things work, too little to tell which
+    There is one video, and each feature is of one noise draw: enough to see how things work, too little to tell which
     features are better.
 
     Parameters
@@ -51,22 +52,24 @@ def make_sample(folder: Path) -> Collection:
         for _ in make_sets(root, _SETS, 1, _SCENE, window=64.0):
             pass
     videos = [davis_video(root, name) for name in davis_sequences(root)]
-    _extract(folder / "cache", videos, (_VIDEO, _IMAGE, *_NO_NETWORK))
-    _extract(folder / "cache", videos, (_VIDEO,), weights={"demo-video": "random:0"})
-    _extract(folder / "cache", videos, (_VIDEO,), options=BackboneOptions(temporal=False))
+    for feature in (_VIDEO, _IMAGE, *_NO_NETWORK):
+        _extract(folder / "cache", videos, feature)
+    _extract(folder / "cache", videos, _VIDEO, weights={"demo-video": "random:0"})
+    _extract(folder / "cache", videos, _VIDEO, options=BackboneOptions(temporal=False))
     return open_collection(folder / "cache", root, folder=folder)
 
 
 def _extract(
     cache: Path,
     videos: list[Video],
-    features: tuple[str, ...],
+    feature: str,
     *,
     weights: dict[str, str] | None = None,
     options: BackboneOptions = DEFAULT_OPTIONS,
 ) -> None:
-    shares = tuple(Share(job=parse_job(feature), video=video) for feature in features for video in videos)
-    request = ExtractionRequest(cache=cache, shares=shares, weights=weights or {}, settings=_SETTINGS, options=options)
+    settings = ExtractionSettings(frame_size=FrameSize(short_side=_SIZES[feature]))
+    shares = tuple(Share(job=parse_job(feature), video=video) for video in videos)
+    request = ExtractionRequest(cache=cache, shares=shares, weights=weights or {}, settings=settings, options=options)
     for result in extract(
         request, torch.device("cpu"), progress=lambda title, frames: lambda done: None, say=lambda text: None
     ):
