@@ -8,8 +8,9 @@ All write JSON into OUT; videos and features stay there and are made only once.
 """
 
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -123,19 +124,48 @@ def main() -> None:
     """Evaluate the small models."""
 
 
-_options = [
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What all commands are given."""
+
+    out: Path
+    networks: Mapping[str, Network]
+    ensemble: int
+    device: str
+
+    def extract(self, caches: Path, network: str, videos: Sequence[Video], jobs: Sequence[str]) -> None:
+        extract_features(caches, self.networks[network], videos, jobs, ensemble=self.ensemble, device=self.device)
+
+
+_OPTIONS = (
     click.argument("out", type=click.Path(path_type=Path)),
     click.option("--video", help="Weights of the video model.  [default: those of the package]"),
     click.option("--image", help="Weights of the image model.  [default: those of the package]"),
     click.option("--condition-on", type=click.Choice(get_args(ConditionOn)), help="Of the video model, as extraction."),
+    click.option("--ensemble", default=4, show_default=True, help="Noise draws to average."),
     click.option("--device", default="cpu", show_default=True),
-]
+)
 
 
-def _with_options(function: Any) -> Any:
-    for option in reversed(_options):
-        function = option(function)
-    return function
+def _with_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of all, as a `_Run`."""
+
+    @functools.wraps(function)
+    def wrapped(
+        out: Path,
+        video: str | None,
+        image: str | None,
+        condition_on: ConditionOn | None,
+        ensemble: int,
+        device: str,
+        **rest: Any,
+    ) -> None:
+        networks = _networks(video, image, condition_on)
+        function(_Run(out=out, networks=networks, ensemble=ensemble, device=device), **rest)
+
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
 
 
 @main.command()
@@ -143,36 +173,18 @@ def _with_options(function: Any) -> Any:
 @click.option("--videos", "count", default=12, show_default=True, help="Of each set.")
 @click.option("--taus", default="100,300,500,700,900", show_default=True, help="Of the video model.")
 @click.option("--image-taus", default="20,100,250", show_default=True)
-@click.option("--ensemble", default=4, show_default=True, help="Noise draws to average.")
-def choose(
-    out: Path,
-    video: str | None,
-    image: str | None,
-    condition_on: ConditionOn | None,
-    device: str,
-    count: int,
-    taus: str,
-    image_taus: str,
-    ensemble: int,
-) -> None:
+def choose(run: _Run, count: int, taus: str, image_taus: str) -> None:
     """Score every tau and tap, and alpha for the best of them, on videos to choose by."""
-    networks, sets, settings = _networks(video, image, condition_on), _videos(out, 1, count), Tracking()
+    networks, sets, settings = run.networks, _videos(run.out, 1, count), Tracking()
     every = [one for some in sets.values() for one in some]
     taps = {
         "demo-video": ("up_blocks[0]", "up_blocks[1]", "up_blocks[2]"),
         "demo-image": ("up_blocks[0]", "up_blocks[1]", "up_blocks[2]"),
     }
-    caches = out / "choose"
+    caches = run.out / "choose"
     jobs = [f"demo-image:{image_taus}:{','.join(taps['demo-image'])}", _COLOURS, _PLACES]
-    extract_features(caches, networks["still"], every, jobs, ensemble=ensemble, device=device)
-    extract_features(
-        caches,
-        networks["trained"],
-        every,
-        [f"demo-video:{taus}:{','.join(taps['demo-video'])}"],
-        ensemble=ensemble,
-        device=device,
-    )
+    run.extract(caches, "still", every, jobs)
+    run.extract(caches, "trained", every, [f"demo-video:{taus}:{','.join(taps['demo-video'])}"])
     found: dict[str, Any] = {}
     for name, some in sets.items():
         parts = [(networks["still"], _PLACES), (networks["still"], _COLOURS)]
@@ -187,43 +199,29 @@ def choose(
             for tap in taps["demo-video"]:
                 feature = f"demo-video:{tau}:{tap}"
                 rows[feature] = _compare(caches, some, [(networks["trained"], feature)], [(1.0,)], settings)[(1.0,)]
-        _show(f"{name}, {count} videos, {ensemble} draws", rows)
+        _show(f"{name}, {count} videos, {run.ensemble} draws", rows)
         found[name] = rows
-        (out / "choose.json").write_text(json.dumps(found, indent=1) + "\n")
+        (run.out / "choose.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 @main.command()
 @_with_options
 @click.option("--videos", "count", default=50, show_default=True, help="Of each set.")
-@click.option("--ensemble", default=4, show_default=True, help="Noise draws to average.")
 @click.option("--set", "names", multiple=True, type=click.Choice([*_SETS]), default=[*_SETS], help="All by default.")
 @click.option("--curves", is_flag=True, help="Other weights of the video features, too: twice the time.")
 @click.option("--seed", default=0, show_default=True, help="Of the videos: 0 to report, 1 for those to choose by.")
-def report(
-    out: Path,
-    video: str | None,
-    image: str | None,
-    condition_on: ConditionOn | None,
-    device: str,
-    count: int,
-    ensemble: int,
-    names: Sequence[str],
-    curves: bool,
-    seed: int,
-) -> None:
+def report(run: _Run, count: int, names: Sequence[str], curves: bool, seed: int) -> None:
     """Score what was chosen, `ted demo`'s methods, on videos that no choice was made on, beside the controls."""
-    networks, sets = _networks(video, image, condition_on), _videos(out, seed, count)
+    networks, sets = run.networks, _videos(run.out, seed, count)
     settings = Tracking(temperature=SETTINGS.temperature, top_k=SETTINGS.top_k, radius=SETTINGS.radius)
-    caches = out / f"report-{seed}"
+    caches = run.out / f"report-{seed}"
     features = {feature for method in METHODS.values() for feature in method.features}
     moving = sorted(feature for feature in features if feature.startswith("demo-video"))
     for name in names:
         some, controls = sets[name], ("untrained", "no-temporal") if name in _CONTROLLED else ()
-        extract_features(
-            caches, networks["still"], some, sorted(features - set(moving)), ensemble=ensemble, device=device
-        )
+        run.extract(caches, "still", some, sorted(features - set(moving)))
         for network in ("trained", *controls):
-            extract_features(caches, networks[network], some, moving, ensemble=ensemble, device=device)
+            run.extract(caches, network, some, moving)
 
         def parts(method: str, network: str = "trained") -> dict[tuple[str, str], float]:
             used = METHODS[method].features
@@ -243,8 +241,8 @@ def report(
             read = [(networks[network], feature) for network, feature in used]
             found = _compare(caches, some, read, list(dict.fromkeys(fusions.values())), settings)
             rows |= {title: found[weights] for title, weights in fusions.items()}
-        _show(f"{name}, {count} videos, {ensemble} draws", rows)
-        (out / f"report-{seed}-{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
+        _show(f"{name}, {count} videos, {run.ensemble} draws", rows)
+        (run.out / f"report-{seed}-{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
 @main.command()
@@ -252,35 +250,22 @@ def report(
 @click.option("--videos", "count", default=24, show_default=True, help="Of `crossing`; half of them to fit by.")
 @click.option("--taus", default="600,700,800,900,950", show_default=True)
 @click.option("--taps", default="up_blocks[0],up_blocks[1],up_blocks[2]", show_default=True)
-@click.option("--ensemble", default=4, show_default=True, help="Noise draws to average.")
-def probe(
-    out: Path,
-    video: str | None,
-    image: str | None,
-    condition_on: ConditionOn | None,
-    device: str,
-    count: int,
-    taus: str,
-    taps: str,
-    ensemble: int,
-) -> None:
+def probe(run: _Run, count: int, taus: str, taps: str) -> None:
     """Read position, velocity and identity from the video model's features, on videos to choose by."""
-    networks, some = _networks(video, image, condition_on), _videos(out, 1, count)["crossing"]
+    some = _videos(run.out, 1, count)["crossing"]
     features = [f"demo-video:{tau}:{tap}" for tau in taus.split(",") for tap in taps.split(",")]
     rows: dict[str, dict[str, float]] = {}
     print(f"{'':<44}{'position':>10}{'velocity':>10}{'heading':>10}{'remembered':>14}")
     for name in ("trained", "untrained", "no-temporal"):
-        extract_features(
-            out / "probe", networks[name], some, [f"demo-video:{taus}:{taps}"], ensemble=ensemble, device=device
-        )
+        run.extract(run.out / "probe", name, some, [f"demo-video:{taus}:{taps}"])
         for feature in features:
-            cells = [_cells(out, networks[name], one, feature) for one in some]
+            cells = [_cells(run.out, run.networks[name], one, feature) for one in some]
             kept = mean_and_error([100 * remembered(one, ends=4) for one in cells])
             row = {**dataclasses.asdict(read_linearly(cells, fitted=count // 2)), "remembered": kept[0]}
             rows[f"{feature}, {name}"] = {key: round(value, 3) for key, value in row.items()}
             shown = "".join(f"{row[key]:>10.2f}" for key in ("position", "velocity", "heading"))
             print(f"{feature + ', ' + name:<44}{shown}{kept[0]:>8.1f} ±{kept[1]:>4.1f}", flush=True)
-    (out / "probe.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (run.out / "probe.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
 def _cells(out: Path, network: Network, video: Video, feature: str) -> Cells:
