@@ -213,7 +213,7 @@ def choose(run: _Run, count: int, taus: str, image_taus: str) -> None:
 def report(run: _Run, count: int, names: Sequence[str], curves: bool, seed: int) -> None:
     """Score what was chosen, `ted demo`'s methods, on videos that no choice was made on, beside the controls."""
     networks, sets = run.networks, _videos(run.out, seed, count)
-    settings = Tracking(temperature=SETTINGS.temperature, top_k=SETTINGS.top_k, radius=SETTINGS.radius)
+    settings = Tracking(temperature=SETTINGS.temperature, top_k=SETTINGS.top_k)
     caches = run.out / f"report-{seed}"
     features = {feature for method in METHODS.values() for feature in method.features}
     moving = sorted(feature for feature in features if feature.startswith("demo-video"))

@@ -13,18 +13,21 @@ class Settings:
     Attributes
     ----------
     frame_size
-        Short side of the frames that the models see, in pixels.
+        Short side of the frames, in pixels, that features are of; smaller than what suits best (256), for speed.
+    video_frame_size
+        The same for the video model: the size of the objects that it was trained on.
     ensemble
         Noise draws averaged.
     temperature, top_k, radius
         Of the propagation.
     """
 
-    frame_size: int = 256
+    frame_size: int = 128
+    video_frame_size: int = 256
     ensemble: int = 4
     temperature: float = 0.1
     top_k: int = 10
-    radius: int = 16
+    radius: int = 8
 
 
 @dataclass(frozen=True, kw_only=True)

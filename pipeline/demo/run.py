@@ -43,7 +43,7 @@ __all__ = ["DemoScore", "Swept", "run_demo"]
 
 #: What the sweep varies: alpha, temperature, top-k and radius, 216 settings.
 _ALPHAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-_TEMPERATURES, _TOP_KS, _RADII = (0.05, 0.1, 0.2), (5, 10, 15), (12, 16)
+_TEMPERATURES, _TOP_KS, _RADII = (0.05, 0.1, 0.2), (5, 10, 15), (5, 8)
 
 Progress = Callable[[str, int], Callable[[int], None]]
 
@@ -157,17 +157,20 @@ def _extract(
     cache: Cache, videos: Sequence[Video], device: torch.device, progress: Progress, say: Callable[[str], None]
 ) -> None:
     features = dict.fromkeys(feature for method in METHODS.values() for feature in method.features)
-    request = ExtractionRequest(
-        cache=cache.root,
-        shares=tuple(Share(job=parse_job(feature), video=video) for feature in features for video in videos),
-        weights={},
-        settings=ExtractionSettings(
-            frame_size=FrameSize(short_side=SETTINGS.frame_size), ensemble=SETTINGS.ensemble, batch_size=None
-        ),
-    )
-    for result in extract(request, device, progress=progress, say=say):
-        if isinstance(result, Failure):
-            raise TedError(f"the demo's extraction failed: {result.reason}")
+    for feature in features:
+        job = parse_job(feature)
+        side = SETTINGS.video_frame_size if job.backbone == "demo-video" else SETTINGS.frame_size
+        request = ExtractionRequest(
+            cache=cache.root,
+            shares=tuple(Share(job=job, video=video) for video in videos),
+            weights={},
+            settings=ExtractionSettings(
+                frame_size=FrameSize(short_side=side), ensemble=SETTINGS.ensemble, batch_size=None
+            ),
+        )
+        for result in extract(request, device, progress=progress, say=say):
+            if isinstance(result, Failure):
+                raise TedError(f"the demo's extraction failed: {result.reason}")
 
 
 def _settings() -> PropagationSettings:

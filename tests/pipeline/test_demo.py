@@ -13,11 +13,12 @@ from ted.pipeline.demo.features import METHODS
 
 
 def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "SETTINGS", dataclasses.replace(demo.SETTINGS, ensemble=1))
+    small = dataclasses.replace(demo.SETTINGS, ensemble=1)
+    monkeypatch.setattr(demo, "SETTINGS", small)
     monkeypatch.setattr(demo, "_ALPHAS", (0.0, 0.25, 1.0))
     monkeypatch.setattr(demo, "_TEMPERATURES", (0.1,))
     monkeypatch.setattr(demo, "_TOP_KS", (10,))
-    monkeypatch.setattr(demo, "_RADII", (16,))
+    monkeypatch.setattr(demo, "_RADII", (8,))
     lines: list[str] = []
     result = demo.run_demo(tmp_path, videos=1, progress=lambda _title, _count: lambda _done: None, say=lines.append)
     assert len(lines) == 4
