@@ -106,7 +106,7 @@ class DemoResult:
     pictures: Sequence[Path]
 
 
-def run_demo(out: Path, *, videos: int = 3, progress: Progress, say: Callable[[str], None]) -> DemoResult:
+def run_demo(out: Path, *, videos: int = 2, progress: Progress, say: Callable[[str], None]) -> DemoResult:
     """Run the whole path in a folder.
 
     Parameters
