@@ -14,7 +14,7 @@ import torch
 
 from ...store.errors import LabelError
 
-__all__ = ["GivenLabel", "Target", "check_given", "check_rows", "given_labels", "label_rows"]
+__all__ = ["GivenLabel", "Target", "check_given", "check_rows", "given_labels", "label_rows", "with_given"]
 
 Value_co = TypeVar("Value_co", covariant=True)
 
@@ -179,3 +179,28 @@ def label_rows(
         channels = None if known.all() else tuple((np.flatnonzero(known) + first_channel).tolist())
         given[frame] = GivenLabel(label=draw(values), channels=channels, exclusive=False)
     return given
+
+
+def with_given(
+    found: npt.NDArray[np.float64], given: npt.NDArray[np.float64] | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Put what is given in a frame over what was found there.
+
+    Parameters
+    ----------
+    found
+        (thing, column).
+    given
+        The same; a row that is not finite is not given. None where nothing is.
+
+    Returns
+    -------
+    rows : numpy.ndarray
+        (thing, column): as given, else as found.
+    known : numpy.ndarray
+        (thing,), bool: which are given.
+    """
+    if given is None:
+        return found, np.zeros(len(found), dtype=bool)
+    known = np.asarray(np.isfinite(given).all(1))
+    return np.where(known[:, None], given, found), known

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from .base import GivenLabel, check_rows, label_rows
+from .base import GivenLabel, check_rows, label_rows, with_given
 
 __all__ = ["PRESENT_FROM", "BoxTarget", "TrackedBoxes", "decode_boxes", "encode_boxes"]
 
@@ -146,11 +146,8 @@ class BoxTarget:
         least = self._least_area((label.shape[1], label.shape[2]))
         mass = np.divide(cells, least, out=np.zeros(len(cells)), where=least > 0)
         found[mass < PRESENT_FROM] = np.nan
-        given = self.boxes.get(frame)
-        if given is None:
-            return TrackedBoxes(boxes=found, mass=mass)
-        known = np.asarray(np.isfinite(given).all(1))
-        return TrackedBoxes(boxes=np.where(known[:, None], given, found), mass=np.where(known, 1.0, mass))
+        boxes, known = with_given(found, self.boxes.get(frame))
+        return TrackedBoxes(boxes=boxes, mass=np.where(known, 1.0, mass))
 
     def _least_area(self, grid: tuple[int, int]) -> _Array:
         """Return the area in the frame that each box is given with, (box,), in cells: the least of several."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .base import GivenLabel, check_rows, label_rows
+from .base import GivenLabel, check_rows, label_rows, with_given
 
 __all__ = ["ABSENT", "KeypointTarget", "decode_keypoints", "encode_keypoints"]
 
@@ -114,9 +114,7 @@ class KeypointTarget:
 
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> _Array:
         """Return a frame's joints: (joint, 2), in pixels; see `decode_keypoints`. Given ones are as they were given."""
-        found = decode_keypoints(label, self.size)
-        given = self.points.get(frame)
-        return found if given is None else np.where(np.isfinite(given).all(1, keepdims=True), given, found)
+        return with_given(decode_keypoints(label, self.size), self.points.get(frame))[0]
 
 
 def _block(centre: float, cells: int) -> tuple[slice, _Array]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from .base import GivenLabel, check_rows, label_rows
+from .base import GivenLabel, check_rows, label_rows, with_given
 
 __all__ = ["VISIBLE_FROM", "PointTarget", "TrackedPoints", "decode_points", "encode_points"]
 
@@ -137,10 +137,5 @@ class PointTarget:
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> TrackedPoints:
         """Return a frame's points; see `decode_points`. Given ones are as they were given, with a mass of 1."""
         found = decode_points(label, self.size)
-        given = self.points.get(frame)
-        if given is None:
-            return found
-        known = np.asarray(np.isfinite(given).all(1))
-        return TrackedPoints(
-            places=np.where(known[:, None], given, found.places), mass=np.where(known, 1.0, found.mass)
-        )
+        places, known = with_given(found.places, self.points.get(frame))
+        return TrackedPoints(places=places, mass=np.where(known, 1.0, found.mass))
