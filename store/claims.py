@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from .durable import PARTIAL_SUFFIX, write_atomic
+from .durable import PARTIAL_SUFFIX, create_whole, write_atomic
 from .errors import ClaimedError
 from .heartbeat import HEARTBEAT
 from .kinds import kind_of
@@ -25,7 +25,8 @@ STALE_AFTER_S = 300.0
 #: The same for claims of earlier versions, which were renewed with each batch only.
 _STALE_WITHOUT_HEARTBEAT_S = 3600.0
 
-#: A claim that cannot be read is being written at this moment, or was torn by a crash.
+#: A claim that cannot be read is being written at this moment, or was torn by a crash: one of an earlier version, on a
+#: file system without hard links, or cut by a loss of power.
 _TORN_AFTER_S = 10.0
 
 #: The right to replace a claim is held for milliseconds; one so old was left by a crash, whoever held it.
@@ -135,15 +136,9 @@ def is_claimed(unit: Path) -> bool:
 def _create(path: Path, content: bytes) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        file = path.open("xb")
+        create_whole(path, content)
     except FileExistsError:
         return False
-    try:
-        with file:
-            file.write(content)
-    except OSError:  # a full disk: an empty claim would hold up the next attempt
-        path.unlink(missing_ok=True)
-        raise
     return True
 
 
@@ -181,10 +176,8 @@ def _right_to_replace(path: Path, content: bytes) -> Iterator[bool]:
     while not granted:
         right = path.with_name(f".{_NAME}.{digest}.{len(rights)}{PARTIAL_SUFFIX}")
         try:
-            with right.open("xb", buffering=0) as file:
-                granted = True
-                with contextlib.suppress(OSError):  # a full disk: its age must do
-                    file.write(json.dumps(this_process()).encode())
+            _create_right(right)
+            granted = True
         except FileExistsError:
             with contextlib.suppress(FileNotFoundError):  # given up just now: once more
                 found = _look(right)
@@ -200,6 +193,15 @@ def _right_to_replace(path: Path, content: bytes) -> Iterator[bool]:
     finally:
         for right in rights if granted else ():
             right.unlink(missing_ok=True)
+
+
+def _create_right(path: Path) -> None:
+    try:
+        create_whole(path, json.dumps(this_process()).encode())
+    except FileExistsError:
+        raise
+    except OSError:  # a full disk, on which a claim can still be released: its age must do
+        path.open("xb").close()
 
 
 class _Found(NamedTuple):

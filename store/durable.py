@@ -11,10 +11,21 @@ from typing import Any
 
 from .errors import CacheError
 
-__all__ = ["PARTIAL_SUFFIX", "canonical_json", "explain_os_errors", "sync_file", "sync_folder", "write_atomic"]
+__all__ = [
+    "PARTIAL_SUFFIX",
+    "canonical_json",
+    "create_whole",
+    "explain_os_errors",
+    "sync_file",
+    "sync_folder",
+    "write_atomic",
+]
 
 #: Ending of temporary files, ours and zarr's; what a killed process leaves behind has it.
 PARTIAL_SUFFIX = ".partial"
+
+#: What file systems without hard links say to a link.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again, it resumes",
@@ -58,7 +69,7 @@ def write_atomic(path: Path, data: bytes, *, scratch: Path | None = None) -> Non
     scratch
         Folder for the temporary file, on the same file system; the file's own by default.
     """
-    temporary = (scratch or path.parent) / f".{path.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}"
+    temporary = _temporary(path, scratch or path.parent)
     try:
         with temporary.open("xb") as file:
             file.write(data)
@@ -69,6 +80,47 @@ def write_atomic(path: Path, data: bytes, *, scratch: Path | None = None) -> Non
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def create_whole(path: Path, data: bytes) -> None:
+    """Create a file, exclusively, that nobody ever sees without its content: not after a kill, nor on a full disk.
+
+    It is not forced to the disk. Where the file system has no hard links, it is created first and filled then.
+
+    Raises
+    ------
+    FileExistsError
+        When the file is there.
+    """
+    temporary = _temporary(path, path.parent)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            if temporary.stat().st_nlink < 2:  # else NFS made the link, lost its answer, and was asked again
+                raise
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            _create_and_fill(path, data)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _create_and_fill(path: Path, data: bytes) -> None:
+    file = path.open("xb")
+    try:
+        with file:
+            file.write(data)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _temporary(path: Path, folder: Path) -> Path:
+    return folder / f".{path.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}"
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Claims: one process holds a unit, keeps it as long as it lives, and gives way only when it is gone."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -185,6 +186,57 @@ def test_a_torn_claim_is_waited_for_a_moment(unit_folder: Path, content: bytes) 
     age(path, 11)
     with take_claim(unit_folder) as claim:
         claim.check()
+
+
+@pytest.mark.parametrize("moment", ["before_the_link", "after_the_link"])
+@pytest.mark.parametrize("there", [False, True], ids=["new", "stale"])
+def test_a_process_killed_while_it_claims_delays_nobody(
+    unit_folder: Path, monkeypatch: pytest.MonkeyPatch, there: bool, moment: str
+) -> None:
+    if there:
+        leave_claim(unit_folder, host=owners.this_process()["host"], process_start="another")
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            if moment == "before_the_link":
+                patch.setattr(os, "link", lambda *_: os._exit(9))
+            else:
+                patch.setattr(Path, "unlink", lambda *_, **__: os._exit(9))
+            child = os.fork()
+            if not child:
+                take_claim(unit_folder)
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    with take_claim(unit_folder) as claim:
+        claim.check()
+
+
+def test_a_file_system_without_hard_links(unit_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    for there in (False, True):
+        if there:
+            leave_claim(unit_folder, seconds=STALE_AFTER_S + 10)
+        with take_claim(unit_folder) as claim:
+            claim.check()
+            with pytest.raises(ClaimedError, match=f"process {os.getpid()} on"):
+                take_claim(unit_folder)
+        assert litter(unit_folder) == []
+
+
+def test_a_link_whose_answer_was_lost(unit_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS asks again when no answer comes, and the second says that the file is there."""
+    link = os.link
+
+    def twice(*paths: Path) -> None:
+        link(*paths)
+        link(*paths)
+
+    monkeypatch.setattr(os, "link", twice)
+    with take_claim(unit_folder) as claim:
+        claim.check()
+    assert litter(unit_folder) == []
 
 
 def test_clocks_of_hosts_need_not_agree(unit_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ FRAMES = 60
 #: Imports everything once, and then, for each cache it is told, forks a writer. That says its number and, before each
 #: frame, so, and waits when it has written as many as it may; at last comes its exit code.
 WRITERS = f"""
-import os, sys, time
+import os, sys, time, traceback
 import numpy as np
 from pathlib import Path
 from ted.store import open_cache
@@ -68,6 +68,8 @@ for line in sys.stdin:
             limit, root = line.rstrip().split(" ", 1)
             write(root, int(limit))
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
