@@ -30,7 +30,11 @@ from .probe import Cells, object_cells, remembered
 from .probe import probe as read_linearly
 from .tracking import Score, Tracking, mean_and_error, through_grid, track
 
-_ALPHAS = (0.1, 0.4, 0.6)
+_ALPHAS = (0.1, 0.15, 0.4, 0.6)
+_TAUS = (500, 600, 800, 900)
+
+#: Weight of the video features where colours, and not a network's features, say how things look.
+_BESIDE_COLOURS = 0.15
 _POSITION = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8)
 _COLOURS, _PLACES = "rgb:0:stride4", "position:0:stride4"
 
@@ -208,7 +212,7 @@ def choose(run: _Run, count: int, taus: str, image_taus: str) -> None:
 @_with_options
 @click.option("--videos", "count", default=50, show_default=True, help="Of each set.")
 @click.option("--set", "names", multiple=True, type=click.Choice([*_SETS]), default=[*_SETS], help="All by default.")
-@click.option("--curves", is_flag=True, help="Other weights of the video features, too: twice the time.")
+@click.option("--curves", is_flag=True, help="Other weights and timesteps of the video features, too: thrice the time.")
 @click.option("--seed", default=0, show_default=True, help="Of the videos: 0 to report, 1 for those to choose by.")
 def report(run: _Run, count: int, names: Sequence[str], curves: bool, seed: int) -> None:
     """Score what was chosen, `ted demo`'s methods, on videos that no choice was made on, beside the controls."""
@@ -216,23 +220,31 @@ def report(run: _Run, count: int, names: Sequence[str], curves: bool, seed: int)
     settings = Tracking(temperature=SETTINGS.temperature, top_k=SETTINGS.top_k)
     caches = run.out / f"report-{seed}"
     features = {feature for method in METHODS.values() for feature in method.features}
-    moving = sorted(feature for feature in features if feature.startswith("demo-video"))
+    (moving,) = METHODS["video"].features
+    backbone, tau, tap = moving.split(":")
     for name in names:
         some, controls = sets[name], ("untrained", "no-temporal") if name in _CONTROLLED else ()
-        run.extract(caches, "still", some, sorted(features - set(moving)))
+        run.extract(caches, "still", some, sorted(features - {moving}))
+        taus = [tau, *map(str, _TAUS)] if curves else [tau]
         for network in ("trained", *controls):
-            run.extract(caches, network, some, moving)
+            run.extract(caches, network, some, [f"{backbone}:{','.join(taus)}:{tap}"])
 
-        def parts(method: str, network: str = "trained") -> dict[tuple[str, str], float]:
+        def parts(method: str, network: str = "trained", at: str = moving) -> dict[tuple[str, str], float]:
             used = METHODS[method].features
-            return {(network if feature in moving else "still", feature): w for feature, w in used.items()}
+            return {(network, at) if feature == moving else ("still", feature): w for feature, w in used.items()}
 
         alone = parts("video")
         wanted = {METHODS[method].title: parts(method) for method in METHODS if method != "video"}
+        wanted["control: colours"] = {("still", _COLOURS): 1.0}
+        wanted[f"video + colours, alpha {_BESIDE_COLOURS}"] = {
+            ("trained", moving): _BESIDE_COLOURS,
+            ("still", _COLOURS): 1 - _BESIDE_COLOURS,
+        }
         wanted |= {f"control: fused, {network}": parts("fused", network) for network in controls}
         for network in ("trained", *controls) if curves else ():
             fused = list(parts("fused", network))
             wanted |= {f"alpha {a:.2f}, {network}": dict(zip(fused, _weight(a), strict=True)) for a in _ALPHAS}
+            wanted |= {f"tau {t}, {network}": parts("fused", network, f"{backbone}:{t}:{tap}") for t in _TAUS}
         # One search serves all fusions of the same grid; video features alone have a coarser one.
         rows = {"truth through a grid of 64x64": _grid_row(some)}
         for group in (wanted, {METHODS["video"].title: alone}):
