@@ -159,7 +159,8 @@ def test_a_dry_run_writes_nothing_and_estimates_what_is_written(
     stored = sum(entry.bytes for entry in open_cache(cache).entries())
     assert planned["bytes"] < stored < 1.2 * planned["bytes"] + 20_000  # beside features: metadata
     assert "to do: 0 units" in cli(*command, "--dry-run").out
-    assert json.loads(cli(*command, "--json").out)["skipped"] == written["written"]
+    skipped = json.loads(cli(*command, "--json").out)["skipped"]
+    assert sorted(skipped) == sorted(written["written"])  # written in the order in which they were done
 
 
 def test_lists_of_timesteps_and_taps_share_a_pass(
