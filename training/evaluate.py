@@ -91,10 +91,12 @@ def _compare(
 ) -> dict[tuple[float, ...], dict[str, list[float]]]:
     """Score fusions of features over videos: mean and standard error of each measure."""
     scores: dict[tuple[float, ...], list[Score]] = {fusion: [] for fusion in fusions}
-    for video in videos:
+    for done, video in enumerate(videos, start=1):
         units = [open_unit(caches, network, video, feature) for network, feature in parts]
         for fusion, score in track(units, fusions, video, settings).items():
             scores[fusion].append(score)
+        if done % 10 == 0:
+            print(f"  tracked: {done} of {len(videos)}", flush=True)
     return {fusion: _summary(found) for fusion, found in scores.items()}
 
 
