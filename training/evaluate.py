@@ -214,7 +214,7 @@ def choose(run: _Run, count: int, taus: str, image_taus: str) -> None:
 @_with_options
 @click.option("--videos", "count", default=50, show_default=True, help="Of each set.")
 @click.option("--set", "names", multiple=True, type=click.Choice([*_SETS]), default=[*_SETS], help="All by default.")
-@click.option("--curves", is_flag=True, help="Other weights and timesteps of the video features, too: thrice the time.")
+@click.option("--curves", is_flag=True, help="Other weights and timesteps of the video features: 8 times as long.")
 @click.option("--seed", default=0, show_default=True, help="Of the videos: 0 to report, 1 for those to choose by.")
 def report(run: _Run, count: int, names: Sequence[str], curves: bool, seed: int) -> None:
     """Score what was chosen, `ted demo`'s methods, on videos that no choice was made on, beside the controls."""
