@@ -111,6 +111,11 @@ def eventually(true: Callable[[], object], seconds: float = 300) -> bool:
     return bool(true())
 
 
+def process_state(pid: int) -> str:
+    """Return a process's state: ``T`` when it is stopped, ``Z`` when its parent has yet to bury it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def hurry() -> None:
     """Hook: journals have an entry every three frames, and others' work is looked at all the time."""
     sink._FRAMES_A_COMMIT = 3

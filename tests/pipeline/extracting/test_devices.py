@@ -18,7 +18,7 @@ from ted.pipeline.extracting.request import ExtractionRequest, Share
 from ted.pipeline.extracting.running import Extracted, Failure
 
 from .conftest import tree
-from .processes import Hook, Running, eventually, forget_soon, fork_devices, hurry, start
+from .processes import Hook, Running, eventually, forget_soon, fork_devices, hurry, process_state, start
 
 FORKS = (hurry, fork_devices)
 
@@ -51,11 +51,11 @@ def both_at_work(cache: Path) -> set[int]:
 
 
 def has_ended(pid: int) -> bool:
+    """Tell whether a process is gone, or left for its parent to bury."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return process_state(pid) == "Z"
+    except (FileNotFoundError, ProcessLookupError):  # the latter when it goes between opening and reading
         return True
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from .conftest import tree
-from .processes import Running, eventually, hurry, start
+from .processes import Running, eventually, hurry, process_state, start
 from .steps import At, signal_self
 
 
@@ -42,7 +42,7 @@ def test_who_sleeps_is_waited_for_and_who_dies_is_replaced(
     cache = tmp_path / "cache"
     sleep = At(cache=cache, log=tmp_path / "steps", phase="chunks", number=40, act=partial(signal_self, signal.SIGSTOP))
     sleeper = start(tmp_path, *command, "--cache", cache, hooks=(hurry, sleep))
-    assert eventually(lambda: state(sleeper.pid) == "T")
+    assert eventually(lambda: process_state(sleeper.pid) == "T")
     others = [start(tmp_path, *command, "--cache", cache, hooks=(hurry,)) for _ in range(2)]
     assert eventually(lambda: all("waiting for" in run.err.read_text() for run in others))
     # It holds the video that it was at, and maybe the next one, whose frames it was reading; the others do the rest.
@@ -66,8 +66,3 @@ def claims(cache: Path) -> list[dict[str, Any]]:
 def whole(cache: Path) -> int:
     """Count the complete units."""
     return len(list(cache.rglob("complete.json")))
-
-
-def state(pid: int) -> str:
-    """Return a process's state: ``T`` when it is stopped."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
