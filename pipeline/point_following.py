@@ -14,7 +14,7 @@ from ..propagate.targets.keypoints import ABSENT, KeypointTarget
 from ..propagate.targets.points import PointTarget, TrackedPoints
 from ..store.errors import LabelError
 from .box_results import BoxResult
-from .datasets.jhmdb import JOINTS, JointVideo
+from .datasets.jhmdb import JointVideo, joint_names
 from .datasets.place_video import GivenPlaces, PlaceVideo, frame_numbers, mask_boxes
 from .datasets.point_queries import QueryMode, choose_queries
 from .datasets.tapvid import TrackVideo
@@ -60,7 +60,7 @@ class Joints:
         first = video.joints.read(names[:1])[:, :, 0].T  # (joint, 2)
         count = len(first)
         self._names = names
-        self._joints = JOINTS if count == len(JOINTS) else tuple(f"joint {number}" for number in range(1, count + 1))
+        self._joints = joint_names(count)
         self._found = np.full((len(names), count, 2), ABSENT)
         self.targets = [((0,), KeypointTarget(points={0: first}, size=video.frames.size))]
         self.backward = False

@@ -13,7 +13,19 @@ import numpy.typing as npt
 from ..store.errors import LabelError
 from .datasets.point_queries import QueryMode
 
-__all__ = ["JointResult", "TrackMode", "TrackResult", "check_shape", "number", "read_archive", "write_table"]
+__all__ = [
+    "JointResult",
+    "TrackMode",
+    "TrackResult",
+    "check_shape",
+    "has_joints",
+    "has_tracks",
+    "number",
+    "read_archive",
+    "write_table",
+]
+
+_JOINTS, _TRACKS = "joints.npz", "tracks.npz"
 
 #: How the points of a result were chosen: as TAP-Vid's queries, or given by a user.
 TrackMode = QueryMode | Literal["given"]
@@ -44,7 +56,7 @@ class JointResult:
 
         The table has a row for each frame and joint: frame, joint, x, y. The places of absent joints are empty.
         """
-        np.savez(folder / "joints.npz", frames=self.frames, joints=self.joints, points=self.points)
+        np.savez(folder / _JOINTS, frames=self.frames, joints=self.joints, points=self.points)
         rows = (
             (frame, joint, *(number(value) if place[0] >= 0 else "" for value in place))
             for frame, places in zip(self.frames, self.points, strict=True)
@@ -55,9 +67,9 @@ class JointResult:
     @classmethod
     def read(cls, folder: Path) -> "JointResult":
         """Read the archive; raises LabelError when it is absent or damaged."""
-        arrays = read_archive(folder / "joints.npz", ("frames", "joints", "points"))
+        arrays = read_archive(folder / _JOINTS, ("frames", "joints", "points"))
         frames, joints = (tuple(map(str, arrays[key])) for key in ("frames", "joints"))
-        check_shape(folder / "joints.npz", arrays["points"], (len(frames), len(joints), 2))
+        check_shape(folder / _JOINTS, arrays["points"], (len(frames), len(joints), 2))
         return cls(frames=frames, joints=joints, points=arrays["points"])
 
 
@@ -97,7 +109,7 @@ class TrackResult:
         and mass. Places that are not known are empty.
         """
         np.savez(
-            folder / "tracks.npz",
+            folder / _TRACKS,
             frames=self.frames,
             mode=self.mode,
             query_frames=self.query_frames,
@@ -123,7 +135,7 @@ class TrackResult:
     @classmethod
     def read(cls, folder: Path) -> "TrackResult":
         """Read the archive; raises LabelError when it is absent or damaged."""
-        path = folder / "tracks.npz"
+        path = folder / _TRACKS
         arrays = read_archive(path, ("frames", "mode", "query_frames", "tracks", "places", "mass", "visible"))
         frames, queries = tuple(map(str, arrays["frames"])), len(arrays["query_frames"])
         check_shape(path, arrays["places"], (queries, len(frames), 2))
@@ -138,6 +150,16 @@ class TrackResult:
             mass=arrays["mass"],
             visible=arrays["visible"],
         )
+
+
+def has_joints(folder: Path) -> bool:
+    """Whether a video's folder of results is of joints."""
+    return (folder / _JOINTS).is_file()
+
+
+def has_tracks(folder: Path) -> bool:
+    """Whether a video's folder of results is of points."""
+    return (folder / _TRACKS).is_file()
 
 
 def number(value: float) -> str:

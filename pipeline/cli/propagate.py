@@ -52,9 +52,7 @@ if TYPE_CHECKING:
 )
 @cluster_options
 @click.option("--save-soft", is_flag=True, help="Keep the soft labels of masks, as a Zarr array soft.zarr.")
-@click.option(
-    "--overlay", is_flag=True, help="Draw the masks, or boxes, over the frames: a contact sheet PNG and an MP4."
-)
+@click.option("--overlay", is_flag=True, help="Draw the results over the frames: a contact sheet PNG and an MP4.")
 @click.option("--overwrite", is_flag=True, help="Replace results of other settings.")
 @json_option
 @config_option
@@ -91,20 +89,19 @@ def propagate(
     from ..point_propagation import propagate_points
     from ..progress import FrameBars
     from ..propagation import propagate_video
-    from ..show.result import write_box_overlay, write_overlay
+    from ..show.result import write_box_overlay, write_overlay, write_point_overlay
 
     chosen = take_features(choice)
     settings = take_settings(choice, chosen)
     videos = open_videos(**choice)
     followed = {_followed(video.scoring, target) for video in videos}
-    if overlay and "points" in followed:
-        raise ConfigError("--overlay is for masks and boxes: leave it out for joints and points")
     if save_soft and followed != {"masks"}:
         raise ConfigError("--save-soft is for masks: leave it out for boxes, joints and points")
     if target == "boxes" and "points" in followed:
         raise ConfigError("--target boxes is for sources with masks: leave it out for joints and points")
     source = open_cache(cache.absolute())  # workers have working folders of their own
     where = choose_device(device, elsewhere=scheduler is not None)
+    draw_result = {"masks": write_overlay, "boxes": write_box_overlay, "points": write_point_overlay}
     rows: list[dict[str, Any]] = []
     failures = 0
     cluster = open_workers(
@@ -134,8 +131,7 @@ def propagate(
                     title = f"{video.name}: " + " + ".join(
                         f"{weight:g} {feature}" for feature, weight in chosen.parts if weight
                     )
-                    draw = write_overlay if what == "masks" else write_box_overlay
-                    pictures = draw(video, report.folder, out / "overlays", title=title)
+                    pictures = draw_result[what](video, report.folder, out / "overlays", title=title)
                     row["overlay"] = [str(path) for path in pictures]
             except ConfigError:
                 raise  # a wrong option is wrong for every video

@@ -1,4 +1,4 @@
-"""``ted show``: pca, similarity, arrows, masks, boxes."""
+"""``ted show``: pca, similarity, arrows, masks, boxes, points."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,6 +232,29 @@ def boxes(results: tuple[str, ...], truth: bool, frames: str | None, count: int,
     show_videos(
         "boxes",
         lambda video, look: write_boxes(video, folders, look, truth=truth),
+        choose=lambda video: choose_frames(frames, video.frames.names, count),
+        **options,
+    )
+
+
+@show.command(context_settings=CONTEXT)
+@picture_options
+@_results_option
+@_truth_option
+@frames_options
+def points(results: tuple[str, ...], truth: bool, frames: str | None, count: int, **options: Any) -> None:
+    """Show joints or points over frames: several results side by side, and the ground truth.
+
+    Points that are hidden are rings; lost ones are not drawn.
+    """
+    from ..show.mask_pictures import parse_results
+    from ..show.places import choose_frames
+    from ..show.point_pictures import write_points
+
+    folders = parse_results(results)
+    show_videos(
+        "points",
+        lambda video, look: write_points(video, folders, look, truth=truth),
         choose=lambda video: choose_frames(frames, video.frames.names, count),
         **options,
     )

@@ -9,7 +9,7 @@ from .joint_file import JointFile
 from .listing import is_plain_name, list_images, read_lines
 from .video import Scoring, Video
 
-__all__ = ["JOINTS", "JointVideo", "is_jhmdb_root", "jhmdb_clips", "jhmdb_video"]
+__all__ = ["JOINTS", "JointVideo", "is_jhmdb_root", "jhmdb_clips", "jhmdb_video", "joint_names"]
 
 #: The joints, in the order of the files.
 JOINTS = (
@@ -45,6 +45,11 @@ class JointVideo(Video):
 
     joints: JointFile
     scoring: Scoring = "pck"
+
+
+def joint_names(count: int) -> tuple[str, ...]:
+    """Return the names of so many joints: numbers, if they are not those of JHMDB."""
+    return JOINTS if count == len(JOINTS) else tuple(f"joint {number}" for number in range(1, count + 1))
 
 
 def is_jhmdb_root(root: Path) -> bool:

@@ -12,7 +12,7 @@ from ..datasets.video import Video
 from ..metrics.box_videos import result_boxes, true_boxes
 from ..propagation import result_folder
 from .columns import Column, Look, write_columns
-from .overlay import box_colour, overlay_boxes
+from .overlay import object_colour, overlay_boxes
 
 __all__ = ["write_boxes"]
 
@@ -55,7 +55,7 @@ def write_boxes(video: Video, results: Mapping[str, Path], look: Look, *, truth:
         video.frames.names,
         look,
         title=f"{video.name}: boxes",
-        legend={box_colour(number): f"object {number}" for number in ids},
+        legend={object_colour(number): f"object {number}" for number in ids},
     )
 
 

@@ -1,4 +1,4 @@
-"""Masks and boxes drawn over frames."""
+"""Masks, boxes and points drawn over frames."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,10 @@ import numpy.typing as npt
 
 from .palette import display_palette
 
-__all__ = ["box_colour", "overlay_boxes", "overlay_mask"]
+__all__ = ["object_colour", "overlay_boxes", "overlay_mask", "overlay_points"]
+
+# Fraction bits of OpenCV's coordinates: a sixteenth of a pixel.
+_BITS = 4
 
 
 def overlay_mask(
@@ -47,7 +50,7 @@ def overlay_mask(
     return np.where((contour & (labels > 0))[..., None], colours, drawn)
 
 
-def box_colour(number: int) -> int:
+def object_colour(number: int) -> int:
     """Return the palette's index that an object of any number is drawn with: its own up to 254, then again from 1."""
     return (number - 1) % 254 + 1
 
@@ -85,5 +88,57 @@ def overlay_boxes(
         inside = drawn[top:bottom, left:right]
         edge = np.ones(inside.shape[:2], dtype=bool)
         edge[line:-line, line:-line] = False
-        inside[edge] = colours[box_colour(number)]
+        inside[edge] = colours[object_colour(number)]
+    return drawn
+
+
+def overlay_points(
+    frame: npt.NDArray[np.uint8],
+    places: npt.NDArray[np.float64],
+    colours: Sequence[int],
+    *,
+    solid: npt.NDArray[np.bool_] | None = None,
+    links: Sequence[tuple[int, int]] = (),
+    palette: npt.NDArray[np.uint8] | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Draw points as discs with a dark rim, and lines between some, earlier points over later ones.
+
+    Parameters
+    ----------
+    frame
+        (height, width, 3), RGB.
+    places
+        (point, 2), x and y in pixels, where pixel i covers [i, i + 1); not finite for one that is not drawn.
+    colours
+        (point,), indices of the palette.
+    solid
+        (point,): the others are rings, with the frame inside; all by default.
+    links
+        Pairs of points between which there is a line, if both are drawn.
+    palette
+        (256, 3), uint8, RGB; `display_palette` by default.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width, 3), RGB, a new array.
+    """
+    known = display_palette() if palette is None else palette
+    drawn = frame.copy()
+    radius = max(3.0, min(frame.shape[:2]) / 70)
+    there = np.asarray(np.isfinite(places).all(1))
+    # OpenCV's pixels have their centres at integers, and its coordinates do not hold what is far outside.
+    fixed = (np.clip(np.where(there[:, None], places, 0), -1e4, 1e5) - 0.5) * 2**_BITS
+    at = np.rint(fixed).astype(int).tolist()
+    for start, end in links:
+        if there[start] and there[end]:
+            for width, ink in ((radius, (0, 0, 0)), (radius / 2, (255, 255, 255))):
+                cv2.line(drawn, at[start], at[end], ink, round(width), cv2.LINE_AA, _BITS)
+    for point in reversed(np.flatnonzero(there).tolist()):
+        colour = tuple(map(int, known[colours[point]]))
+        filled = solid is None or solid[point]
+        outer = radius * 1.3 if filled else radius
+        rim, width = (-1, -1) if filled else (round(radius), round(radius / 3))
+        cv2.circle(drawn, at[point], round(outer * 2**_BITS), (0, 0, 0), rim, cv2.LINE_AA, _BITS)
+        cv2.circle(drawn, at[point], round(radius * 2**_BITS), colour, width, cv2.LINE_AA, _BITS)
     return drawn

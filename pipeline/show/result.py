@@ -1,4 +1,4 @@
-"""Pictures of a video's result: a contact sheet and a movie of its masks, or boxes, over its frames."""
+"""Pictures of a video's result: a contact sheet and a movie of its masks, boxes or points over its frames."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,11 +11,13 @@ from ...store.layout import safe_name
 from ..box_results import BoxResult
 from ..datasets.masks_io import read_mask
 from ..datasets.video import Video
+from .marks import result_marks
 from .movie import write_movie
-from .overlay import box_colour, overlay_boxes, overlay_mask
+from .overlay import object_colour, overlay_boxes, overlay_mask
+from .point_pictures import point_legend
 from .sheet import contact_sheet, evenly_spaced, write_picture
 
-__all__ = ["write_box_overlay", "write_overlay"]
+__all__ = ["write_box_overlay", "write_overlay", "write_point_overlay"]
 
 _SHOWN = 9  # frames on the sheet
 
@@ -60,8 +62,18 @@ def write_box_overlay(video: Video, folder: Path, out: Path, *, title: str, fps:
     def drawn(frame: int) -> NDArray[np.uint8]:
         return overlay_boxes(video.frames.read(frame), dict(zip(ids, result.boxes[:, frame].tolist(), strict=True)))
 
-    legend = {box_colour(i): f"object {i}" for i in ids}
+    legend = {object_colour(i): f"object {i}" for i in ids}
     return _write(out / safe_name(video.name), result.frames, drawn, legend, title=title, fps=fps)
+
+
+def write_point_overlay(video: Video, folder: Path, out: Path, *, title: str, fps: float = 12.0) -> tuple[Path, Path]:
+    """Draw joints or points over their frames; parameters and result as of `write_overlay`."""
+    marks = result_marks(folder)
+
+    def drawn(frame: int) -> NDArray[np.uint8]:
+        return marks.draw(video.frames.read(frame), frame)
+
+    return _write(out / safe_name(video.name), marks.frames, drawn, point_legend(marks), title=title, fps=fps)
 
 
 def _write(

@@ -143,6 +143,8 @@ def test_points_of_ones_own_are_followed_both_ways_and_come_back(cli: Cli, clip:
     np.testing.assert_allclose(found.places[0], np.array([40, 22.5]) + moved, atol=1e-3)
     np.testing.assert_allclose(found.places[1], np.array([45, 44]) + moved - 8, atol=1e-3)
     assert found.visible.all()
+    assert propagate(cli, tmp_path, clip, "--annotations", table, "--overlay").code == 0
+    assert (tmp_path / "out/overlays/clip.png").is_file()
     again = cli(
         "propagate", clip, "--annotations", tmp_path / "out/clip", "--cache", tmp_path / "cache",
         "--out", tmp_path / "again", *EXACT,
@@ -186,9 +188,8 @@ def test_wrong_use_says_so(cli: Cli, clip: Path, tmp_path: Path) -> None:
     soft = propagate(cli, tmp_path, *given, "--save-soft")
     assert (soft.code, "--save-soft is for masks" in soft.err) == (2, True)
     points = give(tmp_path, "points.csv", "frame,id,x,y", "0,1,3,3")
-    for option, message in (("--overlay", "is for masks and boxes"), ("--target=boxes", "is for sources with masks")):
-        result = propagate(cli, tmp_path, clip, "--annotations", points, option)
-        assert (result.code, message in result.err) == (2, True)
+    result = propagate(cli, tmp_path, clip, "--annotations", points, "--target=boxes")
+    assert (result.code, "is for sources with masks" in result.err) == (2, True)
     both = propagate(cli, tmp_path, clip, "--annotations", tmp_path / "given")
     assert (both.code, "several tables" in both.err) == (1, True)
     points.unlink()

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ted.pipeline.datasets.sources import Source, open_sources
 from ted.pipeline.point_results import JointResult, TrackResult
+from ted.pipeline.show.marks import result_marks
 from ted.store.errors import LabelError
 
 from .conftest import Cli, Result
 from .point_inputs import moving_square, square_features, tapvid_clip, write_jhmdb, write_joints, write_pickle
+from .sheets import holds, read
 
 SIZE = "64x96"  # of processed frames: that of the frames
 EXACT = ("--feature", "made:0:features=1", "--radius", 8, "--top-k", 1, "--temperature", 0.01, "--context", 2)
@@ -81,6 +84,18 @@ def test_pck_is_printed_and_written(tmp_path: Path, cli: Cli, jhmdb: Path) -> No
     assert float(table["mean"]["PCK@0.5"]) == pytest.approx(values["mean"]["PCK@0.5"], abs=1e-4)
     with (out / "pck_per-video.csv").open() as file:
         assert [row["Video"] for row in csv.DictReader(file)] == ["one", "two", "all"]
+
+
+def test_joints_are_drawn_over_their_frames(tmp_path: Path, cli: Cli, jhmdb: Path) -> None:
+    out = tmp_path / "results"
+    done = propagate(cli, jhmdb, tmp_path / "cache", out, "--overlay", "--json")
+    assert done.code == 0, done.err
+    pictures = [Path(path) for row in json.loads(done.out)["videos"] for path in row["overlay"]]
+    assert [path.name for path in pictures] == ["one.png", "one.mp4", "two.png", "two.mp4"]
+    (video, _) = open_sources([Source(path=jhmdb)])
+    marks = result_marks(out / "one")
+    for frame in range(5):
+        assert holds(read(pictures[0]), marks.draw(video.frames.read(frame), frame))
 
 
 def test_a_result_of_the_same_is_left_alone_and_one_of_other_joints_is_not(
@@ -174,8 +189,8 @@ def test_points_do_not_influence_each_other(tmp_path: Path, cli: Cli) -> None:
 
 def test_wrong_use_says_so(tmp_path: Path, cli: Cli, jhmdb: Path) -> None:
     cache, out = tmp_path / "cache", tmp_path / "results"
-    refused = propagate(cli, jhmdb, cache, out, "--overlay")
-    assert (refused.code, "--overlay is for masks and boxes" in refused.err) == (2, True)
+    refused = propagate(cli, jhmdb, cache, out, "--save-soft")
+    assert (refused.code, "--save-soft is for masks" in refused.err) == (2, True)
     out.mkdir()
     missing = cli("evaluate", jhmdb, "--results", out)
     assert (missing.code, "there is no" in missing.err) == (1, True)

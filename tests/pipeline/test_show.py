@@ -7,7 +7,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -22,6 +21,7 @@ from ted.store.errors import ConfigError
 
 from .conftest import Cli
 from .inputs import SMALL, frames_folder, mask_file, random_video
+from .sheets import holds, read
 
 IMAGE = FeatureChoice(backbone="adm", timestep=51, tap="output_blocks[7]")
 
@@ -35,18 +35,6 @@ def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def pictures(out: str) -> dict[str, list[Path]]:
     return {row["video"]: [Path(path) for path in row["pictures"]] for row in json.loads(out)["videos"]}
-
-
-def read(path: Path) -> npt.NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return np.asarray(image)
-
-
-def holds(sheet: npt.NDArray[np.uint8], picture: npt.NDArray[np.uint8]) -> bool:
-    """Whether a picture is somewhere on a sheet, to the last bit."""
-    height, width = picture.shape[:2]
-    corners = np.argwhere((sheet[:-height, :-width] == picture[0, 0]).all(-1))
-    return any(np.array_equal(sheet[y : y + height, x : x + width], picture) for y, x in corners)
 
 
 def frame_count(path: Path) -> int:
