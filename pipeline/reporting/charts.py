@@ -121,7 +121,7 @@ def line_chart(
 
 
 def bar_chart(
-    chart_id: str, *, title: str, label: str, names: Sequence[str], series: Sequence[Series], longest: float = 1.0
+    chart_id: str, *, title: str, label: str, names: Sequence[str], series: Sequence[Series], longest: float
 ) -> Markup:
     """Draw horizontal bars, a group for each name, from 0.
 

@@ -4,7 +4,6 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 
 from ...store import FeatureChoice
 from ..noise_level import snr_db
@@ -12,12 +11,13 @@ from ..sweeping.axes import axis_label
 from ..sweeping.results import SettingMeans
 from ..sweeping.space import Setting
 from ..sweeping.yardsticks import MASKS, Yardstick
+from .evaluated import as_number
 from .propagated import Propagation
 from .swept import Sweep
 from .used import Origins, UsedUnit
 from .views import Cell, number
 
-__all__ = ["Compared", "as_number", "exact_text", "from_propagation", "from_sweep", "measure_of"]
+__all__ = ["Compared", "exact_text", "from_propagation", "from_sweep", "measure_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,27 +124,26 @@ def from_sweep(name: str, sweep: Sweep, origins: Origins) -> list[Compared]:
     ]
 
 
-def from_propagation(name: str, results: Propagation, origins: Origins) -> list[Compared]:
-    """Return a folder's results, one for each set that they were evaluated on; without means if on none."""
+def from_propagation(name: str, results: Propagation, origins: Origins, yardstick: Yardstick) -> list[Compared]:
+    """Return a folder's results by a yardstick, one for each set that was measured; without means if none was."""
     controls = origins.controls(results.units)
     features = " + ".join(f"{weight:g} {feature}" for feature, weight in results.features.items())
     settings = ", ".join(f"{axis_label(key)} {value}" for key, value in results.settings.items() if value is not True)
     words = ", ".join(filter(None, [features, settings]))
-    compared = []
-    for set_name, table in results.overall.items():
-        objects = results.objects.get(set_name)
-        texts = {row["Sequence"]: row for row in objects.records} if objects else {}
-        compared.append(
-            Compared(
-                name=name if len(results.overall) == 1 else f"{name}, {set_name}",
-                controls=controls,
-                setting=words,
-                means=table.records[0],
-                objects=texts,
-                by_video=_video_means(texts),
-            )
+    evaluations = [found for found in results.evaluations if found.yardstick == yardstick]
+    compared = [
+        Compared(
+            name=name if len(evaluations) == 1 else f"{name}, {found.name}",
+            controls=controls,
+            yardstick=yardstick,
+            setting=words,
+            means=found.means,
+            objects=found.objects,
+            by_video=found.by_video,
         )
-    return compared or [Compared(name=name, controls=controls, setting=words)]
+        for found in evaluations
+    ]
+    return compared or [Compared(name=name, controls=controls, yardstick=yardstick, setting=words)]
 
 
 def measure_of(compared: Sequence[Compared]) -> str:
@@ -157,15 +156,6 @@ def measure_of(compared: Sequence[Compared]) -> str:
             for column, official in yardstick.official.items()
         }
     )
-
-
-def as_number(text: str) -> float | None:
-    """Return the number that a cell holds; None for another text, or what is not finite."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def exact_text(value: float | None) -> str:
@@ -204,18 +194,6 @@ def _objects(sweep: Sweep, setting: Setting) -> dict[str, dict[str, str]]:
     return {
         f"{video}_{number}": {MASKS.official[name]: exact_text(values[name]) for name in ("j", "f")}
         for (video, number), values in sweep.result.objects.get(setting, {}).items()
-    }
-
-
-def _video_means(objects: Mapping[str, Mapping[str, str]]) -> dict[str, float | None]:
-    found: dict[str, list[float | None]] = defaultdict(list)
-    for name, row in objects.items():
-        values = [as_number(row[column]) for column in ("J-Mean", "F-Mean")]
-        known = [value for value in values if value is not None]
-        found[name.rpartition("_")[0] or name].append(fmean(known) if len(known) == len(values) else None)
-    return {
-        video: None if None in values else fmean(value for value in values if value is not None)
-        for video, values in found.items()
     }
 
 

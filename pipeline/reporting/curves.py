@@ -50,7 +50,14 @@ def over_videos(compared: Sequence[Compared]) -> list[ChartView]:
         charts.append(
             ChartView(
                 title=title,
-                picture=bar_chart(chart_id, title=title, label=measure, names=part, series=series),
+                picture=bar_chart(
+                    chart_id,
+                    title=title,
+                    label=measure,
+                    names=part,
+                    series=series,
+                    longest=shown[0].yardstick.perfect,
+                ),
                 legend=legend(series),
                 remark="",
                 table=TableView(
@@ -112,7 +119,9 @@ def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
     if axis in TAPS:
         names = [_text(value) for value in x]
         series += [replace(level, values=[*level.values] * len(x)) for level in levels]
-        picture = bar_chart(chart_id, title=heading, label=title, names=names, series=series)
+        picture = bar_chart(
+            chart_id, title=heading, label=title, names=names, series=series, longest=best.yardstick.perfect
+        )
         keys = legend(series)
     else:
         picture = line_chart(

@@ -1,6 +1,6 @@
 """The page: what all folders hold, arranged for the template."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +11,7 @@ from ...store import open_cache
 from ...store.errors import CacheError, ConfigError, TedError
 from ..datasets.video import Video
 from ..sweeping.axes import NUMERIC
+from ..sweeping.yardsticks import YARDSTICKS, Yardstick
 from .compared import Compared, from_propagation, from_sweep
 from .curves import MOST_VIDEOS, TAPS, over_parameters, over_videos
 from .noise_curve import over_noise
@@ -89,9 +90,10 @@ def make_page(
     notes: list[str] = []
     compared: list[Compared] = []
     settings, provenance, cost, others = [], [], [], []
-    masks: dict[str, tuple[bool, Mapping[str, Path]]] = {}
-    for number, (name, folder) in enumerate(zip(_names(folders), folders, strict=True), 1):
-        results = _read(folder)
+    shown: dict[str, tuple[bool, Mapping[str, Path]]] = {}
+    every = dict(zip(_names(folders), map(_read, folders), strict=True))
+    yardstick = _common_yardstick(every.values())
+    for number, (name, results) in enumerate(every.items(), 1):
         origins = _origins(name, results, cache, notes)
         if isinstance(results, Sweep):
             found = from_sweep(name, results, origins)
@@ -104,11 +106,11 @@ def make_page(
             if not found:
                 notes.append(f"{name}: no video has a score under every setting, so there are no means")
         else:
-            found = from_propagation(name, results, origins)
+            found = from_propagation(name, results, origins, yardstick)
             units = results.units
-            masks[found[0].label] = bool(found[0].controls), results.masks
-            others += other_tables(f"other-{number}", name, results)
-            if not results.overall and not results.others:
+            shown[found[0].label] = bool(found[0].controls), results.folders
+            others += other_tables(f"other-{number}", name, results.others(yardstick), notes)
+            if not results.evaluations:
                 notes.append(f"{name}: there are no scores; `ted evaluate` writes them, where there is ground truth")
             if results.mixed:
                 notes.append(f"{name}: its videos were propagated with different settings; the first video's are shown")
@@ -119,8 +121,6 @@ def make_page(
             *features_table(f"features-{number}", name, facts),
         ]
         cost += cost_tables(f"cost-{number}", name, facts, results.timing if isinstance(results, Sweep) else None)
-    if len({item.yardstick for item in compared if item.score_text}) > 1:
-        raise ConfigError("different measures do not go into one page: report the folders one by one")
     compared.sort(key=lambda item: bool(item.controls))
     # Timesteps come last of the numbers, so what they mean stands beside them.
     curves = [*over_parameters(compared, NUMERIC), *over_noise(compared, notes), *over_parameters(compared, TAPS)]
@@ -137,7 +137,7 @@ def make_page(
         settings=tuple(table for table in settings if table is not None),
         curves=tuple(curves),
         bars=tuple(bars),
-        frames=_frames(videos, masks, pictures, notes),
+        frames=_frames(videos, shown, pictures, notes),
         provenance=tuple(table for table in provenance if table is not None),
         cost=tuple(cost),
         notes=tuple(notes),
@@ -166,6 +166,19 @@ def _read(folder: Path) -> Sweep | Propagation:
     raise ConfigError(f"{folder} holds no results of `ted propagate` or `ted sweep`")
 
 
+def _common_yardstick(results: Iterable[Sweep | Propagation]) -> Yardstick:
+    """Return what all results that were scored were measured by; masks are by J&F before boxes around them."""
+    measured = [
+        {item.result.yardstick} if isinstance(item, Sweep) else {found.yardstick for found in item.evaluations}
+        for item in results
+        if (item.result.ranking if isinstance(item, Sweep) else item.evaluations)
+    ]
+    for yardstick in YARDSTICKS:
+        if all(yardstick in one for one in measured):
+            return yardstick
+    raise ConfigError("different measures do not go into one page: report the folders one by one")
+
+
 def _names(folders: Sequence[Path]) -> list[str]:
     """Name folders so that no two have the same name."""
     last = [folder.resolve().name for folder in folders]
@@ -192,16 +205,16 @@ def _origins(name: str, results: Sweep | Propagation, cache: Path | None, notes:
 
 
 def _frames(
-    videos: Sequence[Video], masks: Mapping[str, tuple[bool, Mapping[str, Path]]], count: int, notes: list[str]
+    videos: Sequence[Video], results: Mapping[str, tuple[bool, Mapping[str, Path]]], count: int, notes: list[str]
 ) -> tuple[FrameView, ...]:
-    if not masks or not count:
+    if not results or not count:
         return ()
     if not videos:
         notes.append("there are no pictures of frames: name the videos with --source")
         return ()
-    ordered = sorted(masks.items(), key=lambda item: item[1][0])
+    ordered = sorted(results.items(), key=lambda item: item[1][0])
     if len(ordered) > MOST_RESULTS:
-        notes.append(f"pictures show the first {MOST_RESULTS} of {len(ordered)} folders of masks")
+        notes.append(f"pictures show the first {MOST_RESULTS} of {len(ordered)} folders of results")
     try:
         return tuple(show_frames(videos, {name: folders for name, (_, folders) in ordered}, count))
     except TedError as error:

@@ -1,19 +1,19 @@
-"""Reading a folder of propagated masks: what each video's was made of, and the tables of their evaluation."""
+"""Reading a folder of results of propagation: what each video's were made of, and how they were evaluated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...store.errors import ConfigError
-from .csv_tables import Table, read_table
+from ..sweeping.yardsticks import MASKS, Yardstick
+from .csv_tables import Table
+from .evaluated import Evaluation, has_tables, read_evaluations
 from .recorded import read_json, read_options
 from .used import UsedUnit
 
 __all__ = ["Propagation", "is_propagation", "read_propagation"]
 
 _RECORD = "ted.json"
-_OVERALL, _OBJECTS = "global_results-", "per-sequence_results-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,22 +27,27 @@ class Propagation:
     options
         Resolved options of ``ted propagate``.
     records
-        What each video's masks were made of, by the name of their folder.
-    masks
-        The folders of the videos' masks, by name.
-    overall, objects
-        The two tables of the official evaluation, by the name of the set.
-    others
-        Further tables of results.
+        What each video's results were made of, by the name of their folder.
+    folders
+        The folders of the videos' results, by name.
+    evaluations
+        What was measured.
     """
 
     path: Path
     options: Mapping[str, Any]
     records: Mapping[str, Mapping[str, Any]]
-    masks: Mapping[str, Path]
-    overall: Mapping[str, Table]
-    objects: Mapping[str, Table]
-    others: tuple[Table, ...]
+    folders: Mapping[str, Path]
+    evaluations: tuple[Evaluation, ...]
+
+    def others(self, yardstick: Yardstick) -> tuple[Table, ...]:
+        """Return the tables of a page by a yardstick beside its own: of masks, that has all that is in their tables."""
+        return tuple(
+            table
+            for found in self.evaluations
+            if found.yardstick != MASKS or yardstick != MASKS
+            for table in found.tables
+        )
 
     @property
     def features(self) -> dict[str, float]:
@@ -80,8 +85,8 @@ class Propagation:
 
 
 def is_propagation(folder: Path) -> bool:
-    """Whether a folder holds propagated masks, or tables of an evaluation."""
-    return any(True for pattern in (f"*/{_RECORD}", f"*/*/{_RECORD}", f"{_OVERALL}*.csv") for _ in folder.glob(pattern))
+    """Whether a folder holds what was propagated, or tables of an evaluation."""
+    return has_tables(folder) or any(True for depth in ("*", "*/*") for _ in folder.glob(f"{depth}/{_RECORD}"))
 
 
 def read_propagation(folder: Path) -> Propagation:
@@ -95,27 +100,13 @@ def read_propagation(folder: Path) -> Propagation:
     # Some datasets' results lie one folder deeper.
     found = sorted([*folder.glob(f"*/{_RECORD}"), *folder.glob(f"*/*/{_RECORD}")])
     found = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    tables = {path.stem: path for path in sorted(folder.glob("*_results-*.csv"))}
-    overall = [name for name in tables if name.startswith(_OVERALL)]
-    objects = [name for name in tables if name.startswith(_OBJECTS)]
     return Propagation(
         path=folder,
         options=read_options(folder / "propagate.toml", "propagate"),
         records={path.parent.name: read_json(path) for path in found},
-        masks={path.parent.name: path.parent for path in found},
-        overall={name.removeprefix(_OVERALL): _first_row(tables[name]) for name in overall},
-        objects={
-            name.removeprefix(_OBJECTS): read_table(tables[name], ["Sequence", "J-Mean", "F-Mean"]) for name in objects
-        },
-        others=tuple(read_table(path) for name, path in tables.items() if name not in (*overall, *objects)),
+        folders={path.parent.name: path.parent for path in found},
+        evaluations=read_evaluations(folder),
     )
-
-
-def _first_row(path: Path) -> Table:
-    table = read_table(path)
-    if len(table.rows) != 1:
-        raise ConfigError(f"table {path} has {len(table.rows)} rows, and not the one of `ted evaluate`")
-    return table
 
 
 def _features(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 from ..sweeping.axes import axis_label
 from ..sweeping.space import PARAMETERS, Setting
 from .compared import Compared, exact_text
+from .csv_tables import Table
 from .propagated import Propagation
 from .provenance import FeatureFacts
 from .swept import Sweep
@@ -105,8 +106,13 @@ def settings_table(view_id: str, name: str, compared: Sequence[Compared], notes:
     )
 
 
-def other_tables(view_id: str, name: str, results: Propagation) -> list[TableView]:
+def other_tables(view_id: str, name: str, tables: Sequence[Table], notes: list[str]) -> list[TableView]:
     """Show further tables of results as they are."""
+    notes += [
+        f"{name}: table {table.name} shows the first {_MOST_OBJECTS} of {len(table.rows)} rows"
+        for table in tables
+        if len(table.rows) > _MOST_OBJECTS
+    ]
     return [
         TableView(
             view_id=f"{view_id}-{place}",
@@ -114,10 +120,10 @@ def other_tables(view_id: str, name: str, results: Propagation) -> list[TableVie
             columns=table.columns,
             rows=tuple(
                 Row(cells=(Cell(cells[0]), *(Cell(text, number=_is_number(text)) for text in cells[1:])))
-                for cells in table.rows
+                for cells in table.rows[:_MOST_OBJECTS]
             ),
         )
-        for place, table in enumerate(results.others, 1)
+        for place, table in enumerate(tables, 1)
     ]
 
 

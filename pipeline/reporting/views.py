@@ -20,8 +20,10 @@ class Cell:
         """What is to be read: of long numbers, three decimals."""
         if not self.number:
             return self.text
+        if len(self.text.partition(".")[2]) <= 3 and "e" not in self.text:
+            return self.text
         try:
-            return self.text if len(self.text) <= 6 else f"{float(self.text):.3f}"
+            return f"{float(self.text):.3f}"
         except ValueError:
             return self.text
 

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from ..metrics.pck import PCK_THRESHOLDS
 from ..metrics.tapvid import THRESHOLDS
 
-__all__ = ["BOXES", "JOINTS", "MASKS", "PARTS", "POINTS", "Measure", "Values", "Yardstick", "yardstick_of"]
+__all__ = [
+    "BOXES",
+    "JOINTS",
+    "MASKS",
+    "PARTS",
+    "POINTS",
+    "YARDSTICKS",
+    "Measure",
+    "Values",
+    "Yardstick",
+    "yardstick_of",
+]
 
 #: Measures by their columns; None for what was not measured.
 Values = Mapping[str, float | None]
@@ -50,12 +61,15 @@ class Yardstick:
         equals the next.
     of_objects
         Whether each object of a video has values of its own.
+    perfect
+        The value that nothing exceeds: 1 of shares, 100 of percent.
     """
 
     measures: tuple[Measure, ...]
     shown: tuple[str, ...]
     order: tuple[str, ...]
     of_objects: bool = False
+    perfect: float = 1.0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -116,6 +130,7 @@ JOINTS = Yardstick(
     ),
     shown=("pck_0.2", "pck_0.1", "found"),
     order=("pck_0.2", "pck_0.1"),
+    perfect=100.0,
 )
 
 #: Points, in [0, 1], by AJ, and between equals by delta_avg; the columns have TAP-Vid's own names.
@@ -144,6 +159,10 @@ BOXES = Yardstick(
 )
 
 
+#: All of them. What is measured in several ways is compared by the first.
+YARDSTICKS = (MASKS, PARTS, JOINTS, POINTS, BOXES)
+
+
 def yardstick_of(columns: Collection[str]) -> Yardstick | None:
     """Return the yardstick that a table of a sweep with these columns is of; None if it is of none."""
-    return next((found for found in (MASKS, PARTS, JOINTS, POINTS, BOXES) if set(found.columns) <= set(columns)), None)
+    return next((found for found in YARDSTICKS if set(found.columns) <= set(columns)), None)

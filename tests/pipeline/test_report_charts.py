@@ -117,7 +117,7 @@ def test_bars_are_as_long_as_their_values() -> None:
     values[1][3] = None
     names = [f"video {number}" for number in range(5)]
     series = [Series(name="a", values=values[0]), Series(name="b", values=values[1], place=1, control=True)]
-    svg = ElementTree.fromstring(bar_chart("c", title="t", label="J&F", names=names, series=series))
+    svg = ElementTree.fromstring(bar_chart("c", title="t", label="J&F", names=names, series=series, longest=1))
     widths = [float(bar.attrib["width"]) for bar in svg.iter("rect")]
     known = [value for pair in zip(*values, strict=True) for value in pair if value is not None]
     full = 440 - 132 - 44
@@ -131,7 +131,7 @@ def test_names_may_hold_anything() -> None:
     series = [Series(name=name, values=[0.5])]
     for text in (
         line_chart(name, title=name, x_label=name, y_label=name, x=[1], series=series),
-        bar_chart("c", title=name, label=name, names=[name], series=series),
+        bar_chart("c", title=name, label=name, names=[name], series=series, longest=1),
     ):
         assert "<script" not in text
         svg = ElementTree.fromstring(text)

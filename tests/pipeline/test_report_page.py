@@ -13,8 +13,9 @@ import pytest
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.sources import Source, open_sources
 from ted.pipeline.metrics.davis import DavisScore, score_sequence
+from ted.pipeline.reporting.frame_masks import MaskFrames
 from ted.pipeline.reporting.page import make_page, render_page
-from ted.pipeline.reporting.pictures import frame_scores, spread
+from ted.pipeline.reporting.pictures import spread
 from ted.pipeline.reporting.swept import read_sweep
 from ted.pipeline.sweeping.yardsticks import MASKS
 from ted.pipeline.synth.rendering import render
@@ -330,10 +331,11 @@ def test_frame_scores_average_to_the_official_score(davis: Path, tmp_path: Path)
     rng = np.random.default_rng(0)
     masks = {name: read_mask(path) * (rng.random((96, 128)) < 0.9) for name, path in video.annotations().items()}
     write_masks(tmp_path / "masks", masks)
-    scores = frame_scores(video.annotations(), tmp_path / "masks")
+    frames = MaskFrames(video, tmp_path / "masks")
+    scores = [frames.score(frame) for frame in frames.ranked]
     official = DavisScore(sequences=(score_sequence("one", video.annotations(), tmp_path / "masks"),))
     assert len(scores) == 10
-    assert np.mean(list(scores.values())) == pytest.approx(official.means["J&F-Mean"], rel=1e-12)
+    assert np.mean(scores) == pytest.approx(official.means["J&F-Mean"], rel=1e-12)
 
 
 def test_frames_without_truth(davis: Path, tmp_path: Path) -> None:

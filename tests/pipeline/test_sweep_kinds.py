@@ -25,43 +25,12 @@ from ted.pipeline.sweeping.yardsticks import BOXES, JOINTS, MASKS, POINTS
 from ted.store import open_cache
 
 from .conftest import Cli
-from .point_inputs import tapvid_clip, write_jhmdb, write_pickle
-from .report_inputs import check_page, make_space, random_result, write_sweep
+from .kind_inputs import FEATURES, extract, jhmdb, tapvid, vip, youtube_vos
+from .report_inputs import check_page
 from .roots import boxes, write_mose, write_vip, write_youtube_vos
 
-FEATURES = ("--video-feature", "position:0:stride8", "--image-feature", "rgb:0:stride4")
 LISTS = ("--alpha", "0,0.3", "--temperature", "0.05,0.3", "--top-k", "2,5", "--radius", 4, "--context", "1,3")
 PLAN = ("alpha", "temperature", "top_k", "radius", "context")
-
-
-def extract(cli: Cli, source: Path, cache: Path, *more: object) -> None:
-    """Put colours and positions into the cache, on grids of their own."""
-    features = ("--feature", "position:0:stride8", "--feature", "rgb:0:stride4")
-    result = cli("extract", source, "--cache", cache, *features, *(more or ("--frame-size", "64x96")))
-    assert result.code == 0, result.err
-
-
-def jhmdb(folder: Path) -> Path:
-    return write_jhmdb(folder / "jhmdb", {"one": 5, "two": 4})
-
-
-def tapvid(folder: Path) -> Path:
-    return write_pickle(folder / "clips.pkl", {"one": tapvid_clip(7), "two": tapvid_clip(6, seed=1)})
-
-
-def vip(folder: Path) -> Path:
-    for name in ("a", "b"):
-        write_vip(folder / "VIP_Fine", name, [boxes(o2=5 + index, o13=30 - 4 * index) for index in range(4)])
-    return folder / "VIP_Fine"
-
-
-def youtube_vos(folder: Path) -> Path:
-    """A video of two objects, of which the second joins in the third frame, and one of one object."""
-    names = [f"{5 * index:05d}" for index in range(5)]
-    first = {name: boxes(o1=5 + 3 * index) for index, name in enumerate(names)}
-    both = {name: np.where(boxes(o2=40), 2, mask) if name >= names[2] else mask for name, mask in first.items()}
-    write_youtube_vos(folder / "yt", "a", names, both, {"1": names, "2": names[2:]})
-    return write_youtube_vos(folder / "yt", "b", names[:4], first, {"1": names[:4]})
 
 
 def sweep(cli: Cli, source: Path, folder: Path, *more: object) -> Any:
@@ -323,21 +292,3 @@ def test_settings_are_ranked_by_the_next_measure_where_one_decides_nothing() -> 
     assert (MASKS.score(without_f), MASKS.ranked_by(without_f)) == (0.5, "J")
     assert MASKS.titles(without_f) == {"j": "J"}
     assert math.isnan(POINTS.score(dict.fromkeys(POINTS.columns)))
-
-
-def test_a_report_names_the_measure(cli: Cli, tmp_path: Path) -> None:
-    source = jhmdb(tmp_path)
-    extract(cli, source, tmp_path / "cache")
-    assert sweep(cli, source, tmp_path).code == 0
-    ranked = read(tmp_path / "sweep" / "settings.csv")
-    page = check_page(render_page(make_page([tmp_path / "sweep"], title="joints")))
-    assert "PCK@0.2" in page.text
-    assert "J&F" not in page.text
-    means = page.tables["Means over all videos"]
-    assert [cell[0] for cell in means[0]][1:7] == [*(f"PCK@{t}" for t in (0.1, 0.2, 0.3, 0.4, 0.5)), "found"]
-    assert [value for _, value in means[1] if value] == [ranked[0][name] for name in JOINTS.columns]
-    assert [row[0][0] for row in page.tables["PCK@0.2 of each video"]] == ["video", "one", "two"]
-    assert "PCK@0.2 over temperature" in page.tables  # of two controls
-    masks = write_sweep(tmp_path / "masks", random_result(["one"], make_space()))
-    with pytest.raises(Exception, match="different measures do not go into one page"):
-        make_page([tmp_path / "sweep", masks], title="both")
