@@ -120,7 +120,7 @@ def train(
         _cut_curve(folder / "curve.csv", first)
     started = time.monotonic()
     for step, batch in enumerate(batches(first, config.steps), start=first + 1):
-        batch.losses.mean().backward()
+        batch.losses.mean().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
         optimizer.step()
         schedule.step()

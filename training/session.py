@@ -3,14 +3,15 @@
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import numpy as np
 import torch
 
 from ted.extract.backbones.base import Condition
-from ted.extract.backbones.latent import LatentBackbone
+from ted.extract.backbones.i2vgen_xl import I2VGenXL
+from ted.extract.backbones.stable_diffusion import StableDiffusion
 
 from .fast_layers import hasten
 from .folder import save_half, write_folder
@@ -19,6 +20,8 @@ from .objective import Objective
 from .scenes import Scenes
 
 __all__ = ["train_model", "training_command"]
+
+B = TypeVar("B", I2VGenXL, StableDiffusion)
 
 
 def training_command(function: Callable[..., None]) -> click.Command:
@@ -40,8 +43,8 @@ def train_model(
     *,
     pipeline: str,
     unet_class: Any,
-    load: Callable[..., LatentBackbone],
-    condition: Callable[[LatentBackbone, Mapping[str, Any], torch.Tensor, np.random.Generator], Condition],
+    load: Callable[..., B],
+    condition: Callable[[B, Mapping[str, Any], torch.Tensor, np.random.Generator], Condition],
     device: torch.device,
     workers: int = 0,
     seconds: float | None = None,

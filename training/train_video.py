@@ -39,7 +39,7 @@ def main(config: Path, out: Path, device: str, workers: int, seconds: float | No
         pipeline="I2VGenXLPipeline",
         unet_class=I2VGenXLUNet,
         load=i2vgen_xl.load,
-        condition=condition,  # type: ignore[arg-type]
+        condition=condition,
         device=torch.device(device),
         workers=workers,
         seconds=seconds,
