@@ -153,3 +153,8 @@ def write_form(cache: Cache, unit: Unit, notation: str) -> Unit:
             writer.commit()
         writer.finish({"host": "here"})
     return Unit(spec.folder(cache.root))
+
+
+@pytest.fixture
+def unit_folder(tmp_path: Path) -> Path:
+    return tmp_path / "unit"

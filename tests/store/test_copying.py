@@ -17,8 +17,8 @@ from ted.store.claims import STALE_AFTER_S, take_claim
 from ted.store.copying import copy_unit, plan_transfer
 from ted.store.errors import CacheError, IncompleteUnitError
 
+from .claim_inputs import leave_claim
 from .conftest import damage_chunk, make_affinities, make_spec, write_affinities, write_unit
-from .test_claims import leave_claim
 
 CHUNK = "features/c/3/0/0/0"
 
