@@ -155,6 +155,18 @@ def write_form(cache: Cache, unit: Unit, notation: str) -> Unit:
     return Unit(spec.folder(cache.root))
 
 
+def assert_affinities_equal(unit: AffinityUnit) -> None:
+    for frame, values in enumerate(make_frames(unit.spec)):
+        for read, wanted in zip(unit.read(frame), values, strict=True):
+            assert read.dtype == wanted.dtype
+            np.testing.assert_array_equal(read, wanted)
+
+
+@pytest.fixture
+def affinities(cache: Cache) -> AffinityUnit:
+    return write_affinities(cache, make_affinities())
+
+
 @pytest.fixture
 def unit_folder(tmp_path: Path) -> Path:
     return tmp_path / "unit"
