@@ -1,6 +1,7 @@
 """Tasks on the workers of a Dask cluster: in order, few at a time, indifferent to workers that die."""
 
 import reprlib
+import threading
 import time
 import uuid
 from collections import deque
@@ -23,6 +24,34 @@ T = TypeVar("T")
 _LOOK = 5.0
 
 
+class _InThread:
+    """While any is entered, dask's arrays are computed in the thread that asks for them.
+
+    The configuration is of the process, and tasks of several threads begin and end as they like: the first one sets it,
+    and the last one brings back what was.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = dask.config.set(scheduler="synchronous")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.__exit__(None, None, None)
+
+
+_IN_THREAD = _InThread()
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Call:
     """A task as it travels: pickled, so that the scheduler neither searches it for tasks nor imports what it names."""
@@ -37,7 +66,7 @@ class _Call:
             torch.set_num_threads(self.threads)
         function, task = pickle.loads(self.payload)
         # Dask arrays computed inside of a task would become tasks of this cluster, and pass through its scheduler.
-        with dask.config.set(scheduler="synchronous"):
+        with _IN_THREAD:
             return function(*task)
 
 

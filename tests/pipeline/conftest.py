@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import dask
 import pytest
 
 from ted.extract.small_models import make_small
@@ -84,8 +83,6 @@ def scheduler() -> Iterator[str]:
         n_workers=2, threads_per_worker=1, processes=False, protocol="tcp://", dashboard_address="127.0.0.1:0"
     ) as cluster:
         yield str(cluster.scheduler_address)
-    # Workers set it while they compute; two of them in the threads of one process may leave it behind.
-    dask.config.config.pop("scheduler", None)
 
 
 @pytest.fixture

@@ -147,19 +147,20 @@ def test_a_sweep_tells_settings_apart(swept: Path) -> None:
 
 
 def test_the_same_sweep_again_scores_nothing(
-    cli: Cli, davis_source: Path, swept: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, davis_source: Path, swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = tables(swept / "sweep")
+    again = Path(shutil.copytree(swept / "sweep", tmp_path / "sweep"))
+    before = tables(again)
     monkeypatch.setattr(running, "score_group", None)
     monkeypatch.setattr(running, "keep_affinities", None)
-    command = ("sweep", davis_source, "--cache", swept / "cache", "--out", swept / "sweep", "--no-plots")
+    command = ("sweep", davis_source, "--cache", swept / "cache", "--out", again, "--no-plots")
     assert cli(*command, *LISTS).code == 0
-    assert tables(swept / "sweep") == before
+    assert tables(again) == before
     # A part of it is a sweep of its own.
-    assert cli(*command, "--config", swept / "sweep" / "sweep.toml", "--alpha", "0.4", "--videos", "one").code == 0
-    assert len(rows(swept / "sweep")) == 16 * 2
+    assert cli(*command, "--config", again / "sweep.toml", "--alpha", "0.4", "--videos", "one").code == 0
+    assert len(rows(again)) == 16 * 2
     assert cli(*command, *LISTS).code == 0
-    assert tables(swept / "sweep") == before
+    assert tables(again) == before
 
 
 @pytest.mark.parametrize("where", ["scheduler", pytest.param("workers", marks=pytest.mark.slow)])

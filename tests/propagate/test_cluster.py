@@ -4,19 +4,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
 from dask.base import get_scheduler
+from dask.local import get_sync
 
 from ted.propagate.cluster import InProcess, Workers, check_access, connect
 from ted.propagate.cluster_checks import check_versions
-from ted.propagate.dask_workers import DaskWorkers
+from ted.propagate.dask_workers import _IN_THREAD, DaskWorkers
 from ted.store import open_cache
 from ted.store.errors import ConfigError, CorruptUnitError, TedError
 from tests.store.conftest import make_spec, write_unit
@@ -168,7 +172,35 @@ def test_workers_compute_with_the_threads_given_and_by_themselves(local: Workers
     assert found == {"torch": 1, "omp": "1", "zarr": 2, "dask": "synchronous", "sum": 45}
     with connect(scheduler=address(local), threads=2) as workers:
         assert next(workers.map(settings, [(values,)]))["torch"] == 2
+    deadline = time.monotonic() + 60
+    while get_scheduler() is not None and time.monotonic() < deadline:
+        time.sleep(0.05)  # a task that a test of workers in this process gave up may not be over
     assert get_scheduler() is None, "arrays of this process stay here"
+
+
+def test_tasks_in_threads_of_one_process_end_in_any_order() -> None:
+    """What dask does with arrays is configured for the whole process: it must hold until the last task ends."""
+    begun, over = threading.Event(), threading.Event()
+
+    def first() -> None:
+        assert begun.wait(60)
+
+    def second() -> Any:
+        begun.set()
+        assert over.wait(60)
+        return get_scheduler()
+
+    def call(function: Callable[[], Any]) -> Any:
+        with _IN_THREAD:
+            return function()
+
+    before = dask.config.get("scheduler", None)
+    with ThreadPoolExecutor(2) as pool:
+        earlier, later = pool.submit(call, first), pool.submit(call, second)
+        earlier.result(60)
+        over.set()
+        assert later.result(60) is get_sync
+    assert dask.config.get("scheduler", None) == before
 
 
 def test_a_killed_worker_changes_nothing(local: Workers, tmp_path: Path) -> None:
