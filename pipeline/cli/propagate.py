@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     "--query-mode",
     type=click.Choice(["first", "strided"]),
     default="first",
-    help="Points of TAP-Vid: given in the first frame that shows them, or in every fifth and followed both ways.",
+    help="Points of TAP-Vid and of `ted synth`: given in the first frame that shows them, or in every fifth and "
+    "followed both ways.",
 )
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 @click.option(
@@ -76,11 +77,10 @@ def propagate(
 ) -> None:
     """Propagate given masks, boxes, joints or points along cached features.
 
-    SOURCE is the root of a dataset (DAVIS, YouTube-VOS, MOSE, VIP, Kubric; JHMDB), a pickle of TAP-Vid, a folder of
-    frames or a video file; the last two need --mask or --annotations. The features must be in the cache
-    (`ted extract`). Results are palette PNGs of masks, or tables of boxes, joints or points (boxes.csv, joints.csv,
-    tracks.csv).
-    Results of the same settings are left alone.
+    SOURCE is the root of a dataset (DAVIS, YouTube-VOS, MOSE, VIP, Kubric; JHMDB), a pickle of TAP-Vid, the
+    Tracks of `ted synth`, a folder of frames or a video file; the last two need --mask or --annotations. The features
+    must be in the cache (`ted extract`). Results are palette PNGs of masks, or tables of boxes, joints or points
+    (boxes.csv, joints.csv, tracks.csv). Results of the same settings are left alone.
     """
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError

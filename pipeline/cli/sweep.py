@@ -75,7 +75,8 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
     "--query-mode",
     type=click.Choice(["first", "strided"]),
     default="first",
-    help="Points of TAP-Vid: given in the first frame that shows them, or in every fifth and followed both ways.",
+    help="Points of TAP-Vid and of `ted synth`: given in the first frame that shows them, or in every fifth and "
+    "followed both ways.",
 )
 @click.option(
     "--affinities-only",
@@ -114,10 +115,11 @@ def sweep(
     """Score many settings of propagation on the same cached features.
 
     SOURCE is a dataset with ground truth: DAVIS, Kubric, the train splits of YouTube-VOS and MOSE (chosen by J&F); VIP
-    (mIoU); JHMDB (PCK@0.2, then PCK@0.1); a pickle of TAP-Vid (AJ); with --target boxes, the boxes around objects of
-    masks (IoU, then success). Every combination of the values given is labelled and scored, each exactly as
-    `ted propagate` and `ted evaluate` would, but affinities are computed once for all of them. Writes tables, the best
-    settings and pictures into a folder; an interrupted or enlarged sweep does only what is missing.
+    (mIoU); JHMDB (PCK@0.2, then PCK@0.1); a pickle of TAP-Vid, or the Tracks of `ted synth` (AJ); with --target boxes,
+    the boxes around objects of masks (IoU, then success). Every combination of the values given is labelled and
+    scored, each exactly as `ted propagate` and `ted evaluate` would, but affinities are computed once for all of them.
+    Writes tables, the best settings and pictures into a folder; an interrupted or enlarged sweep does only what is
+    missing.
     """
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError

@@ -1,13 +1,13 @@
 """Which points a tracker is given, in which frame: TAP-Vid's two ways of choosing them from true tracks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["QUERY_STRIDE", "Queries", "QueryMode", "Tracks", "choose_queries"]
+__all__ = ["QUERY_STRIDE", "Queries", "QueryMode", "TrackSource", "Tracks", "choose_queries"]
 
 #: Frames between those in which the strided mode queries.
 QUERY_STRIDE = 5
@@ -30,6 +30,19 @@ class Tracks:
 
     places: npt.NDArray[np.float64]
     occluded: npt.NDArray[np.bool_]
+
+
+class TrackSource(Protocol):
+    """Where the true tracks of a video are."""
+
+    def read(self, names: Sequence[str], size: tuple[int, int]) -> Tracks:
+        """Return the tracks through the frames of these names, whose size is (height, width).
+
+        Raises
+        ------
+        LabelError
+            When they cannot be read, or do not fit the frames.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from .jhmdb import is_jhmdb_root, jhmdb_clips, jhmdb_video
 from .kubric import is_kubric_root, is_kubric_video, kubric_video, kubric_videos
 from .listing import list_images
 from .mose import is_mose_root, mose_video, mose_videos
+from .synth_tracks import is_synth_tracks, synth_track_video, synth_track_videos
 from .tapvid import is_tapvid_file, tapvid_names, tapvid_video
 from .video import Video
 from .video_file import video_file
@@ -35,7 +36,8 @@ class Source:
     annotations
         Instead of that: a folder of masks of any frames, or a table of boxes or points.
     set_name
-        Which list of a DAVIS or VIP root, ``val`` by default; which split of a JHMDB root, ``split1`` by default.
+        Which list of a DAVIS or VIP root, or of its tracks, ``val`` by default; which split of a JHMDB root, ``split1``
+        by default.
     resolution
         Which size of a DAVIS root.
     """
@@ -97,6 +99,12 @@ _ROOTS = (
         matches=is_tapvid_file,
         names=lambda source: tapvid_names(source.path),
         video=lambda source, name: tapvid_video(source.path, name),
+    ),
+    _Root(
+        kind="a folder of tracks of `ted synth`",
+        matches=is_synth_tracks,
+        names=lambda source: synth_track_videos(source.path.absolute(), _set_name(source)),
+        video=lambda source, name: synth_track_video(source.path.absolute(), name, source.resolution),
     ),
     _Root(
         kind="a JHMDB root",
@@ -223,7 +231,8 @@ def _names(source: Source) -> tuple[str, ...]:
         f"{path} is {found}: a source is a DAVIS root (a folder with JPEGImages/, Annotations/ and ImageSets/), "
         "a YouTube-VOS root (with meta.json), a MOSE root (without ImageSets), a VIP root (Images/ and "
         "Annotations/Category_ids/), videos of Kubric (folders of rgba_*.png and segmentation_*.png), a JHMDB root "
-        "(Rename_Images/, joint_positions/ and splits/), a pickle of TAP-Vid (.pkl), "
+        "(Rename_Images/, joint_positions/ and splits/), a pickle of TAP-Vid (.pkl), the folder Tracks of a root of "
+        "`ted synth`, "
         f"a folder of images, or a video file ({' '.join(sorted(VIDEO_SUFFIXES))})"
     )
 

@@ -15,7 +15,7 @@ from PIL import Image
 from ...store.errors import ConfigError, FrameError, LabelError
 from .listing import is_plain_name
 from .numpy_pickle import read_numpy_pickle
-from .point_queries import Tracks
+from .point_queries import Tracks, TrackSource
 from .video import Scoring, Video
 
 __all__ = ["TapVidFrames", "TrackFile", "TrackVideo", "is_tapvid_file", "tapvid_names", "tapvid_video"]
@@ -85,7 +85,7 @@ class TrackVideo(Video):
         The true tracks, of which queries are taken.
     """
 
-    tracks: TrackFile
+    tracks: TrackSource
     scoring: Scoring = "tapvid"
 
 

@@ -1,0 +1,92 @@
+"""The points of `ted synth`'s videos, to be followed as those of TAP-Vid: ``Tracks/<video>.json`` in a DAVIS root."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...store.errors import ConfigError, LabelError
+from .davis import davis_sequences, davis_video
+from .point_queries import Tracks
+from .tapvid import TrackVideo
+
+__all__ = ["SynthTracks", "is_synth_tracks", "synth_track_video", "synth_track_videos"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthTracks:
+    """The true tracks of a synthetic video.
+
+    Attributes
+    ----------
+    path
+        The JSON file that `ted.pipeline.synth.writing.write_truth` wrote.
+    """
+
+    path: Path
+
+    def read(self, names: Sequence[str], size: tuple[int, int]) -> Tracks:
+        """Return the tracks of all points of all objects, object by object; see `TrackSource`.
+
+        In the file the centre of the first pixel is at (0, 0), here at (0.5, 0.5).
+        """
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            height, width = content["spec"]["size"]
+            points = np.array(content["points"], dtype=np.float64)
+            visible = np.array(content["visible"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise LabelError(f"{self.path} has no tracks of `ted synth`: {error!r}") from error
+        if points.ndim != 4 or points.shape[3] != 2 or visible.shape != points.shape[:3] or visible.dtype != np.bool_:
+            raise LabelError(
+                f"{self.path}: points must be (object, point, frame, 2) and visible (object, point, frame); found: "
+                f"{points.shape} and {visible.dtype} {visible.shape}"
+            )
+        if (height, width) != size:
+            raise LabelError(
+                f"{self.path} is of frames of {width}x{height} pixels, and the video's are {size[1]}x{size[0]}"
+            )
+        index = [int(name) if name.isdecimal() else points.shape[2] for name in names]
+        if max(index, default=0) >= points.shape[2]:
+            raise LabelError(f"{self.path} is of {points.shape[2]} frames, and the video has others")
+        if not np.isfinite(points).all():
+            raise LabelError(f"{self.path} has points at places that are not finite")
+        frames = points.shape[2]
+        return Tracks(
+            places=points.reshape(-1, frames, 2)[:, index] + 0.5, occluded=~visible.reshape(-1, frames)[:, index]
+        )
+
+
+def is_synth_tracks(path: Path) -> bool:
+    """Whether a folder is the one of the tracks in a root of `ted synth`."""
+    return (path.parent / "JPEGImages").is_dir() and any(True for _ in path.glob("*.json"))
+
+
+def synth_track_videos(path: Path, set_name: str) -> tuple[str, ...]:
+    """Return the videos of a set that have tracks, in the order of its list.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such set, or none of its videos has tracks.
+    """
+    names = tuple(name for name in davis_sequences(path.parent, set_name) if (path / f"{name}.json").is_file())
+    if not names:
+        raise ConfigError(f"no video of set {set_name!r} has tracks in {path}")
+    return names
+
+
+def synth_track_video(path: Path, name: str, resolution: str = "480p") -> TrackVideo:
+    """Open one video: the frames of the root, so that the features of both are the same, and its tracks.
+
+    Raises
+    ------
+    FrameError
+        When its folder is missing or has no frames.
+    """
+    video = davis_video(path.parent, name, resolution)
+    return TrackVideo(
+        dataset=video.dataset, name=name, frames=video.frames, tracks=SynthTracks(path=path / f"{name}.json")
+    )
