@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..datasets.video import Video
     from ..show.arrow_pictures import Onto, Pixels
     from ..show.columns import Look
+    from ..show.places import Point
 
 _device_option = click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 
@@ -92,45 +93,77 @@ def pca(
 @picture_options
 @cache_option
 @feature_options
-@click.option("--point", required=True, metavar="FRAME:X,Y", help="The pixel, in the original frame: 0:120,64.")
+@click.option("--point", metavar="FRAME:X,Y", help="The pixel, in the original frame: 0:120,64.")
+@click.option(
+    "--click",
+    "clicked",
+    metavar="FRAME",
+    help="Or show this frame in a window, and take the pixel that is clicked.",
+)
 @click.option("--radius", type=click.IntRange(min=0), help="Show only so many cells around it: the search window.")
 @frames_options
 @_device_option
 def similarity(
-    cache: Path, point: str, radius: int | None, frames: str | None, count: int, device: str, **options: Any
+    cache: Path,
+    point: str | None,
+    clicked: str | None,
+    radius: int | None,
+    frames: str | None,
+    count: int,
+    device: str,
+    **options: Any,
 ) -> None:
     """Show how similar a pixel is to all pixels of a few frames, by the cosine that propagation compares.
 
-    Its own frame is always among them.
+    The pixel is that of --point, or one that is clicked in the frame of --click. Its own frame is always among those
+    shown.
     """
     from ...store import open_cache
+    from ...store.errors import ConfigError
     from ..devices import choose_device
     from ..propagation import find_units
-    from ..show.places import choose_frames, parse_point, spaced_around
+    from ..show.places import Point, choose_frames, parse_point, spaced_around
     from ..show.similarity_pictures import write_similarity
 
+    if (point is None) == (clicked is None):
+        raise ConfigError("name a pixel with --point FRAME:X,Y, or a frame to click on with --click FRAME")
     chosen = take_features(options)
     source, where = open_cache(cache), choose_device(device)
+    pixels: dict[str, Point] = {}
 
     def choose(video: "Video") -> list[int]:
-        pixel = parse_point(point, video.frames.names, video.frames.size)
+        pixel = pixels[video.name] = (
+            _clicked(video, str(clicked))
+            if point is None
+            else parse_point(point, video.frames.names, video.frames.size)
+        )
         if frames is None:
             return spaced_around(len(video.frames), count, pixel.frame)
         return sorted({pixel.frame, *choose_frames(frames, video.frames.names, count)})
 
     def draw(video: "Video", look: "Look") -> list[Path]:
-        pixel = parse_point(point, video.frames.names, video.frames.size)
         return write_similarity(
             video,
             find_units(source, video, chosen.parts, chosen.prefer),
             look,
-            point=pixel,
+            point=pixels[video.name],
             renormalize=chosen.renormalize,
             radius=radius,
             device=where,
         )
 
     show_videos("similarity", draw, choose=choose, **options)
+
+
+def _clicked(video: "Video", frame: str) -> "Point":
+    """Return the pixel of a frame that is clicked, and say how to name it the next time."""
+    from ..show.clicking import clicked_pixel
+    from ..show.places import Point, frame_index
+
+    index = frame_index(frame, video.frames.names)
+    x, y = clicked_pixel(video.frames.read(index), f"{video.name}, frame {video.frames.names[index]}")
+    click.echo(f"{video.name}: --point {video.frames.names[index]}:{x},{y}", err=True)
+    return Point(frame=index, x=x, y=y)
 
 
 @show.command(context_settings=CONTEXT)
