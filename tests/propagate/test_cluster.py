@@ -82,6 +82,16 @@ def take(seconds: float) -> float:
     return seconds
 
 
+def note_and_wait(folder: Path, number: int) -> int:
+    """Note that a task has begun; all but the first end when they are told to."""
+    (folder / str(number)).write_text("here")
+    deadline = time.monotonic() + 120
+    while number and not (folder / "go on").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    return number
+
+
 def note(folder: Path, number: int) -> int:
     (folder / str(number)).write_text("here")
     time.sleep(0.2)
@@ -131,9 +141,14 @@ def test_twice_the_workers_and_two_are_ahead_by_default(local: Workers) -> None:
 
 
 def test_what_has_not_started_is_given_up(local: Workers, tmp_path: Path) -> None:
-    results = local.map(note, ((tmp_path, number) for number in range(30)), ahead=30)
+    assert isinstance(local, DaskWorkers)
+    results = local.map(note_and_wait, ((tmp_path, number) for number in range(30)), ahead=30)
     next(results)
     results.close()  # type: ignore[attr-defined]
+    deadline = time.monotonic() + 60
+    while sum(map(len, local.client.processing().values())) > 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    (tmp_path / "go on").touch()
     assert list(local.map(slow_first, [(5,)])) == [25]
     assert len(list(tmp_path.iterdir())) < 15
 
