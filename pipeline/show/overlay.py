@@ -138,7 +138,7 @@ def overlay_points(
         colour = tuple(map(int, known[colours[point]]))
         filled = solid is None or solid[point]
         outer = radius * 1.3 if filled else radius
-        rim, width = (-1, -1) if filled else (round(radius), round(radius / 3))
+        rim, width = (-1, -1) if filled else (round(radius), round(radius / 2))
         cv2.circle(drawn, at[point], round(outer * 2**_BITS), (0, 0, 0), rim, cv2.LINE_AA, _BITS)
         cv2.circle(drawn, at[point], round(radius * 2**_BITS), colour, width, cv2.LINE_AA, _BITS)
     return drawn
