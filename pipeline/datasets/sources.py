@@ -103,8 +103,8 @@ _ROOTS = (
     _Root(
         kind="a folder of tracks of `ted synth`",
         matches=is_synth_tracks,
-        names=lambda source: synth_track_videos(source.path.absolute(), _set_name(source)),
-        video=lambda source, name: synth_track_video(source.path.absolute(), name, source.resolution),
+        names=lambda source: synth_track_videos(source.path, _set_name(source)),
+        video=lambda source, name: synth_track_video(source.path, name, source.resolution),
     ),
     _Root(
         kind="a JHMDB root",

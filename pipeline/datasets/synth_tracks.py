@@ -9,6 +9,7 @@ import numpy as np
 
 from ...store.errors import ConfigError, LabelError
 from .davis import davis_sequences, davis_video
+from .listing import list_images
 from .point_queries import Tracks
 from .tapvid import TrackVideo
 
@@ -61,7 +62,8 @@ class SynthTracks:
 
 def is_synth_tracks(path: Path) -> bool:
     """Whether a folder is the one of the tracks in a root of `ted synth`."""
-    return (path.parent / "JPEGImages").is_dir() and any(True for _ in path.glob("*.json"))
+    beside = (path.absolute().parent / "JPEGImages").is_dir()
+    return beside and any(True for _ in path.glob("*.json")) and not list_images(path)
 
 
 def synth_track_videos(path: Path, set_name: str) -> tuple[str, ...]:
@@ -72,7 +74,9 @@ def synth_track_videos(path: Path, set_name: str) -> tuple[str, ...]:
     ConfigError
         When there is no such set, or none of its videos has tracks.
     """
-    names = tuple(name for name in davis_sequences(path.parent, set_name) if (path / f"{name}.json").is_file())
+    names = tuple(
+        name for name in davis_sequences(path.absolute().parent, set_name) if (path / f"{name}.json").is_file()
+    )
     if not names:
         raise ConfigError(f"no video of set {set_name!r} has tracks in {path}")
     return names
@@ -86,7 +90,7 @@ def synth_track_video(path: Path, name: str, resolution: str = "480p") -> TrackV
     FrameError
         When its folder is missing or has no frames.
     """
-    video = davis_video(path.parent, name, resolution)
+    video = davis_video(path.absolute().parent, name, resolution)
     return TrackVideo(
         dataset=video.dataset, name=name, frames=video.frames, tracks=SynthTracks(path=path / f"{name}.json")
     )

@@ -18,6 +18,8 @@ from ted.pipeline.synth.sets import set_specs
 from ted.store.errors import ConfigError, LabelError
 
 from .conftest import Cli
+from .inputs import frames_folder
+from .point_inputs import moving_square
 
 COUNT = 10
 BASE = SceneSpec(frames=COUNT, size=(96, 128), radius=(9.0, 11.0))
@@ -64,6 +66,15 @@ def test_the_video_is_that_of_the_masks(synth: Path) -> None:
     every = whole.tracks.read(whole.frames.names, whole.frames.size)
     np.testing.assert_array_equal(chosen.places, every.places[:, [0, 2]])
     np.testing.assert_array_equal(chosen.occluded, every.occluded[:, [0, 2]])
+
+
+def test_the_folder_is_known_from_within_and_frames_are_frames(synth: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(synth / "Tracks")
+    assert len(open_sources([Source(path=Path())])) == 4
+    clip = frames_folder(synth / "clip", moving_square(2)[0])
+    (clip / "about.json").write_text("{}")
+    (video,) = open_sources([Source(path=clip)])
+    assert not isinstance(video, TrackVideo)
 
 
 def test_features_of_the_root_serve_its_points(cli: Cli, synth: Path, tmp_path: Path) -> None:
