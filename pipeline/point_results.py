@@ -17,6 +17,7 @@ __all__ = [
     "JointResult",
     "TrackMode",
     "TrackResult",
+    "check_frames",
     "check_shape",
     "has_joints",
     "has_tracks",
@@ -191,3 +192,12 @@ def check_shape(path: Path, array: npt.NDArray[Any], shape: tuple[int, ...]) -> 
     """Check an array of an archive; raises LabelError when it has another shape."""
     if array.shape != shape:
         raise LabelError(f"{path} is damaged (an array is {array.shape}, not {shape}): run `ted propagate` again")
+
+
+def check_frames(folder: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
+    """Check that a result is of the frames of a video as it is selected; raises LabelError for others."""
+    if tuple(found) != tuple(wanted):
+        raise LabelError(
+            f"{folder} is of {len(found)} frames, the video as selected here has {len(wanted)}, or others: give "
+            "--every and --limit as in `ted propagate`"
+        )

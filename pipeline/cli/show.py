@@ -1,5 +1,6 @@
 """``ted show``: pca, similarity, arrows, masks, boxes, points."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -236,18 +237,11 @@ def arrows(
 @_results_option
 @_truth_option
 @frames_options
-def masks(results: tuple[str, ...], truth: bool, frames: str | None, count: int, **options: Any) -> None:
+def masks(**options: Any) -> None:
     """Show masks over frames: several results side by side, and the ground truth."""
-    from ..show.mask_pictures import parse_results, write_masks
-    from ..show.places import choose_frames
+    from ..show.mask_pictures import write_masks
 
-    folders = parse_results(results)
-    show_videos(
-        "masks",
-        lambda video, look: write_masks(video, folders, look, truth=truth),
-        choose=lambda video: choose_frames(frames, video.frames.names, count),
-        **options,
-    )
+    _show_results("masks", write_masks, **options)
 
 
 @show.command(context_settings=CONTEXT)
@@ -255,19 +249,11 @@ def masks(results: tuple[str, ...], truth: bool, frames: str | None, count: int,
 @_results_option
 @_truth_option
 @frames_options
-def boxes(results: tuple[str, ...], truth: bool, frames: str | None, count: int, **options: Any) -> None:
+def boxes(**options: Any) -> None:
     """Show boxes over frames, those of results or around their masks: several results, and the ground truth."""
     from ..show.box_pictures import write_boxes
-    from ..show.mask_pictures import parse_results
-    from ..show.places import choose_frames
 
-    folders = parse_results(results)
-    show_videos(
-        "boxes",
-        lambda video, look: write_boxes(video, folders, look, truth=truth),
-        choose=lambda video: choose_frames(frames, video.frames.names, count),
-        **options,
-    )
+    _show_results("boxes", write_boxes, **options)
 
 
 @show.command(context_settings=CONTEXT)
@@ -275,19 +261,34 @@ def boxes(results: tuple[str, ...], truth: bool, frames: str | None, count: int,
 @_results_option
 @_truth_option
 @frames_options
-def points(results: tuple[str, ...], truth: bool, frames: str | None, count: int, **options: Any) -> None:
+def points(**options: Any) -> None:
     """Show joints or points over frames: several results side by side, and the ground truth.
 
     Points that are hidden are rings; lost ones are not drawn.
     """
+    from ..show.point_pictures import write_points
+
+    _show_results("points", write_points, **options)
+
+
+def _show_results(
+    what: str,
+    write: Callable[..., list[Path]],
+    *,
+    results: tuple[str, ...],
+    truth: bool,
+    frames: str | None,
+    count: int,
+    **options: Any,
+) -> None:
+    """Draw what several folders of results have of each video, side by side."""
     from ..show.mask_pictures import parse_results
     from ..show.places import choose_frames
-    from ..show.point_pictures import write_points
 
     folders = parse_results(results)
     show_videos(
-        "points",
-        lambda video, look: write_points(video, folders, look, truth=truth),
+        what,
+        lambda video, look: write(video, folders, look, truth=truth),
         choose=lambda video: choose_frames(frames, video.frames.names, count),
         **options,
     )

@@ -10,6 +10,7 @@ from ..box_results import BoxResult, has_boxes
 from ..datasets.masks_io import VOID, read_mask
 from ..datasets.place_video import PlaceVideo, mask_boxes
 from ..datasets.video import Video
+from ..point_results import check_frames
 from .boxes import BoxScore
 
 __all__ = ["result_boxes", "score_box_result", "score_box_video", "true_boxes"]
@@ -117,11 +118,7 @@ def result_boxes(video: Video, folder: Path) -> BoxResult:
     names = video.frames.names
     if has_boxes(folder):
         result = BoxResult.read(folder)
-        if result.frames != names:
-            raise LabelError(
-                f"{folder} is of {len(result.frames)} frames, the video as selected here has {len(names)}, or others: "
-                "give --every and --limit as in `ted propagate`"
-            )
+        check_frames(folder, result.frames, names)
         return result
     masks = video.read_given_masks()
     ids = tuple(sorted({int(number) for mask in masks.values() for number in np.unique(mask) if number}))

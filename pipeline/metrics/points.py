@@ -15,7 +15,7 @@ from ..datasets.jhmdb import JointVideo
 from ..datasets.point_queries import QueryMode, Tracks
 from ..datasets.tapvid import TrackVideo
 from ..files import written_whole
-from ..point_results import JointResult, TrackResult
+from ..point_results import JointResult, TrackResult, check_frames
 from .pck import PckScore, joint_distances
 from .tapvid import TapVidScore, score_tracks
 
@@ -61,7 +61,7 @@ def score_joint_video(video: JointVideo, folder: Path) -> VideoPck:
         When the result or the truth cannot be read, or they are of other frames or joints.
     """
     result = JointResult.read(folder)
-    _check_frames(folder, result.frames, video.frames.names)
+    check_frames(folder, result.frames, video.frames.names)
     truth = video.joints.read(video.frames.names)  # (2, joint, frame)
     if truth.shape[1] != len(result.joints):
         raise LabelError(f"{folder} has {len(result.joints)} joints, the ground truth has {truth.shape[1]}")
@@ -88,7 +88,7 @@ def score_track_video(video: TrackVideo, folder: Path) -> tuple[QueryMode, TapVi
         When the result or the truth cannot be read, or they are of other frames or tracks.
     """
     result = TrackResult.read(folder)
-    _check_frames(folder, result.frames, video.frames.names)
+    check_frames(folder, result.frames, video.frames.names)
     if result.mode == "given":
         raise LabelError(f"{folder} is of points that a user gave, not of the queries of TAP-Vid")
     size = video.frames.size
@@ -130,11 +130,3 @@ def write_table(path: Path, header: Sequence[str], rows: Mapping[str, Sequence[f
     with written_whole(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
     return path
-
-
-def _check_frames(folder: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
-    if tuple(found) != tuple(wanted):
-        raise LabelError(
-            f"{folder} is of {len(found)} frames, the video as selected here has {len(wanted)}, or others: give "
-            "--every and --limit as in `ted propagate`"
-        )

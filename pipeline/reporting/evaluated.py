@@ -14,15 +14,6 @@ from .csv_tables import Table, read_table
 
 __all__ = ["Evaluation", "as_number", "has_tables", "read_evaluations"]
 
-#: Of each measure: the table with the means (``*`` is the name of the set, or how points were queried), and a second.
-_TABLES = (
-    ("global_results-*", "per-sequence_results-*"),
-    ("parts_results-*", "per-video_results-*"),
-    ("pck_per-video", "pck_per-joint"),
-    ("tapvid_*", None),
-    ("boxes_results-*", None),
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -55,7 +46,7 @@ class Evaluation:
 
 def has_tables(folder: Path) -> bool:
     """Whether a folder holds tables of an evaluation."""
-    return any(True for first, _ in _TABLES for _ in folder.glob(f"{first}.csv"))
+    return any(True for first, _, _ in _TABLES for _ in folder.glob(f"{first}.csv"))
 
 
 def read_evaluations(folder: Path) -> tuple[Evaluation, ...]:
@@ -66,9 +57,8 @@ def read_evaluations(folder: Path) -> tuple[Evaluation, ...]:
     ConfigError
         For tables that cannot be read, or hold something else.
     """
-    readers = (_masks, _parts, _joints, _points, _boxes)
     found = []
-    for (first, second), read in zip(_TABLES, readers, strict=True):
+    for first, second, read in _TABLES:
         for path in sorted(folder.glob(f"{first}.csv")):
             name = path.stem.removeprefix(first.removesuffix("*")) if first.endswith("*") else ""
             other = None if second is None else path.with_name(f"{second.replace('*', name)}.csv")
@@ -185,3 +175,14 @@ def _video_means(objects: Mapping[str, float | None], *, skip: bool = False) -> 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known and len(known) == len(values) else None
+
+
+#: Of each measure: the table with the means (``*`` is the name of the set, or how points were queried), a second one,
+#: and what reads them.
+_TABLES = (
+    ("global_results-*", "per-sequence_results-*", _masks),
+    ("parts_results-*", "per-video_results-*", _parts),
+    ("pck_per-video", "pck_per-joint", _joints),
+    ("tapvid_*", None, _points),
+    ("boxes_results-*", None, _boxes),
+)

@@ -20,28 +20,7 @@ __all__ = ["write_boxes"]
 def write_boxes(video: Video, results: Mapping[str, Path], look: Look, *, truth: bool = True) -> list[Path]:
     """Draw the boxes of several results, or those around their masks, over the frames, side by side.
 
-    Parameters
-    ----------
-    video
-        The frames.
-    results
-        Folders of results, as `ted propagate --out` makes them, by the titles of their columns.
-    look
-        Which frames, and where to.
-    truth
-        Show the true boxes in the first column, where the video has any.
-
-    Returns
-    -------
-    list of Path
-        The pictures.
-
-    Raises
-    ------
-    ConfigError
-        When there is nothing to show.
-    LabelError
-        When a result is not of this video, or cannot be read.
+    Parameters, what is returned and what is raised are as of `write_masks`.
     """
     found = {title: result_boxes(video, result_folder(folder, video)) for title, folder in results.items()}
     if not found:

@@ -15,7 +15,7 @@ from ..datasets.video import Video
 from ..point_results import JointResult, TrackResult, has_joints, has_tracks
 from .overlay import object_colour, overlay_points
 
-__all__ = ["Marks", "result_marks", "true_marks"]
+__all__ = ["Marks", "found_joints", "found_points", "result_marks", "true_marks"]
 
 _Array = npt.NDArray[np.float64]
 
@@ -65,7 +65,7 @@ class Marks:
     names: Mapping[int, str]
     links: tuple[tuple[int, int], ...] = ()
 
-    def draw(self, picture: npt.NDArray[np.uint8], frame: int, *, scale: float = 1.0) -> npt.NDArray[np.uint8]:
+    def draw(self, picture: npt.NDArray[np.uint8], frame: int, scale: float = 1.0) -> npt.NDArray[np.uint8]:
         """Draw the points of a frame, by its index, over a picture of it, which is `scale` times as large."""
         return overlay_points(
             picture, self.places[:, frame] * scale, self.colours, solid=self.visible[:, frame], links=self.links
@@ -75,13 +75,21 @@ class Marks:
 def result_marks(folder: Path) -> Marks:
     """Read the joints or points of a video's folder of results; raises LabelError for one that has neither."""
     if has_joints(folder):
-        joints = JointResult.read(folder)
-        return _joint_marks(joints.frames, joints.joints, joints.points.transpose(1, 0, 2))
+        return found_joints(JointResult.read(folder))
     if has_tracks(folder):
-        tracks = TrackResult.read(folder)
-        numbers = tracks.tracks.tolist()
-        return _point_marks(tracks.frames, tracks.places, tracks.visible, numbers, counted_from=_first(tracks.mode))
+        return found_points(TrackResult.read(folder))
     raise LabelError(f"there are no joints or points in {folder}: `ted propagate` makes them")
+
+
+def found_joints(result: JointResult) -> Marks:
+    """Return the joints of a result."""
+    return _joint_marks(result.frames, result.joints, result.points.transpose(1, 0, 2))
+
+
+def found_points(result: TrackResult) -> Marks:
+    """Return the points of a result: a dataset's tracks are counted from 0, the ids of a user from 1."""
+    first = 1 if result.mode == "given" else 0
+    return _point_marks(result.frames, result.places, result.visible, result.tracks.tolist(), counted_from=first)
 
 
 def true_marks(video: Video, frames: tuple[str, ...]) -> Marks | None:
@@ -111,11 +119,6 @@ def true_marks(video: Video, frames: tuple[str, ...]) -> Marks | None:
                 places[:, frames.index(name)] = rows
         return _point_marks(frames, places, np.asarray(np.isfinite(places).all(2)), list(given.ids), counted_from=1)
     return None
-
-
-def _first(mode: str) -> int:
-    """Return the number of the first point: a dataset's tracks are counted from 0, ids of a user from 1."""
-    return 1 if mode == "given" else 0
 
 
 def _joint_marks(frames: tuple[str, ...], names: tuple[str, ...], places: _Array) -> Marks:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...store.errors import ConfigError, LabelError
+from ...store.errors import ConfigError
 from ..datasets.video import Video
+from ..point_results import check_frames
 from ..propagation import result_folder
 from .columns import Column, Look, write_columns
 from .marks import Marks, result_marks, true_marks
@@ -23,37 +24,13 @@ def write_points(video: Video, results: Mapping[str, Path], look: Look, *, truth
 
     Points that are said to be hidden are rings; lost ones are not drawn.
 
-    Parameters
-    ----------
-    video
-        The frames.
-    results
-        Folders of results, as `ted propagate --out` makes them, by the titles of their columns.
-    look
-        Which frames, and where to.
-    truth
-        Show the true ones in the first column, where the video has any; of a user's points, those that are given.
-
-    Returns
-    -------
-    list of Path
-        The pictures.
-
-    Raises
-    ------
-    ConfigError
-        When there is nothing to show.
-    LabelError
-        When a result is not of this video, or it or the truth cannot be read.
+    Parameters, what is returned and what is raised are as of `write_masks`; of a user's points, the truth is what is
+    given.
     """
     names = video.frames.names
     found = {title: result_marks(result_folder(folder, video)) for title, folder in results.items()}
     for title, marks in found.items():
-        if marks.frames != names:
-            raise LabelError(
-                f"{result_folder(results[title], video)} is of {len(marks.frames)} frames, the video as selected here "
-                f"has {len(names)}, or others: give --every and --limit as in `ted propagate`"
-            )
+        check_frames(result_folder(results[title], video), marks.frames, names)
     true = true_marks(video, names) if truth else None
     if true is not None:
         found = {"ground truth": true, **found}
