@@ -25,7 +25,13 @@ from numcodecs import Blosc, Zstd
 from numpy.typing import NDArray
 from PIL import Image
 
-from ted.pipeline.form_error import block_mask, compare_sources, measure_error, propagate_mask, search_frames
+from ted.pipeline.runs.converting.codec_error import (
+    block_mask,
+    compare_sources,
+    measure_error,
+    propagate_mask,
+    search_frames,
+)
 from ted.propagate.engine import FrameAffinity
 from ted.propagate.settings import PropagationSettings
 from ted.store import Cache, FeatureRequest, Form, Unit, UnitSpec, open_cache

@@ -26,13 +26,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from peers import fused, propagate_dense, window_mask
 
+from ted.propagate.affinity_cache import keep_affinities
 from ted.propagate.blocks import search_units
 from ted.propagate.candidates import find_candidates
 from ted.propagate.cluster import connect
 from ted.propagate.cosines import unit_vectors
 from ted.propagate.engine import search
 from ted.propagate.fusion import Fusion
-from ted.propagate.kept import keep_affinities
 from ted.propagate.keys import Keys
 from ted.propagate.labels import propagate_labels
 from ted.propagate.precision import BFLOAT16, FLOAT32, Precision, best_precision

@@ -13,16 +13,16 @@ import pytest
 from ted.extract.backbones import backbone_info, check_options
 from ted.extract.frames import FrameSize
 from ted.extract.settings import ExtractionSettings
-from ted.pipeline.choices import parse_choice, parse_job, parse_preference
+from ted.pipeline.choices.codecs import parse_form
+from ted.pipeline.choices.features import parse_choice, parse_job, parse_preference
+from ted.pipeline.choices.presets import get_preset
 from ted.pipeline.cli import ted
 from ted.pipeline.cli.backbone_options import read_backbone_options
 from ted.pipeline.cli.setting_options import take_features, take_settings
 from ted.pipeline.cli.sweep import _LISTS
-from ted.pipeline.extracting.request import parse_weights
-from ted.pipeline.form_notation import parse_form
-from ted.pipeline.presets import get_preset
-from ted.pipeline.sweeping.notation import parse_features
-from ted.pipeline.sweeping.request import make_space
+from ted.pipeline.runs.extracting.request import parse_weights
+from ted.pipeline.runs.sweeping.notation import parse_features
+from ted.pipeline.runs.sweeping.request import make_space
 from ted.store import FeatureChoice
 from ted.store.errors import ConfigError
 

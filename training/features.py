@@ -9,10 +9,10 @@ import torch
 from ted.extract.frame_size import FrameSize
 from ted.extract.options import DEFAULT_OPTIONS, BackboneOptions
 from ted.extract.settings import ExtractionSettings
-from ted.pipeline.choices import parse_choice, parse_job
+from ted.pipeline.choices.features import parse_choice, parse_job
 from ted.pipeline.datasets.video import Video
-from ted.pipeline.extracting.request import ExtractionRequest, Share
-from ted.pipeline.extracting.running import Failure, extract
+from ted.pipeline.runs.extracting.request import ExtractionRequest, Share
+from ted.pipeline.runs.extracting.running import Failure, extract
 from ted.store import Unit, open_cache
 from ted.store.errors import TedError
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ted.pipeline.synth.rendering import render
-from ted.pipeline.synth.scene import SceneSpec
+from ted.pipeline.synthetic.rendering import render
+from ted.pipeline.synthetic.scene import SceneSpec
 from ted.store.errors import ConfigError
 
 __all__ = ["Scenes", "loader"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..noise_level import level_text
+from ..runs.extracting.noise_level import level_text
 from .cache_convert import convert
 from .cache_copy import copy, merge
 from .cache_units import select_folders, select_units, unit_filters

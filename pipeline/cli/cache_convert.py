@@ -11,7 +11,7 @@ from .cache_units import feature_filters, select_features
 from .options import CONTEXT, cache_option, json_option
 
 if TYPE_CHECKING:
-    from ..converting import ConversionReport
+    from ..runs.converting.converting import ConversionReport
 
 __all__ = ["convert", "describe_error"]
 
@@ -47,11 +47,11 @@ def convert(
     """
     from ...store import FLOAT16, open_cache
     from ...store.errors import ConfigError, TedError, UnitNotFoundError
-    from ..converting import convert_unit
-    from ..converting import remove_source as remove
-    from ..devices import choose_device
-    from ..form_notation import parse_form
-    from ..progress import FrameBars
+    from ..choices.codecs import parse_form
+    from ..runs.converting.converting import convert_unit
+    from ..runs.converting.converting import remove_source as remove
+    from ..runs.devices import choose_device
+    from ..runs.progress import FrameBars
 
     form, components = parse_form(notation)
     if form.family == FLOAT16.family:

@@ -43,7 +43,7 @@ def select_features(
     """Return the feature units that the options leave."""
     from ...store import Form, open_cache
     from ...store.choice import fits
-    from ..choices import parse_choice
+    from ..choices.features import parse_choice
 
     choice = parse_choice(feature) if feature else None
     name = Form.parse(form).name if form else None

@@ -19,7 +19,7 @@ def demo(out: Path) -> None:
     from ..demo.features import METHODS
     from ..demo.run import run_demo
     from ..demo.scenes import KINDS
-    from ..progress import FrameBars
+    from ..runs.progress import FrameBars
 
     with FrameBars() as bars:
         result = run_demo(out, progress=bars.start, say=bars.note)

@@ -72,7 +72,7 @@ def _masks(videos: list["Video"], results: Path, set_name: str) -> tuple[dict[st
     from tqdm import tqdm
 
     from ..metrics.davis import DavisScore, score_sequence, write_csv
-    from ..propagation import result_folder
+    from ..runs.propagating.propagation import result_folder
 
     scored = tuple(
         score_sequence(video.name, video.annotations(), result_folder(results, video), video.scored_frames())
@@ -94,7 +94,7 @@ def _parts(videos: list["Video"], results: Path, set_name: str) -> tuple[dict[st
     from tqdm import tqdm
 
     from ..metrics.parts import PartsScore, score_parts, write_parts
-    from ..propagation import result_folder
+    from ..runs.propagating.propagation import result_folder
 
     score = PartsScore(
         counts={

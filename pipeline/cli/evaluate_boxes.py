@@ -12,8 +12,8 @@ __all__ = ["are_boxes", "score_boxes"]
 
 def are_boxes(videos: "Sequence[Video]", results: Path) -> bool:
     """Whether the results of all videos are boxes."""
-    from ..box_results import has_boxes
-    from ..propagation import result_folder
+    from ..runs.propagating.propagation import result_folder
+    from ..tasks.boxes.results import has_boxes
 
     return all(has_boxes(result_folder(results, video)) for video in videos)
 
@@ -26,7 +26,7 @@ def score_boxes(
 
     from ..metrics.box_videos import score_box_video
     from ..metrics.points import mean_values, write_table
-    from ..propagation import result_folder
+    from ..runs.propagating.propagation import result_folder
 
     scores = {
         (video.name, number): {

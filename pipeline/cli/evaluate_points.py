@@ -18,7 +18,7 @@ def score_joints(videos: "Sequence[JointVideo]", results: Path, _set_name: str) 
 
     from ..metrics.pck import PCK_THRESHOLDS, PckScore
     from ..metrics.points import score_joint_video, write_table
-    from ..propagation import result_folder
+    from ..runs.propagating.propagation import result_folder
 
     scored = [
         score_joint_video(video, result_folder(results, video)) for video in tqdm(videos, unit="video", disable=None)
@@ -49,7 +49,7 @@ def score_tracks(videos: "Sequence[TrackVideo]", results: Path, _set_name: str) 
 
     from ...store.errors import ConfigError
     from ..metrics.points import mean_values, score_track_video, write_table
-    from ..propagation import result_folder
+    from ..runs.propagating.propagation import result_folder
 
     scored = {
         video.name: score_track_video(video, result_folder(results, video))

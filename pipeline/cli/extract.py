@@ -18,10 +18,10 @@ from .options import CONTEXT, cache_option, config_option, json_option, open_vid
 if TYPE_CHECKING:
     from ...extract.clips import OverlapRule
     from ...extract.options import ConditionOn
-    from ..extracting.estimate import Estimate
-    from ..extracting.request import ExtractionRequest
-    from ..extracting.running import Extracted, Failure
-    from ..progress import FrameBars
+    from ..runs.extracting.estimate import Estimate
+    from ..runs.extracting.request import ExtractionRequest
+    from ..runs.extracting.running import Extracted, Failure
+    from ..runs.progress import FrameBars
 
 
 def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
@@ -133,13 +133,13 @@ def extract(
     from ...extract.settings import ExtractionSettings
     from ...store import open_cache
     from ...store.errors import ConfigError
-    from ..choices import parse_job
-    from ..extracting.request import ExtractionRequest, Share, parse_weights
-    from ..extracting.shards import parse_shard, take_shard
-    from ..extracting.storing import StoredAs
-    from ..form_notation import parse_form
-    from ..presets import get_preset
-    from ..progress import FrameBars
+    from ..choices.codecs import parse_form
+    from ..choices.features import parse_job
+    from ..choices.presets import get_preset
+    from ..runs.extracting.request import ExtractionRequest, Share, parse_weights
+    from ..runs.extracting.shards import parse_shard, take_shard
+    from ..runs.extracting.storing import StoredAs
+    from ..runs.progress import FrameBars
 
     if sum(option is not None for option in (device, devices)) == 2 or (devices and scheduler):
         raise ConfigError("--devices starts processes here: it goes neither with --device nor with --scheduler")
@@ -187,8 +187,8 @@ def extract(
         adapt=batch_size == "auto",
     )
     if dry_run:
-        from ..devices import choose_device
-        from ..extracting.estimate import estimate
+        from ..runs.devices import choose_device
+        from ..runs.extracting.estimate import estimate
 
         _print_estimates(list(estimate(request, choose_device(device or "auto"))), cache, as_json)
         return
@@ -224,11 +224,11 @@ def _results(
     scheduler_timeout: float,
 ) -> Iterator["Extracted | Failure"]:
     """Extract where the options say."""
-    from ..devices import choose_device
-    from ..extracting.running import extract as run
+    from ..runs.devices import choose_device
+    from ..runs.extracting.running import extract as run
 
     if scheduler is not None:
-        from ..extracting.cluster import extract_on_cluster
+        from ..runs.extracting.cluster import extract_on_cluster
 
         # Without a resource, as many tasks as a worker has threads would share its GPU.
         resources = worker_resources or (("GPU=1",) if device != "cpu" else ())
@@ -241,7 +241,7 @@ def _results(
         ) as workers:
             yield from extract_on_cluster(request, workers, device, progress=bars.start, say=bars.note)
     elif devices is not None:
-        from ..extracting.devices import extract_on_devices, parse_devices
+        from ..runs.extracting.devices import extract_on_devices, parse_devices
 
         chosen = [choose_device(name) for name in parse_devices(devices)]
         yield from extract_on_devices(request, chosen, progress=bars.start, say=bars.note)
@@ -250,13 +250,13 @@ def _results(
 
 
 def _failed(result: "Extracted | Failure") -> bool:
-    from ..extracting.running import Failure
+    from ..runs.extracting.running import Failure
 
     return isinstance(result, Failure)
 
 
 def _describe(result: "Extracted | Failure") -> str:
-    from ..extracting.running import Failure
+    from ..runs.extracting.running import Failure
 
     if isinstance(result, Failure):
         return f"Error: {result.share.name}: {result.reason}"
@@ -268,7 +268,7 @@ def _describe(result: "Extracted | Failure") -> str:
 
 
 def _print_summary(results: "list[Extracted | Failure]", seconds: float, cache: Path, as_json: bool) -> None:
-    from ..extracting.running import Extracted, Failure
+    from ..runs.extracting.running import Extracted, Failure
 
     failures = [result for result in results if isinstance(result, Failure)]
     reports = [result.report for result in results if isinstance(result, Extracted)]

@@ -41,7 +41,7 @@ def import_features(
     """
     from ...extract.frames import FrameSize
     from ...store import open_cache
-    from ..importing import find_array, import_unit
+    from ..runs.importing import find_array, import_unit
 
     size = FrameSize.parse(frame_size)
     for video in open_videos(**choice):

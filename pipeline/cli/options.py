@@ -29,7 +29,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_con
 def _load_config(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
     if value is None:
         return
-    from ..config import load_config
+    from ..choices.config_file import load_config
     from . import load_command
     from .commands import COMMANDS
 

@@ -13,7 +13,7 @@ from .options import json_option, open_videos, source_options
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
-    from ..show.columns import Look
+    from ..pictures.columns import Look
 
 __all__ = ["frames_options", "picture_options", "show_videos"]
 
@@ -77,8 +77,8 @@ def show_videos(
     """
     from ...store.errors import ConfigError, TedError
     from ...store.layout import safe_name
-    from ..progress import FrameBars
-    from ..show.columns import Look
+    from ..pictures.columns import Look
+    from ..runs.progress import FrameBars
 
     rows: list[dict[str, Any]] = []
     failures = 0

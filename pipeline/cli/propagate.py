@@ -19,8 +19,8 @@ from .options import (
 from .setting_options import feature_options, setting_options, take_features, take_settings
 
 if TYPE_CHECKING:
+    from ...propagate.affinity_source import AffinityUse
     from ..datasets.point_queries import QueryMode
-    from ..readings import AffinityUse
 
 
 @click.command(context_settings=CONTEXT)
@@ -84,12 +84,12 @@ def propagate(
     """
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
-    from ..config import save_config
-    from ..devices import choose_device
-    from ..point_propagation import propagate_points
-    from ..progress import FrameBars
-    from ..propagation import propagate_video
-    from ..show.result import write_box_overlay, write_overlay, write_point_overlay
+    from ..choices.config_file import save_config
+    from ..pictures.result import write_box_overlay, write_overlay, write_point_overlay
+    from ..runs.devices import choose_device
+    from ..runs.progress import FrameBars
+    from ..runs.propagating.point_propagation import propagate_points
+    from ..runs.propagating.propagation import propagate_video
 
     chosen = take_features(choice)
     settings = take_settings(choice, chosen)

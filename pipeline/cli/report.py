@@ -52,8 +52,8 @@ def report(
     of controls are recognised and labelled. The page needs no network.
     """
     from ..datasets.sources import Source, open_sources
-    from ..files import written_whole
-    from ..reporting.page import make_page, render_page
+    from ..reports.page import make_page, render_page
+    from ..runs.files import written_whole
 
     chosen: dict[str, Any] = {} if set_name is None else {"set_name": set_name}
     videos = open_sources([Source(path=path, resolution=resolution, **chosen) for path in sources]) if sources else []

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import click
 
-from ..signals import exit_on_sigterm
+from ..runs.signals import exit_on_sigterm
 
 __all__ = ["run"]
 

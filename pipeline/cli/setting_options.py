@@ -12,7 +12,7 @@ from .options import prefer_option, preset_option
 if TYPE_CHECKING:
     from ...propagate.settings import PropagationSettings
     from ...store import FeatureChoice
-    from ..presets import Preset
+    from ..choices.presets import Preset
 
 __all__ = ["ChosenFeatures", "feature_options", "setting_options", "take_features", "take_settings"]
 
@@ -86,8 +86,8 @@ def take_features(options: dict[str, Any]) -> ChosenFeatures:
         For an unknown preset, features that cannot be read, or a weight for a feature that is not named.
     """
     from ...store.errors import ConfigError
-    from ..choices import parse_preference
-    from ..presets import get_preset
+    from ..choices.features import parse_preference
+    from ..choices.presets import get_preset
 
     preset = get_preset(options.pop("preset"))
     features: tuple[str, ...] = options.pop("features")
@@ -126,7 +126,7 @@ def _parts(
     """Return features and weights: those listed, or the two of a pair weighed by alpha."""
     from ...propagate.settings import part_weights
     from ...store.errors import ConfigError
-    from ..choices import parse_choice, parse_weighted
+    from ..choices.features import parse_choice, parse_weighted
 
     if features:
         return [parse_weighted(text) for text in features]

@@ -12,9 +12,9 @@ from .setting_options import feature_options, setting_options, take_features, ta
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
-    from ..show.arrow_pictures import Onto, Pixels
-    from ..show.columns import Look
-    from ..show.places import Point
+    from ..pictures.arrow_pictures import Onto, Pixels
+    from ..pictures.columns import Look
+    from ..pictures.places import Point
 
 _device_option = click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 
@@ -68,12 +68,12 @@ def pca(
     All frames share a basis, so that equal colours mean equal features. --basis 0,8 takes that of a pair of frames.
     """
     from ...store import open_cache
-    from ..choices import parse_choice, parse_preference
-    from ..presets import get_preset
-    from ..propagation import find_units
-    from ..show.pca_pictures import write_pca
-    from ..show.places import choose_frames
-    from ..sweeping.notation import parse_features
+    from ..choices.features import parse_choice, parse_preference
+    from ..choices.presets import get_preset
+    from ..pictures.pca_pictures import write_pca
+    from ..pictures.places import choose_frames
+    from ..runs.propagating.propagation import find_units
+    from ..runs.sweeping.notation import parse_features
 
     chosen = get_preset(preset)
     choices = parse_features(features) or tuple(map(parse_choice, chosen.features))
@@ -121,10 +121,10 @@ def similarity(
     """
     from ...store import open_cache
     from ...store.errors import ConfigError
-    from ..devices import choose_device
-    from ..propagation import find_units
-    from ..show.places import Point, choose_frames, parse_point, spaced_around
-    from ..show.similarity_pictures import write_similarity
+    from ..pictures.places import Point, choose_frames, parse_point, spaced_around
+    from ..pictures.similarity_pictures import write_similarity
+    from ..runs.devices import choose_device
+    from ..runs.propagating.propagation import find_units
 
     if (point is None) == (clicked is None):
         raise ConfigError("name a pixel with --point FRAME:X,Y, or a frame to click on with --click FRAME")
@@ -158,8 +158,8 @@ def similarity(
 
 def _clicked(video: "Video", frame: str) -> "Point":
     """Return the pixel of a frame that is clicked, and say how to name it the next time."""
-    from ..show.clicking import clicked_pixel
-    from ..show.places import Point, frame_index
+    from ..pictures.clicking import clicked_pixel
+    from ..pictures.places import Point, frame_index
 
     index = frame_index(frame, video.frames.names)
     x, y = clicked_pixel(video.frames.read(index), f"{video.name}, frame {video.frames.names[index]}")
@@ -204,11 +204,11 @@ def arrows(
     The sources and weights are those that `ted propagate` uses with the same options. The movie shows every frame.
     """
     from ...store import open_cache
-    from ..devices import choose_device
-    from ..propagation import find_units
-    from ..show.arrow_pictures import given_pixels, sampled_pixels, write_arrows
-    from ..show.mask_pictures import result_masks, true_masks
-    from ..show.places import frame_index, parse_point
+    from ..pictures.arrow_pictures import given_pixels, sampled_pixels, write_arrows
+    from ..pictures.mask_pictures import result_masks, true_masks
+    from ..pictures.places import frame_index, parse_point
+    from ..runs.devices import choose_device
+    from ..runs.propagating.propagation import find_units
 
     chosen = take_features(options)
     settings = take_settings(options, chosen)
@@ -239,7 +239,7 @@ def arrows(
 @frames_options
 def masks(**options: Any) -> None:
     """Show masks over frames: several results side by side, and the ground truth."""
-    from ..show.mask_pictures import write_masks
+    from ..pictures.mask_pictures import write_masks
 
     _show_results("masks", write_masks, **options)
 
@@ -251,7 +251,7 @@ def masks(**options: Any) -> None:
 @frames_options
 def boxes(**options: Any) -> None:
     """Show boxes over frames, those of results or around their masks: several results, and the ground truth."""
-    from ..show.box_pictures import write_boxes
+    from ..pictures.box_pictures import write_boxes
 
     _show_results("boxes", write_boxes, **options)
 
@@ -266,7 +266,7 @@ def points(**options: Any) -> None:
 
     Points that are hidden are rings; lost ones are not drawn.
     """
-    from ..show.point_pictures import write_points
+    from ..pictures.point_pictures import write_points
 
     _show_results("points", write_points, **options)
 
@@ -282,8 +282,8 @@ def _show_results(
     **options: Any,
 ) -> None:
     """Draw what several folders of results have of each video, side by side."""
-    from ..show.mask_pictures import parse_results
-    from ..show.places import choose_frames
+    from ..pictures.mask_pictures import parse_results
+    from ..pictures.places import choose_frames
 
     folders = parse_results(results)
     show_videos(

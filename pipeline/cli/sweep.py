@@ -123,18 +123,18 @@ def sweep(
     """
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
-    from ..choices import parse_preference
-    from ..devices import choose_device
-    from ..presets import get_preset
-    from ..sweeping.journal import open_journal, read_journal
-    from ..sweeping.kinds.known import kind_of
-    from ..sweeping.output import write_outputs
-    from ..sweeping.planning import survey_sweep, sweep_result
-    from ..sweeping.progress import SweepBars
-    from ..sweeping.request import make_space, preset_setting, space_options
-    from ..sweeping.running import keep_all_affinities, run_sweep
-    from ..sweeping.summary import best_lines, describe_plan, plan_lines
-    from ..sweeping.tables import describe
+    from ..choices.features import parse_preference
+    from ..choices.presets import get_preset
+    from ..runs.devices import choose_device
+    from ..runs.sweeping.journal import open_journal, read_journal
+    from ..runs.sweeping.output import write_outputs
+    from ..runs.sweeping.planning import survey_sweep, sweep_result
+    from ..runs.sweeping.progress import SweepBars
+    from ..runs.sweeping.request import make_space, preset_setting, space_options
+    from ..runs.sweeping.running import keep_all_affinities, run_sweep
+    from ..runs.sweeping.summary import best_lines, describe_plan, plan_lines
+    from ..runs.sweeping.tables import describe
+    from ..tasks.registry import kind_of
 
     if affinities_only and not keep_affinities:
         raise ConfigError("--affinities-only is to keep affinities, --discard-affinities is not to: leave one out")

@@ -8,8 +8,8 @@ from typing import get_args
 
 import click
 
-from ..synth.scene import Background, Ground, Hue, Motion, SceneSpec, Shape, Texture
-from ..synth.sets import SETS
+from ..synthetic.scene import Background, Ground, Hue, Motion, SceneSpec, Shape, Texture
+from ..synthetic.sets import SETS
 from .options import CONTEXT, json_option
 
 _DEFAULT = SceneSpec()
@@ -65,8 +65,8 @@ def synth(
     statistics.csv tells for each video how often another object is inside the search window, and how often objects
     overlap. Equal options give equal videos.
     """
-    from ..progress import FrameBars
-    from ..synth.making import make_sets
+    from ..runs.progress import FrameBars
+    from ..synthetic.making import make_sets
 
     base = SceneSpec(**fields)  # type: ignore[arg-type]
     chosen = sets or tuple(SETS)

@@ -23,7 +23,7 @@ class SynthTracks:
     Attributes
     ----------
     path
-        The JSON file that `ted.pipeline.synth.writing.write_truth` wrote.
+        The JSON file that `ted.pipeline.synthetic.writing.write_truth` wrote.
     """
 
     path: Path

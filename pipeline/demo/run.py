@@ -17,25 +17,25 @@ from ...propagate.settings import PropagationSettings
 from ...store import Cache, open_cache
 from ...store.durable import explain_os_errors
 from ...store.errors import TedError
-from ..choices import parse_choice, parse_job
+from ..choices.features import parse_choice, parse_job
 from ..datasets.masks_io import read_mask
 from ..datasets.video import Video
-from ..extracting.request import ExtractionRequest, Share
-from ..extracting.running import Failure, extract
 from ..metrics.davis import ObjectScore, score_sequence
 from ..metrics.identity import identity_accuracy
-from ..propagation import propagate_video, result_folder
-from ..show.columns import Look, frame_column, write_columns
-from ..show.mask_pictures import mask_column, result_masks, true_masks
-from ..show.sheet import evenly_spaced
-from ..sweeping.journal import open_journal
-from ..sweeping.kinds.masks import Masks
-from ..sweeping.output import write_outputs
-from ..sweeping.planning import plan_sweep, sweep_result
-from ..sweeping.progress import SweepBars
-from ..sweeping.results import SettingMeans
-from ..sweeping.running import run_sweep
-from ..sweeping.space import SweepSpace
+from ..pictures.columns import Look, frame_column, write_columns
+from ..pictures.mask_pictures import mask_column, result_masks, true_masks
+from ..pictures.sheet import evenly_spaced
+from ..runs.extracting.request import ExtractionRequest, Share
+from ..runs.extracting.running import Failure, extract
+from ..runs.propagating.propagation import propagate_video, result_folder
+from ..runs.sweeping.journal import open_journal
+from ..runs.sweeping.output import write_outputs
+from ..runs.sweeping.planning import plan_sweep, sweep_result
+from ..runs.sweeping.progress import SweepBars
+from ..runs.sweeping.results import SettingMeans
+from ..runs.sweeping.running import run_sweep
+from ..runs.sweeping.space import SweepSpace
+from ..tasks.masks.evaluation import Masks
 from .features import METHODS, SETTINGS
 from .scenes import KINDS, make_videos
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ..datasets.davis import davis_video
 from ..datasets.video import Video
-from ..synth.rendering import render
-from ..synth.scene import SceneSpec
-from ..synth.sets import set_specs
-from ..synth.writing import write_davis
+from ..synthetic.rendering import render
+from ..synthetic.scene import SceneSpec
+from ..synthetic.sets import set_specs
+from ..synthetic.writing import write_davis
 
 __all__ = ["KINDS", "Kind", "make_videos"]
 

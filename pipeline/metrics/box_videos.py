@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...store.errors import ConfigError, LabelError
-from ..box_results import BoxResult, has_boxes
 from ..datasets.masks_io import VOID, read_mask
 from ..datasets.place_video import PlaceVideo, mask_boxes
 from ..datasets.video import Video
-from ..point_results import check_frames
+from ..tasks.boxes.results import BoxResult, has_boxes
+from ..tasks.points.results import check_frames
 from .boxes import BoxScore
 
 __all__ = ["result_boxes", "score_box_result", "score_box_video", "true_boxes"]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ...store.errors import LabelError
 from ..datasets.masks_io import read_mask
-from ..files import written_whole
+from ..runs.files import written_whole
 from .sequence import ObjectScore, SequenceScore, SequenceTruth, object_scores
 
 __all__ = ["DavisScore", "ObjectScore", "SequenceScore", "score_sequence", "write_csv"]

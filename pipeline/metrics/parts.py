@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ...store.errors import ConfigError, LabelError
 from ..datasets.masks_io import read_mask
-from ..files import written_whole
+from ..runs.files import written_whole
 
 __all__ = ["VIP_CLASSES", "PartsScore", "confusion", "intersection_over_union", "score_parts", "write_parts"]
 

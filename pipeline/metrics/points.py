@@ -14,8 +14,8 @@ from ...store.errors import LabelError
 from ..datasets.jhmdb import JointVideo
 from ..datasets.point_queries import QueryMode, Tracks
 from ..datasets.tapvid import TrackVideo
-from ..files import written_whole
-from ..point_results import JointResult, TrackResult, check_frames
+from ..runs.files import written_whole
+from ..tasks.points.results import JointResult, TrackResult, check_frames
 from .pck import PckScore, joint_distances
 from .tapvid import TapVidScore, score_tracks
 

@@ -9,11 +9,11 @@ import torch
 from ...propagate.cluster import InProcess
 from ...propagate.settings import PropagationSettings
 from ...store.errors import TedError
-from ..sweeping.journal import open_journal
-from ..sweeping.kinds.masks import Masks
-from ..sweeping.planning import plan_sweep, sweep_result
-from ..sweeping.running import run_sweep
-from ..sweeping.space import SweepSpace
+from ..runs.sweeping.journal import open_journal
+from ..runs.sweeping.planning import plan_sweep, sweep_result
+from ..runs.sweeping.running import run_sweep
+from ..runs.sweeping.space import SweepSpace
+from ..tasks.masks.evaluation import Masks
 from .collection import Collection
 from .recipes import Feature
 

@@ -12,8 +12,8 @@ from ...propagate.similarity import similarity_map
 from ...propagate.sources import Part, Sources
 from ...store.errors import LabelError
 from ..datasets.video import Video
-from ..show.mask_pictures import true_masks
-from ..show.places import sample_cells
+from ..pictures.mask_pictures import true_masks
+from ..pictures.places import sample_cells
 
 __all__ = ["own_object_shares"]
 

@@ -10,8 +10,8 @@ from ...store import FeatureChoice, FeatureRequest
 from ...store.entries import Entry
 from ...store.errors import ConfigError
 from ..datasets.video import Video
-from ..noise_level import snr_db
-from ..reporting.used import Origins, UsedUnit
+from ..reports.used import Origins, UsedUnit
+from ..runs.extracting.noise_level import snr_db
 from .collection import Collection
 
 __all__ = ["Feature", "Recipe", "find_recipes"]

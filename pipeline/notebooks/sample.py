@@ -8,13 +8,13 @@ from ...extract.frame_size import FrameSize
 from ...extract.options import DEFAULT_OPTIONS, BackboneOptions
 from ...extract.settings import ExtractionSettings
 from ...store.errors import TedError
-from ..choices import parse_job
+from ..choices.features import parse_job
 from ..datasets.davis import davis_sequences, davis_video
 from ..datasets.video import Video
-from ..extracting.request import ExtractionRequest, Share
-from ..extracting.running import Failure, extract
-from ..synth.making import make_sets
-from ..synth.scene import SceneSpec
+from ..runs.extracting.request import ExtractionRequest, Share
+from ..runs.extracting.running import Failure, extract
+from ..synthetic.making import make_sets
+from ..synthetic.scene import SceneSpec
 from .collection import Collection, open_collection
 
 __all__ = ["make_sample"]

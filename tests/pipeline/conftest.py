@@ -11,9 +11,9 @@ import pytest
 from ted.extract.small_models import make_small
 from ted.pipeline.cli import ted
 from ted.pipeline.cli.run import run
-from ted.pipeline.synth.rendering import render
-from ted.pipeline.synth.scene import SceneSpec
-from ted.pipeline.synth.writing import write_davis
+from ted.pipeline.synthetic.rendering import render
+from ted.pipeline.synthetic.scene import SceneSpec
+from ted.pipeline.synthetic.writing import write_davis
 
 
 class Result(NamedTuple):

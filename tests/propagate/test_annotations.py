@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from ted.propagate.affinity_cache import find_kept, keep_affinities
 from ted.propagate.blocks import search_units
 from ted.propagate.context import frame_context, propagation_order
 from ted.propagate.engine import affinities, label_frames, propagate, search
 from ted.propagate.fusion import Fusion
-from ted.propagate.kept import find_kept, keep_affinities
 from ted.propagate.search import Search
 from ted.propagate.settings import PropagationSettings, part_weights
 from ted.propagate.sweep import sweep

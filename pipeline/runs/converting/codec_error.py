@@ -1,0 +1,187 @@
+"""What a form costs: how far cosines, neighbours and masks are from those of the features that it was made from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ....propagate.cosines import pair_cosines, unit_vectors
+from ....propagate.engine import FrameAffinity, affinities, label_frames
+from ....propagate.settings import PropagationSettings
+from ....propagate.targets.masks import decode_mask, encode_mask
+
+__all__ = ["FormError", "block_mask", "compare_sources", "measure_error", "propagate_mask", "search_frames"]
+
+# Blocks of the fixed mask along y and x, and how many numbers they carry.
+_BLOCKS, _NUMBERS = (4, 6), 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormError:
+    """The error of a form, measured on some frames of a unit against the features that it was made from.
+
+    All but the first three are None where there is but one frame.
+
+    Attributes
+    ----------
+    frames
+        How many frames, the first of the video.
+    mask
+        What was propagated: ``"first mask"``, or ``"blocks"`` (see `block_mask`).
+    settings
+        Temperature, top-k, radius and context of the propagation.
+    cosine_mean, cosine_max
+        Mean and largest difference of the cosines of pixels with their k most similar sources.
+    top_k_overlap
+        Share of the k most similar sources that are still among them, 0 to 1.
+    mask_agreement
+        Share of the pixels of all propagated masks, in the size of the original frames, that are the same, 0 to 1.
+    """
+
+    frames: int
+    mask: str
+    settings: Mapping[str, float]
+    cosine_mean: float | None = None
+    cosine_max: float | None = None
+    top_k_overlap: float | None = None
+    mask_agreement: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error as JSON values, as a unit's run record carries it."""
+        return asdict(self) | {"settings": dict(self.settings)}
+
+
+@dataclass(frozen=True)
+class _Volume:
+    values: NDArray[np.floating[Any]]
+    frame_size: tuple[int, int]
+
+    @property
+    def features(self) -> da.Array:
+        return da.from_array(self.values, chunks=(1, *self.values.shape[1:]), name=False)
+
+
+def measure_error(
+    original: NDArray[np.floating[Any]],
+    stored: NDArray[np.floating[Any]],
+    *,
+    frame_size: tuple[int, int],
+    source_size: tuple[int, int],
+    first_mask: NDArray[np.integer[Any]] | None = None,
+    settings: PropagationSettings | None = None,
+    device: torch.device | str = "cpu",
+) -> FormError:
+    """Compare features with what a form makes of them.
+
+    Both are propagated by the project's engine, frame after frame, each from its own soft labels.
+
+    Parameters
+    ----------
+    original
+        (frame, y, x, channel): the first frames of a video.
+    stored
+        The same as the form gives them to propagation: (frame, y, x, any number of channels).
+    frame_size, source_size
+        (height, width) in pixels of the frames that the UNet saw, and of the original ones.
+    first_mask
+        (height, width): object numbers of the first frame; by default, and where it holds no object, `block_mask`.
+    settings
+        Of the propagation; the defaults are the paper's for DAVIS-2017. `alpha` does not count.
+    device
+        Where to compute.
+    """
+    settings = settings or PropagationSettings()
+    given = first_mask is not None and bool(first_mask.any())
+    mask = first_mask if given and first_mask is not None else block_mask(source_size)
+    described = {name: getattr(settings, name) for name in ("temperature", "top_k", "radius", "context")}
+    about: dict[str, Any] = {
+        "frames": len(original),
+        "mask": "first mask" if given else "blocks",
+        "settings": described,
+    }
+    if len(original) < 2:
+        return FormError(**about)
+    found = [search_frames(values, frame_size, settings, device=device) for values in (original, stored)]
+    masks = [propagate_mask(steps, mask, original.shape[1:3], frame_size, settings, device=device) for steps in found]
+    return FormError(
+        **about,
+        **compare_sources(original, stored, *found),
+        mask_agreement=float(np.mean(masks[0] == masks[1])),
+    )
+
+
+def search_frames(
+    values: NDArray[np.floating[Any]],
+    frame_size: tuple[int, int],
+    settings: PropagationSettings,
+    *,
+    device: torch.device | str = "cpu",
+) -> list[FrameAffinity]:
+    """Return the affinities of all frames but the first of features (frame, y, x, channel)."""
+    return list(affinities([(_Volume(values, frame_size), 1.0)], settings, device=device))
+
+
+def propagate_mask(
+    found: Sequence[FrameAffinity],
+    mask: NDArray[np.integer[Any]],
+    grid: tuple[int, ...],
+    frame_size: tuple[int, int],
+    settings: PropagationSettings,
+    *,
+    device: torch.device | str = "cpu",
+) -> NDArray[np.uint8]:
+    """Return the masks (frame, height, width) that affinities make of the first one, without it."""
+    first = encode_mask(mask, (grid[0], grid[1]))
+    labels = label_frames(found, first.label.to(torch.device(device)), settings)
+    size = (mask.shape[0], mask.shape[1])
+    return np.stack([decode_mask(label, first.object_ids, frame_size=frame_size, size=size) for _, label in labels])
+
+
+def compare_sources(
+    original: NDArray[np.floating[Any]],
+    stored: NDArray[np.floating[Any]],
+    before: Sequence[FrameAffinity],
+    after: Sequence[FrameAffinity],
+) -> dict[str, Any]:
+    """Return the errors of cosines and sources, as `FormError` names them, from the affinities of both features."""
+    differences = torch.cat([_cosine_differences(original, stored, step) for step in before])
+    overlap = [_overlap(one, other) for one, other in zip(before, after, strict=True)]
+    return {
+        "cosine_mean": float(differences.double().mean()),
+        "cosine_max": float(differences.max()),
+        "top_k_overlap": float(np.mean(overlap)),
+    }
+
+
+def block_mask(size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a mask of 4 x 6 blocks of the numbers 0 to 4, no two of the same side by side: (height, width).
+
+    Its outlines are nobody's, and a large part of its pixels is near one: masks of real objects agree better.
+    """
+    rows, columns = (np.arange(side) * blocks // side for side, blocks in zip(size, _BLOCKS, strict=True))
+    mask: NDArray[np.uint8] = ((2 * rows[:, None] + columns) % _NUMBERS).astype(np.uint8)
+    return mask
+
+
+def _cosine_differences(
+    original: NDArray[np.floating[Any]], stored: NDArray[np.floating[Any]], step: FrameAffinity
+) -> torch.Tensor:
+    """Return, for each pixel of a frame and each of its sources, by how much their cosine differs: (pair,)."""
+    real = torch.isfinite(step.affinity.similarity).cpu()
+    cosines = []
+    for values in (original, stored):
+        query = unit_vectors(torch.from_numpy(values[step.frame])).flatten(0, 1)
+        keys = unit_vectors(torch.from_numpy(values[list(step.context)])).flatten(0, 2)
+        cosines.append(pair_cosines(query, keys, step.affinity.sources.cpu())[real])
+    return (cosines[0] - cosines[1]).abs()
+
+
+def _overlap(before: FrameAffinity, after: FrameAffinity) -> float:
+    """Return the share of a frame's sources that are also among the other's."""
+    real = torch.isfinite(before.affinity.similarity)
+    same = (before.affinity.sources[:, :, None] == after.affinity.sources[:, None, :]).any(2)
+    return float(same[real].double().mean())

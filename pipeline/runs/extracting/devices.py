@@ -1,0 +1,198 @@
+"""One process for each device of this machine, all with the same list: whoever is free takes what nobody is at."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import torch
+
+from ....store.errors import ConfigError, TedError
+from ..signals import exit_on_sigterm
+from .request import ExtractionRequest
+from .running import Extracted, Failure, extract
+
+__all__ = ["extract_on_devices", "parse_devices"]
+
+#: How processes are started: CUDA does not survive a fork.
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+def parse_devices(text: str) -> list[str]:
+    """Read a list such as ``0,1,2`` (CUDA devices), ``cuda:0,cuda:1`` or ``cpu,cpu``.
+
+    Raises
+    ------
+    ConfigError
+        For an empty list, and for a CUDA device that is named twice.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    devices = [f"cuda:{name}" if name.isdecimal() else name for name in names]
+    if not devices:
+        raise ConfigError("--devices names no device; such as 0,1,2,3")
+    twice = next((name for name in devices if name != "cpu" and devices.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"--devices names {twice} twice: two processes would compete for its memory")
+    return devices
+
+
+def extract_on_devices(
+    request: ExtractionRequest,
+    devices: Sequence[torch.device],
+    *,
+    progress: Callable[[str, int], Callable[[int], None]],
+    say: Callable[[str], None],
+) -> Iterator[Extracted | Failure]:
+    """Extract with a process for each device; see `running.extract`.
+
+    A process that dies stops no other: what it was at is taken over, and its death is remarked upon. A share has failed
+    when no process could complete it: each has tried, or has died.
+
+    Yields
+    ------
+    Extracted or Failure
+        One for each share, as they are done.
+    """
+    threads = max(1, torch.get_num_threads() // len(devices))
+    advance = progress(f"{len(devices)} processes", len(request.shares))
+    tally = _Tally(request, len(devices))
+    processes: list[SpawnProcess] = []
+    streams: dict[Connection, SpawnProcess] = {}
+    try:
+        for device in devices:
+            # A pipe for each: a process that is killed while it writes would leave a shared queue locked.
+            receiver, sender = _CONTEXT.Pipe(duplex=False)
+            arguments = (request, str(device), threads, sender)
+            process = _CONTEXT.Process(target=_run, args=arguments, name=str(device), daemon=True)
+            with _interrupts_blocked():
+                process.start()
+            sender.close()  # ours: the stream ends with the process
+            processes.append(process)
+            streams[receiver] = process
+        while streams:
+            for stream in wait(list(streams)):
+                assert isinstance(stream, Connection)
+                try:
+                    message = stream.recv()
+                except (EOFError, OSError):
+                    process = streams.pop(stream)
+                    stream.close()
+                    process.join()
+                    if process.exitcode:
+                        say(f"the process on {process.name} has ended early ({_describe_exit(process.exitcode)})")
+                    continue
+                if isinstance(message, str):
+                    say(message)
+                elif isinstance(message, TedError):
+                    raise message
+                else:
+                    for result in tally.add(*message):
+                        advance(1)
+                        yield result
+        for result in tally.rest(processes):
+            advance(1)
+            yield result
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start processes that no Ctrl-C reaches, not even while they import: who started them ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Tally:
+    """Makes one result for each share out of those of several processes, all of which go through all shares.
+
+    That one finds a share complete means that another has written it, or that it was complete before. That one fails
+    at it means nothing while another may yet complete it.
+    """
+
+    def __init__(self, request: ExtractionRequest, processes: int) -> None:
+        self._request = request
+        self._processes = processes
+        self._settled: set[int] = set()
+        self._found_complete: dict[int, Extracted] = {}
+        self._failures: dict[int, list[Failure]] = {}
+
+    def add(self, index: int, result: Extracted | Failure) -> Iterator[Extracted | Failure]:
+        """Take a process's result for a share; yield it if it is the one that counts."""
+        if index in self._settled:
+            return
+        if isinstance(result, Failure):
+            failures = self._failures.setdefault(index, [])
+            failures.append(result)
+            if len(failures) < self._processes:
+                return
+        elif not result.report.written:
+            self._found_complete.setdefault(index, result)
+            return
+        self._settled.add(index)
+        yield result
+
+    def rest(self, processes: Sequence[SpawnProcess]) -> Iterator[Extracted | Failure]:
+        """Yield what remains at the end: what was complete before, has failed, or has died with its process."""
+        ends = [f"{process.name}: {_describe_exit(process.exitcode)}" for process in processes if process.exitcode]
+        reason = f"the processes ended before it was done ({', '.join(ends) or 'no reason given'})"
+        for index, share in enumerate(self._request.shares):
+            if index in self._settled:
+                continue
+            if index in self._found_complete:
+                yield self._found_complete[index]
+            else:
+                yield next(iter(self._failures.get(index, ())), Failure(share=share, reason=reason))
+
+
+def _describe_exit(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _run(request: ExtractionRequest, device: str, threads: int, sender: Connection) -> None:
+    """Extract in a process of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's: two signals would disturb each other
+    exit_on_sigterm()
+    _end_with_parent()
+    torch.set_num_threads(threads)
+    places = {id(share): index for index, share in enumerate(request.shares)}
+    sending = threading.Lock()
+
+    def send(message: Any) -> None:
+        with sending:
+            sender.send(message)
+
+    try:
+        for result in extract(
+            request, torch.device(device), progress=lambda _title, _frames: lambda _done: None, say=send
+        ):
+            send((places[id(result.share)], result))
+    except TedError as error:  # a wrong option: for all processes the same
+        send(ConfigError(str(error)) if isinstance(error, ConfigError) else TedError(str(error)))
+    except BrokenPipeError:  # who started this process has gone
+        sys.exit(143)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has gone without a word: nobody would learn what it does."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

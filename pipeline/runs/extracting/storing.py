@@ -1,0 +1,124 @@
+"""Features that are to be stored in another form than extraction gives: float16 first, then converted and removed."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ....extract.batching import is_out_of_memory
+from ....extract.plan import VideoPlan
+from ....store import FLOAT16, Cache, Form, Unit, UnitSpec
+from ....store.errors import CorruptUnitError, LabelError
+from ...datasets.video import Video
+from ..converting.converting import convert_unit, remove_source
+
+__all__ = ["StoredAs"]
+
+Key = tuple[int, str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredAs:
+    """The form in which features are kept.
+
+    Extraction writes float16: a form can need all frames before it can encode the first, and its error is measured
+    against them. Such features wait in a staging form that no reader takes for float16 (`Form.staging`), are converted
+    as soon as they are complete, and removed once every byte of the result was verified. Whatever is interrupted is
+    taken up by the next run.
+
+    Attributes
+    ----------
+    form
+        The form.
+    components
+        Of a form ``pca`` with a given basis: (component, channel).
+    """
+
+    form: Form = FLOAT16
+    components: NDArray[np.float32] | None = None
+
+    def goals(self, plan: VideoPlan) -> list[UnitSpec]:
+        """Return the units that are wanted in the end."""
+        return [self._goal(spec) for spec in plan.specs.values()]
+
+    def to_extract(self, cache: Cache, plan: VideoPlan, *, overwrite: bool) -> VideoPlan:
+        """Return what has to be extracted for a plan of float16 units: nothing of what is there in either form."""
+        if self.form == FLOAT16:
+            return plan
+        specs = {
+            key: replace(spec, form=self.form.staging().name)
+            for key, spec in plan.specs.items()
+            if overwrite or "complete" not in (cache.state(self._goal(spec)), cache.state(spec))
+        }
+        return replace(plan, specs=specs)
+
+    def convert(
+        self, cache: Cache, plan: VideoPlan, video: Video, device: torch.device, *, overwrite: bool
+    ) -> tuple[tuple[UnitSpec, ...], tuple[UnitSpec, ...]]:
+        """Bring a plan's features into the form, and remove those that were only staged.
+
+        Parameters
+        ----------
+        cache
+            Where they are.
+        plan
+            Of the float16 units.
+        video
+            Its first mask, if there is one, is what the error is measured with.
+        device
+            Where the error is measured; on the processor, if its memory is taken.
+        overwrite
+            Convert again what is there.
+
+        Returns
+        -------
+        written, skipped : tuple of UnitSpec
+            Units in the form that were made now, and that were there.
+
+        Raises
+        ------
+        TedError
+            As `convert_unit` does.
+        """
+        written: list[UnitSpec] = []
+        skipped: list[UnitSpec] = []
+        for spec in plan.specs.values():
+            goal, staged = self._goal(spec), replace(spec, form=self.form.staging().name)
+            there = cache.state(goal) == "complete"
+            waiting = cache.state(staged) == "complete"
+            if there and not waiting:
+                skipped.append(goal)
+                continue
+            unit = Unit((staged if waiting else spec).folder(cache.root))
+            try:
+                report = self._convert(cache, unit, video, device, overwrite=overwrite)
+                if waiting:
+                    remove_source(cache, unit, report)
+            except CorruptUnitError:
+                # Another process may have been faster, and have removed what was staged.
+                if cache.state(goal) != "complete" or cache.state(staged) != "absent":
+                    raise
+                skipped.append(goal)
+            else:
+                (skipped if report.skipped else written).append(goal)
+        return tuple(written), tuple(skipped)
+
+    def _goal(self, spec: UnitSpec) -> UnitSpec:
+        return replace(spec, form=self.form.name)
+
+    def _convert(self, cache: Cache, unit: Unit, video: Video, device: torch.device, *, overwrite: bool) -> Any:
+        mask = None
+        if video.given:
+            with contextlib.suppress(LabelError):  # of another video, say: that is the business of propagation
+                mask = video.read_given_masks().get(0)
+        options: Mapping[str, Any] = {"components": self.components, "first_mask": mask, "overwrite": overwrite}
+        try:
+            return convert_unit(cache, unit, self.form, device=device, **options)
+        except (RuntimeError, MemoryError) as error:
+            if device.type == "cpu" or not is_out_of_memory(error):
+                raise
+        return convert_unit(cache, unit, self.form, **options)

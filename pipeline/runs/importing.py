@@ -1,0 +1,148 @@
+"""Features made elsewhere, as units of the cache: one array per video, in a `.npy` or `.pt` file."""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...extract.frames import FrameSize, processed_size
+from ...store import Cache, FeatureChoice, FeatureRequest, UnitSpec
+from ...store.errors import ConfigError, FrameError
+from ..choices.features import parse_choice
+from ..datasets.video import Video
+
+__all__ = ["LAYOUTS", "find_array", "import_unit", "read_array"]
+
+#: Orders of axes that imported arrays can have, and the permutation to (frame, y, x, channel).
+LAYOUTS: Mapping[str, tuple[int, int, int, int]] = {"fcyx": (0, 2, 3, 1), "fyxc": (0, 1, 2, 3)}
+
+_SUFFIXES = (".npy", ".pt")
+
+
+def read_array(path: Path, layout: str) -> NDArray[Any]:
+    """Read an array of features without loading all of it, and without running code that it may hold.
+
+    Parameters
+    ----------
+    path
+        A ``.npy`` file, or a ``.pt`` file that holds one tensor.
+    layout
+        ``"fcyx"`` (frame, channel, y, x) or ``"fyxc"`` (frame, y, x, channel).
+
+    Returns
+    -------
+    numpy.ndarray
+        (frame, y, x, channel).
+
+    Raises
+    ------
+    FrameError
+        When the file does not hold one four-dimensional array of floats.
+    """
+    try:
+        if path.suffix == ".npy":
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            tensor = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            if not isinstance(tensor, torch.Tensor):
+                raise FrameError(f"{path} holds a {type(tensor).__name__}; save the tensor itself with torch.save")
+            array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
+    except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise FrameError(f"cannot read features from {path}: {str(error).splitlines()[0]}") from error
+    if array.ndim != 4 or not np.issubdtype(array.dtype, np.floating) or 0 in array.shape:
+        raise FrameError(f"{path} holds {array.dtype} of shape {array.shape}; floats with four axes are needed")
+    return array.transpose(LAYOUTS[layout])
+
+
+def find_array(folder: Path, video: str) -> Path:
+    """Return the file of a video's features: ``VIDEO.npy`` or ``VIDEO.pt`` in a folder.
+
+    Raises
+    ------
+    ConfigError
+        When there is none.
+    """
+    for suffix in _SUFFIXES:
+        path = folder / f"{video}{suffix}"
+        if path.is_file() and path.parent.resolve() == folder.resolve():
+            return path
+    raise ConfigError(f"{folder} has no {video}.npy or {video}.pt")
+
+
+def import_unit(
+    cache: Cache,
+    video: Video,
+    path: Path,
+    *,
+    backbone: str,
+    timestep: int,
+    tap: str,
+    layout: str,
+    frame_size: FrameSize,
+    overwrite: bool = False,
+) -> UnitSpec:
+    """Write one video's array as a unit.
+
+    Parameters
+    ----------
+    cache
+        Where to.
+    video
+        The video that the features are of; it has as many frames.
+    path
+        The file; its SHA-256 stands for the weights in the unit's request.
+    backbone, timestep, tap
+        Names under which the features are found again.
+    layout
+        As in `read_array`.
+    frame_size
+        Size that frames had when the features were made: masks are brought to it before they are compared.
+    overwrite
+        Replace a complete unit.
+
+    Raises
+    ------
+    ConfigError
+        When the names could not be written as ``BACKBONE:TIMESTEP:TAP`` to find the unit again.
+    FrameError
+        When the array does not fit the video.
+    """
+    if parse_choice(f"{backbone}:{timestep}:{tap}") != FeatureChoice(backbone=backbone, timestep=timestep, tap=tap):
+        raise ConfigError(
+            f"features named {backbone!r} with tap {tap!r} could not be chosen again as BACKBONE:TIMESTEP:TAP; "
+            "leave out : @ and spaces at the ends, and commas in the tap"
+        )
+    array = read_array(path, layout)
+    if len(array) != len(video.frames):
+        raise FrameError(f"{path} has features of {len(array)} frames, {video.name!r} has {len(video.frames)}")
+    with path.open("rb") as file:
+        identity = hashlib.file_digest(file, "sha256").hexdigest()
+    spec = UnitSpec(
+        dataset=video.dataset,
+        request=FeatureRequest(
+            video=video.name,
+            frames=video.frames.digest(),
+            backbone=backbone,
+            weights=f"sha256:{identity}",
+            frame_size=processed_size(video.frames.size, frame_size),
+            compute_dtype=str(array.dtype),
+        ),
+        timestep=timestep,
+        tap=tap,
+        frame_names=video.frames.names,
+        source_size=video.frames.size,
+    )
+    if cache.state(spec) == "complete" and not overwrite:
+        return spec
+    with cache.writer(spec, overwrite=overwrite) as writer:
+        for frame in range(len(array)):
+            if frame not in writer.done:
+                writer.write(frame, array[frame])
+                writer.commit()
+        writer.finish({"imported_from": path.name})
+    return spec

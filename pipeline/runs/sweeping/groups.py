@@ -1,0 +1,123 @@
+"""The jobs of a sweep: one video's settings that share a ranking of sources, labelled and scored in one go."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+
+from ....propagate.affinity_cache import KeptAffinities
+from ....propagate.settings import PropagationSettings
+from ....propagate.sweep import SweepPass, label_settings
+from ....propagate.targets.base import GivenLabel, given_labels
+from ....store import AffinityUnit
+from ....store.errors import TedError
+from ...tasks.base import Grader, Score
+from ...tasks.timing import Seconds, timed_items
+
+__all__ = ["Course", "Group", "GroupScores", "group_settings", "score_group"]
+
+#: Settings in a group: the labels of all of them, of every context frame, are in memory at once, and a lost group is
+#: lost work; but each group reads and ranks the affinities once more.
+_MOST_SETTINGS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What one target's labels are carried along.
+
+    Attributes
+    ----------
+    unit
+        Kept affinities of the pass.
+    the_pass
+        What they were searched for.
+    given
+        Labels of the annotated frames by their indices, on the affinities' grid.
+    """
+
+    unit: AffinityUnit
+    the_pass: SweepPass
+    given: Mapping[int, GivenLabel]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """One job: picklable, and all that it needs beside the files that it names.
+
+    Attributes
+    ----------
+    courses
+        One for each target.
+    settings
+        Some settings of their passes.
+    grader
+        Scores the labels.
+    frame_size
+        (height, width) of the frames that the features were computed from.
+    device
+        Where labels are computed.
+    """
+
+    courses: tuple[Course, ...]
+    settings: tuple[PropagationSettings, ...]
+    grader: Grader
+    frame_size: tuple[int, int]
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupScores:
+    """The result of a job.
+
+    Attributes
+    ----------
+    scores
+        The video's score under each setting; empty where it failed.
+    error
+        Why it failed; None otherwise.
+    seconds
+        What it spent on ``reading``, ``labels``, ``decoding`` and ``metrics``.
+    """
+
+    scores: tuple[Score, ...]
+    error: str | None
+    seconds: Seconds
+
+
+def group_settings(settings: Iterable[PropagationSettings]) -> list[tuple[PropagationSettings, ...]]:
+    """Divide the settings of a pass into groups that rank sources alike: the same alpha and context, at most 8.
+
+    The division depends on the settings alone, and not on how many groups run at once.
+    """
+    alike: dict[tuple[object, ...], list[PropagationSettings]] = {}
+    for values in settings:
+        alike.setdefault((values.alpha, values.context, values.renormalize), []).append(values)
+    return [
+        tuple(group[start : start + _MOST_SETTINGS])
+        for group in alike.values()
+        for start in range(0, len(group), _MOST_SETTINGS)
+    ]
+
+
+def score_group(group: Group) -> GroupScores:
+    """Run a job; a video that cannot be scored is an error in the result, and stops no other."""
+    seconds: Seconds = {}
+    try:
+        labels = (_labels(group, course, seconds) for course in group.courses)
+        scores = group.grader.score(labels, len(group.settings), group.frame_size, seconds)
+    except TedError as error:
+        return GroupScores(scores=(), error=str(error), seconds=seconds)
+    finally:
+        if "labels" in seconds:  # which are made of what is read meanwhile
+            seconds["labels"] -= seconds.get("reading", 0.0)
+    return GroupScores(scores=tuple(scores), error=None, seconds=seconds)
+
+
+def _labels(group: Group, course: Course, seconds: Seconds) -> Iterator[tuple[int, list[torch.Tensor]]]:
+    """Yield each frame and a target's soft labels in it: first of the first annotated one, as it is given."""
+    steps = timed_items(KeptAffinities(course.unit).steps(group.device), seconds, "reading")
+    given = given_labels(course.given, group.device)
+    first = next(iter(given))
+    labels = label_settings(steps, given, course.the_pass, group.settings)
+    return chain([(first, [given[first].label] * len(group.settings))], timed_items(labels, seconds, "labels"))

@@ -1,0 +1,187 @@
+"""Planning a sweep: which units it reads, which scores are missing, and which videos it cannot work on."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from ....store import AffinitySpec, Cache, FeatureChoice, Unit
+from ....store.errors import ConfigError, TedError
+from ...datasets.video import Video
+from ...tasks.base import Grading, Kind
+from .grading import find_units
+from .journal import Journal
+from .results import SweepResult, VideoResult
+from .space import Setting, SweepSpace
+from .work import VideoWork, plan_video_work
+
+__all__ = ["SweepPlan", "SweepSurvey", "plan_sweep", "survey_sweep", "sweep_result"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What there is of one video: the arguments of `plan_video_work`."""
+
+    video: Video
+    units: Mapping[FeatureChoice, Unit]
+    grading: Grading | None
+    annotated: Sequence[tuple[int, ...]]
+    kept: Sequence[AffinitySpec]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSurvey:
+    """What there is of every video, whatever scores there are already.
+
+    Attributes
+    ----------
+    kind
+        What is measured.
+    settings
+        All settings.
+    videos
+        Units and ground truth of each video that can be swept.
+    failures
+        Why the others cannot, by name.
+    """
+
+    kind: Kind
+    settings: Sequence[Setting]
+    videos: Sequence[_Found]
+    failures: Mapping[str, str]
+
+    def plan(self, done: Collection[str]) -> "SweepPlan":
+        """Return what is missing beside the scores of some keys."""
+        videos = [
+            plan_video_work(
+                found.video,
+                self.settings,
+                found.units,
+                found.grading,
+                annotated=found.annotated,
+                done=done,
+                kept=found.kept,
+            )
+            for found in self.videos
+        ]
+        return SweepPlan(kind=self.kind, settings=self.settings, videos=videos, failures=self.failures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """What a sweep has to do, and what it cannot.
+
+    Attributes
+    ----------
+    kind
+        What is measured.
+    settings
+        All settings.
+    videos
+        What is to be done for each video that can be swept.
+    failures
+        Why the others cannot, by name.
+    """
+
+    kind: Kind
+    settings: Sequence[Setting]
+    videos: Sequence[VideoWork]
+    failures: Mapping[str, str]
+
+
+def survey_sweep(
+    cache: Cache,
+    videos: Sequence[Video],
+    space: SweepSpace,
+    *,
+    kind: Kind,
+    score: bool = True,
+    prefer: Sequence[tuple[str, str]] = (),
+) -> SweepSurvey:
+    """Find the units and the ground truth of every video. Nothing is written.
+
+    Parameters
+    ----------
+    cache
+        Where features and affinities are.
+    videos
+        Videos with their ground truth.
+    space
+        What is swept over.
+    kind
+        What is measured.
+    score
+        Whether to score; if not, only affinities are wanted.
+    prefer
+        Which features are meant where several units fit, as in `Cache.find`.
+
+    Raises
+    ------
+    ConfigError
+        When no video at all has the ground truth that scores need.
+    """
+    lacks = {video.name: kind.lacks(video) for video in videos} if score else {}
+    if lacks and None not in lacks.values():
+        name, reason = next(iter(lacks.items()))
+        more = f", and {len(lacks) - 1} more videos do not have it either" if len(lacks) > 1 else ""
+        raise ConfigError(
+            f"a sweep scores against ground truth, and there is too little: video {name!r} {reason}{more}. Sweep over "
+            "videos with public ground truth (the train split, where that of the validation set is kept by a server), "
+            "and give the best setting to `ted propagate`; or give --affinities-only, which needs none"
+        )
+    settings = space.settings()
+    used = {choice for setting in settings for choice, _ in setting.parts}
+    choices = [choice for choice in (*space.video_features, *space.image_features) if choice in used]
+    found: list[_Found] = []
+    failures: dict[str, str] = {}
+    for video in videos:
+        try:
+            units = find_units(cache, video, choices, prefer)
+            grading = kind.grade(video) if score else None
+            entries = cache.affinities(video.dataset, video.name)
+            complete = sorted((entry for entry in entries if entry.state == "complete"), key=lambda entry: entry.bytes)
+            found.append(
+                _Found(
+                    video=video,
+                    units=units,
+                    grading=grading,
+                    annotated=[frames for frames, _ in grading.targets] if grading else kind.annotated(video),
+                    kept=[entry.spec for entry in complete],  # the smallest first, which are read fastest
+                )
+            )
+        except TedError as error:
+            failures[video.name] = str(error)
+    return SweepSurvey(kind=kind, settings=settings, videos=found, failures=failures)
+
+
+def plan_sweep(
+    cache: Cache,
+    videos: Sequence[Video],
+    space: SweepSpace,
+    done: Collection[str],
+    *,
+    kind: Kind,
+    prefer: Sequence[tuple[str, str]] = (),
+) -> SweepPlan:
+    """Find the units of every video, and what is missing beside scores of the keys in `done`; see `survey_sweep`."""
+    return survey_sweep(cache, videos, space, kind=kind, prefer=prefer).plan(done)
+
+
+def sweep_result(plan: SweepPlan, journal: Journal) -> SweepResult:
+    """Collect the scores of a plan from the journal."""
+    videos = [
+        VideoResult(
+            dataset=work.video.dataset,
+            video=work.video.name,
+            units={
+                str(choice): f"{unit.request.backbone}@{unit.request.digest()[:8]}:{unit.spec.timestep}:{unit.spec.tap}"
+                for choice, unit in work.units.items()
+            },
+            alpha_bars={
+                str(choice): unit.spec.alpha_bar
+                for choice, unit in work.units.items()
+                if unit.spec.alpha_bar is not None
+            },
+            scores={setting: journal.scores[key] for setting, key in work.keys.items() if key in journal.scores},
+        )
+        for work in plan.videos
+    ]
+    return SweepResult(yardstick=plan.kind.yardstick, settings=plan.settings, videos=videos, failures=plan.failures)

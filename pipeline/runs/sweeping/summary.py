@@ -1,0 +1,82 @@
+"""What a sweep prints: the best settings, and beforehand what there is to do."""
+
+import math
+from typing import Any
+
+from ....store import Cache
+from .planning import SweepPlan
+from .results import SettingMeans, SweepResult
+from .space import PARAMETERS
+
+__all__ = ["best_lines", "describe_plan", "plan_lines"]
+
+
+def best_lines(result: SweepResult, limit: int = 10) -> list[str]:
+    """Return a table of the best settings: the parameters that vary, and the mean scores."""
+    if not result.ranking:
+        return ["no video has a score under every setting"]
+    columns = [item.setting.columns for item in result.ranking]
+    varying = [name for name in PARAMETERS if len({values[name] for values in columns} - {""}) > 1]
+    titles = result.yardstick.titles(result.ranking[0].measures)
+    table = [[*varying, *titles.values()]]
+    table += [_cells(item, varying, list(titles)) for item in result.ranking[:limit]]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+    best = result.ranking[0]
+    more = len(result.ranking) - limit
+    counted = f"{best.objects} objects of {best.videos}" if result.yardstick.of_objects else f"{best.videos}"
+    return [
+        *lines,
+        *([f"... and {more} more settings"] if more > 0 else []),
+        f"means over {counted} videos; best by {result.yardstick.ranked_by(best.measures)}: {best.setting.options}",
+    ]
+
+
+def describe_plan(plan: SweepPlan, cache: Cache) -> dict[str, Any]:
+    """Return what there is to do, as JSON values.
+
+    ``bytes_at_most`` are those of affinities that are not kept yet: before compression, and if no two settings had a
+    source in common.
+    """
+    videos = []
+    for work in plan.videos:
+        specs = list({leg.affinities.folder(cache.root): leg.affinities for leg in work.legs}.values())
+        absent = [spec for spec in specs if cache.affinity_state(spec) != "complete"]
+        videos.append(
+            {
+                "video": work.video.name,
+                "frames": len(work.video.frames),
+                "settings": len(plan.settings),
+                "missing": work.missing,
+                "passes": len(specs),
+                "passes_kept": len(specs) - len(absent),
+                "bytes_at_most": sum(4 * math.prod(shape) for spec in absent for shape in spec.shapes.values()),
+            }
+        )
+    return {"settings": len(plan.settings), "videos": videos, "failures": dict(plan.failures)}
+
+
+def plan_lines(described: dict[str, Any]) -> list[str]:
+    """Return what `describe_plan` gave as text."""
+    lines = [
+        f"{item['video']}: {item['missing']} of {item['settings']} settings to score on {item['frames']} frames, in "
+        f"{item['passes']} passes ({item['passes_kept']} with kept affinities)"
+        for item in described["videos"]
+    ]
+    lines += [f"{name}: cannot be swept: {reason}" for name, reason in described["failures"].items()]
+    missing = sum(item["missing"] for item in described["videos"])
+    passes = sum(item["passes"] - item["passes_kept"] for item in described["videos"])
+    size = sum(item["bytes_at_most"] for item in described["videos"])
+    return [
+        *lines,
+        f"{described['settings']} settings; {len(described['videos'])} videos, {len(described['failures'])} more that "
+        f"cannot be swept; to do: {missing} scores, {passes} passes of affinities (at most {size / 1e9:.3f} GB)",
+    ]
+
+
+def _cells(means: SettingMeans, parameters: list[str], measures: list[str]) -> list[str]:
+    columns = means.setting.columns
+    return [
+        *(f"{columns[name]}" or "-" for name in parameters),
+        *("-" if (value := means.measures[name]) is None else f"{value:.3f}" for name in measures),
+    ]

@@ -1,0 +1,134 @@
+"""J and F of the objects of one video under one setting."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...metrics.jf import Statistics, statistics
+from ...metrics.sequence import SequenceTruth
+from ..base import ScoreRow
+from ..metric_specs import MASKS, Values, Yardstick
+
+__all__ = ["MaskScore", "ObjectScore", "means_of_objects", "summarize"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectScore:
+    """Scores of one object.
+
+    Attributes
+    ----------
+    object_id
+        Its number in the masks.
+    frames
+        Number of frames that were scored.
+    j, f
+        Statistics over these frames; f is None where it was not asked for.
+    """
+
+    object_id: int
+    frames: int
+    j: Statistics
+    f: Statistics | None
+
+    @property
+    def columns(self) -> dict[str, float | None]:
+        """Values by the names of a table's columns; None for those that were not asked for."""
+        measures = {"j": self.j, "f": self.f}
+        table: dict[str, float | None] = {
+            "jf": None if self.f is None else (self.j.mean + self.f.mean) / 2,
+            **{name: part.mean if part else None for name, part in measures.items()},
+        }
+        for name, part in measures.items():
+            table[f"{name}_recall"] = part.recall if part else None
+            table[f"{name}_decay"] = part.decay if part else None
+        return table
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the scores as JSON values, None for what is not a number."""
+        values = asdict(self)
+        for part in (values["j"], values["f"]):
+            if part is not None and math.isnan(part["decay"]):
+                part["decay"] = None
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "ObjectScore":
+        """Build scores from what `to_json` gave; raises TypeError or KeyError for something else."""
+        return cls(
+            object_id=int(values["object_id"]),
+            frames=int(values["frames"]),
+            j=_statistics(values["j"]),
+            f=None if values["f"] is None else _statistics(values["f"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskScore:
+    """Scores of the objects of a video.
+
+    Attributes
+    ----------
+    objects
+        In the order of their numbers.
+    """
+
+    objects: tuple[ObjectScore, ...]
+    yardstick: ClassVar[Yardstick] = MASKS
+
+    @property
+    def rows(self) -> tuple[ScoreRow, ...]:
+        """A row for each object."""
+        return tuple(
+            ScoreRow(object_id=item.object_id, frames=item.frames, values=item.columns) for item in self.objects
+        )
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the objects as JSON values."""
+        return [item.to_json() for item in self.objects]
+
+    @classmethod
+    def from_json(cls, value: list[Mapping[str, Any]]) -> "MaskScore":
+        """Build scores from what `to_json` gave."""
+        return cls(objects=tuple(map(ObjectScore.from_json, value)))
+
+    @classmethod
+    def means(cls, scores: "Sequence[MaskScore]") -> Values:
+        """Return means over all objects of all videos (not over videos), as the official evaluation has them."""
+        return means_of_objects([item.columns for score in scores for item in score.objects])
+
+
+def means_of_objects(rows: Sequence[Values]) -> Values:
+    """Return means over objects; what was not measured of all of them has none."""
+    means: dict[str, float | None] = {}
+    for name in MASKS.columns[1:]:
+        known = [value for row in rows if (value := row[name]) is not None]
+        means[name] = fmean(known) if len(known) == len(rows) else None
+    j, f = means["j"], means["f"]
+    return {"jf": None if j is None or f is None else (j + f) / 2} | means
+
+
+def summarize(truth: SequenceTruth, j: NDArray[np.float64], f: NDArray[np.float64] | None) -> MaskScore:
+    """Summarise a video's values, (object, frame) each, over the frames in which each object is scored."""
+    objects = (
+        ObjectScore(
+            object_id=number,
+            frames=int(scored.sum()),
+            j=statistics(j[place, scored]),
+            f=None if f is None else statistics(f[place, scored]),
+        )
+        for place, (number, scored) in enumerate(zip(truth.object_ids, truth.scored, strict=True))
+    )
+    return MaskScore(objects=tuple(objects))
+
+
+def _statistics(values: Mapping[str, Any]) -> Statistics:
+    decay = values["decay"]
+    return Statistics(
+        mean=float(values["mean"]), recall=float(values["recall"]), decay=math.nan if decay is None else float(decay)
+    )

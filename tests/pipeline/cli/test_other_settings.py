@@ -1,0 +1,33 @@
+"""Warnings of features that were made with other settings than are preferred."""
+
+import dataclasses
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ted.pipeline.runs.propagating.propagation import warn_of_other_settings
+from ted.store import FeatureRequest
+
+IMAGE = FeatureRequest(
+    video="v", frames="f", backbone="adm", weights="sha256:0", frame_size=(64, 64), ensemble=1, noise="philox"
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({}, ["ensemble"]),
+        ({"ensemble": 4}, []),
+        ({"clip_length": 16}, ["ensemble", "clip_overlap"]),
+        ({"noise": "none"}, []),  # nothing to average, as DINO
+    ],
+)
+def test_only_settings_that_a_feature_has(
+    changes: dict[str, Any], fields: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    request = dataclasses.replace(IMAGE, **changes)
+    spec = SimpleNamespace(label="unit", field_text=request.field_text)
+    unit: Any = SimpleNamespace(request=request, spec=spec)
+    warn_of_other_settings(unit, [("ensemble", "4"), ("clip_overlap", "2")])
+    assert [record.getMessage().split()[3] for record in caplog.records] == fields

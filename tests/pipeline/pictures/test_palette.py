@@ -1,0 +1,75 @@
+"""Colours of objects and masks as palette PNGs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ted.pipeline.datasets.masks_io import read_mask
+from ted.pipeline.pictures.palette import davis_palette, display_palette, write_mask
+from ted.store.errors import CacheError, LabelError
+
+
+def test_palette_is_that_of_the_davis_annotations(shared: Path) -> None:
+    for path in (shared / "data/davis-mini/Annotations/480p").glob("*/00000.png"):
+        with Image.open(path) as image:
+            assert image.getpalette() == davis_palette().ravel().tolist()
+
+
+def test_palette_is_that_of_pascal_voc() -> None:
+    palette = davis_palette()
+    assert palette.shape == (256, 3)
+    assert palette.dtype == np.uint8
+    # Published colours of background, aeroplane, bicycle, bird, ..., tv monitor and void.
+    known = {0: "000000", 1: "800000", 2: "008000", 3: "808000", 4: "000080", 8: "400000", 15: "c08080", 20: "004080"}
+    assert {number: palette[number].tobytes().hex() for number in known} == known
+    assert palette[255].tolist() == [224, 224, 192]
+
+
+def test_display_palette_is_brighter_and_keeps_objects_apart() -> None:
+    plain, bright = davis_palette(), display_palette()
+    assert len({tuple(colour) for colour in bright.tolist()}) == 256
+    assert (bright >= plain).all()
+    assert ((bright > 0) == (plain > 0)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint16])
+def test_written_masks_come_back(tmp_path: Path, dtype: type[np.integer]) -> None:
+    ids = np.arange(256, dtype=dtype).reshape(8, 32)
+    path = write_mask(tmp_path / "new folder" / "a 1.5.png", ids)
+    np.testing.assert_array_equal(read_mask(path), ids)
+    with Image.open(path) as image:
+        assert (image.mode, image.getpalette()) == ("P", davis_palette().ravel().tolist())
+    assert [file.name for file in path.parent.iterdir()] == ["a 1.5.png"]
+
+
+def test_sliced_masks_and_other_palettes(tmp_path: Path) -> None:
+    ids = np.arange(48).reshape(6, 8)[::2, ::-1]
+    palette = davis_palette()[::-1]
+    write_mask(tmp_path / "a.png", ids, palette)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), ids)
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), palette[ids])
+
+
+def test_masks_that_do_not_fit_are_refused_and_leave_no_file(tmp_path: Path) -> None:
+    for wrong in (np.full((2, 2), 256), np.full((2, 2), -1), np.zeros((2, 2)), np.zeros(4, dtype=np.uint8)):
+        with pytest.raises(LabelError, match=r"a\.png"):
+            write_mask(tmp_path / "a.png", wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_failing_to_write_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_mask(tmp_path / "a.png", np.ones((4, 4), dtype=np.uint8))
+    before = path.read_bytes()
+
+    def full_disk(_image: Image.Image, target: Path, **_: object) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full_disk)
+    with pytest.raises(CacheError, match=r"cannot write .*a\.png: the disk is full"):
+        write_mask(path, np.zeros((4, 4), dtype=np.uint8))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,361 @@
+"""The page: complete, escaped, the same for the same input; its numbers are those of the tables."""
+
+import csv
+import math
+import re
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ted.pipeline.datasets.masks_io import read_mask
+from ted.pipeline.datasets.sources import Source, open_sources
+from ted.pipeline.metrics.davis import DavisScore, score_sequence
+from ted.pipeline.reports.frame_masks import MaskFrames
+from ted.pipeline.reports.page import make_page, render_page
+from ted.pipeline.reports.pictures import spread
+from ted.pipeline.reports.swept import read_sweep
+from ted.pipeline.synthetic.rendering import render
+from ted.pipeline.synthetic.scene import SceneSpec
+from ted.pipeline.synthetic.writing import write_davis
+from ted.pipeline.tasks.metric_specs import MASKS
+from ted.store.errors import ConfigError
+
+from ..report_inputs import (
+    IMAGE_FEATURE,
+    POSITION,
+    VIDEO_FEATURE,
+    PageReader,
+    check_page,
+    exact,
+    make_space,
+    random_result,
+    write_masks,
+    write_results,
+    write_sweep,
+    write_units,
+)
+
+HOSTILE = "</td><img src=x onerror=alert(1)><script>alert('&amp;')<!--\"'"
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def page_of(*folders: Path, **options: object) -> PageReader:
+    return check_page(render_page(make_page(folders, title="A title", **options)))  # type: ignore[arg-type]
+
+
+def finite(text: str) -> str | None:
+    return text or None
+
+
+def test_a_sweep_is_read_back_exactly(tmp_path: Path) -> None:
+    space = make_space(temperatures=(0.1, 0.30000000000000004), video_features=(VIDEO_FEATURE, POSITION))
+    result = random_result(["one", "two", "three"], space)
+    read = read_sweep(write_sweep(tmp_path / "sweep", result)).result
+    assert read.ranking == result.ranking
+    assert read.by_video == result.by_video
+    assert not read.failures
+
+
+@pytest.mark.parametrize("contours", [True, False])
+def test_numbers_of_a_sweep_equal_its_tables(tmp_path: Path, contours: bool) -> None:
+    result = random_result(["one", "two"], make_space(temperatures=(0.05, 0.1, 0.2)), contours=contours, decay=math.nan)
+    folder = write_sweep(tmp_path / "sweep", result)
+    page = page_of(folder)
+    ranked = read_csv(folder / "settings.csv")
+    (settings,) = (rows for caption, rows in page.tables.items() if caption.startswith("Settings of sweep"))
+    shown = [name for name in MASKS.columns if any(row[name] for row in ranked)]
+    assert exact(settings) == [[finite(row[name]) for name in shown] for row in ranked]
+    means = page.tables["Means over all objects"]
+    assert exact(means) == [[finite(ranked[0][name]) for name in shown]]
+    best = {name: ranked[0][name] for name in ("video_feature", "image_feature", "alpha", "temperature")}
+    rows = [row for row in read_csv(folder / "results.csv") if best.items() <= row.items()]
+    objects = page.tables["J and F of each object"]
+    assert [row[0][0] for row in objects[1:]] == [f"{row['video']}_{row['object']}" for row in rows]
+    assert exact(objects) == [[finite(row["j"]), finite(row["f"])] for row in rows]
+
+
+def test_curves_hold_the_numbers_of_the_best_slices(tmp_path: Path) -> None:
+    result = random_result(["one", "two"], make_space(temperatures=(0.05, 0.1, 0.2)))
+    folder = write_sweep(tmp_path / "sweep", result)
+    ranked = read_csv(folder / "settings.csv")
+    page = page_of(folder)
+    for axis, other in (("alpha", "temperature"), ("temperature", "alpha")):
+        slices = [row for row in ranked if row[other] == ranked[0][other]]
+        expected = [
+            [row[name] for name in ("jf", "j", "f")] for row in sorted(slices, key=lambda row: float(row[axis]))
+        ]
+        assert exact(page.tables[f"Scores over {axis}"]) == expected
+
+
+def test_features_of_a_sweep_have_curves_without_settings_that_lack_them(tmp_path: Path) -> None:
+    steps = tuple(
+        VIDEO_FEATURE.__class__(backbone="i2vgen-xl", timestep=step, tap=tap) for step in (300, 600) for tap in "ab"
+    )
+    result = random_result(["one"], make_space(video_features=steps))
+    folder = write_sweep(tmp_path / "sweep", result)
+    page = page_of(folder)
+    with_video = [row for row in read_csv(folder / "settings.csv") if row["video_feature"]]
+    best = with_video[0]
+    tap = best["video_feature"].rsplit(":", 1)[1]
+    expected = [
+        next(
+            r["jf"]
+            for r in with_video
+            if r["video_feature"] == f"i2vgen-xl:{step}:{tap}" and r["alpha"] == best["alpha"]
+        )
+        for step in (300, 600)
+    ]
+    assert [row[0] for row in exact(page.tables["Scores over video timestep"])] == expected
+    assert "Scores over video tap" in page.tables
+    assert "left out of curves over the signal-to-noise ratio" in page.text
+
+
+def test_numbers_of_results_equal_the_official_tables(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "results", ["one", "two_three"], decay=math.nan)
+    page = page_of(folder)
+    (overall,) = read_csv(folder / "global_results-val.csv")
+    assert overall["J-Decay"] == ""
+    assert exact(page.tables["Means over all objects"]) == [[text for text in overall.values() if text]]
+    objects = read_csv(folder / "per-sequence_results-val.csv")
+    assert exact(page.tables["J and F of each object"]) == [[row["J-Mean"], row["F-Mean"]] for row in objects]
+    bars = {row[0][0]: float(row[1][1] or "nan") for row in page.tables["J&F of each video"][1:]}
+    for video in ("one", "two_three"):
+        values = [float(row[name]) for row in objects if row["Sequence"][:-2] == video for name in ("J-Mean", "F-Mean")]
+        assert bars[video] == pytest.approx(sum(values) / 4)
+
+
+def test_controls_stand_beside_the_results_everywhere(tmp_path: Path) -> None:
+    """Two sweeps and a folder of masks; position in the first sweep, the others told by what the cache records."""
+    videos = ["one", "two"]
+    own, untrained, still = (tmp_path / name for name in ("cache", "cache-untrained", "cache-still"))
+    write_units(own, videos, VIDEO_FEATURE)
+    random = {"weights": "random:0:sha256:cd"}
+    write_units(untrained, videos, IMAGE_FEATURE, **random)
+    off = {"conditioning": {"temporal_layers": "off"}}
+    write_units(still, videos, VIDEO_FEATURE, **off)
+    swept = write_sweep(
+        tmp_path / "sweep", random_result(videos, make_space(image_features=(IMAGE_FEATURE, POSITION))), cache=own
+    )
+    results = write_results(tmp_path / "results-untrained", videos, IMAGE_FEATURE, seed=1, cache=untrained, **random)
+    without = write_results(tmp_path / "results-still", videos, VIDEO_FEATURE, seed=2, cache=still, **off)
+    labels = [
+        "sweep",
+        "sweep (control: explicit position)",
+        "results-still (control: temporal layers off)",
+        "results-untrained (control: untrained network)",
+    ]
+    page = page_of(results, swept, without)
+    means = page.tables["Means over all objects"]
+    kinds = {row[-2][0] for row in means[1:]}
+    assert kinds == {"", "explicit position", "temporal layers off", "untrained network"}
+    assert means[1][-2][0] == ""
+    for caption in ("J&F over alpha", "J&F of each video"):
+        assert set(labels) == {text for text, _ in page.tables[caption][0][1:]}
+    for label in labels:
+        assert {f"{label} J-Mean", f"{label} F-Mean"} <= {text for text, _ in page.tables["J and F of each object"][0]}
+    (settings,) = (rows for caption, rows in page.tables.items() if caption.startswith("Settings of sweep"))
+    for row in settings[1:]:
+        assert (row[-1][0] == "explicit position") == any("position" in text for text, _ in row)
+    (overall,) = read_csv(results / "global_results-val.csv")
+    curve = page.tables["J&F over alpha"]
+    place = [text for text, _ in curve[0]].index(labels[3])
+    assert {row[place][1] for row in curve[1:]} == {overall["J&F-Mean"]}
+
+
+def test_the_curve_of_a_control_ends_where_alpha_leaves_it_out(tmp_path: Path) -> None:
+    """The sweep of a control has no results proper of its own, though at alpha 0 it is none."""
+    result = random_result(["one"], make_space(video_features=(POSITION,), temperatures=(0.1, 0.2)))
+    folder = write_sweep(tmp_path / "sweep", result)
+    ranked = read_csv(folder / "settings.csv")
+    own = [row for row in ranked if row["video_feature"]]
+    page = page_of(folder)
+    assert exact(page.tables["Means over all objects"])[0][0] == own[0]["jf"]
+    assert len(page.tables["Means over all objects"]) == 2
+    curve = page.tables["Scores over alpha"]
+    expected = [
+        row["jf"]
+        for row in sorted(ranked, key=lambda row: float(row["alpha"]))
+        if row["temperature"] == own[0]["temperature"]
+    ]
+    assert [row[0] for row in exact(curve)] == expected
+    (settings,) = (rows for caption, rows in page.tables.items() if caption.startswith("Settings of sweep"))
+    assert [row[0] for row in exact(settings)] == [row["jf"] for row in ranked]
+    assert [row[-1][0] for row in settings[1:]] == [
+        "explicit position" if row["video_feature"] else "" for row in ranked
+    ]
+
+
+def test_cost_is_what_the_cache_records(tmp_path: Path) -> None:
+    write_units(tmp_path / "cache", ["one", "two"], IMAGE_FEATURE)
+    folder = write_results(tmp_path / "results", ["one", "two"], cache=tmp_path / "cache")
+    page = page_of(folder)
+    cost = page.tables["results: features in the cache, and the runs that finished them"]
+    # A unit is the folder of its form; its records are no part of it.
+    files = [path for path in (tmp_path / "cache").glob("*/*/adm@*/*/*/float16/**/*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files if path.parent.name != "ted")
+    assert exact(cost) == [["2", f"{size / 1e6:.2f}", "4", "8.0", "0.50"]]
+    assert "sha256:ab" in page.text
+    assert "2030-01-01" in page.text
+
+
+def test_hostile_names_are_shown_and_not_run(tmp_path: Path) -> None:
+    name = HOSTILE.replace("/", "_")
+    swept = write_sweep(tmp_path / name, random_result([HOSTILE, "b"], make_space()))
+    results = write_results(tmp_path / f"{name}2", [HOSTILE, "b"])
+    page = check_page(render_page(make_page([swept, results], title=HOSTILE)))
+    assert HOSTILE in page.text
+    assert name in page.text
+    assert not [tag for tag, _ in page.elements if tag == "img"]
+    assert page.tables["J and F of each object"][1][0][0] == f"{HOSTILE}_1"
+
+
+def test_text_and_lines_stand_out_in_both_schemes() -> None:
+    """WCAG 2.2: a contrast of 4.5 for text (1.4.3), of 3 for lines and bars (1.4.11), as the style sheet has them."""
+    css = (files("ted.pipeline.reports") / "templates" / "report.css").read_text()
+    schemes = [
+        dict(re.findall(r"--(\w+): (#\w{6});", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    ]
+    assert len(schemes) == 3
+    for colours in schemes:
+        for ground in ("paper", "raised", "control"):
+            for ink in ("ink", "faint", "link", "badge"):
+                assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
+            for line in (f"s{number}" for number in range(6)):
+                assert contrast(colours[line], colours[ground]) >= 3, (line, ground)
+
+
+def contrast(one: str, other: str) -> float:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_a_hundred_videos(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "results", [f"video-{number:03}" for number in range(100)])
+    page = page_of(folder)
+    bars = [rows for caption, rows in page.tables.items() if caption.startswith("J&F of each video")]
+    assert [len(rows) - 1 for rows in bars] == [15] * 4
+    assert len(page.tables["J and F of each object"]) == 201
+    assert "the first 60 of 100 videos" in page.text
+
+
+def test_many_settings_are_cut_and_said_to_be(tmp_path: Path) -> None:
+    space = make_space(alphas=(0.4,), temperatures=tuple(0.01 * n for n in range(1, 121)))
+    page = page_of(write_sweep(tmp_path / "sweep", random_result(["one"], space)))
+    (settings,) = (rows for caption, rows in page.tables.items() if caption.startswith("Settings of sweep"))
+    assert len(settings) == 101
+    assert "100 of 120 settings are listed" in page.text
+
+
+def test_masks_without_scores_or_cache(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "results", ["one"])
+    for path in folder.glob("*.csv"):
+        path.unlink()
+    page = page_of(folder)
+    assert "there are no scores" in page.text
+    assert "records no cache" in page.text
+    assert "not scored" in page.text
+
+
+def test_a_sweep_of_videos_that_all_failed(tmp_path: Path) -> None:
+    result = random_result(["one"], make_space())
+    failed = replace(result, videos=[], failures={"one": "no features <there>"})
+    page = page_of(write_sweep(tmp_path / "sweep", failed))
+    assert "one failed, and counts in no mean: no features <there>" in page.text
+
+
+def test_what_is_no_folder_of_results_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="holds no results"):
+        make_page([tmp_path / "empty"], title="")
+    with pytest.raises(ConfigError, match="no folder"):
+        make_page([tmp_path / "absent"], title="")
+    folder = write_results(tmp_path / "results", ["one"])
+    with pytest.raises(ConfigError, match="given twice"):
+        make_page([folder, folder], title="")
+    (folder / "per-sequence_results-val.csv").write_text("Sequence,J-Mean,F-Mean\none_1,0.5\n")
+    with pytest.raises(ConfigError, match="row 2 has 2 cells"):
+        make_page([folder], title="")
+    swept = write_sweep(tmp_path / "sweep", random_result(["one"], make_space()))
+    (swept / "settings.csv").write_text((swept / "settings.csv").read_text().replace("0.4", "much"))
+    with pytest.raises(ConfigError, match="not those of `ted sweep`"):
+        make_page([swept], title="")
+    (swept / "settings.csv").rename(swept / "journal.jsonl")
+    with pytest.raises(ConfigError, match="no tables yet"):
+        make_page([swept], title="")
+
+
+@pytest.fixture
+def davis(tmp_path: Path) -> Path:
+    for seed, name in enumerate(("one", "two")):
+        clip = render(SceneSpec(frames=12, size=(96, 128), radius=(14, 14), motion="bouncing", seed=seed))
+        write_davis(tmp_path / "davis", name, clip.frames, clip.masks)
+    return tmp_path / "davis"
+
+
+def test_pictures_of_the_best_and_worst_frames(davis: Path, tmp_path: Path) -> None:
+    """Masks that are the truth but for an emptied frame of each video: the worst; another folder is drawn beside."""
+    videos = open_sources([Source(path=davis)])
+    results = write_results(tmp_path / "results", ["one", "two"])
+    control = write_results(tmp_path / "results-position", ["one", "two"], POSITION)
+    for video, emptied in zip(videos, (4, 7), strict=True):
+        masks = {name: read_mask(path) for name, path in video.annotations().items()}
+        masks[video.frames.names[emptied]] = np.zeros_like(masks["00000"])
+        write_masks(results / video.name, masks)
+        write_masks(control / video.name, {name: np.zeros_like(ids) for name, ids in masks.items()})
+    made = make_page([control, results], title="t", videos=videos, pictures=2)
+    worst = [(view.video, view.frame) for view in made.frames if view.kind == "worst"]
+    assert sorted(worst) == [("one", "00004"), ("two", "00007")]
+    assert [view.kind for view in made.frames].count("best") == 2
+    page = check_page(render_page(made))
+    pictures = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert len(pictures) == 4 * 3
+    assert "the masks of results over frame 00004 of one, with J&F 0.000" in {item["alt"] for item in pictures}
+    assert all(int(item["width"] or 0) <= 320 for item in pictures)
+    assert render_page(made) == render_page(make_page([control, results], title="t", videos=videos, pictures=2))
+
+
+def test_frame_scores_average_to_the_official_score(davis: Path, tmp_path: Path) -> None:
+    (video, _) = open_sources([Source(path=davis)])
+    rng = np.random.default_rng(0)
+    masks = {name: read_mask(path) * (rng.random((96, 128)) < 0.9) for name, path in video.annotations().items()}
+    write_masks(tmp_path / "masks", masks)
+    frames = MaskFrames(video, tmp_path / "masks")
+    scores = [frames.score(frame) for frame in frames.ranked]
+    official = DavisScore(sequences=(score_sequence("one", video.annotations(), tmp_path / "masks"),))
+    assert len(scores) == 10
+    assert np.mean(scores) == pytest.approx(official.means["J&F-Mean"], rel=1e-12)
+
+
+def test_frames_without_truth(davis: Path, tmp_path: Path) -> None:
+    for path in (davis / "Annotations" / "480p" / "one").iterdir():
+        if path.name != "00000.png":
+            path.unlink()
+    videos = open_sources([Source(path=davis)])[:1]
+    results = write_results(tmp_path / "results", ["one"])
+    write_masks(results / "one", {name: np.zeros((96, 128), np.uint8) for name in videos[0].frames.names})
+    page = page_of(results, videos=videos)
+    assert "Frames, without ground truth" in page.text
+    assert [tag for tag, _ in page.elements].count("img") == 1
+
+
+def test_frames_are_chosen_from_many_videos_and_apart() -> None:
+    rng = np.random.default_rng(3)
+    scores = {video: {f"{n:03}": float(rng.random()) for n in range(40)} for video in "abcdef"}
+    chosen = spread(scores, 4, best=False)
+    assert len({video for video, _ in chosen}) == 4
+    lowest = sorted(scores, key=lambda video: min(scores[video].values()))[:4]
+    assert [video for video, _ in chosen] == lowest
+    one = spread({"a": {f"{n:03}": n / 40 for n in range(40)}}, 3, best=True)
+    assert one == [("a", "039"), ("a", "034"), ("a", "029")]
