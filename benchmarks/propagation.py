@@ -26,7 +26,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from peers import fused, propagate_dense, window_mask
 
-from ted.propagate.affinity_cache import keep_affinities
+from ted.propagate.affinity_cache import cache_affinities
 from ted.propagate.blocks import search_units
 from ted.propagate.candidates import find_candidates
 from ted.propagate.cluster import connect
@@ -266,7 +266,7 @@ def run_settings(
         for _ in label_settings(search(parts, shared.search), first, shared):
             pass
         return time.perf_counter() - start, 0.0
-    kept = keep_affinities(cache, parts, shared.search)
+    kept = cache_affinities(cache, parts, shared.search)
     middle = time.perf_counter()
     groups: dict[float, list[PropagationSettings]] = {}
     for item in shared.settings:
@@ -314,7 +314,7 @@ def retune(device: str) -> None:
         first = torch.rand(OBJECTS, *GRID, generator=torch.Generator().manual_seed(0))
         for each in (False, True):
             wanted = Search(radius=RADIUS, top_k=10 if each else 16, fusions=(fusion,), per_frame=each)
-            kept = keep_affinities(cache, units, wanted)
+            kept = cache_affinities(cache, units, wanted)
             size = kept.unit.marker.total_bytes / 1e6 / (frames - 1)
             title = "best of every context frame" if each else "best of all context frames"
             print(f"{title}: {size:.2f} MB a frame")

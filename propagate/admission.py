@@ -8,7 +8,7 @@ import torch
 from .scores import TileScores
 from .windows import SEGMENT
 
-__all__ = ["Admitted", "Allowance", "TooManyError", "Wish", "admit"]
+__all__ = ["Admitted", "ErrorBound", "FusionQuery", "TooManyCandidatesError", "admit"]
 
 # Size of the tables' entries that may cancel in a sum.
 _CANCELLING = 0.25
@@ -20,12 +20,12 @@ _QUERIES_AT_ONCE = 64
 _SEGMENTS_AT_ONCE = 2**15
 
 
-class TooManyError(Exception):
+class TooManyCandidatesError(Exception):
     """More candidates than are worth comparing, because similarities are too far off to tell them apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Allowance:
+class ErrorBound:
     """How far a computed similarity may be off.
 
     Attributes
@@ -45,7 +45,7 @@ class Allowance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class FusionQuery:
     """A fusion whose best sources are wanted.
 
     Attributes
@@ -57,7 +57,7 @@ class Wish:
     """
 
     scales: tuple[float, ...]
-    allowance: Allowance
+    allowance: ErrorBound
 
     def similarity(self, tables: Sequence[torch.Tensor] | torch.Tensor) -> torch.Tensor:
         """Return the sum of the tables' entries."""
@@ -83,7 +83,7 @@ class Admitted:
 
 def admit(
     scores: TileScores,
-    wishes: Sequence[Wish],
+    wishes: Sequence[FusionQuery],
     order: torch.Tensor,
     grid: tuple[int, int],
     top_k: int,
@@ -112,7 +112,7 @@ def admit(
 
     Raises
     ------
-    TooManyError
+    TooManyCandidatesError
         When similarities are of low precision, and more than a few times k may be among the best.
     """
     bounds = scores.segment_bounds(frames)  # one table after the other, (query, segment)
@@ -138,7 +138,7 @@ def admit(
 
 def _lines(
     scores: TileScores,
-    wishes: Sequence[Wish],
+    wishes: Sequence[FusionQuery],
     bounds: Sequence[torch.Tensor],
     top_k: int,
     frames: Sequence[int] | None,
@@ -177,7 +177,7 @@ def _batches(counts: Sequence[int]) -> Iterator[slice]:
 
 def _chosen(
     scores: TileScores,
-    wishes: Sequence[Wish],
+    wishes: Sequence[FusionQuery],
     lines: Sequence[torch.Tensor],
     order: torch.Tensor,
     grid: tuple[int, int],
@@ -222,7 +222,7 @@ def _chosen(
     )
 
 
-def _passing(similarity: torch.Tensor, sources: torch.Tensor, top_k: int, allowance: Allowance) -> torch.Tensor:
+def _passing(similarity: torch.Tensor, sources: torch.Tensor, top_k: int, allowance: ErrorBound) -> torch.Tensor:
     """Return which of each query's keys may be among the k most similar: (query, key)."""
     if similarity.shape[1] <= top_k:
         return sources >= 0
@@ -233,7 +233,7 @@ def _passing(similarity: torch.Tensor, sources: torch.Tensor, top_k: int, allowa
     if int(passing.sum(1).max()) <= limit:
         return passing
     if allowance.rounding > 0:
-        raise TooManyError
+        raise TooManyCandidatesError
     rank = sources.masked_fill(similarity > kth + margin, -1)
     rank.masked_fill_(~passing, torch.iinfo(torch.int64).max)
     first = rank.topk(limit, largest=False, sorted=False).indices

@@ -19,10 +19,10 @@ from .fusion import Fusion
 from .search import Search
 from .sources import Sources
 
-__all__ = ["KeptAffinities", "affinity_spec", "find_kept", "keep_affinities"]
+__all__ = ["CachedAffinities", "affinity_spec", "cache_affinities", "find_cached"]
 
 
-class KeptAffinities:
+class CachedAffinities:
     """The candidates of a video's frames, as a search found them.
 
     Parameters
@@ -135,7 +135,7 @@ def affinity_spec(units: Sequence[Unit], wanted: Search) -> AffinitySpec:
     )
 
 
-def keep_affinities(
+def cache_affinities(
     cache: Cache,
     units: Sequence[Unit],
     wanted: Search,
@@ -143,7 +143,7 @@ def keep_affinities(
     device: torch.device | str = "cpu",
     workers: Workers | None = None,
     progress: Callable[[int], None] = lambda frames: None,
-) -> KeptAffinities:
+) -> CachedAffinities:
     """Find a video's affinities, or what is left of them to find, and keep them in the cache.
 
     Parameters
@@ -171,7 +171,7 @@ def keep_affinities(
     spec = affinity_spec(units, wanted)
     if cache.affinity_state(spec) == "complete":
         progress(spec.frame_count)
-        return KeptAffinities(AffinityUnit(spec.folder(cache.root)))
+        return CachedAffinities(AffinityUnit(spec.folder(cache.root)))
     clock = time.monotonic()
     with cache.affinity_writer(spec) as writer:
         done = writer.done
@@ -187,10 +187,10 @@ def keep_affinities(
                 writer.commit()
                 progress(1)
         writer.finish({"device": str(device), "seconds": round(time.monotonic() - clock, 3), "resumed": len(done)})
-    return KeptAffinities(AffinityUnit(spec.folder(cache.root)))
+    return CachedAffinities(AffinityUnit(spec.folder(cache.root)))
 
 
-def find_kept(
+def find_cached(
     cache: Cache,
     units: Sequence[Unit],
     weights: Sequence[float],
@@ -198,7 +198,7 @@ def find_kept(
     fusion: Fusion,
     top_k: int,
     annotated: tuple[int, ...] = (0,),
-) -> list[tuple[KeptAffinities, Fusion]]:
+) -> list[tuple[CachedAffinities, Fusion]]:
     """Return the kept affinities that a setting may be read from, each with the fusion of its parts that is meant.
 
     Those that were found for the setting come first: it is certain that reading it from them is exact.
@@ -223,7 +223,7 @@ def find_kept(
         if entry.state != "complete" or entry.spec.grid != grid or entry.spec.search.get("radius") != radius:
             continue
         try:
-            kept = KeptAffinities(entry.open())
+            kept = CachedAffinities(entry.open())
         except SchemaError:
             continue  # of another kernel: as good as none
         theirs = kept.fusion(units, weights, fusion.context, fusion.renormalize)

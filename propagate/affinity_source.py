@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from ..store import Cache, Unit
-from .affinity_cache import find_kept, keep_affinities
+from .affinity_cache import cache_affinities, find_cached
 from .blocks import search_units
 from .cluster import InProcess, Workers, check_access
 from .engine import FrameAffinity, FrameCandidates
@@ -16,7 +16,7 @@ from .fusion import Fusion
 from .search import Search
 from .settings import PropagationSettings
 
-__all__ = ["AffinityUse", "Reading", "read_affinities"]
+__all__ = ["AffinitySource", "AffinityUse", "choose_affinities"]
 
 #: What to do with kept affinities. ``auto``: read them where that is exact. ``keep``: so, or compute and keep them.
 #: ``keep-per-frame``: the best sources of every context frame, ten times as much, which serve every shorter context.
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class AffinitySource:
     """Affinities of a video's frames for one setting.
 
     Attributes
@@ -57,7 +57,7 @@ class Reading:
             yield FrameAffinity(frame=step.frame, context=step.context, affinity=ranked)
 
 
-def read_affinities(
+def choose_affinities(
     cache: Cache,
     parts: Sequence[tuple[Unit, float]],
     settings: PropagationSettings,
@@ -67,7 +67,7 @@ def read_affinities(
     device: torch.device,
     workers: Workers | None = None,
     progress: Callable[[int], None] = lambda frames: None,
-) -> Reading:
+) -> AffinitySource:
     """Decide where a setting's affinities come from. With ``keep``, they are computed and kept at once.
 
     Parameters
@@ -115,8 +115,8 @@ def read_affinities(
             per_frame=per_frame,
             annotated=annotated,
         )
-        found = keep_affinities(cache, units, wanted, device=device, workers=workers, progress=progress)
-        return Reading(
+        found = cache_affinities(cache, units, wanted, device=device, workers=workers, progress=progress)
+        return AffinitySource(
             source="features, kept",
             unproven=0.0,
             device=own,
@@ -125,7 +125,7 @@ def read_affinities(
             _top_k=settings.top_k,
         )
     wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,), annotated=annotated)
-    return Reading(
+    return AffinitySource(
         source="features",
         unproven=0.0,
         device=own,
@@ -144,13 +144,13 @@ def _kept(
     device: torch.device,
     *,
     approximate: bool,
-) -> Reading | None:
+) -> AffinitySource | None:
     """Return the reading from kept affinities that is exact, or the nearest to it if that is good enough."""
-    best: tuple[float, Reading] | None = None
-    for kept, theirs in find_kept(cache, units, fusion.weights, settings.radius, fusion, settings.top_k, annotated):
+    best: tuple[float, AffinitySource] | None = None
+    for kept, theirs in find_cached(cache, units, fusion.weights, settings.radius, fusion, settings.top_k, annotated):
         unproven = kept.unproven(theirs, settings.top_k, device)
         if best is None or unproven < best[0]:
-            reading = Reading(
+            reading = AffinitySource(
                 source="kept",
                 unproven=unproven,
                 device=device,

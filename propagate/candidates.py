@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .admission import Admitted, Allowance, TooManyError, Wish, admit
+from .admission import Admitted, ErrorBound, FusionQuery, TooManyCandidatesError, admit
 from .context import places_within
 from .cosines import pair_cosines
 from .exact_products import exact_products
@@ -187,13 +187,13 @@ class _Job:
             scores = TileScores(tile, tables, buffers)
         groups = [self._groups(fusion) for fusion in self.search.fusions]
         wishes = [
-            Wish(
+            FusionQuery(
                 scales=(1.0,) if len(tables) == 1 else fusion.scales,
-                allowance=Allowance(error=precision.error * sum(fusion.scales), rounding=precision.rounding),
+                allowance=ErrorBound(error=precision.error * sum(fusion.scales), rounding=precision.rounding),
             )
             for fusion in self.search.fusions
         ]
-        together: dict[tuple[int, ...], list[Wish]] = {}
+        together: dict[tuple[int, ...], list[FusionQuery]] = {}
         for wish, several in zip(wishes, groups, strict=True):
             for places in several:
                 together.setdefault(tuple(places), []).append(wish)
@@ -202,7 +202,7 @@ class _Job:
                 admit(scores, some, self.order, self.grid, self.search.top_k, self._slots(places))
                 for places, some in together.items()
             ]
-        except TooManyError:
+        except TooManyCandidatesError:
             return None, precision.wider()
         sources, values = _union(pieces)
         here = (slice(tile.rows.start, tile.rows.stop), slice(tile.columns.start, tile.columns.stop))

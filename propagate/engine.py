@@ -17,7 +17,7 @@ from .ranking import rank
 from .search import Search
 from .settings import PropagationSettings
 from .sources import FeatureVolume, Part, Sources
-from .targets.base import GivenLabel, check_given, given_labels
+from .targets.base import AnnotatedLabel, annotation_labels, check_annotations
 
 __all__ = ["FrameAffinity", "FrameCandidates", "affinities", "label_frames", "propagate", "search"]
 
@@ -173,7 +173,7 @@ def affinities(
 
 def label_frames(
     affinities: Iterable[FrameAffinity],
-    given: torch.Tensor | Mapping[int, GivenLabel],
+    given: torch.Tensor | Mapping[int, AnnotatedLabel],
     settings: PropagationSettings,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Carry given labels along affinities: the light step, in the order of propagation.
@@ -194,7 +194,7 @@ def label_frames(
     label : torch.Tensor
         Its soft label: (channel, y, x), float32.
     """
-    labels = ContextLabels(given_labels(given))
+    labels = ContextLabels(annotation_labels(given))
     for step in affinities:
         (label,) = labels.advance(step.frame, step.context, [(step.affinity, settings.top_k, settings.temperature)])
         yield step.frame, label
@@ -202,7 +202,7 @@ def label_frames(
 
 def propagate(
     parts: Sequence[Part],
-    given: torch.Tensor | Mapping[int, GivenLabel],
+    given: torch.Tensor | Mapping[int, AnnotatedLabel],
     settings: PropagationSettings,
     *,
     device: torch.device | str = "cpu",
@@ -244,8 +244,8 @@ def propagate(
         For features that are not finite (when their frame is reached).
     """
     sources = Sources(parts)
-    labels = given_labels(given, device)
-    check_given(labels, sources.grid, sources.frame_count)
+    labels = annotation_labels(given, device)
+    check_annotations(labels, sources.grid, sources.frame_count)
     first = next(iter(labels))
     steps = affinities(parts, settings, annotated=tuple(labels), device=device)
 

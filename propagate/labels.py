@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from .affinity import Affinity
 from .slots import Slots
-from .targets.base import GivenLabel
+from .targets.base import AnnotatedLabel
 
 __all__ = ["ContextLabels", "propagate_labels", "source_weights"]
 
@@ -67,7 +67,7 @@ class ContextLabels:
         How many settings carry labels of their own.
     """
 
-    def __init__(self, given: Mapping[int, GivenLabel], settings: int = 1) -> None:
+    def __init__(self, given: Mapping[int, AnnotatedLabel], settings: int = 1) -> None:
         self._given = given
         start, first = next((frame, item.label) for frame, item in given.items())
         self._shape = first.shape

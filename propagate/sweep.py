@@ -12,7 +12,7 @@ from .labels import ContextLabels
 from .search import Search
 from .settings import PropagationSettings
 from .sources import FeatureVolume, Sources
-from .targets.base import GivenLabel, check_given, given_labels
+from .targets.base import AnnotatedLabel, annotation_labels, check_annotations
 
 __all__ = ["SweepPass", "label_settings", "plan_passes", "sweep"]
 
@@ -82,7 +82,7 @@ def plan_passes(
 
 def label_settings(
     steps: Iterable[FrameCandidates],
-    given: torch.Tensor | Mapping[int, GivenLabel],
+    given: torch.Tensor | Mapping[int, AnnotatedLabel],
     shared: SweepPass,
     settings: Sequence[PropagationSettings] | None = None,
 ) -> Iterator[tuple[int, list[torch.Tensor]]]:
@@ -116,7 +116,7 @@ def label_settings(
         fusion: max(item.top_k for item, theirs in zip(some, fusions, strict=True) if theirs == fusion)
         for fusion in fusions
     }
-    labels = ContextLabels(given_labels(given), len(some))
+    labels = ContextLabels(annotation_labels(given), len(some))
     for step in steps:
         ranked = {fusion: step.rank(fusion, top_k) for fusion, top_k in largest.items()}
         theirs = [(ranked[fusion], item.top_k, item.temperature) for item, fusion in zip(some, fusions, strict=True)]
@@ -126,7 +126,7 @@ def label_settings(
 def sweep(
     video: FeatureVolume,
     image: FeatureVolume,
-    given: torch.Tensor | Mapping[int, GivenLabel],
+    given: torch.Tensor | Mapping[int, AnnotatedLabel],
     settings: Sequence[PropagationSettings],
     *,
     device: torch.device | str = "cpu",
@@ -166,13 +166,13 @@ def sweep(
         For labels that are not on the features' grid.
     """
     volumes = (video, image)
-    labels = given_labels(given, device)
+    labels = annotation_labels(given, device)
     passes = plan_passes(settings, [Sources([(volume, 1.0)]).grid for volume in volumes], tuple(labels))
     for shared in passes:
         parts = [volumes[part] for part in shared.parts]
         sources = Sources([(part, 1.0) for part in parts])
         try:
-            check_given(labels, sources.grid, sources.frame_count)
+            check_annotations(labels, sources.grid, sources.frame_count)
         except LabelError as error:
             raise (LabelError if len({p.parts for p in passes}) == 1 else ConfigError)(
                 f"{error}; with features of different grids, sweep alpha 0, alpha 1 and what lies between one by one"

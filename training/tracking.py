@@ -14,7 +14,7 @@ from ted.propagate.fusion import Fusion
 from ted.propagate.labels import ContextLabels
 from ted.propagate.search import Search
 from ted.propagate.sources import Sources
-from ted.propagate.targets.base import given_labels
+from ted.propagate.targets.base import annotation_labels
 from ted.propagate.targets.masks import decode_mask, encode_mask
 from ted.store import Unit
 
@@ -76,7 +76,7 @@ def track(
     first = encode_mask(truths[0], sources.grid)
     chosen = {weights: Fusion(weights=weights, context=settings.context) for weights in fusions}
     wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=tuple(chosen.values()))
-    labels = ContextLabels(given_labels(first.label), len(chosen))
+    labels = ContextLabels(annotation_labels(first.label), len(chosen))
     masks: list[list[np.ndarray]] = [[] for _ in chosen]
     for step in search(units, wanted):
         affinities = [step.rank(fusion, settings.top_k) for fusion in chosen.values()]

@@ -10,7 +10,7 @@ from ..runs.extracting.noise_level import snr_db
 from ..runs.sweeping.axes import axis_label
 from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.space import Setting
-from ..tasks.metric_specs import MASKS, Yardstick
+from ..tasks.metric_specs import MASKS, MetricSpec
 from .evaluated import as_number
 from .propagated import Propagation
 from .swept import Sweep
@@ -30,7 +30,7 @@ class Compared:
         Of the folder, and of the set if there are several.
     controls
         What controls they are; empty for results proper.
-    yardstick
+    metric_spec
         What was measured, if anything was.
     setting
         The setting in words; of a sweep, the best one of these.
@@ -53,7 +53,7 @@ class Compared:
 
     name: str
     controls: tuple[str, ...] = ()
-    yardstick: Yardstick = MASKS
+    metric_spec: MetricSpec = MASKS
     setting: str = ""
     means: Mapping[str, str] = field(default_factory=dict)
     objects: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -70,8 +70,8 @@ class Compared:
     @property
     def score_text(self) -> str:
         """What settings are ranked by (J&F, or J where F was not measured), as the tables have it; empty where none."""
-        official = self.yardstick.official
-        return next((text for column in self.yardstick.order if (text := self.means.get(official[column]))), "")
+        official = self.metric_spec.official
+        return next((text for column in self.metric_spec.order if (text := self.means.get(official[column]))), "")
 
     @property
     def measure(self) -> str:
@@ -105,11 +105,11 @@ def from_sweep(name: str, sweep: Sweep, origins: Origins) -> list[Compared]:
         Compared(
             name=name,
             controls=controls,
-            yardstick=sweep.result.yardstick,
+            metric_spec=sweep.result.metric_spec,
             setting=_words(ranking[0].setting),
             means={
                 title: exact_text(ranking[0].measures[column])
-                for column, title in sweep.result.yardstick.official.items()
+                for column, title in sweep.result.metric_spec.official.items()
             },
             objects=_objects(sweep, ranking[0].setting),
             by_video={
@@ -124,18 +124,18 @@ def from_sweep(name: str, sweep: Sweep, origins: Origins) -> list[Compared]:
     ]
 
 
-def from_propagation(name: str, results: Propagation, origins: Origins, yardstick: Yardstick) -> list[Compared]:
-    """Return a folder's results by a yardstick, one for each set that was measured; without means if none was."""
+def from_propagation(name: str, results: Propagation, origins: Origins, metric_spec: MetricSpec) -> list[Compared]:
+    """Return a folder's results by a metric_spec, one for each set that was measured; without means if none was."""
     controls = origins.controls(results.units)
     features = " + ".join(f"{weight:g} {feature}" for feature, weight in results.features.items())
     settings = ", ".join(f"{axis_label(key)} {value}" for key, value in results.settings.items() if value is not True)
     words = ", ".join(filter(None, [features, settings]))
-    evaluations = [found for found in results.evaluations if found.yardstick == yardstick]
+    evaluations = [found for found in results.evaluations if found.metric_spec == metric_spec]
     compared = [
         Compared(
             name=name if len(evaluations) == 1 else f"{name}, {found.name}",
             controls=controls,
-            yardstick=yardstick,
+            metric_spec=metric_spec,
             setting=words,
             means=found.means,
             objects=found.objects,
@@ -143,17 +143,17 @@ def from_propagation(name: str, results: Propagation, origins: Origins, yardstic
         )
         for found in evaluations
     ]
-    return compared or [Compared(name=name, controls=controls, yardstick=yardstick, setting=words)]
+    return compared or [Compared(name=name, controls=controls, metric_spec=metric_spec, setting=words)]
 
 
 def measure_of(compared: Sequence[Compared]) -> str:
-    """Return the name of what results are ranked by: the first measure in the order of their yardstick that any has."""
+    """Return the name of what results are ranked by: the first measure of their metric_spec that any has."""
     shown = [item for item in compared if item.score_text] or list(compared)
-    yardstick = shown[0].yardstick
-    return yardstick.ranked_by(
+    metric_spec = shown[0].metric_spec
+    return metric_spec.ranked_by(
         {
             column: next((as_number(text) for item in shown if (text := item.means.get(official))), None)
-            for column, official in yardstick.official.items()
+            for column, official in metric_spec.official.items()
         }
     )
 

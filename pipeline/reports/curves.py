@@ -56,7 +56,7 @@ def over_videos(compared: Sequence[Compared]) -> list[ChartView]:
                     label=measure,
                     names=part,
                     series=series,
-                    longest=shown[0].yardstick.perfect,
+                    longest=shown[0].metric_spec.perfect,
                 ),
                 legend=legend(series),
                 remark="",
@@ -84,7 +84,7 @@ def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
         return None
     x = _places(axis, [slices for _, slices in lines])
     best = lines[0][0].ranking[0]
-    measures = best.yardstick.titles(best.measures)
+    measures = best.metric_spec.titles(best.measures)
     title = next(iter(measures.values()))
     constant = [item for item in compared if not item.ranking and item.score is not None]
     levels = [series_of(item, compared.index(item), [item.score]) for item in constant]
@@ -120,7 +120,7 @@ def _over(axis: str, compared: Sequence[Compared]) -> ChartView | None:
         names = [_text(value) for value in x]
         series += [replace(level, values=[*level.values] * len(x)) for level in levels]
         picture = bar_chart(
-            chart_id, title=heading, label=title, names=names, series=series, longest=best.yardstick.perfect
+            chart_id, title=heading, label=title, names=names, series=series, longest=best.metric_spec.perfect
         )
         keys = legend(series)
     else:

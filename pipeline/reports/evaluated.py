@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ...store.errors import ConfigError
-from ..tasks.metric_specs import BOXES, JOINTS, MASKS, PARTS, POINTS, Yardstick
+from ..tasks.metric_specs import BOXES, JOINTS, MASKS, PARTS, POINTS, MetricSpec
 from .csv_tables import Table, read_table
 
 __all__ = ["Evaluation", "as_number", "has_tables", "read_evaluations"]
@@ -21,7 +21,7 @@ class Evaluation:
 
     Attributes
     ----------
-    yardstick
+    metric_spec
         What was measured.
     name
         Of the set of videos; of points, how they were queried; empty where the tables do not say.
@@ -36,7 +36,7 @@ class Evaluation:
         The tables themselves.
     """
 
-    yardstick: Yardstick
+    metric_spec: MetricSpec
     name: str
     means: Mapping[str, str]
     by_video: Mapping[str, float | None]
@@ -83,7 +83,7 @@ def _masks(name: str, path: Path, other: Path | None) -> Evaluation:
     texts = {} if objects is None else {row["Sequence"]: row for row in objects.records}
     scores = {thing: [as_number(row[column]) for column in ("J-Mean", "F-Mean")] for thing, row in texts.items()}
     return Evaluation(
-        yardstick=MASKS,
+        metric_spec=MASKS,
         name=name,
         means=overall.records[0],
         objects=texts,
@@ -97,7 +97,7 @@ def _parts(name: str, path: Path, other: Path | None) -> Evaluation:
     videos = None if other is None else read_table(other, ["Video", "mIoU"])
     total = _named(path, classes, "mean")
     return Evaluation(
-        yardstick=PARTS,
+        metric_spec=PARTS,
         name=name,
         means={"mIoU": total["IoU"]},
         by_video={} if videos is None else {row["Video"]: as_number(row["mIoU"]) for row in videos.records},
@@ -111,7 +111,7 @@ def _joints(name: str, path: Path, other: Path | None) -> Evaluation:
     total = _named(path, videos, "all")
     ranked = JOINTS.official[JOINTS.order[0]]
     return Evaluation(
-        yardstick=JOINTS,
+        metric_spec=JOINTS,
         name=name,
         means={title: total[title] for title in titles} | {JOINTS.official["found"]: total["Found"]},
         by_video={row["Video"]: as_number(row[ranked]) for row in videos.records[:-1]},
@@ -125,7 +125,7 @@ def _points(name: str, path: Path, _other: Path | None) -> Evaluation:
     total = _named(path, videos, "mean")
     ranked = POINTS.order[0]
     return Evaluation(
-        yardstick=POINTS,
+        metric_spec=POINTS,
         name=name,
         means={title: _share(total[column]) for column, title in POINTS.official.items()},
         by_video={row["Video"]: as_number(_share(row[ranked])) for row in videos.records[:-1]},
@@ -138,7 +138,7 @@ def _boxes(name: str, path: Path, _other: Path | None) -> Evaluation:
     total = _named(path, objects, "mean")
     ranked = BOXES.official[BOXES.order[0]]
     return Evaluation(
-        yardstick=BOXES,
+        metric_spec=BOXES,
         name=name,
         means={title: total[title] for title in BOXES.official.values()},
         by_video=_video_means({row["Object"]: as_number(row[ranked]) for row in objects.records[:-1]}, skip=True),

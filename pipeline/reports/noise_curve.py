@@ -113,7 +113,7 @@ def _lines(item: Compared, part: Part) -> list[_Line]:
 
 def _chart(lines: Sequence[_Line], compared: Sequence[Compared]) -> ChartView:
     best = lines[0].rows[0][2]
-    measures = best.yardstick.titles(best.measures)
+    measures = best.metric_spec.titles(best.measures)
     title = next(iter(measures.values()))
     constant = [item for item in compared if not item.ranking and item.score is not None]
     if len(lines) > 1 or constant:

@@ -11,7 +11,7 @@ from ...store import open_cache
 from ...store.errors import CacheError, ConfigError, TedError
 from ..datasets.video import Video
 from ..runs.sweeping.axes import NUMERIC
-from ..tasks.metric_specs import YARDSTICKS, Yardstick
+from ..tasks.metric_specs import METRIC_SPECS, MetricSpec
 from .compared import Compared, from_propagation, from_sweep
 from .curves import MOST_VIDEOS, TAPS, over_parameters, over_videos
 from .noise_curve import over_noise
@@ -100,7 +100,7 @@ def make_page(
     settings, provenance, cost, others = [], [], [], []
     shown: dict[str, tuple[bool, Mapping[str, Path]]] = {}
     every = dict(zip(_names(folders), map(_read, folders), strict=True))
-    yardstick = _common_yardstick(every.values())
+    metric_spec = _common_metric_spec(every.values())
     for number, (name, results) in enumerate(every.items(), 1):
         origins = _origins(name, results, cache, notes)
         if isinstance(results, Sweep):
@@ -114,10 +114,10 @@ def make_page(
             if not found:
                 notes.append(f"{name}: no video has a score under every setting, so there are no means")
         else:
-            found = from_propagation(name, results, origins, yardstick)
+            found = from_propagation(name, results, origins, metric_spec)
             units = results.units
             shown[found[0].label] = bool(found[0].controls), results.folders
-            others += other_tables(f"other-{number}", name, results.others(yardstick), notes)
+            others += other_tables(f"other-{number}", name, results.others(metric_spec), notes)
             if not results.evaluations:
                 notes.append(f"{name}: there are no scores; `ted evaluate` writes them, where there is ground truth")
             if results.mixed:
@@ -174,16 +174,16 @@ def _read(folder: Path) -> Sweep | Propagation:
     raise ConfigError(f"{folder} holds no results of `ted propagate` or `ted sweep`")
 
 
-def _common_yardstick(results: Iterable[Sweep | Propagation]) -> Yardstick:
+def _common_metric_spec(results: Iterable[Sweep | Propagation]) -> MetricSpec:
     """Return what all results that were scored were measured by; masks are by J&F before boxes around them."""
     measured = [
-        {item.result.yardstick} if isinstance(item, Sweep) else {found.yardstick for found in item.evaluations}
+        {item.result.metric_spec} if isinstance(item, Sweep) else {found.metric_spec for found in item.evaluations}
         for item in results
         if (item.result.ranking if isinstance(item, Sweep) else item.evaluations)
     ]
-    for yardstick in YARDSTICKS:
-        if all(yardstick in one for one in measured):
-            return yardstick
+    for metric_spec in METRIC_SPECS:
+        if all(metric_spec in one for one in measured):
+            return metric_spec
     raise ConfigError("different measures do not go into one page: report the folders one by one")
 
 

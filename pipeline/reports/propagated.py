@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..tasks.metric_specs import MASKS, Yardstick
+from ..tasks.metric_specs import MASKS, MetricSpec
 from .csv_tables import Table
 from .evaluated import Evaluation, has_tables, read_evaluations
 from .recorded import read_json, read_options
@@ -40,12 +40,12 @@ class Propagation:
     folders: Mapping[str, Path]
     evaluations: tuple[Evaluation, ...]
 
-    def others(self, yardstick: Yardstick) -> tuple[Table, ...]:
-        """Return the tables of a page by a yardstick beside its own: of masks, that has all that is in their tables."""
+    def others(self, metric_spec: MetricSpec) -> tuple[Table, ...]:
+        """Return the tables of a page by another metric_spec than its own."""
         return tuple(
             table
             for found in self.evaluations
-            if found.yardstick != MASKS or yardstick != MASKS
+            if found.metric_spec != MASKS or metric_spec != MASKS
             for table in found.tables
         )
 

@@ -13,7 +13,7 @@ from ..choices.features import parse_choice
 from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.space import PARAMETERS, Setting
 from ..tasks.masks.scores import means_of_objects
-from ..tasks.metric_specs import Values, Yardstick, yardstick_of
+from ..tasks.metric_specs import MetricSpec, Values, metric_spec_of
 from .csv_tables import read_table
 from .recorded import read_json, read_options
 from .used import UsedUnit
@@ -30,7 +30,7 @@ class SweptScores:
 
     Attributes
     ----------
-    yardstick
+    metric_spec
         What was measured.
     ranking
         Under every setting, of all videos together, the best first.
@@ -42,7 +42,7 @@ class SweptScores:
         Why videos failed, by name.
     """
 
-    yardstick: Yardstick
+    metric_spec: MetricSpec
     ranking: Sequence[SettingMeans]
     by_video: Mapping[str, Sequence[SettingMeans]]
     objects: Mapping[Setting, Mapping[tuple[str, int], Values]]
@@ -90,12 +90,12 @@ def read_sweep(folder: Path) -> Sweep:
     if not (folder / "settings.csv").is_file():
         raise ConfigError(f"the sweep in {folder} has no tables yet: run the same `ted sweep` again, which finishes it")
     ranked = read_table(folder / "settings.csv", PARAMETERS)
-    yardstick = yardstick_of(ranked.columns)
-    if yardstick is None:
+    metric_spec = metric_spec_of(ranked.columns)
+    if metric_spec is None:
         raise ConfigError(f"the tables in {folder} have the columns of no measure that `ted sweep` knows")
-    rows = read_table(folder / "results.csv", ["dataset", "video", *PARAMETERS, *_UNITS.values(), *yardstick.columns])
+    rows = read_table(folder / "results.csv", ["dataset", "video", *PARAMETERS, *_UNITS.values(), *metric_spec.columns])
     try:
-        ranking = [_means(row, yardstick) for row in ranked.records]
+        ranking = [_means(row, metric_spec) for row in ranked.records]
         known = {means.setting for means in ranking}
         values: dict[str, dict[Setting, list[Values]]] = {}
         objects: dict[Setting, dict[tuple[str, int], Values]] = {}
@@ -105,9 +105,9 @@ def read_sweep(folder: Path) -> Sweep:
             if setting not in known:  # of a video that failed: no mean counts it
                 continue
             place = row["dataset"], row["video"]
-            found = _values(row, yardstick)
+            found = _values(row, metric_spec)
             values.setdefault(row["video"], {}).setdefault(setting, []).append(found)
-            if yardstick.of_objects:
+            if metric_spec.of_objects:
                 objects.setdefault(setting, {})[row["video"], int(row["object"])] = found
             named = (
                 UsedUnit.from_notation(*place, row[name], alpha_bar=_number(row.get(f"{part}_alpha_bar")))
@@ -122,9 +122,9 @@ def read_sweep(folder: Path) -> Sweep:
         path=folder,
         options=read_options(folder / "sweep.toml", "sweep"),
         result=SweptScores(
-            yardstick=yardstick,
+            metric_spec=metric_spec,
             ranking=ranking,
-            by_video={video: _by_rank(found, yardstick) for video, found in complete.items()},
+            by_video={video: _by_rank(found, metric_spec) for video, found in complete.items()},
             objects={
                 setting: {place: item for place, item in found.items() if place[0] in complete}
                 for setting, found in objects.items()
@@ -136,26 +136,26 @@ def read_sweep(folder: Path) -> Sweep:
     )
 
 
-def _means(row: Mapping[str, str], yardstick: Yardstick) -> SettingMeans:
+def _means(row: Mapping[str, str], metric_spec: MetricSpec) -> SettingMeans:
     videos = int(row["videos"])
     return SettingMeans(
         setting=_setting(row),
-        yardstick=yardstick,
+        metric_spec=metric_spec,
         videos=videos,
-        objects=int(row["objects"]) if yardstick.of_objects else videos,
-        measures=_values(row, yardstick),
+        objects=int(row["objects"]) if metric_spec.of_objects else videos,
+        measures=_values(row, metric_spec),
     )
 
 
-def _by_rank(values: Mapping[Setting, Sequence[Values]], yardstick: Yardstick) -> list[SettingMeans]:
+def _by_rank(values: Mapping[Setting, Sequence[Values]], metric_spec: MetricSpec) -> list[SettingMeans]:
     """Rank the settings on one video, of which there is a row for each object, or one."""
     means = [
         SettingMeans(
             setting=setting,
-            yardstick=yardstick,
+            metric_spec=metric_spec,
             videos=1,
             objects=len(rows),
-            measures=means_of_objects(rows) if yardstick.of_objects else rows[0],
+            measures=means_of_objects(rows) if metric_spec.of_objects else rows[0],
         )
         for setting, rows in values.items()
     ]
@@ -185,5 +185,5 @@ def _choice(text: str) -> FeatureChoice | None:
     return parse_choice(text) if text else None
 
 
-def _values(row: Mapping[str, str], yardstick: Yardstick) -> Values:
-    return {name: float(row[name]) if row[name] else None for name in yardstick.columns}
+def _values(row: Mapping[str, str], metric_spec: MetricSpec) -> Values:
+    return {name: float(row[name]) if row[name] else None for name in metric_spec.columns}

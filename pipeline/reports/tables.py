@@ -28,11 +28,11 @@ _MOST_SETTINGS, _MOST_OBJECTS = 100, 600
 
 def means_table(view_id: str, compared: Sequence[Compared]) -> TableView:
     """Put the means of all results and controls under each other, by the official names."""
-    known = dict.fromkeys(name for item in compared for name in (*item.yardstick.official.values(), *item.means))
+    known = dict.fromkeys(name for item in compared for name in (*item.metric_spec.official.values(), *item.means))
     columns = [name for name in known if any(item.means.get(name) for item in compared)]
     return TableView(
         view_id=view_id,
-        caption=f"Means over all {'objects' if all(item.yardstick.of_objects for item in compared) else 'videos'}",
+        caption=f"Means over all {'objects' if all(item.metric_spec.of_objects for item in compared) else 'videos'}",
         columns=("results", *columns, "control", "setting"),
         rows=tuple(
             row(
@@ -76,7 +76,7 @@ def settings_table(view_id: str, name: str, compared: Sequence[Compared], notes:
     values = {parameter: [means.setting.columns[parameter] for means in ranked] for parameter in PARAMETERS}
     varying = [parameter for parameter in PARAMETERS if len(set(values[parameter])) > 1]
     same = [f"{axis_label(key)} {found[0]}" for key, found in values.items() if key not in varying and found[0] != ""]
-    official = compared[0].yardstick.official
+    official = compared[0].metric_spec.official
     measures = [measure for measure in official if any(exact_text(means.measures[measure]) for means in ranked)]
     best = {item.ranking[0].setting for item in compared}
     kept = [means for place, means in enumerate(ranked) if place < _MOST_SETTINGS or means.setting in best]

@@ -10,12 +10,12 @@ from typing import Any
 
 from ...store.errors import ConfigError
 
-__all__ = ["appearing_with", "is_there_before"]
+__all__ = ["atomic_folder", "has_same_result"]
 
 _RECORD = "ted.json"
 
 
-def is_there_before(folder: Path, record: Mapping[str, Any], *, overwrite: bool) -> bool:
+def has_same_result(folder: Path, record: Mapping[str, Any], *, overwrite: bool) -> bool:
     """Tell whether a result that was made of the same is in a folder; False where it is to be made.
 
     Parameters
@@ -44,7 +44,7 @@ def is_there_before(folder: Path, record: Mapping[str, Any], *, overwrite: bool)
 
 
 @contextmanager
-def appearing_with(folder: Path, record: Mapping[str, Any]) -> Iterator[Path]:
+def atomic_folder(folder: Path, record: Mapping[str, Any]) -> Iterator[Path]:
     """Give a hidden folder that takes the final name, with its record, when the block succeeds; else it is removed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.partial")

@@ -8,10 +8,10 @@ import torch
 
 from ...propagate.targets.base import Target
 from ..datasets.video import Video
-from .metric_specs import Values, Yardstick
+from .metric_specs import MetricSpec, Values
 from .timing import Seconds
 
-__all__ = ["Grader", "Grading", "Kind", "Labels", "Score", "ScoreRow"]
+__all__ = ["EvalCase", "Evaluator", "Kind", "Labels", "Score", "ScoreRow"]
 
 #: Frame and soft label, (channel, y, x), under each of several settings, in the order of propagation: first that of the
 #: first annotated frame, which is the same under all.
@@ -29,7 +29,7 @@ class ScoreRow:
     frames
         Number of frames that were scored.
     values
-        By the columns of the yardstick.
+        By the columns of the metric_spec.
     """
 
     object_id: int | None = None
@@ -40,7 +40,7 @@ class ScoreRow:
 class Score(Protocol):
     """What was measured of one video under one setting: all that means over videos are made of."""
 
-    yardstick: ClassVar[Yardstick]
+    metric_spec: ClassVar[MetricSpec]
 
     @property
     def rows(self) -> Sequence[ScoreRow]:
@@ -58,7 +58,7 @@ class Score(Protocol):
         """Return the values of several videos together, at least one, as ``ted evaluate`` has them."""
 
 
-class Grader(Protocol):
+class Evaluator(Protocol):
     """Scores labels against the ground truth of a video. It is sent to workers: picklable."""
 
     def score(
@@ -92,7 +92,7 @@ class Grader(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grading:
+class EvalCase:
     """What is followed in a video, and what it is scored against.
 
     Attributes
@@ -107,7 +107,7 @@ class Grading:
     """
 
     targets: tuple[tuple[tuple[int, ...], Target[Any]], ...]
-    grader: Grader
+    grader: Evaluator
     key: Mapping[str, str]
 
 
@@ -115,7 +115,7 @@ class Kind(Protocol):
     """A way in which videos are measured."""
 
     @property
-    def yardstick(self) -> Yardstick:
+    def metric_spec(self) -> MetricSpec:
         """What is measured."""
 
     @property
@@ -128,7 +128,7 @@ class Kind(Protocol):
     def lacks(self, video: Video) -> str | None:
         """Say what a video lacks to be scored, as far as its lists and file names tell; None if nothing."""
 
-    def grade(self, video: Video) -> Grading:
+    def grade(self, video: Video) -> EvalCase:
         """Read what is given of a video, and its ground truth.
 
         Raises

@@ -23,7 +23,7 @@ def follow(
     following
         The targets; nothing is found of them yet.
     labels, count, frame_size, seconds
-        As for `Grader`.
+        As for `Evaluator`.
 
     Returns
     -------

@@ -11,13 +11,13 @@ __all__ = [
     "BOXES",
     "JOINTS",
     "MASKS",
+    "METRIC_SPECS",
     "PARTS",
     "POINTS",
-    "YARDSTICKS",
     "Measure",
+    "MetricSpec",
     "Values",
-    "Yardstick",
-    "yardstick_of",
+    "metric_spec_of",
 ]
 
 #: Measures by their columns; None for what was not measured.
@@ -47,7 +47,7 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yardstick:
+class MetricSpec:
     """What is measured of a kind of video.
 
     Attributes
@@ -103,7 +103,7 @@ class Yardstick:
 
 
 #: Masks of objects, by J&F; by J where F is not measured.
-MASKS = Yardstick(
+MASKS = MetricSpec(
     measures=(
         Measure(column="jf", title="J&F", official="J&F-Mean"),
         Measure(column="j", title="J", official="J-Mean"),
@@ -119,11 +119,11 @@ MASKS = Yardstick(
 )
 
 #: Parts of people, as classes, by the mean IoU.
-PARTS = Yardstick(measures=(Measure(column="miou", title="mIoU"),), shown=("miou",), order=("miou",))
+PARTS = MetricSpec(measures=(Measure(column="miou", title="mIoU"),), shown=("miou",), order=("miou",))
 
 #: Joints, in percent, by PCK@0.2, and between equals by PCK@0.1: a tenth of a person is about a cell of the grid, so
 #: that PCK@0.1 measures how places are read off it as much as where labels go.
-JOINTS = Yardstick(
+JOINTS = MetricSpec(
     measures=(
         *(Measure(column=f"pck_{threshold}", title=f"PCK@{threshold}") for threshold in PCK_THRESHOLDS),
         Measure(column="found", title="found"),
@@ -134,7 +134,7 @@ JOINTS = Yardstick(
 )
 
 #: Points, in [0, 1], by AJ, and between equals by delta_avg; the columns have TAP-Vid's own names.
-POINTS = Yardstick(
+POINTS = MetricSpec(
     measures=(
         Measure(column="average_jaccard", title="AJ"),
         Measure(column="average_pts_within_thresh", title="<delta_avg"),
@@ -147,7 +147,7 @@ POINTS = Yardstick(
 )
 
 #: Boxes around objects, in [0, 1], by the mean IoU, and between equals by success: the area under the curve.
-BOXES = Yardstick(
+BOXES = MetricSpec(
     measures=(
         Measure(column="iou", title="IoU"),
         Measure(column="success", title="success", official="Success"),
@@ -160,9 +160,9 @@ BOXES = Yardstick(
 
 
 #: All of them. What is measured in several ways is compared by the first.
-YARDSTICKS = (MASKS, PARTS, JOINTS, POINTS, BOXES)
+METRIC_SPECS = (MASKS, PARTS, JOINTS, POINTS, BOXES)
 
 
-def yardstick_of(columns: Collection[str]) -> Yardstick | None:
-    """Return the yardstick that a table of a sweep with these columns is of; None if it is of none."""
-    return next((found for found in YARDSTICKS if set(found.columns) <= set(columns)), None)
+def metric_spec_of(columns: Collection[str]) -> MetricSpec | None:
+    """Return the metric_spec that a table of a sweep with these columns is of; None if it is of none."""
+    return next((found for found in METRIC_SPECS if set(found.columns) <= set(columns)), None)

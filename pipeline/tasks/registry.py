@@ -64,14 +64,14 @@ def kind_of(
     for video in videos:
         if video.scoring not in kinds:
             raise ConfigError(f"a sweep cannot score video {video.name!r}, whose {_UNSCORED[video.scoring]}")
-    found = {made.yardstick: made for made in (kinds[scoring]() for scoring in {video.scoring for video in videos})}
+    found = {made.metric_spec: made for made in (kinds[scoring]() for scoring in {video.scoring for video in videos})}
     if len(found) > 1:
         raise ConfigError("different measures do not go into one table: sweep over the sources one by one")
     (kind,) = found.values()
     if target == "boxes" and not isinstance(kind, Boxes):
         raise ConfigError("--target boxes is for sources with masks of objects: leave it out")
     if metrics is not None and not isinstance(kind, Masks):
-        titles = kind.yardstick.titles(dict.fromkeys(kind.yardstick.columns, 0.0)).values()
+        titles = kind.metric_spec.titles(dict.fromkeys(kind.metric_spec.columns, 0.0)).values()
         raise ConfigError(f"--metrics is for masks, and these videos are scored by {', '.join(titles)}: leave it out")
     return kind
 

@@ -14,13 +14,21 @@ import torch
 
 from ...store.errors import LabelError
 
-__all__ = ["GivenLabel", "Target", "check_given", "check_rows", "given_labels", "label_rows", "with_given"]
+__all__ = [
+    "AnnotatedLabel",
+    "Target",
+    "annotation_labels",
+    "check_annotations",
+    "check_rows",
+    "label_rows",
+    "with_annotations",
+]
 
 Value_co = TypeVar("Value_co", covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenLabel:
+class AnnotatedLabel:
     """The soft label that an annotation gives a frame.
 
     Attributes
@@ -73,7 +81,7 @@ class GivenLabel:
 class Target(Protocol[Value_co]):
     """Something that is given in some frames of a video, and followed through all of them."""
 
-    def encode(self, grid: tuple[int, int]) -> Mapping[int, GivenLabel]:
+    def encode(self, grid: tuple[int, int]) -> Mapping[int, AnnotatedLabel]:
         """Return the label of each annotated frame, by its index, on a feature grid (y, x).
 
         All have the same channels. An object has a channel from the first frame on; it is zero where the object has
@@ -94,17 +102,17 @@ class Target(Protocol[Value_co]):
         """
 
 
-def given_labels(
-    given: torch.Tensor | Mapping[int, GivenLabel], device: torch.device | str | None = None
-) -> dict[int, GivenLabel]:
+def annotation_labels(
+    given: torch.Tensor | Mapping[int, AnnotatedLabel], device: torch.device | str | None = None
+) -> dict[int, AnnotatedLabel]:
     """Return given labels by frame, rising, float32; a label by itself is that of frame 0, and gives all channels."""
-    labels = {0: GivenLabel(label=given)} if isinstance(given, torch.Tensor) else given
+    labels = {0: AnnotatedLabel(label=given)} if isinstance(given, torch.Tensor) else given
     return {
         frame: replace(labels[frame], label=labels[frame].label.to(device, torch.float32)) for frame in sorted(labels)
     }
 
 
-def check_given(given: Mapping[int, GivenLabel], grid: Sequence[int], frame_count: int) -> None:
+def check_annotations(given: Mapping[int, AnnotatedLabel], grid: Sequence[int], frame_count: int) -> None:
     """Check the labels of a video's annotated frames.
 
     Raises
@@ -156,7 +164,7 @@ def label_rows(
     draw: Callable[[npt.NDArray[np.float64]], torch.Tensor],
     *,
     first_channel: int = 0,
-) -> dict[int, GivenLabel]:
+) -> dict[int, AnnotatedLabel]:
     """Make the labels of things that have a channel each, which stands alone, and a row of numbers in some frames.
 
     Parameters
@@ -177,11 +185,11 @@ def label_rows(
     for frame, values in sorted(rows.items()):
         known = np.isfinite(values).all(1)
         channels = None if known.all() else tuple((np.flatnonzero(known) + first_channel).tolist())
-        given[frame] = GivenLabel(label=draw(values), channels=channels, exclusive=False)
+        given[frame] = AnnotatedLabel(label=draw(values), channels=channels, exclusive=False)
     return given
 
 
-def with_given(
+def with_annotations(
     found: npt.NDArray[np.float64], given: npt.NDArray[np.float64] | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Put what is given in a frame over what was found there.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from .base import GivenLabel, check_rows, label_rows, with_given
+from .base import AnnotatedLabel, check_rows, label_rows, with_annotations
 
 __all__ = ["PRESENT_FROM", "BoxTarget", "TrackedBoxes", "decode_boxes", "encode_boxes"]
 
@@ -133,7 +133,7 @@ class BoxTarget:
     def __post_init__(self) -> None:
         check_rows(self.boxes, 4, "box")
 
-    def encode(self, grid: tuple[int, int]) -> dict[int, GivenLabel]:
+    def encode(self, grid: tuple[int, int]) -> dict[int, AnnotatedLabel]:
         """Return the label of each annotated frame on a grid (y, x), in the order of the frames."""
         return label_rows(self.boxes, lambda boxes: encode_boxes(boxes, self.size, grid))
 
@@ -146,7 +146,7 @@ class BoxTarget:
         least = self._least_area((label.shape[1], label.shape[2]))
         mass = np.divide(cells, least, out=np.zeros(len(cells)), where=least > 0)
         found[mass < PRESENT_FROM] = np.nan
-        boxes, known = with_given(found, self.boxes.get(frame))
+        boxes, known = with_annotations(found, self.boxes.get(frame))
         return TrackedBoxes(boxes=boxes, mass=np.where(known, 1.0, mass))
 
     def _least_area(self, grid: tuple[int, int]) -> _Array:

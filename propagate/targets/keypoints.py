@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .base import GivenLabel, check_rows, label_rows, with_given
+from .base import AnnotatedLabel, check_rows, label_rows, with_annotations
 
 __all__ = ["ABSENT", "KeypointTarget", "decode_keypoints", "encode_keypoints"]
 
@@ -108,13 +108,13 @@ class KeypointTarget:
     def __post_init__(self) -> None:
         check_rows(self.points, 2, "point")
 
-    def encode(self, grid: tuple[int, int]) -> dict[int, GivenLabel]:
+    def encode(self, grid: tuple[int, int]) -> dict[int, AnnotatedLabel]:
         """Return the label of each annotated frame on a grid (y, x), in the order of the frames."""
         return label_rows(self.points, lambda points: encode_keypoints(points, self.size, grid), first_channel=1)
 
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> _Array:
         """Return a frame's joints: (joint, 2), in pixels; see `decode_keypoints`. Given ones are as they were given."""
-        return with_given(decode_keypoints(label, self.size), self.points.get(frame))[0]
+        return with_annotations(decode_keypoints(label, self.size), self.points.get(frame))[0]
 
 
 def _block(centre: float, cells: int) -> tuple[slice, _Array]:

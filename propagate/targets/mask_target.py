@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .base import GivenLabel
+from .base import AnnotatedLabel
 from .masks import cells_of_objects, decode_mask
 
 __all__ = ["MaskTarget"]
@@ -32,10 +32,10 @@ class MaskTarget:
         """The objects of all frames, rising: their channels follow the background's, in this order."""
         return tuple(sorted({int(i) for mask in self.masks.values() for i in np.unique(mask) if i}))
 
-    def encode(self, grid: tuple[int, int]) -> dict[int, GivenLabel]:
+    def encode(self, grid: tuple[int, int]) -> dict[int, AnnotatedLabel]:
         """Return the label of each annotated frame on a grid (y, x), in the order of the frames; see `encode_mask`."""
         return {
-            frame: GivenLabel(
+            frame: AnnotatedLabel(
                 label=cells_of_objects(self.masks[frame], self.object_ids, grid), channels=self._channels(frame)
             )
             for frame in sorted(self.masks)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from .base import GivenLabel, check_rows, label_rows, with_given
+from .base import AnnotatedLabel, check_rows, label_rows, with_annotations
 
 __all__ = ["VISIBLE_FROM", "PointTarget", "TrackedPoints", "decode_points", "encode_points"]
 
@@ -130,12 +130,12 @@ class PointTarget:
     def __post_init__(self) -> None:
         check_rows(self.points, 2, "point")
 
-    def encode(self, grid: tuple[int, int]) -> dict[int, GivenLabel]:
+    def encode(self, grid: tuple[int, int]) -> dict[int, AnnotatedLabel]:
         """Return the label of each annotated frame on a grid (y, x), in the order of the frames."""
         return label_rows(self.points, lambda points: encode_points(points, self.size, grid))
 
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> TrackedPoints:
         """Return a frame's points; see `decode_points`. Given ones are as they were given, with a mass of 1."""
         found = decode_points(label, self.size)
-        places, known = with_given(found.places, self.points.get(frame))
+        places, known = with_annotations(found.places, self.points.get(frame))
         return TrackedPoints(places=places, mass=np.where(known, 1.0, found.mass))

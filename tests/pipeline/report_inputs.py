@@ -77,7 +77,7 @@ def random_result(
         units = {str(choice): notation(video, choice) for setting in settings for choice, _ in setting.parts}
         levels = alpha_bars or {}
         made.append(VideoResult(dataset="davis", video=video, units=units, scores=scores, alpha_bars=levels))
-    return SweepResult(yardstick=MASKS, settings=settings, videos=made)
+    return SweepResult(metric_spec=MASKS, settings=settings, videos=made)
 
 
 def write_sweep(folder: Path, result: SweepResult, *, cache: Path | None = None) -> Path:

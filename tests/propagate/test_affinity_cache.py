@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ted.propagate import affinity_cache as module
-from ted.propagate.affinity_cache import KeptAffinities, find_kept, keep_affinities
+from ted.propagate.affinity_cache import CachedAffinities, cache_affinities, find_cached
 from ted.propagate.engine import FrameAffinity, affinities, propagate, search
 from ted.propagate.exactness import proven
 from ted.propagate.fusion import Fusion
@@ -48,7 +48,7 @@ def wanted(
 
 def test_kept_steps_are_those_of_the_search(cache: Cache, units: list[Unit]) -> None:
     what = wanted((0.0, 0.5, 1.0), (5, 2))
-    kept = keep_affinities(cache, units, what)
+    kept = cache_affinities(cache, units, what)
     assert kept.search == what
     found = list(search(units, what))
     read = list(kept.steps())
@@ -60,7 +60,7 @@ def test_kept_steps_are_those_of_the_search(cache: Cache, units: list[Unit]) -> 
 
 
 def test_settings_that_were_searched_for_read_bit_for_bit(cache: Cache, units: list[Unit]) -> None:
-    kept = keep_affinities(cache, units, wanted((0.0, 0.4, 1.0)))
+    kept = cache_affinities(cache, units, wanted((0.0, 0.4, 1.0)))
     for alpha in (0.0, 0.4, 1.0):
         for temperature, top_k in ((0.2, 6), (0.05, 2)):
             own = PropagationSettings(alpha=alpha, temperature=temperature, top_k=top_k, radius=3, context=5)
@@ -92,7 +92,7 @@ def test_what_is_called_proven_is_what_the_features_give(
     cache: Cache, units: list[Unit], truths: dict[tuple[float, int], list[FrameAffinity]], each: bool
 ) -> None:
     """Every setting near a kept one: wherever a pixel is proven, its sources are those of a search of its own."""
-    kept = keep_affinities(cache, units, wanted((0.3, 0.6), (5,), top_k=8, each=each))
+    kept = cache_affinities(cache, units, wanted((0.3, 0.6), (5,), top_k=8, each=each))
     steps, shares = list(kept.steps()), {}
     cells = GRID[0] * GRID[1]
     for (alpha, context), truth in truths.items():
@@ -139,7 +139,7 @@ def test_keeping_resumes_where_it_was_interrupted(
 
     monkeypatch.setattr(module, "search_units", failing)
     with pytest.raises(KeyboardInterrupt):
-        keep_affinities(cache, units, wanted())
+        cache_affinities(cache, units, wanted())
     monkeypatch.setattr(module, "search_units", original)
     asked: list[range] = []
 
@@ -149,53 +149,53 @@ def test_keeping_resumes_where_it_was_interrupted(
 
     monkeypatch.setattr(module, "search_units", watching)
     done: list[int] = []
-    kept = keep_affinities(cache, units, wanted(), progress=done.append)
+    kept = cache_affinities(cache, units, wanted(), progress=done.append)
     assert asked == [range(4, FRAMES)]
     assert done[0] == 4  # the annotated frame and three more
     assert sum(done) == FRAMES
     for ours, theirs in zip(kept.steps(), search(units, wanted()), strict=True):
         assert torch.equal(ours.candidates.sources, theirs.candidates.sources)
-    assert keep_affinities(cache, units, wanted()).unit.content_hash == kept.unit.content_hash
+    assert cache_affinities(cache, units, wanted()).unit.content_hash == kept.unit.content_hash
 
 
 def test_finding_what_serves(cache: Cache, units: list[Unit]) -> None:
-    keep_affinities(cache, units, wanted((0.3,), top_k=3))
-    both = keep_affinities(cache, units, wanted((0.0, 0.4)))
+    cache_affinities(cache, units, wanted((0.3,), top_k=3))
+    both = cache_affinities(cache, units, wanted((0.0, 0.4)))
     fusion = Fusion(weights=(0.4, 0.6), context=5)
-    found = find_kept(cache, units, fusion.weights, 3, fusion, 6)
+    found = find_cached(cache, units, fusion.weights, 3, fusion, 6)
     assert found[0][0].unit.content_hash == both.unit.content_hash
     assert found[0][0].serves(*found[0][1:], 6)
     assert len(found) == 2
     # The image features alone are a fusion of both in which the others have no weight.
     alone = Fusion(weights=(1.0,), context=5)
-    kept, theirs = find_kept(cache, units[1:], alone.weights, 3, alone, 6)[0]
+    kept, theirs = find_cached(cache, units[1:], alone.weights, 3, alone, 6)[0]
     assert theirs.weights == (0.0, 1.0)
     assert kept.serves(theirs, 6)
-    assert find_kept(cache, units, fusion.weights, 4, fusion, 6) == []  # another radius
-    assert find_kept(cache, units[::-1], fusion.weights, 3, fusion, 6) == []  # the order of a sum
+    assert find_cached(cache, units, fusion.weights, 4, fusion, 6) == []  # another radius
+    assert find_cached(cache, units[::-1], fusion.weights, 3, fusion, 6) == []  # the order of a sum
     other = write_unit(cache, "image", smooth(FRAMES, GRID, 7, seed=3), video="other")
-    assert find_kept(cache, [units[0], other], fusion.weights, 3, fusion, 6) == []
+    assert find_cached(cache, [units[0], other], fusion.weights, 3, fusion, 6) == []
 
 
 def test_kept_affinities_outlive_their_features(cache: Cache, units: list[Unit]) -> None:
-    kept = keep_affinities(cache, units, wanted())
+    kept = cache_affinities(cache, units, wanted())
     expected = [step.candidates.sources for step in kept.steps()]
     for unit in units:
         cache.remove(unit.folder)
     (entry,) = cache.affinities("davis", "swan")
     assert entry.state == "complete"
-    for step, sources in zip(KeptAffinities(entry.open()).steps(), expected, strict=True):
+    for step, sources in zip(CachedAffinities(entry.open()).steps(), expected, strict=True):
         assert torch.equal(step.candidates.sources, sources)
 
 
 def test_a_kept_frame_at_paper_scale_takes_about_a_megabyte(cache: Cache, units: list[Unit]) -> None:
-    kept = keep_affinities(cache, units, wanted(top_k=6))
+    kept = cache_affinities(cache, units, wanted(top_k=6))
     per_source = kept.unit.marker.total_bytes / ((FRAMES - 1) * GRID[0] * GRID[1] * 6)
     assert per_source < 14  # 4 bytes of index, two cosines of 4, and what frames have in common
 
 
 def test_values_are_stored_as_found(cache: Cache, units: list[Unit]) -> None:
-    kept = keep_affinities(cache, units, wanted())
+    kept = cache_affinities(cache, units, wanted())
     sources, cosines, bounds = kept.unit.read(3)
     values = [unit.features[2:4].compute().astype(np.float64) for unit in units]
     for part, value in enumerate(values):

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from ted.propagate.affinity_cache import find_kept, keep_affinities
+from ted.propagate.affinity_cache import cache_affinities, find_cached
 from ted.propagate.blocks import search_units
 from ted.propagate.context import frame_context, propagation_order
 from ted.propagate.engine import affinities, label_frames, propagate, search
@@ -15,7 +15,7 @@ from ted.propagate.fusion import Fusion
 from ted.propagate.search import Search
 from ted.propagate.settings import PropagationSettings, part_weights
 from ted.propagate.sweep import sweep
-from ted.propagate.targets.base import GivenLabel
+from ted.propagate.targets.base import AnnotatedLabel
 from ted.store import open_cache
 from ted.store.errors import ConfigError, LabelError, SchemaError
 from tests.propagate.test_blocks import Apart
@@ -37,9 +37,9 @@ def given_objects(objects: dict[int, list[int]]) -> dict[int, tuple[npt.NDArray[
     return labels
 
 
-def as_labels(given: dict[int, tuple[npt.NDArray[np.float32], list[int]]]) -> dict[int, GivenLabel]:
+def as_labels(given: dict[int, tuple[npt.NDArray[np.float32], list[int]]]) -> dict[int, AnnotatedLabel]:
     return {
-        frame: GivenLabel(label=torch.from_numpy(label), channels=tuple(known))
+        frame: AnnotatedLabel(label=torch.from_numpy(label), channels=tuple(known))
         for frame, (label, known) in given.items()
     }
 
@@ -99,7 +99,7 @@ def test_a_correction_stays_in_the_context() -> None:
     frame = smooth(1, GRID, 30, seed=9)
     still = [(volume(np.repeat(frame, 6, axis=0)), 1.0)]
     first, later = first_label(GRID), first_label(GRID).roll(1, dims=2)
-    produced = dict(propagate(still, {0: GivenLabel(label=first), 2: GivenLabel(label=later)}, settings))
+    produced = dict(propagate(still, {0: AnnotatedLabel(label=first), 2: AnnotatedLabel(label=later)}, settings))
     assert all(torch.equal(produced[frame], first) for frame in (0, 1))
     assert torch.equal(produced[2], later)
     # Both are equally similar: of equal sources the earlier frame wins.
@@ -109,7 +109,7 @@ def test_a_correction_stays_in_the_context() -> None:
 def test_backward_is_forward_in_the_mirror() -> None:
     values = smooth(FRAMES, GRID, 20, seed=6)
     forward = dict(propagate([(volume(values), 1.0)], first_label(GRID), SETTINGS))
-    mirrored = {FRAMES - 1: GivenLabel(label=first_label(GRID))}
+    mirrored = {FRAMES - 1: AnnotatedLabel(label=first_label(GRID))}
     backward = dict(propagate([(volume(values[::-1].copy()), 1.0)], mirrored, SETTINGS))
     for frame, label in forward.items():
         assert torch.equal(backward[FRAMES - 1 - frame], label)
@@ -117,7 +117,7 @@ def test_backward_is_forward_in_the_mirror() -> None:
 
 def test_each_direction_reads_each_frame_once() -> None:
     part = Counting(smooth(20, GRID, 4, seed=13), chunk=1)
-    list(propagate([(part, 1.0)], {7: GivenLabel(label=first_label(GRID))}, SETTINGS))
+    list(propagate([(part, 1.0)], {7: AnnotatedLabel(label=first_label(GRID))}, SETTINGS))
     assert part.reads == [*range(7, 20), *range(7, -1, -1)]
 
 
@@ -128,17 +128,17 @@ def test_blocks_and_kept_affinities_give_the_same(tmp_path: Path) -> None:
     fusion = Fusion(weights=(0.4, 0.6), context=3)
     wanted = Search(radius=3, top_k=5, fusions=(fusion,), annotated=annotated)
     expected = list(search(units, wanted))
-    kept = keep_affinities(cache, units, wanted)
+    kept = cache_affinities(cache, units, wanted)
     assert Search.from_json(kept.unit.spec.search) == wanted
     for steps in (kept.steps(), search_units(units, wanted, workers=Apart(2))):
         for ours, theirs in zip(steps, expected, strict=True):
             assert (ours.frame, ours.context, ours.annotated) == (theirs.frame, theirs.context, theirs.annotated)
             assert torch.equal(ours.candidates.sources, theirs.candidates.sources)
             assert torch.equal(ours.candidates.cosines, theirs.candidates.cosines)
-    found = find_kept(cache, units, (0.4, 0.6), 3, fusion, 5, annotated)
+    found = find_cached(cache, units, (0.4, 0.6), 3, fusion, 5, annotated)
     assert [item.unit.folder for item, _ in found] == [kept.unit.folder]
     assert found[0][0].unproven(fusion, 4) == 0
-    assert find_kept(cache, units, (0.4, 0.6), 3, fusion, 5) == []
+    assert find_cached(cache, units, (0.4, 0.6), 3, fusion, 5) == []
 
 
 def test_a_sweep_equals_runs_of_their_own() -> None:
@@ -160,7 +160,7 @@ def test_a_sweep_equals_runs_of_their_own() -> None:
 def test_annotations_that_do_not_fit_are_refused() -> None:
     parts = [(volume(smooth(4, GRID, 6, seed=1)), 1.0)]
     with pytest.raises(LabelError, match="frame 4 is annotated"):
-        propagate(parts, {4: GivenLabel(label=first_label(GRID))}, SETTINGS)
+        propagate(parts, {4: AnnotatedLabel(label=first_label(GRID))}, SETTINGS)
     with pytest.raises(LabelError, match="nothing is annotated"):
         propagate(parts, {}, SETTINGS)
     wanted = Search(radius=3, top_k=5, fusions=(Fusion(weights=(1.0,), context=3),), annotated=(0, 4))
@@ -178,7 +178,7 @@ def test_label_frames_takes_shared_affinities() -> None:
     steps = list(affinities(parts, SETTINGS, annotated=(2, 3)))
     for seed in (1, 2):
         generator = torch.Generator().manual_seed(seed)
-        labels = {frame: GivenLabel(label=torch.rand(2, *GRID, generator=generator)) for frame in (2, 3)}
+        labels = {frame: AnnotatedLabel(label=torch.rand(2, *GRID, generator=generator)) for frame in (2, 3)}
         expected = dict(propagate(parts, labels, SETTINGS))
         for frame, label in label_frames(steps, labels, SETTINGS):
             assert torch.equal(label, expected[frame])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ted.propagate.targets.base import GivenLabel, Target, check_given
+from ted.propagate.targets.base import AnnotatedLabel, Target, check_annotations
 from ted.propagate.targets.mask_target import MaskTarget
 from ted.propagate.targets.masks import decode_mask, encode_mask
 from ted.store.errors import LabelError
@@ -18,7 +18,7 @@ def cells(*channels: list[float]) -> torch.Tensor:
 def test_a_given_object_takes_its_cells_and_leaves_the_others_as_predicted() -> None:
     # Object 2 is given in the first cell alone; object 1 is as predicted.
     predicted = cells([0.5, 0.25, 1.0], [0.5, 0.75, 0.0], [0.0, 0.0, 0.0])
-    given = GivenLabel(label=cells([0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]), channels=(2,))
+    given = AnnotatedLabel(label=cells([0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]), channels=(2,))
     expected = cells([0.0, 0.25, 1.0], [0.0, 0.75, 0.0], [1.0, 0.0, 0.0])
     assert torch.equal(given.over(predicted), expected)
 
@@ -26,13 +26,13 @@ def test_a_given_object_takes_its_cells_and_leaves_the_others_as_predicted() -> 
 def test_an_object_is_not_where_its_mask_says_it_is_not() -> None:
     # Object 1 was predicted everywhere and is given nowhere here: what is left is shared as predicted, or background.
     predicted = cells([0.25, 0.0, 0.125], [0.5, 1.0, 0.5], [0.25, 0.0, 0.375])
-    given = GivenLabel(label=cells([1.0] * 3, [0.0] * 3, [0.0] * 3), channels=(1,))
+    given = AnnotatedLabel(label=cells([1.0] * 3, [0.0] * 3, [0.0] * 3), channels=(1,))
     assert torch.equal(given.over(predicted), cells([0.5, 1.0, 0.25], [0.0] * 3, [0.5, 0.0, 0.75]))
 
 
 def test_a_soft_label_takes_its_share() -> None:
     predicted = cells([0.5, 1.0], [0.5, 0.0], [0.0, 0.0])
-    given = GivenLabel(label=cells([0.75, 0.5], [0.0, 0.0], [0.25, 0.5]), channels=(2,))
+    given = AnnotatedLabel(label=cells([0.75, 0.5], [0.0, 0.0], [0.25, 0.5]), channels=(2,))
     merged = given.over(predicted)
     torch.testing.assert_close(merged, cells([0.375, 0.5], [0.375, 0.0], [0.25, 0.5]))
     torch.testing.assert_close(merged.sum(0), torch.ones(1, 2))
@@ -41,9 +41,9 @@ def test_a_soft_label_takes_its_share() -> None:
 def test_channels_that_stand_alone_are_replaced() -> None:
     predicted = torch.rand(3, 4, 5)
     label = torch.rand(3, 4, 5)
-    merged = GivenLabel(label=label, channels=(1,), exclusive=False).over(predicted)
+    merged = AnnotatedLabel(label=label, channels=(1,), exclusive=False).over(predicted)
     assert torch.equal(merged, torch.stack([predicted[0], label[1], predicted[2]]))
-    assert torch.equal(GivenLabel(label=label).over(predicted), label)
+    assert torch.equal(AnnotatedLabel(label=label).over(predicted), label)
 
 
 def test_masks_of_one_frame_are_what_they_were() -> None:
@@ -80,9 +80,9 @@ def test_labels_that_do_not_fit_are_refused() -> None:
     label = torch.zeros(2, 4, 5)
     for given, message in [
         ({}, "nothing is annotated"),
-        ({3: GivenLabel(label=label)}, "frame 3 is annotated, but the video has 3 frames"),
-        ({0: GivenLabel(label=torch.zeros(2, 5, 4))}, r"\(4, 5\)"),
-        ({0: GivenLabel(label=label), 1: GivenLabel(label=torch.zeros(3, 4, 5))}, "frame 1"),
+        ({3: AnnotatedLabel(label=label)}, "frame 3 is annotated, but the video has 3 frames"),
+        ({0: AnnotatedLabel(label=torch.zeros(2, 5, 4))}, r"\(4, 5\)"),
+        ({0: AnnotatedLabel(label=label), 1: AnnotatedLabel(label=torch.zeros(3, 4, 5))}, "frame 1"),
     ]:
         with pytest.raises(LabelError, match=message):
-            check_given(given, (4, 5), 3)
+            check_annotations(given, (4, 5), 3)

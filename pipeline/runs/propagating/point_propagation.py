@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 
-from ....propagate.affinity_source import AffinityUse, Reading, read_affinities
+from ....propagate.affinity_source import AffinitySource, AffinityUse, choose_affinities
 from ....propagate.cluster import Workers
 from ....propagate.engine import label_frames
 from ....propagate.settings import PropagationSettings
 from ....propagate.sources import Sources
-from ....propagate.targets.base import Target, given_labels
+from ....propagate.targets.base import Target, annotation_labels
 from ....store import Cache, FeatureChoice
 from ....store.durable import explain_os_errors
 from ...datasets.point_queries import QueryMode
 from ...datasets.video import Video
 from ...tasks.following import following_of
-from ..result_folders import appearing_with, is_there_before
+from ..result_folders import atomic_folder, has_same_result
 from .propagation import PropagationReport, describe, find_units, result_folder
 
 __all__ = ["propagate_points"]
@@ -77,8 +77,8 @@ def propagate_points(
     units = find_units(cache, video, parts, prefer)
     record = describe(units, settings) | following.record
 
-    def read(annotated: tuple[int, ...]) -> Reading:
-        return read_affinities(
+    def read(annotated: tuple[int, ...]) -> AffinitySource:
+        return choose_affinities(
             cache, units, settings, annotated=annotated, use=affinities, device=device, workers=workers
         )
 
@@ -88,12 +88,12 @@ def propagate_points(
         if unproven:
             record["unproven_pixels"] = unproven
     frames = len(video.frames)
-    if is_there_before(folder, record, overwrite=overwrite):
+    if has_same_result(folder, record, overwrite=overwrite):
         progress(frames)
         return PropagationReport(video=video.name, folder=folder, frames=frames, skipped=True, seconds=0.0)
     sources = Sources(units)
     came_from: dict[str, None] = {}
-    with explain_os_errors(f"write {folder}"), appearing_with(folder, record) as hidden:
+    with explain_os_errors(f"write {folder}"), atomic_folder(folder, record) as hidden:
         for number, (given, target) in enumerate(following.targets):
             reading = read(given)
             came_from[reading.source] = None
@@ -117,8 +117,12 @@ def propagate_points(
 
 
 def _labels(
-    target: Target[Any], given: tuple[int, ...], reading: Reading, grid: tuple[int, int], settings: PropagationSettings
+    target: Target[Any],
+    given: tuple[int, ...],
+    reading: AffinitySource,
+    grid: tuple[int, int],
+    settings: PropagationSettings,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield each frame and the target's soft label in it: of its first, of those after it, of those before it."""
-    labels = given_labels(target.encode(grid), reading.device)
+    labels = annotation_labels(target.encode(grid), reading.device)
     return chain([(given[0], labels[given[0]].label)], label_frames(reading.frames(), labels, settings))

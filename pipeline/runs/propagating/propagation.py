@@ -14,19 +14,19 @@ import torch
 import zarr
 from numpy.typing import NDArray
 
-from ....propagate.affinity_source import AffinityUse, read_affinities
+from ....propagate.affinity_source import AffinityUse, choose_affinities
 from ....propagate.cluster import Workers
 from ....propagate.engine import label_frames
 from ....propagate.settings import PropagationSettings
 from ....propagate.sources import Sources
-from ....propagate.targets.base import given_labels
+from ....propagate.targets.base import annotation_labels
 from ....propagate.targets.mask_target import MaskTarget
 from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import explain_os_errors
 from ....store.layout import safe_name
 from ...datasets.video import Video
 from ...pictures.palette import write_mask
-from ..result_folders import appearing_with, is_there_before
+from ..result_folders import atomic_folder, has_same_result
 
 __all__ = [
     "PropagationReport",
@@ -143,18 +143,18 @@ def propagate_video(
     record = describe(units, settings) | _given(target.masks) | {"soft": save_soft}
     reading = None
     if affinities == "approximate":
-        reading = read_affinities(
+        reading = choose_affinities(
             cache, units, settings, annotated=annotated, use=affinities, device=device, workers=workers
         )
         if reading.unproven:
             record["unproven_pixels"] = reading.unproven
-    if is_there_before(folder, record, overwrite=overwrite):
+    if has_same_result(folder, record, overwrite=overwrite):
         progress(len(video.frames))
         return PropagationReport(video=video.name, folder=folder, frames=len(video.frames), skipped=True, seconds=0.0)
     sources = Sources(units)
     given = target.encode(sources.grid)
     if reading is None:
-        reading = read_affinities(
+        reading = choose_affinities(
             cache,
             units,
             settings,
@@ -165,9 +165,9 @@ def propagate_video(
             progress=progress,
         )
     names, written = video.frames.names, set(video.written_frames())
-    with explain_os_errors(f"write {folder}"), appearing_with(folder, record) as hidden:
+    with explain_os_errors(f"write {folder}"), atomic_folder(folder, record) as hidden:
         soft = _soft_array(hidden / "soft.zarr", sources, target.object_ids) if save_soft else None
-        labels = given_labels(given, reading.device)
+        labels = annotation_labels(given, reading.device)
         first = (annotated[0], labels[annotated[0]].label)
         for frame, label in chain([first], label_frames(reading.frames(), labels, settings)):
             if soft is not None:

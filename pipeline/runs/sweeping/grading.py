@@ -8,7 +8,7 @@ from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import canonical_json
 from ....store.errors import TedError, UnitNotFoundError
 from ...datasets.video import Video
-from ...tasks.base import Grading
+from ...tasks.base import EvalCase
 from ..propagating.propagation import warn_of_other_settings
 from .space import Setting
 
@@ -18,7 +18,7 @@ __all__ = ["find_units", "score_key"]
 _SCORING = 1
 
 
-def score_key(grading: Grading, setting: Setting, units: Mapping[FeatureChoice, Unit]) -> str:
+def score_key(grading: EvalCase, setting: Setting, units: Mapping[FeatureChoice, Unit]) -> str:
     """Return a name of all that a video's scores under a setting depend on: features, what is given, the truth."""
     parameters = {name: value for name, value in asdict(setting.propagation).items() if name != "alpha"}
     determining = {

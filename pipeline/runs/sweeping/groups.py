@@ -6,13 +6,13 @@ from itertools import chain
 
 import torch
 
-from ....propagate.affinity_cache import KeptAffinities
+from ....propagate.affinity_cache import CachedAffinities
 from ....propagate.settings import PropagationSettings
 from ....propagate.sweep import SweepPass, label_settings
-from ....propagate.targets.base import GivenLabel, given_labels
+from ....propagate.targets.base import AnnotatedLabel, annotation_labels
 from ....store import AffinityUnit
 from ....store.errors import TedError
-from ...tasks.base import Grader, Score
+from ...tasks.base import Evaluator, Score
 from ...tasks.timing import Seconds, timed_items
 
 __all__ = ["Course", "Group", "GroupScores", "group_settings", "score_group"]
@@ -38,7 +38,7 @@ class Course:
 
     unit: AffinityUnit
     the_pass: SweepPass
-    given: Mapping[int, GivenLabel]
+    given: Mapping[int, AnnotatedLabel]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Group:
 
     courses: tuple[Course, ...]
     settings: tuple[PropagationSettings, ...]
-    grader: Grader
+    grader: Evaluator
     frame_size: tuple[int, int]
     device: str = "cpu"
 
@@ -116,8 +116,8 @@ def score_group(group: Group) -> GroupScores:
 
 def _labels(group: Group, course: Course, seconds: Seconds) -> Iterator[tuple[int, list[torch.Tensor]]]:
     """Yield each frame and a target's soft labels in it: first of the first annotated one, as it is given."""
-    steps = timed_items(KeptAffinities(course.unit).steps(group.device), seconds, "reading")
-    given = given_labels(course.given, group.device)
+    steps = timed_items(CachedAffinities(course.unit).steps(group.device), seconds, "reading")
+    given = annotation_labels(course.given, group.device)
     first = next(iter(given))
     labels = label_settings(steps, given, course.the_pass, group.settings)
     return chain([(first, [given[first].label] * len(group.settings))], timed_items(labels, seconds, "labels"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ....store import AffinitySpec, Cache, FeatureChoice, Unit
 from ....store.errors import ConfigError, TedError
 from ...datasets.video import Video
-from ...tasks.base import Grading, Kind
+from ...tasks.base import EvalCase, Kind
 from .grading import find_units
 from .journal import Journal
 from .results import SweepResult, VideoResult
@@ -22,7 +22,7 @@ class _Found:
 
     video: Video
     units: Mapping[FeatureChoice, Unit]
-    grading: Grading | None
+    grading: EvalCase | None
     annotated: Sequence[tuple[int, ...]]
     kept: Sequence[AffinitySpec]
 
@@ -184,4 +184,4 @@ def sweep_result(plan: SweepPlan, journal: Journal) -> SweepResult:
         )
         for work in plan.videos
     ]
-    return SweepResult(yardstick=plan.kind.yardstick, settings=plan.settings, videos=videos, failures=plan.failures)
+    return SweepResult(metric_spec=plan.kind.metric_spec, settings=plan.settings, videos=videos, failures=plan.failures)

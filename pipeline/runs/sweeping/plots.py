@@ -108,7 +108,7 @@ def _videos(result: SweepResult, folder: Path, default: Setting | None) -> Path:
     return draw_bars(
         folder / "videos.png",
         title=f"best: {_words(best)}" + (f" ({left_out} more videos)" if left_out else ""),
-        measure=result.yardstick.ranked_by(result.ranking[0].measures),
+        measure=result.metric_spec.ranked_by(result.ranking[0].measures),
         names=list(rankings),
         bars=bars,
     )
@@ -125,7 +125,7 @@ def _score(ranking: Sequence[SettingMeans], setting: Setting | None) -> float:
 
 def _measures(slices: Slices) -> dict[str, str]:
     best = slices.at()
-    return best.yardstick.titles(best.measures) if best else {}
+    return best.metric_spec.titles(best.measures) if best else {}
 
 
 def _measure(means: SettingMeans | None, name: str) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ...tasks.base import Score
-from ...tasks.metric_specs import Values, Yardstick
+from ...tasks.metric_specs import MetricSpec, Values
 from .space import Setting
 
 __all__ = ["SettingMeans", "SweepResult", "VideoResult", "finite"]
@@ -44,16 +44,16 @@ class SettingMeans:
     ----------
     setting
         The setting.
-    yardstick
+    metric_spec
         What was measured.
     videos, objects
         How many; of videos that are measured as a whole, as many objects as videos.
     measures
-        Values by the columns of the yardstick; None for what was not measured.
+        Values by the columns of the metric_spec; None for what was not measured.
     """
 
     setting: Setting
-    yardstick: Yardstick
+    metric_spec: MetricSpec
     videos: int
     objects: int
     measures: Values
@@ -61,12 +61,12 @@ class SettingMeans:
     @property
     def score(self) -> float:
         """What settings are ranked by: J&F, or J where F was not measured; NaN where nothing was."""
-        return self.yardstick.score(self.measures)
+        return self.metric_spec.score(self.measures)
 
     @property
     def rank(self) -> tuple[float, ...]:
         """The same, and what decides between equals; larger is better."""
-        return self.yardstick.rank(self.measures)
+        return self.metric_spec.rank(self.measures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class SweepResult:
 
     Attributes
     ----------
-    yardstick
+    metric_spec
         What was measured.
     settings
         All settings of the sweep.
@@ -85,7 +85,7 @@ class SweepResult:
         Why videos failed, by name.
     """
 
-    yardstick: Yardstick
+    metric_spec: MetricSpec
     settings: Sequence[Setting]
     videos: Sequence[VideoResult]
     failures: Mapping[str, str] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class SweepResult:
     def _means(self, setting: Setting, scores: Sequence[Score]) -> SettingMeans:
         return SettingMeans(
             setting=setting,
-            yardstick=self.yardstick,
+            metric_spec=self.metric_spec,
             videos=len(scores),
             objects=sum(len(score.rows) for score in scores),
             measures=type(scores[0]).means(scores),

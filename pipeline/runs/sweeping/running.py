@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from ....propagate.affinity_cache import keep_affinities
+from ....propagate.affinity_cache import cache_affinities
 from ....propagate.cluster import InProcess, Workers, check_access
 from ....store import AffinityUnit, Cache
 from ....store.errors import TedError
@@ -88,7 +88,7 @@ class _Run:
         if not leg.units:
             self._progress.affinities(leg.affinities.frame_count)
             return AffinityUnit(leg.affinities.folder(self._cache.root))
-        return keep_affinities(
+        return cache_affinities(
             self._cache,
             leg.units,
             leg.the_pass.search,

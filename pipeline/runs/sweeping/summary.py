@@ -17,18 +17,18 @@ def best_lines(result: SweepResult, limit: int = 10) -> list[str]:
         return ["no video has a score under every setting"]
     columns = [item.setting.columns for item in result.ranking]
     varying = [name for name in PARAMETERS if len({values[name] for values in columns} - {""}) > 1]
-    titles = result.yardstick.titles(result.ranking[0].measures)
+    titles = result.metric_spec.titles(result.ranking[0].measures)
     table = [[*varying, *titles.values()]]
     table += [_cells(item, varying, list(titles)) for item in result.ranking[:limit]]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
     best = result.ranking[0]
     more = len(result.ranking) - limit
-    counted = f"{best.objects} objects of {best.videos}" if result.yardstick.of_objects else f"{best.videos}"
+    counted = f"{best.objects} objects of {best.videos}" if result.metric_spec.of_objects else f"{best.videos}"
     return [
         *lines,
         *([f"... and {more} more settings"] if more > 0 else []),
-        f"means over {counted} videos; best by {result.yardstick.ranked_by(best.measures)}: {best.setting.options}",
+        f"means over {counted} videos; best by {result.metric_spec.ranked_by(best.measures)}: {best.setting.options}",
     ]
 
 

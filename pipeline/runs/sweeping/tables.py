@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...tasks.metric_specs import Yardstick
+from ...tasks.metric_specs import MetricSpec
 from ..files import written_whole
 from .results import SettingMeans, SweepResult, finite
 from .space import PARAMETERS
@@ -30,14 +30,14 @@ def write_tables(result: SweepResult, folder: Path) -> list[Path]:
     """
     rows = list(_rows(result))
     paths = [folder / name for name in ("results.csv", "results.jsonl", "settings.csv", "best.json")]
-    places = ("dataset", "video", *_objects("object", result.yardstick), "frames")
-    _write_csv(paths[0], (*places, *PARAMETERS, *_UNITS, *_LEVELS, *result.yardstick.columns), rows)
+    places = ("dataset", "video", *_objects("object", result.metric_spec), "frames")
+    _write_csv(paths[0], (*places, *PARAMETERS, *_UNITS, *_LEVELS, *result.metric_spec.columns), rows)
     with written_whole(paths[1]) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    columns = (*PARAMETERS, "videos", *_objects("objects", result.yardstick), *result.yardstick.columns)
+    columns = (*PARAMETERS, "videos", *_objects("objects", result.metric_spec), *result.metric_spec.columns)
     _write_csv(paths[2], columns, [_means_row(item) for item in result.ranking])
     best = {
-        "ranked_by": result.yardstick.ranked_by(result.ranking[0].measures) if result.ranking else None,
+        "ranked_by": result.metric_spec.ranked_by(result.ranking[0].measures) if result.ranking else None,
         "overall": describe(result.ranking[0]) if result.ranking else None,
         "videos": {name: describe(ranking[0]) for name, ranking in result.by_video.items()},
         "failures": dict(result.failures),
@@ -68,19 +68,19 @@ def _rows(result: SweepResult) -> Iterator[dict[str, Any]]:
             score = video.scores.get(setting)
             for item in score.rows if score else ():
                 place: dict[str, Any] = {"dataset": video.dataset, "video": video.video}
-                place |= dict.fromkeys(_objects("object", result.yardstick), item.object_id)
-                measures = {name: finite(item.values[name]) for name in result.yardstick.columns}
+                place |= dict.fromkeys(_objects("object", result.metric_spec), item.object_id)
+                measures = {name: finite(item.values[name]) for name in result.metric_spec.columns}
                 yield place | {"frames": item.frames} | columns | units | levels | measures
 
 
 def _means_row(means: SettingMeans) -> dict[str, Any]:
-    counts = {"videos": means.videos} | dict.fromkeys(_objects("objects", means.yardstick), means.objects)
-    return means.setting.columns | counts | {name: finite(means.measures[name]) for name in means.yardstick.columns}
+    counts = {"videos": means.videos} | dict.fromkeys(_objects("objects", means.metric_spec), means.objects)
+    return means.setting.columns | counts | {name: finite(means.measures[name]) for name in means.metric_spec.columns}
 
 
-def _objects(column: str, yardstick: Yardstick) -> tuple[str, ...]:
+def _objects(column: str, metric_spec: MetricSpec) -> tuple[str, ...]:
     """Return a column of objects where they are what is measured."""
-    return (column,) if yardstick.of_objects else ()
+    return (column,) if metric_spec.of_objects else ()
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from ....propagate.sweep import SweepPass, plan_passes
 from ....store import AffinitySpec, FeatureChoice, Unit
 from ....store.errors import SchemaError
 from ...datasets.video import Video
-from ...tasks.base import Grading
+from ...tasks.base import EvalCase
 from .grading import score_key
 from .space import Setting
 
@@ -82,7 +82,7 @@ class VideoWork:
 
     video: Video
     units: Mapping[FeatureChoice, Unit]
-    grading: Grading | None
+    grading: EvalCase | None
     keys: Mapping[Setting, str]
     passes: tuple[PassWork, ...]
 
@@ -101,7 +101,7 @@ def plan_video_work(
     video: Video,
     settings: Sequence[Setting],
     units: Mapping[FeatureChoice, Unit],
-    grading: Grading | None,
+    grading: EvalCase | None,
     *,
     annotated: Sequence[tuple[int, ...]],
     done: Collection[str],

@@ -13,11 +13,11 @@ from ....store.errors import LabelError
 from ...datasets.video import Video
 from ...metrics.box_videos import score_box_result, true_boxes
 from ...metrics.points import mean_values
-from ..base import Grading, Labels, ScoreRow
+from ..base import EvalCase, Labels, ScoreRow
 from ..following import Boxes as FollowedBoxes
 from ..following_evaluation import follow
 from ..masks.evaluation import Masks
-from ..metric_specs import BOXES, Values, Yardstick
+from ..metric_specs import BOXES, MetricSpec, Values
 from ..timing import Seconds, timed
 
 __all__ = ["Boxes", "BoxesScore"]
@@ -30,14 +30,14 @@ class BoxesScore:
     Attributes
     ----------
     objects
-        Of each object, by the columns of the yardstick; None where no frame counts.
+        Of each object, by the columns of the metric_spec; None where no frame counts.
     frames
         Number of frames in which any object was scored.
     """
 
     objects: tuple[Values, ...]
     frames: int
-    yardstick: ClassVar[Yardstick] = BOXES
+    metric_spec: ClassVar[MetricSpec] = BOXES
 
     @property
     def rows(self) -> tuple[ScoreRow]:
@@ -80,7 +80,7 @@ class _BoxGrader:
     def score(
         self, labels: Iterable[Labels], count: int, frame_size: tuple[int, int], seconds: Seconds
     ) -> list[BoxesScore]:
-        """Follow the boxes through all frames, and score them; see `Grader`."""
+        """Follow the boxes through all frames, and score them; see `Evaluator`."""
         found = follow(self.boxes, labels, count, frame_size, seconds)
         with timed(seconds, "metrics"):
             return [self._score(one) for one in found]
@@ -104,7 +104,7 @@ class _BoxGrader:
 class Boxes:
     """The boxes around the objects of DAVIS, MOSE, Kubric, YouTube-VOS."""
 
-    yardstick = BOXES
+    metric_spec = BOXES
     options: Mapping[str, str] = {"target": "boxes"}
 
     def annotated(self, video: Video) -> tuple[tuple[int, ...], ...]:
@@ -118,7 +118,7 @@ class Boxes:
         count = len(video.annotations())
         return f"has {count} annotated frames, and boxes need two" if count < 2 else None
 
-    def grade(self, video: Video) -> Grading:
+    def grade(self, video: Video) -> EvalCase:
         """Read the given masks of a video, and the boxes around its true ones; see `Kind`."""
         boxes = FollowedBoxes(video)
         ids = tuple(boxes.result.ids.tolist())
@@ -130,7 +130,7 @@ class Boxes:
             )
         digest = hashlib.sha256(f"{boxes.record['given']} {truth.shape} {video.frames.size} ".encode())
         digest.update(truth.tobytes())
-        return Grading(
+        return EvalCase(
             targets=tuple(boxes.targets),
             grader=_BoxGrader(boxes=boxes, truth=truth),
             key={"truth": digest.hexdigest(), "metrics": "boxes"},

@@ -14,10 +14,10 @@ from ...datasets.jhmdb import JointVideo
 from ...datasets.video import Video
 from ...metrics.pck import PCK_THRESHOLDS, PckScore
 from ...metrics.points import score_joint_result
-from ..base import Grading, Labels, ScoreRow
+from ..base import EvalCase, Labels, ScoreRow
 from ..following import Joints as FollowedJoints
 from ..following_evaluation import follow
-from ..metric_specs import JOINTS, Values, Yardstick
+from ..metric_specs import JOINTS, MetricSpec, Values
 from ..timing import Seconds, timed
 
 __all__ = ["JointScore", "Joints"]
@@ -34,7 +34,7 @@ class JointScore:
     """
 
     pck: PckScore
-    yardstick: ClassVar[Yardstick] = JOINTS
+    metric_spec: ClassVar[MetricSpec] = JOINTS
 
     @property
     def rows(self) -> tuple[ScoreRow]:
@@ -72,7 +72,7 @@ class _JointGrader:
     def score(
         self, labels: Iterable[Labels], count: int, frame_size: tuple[int, int], seconds: Seconds
     ) -> list[JointScore]:
-        """Follow the joints through all frames, and score them; see `Grader`."""
+        """Follow the joints through all frames, and score them; see `Evaluator`."""
         found = follow(self.joints, labels, count, frame_size, seconds)
         with timed(seconds, "metrics"):
             return [JointScore(pck=score_joint_result(one.result, self.truth)) for one in found]
@@ -81,7 +81,7 @@ class _JointGrader:
 class Joints:
     """JHMDB."""
 
-    yardstick = JOINTS
+    metric_spec = JOINTS
     options: Mapping[str, str] = {}
 
     def annotated(self, video: Video) -> tuple[tuple[int, ...]]:
@@ -92,14 +92,14 @@ class Joints:
         """Say that there is no frame but the one that is given."""
         return None if len(video.frames) > 1 else "has no frame but the first, which is given"
 
-    def grade(self, video: Video) -> Grading:
+    def grade(self, video: Video) -> EvalCase:
         """Read the true joints of a video; see `Kind`."""
         if not isinstance(video, JointVideo):
             raise LabelError(f"video {video.name!r} has no joints")
         joints = FollowedJoints(video)
         truth = video.joints.read(video.frames.names)
         digest = hashlib.sha256(f"{truth.shape} {video.frames.size} ".encode() + truth.tobytes())
-        return Grading(
+        return EvalCase(
             targets=tuple(joints.targets),
             grader=_JointGrader(joints=joints, truth=truth),
             key={"truth": digest.hexdigest(), "metrics": "pck"},

@@ -12,8 +12,8 @@ from ....store.durable import canonical_json, explain_os_errors
 from ....store.errors import LabelError
 from ...datasets.video import Video
 from ...metrics.sequence import SequenceTruth
-from ..base import Grading, Labels
-from ..metric_specs import MASKS, Yardstick
+from ..base import EvalCase, Labels
+from ..metric_specs import MASKS, MetricSpec
 from ..timing import Seconds, timed
 from .scores import MaskScore, summarize
 
@@ -50,7 +50,7 @@ class MaskGrader:
     def score(
         self, labels: Iterable[Labels], count: int, frame_size: tuple[int, int], seconds: Seconds
     ) -> list[MaskScore]:
-        """Score labels frame by frame, up to the last frame that counts; see `Grader`.
+        """Score labels frame by frame, up to the last frame that counts; see `Evaluator`.
 
         The numbers are those that the masks would have as files (`...metrics.davis.score_sequence`).
         """
@@ -88,7 +88,7 @@ class Masks:
     contours: bool = True
 
     @property
-    def yardstick(self) -> Yardstick:
+    def metric_spec(self) -> MetricSpec:
         """J and F."""
         return MASKS
 
@@ -117,7 +117,7 @@ class Masks:
             else ("has no frame behind those in which objects are given")
         )
 
-    def grade(self, video: Video) -> Grading:
+    def grade(self, video: Video) -> EvalCase:
         """Read a video's given masks, and look at its ground truth; see `Kind`."""
         masks = MaskTarget(masks=video.read_given_masks())
         annotations, object_frames = video.annotations(), video.scored_frames()
@@ -137,7 +137,7 @@ class Masks:
             contours=self.contours,
         )
         digest = digest_of_masks(video, masks, truth.frames)
-        return Grading(targets=((tuple(masks.masks), masks),), grader=grader, key={"masks": digest, **self.options})
+        return EvalCase(targets=((tuple(masks.masks), masks),), grader=grader, key={"masks": digest, **self.options})
 
 
 def digest_of_masks(video: Video, given: MaskTarget, scored: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...metrics.jf import Statistics, statistics
 from ...metrics.sequence import SequenceTruth
 from ..base import ScoreRow
-from ..metric_specs import MASKS, Values, Yardstick
+from ..metric_specs import MASKS, MetricSpec, Values
 
 __all__ = ["MaskScore", "ObjectScore", "means_of_objects", "summarize"]
 
@@ -79,7 +79,7 @@ class MaskScore:
     """
 
     objects: tuple[ObjectScore, ...]
-    yardstick: ClassVar[Yardstick] = MASKS
+    metric_spec: ClassVar[MetricSpec] = MASKS
 
     @property
     def rows(self) -> tuple[ScoreRow, ...]:

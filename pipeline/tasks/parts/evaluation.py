@@ -14,9 +14,9 @@ from ....store.errors import LabelError
 from ...datasets.masks_io import read_mask
 from ...datasets.video import Video
 from ...metrics.parts import VIP_CLASSES, PartsScore, confusion
-from ..base import Grading, Labels, ScoreRow
+from ..base import EvalCase, Labels, ScoreRow
 from ..masks.evaluation import digest_of_masks
-from ..metric_specs import PARTS, Values, Yardstick
+from ..metric_specs import PARTS, MetricSpec, Values
 from ..timing import Seconds, timed
 
 __all__ = ["PartScore", "Parts"]
@@ -38,7 +38,7 @@ class PartScore:
 
     counts: _Counts
     frames: int
-    yardstick: ClassVar[Yardstick] = PARTS
+    metric_spec: ClassVar[MetricSpec] = PARTS
 
     @property
     def rows(self) -> tuple[ScoreRow]:
@@ -76,7 +76,7 @@ class _PartGrader:
     def score(
         self, labels: Iterable[Labels], count: int, frame_size: tuple[int, int], seconds: Seconds
     ) -> list[PartScore]:
-        """Count the pixels of all annotated frames, the first among them; see `Grader`."""
+        """Count the pixels of all annotated frames, the first among them; see `Evaluator`."""
         (of_masks,) = labels
         classes = len(VIP_CLASSES)
         totals = np.zeros((count, classes, classes), dtype=np.int64)
@@ -99,7 +99,7 @@ class _PartGrader:
 class Parts:
     """VIP."""
 
-    yardstick = PARTS
+    metric_spec = PARTS
     options: Mapping[str, str] = {}
 
     def annotated(self, video: Video) -> tuple[tuple[int, ...]]:
@@ -111,7 +111,7 @@ class Parts:
         others = video.annotations().keys() - video.given.keys()
         return None if others else "has no annotated frame but the first, which is given"
 
-    def grade(self, video: Video) -> Grading:
+    def grade(self, video: Video) -> EvalCase:
         """Read a video's given masks, and look for its ground truth; see `Kind`."""
         masks = MaskTarget(masks=video.read_given_masks())
         if max(masks.object_ids) >= len(VIP_CLASSES):
@@ -122,7 +122,7 @@ class Parts:
         annotations = video.annotations()
         index = {name: at for at, name in enumerate(video.frames.names)}
         truth = {index[name]: path.absolute() for name, path in annotations.items()}
-        return Grading(
+        return EvalCase(
             targets=((tuple(masks.masks), masks),),
             grader=_PartGrader(truth=truth, size=video.frames.size, masks=masks),
             key={"masks": digest_of_masks(video, masks, annotations), "metrics": "parts"},

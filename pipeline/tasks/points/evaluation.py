@@ -13,10 +13,10 @@ from ...datasets.point_queries import QueryMode, Tracks
 from ...datasets.tapvid import TrackVideo
 from ...datasets.video import Video
 from ...metrics.points import mean_values, score_track_result
-from ..base import Grading, Labels, ScoreRow
+from ..base import EvalCase, Labels, ScoreRow
 from ..following import Points as FollowedPoints
 from ..following_evaluation import follow
-from ..metric_specs import POINTS, Values, Yardstick
+from ..metric_specs import POINTS, MetricSpec, Values
 from ..timing import Seconds, timed
 from .results import TrackResult
 
@@ -37,7 +37,7 @@ class PointScore:
 
     values: Values
     frames: int
-    yardstick: ClassVar[Yardstick] = POINTS
+    metric_spec: ClassVar[MetricSpec] = POINTS
 
     @property
     def rows(self) -> tuple[ScoreRow]:
@@ -76,7 +76,7 @@ class _PointGrader:
     def score(
         self, labels: Iterable[Labels], count: int, frame_size: tuple[int, int], seconds: Seconds
     ) -> list[PointScore]:
-        """Follow the points of each query frame, and score them; see `Grader`."""
+        """Follow the points of each query frame, and score them; see `Evaluator`."""
         found = follow(self.points, labels, count, frame_size, seconds)
         with timed(seconds, "metrics"):
             return [self._score(one.result) for one in found]
@@ -103,7 +103,7 @@ class Points:
     mode: QueryMode = "first"
 
     @property
-    def yardstick(self) -> Yardstick:
+    def metric_spec(self) -> MetricSpec:
         """TAP-Vid's measures."""
         return POINTS
 
@@ -120,7 +120,7 @@ class Points:
         """Say that there is no frame but one."""
         return None if len(video.frames) > 1 else "has no frame but one, in which points are given"
 
-    def grade(self, video: Video) -> Grading:
+    def grade(self, video: Video) -> EvalCase:
         """Read the true tracks of a video; see `Kind`."""
         if not isinstance(video, TrackVideo):
             raise LabelError(f"video {video.name!r} has no tracks")
@@ -129,7 +129,7 @@ class Points:
         truth = video.tracks.read(video.frames.names, size)
         digest = hashlib.sha256(f"{self.mode} {truth.places.shape} {size} ".encode())
         digest.update(truth.places.tobytes() + truth.occluded.tobytes())
-        return Grading(
+        return EvalCase(
             targets=tuple(points.targets),
             grader=_PointGrader(points=points, mode=self.mode, truth=truth, size=size),
             key={"truth": digest.hexdigest(), "metrics": "tapvid"},

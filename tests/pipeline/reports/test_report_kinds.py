@@ -13,7 +13,7 @@ from ted.pipeline.reports.frame_boxes import BoxFrames
 from ted.pipeline.reports.frame_points import JointFrames, TrackFrames
 from ted.pipeline.reports.page import make_page, render_page
 from ted.pipeline.tasks.boxes.results import BoxResult
-from ted.pipeline.tasks.metric_specs import BOXES, JOINTS, PARTS, POINTS, Yardstick
+from ted.pipeline.tasks.metric_specs import BOXES, JOINTS, PARTS, POINTS, MetricSpec
 from ted.pipeline.tasks.points.results import JointResult, TrackResult
 from ted.store.errors import ConfigError, LabelError
 
@@ -25,7 +25,7 @@ from ..report_inputs import PageReader, check_page, exact, make_space, random_re
 
 SETTING = ("--alpha", 0.3, "--temperature", 0.05, "--top-k", 2, "--radius", 4, "--context", 3)
 SIZES = {"vip": "48x64", "boxes": "48x64"}
-YARDSTICKS = {"jhmdb": JOINTS, "tapvid": POINTS, "tapvid strided": POINTS, "vip": PARTS, "boxes": BOXES}
+METRIC_SPECS = {"jhmdb": JOINTS, "tapvid": POINTS, "tapvid strided": POINTS, "vip": PARTS, "boxes": BOXES}
 OPTIONS = {"tapvid strided": ("--query-mode", "strided"), "boxes": ("--target", "boxes")}
 SOURCES = {"jhmdb": jhmdb, "tapvid": tapvid, "tapvid strided": tapvid, "vip": vip, "boxes": youtube_vos}
 
@@ -45,7 +45,7 @@ def make_results(cli: Cli, source: Path, folder: Path, *more: object) -> Path:
 @pytest.mark.parametrize("kind", list(SOURCES))
 def test_a_folder_of_results_and_a_sweep_stand_beside_each_other(cli: Cli, tmp_path: Path, kind: str) -> None:
     """A sweep of the same setting has the same numbers: those of the tables are rounded to three or four decimals."""
-    source, yardstick, more = SOURCES[kind](tmp_path), YARDSTICKS[kind], OPTIONS.get(kind, ())
+    source, metric_spec, more = SOURCES[kind](tmp_path), METRIC_SPECS[kind], OPTIONS.get(kind, ())
     extract(cli, source, tmp_path / "cache", "--frame-size", SIZES.get(kind, "64x96"))
     results = make_results(cli, source, tmp_path, *more)
     swept = tmp_path / "sweep"
@@ -53,10 +53,10 @@ def test_a_folder_of_results_and_a_sweep_stand_beside_each_other(cli: Cli, tmp_p
     assert cli(*command, "--no-plots").code == 0
     page = page_of(swept, results, videos=open_sources([Source(path=source)]), pictures=1)
     (means,) = (rows for caption, rows in page.tables.items() if caption.startswith("Means over all"))
-    assert [text for text, _ in means[0]][1 : 1 + len(yardstick.columns)] == list(yardstick.official.values())
+    assert [text for text, _ in means[0]][1 : 1 + len(metric_spec.columns)] == list(metric_spec.official.values())
     of_sweep, of_results = (np.array(row, dtype=float) for row in exact(means))
     np.testing.assert_allclose(of_results, of_sweep, atol=5.01e-4)
-    bars = page.tables[f"{title_of(yardstick)} of each video"]
+    bars = page.tables[f"{title_of(metric_spec)} of each video"]
     assert len(bars) == 3
     for swept_value, value in exact(bars):
         assert float(value or "nan") == pytest.approx(float(swept_value or "nan"), abs=5.01e-4)
@@ -65,13 +65,13 @@ def test_a_folder_of_results_and_a_sweep_stand_beside_each_other(cli: Cli, tmp_p
     nouns = {"jhmdb": "joints", "vip": "masks", "boxes": "boxes"}
     pictures = [attributes["alt"] or "" for tag, attributes in page.elements if tag == "img"]
     assert any(alt.startswith(f"the true {nouns.get(kind, 'points')} over frame") for alt in pictures)
-    measure = "J&F" if kind == "vip" else title_of(yardstick)
+    measure = "J&F" if kind == "vip" else title_of(metric_spec)
     assert any(f"with {measure} " in alt for alt in pictures)
     assert not [note for note in make_page([results], title="").notes if "score" in note]
 
 
-def title_of(yardstick: Yardstick) -> str:
-    return yardstick.official[yardstick.order[0]]
+def title_of(metric_spec: MetricSpec) -> str:
+    return metric_spec.official[metric_spec.order[0]]
 
 
 def test_shares_are_the_percentages_of_the_table_digit_by_digit(cli: Cli, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_masks_scored_by_their_boxes_are_compared_with_boxes(cli: Cli, tmp_path:
     source = youtube_vos(tmp_path)
     extract(cli, source, tmp_path / "cache", "--frame-size", "48x64")
     masks = make_results(cli, source, tmp_path).rename(tmp_path / "masks")
-    assert [item.yardstick.order[0] for item in make_page([masks], title="").compared] == ["jf"]
+    assert [item.metric_spec.order[0] for item in make_page([masks], title="").compared] == ["jf"]
     boxes = make_results(cli, source, tmp_path, "--target", "boxes")
     with pytest.raises(ConfigError, match="different measures do not go into one page"):
         make_page([masks, boxes], title="")

@@ -133,7 +133,7 @@ def test_joints_have_their_own_measures(tmp_path: Path) -> None:
     units = {str(choice): notation("one", choice) for choice in VIDEO}
     levels = {str(choice): level for choice, level in VIDEO.items()}
     video = VideoResult(dataset="jhmdb", video="one", units=units, scores=scores, alpha_bars=levels)
-    folder = write_sweep(tmp_path / "sweep", SweepResult(yardstick=JOINTS, settings=settings, videos=[video]))
+    folder = write_sweep(tmp_path / "sweep", SweepResult(metric_spec=JOINTS, settings=settings, videos=[video]))
     page = check_page(render_page(make_page([folder], title="t")))
     assert [text for text, _ in page.tables["Scores over the signal-to-noise ratio"][0]][-4:-1] == [
         "PCK@0.2",

@@ -152,7 +152,7 @@ def test_the_same_sweep_again_scores_nothing(
     again = Path(shutil.copytree(swept / "sweep", tmp_path / "sweep"))
     before = tables(again)
     monkeypatch.setattr(running, "score_group", None)
-    monkeypatch.setattr(running, "keep_affinities", None)
+    monkeypatch.setattr(running, "cache_affinities", None)
     command = ("sweep", davis_source, "--cache", swept / "cache", "--out", again, "--no-plots")
     assert cli(*command, *LISTS).code == 0
     assert tables(again) == before

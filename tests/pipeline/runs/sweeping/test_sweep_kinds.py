@@ -52,7 +52,7 @@ def evaluated(values: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, di
     """Return what ``ted evaluate --json`` says of all videos, and of each, by the columns of a sweep."""
     if "mIoU" in values:
         return {"miou": values["mIoU"]}, {name: {"miou": value} for name, value in values["videos"].items()}
-    names = {title: column for yardstick in (JOINTS, BOXES) for column, title in yardstick.official.items()}
+    names = {title: column for metric_spec in (JOINTS, BOXES) for column, title in metric_spec.official.items()}
     rename = lambda row: {names.get(name, name): value for name, value in row.items()}  # noqa: E731
     if "objects" in values:
         measured = [(row["video"], {name: row[name] for name in BOXES.official.values()}) for row in values["objects"]]
@@ -248,7 +248,7 @@ def test_scores_of_changed_joints_are_not_mixed(cli: Cli, tmp_path: Path) -> Non
     assert [(video["video"], video["missing"]) for video in planned["videos"]] == [("one", 16), ("two", 0)]
 
 
-# --- scores and yardsticks
+# --- scores and metric_specs
 
 
 def made_scores() -> list[Score]:

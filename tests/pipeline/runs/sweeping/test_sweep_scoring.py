@@ -151,7 +151,7 @@ def result(settings: Sequence[Setting] = SETTINGS, *, f: bool = True) -> SweepRe
         )
         for number, name in enumerate(("camel", "dogs, jump"))
     ]
-    return SweepResult(yardstick=MASKS, settings=settings, videos=videos)
+    return SweepResult(metric_spec=MASKS, settings=settings, videos=videos)
 
 
 def test_means_are_over_objects_as_the_official_ones(grader: MaskGrader, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_means_are_over_objects_as_the_official_ones(grader: MaskGrader, tmp_pat
         sequences.append(score_sequence(name, grader.annotations, tmp_path / name))
         (found,) = grader.score([labels], 1, (32, 48), {})
         videos.append(VideoResult(dataset="d", video=name, units={}, scores={setting: found}))
-    (means,) = SweepResult(yardstick=MASKS, settings=[setting], videos=videos).ranking
+    (means,) = SweepResult(metric_spec=MASKS, settings=[setting], videos=videos).ranking
     official = DavisScore(sequences=tuple(sequences)).means
     names = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
     assert list(means.measures.values()) == [official[name] for name in names]
@@ -220,7 +220,7 @@ def test_a_video_without_all_scores_counts_in_no_mean(tmp_path: Path) -> None:
     lame = VideoResult(
         dataset="davis", video="lame", units={}, scores={SETTINGS[0]: whole.videos[0].scores[SETTINGS[0]]}
     )
-    partial = SweepResult(yardstick=MASKS, settings=SETTINGS, videos=[*whole.videos, lame], failures={"lame": "why"})
+    partial = SweepResult(metric_spec=MASKS, settings=SETTINGS, videos=[*whole.videos, lame], failures={"lame": "why"})
     assert [(item.setting, item.score) for item in partial.ranking] == [
         (item.setting, item.score) for item in whole.ranking
     ]
@@ -228,7 +228,7 @@ def test_a_video_without_all_scores_counts_in_no_mean(tmp_path: Path) -> None:
     write_tables(partial, tmp_path)
     assert json.loads((tmp_path / "best.json").read_text())["failures"] == {"lame": "why"}
     assert (tmp_path / "results.csv").read_text().count("lame") == 1
-    nothing = SweepResult(yardstick=MASKS, settings=SETTINGS, videos=[lame])
+    nothing = SweepResult(metric_spec=MASKS, settings=SETTINGS, videos=[lame])
     write_tables(nothing, tmp_path)
     assert json.loads((tmp_path / "best.json").read_text())["overall"] is None
     assert best_lines(nothing) == ["no video has a score under every setting"]
