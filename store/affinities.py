@@ -66,7 +66,7 @@ class AffinitySpec:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each array, with the frames as first axis: see docs/storage-format.md."""
+        """Shape of each array, with the frames as first axis: see docs/reference/storage-format.md."""
         pixels = self.grid[0] * self.grid[1]
         return {
             "sources": (self.frame_count, pixels, self.slots),
@@ -106,7 +106,7 @@ class AffinitySpec:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the unit's group carries in its attribute ``ted`` (docs/storage-format.md)."""
+        """Return what the unit's group carries in its attribute ``ted`` (docs/reference/storage-format.md)."""
         return {
             "schema_version": SCHEMA_VERSION,
             "kind": self.kind.name,

@@ -1,4 +1,4 @@
-"""Making a unit's groups and arrays, as docs/storage-format.md has them, and opening arrays for writing."""
+"""Making a unit's groups and arrays, as docs/reference/storage-format.md has them, and opening arrays for writing."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ __all__ = ["create_array", "make_groups", "open_array", "write_group"]
 
 # Level 1: higher ones save 4 % of affinities at the most and take two to three times as long. Of rounded features, bits
 # that are alike are put together first, which no compressor finds by itself; lz4 is then within 4 % of the smallest,
-# and three times as fast (docs/forms.md).
+# and three times as fast (docs/reference/codecs.md).
 _COMPRESSORS = {
     None: (),
     "zstd": (ZstdCodec(level=1),),

@@ -19,7 +19,7 @@ _MANTISSA_BITS = 10  # of float16
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How the features of a unit are stored; see docs/storage-format.md.
+    """How the features of a unit are stored; see docs/reference/storage-format.md.
 
     Attributes
     ----------

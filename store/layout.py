@@ -1,4 +1,4 @@
-"""Names and places on disk (docs/storage-format.md): nothing a dataset says can point outside the cache."""
+"""Names and places on disk (docs/reference/storage-format.md): nothing a dataset says can point outside the cache."""
 
 import hashlib
 import re

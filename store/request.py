@@ -197,7 +197,7 @@ class UnitSpec:
         return self.form if field == "form" else self.request.field_text(field)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a unit's group carries in its attribute ``ted`` (docs/storage-format.md)."""
+        """Return what a unit's group carries in its attribute ``ted`` (docs/reference/storage-format.md)."""
         described = {
             "schema_version": SCHEMA_VERSION,
             "kind": self.kind.name,

@@ -71,7 +71,7 @@ class Unit(StoredUnit[UnitSpec]):
 
     @cached_property
     def parameters(self) -> dict[str, NDArray[np.float32]]:
-        """The arrays that all frames share (docs/storage-format.md): none in most forms.
+        """The arrays that all frames share (docs/reference/storage-format.md): none in most forms.
 
         Raises
         ------

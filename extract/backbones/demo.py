@@ -1,4 +1,4 @@
-"""The small models that come with the package (docs/small-models.md), by the code of the published ones."""
+"""The small models that come with the package (docs/evidence/small-models.md), by the code of the published ones."""
 
 import dataclasses
 from pathlib import Path

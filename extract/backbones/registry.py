@@ -208,7 +208,7 @@ BACKBONES: Mapping[str, BackboneInfo] = MappingProxyType(_REGISTRY)
 
 
 def register_backbone(name: str, info: BackboneInfo) -> None:
-    """Add a backbone to those that are known in this process (docs/adding-a-backbone.md).
+    """Add a backbone to those that are known in this process (docs/guide/adding-a-backbone.md).
 
     Raises
     ------

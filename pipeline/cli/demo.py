@@ -38,7 +38,8 @@ def demo(out: Path) -> None:
         click.echo(f"  {path}")
     click.echo(
         "Identity is the share of object pixels that carry the right object's label; 50% is chance. The models\n"
-        "are small and know synthetic scenes only (docs/small-models.md): for your video, bring published weights.\n"
+        "are small and know synthetic scenes only (docs/evidence/small-models.md): for your video, bring published\n"
+        "weights.\n"
         "\nNext:\n"
         f"  ted report {result.swept.folder}\n"
         "  ted extract VIDEO.mp4 --dry-run     what to download, and what it takes\n"

@@ -1,6 +1,6 @@
 """Tables of boxes and points that a user gives: text files, strictly read, with the line in every complaint.
 
-Boxes are in the layout of MOTChallenge, points in that of ``tracks.csv``; docs/keypoints-and-points.md describes both.
+Boxes are in the layout of MOTChallenge, points in that of ``tracks.csv``: docs/guide/joints-points-boxes.md.
 """
 
 import csv

@@ -8,7 +8,7 @@ __all__ = ["METHODS", "SETTINGS", "Method", "Settings"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What all methods share; chosen on videos of `ted synth --seed 1` (docs/small-models.md).
+    """What all methods share; chosen on videos of `ted synth --seed 1` (docs/evidence/small-models.md).
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The example of docs/adding-a-backbone.md does what the page says."""
+"""The example of docs/guide/adding-a-backbone.md does what the page says."""
 
 import dataclasses
 import importlib
@@ -25,7 +25,7 @@ from ted.store.errors import ConfigError
 from tests.extract.conftest import random_frames
 
 CPU = torch.device("cpu")
-PAGE = (Path(__file__).parents[2] / "docs" / "adding-a-backbone.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "adding-a-backbone.md").read_text()
 NAME = "dinov2-registers"
 TAPS = ["layers[0]", "layers[1]", "last_hidden_state"]
 

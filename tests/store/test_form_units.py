@@ -82,7 +82,7 @@ def test_xarray_opens_every_form_without_a_warning(cache: Cache, unit: Unit, not
         array.name: array.dimensions for array in stored.spec.kind.arrays
     }
     values = dataset["features"]
-    if notation == "int8":  # as docs/storage-format.md says how it is decoded, in plain xarray
+    if notation == "int8":  # as docs/reference/storage-format.md says how it is decoded, in plain xarray
         values = (values * dataset["scale"] * dataset["channel_scale"] + dataset["channel_mean"]).where(
             dataset["scale"] != 0, 0
         )

@@ -13,7 +13,7 @@ from ted.store.stored import StoredUnit
 
 from .conftest import make_affinities, make_spec, write_affinities, write_form, write_unit
 
-PAGE = (Path(__file__).parents[2] / "docs" / "storage-format.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "storage-format.md").read_text()
 
 
 #: What compresses the chunks of each kind of unit, and how.

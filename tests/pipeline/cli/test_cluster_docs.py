@@ -16,7 +16,7 @@ from ted.pipeline.cli.options import CONTEXT
 from ted.propagate.cluster import InProcess
 from ted.store.errors import ConfigError
 
-PAGE = (Path(__file__).parents[3] / "docs" / "cluster.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "guide" / "cluster.md").read_text()
 
 FAKES = {
     # Keep the script; the number of the job is how many there are.
@@ -44,7 +44,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_slurm_example_submits_the_jobs_it_says(kept: Path) -> None:
     (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     names: dict[str, Any] = {}
-    exec(compile(block, "docs/cluster.md", "exec"), names)
+    exec(compile(block, "docs/guide/cluster.md", "exec"), names)
     cluster = names["cluster"]
 
     script = cluster.job_script()
