@@ -71,8 +71,8 @@ def _masks(videos: list["Video"], results: Path, set_name: str) -> tuple[dict[st
     """Score J&F: the values, and lines that show them."""
     from tqdm import tqdm
 
-    from ..metrics.davis import DavisScore, score_sequence, write_csv
     from ..runs.propagating.propagation import result_folder
+    from ..tasks.masks.davis import DavisScore, score_sequence, write_csv
 
     scored = tuple(
         score_sequence(video.name, video.annotations(), result_folder(results, video), video.scored_frames())

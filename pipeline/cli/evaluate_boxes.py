@@ -24,9 +24,9 @@ def score_boxes(
     """Score boxes: the values, and the rows of a table that shows them, its header first; writes them as a table."""
     from tqdm import tqdm
 
-    from ..metrics.box_videos import score_box_video
-    from ..metrics.points import mean_values, write_table
     from ..runs.propagating.propagation import result_folder
+    from ..tasks.boxes.scoring import score_box_video
+    from ..tasks.tables import mean_values, write_table
 
     scores = {
         (video.name, number): {

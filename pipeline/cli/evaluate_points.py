@@ -17,8 +17,9 @@ def score_joints(videos: "Sequence[JointVideo]", results: Path, _set_name: str) 
     from tqdm import tqdm
 
     from ..metrics.pck import PCK_THRESHOLDS, PckScore
-    from ..metrics.points import score_joint_video, write_table
     from ..runs.propagating.propagation import result_folder
+    from ..tasks.joints.scoring import score_joint_video
+    from ..tasks.tables import write_table
 
     scored = [
         score_joint_video(video, result_folder(results, video)) for video in tqdm(videos, unit="video", disable=None)
@@ -48,8 +49,9 @@ def score_tracks(videos: "Sequence[TrackVideo]", results: Path, _set_name: str) 
     from tqdm import tqdm
 
     from ...store.errors import ConfigError
-    from ..metrics.points import mean_values, score_track_video, write_table
     from ..runs.propagating.propagation import result_folder
+    from ..tasks.points.scoring import score_track_video
+    from ..tasks.tables import mean_values, write_table
 
     scored = {
         video.name: score_track_video(video, result_folder(results, video))

@@ -20,7 +20,6 @@ from ...store.errors import TedError
 from ..choices.features import parse_choice, parse_job
 from ..datasets.masks_io import read_mask
 from ..datasets.video import Video
-from ..metrics.davis import ObjectScore, score_sequence
 from ..metrics.identity import identity_accuracy
 from ..pictures.columns import Look, frame_column, write_columns
 from ..pictures.mask_pictures import mask_column, result_masks, true_masks
@@ -35,6 +34,7 @@ from ..runs.sweeping.progress import SweepBars
 from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.running import run_sweep
 from ..runs.sweeping.space import SweepSpace
+from ..tasks.masks.davis import ObjectScore, score_sequence
 from ..tasks.masks.evaluation import Masks
 from .features import METHODS, SETTINGS
 from .scenes import KINDS, make_videos

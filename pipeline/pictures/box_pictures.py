@@ -9,8 +9,8 @@ import numpy.typing as npt
 from ...store.errors import ConfigError
 from ..datasets.place_video import PlaceVideo
 from ..datasets.video import Video
-from ..metrics.box_videos import result_boxes, true_boxes
 from ..runs.propagating.propagation import result_folder
+from ..tasks.boxes.scoring import result_boxes, true_boxes
 from .columns import Column, Look, write_columns
 from .overlay import object_colour, overlay_boxes
 

@@ -12,7 +12,8 @@ from ..datasets.jhmdb import JointVideo, joint_names
 from ..datasets.place_video import PlaceVideo
 from ..datasets.tapvid import TrackVideo
 from ..datasets.video import Video
-from ..tasks.points.results import JointResult, TrackResult, has_joints, has_tracks
+from ..tasks.joints.results import JointResult, has_joints
+from ..tasks.points.results import TrackResult, has_tracks
 from .overlay import object_colour, overlay_points
 
 __all__ = ["Marks", "found_joints", "found_points", "result_marks", "true_marks"]

@@ -1,34 +1,11 @@
-"""Colours of objects, and masks as palette PNGs."""
-
-from pathlib import Path
+"""Colours of objects over frames."""
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from ...store.errors import LabelError
-from ..runs.files import written_whole
+from ..tasks.masks.png import davis_palette
 
-__all__ = ["davis_palette", "display_palette", "write_mask"]
-
-
-def davis_palette() -> npt.NDArray[np.uint8]:
-    """Compute the palette of the DAVIS and PASCAL VOC masks.
-
-    Bit i of a channel, from the highest down, is a bit of the object number: bits 0, 3, 6 make red, bits 1, 4, 7 green,
-    bits 2, 5 blue.
-
-    Returns
-    -------
-    numpy.ndarray
-        (256, 3), uint8, RGB.
-    """
-    numbers = np.arange(256)
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    for level in range(8):
-        for channel in range(3):
-            colours[:, channel] |= ((numbers >> (3 * level + channel) & 1) << (7 - level)).astype(np.uint8)
-    return colours
+__all__ = ["display_palette"]
 
 
 def display_palette() -> npt.NDArray[np.uint8]:
@@ -40,36 +17,3 @@ def display_palette() -> npt.NDArray[np.uint8]:
         (256, 3), uint8, RGB; different wherever `davis_palette` is.
     """
     return np.rint(255 * (davis_palette() / 255) ** 0.3).astype(np.uint8)
-
-
-def write_mask(path: Path, ids: npt.NDArray[np.integer], palette: npt.NDArray[np.uint8] | None = None) -> Path:
-    """Write a mask as a palette PNG, whose indices are the object numbers.
-
-    Parameters
-    ----------
-    path
-        The file; its folder is made if absent.
-    ids
-        (height, width), integers in 0..255.
-    palette
-        (256, 3), uint8, RGB; `davis_palette` by default.
-
-    Returns
-    -------
-    Path
-        `path`.
-
-    Raises
-    ------
-    LabelError
-        When `ids` is not of that kind.
-    """
-    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer) or not ids.size:
-        raise LabelError(f"a mask is (height, width) of integers, not {ids.shape} of {ids.dtype}: {path}")
-    if ids.min() < 0 or ids.max() > 255:
-        raise LabelError(f"object numbers {ids.min()} to {ids.max()} do not fit a palette PNG (0 to 255): {path}")
-    image = Image.fromarray(np.ascontiguousarray(ids, dtype=np.uint8))
-    image.putpalette((davis_palette() if palette is None else palette).tobytes())
-    with written_whole(path) as temporary:
-        image.save(temporary, format="PNG")
-    return path

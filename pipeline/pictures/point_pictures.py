@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ...store.errors import ConfigError
 from ..datasets.video import Video
 from ..runs.propagating.propagation import result_folder
-from ..tasks.points.results import check_frames
+from ..tasks.archives import check_frames
 from .columns import Column, Look, write_columns
 from .marks import Marks, result_marks, true_marks
 

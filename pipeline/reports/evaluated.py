@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import fmean
 
 from ...store.errors import ConfigError
+from ..tasks.csv_tables import Table, read_table
 from ..tasks.metric_specs import BOXES, JOINTS, MASKS, PARTS, POINTS, MetricSpec
-from .csv_tables import Table, read_table
 
 __all__ = ["Evaluation", "as_number", "has_tables", "read_evaluations"]
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ...store.layout import safe_name
 from ..datasets.video import Video
-from .frame_kinds import open_frames
+from ..tasks.frame_kinds import open_frames
 
 __all__ = ["FrameView", "Picture", "show_frames", "spread"]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..tasks.csv_tables import Table
 from ..tasks.metric_specs import MASKS, MetricSpec
-from .csv_tables import Table
 from .evaluated import Evaluation, has_tables, read_evaluations
 from .recorded import read_json, read_options
 from .used import UsedUnit

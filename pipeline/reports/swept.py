@@ -12,9 +12,9 @@ from ...store.errors import ConfigError, TedError
 from ..choices.features import parse_choice
 from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.space import PARAMETERS, Setting
+from ..tasks.csv_tables import read_table
 from ..tasks.masks.scores import means_of_objects
 from ..tasks.metric_specs import MetricSpec, Values, metric_spec_of
-from .csv_tables import read_table
 from .recorded import read_json, read_options
 from .used import UsedUnit
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from ..runs.sweeping.axes import axis_label
 from ..runs.sweeping.space import PARAMETERS, Setting
+from ..tasks.csv_tables import Table
 from .compared import Compared, exact_text
-from .csv_tables import Table
 from .propagated import Propagation
 from .provenance import FeatureFacts
 from .swept import Sweep

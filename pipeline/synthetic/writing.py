@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from ...store.errors import ConfigError
 from ..datasets.listing import is_plain_name
-from ..pictures.palette import write_mask
 from ..runs.files import written_whole
+from ..tasks.masks.png import write_mask
 from .rendering import Clip
 from .scene import SceneSpec
 

@@ -19,7 +19,8 @@ from ..datasets.point_queries import QueryMode, choose_queries
 from ..datasets.tapvid import TrackVideo
 from ..datasets.video import Video
 from .boxes.results import BoxResult
-from .points.results import JointResult, TrackResult
+from .joints.results import JointResult
+from .points.results import TrackResult
 
 __all__ = ["Boxes", "Following", "GivenPoints", "Joints", "Points", "following_of"]
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from ted.pipeline.choices.config_file import save_config
-from ted.pipeline.metrics.davis import DavisScore, SequenceScore, write_csv
 from ted.pipeline.metrics.jf import Statistics
-from ted.pipeline.metrics.sequence import ObjectScore as Scored
-from ted.pipeline.pictures.palette import write_mask
 from ted.pipeline.runs.sweeping.output import write_outputs
 from ted.pipeline.runs.sweeping.results import SweepResult, VideoResult
 from ted.pipeline.runs.sweeping.space import SweepSpace
+from ted.pipeline.tasks.masks.davis import DavisScore, SequenceScore, write_csv
+from ted.pipeline.tasks.masks.png import write_mask
 from ted.pipeline.tasks.masks.scores import MaskScore, ObjectScore
+from ted.pipeline.tasks.masks.truth import ObjectScore as Scored
 from ted.pipeline.tasks.metric_specs import MASKS
 from ted.store import FeatureChoice, FeatureRequest, UnitSpec, open_cache
 from ted.store.layout import safe_name

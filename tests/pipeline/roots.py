@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ted.pipeline.pictures.palette import write_mask
+from ted.pipeline.tasks.masks.png import write_mask
 
 SIZE = (40, 56)
 

@@ -25,7 +25,7 @@ from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import explain_os_errors
 from ....store.layout import safe_name
 from ...datasets.video import Video
-from ...pictures.palette import write_mask
+from ...tasks.masks.png import write_mask
 from ..result_folders import atomic_folder, has_same_result
 
 __all__ = [

@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from ....store.errors import LabelError
 from ...datasets.video import Video
-from ...metrics.box_videos import score_box_result, true_boxes
-from ...metrics.points import mean_values
 from ..base import EvalCase, Labels, ScoreRow
 from ..following import Boxes as FollowedBoxes
 from ..following_evaluation import follow
 from ..masks.evaluation import Masks
 from ..metric_specs import BOXES, MetricSpec, Values
+from ..tables import mean_values
 from ..timing import Seconds, timed
+from .scoring import score_box_result, true_boxes
 
 __all__ = ["Boxes", "BoxesScore"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..points.results import check_shape, number, read_archive, write_table
+from ..archives import check_shape, number, read_archive, write_table
 
 __all__ = ["BoxResult", "has_boxes"]
 

@@ -13,12 +13,12 @@ from ....store.errors import LabelError
 from ...datasets.jhmdb import JointVideo
 from ...datasets.video import Video
 from ...metrics.pck import PCK_THRESHOLDS, PckScore
-from ...metrics.points import score_joint_result
 from ..base import EvalCase, Labels, ScoreRow
 from ..following import Joints as FollowedJoints
 from ..following_evaluation import follow
 from ..metric_specs import JOINTS, MetricSpec, Values
 from ..timing import Seconds, timed
+from .scoring import score_joint_result
 
 __all__ = ["JointScore", "Joints"]
 

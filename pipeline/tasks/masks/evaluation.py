@@ -11,11 +11,11 @@ from ....propagate.targets.mask_target import MaskTarget
 from ....store.durable import canonical_json, explain_os_errors
 from ....store.errors import LabelError
 from ...datasets.video import Video
-from ...metrics.sequence import SequenceTruth
 from ..base import EvalCase, Labels
 from ..metric_specs import MASKS, MetricSpec
 from ..timing import Seconds, timed
 from .scores import MaskScore, summarize
+from .truth import SequenceTruth
 
 __all__ = ["MaskGrader", "Masks", "digest_of_masks"]
 

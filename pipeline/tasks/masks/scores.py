@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...metrics.jf import Statistics, statistics
-from ...metrics.sequence import SequenceTruth
 from ..base import ScoreRow
 from ..metric_specs import MASKS, MetricSpec, Values
+from .truth import SequenceTruth
 
 __all__ = ["MaskScore", "ObjectScore", "means_of_objects", "summarize"]
 

@@ -12,13 +12,14 @@ from ....store.errors import LabelError
 from ...datasets.point_queries import QueryMode, Tracks
 from ...datasets.tapvid import TrackVideo
 from ...datasets.video import Video
-from ...metrics.points import mean_values, score_track_result
 from ..base import EvalCase, Labels, ScoreRow
 from ..following import Points as FollowedPoints
 from ..following_evaluation import follow
 from ..metric_specs import POINTS, MetricSpec, Values
+from ..tables import mean_values
 from ..timing import Seconds, timed
 from .results import TrackResult
+from .scoring import score_track_result
 
 __all__ = ["PointScore", "Points"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.metrics.parts import VIP_CLASSES
-from ted.pipeline.pictures.palette import write_mask
+from ted.pipeline.tasks.masks.png import write_mask
 
 from ..conftest import Cli, Result
 from ..roots import boxes, write_frames, write_kubric, write_mose, write_vip, write_youtube_vos

@@ -9,8 +9,9 @@ import pytest
 
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.pictures.overlay import overlay_boxes
-from ted.pipeline.pictures.palette import display_palette, write_mask
+from ted.pipeline.pictures.palette import display_palette
 from ted.pipeline.tasks.boxes.results import BoxResult
+from ted.pipeline.tasks.masks.png import write_mask
 from ted.pipeline.tasks.points.results import TrackResult
 
 from ..conftest import Cli, Result

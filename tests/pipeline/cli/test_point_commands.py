@@ -10,7 +10,8 @@ import pytest
 
 from ted.pipeline.datasets.sources import Source, open_sources
 from ted.pipeline.pictures.marks import result_marks
-from ted.pipeline.tasks.points.results import JointResult, TrackResult
+from ted.pipeline.tasks.joints.results import JointResult
+from ted.pipeline.tasks.points.results import TrackResult
 from ted.store.errors import LabelError
 
 from ..conftest import Cli, Result

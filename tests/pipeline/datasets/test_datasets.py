@@ -12,10 +12,10 @@ from PIL import Image
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.sources import Selection, Source, open_source, open_sources
 from ted.pipeline.datasets.video import Video
-from ted.pipeline.pictures.palette import write_mask
 from ted.pipeline.synthetic.rendering import render
 from ted.pipeline.synthetic.scene import SceneSpec
 from ted.pipeline.synthetic.writing import write_davis
+from ted.pipeline.tasks.masks.png import write_mask
 from ted.store.errors import ConfigError, FrameError, LabelError
 
 SPEC = SceneSpec(frames=5, size=(40, 56), radius=(8, 8), motion="bouncing")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ted.pipeline.datasets.masks_io import read_given_mask, read_mask
-from ted.pipeline.pictures.palette import write_mask
+from ted.pipeline.tasks.masks.png import write_mask
 from ted.store.errors import LabelError
 
 IDS = np.random.default_rng(0).integers(0, 4, (10, 13)).astype(np.uint8)

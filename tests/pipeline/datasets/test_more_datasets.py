@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ted.pipeline.datasets.sources import Selection, Source, open_source, open_sources
-from ted.pipeline.pictures.palette import write_mask
+from ted.pipeline.tasks.masks.png import write_mask
 from ted.store.errors import ConfigError, FrameError, LabelError
 
 from ..roots import SIZE, boxes, write_frames, write_kubric, write_mose, write_vip, write_youtube_vos

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import pytest
 
 from ted.pipeline.datasets.sources import Source, open_sources
-from ted.pipeline.metrics.davis import DavisScore, ObjectScore, SequenceScore, score_sequence, write_csv
 from ted.pipeline.metrics.jf import (
     TrueContour,
     boundary,
@@ -21,7 +20,8 @@ from ted.pipeline.metrics.jf import (
     region_similarity,
     statistics,
 )
-from ted.pipeline.pictures.palette import write_mask
+from ted.pipeline.tasks.masks.davis import DavisScore, ObjectScore, SequenceScore, score_sequence, write_csv
+from ted.pipeline.tasks.masks.png import write_mask
 from ted.store.errors import ConfigError, LabelError
 from tests.references.contours import contour_pixels, slow_contour_accuracy
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ted.pipeline.metrics.davis import DavisScore, score_sequence
 from ted.pipeline.metrics.parts import (
     VIP_CLASSES,
     PartsScore,
@@ -16,7 +15,8 @@ from ted.pipeline.metrics.parts import (
     score_parts,
     write_parts,
 )
-from ted.pipeline.pictures.palette import write_mask
+from ted.pipeline.tasks.masks.davis import DavisScore, score_sequence
+from ted.pipeline.tasks.masks.png import write_mask
 from ted.store.errors import ConfigError, LabelError
 
 from ..roots import SIZE, Ids, boxes

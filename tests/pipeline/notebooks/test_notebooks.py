@@ -12,13 +12,13 @@ from ted.extract.frame_size import FrameSize
 from ted.extract.settings import ExtractionSettings
 from ted.pipeline.choices.features import parse_job
 from ted.pipeline.datasets.davis import davis_video
-from ted.pipeline.metrics.davis import score_sequence
 from ted.pipeline.notebooks import Collection, ablate, find_recipes, open_collection, own_object_shares
 from ted.pipeline.notebooks.recipes import Recipe
 from ted.pipeline.runs.extracting.request import ExtractionRequest, Share
 from ted.pipeline.runs.extracting.running import Extracted, extract
 from ted.pipeline.runs.propagating.propagation import propagate_video, result_folder
 from ted.pipeline.synthetic.writing import write_davis
+from ted.pipeline.tasks.masks.davis import score_sequence
 from ted.propagate.settings import PropagationSettings
 from ted.store import Cache, FeatureRequest, UnitSpec
 from ted.store.errors import ConfigError, LabelError

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from ted.pipeline.datasets.masks_io import read_mask
-from ted.pipeline.pictures.palette import davis_palette, display_palette, write_mask
+from ted.pipeline.pictures.palette import display_palette
+from ted.pipeline.tasks.masks.png import davis_palette, write_mask
 from ted.store.errors import CacheError, LabelError
 
 

@@ -10,7 +10,8 @@ from ted.pipeline.datasets.sources import Source, open_sources
 from ted.pipeline.pictures.marks import Marks, result_marks, true_marks
 from ted.pipeline.pictures.overlay import overlay_points
 from ted.pipeline.pictures.palette import display_palette
-from ted.pipeline.tasks.points.results import JointResult, TrackResult
+from ted.pipeline.tasks.joints.results import JointResult
+from ted.pipeline.tasks.points.results import TrackResult
 
 from ..conftest import Cli
 from ..inputs import frames_folder

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from ted.pipeline.datasets.sources import Source, open_sources
-from ted.pipeline.reports.frame_boxes import BoxFrames
-from ted.pipeline.reports.frame_points import JointFrames, TrackFrames
 from ted.pipeline.reports.page import make_page, render_page
+from ted.pipeline.tasks.boxes.frames import BoxFrames
 from ted.pipeline.tasks.boxes.results import BoxResult
+from ted.pipeline.tasks.joints.frames import JointFrames
+from ted.pipeline.tasks.joints.results import JointResult
 from ted.pipeline.tasks.metric_specs import BOXES, JOINTS, PARTS, POINTS, MetricSpec
-from ted.pipeline.tasks.points.results import JointResult, TrackResult
+from ted.pipeline.tasks.points.frames import TrackFrames
+from ted.pipeline.tasks.points.results import TrackResult
 from ted.store.errors import ConfigError, LabelError
 
 from ..conftest import Cli

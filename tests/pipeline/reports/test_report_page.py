@@ -12,14 +12,14 @@ import pytest
 
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.sources import Source, open_sources
-from ted.pipeline.metrics.davis import DavisScore, score_sequence
-from ted.pipeline.reports.frame_masks import MaskFrames
 from ted.pipeline.reports.page import make_page, render_page
 from ted.pipeline.reports.pictures import spread
 from ted.pipeline.reports.swept import read_sweep
 from ted.pipeline.synthetic.rendering import render
 from ted.pipeline.synthetic.scene import SceneSpec
 from ted.pipeline.synthetic.writing import write_davis
+from ted.pipeline.tasks.masks.davis import DavisScore, score_sequence
+from ted.pipeline.tasks.masks.frames import MaskFrames
 from ted.pipeline.tasks.metric_specs import MASKS
 from ted.store.errors import ConfigError
 

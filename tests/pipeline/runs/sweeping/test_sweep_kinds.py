@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from ted.pipeline.metrics.pck import PckScore
-from ted.pipeline.metrics.points import mean_values
 from ted.pipeline.reports.page import make_page, render_page
 from ted.pipeline.runs.sweeping import running
 from ted.pipeline.runs.sweeping.journal import JOURNAL, open_journal
@@ -22,6 +21,7 @@ from ted.pipeline.tasks.metric_specs import BOXES, JOINTS, MASKS, POINTS
 from ted.pipeline.tasks.parts.evaluation import PartScore
 from ted.pipeline.tasks.points.evaluation import PointScore
 from ted.pipeline.tasks.registry import read_score
+from ted.pipeline.tasks.tables import mean_values
 from ted.store import open_cache
 
 from ...conftest import Cli

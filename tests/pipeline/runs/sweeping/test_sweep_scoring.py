@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ted.pipeline.choices.presets import get_preset
-from ted.pipeline.metrics.davis import DavisScore, score_sequence
 from ted.pipeline.metrics.jf import Statistics
-from ted.pipeline.pictures.palette import write_mask
 from ted.pipeline.runs.sweeping import output, plots
 from ted.pipeline.runs.sweeping.request import make_space, preset_setting
 from ted.pipeline.runs.sweeping.results import SweepResult, VideoResult
 from ted.pipeline.runs.sweeping.space import Setting
 from ted.pipeline.runs.sweeping.summary import best_lines
 from ted.pipeline.runs.sweeping.tables import write_tables
+from ted.pipeline.tasks.masks.davis import DavisScore, score_sequence
 from ted.pipeline.tasks.masks.evaluation import MaskGrader
+from ted.pipeline.tasks.masks.png import write_mask
 from ted.pipeline.tasks.masks.scores import MaskScore, ObjectScore
 from ted.pipeline.tasks.metric_specs import MASKS
 from ted.propagate.targets.mask_target import MaskTarget

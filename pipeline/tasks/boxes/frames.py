@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.place_video import PlaceVideo
-from ..datasets.video import Video
-from ..metrics.box_videos import true_boxes
-from ..metrics.boxes import intersection_over_union
-from ..pictures.overlay import overlay_boxes
-from ..tasks.boxes.results import BoxResult
-from ..tasks.metric_specs import BOXES
-from .drawn_frames import DrawnFrames
+from ...datasets.place_video import PlaceVideo
+from ...datasets.video import Video
+from ...metrics.boxes import intersection_over_union
+from ...pictures.overlay import overlay_boxes
+from ..drawn_frames import DrawnFrames
+from ..metric_specs import BOXES
+from .results import BoxResult
+from .scoring import true_boxes
 
 __all__ = ["BoxFrames"]
 

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.video import Video
-from ..tasks.boxes.results import has_boxes
-from ..tasks.points.results import has_joints, has_tracks
-from .frame_boxes import BoxFrames
-from .frame_masks import MaskFrames
-from .frame_points import JointFrames, TrackFrames
+from .boxes.frames import BoxFrames
+from .boxes.results import has_boxes
+from .joints.frames import JointFrames
+from .joints.results import has_joints
+from .masks.frames import MaskFrames
+from .points.frames import TrackFrames
+from .points.results import has_tracks
 
 __all__ = ["ShownFrames", "open_frames"]
 

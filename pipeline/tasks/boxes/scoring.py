@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...store.errors import ConfigError, LabelError
-from ..datasets.masks_io import VOID, read_mask
-from ..datasets.place_video import PlaceVideo, mask_boxes
-from ..datasets.video import Video
-from ..tasks.boxes.results import BoxResult, has_boxes
-from ..tasks.points.results import check_frames
-from .boxes import BoxScore
+from ....store.errors import ConfigError, LabelError
+from ...datasets.masks_io import VOID, read_mask
+from ...datasets.place_video import PlaceVideo, mask_boxes
+from ...datasets.video import Video
+from ...metrics.boxes import BoxScore
+from ..archives import check_frames
+from .results import BoxResult, has_boxes
 
 __all__ = ["result_boxes", "score_box_result", "score_box_video", "true_boxes"]
 

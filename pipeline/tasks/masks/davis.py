@@ -14,10 +14,10 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
-from ...store.errors import LabelError
-from ..datasets.masks_io import read_mask
-from ..runs.files import written_whole
-from .sequence import ObjectScore, SequenceScore, SequenceTruth, object_scores
+from ....store.errors import LabelError
+from ...datasets.masks_io import read_mask
+from ...runs.files import written_whole
+from .truth import ObjectScore, SequenceScore, SequenceTruth, object_scores
 
 __all__ = ["DavisScore", "ObjectScore", "SequenceScore", "score_sequence", "write_csv"]
 

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.masks_io import VOID, read_mask
-from ..datasets.video import Video
-from ..metrics.jf import contour_accuracy, region_similarity
-from ..pictures.overlay import overlay_mask
+from ...datasets.masks_io import VOID, read_mask
+from ...datasets.video import Video
+from ...metrics.jf import contour_accuracy, region_similarity
+from ...pictures.overlay import overlay_mask
 
 __all__ = ["MaskFrames"]
 

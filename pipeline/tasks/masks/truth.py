@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...store.errors import ConfigError, LabelError
-from ..datasets.masks_io import VOID, read_mask
-from .jf import Statistics, TrueContour, region_similarity, statistics
+from ....store.errors import ConfigError, LabelError
+from ...datasets.masks_io import VOID, read_mask
+from ...metrics.jf import Statistics, TrueContour, region_similarity, statistics
 
 __all__ = ["ObjectScore", "SequenceScore", "SequenceTruth", "TrueFrame", "object_scores"]
 
