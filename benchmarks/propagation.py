@@ -38,7 +38,7 @@ from ted.propagate.labels import propagate_labels
 from ted.propagate.precision import BFLOAT16, FLOAT32, Precision, best_precision
 from ted.propagate.ranking import rank
 from ted.propagate.search import Search
-from ted.propagate.settings import PropagationSettings
+from ted.propagate.settings import PropagationSettings, WeightedSettings, part_weights
 from ted.propagate.sweep import label_settings, plan_passes
 from ted.store import Cache, FeatureRequest, Unit, UnitSpec, open_cache
 
@@ -247,16 +247,18 @@ def write_units(root: Path, frames: int, grid: tuple[int, int], channels: tuple[
     return units
 
 
-def settings_of(alphas: list[float], temperatures: list[float], top_ks: list[int]) -> list[PropagationSettings]:
+def weighted(alpha: float = ALPHA, **values: Any) -> WeightedSettings:
+    return WeightedSettings(weights=part_weights(alpha), settings=PropagationSettings(**values))
+
+
+def settings_of(alphas: list[float], temperatures: list[float], top_ks: list[int]) -> list[WeightedSettings]:
     return [
-        PropagationSettings(alpha=a, temperature=t, top_k=k, radius=RADIUS, context=CONTEXT)
+        weighted(a, temperature=t, top_k=k, radius=RADIUS, context=CONTEXT)
         for a, t, k in product(alphas, temperatures, top_ks)
     ]
 
 
-def run_settings(
-    cache: Cache, units: list[Unit], settings: list[PropagationSettings], keep: bool
-) -> tuple[float, float]:
+def run_settings(cache: Cache, units: list[Unit], settings: list[WeightedSettings], keep: bool) -> tuple[float, float]:
     """Search for settings and label with them; return the seconds of both."""
     (shared,) = plan_passes(settings, [GRID, GRID])
     first = torch.rand(OBJECTS, *GRID, generator=torch.Generator().manual_seed(0))
@@ -268,9 +270,9 @@ def run_settings(
         return time.perf_counter() - start, 0.0
     kept = cache_affinities(cache, parts, shared.search)
     middle = time.perf_counter()
-    groups: dict[float, list[PropagationSettings]] = {}
+    groups: dict[tuple[float, ...], list[WeightedSettings]] = {}
     for item in shared.settings:
-        groups.setdefault(item.alpha, []).append(item)
+        groups.setdefault(item.weights, []).append(item)
     for some in groups.values():
         for _ in label_settings(kept.steps(), first, shared, some):
             pass
@@ -319,13 +321,13 @@ def retune(device: str) -> None:
             title = "best of every context frame" if each else "best of all context frames"
             print(f"{title}: {size:.2f} MB a frame")
             for change, item in [
-                ("temperature 0.1", PropagationSettings(temperature=0.1)),
-                ("top-k 5", PropagationSettings(top_k=5)),
-                ("context 14", PropagationSettings(context=14)),
-                ("alpha 0.45", PropagationSettings(alpha=0.45)),
-                ("alpha 0.8", PropagationSettings(alpha=0.8)),
+                ("temperature 0.1", weighted(temperature=0.1)),
+                ("top-k 5", weighted(top_k=5)),
+                ("context 14", weighted(context=14)),
+                ("alpha 0.45", weighted(0.45)),
+                ("alpha 0.8", weighted(0.8)),
             ]:
-                theirs = kept.fusion(units, Fusion.of(item).weights, item.context, True)
+                theirs = kept.fusion(units, item.weights, item.settings.context, True)
                 assert theirs is not None
                 (shared,) = plan_passes([item], [GRID, GRID])
 
@@ -334,7 +336,7 @@ def retune(device: str) -> None:
                         pass
 
                 seconds = timed(run, 2)
-                share = kept.unproven(theirs, item.top_k)
+                share = kept.unproven(theirs, item.settings.top_k)
                 print(f"  {change:28}  {1000 * seconds / (frames - 1):8.1f}  {share:9.2%}")
 
 
@@ -382,7 +384,7 @@ def length(device: str) -> None:
 
 def long(frames: int) -> dict[str, float]:
     """Propagate through a long video from the cache."""
-    settings = PropagationSettings(radius=5)
+    settings = weighted(radius=5)
     with tempfile.TemporaryDirectory() as name:
         # Written elsewhere: what this process holds is propagation's own.
         code = "import sys; sys.path.insert(0, 'benchmarks'); from pathlib import Path; from propagation import *; "

@@ -77,7 +77,7 @@ def choose_affinities(
     parts
         Feature units of one video and what each weighs, more than 0.
     settings
-        The setting; the weights in `parts` count, not `settings.alpha`.
+        Parameters.
     annotated
         Indices of the frames with a given label, rising.
     use

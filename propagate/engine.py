@@ -140,8 +140,8 @@ def affinities(
     Parameters
     ----------
     parts
-        Features and their weights; for TED's two, video and image, the weights are `part_weights` of alpha (it is
-        these weights that count, not `settings.alpha`). A part of weight 0 is not read.
+        Features and their weights; for TED's two, video and image, the weights are `part_weights` of alpha. A part of
+        weight 0 is not read.
     settings
         `top_k`, `radius`, `context` and `renormalize` are used here.
     annotated
@@ -216,8 +216,8 @@ def propagate(
     Parameters
     ----------
     parts
-        Features and their weights; for TED's two, video and image, the weights are `part_weights` of alpha (it is
-        these weights that count, not `settings.alpha`). A part of weight 0 is not read.
+        Features and their weights; for TED's two, video and image, the weights are `part_weights` of alpha. A part of
+        weight 0 is not read.
     given
         Labels of the annotated frames by their indices, on the grid of the finest part (`Sources.grid`), as a target
         encodes them; or the soft label of frame 0, (channel, y, x).

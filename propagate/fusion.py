@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from ..store.errors import ConfigError, SchemaError
-from .settings import PropagationSettings, part_weights
 
 __all__ = ["Fusion"]
 
@@ -47,11 +46,6 @@ class Fusion:
             raise ConfigError(
                 f"weights of features must be at least 0 and one of them positive, not {list(self.weights)}"
             )
-
-    @classmethod
-    def of(cls, settings: PropagationSettings) -> "Fusion":
-        """Return the fusion of TED's two parts, (video, image), that settings ask for."""
-        return cls(weights=part_weights(settings.alpha), context=settings.context, renormalize=settings.renormalize)
 
     @property
     def scales(self) -> tuple[float, ...]:

@@ -65,7 +65,7 @@ def trace_origins(
     parts
         Features and their weights, more than 0.
     settings
-        All but alpha are used: the weights in `parts` count.
+        Parameters.
     cells
         Returns, for the index of a frame, the pixels that are asked about: (pixel, 2), y and x on the grid of the
         finest part.

@@ -7,10 +7,9 @@ import torch
 
 from ..store.errors import ConfigError, LabelError
 from .engine import FrameCandidates, search
-from .fusion import Fusion
 from .labels import ContextLabels
 from .search import Search
-from .settings import PropagationSettings
+from .settings import WeightedSettings
 from .sources import FeatureVolume, Sources
 from .targets.base import AnnotatedLabel, annotation_labels, check_annotations
 
@@ -24,7 +23,7 @@ class SweepPass:
     Attributes
     ----------
     parts
-        Which of the features, (video, image), it reads.
+        Indices of the features that it reads.
     search
         What it looks for.
     settings
@@ -33,27 +32,23 @@ class SweepPass:
 
     parts: tuple[int, ...]
     search: Search
-    settings: tuple[PropagationSettings, ...]
-
-    def fusion(self, settings: PropagationSettings) -> Fusion:
-        """Return the fusion, of the parts that are read, that settings ask for."""
-        return _fusion(settings, self.parts)
+    settings: tuple[WeightedSettings, ...]
 
 
 def plan_passes(
-    settings: Sequence[PropagationSettings], grids: Sequence[Hashable], annotated: tuple[int, ...] = (0,)
+    settings: Sequence[WeightedSettings], grids: Sequence[Hashable], annotated: tuple[int, ...] = (0,)
 ) -> list[SweepPass]:
-    """Share out settings among as few passes over the features as give each the same numbers as a run of its own.
+    """Divide settings into few passes over the features, each setting with the numbers of a run of its own.
 
-    Those are one for each radius; and where the two features have different grids, alpha 0 and alpha 1, for which the
-    grid is that of one feature alone, go by themselves.
+    There is one pass for each radius. Where the features have different grids, settings that weigh different features
+    go by themselves, since the grid of a run is the finest among the features with a weight.
 
     Parameters
     ----------
     settings
         Settings; repeated ones count once.
     grids
-        Of the video and of the image feature, what tells their places apart: (y, x), or that with more.
+        The grid (y, x) of each feature, or anything else that is equal for features of one grid alone.
     annotated
         Indices of the frames with a given label, rising.
 
@@ -63,18 +58,15 @@ def plan_passes(
         In the order in which the settings need them; each setting is in exactly one.
     """
     apart = len(set(grids)) > 1
-    shares: dict[tuple[int, tuple[int, ...]], list[PropagationSettings]] = {}
+    shares: dict[tuple[int, tuple[int, ...]], list[WeightedSettings]] = {}
     for item in dict.fromkeys(settings):
-        weights = Fusion.of(item).weights
-        used = tuple(part for part, weight in enumerate(weights) if weight > 0)
-        shares.setdefault((item.radius, used if apart else ()), []).append(item)
+        shares.setdefault((item.settings.radius, item.used_parts if apart else ()), []).append(item)
     passes = []
-    for (radius, used), some in shares.items():
-        # Where no setting of a pass looks at a feature, neither does the pass.
-        every = {part for item in some for part, weight in enumerate(Fusion.of(item).weights) if weight > 0}
-        parts = used or tuple(sorted(every))
-        fusions = tuple(dict.fromkeys(_fusion(item, parts) for item in some))
-        top_k = max(item.top_k for item in some)
+    for (radius, _), some in shares.items():
+        # Features that no setting of a pass weighs are not read.
+        parts = tuple(sorted({part for item in some for part in item.used_parts}))
+        fusions = tuple(dict.fromkeys(item.fusion(parts) for item in some))
+        top_k = max(item.settings.top_k for item in some)
         wanted = Search(radius=radius, top_k=top_k, fusions=fusions, annotated=annotated)
         passes.append(SweepPass(parts=parts, search=wanted, settings=tuple(some)))
     return passes
@@ -84,11 +76,11 @@ def label_settings(
     steps: Iterable[FrameCandidates],
     given: torch.Tensor | Mapping[int, AnnotatedLabel],
     shared: SweepPass,
-    settings: Sequence[PropagationSettings] | None = None,
+    settings: Sequence[WeightedSettings] | None = None,
 ) -> Iterator[tuple[int, list[torch.Tensor]]]:
     """Carry given labels through a video with several settings at once.
 
-    Candidates are ranked once for each fusion (alpha, context, renormalize); every top-k is the beginning of that
+    Candidates are ranked once for each fusion (weights, context, renormalize); every top-k is the beginning of that
     ranking, and every temperature a softmax over it.
 
     Parameters
@@ -111,26 +103,28 @@ def label_settings(
         Its soft label for each of the settings, in their order: (channel, y, x), float32.
     """
     some = shared.settings if settings is None else tuple(settings)
-    fusions = [shared.fusion(item) for item in some]
+    fusions = [item.fusion(shared.parts) for item in some]
     largest = {
-        fusion: max(item.top_k for item, theirs in zip(some, fusions, strict=True) if theirs == fusion)
+        fusion: max(item.settings.top_k for item, theirs in zip(some, fusions, strict=True) if theirs == fusion)
         for fusion in fusions
     }
     labels = ContextLabels(annotation_labels(given), len(some))
     for step in steps:
         ranked = {fusion: step.rank(fusion, top_k) for fusion, top_k in largest.items()}
-        theirs = [(ranked[fusion], item.top_k, item.temperature) for item, fusion in zip(some, fusions, strict=True)]
+        theirs = [
+            (ranked[fusion], item.settings.top_k, item.settings.temperature)
+            for item, fusion in zip(some, fusions, strict=True)
+        ]
         yield step.frame, labels.advance(step.frame, step.context, theirs)
 
 
 def sweep(
-    video: FeatureVolume,
-    image: FeatureVolume,
+    volumes: Sequence[FeatureVolume],
     given: torch.Tensor | Mapping[int, AnnotatedLabel],
-    settings: Sequence[PropagationSettings],
+    settings: Sequence[WeightedSettings],
     *,
     device: torch.device | str = "cpu",
-) -> Iterator[tuple[PropagationSettings, int, torch.Tensor]]:
+) -> Iterator[tuple[WeightedSettings, int, torch.Tensor]]:
     """Propagate given labels through a video with many settings, each as a run of its own would.
 
     The features are read once for each radius. In memory are one context of features, and one of labels for each
@@ -138,8 +132,8 @@ def sweep(
 
     Parameters
     ----------
-    video, image
-        Features, which weigh alpha and 1 - alpha.
+    volumes
+        Features of one video, which the settings weigh.
     given
         Labels of the annotated frames by their indices, on the features' grid; or the soft label of frame 0,
         (channel, y, x).
@@ -150,7 +144,7 @@ def sweep(
 
     Yields
     ------
-    settings : PropagationSettings
+    settings : WeightedSettings
         One of the settings.
     frame : int
         Index of the frame; all settings of a pass come for one frame before the next. The first annotated frame is
@@ -161,11 +155,14 @@ def sweep(
     Raises
     ------
     ConfigError
-        For features of different grids, if some settings look at one alone and others at both.
+        For settings with another number of weights than there are features; or where the grids of the features
+        differ, and labels fit the grid of some settings alone.
     LabelError
         For labels that are not on the features' grid.
     """
-    volumes = (video, image)
+    for item in settings:
+        if len(item.weights) != len(volumes):
+            raise ConfigError(f"settings weigh {len(item.weights)} features; there are {len(volumes)}")
     labels = annotation_labels(given, device)
     passes = plan_passes(settings, [Sources([(volume, 1.0)]).grid for volume in volumes], tuple(labels))
     for shared in passes:
@@ -175,16 +172,9 @@ def sweep(
             check_annotations(labels, sources.grid, sources.frame_count)
         except LabelError as error:
             raise (LabelError if len({p.parts for p in passes}) == 1 else ConfigError)(
-                f"{error}; with features of different grids, sweep alpha 0, alpha 1 and what lies between one by one"
+                f"{error}; with features of different grids, sweep settings that weigh the same features one by one"
             ) from error
         steps = search(parts, shared.search, device=device)
         for frame, of_settings in label_settings(steps, labels, shared):
             for item, soft in zip(shared.settings, of_settings, strict=True):
                 yield item, frame, soft
-
-
-def _fusion(settings: PropagationSettings, parts: Sequence[int]) -> Fusion:
-    whole = Fusion.of(settings)
-    return Fusion(
-        weights=tuple(whole.weights[part] for part in parts), context=whole.context, renormalize=whole.renormalize
-    )

@@ -28,10 +28,12 @@ def demo(out: Path) -> None:
         for name, method in METHODS.items():
             score = result.scores[kind, name]
             click.echo(f"  {method.title:<30}{score.j:>8.1%}{score.f:>8.1%}{score.identity:>10.1%}")
-    best = result.swept.best.setting.propagation
+    best = result.swept.best.setting
+    settings = best.propagation
     click.echo(
-        f"\nBest of {result.swept.settings} settings: alpha {best.alpha:g}, temperature {best.temperature:g}, top-k "
-        f"{best.top_k}, radius {best.radius}: J {result.swept.best.measures['j']:.1%} ({result.swept.folder})"
+        f"\nBest of {result.swept.settings} settings: alpha {best.alpha:g}, temperature {settings.temperature:g}, "
+        f"top-k {settings.top_k}, radius {settings.radius}: J {result.swept.best.measures['j']:.1%} "
+        f"({result.swept.folder})"
     )
     click.echo("\nLook at:")
     for path in result.pictures:

@@ -27,8 +27,6 @@ class ChosenFeatures:
     ----------
     preset
         The published setting that fills in what is not given.
-    alpha
-        Weight of the video feature.
     renormalize
         Whether the fused feature is L2-normalised again.
     parts
@@ -38,7 +36,6 @@ class ChosenFeatures:
     """
 
     preset: "Preset"
-    alpha: float
     renormalize: bool
     parts: list[tuple["FeatureChoice", float]]
     prefer: list[tuple[str, str]]
@@ -98,7 +95,6 @@ def take_features(options: dict[str, Any]) -> ChosenFeatures:
     prefer = [parse_preference(text) for text in options.pop("prefer")]
     return ChosenFeatures(
         preset=preset,
-        alpha=alpha,
         renormalize=options.pop("renormalize"),
         parts=_parts(features, (video or preset.video_feature, image or preset.image_feature), alpha),
         prefer=[*prefer, ("ensemble", str(preset.ensemble)), ("clip_overlap", str(preset.overlap))],
@@ -117,7 +113,7 @@ def take_settings(options: dict[str, Any], chosen: ChosenFeatures) -> "Propagati
 
     given = {name: options.pop(name) for name in ("temperature", "top_k", "radius", "context")}
     values = {name: getattr(chosen.preset, name) if value is None else value for name, value in given.items()}
-    return PropagationSettings(alpha=chosen.alpha, renormalize=chosen.renormalize, **values)
+    return PropagationSettings(renormalize=chosen.renormalize, **values)
 
 
 def _parts(

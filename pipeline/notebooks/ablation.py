@@ -8,7 +8,7 @@ import torch
 
 from ...propagate.cluster import InProcess
 from ...propagate.settings import PropagationSettings
-from ...store.errors import TedError
+from ...store.errors import ConfigError, TedError
 from ..runs.sweeping.journal import open_journal
 from ..runs.sweeping.planning import plan_sweep, sweep_result
 from ..runs.sweeping.running import run_sweep
@@ -64,10 +64,9 @@ def ablate(
     video, image
         Features that alpha, and 1 - alpha, weighs; any of the cache's, also two of one kind.
     alphas
-        Weights, in [0, 1]. By default that of the settings; where one of the two is left out, all weight is the
-        other's.
+        Weights of `video`, in [0, 1]; `image` weighs ``1 - alpha``. Needed only where both are given.
     settings
-        All but alpha.
+        All other parameters.
 
     Returns
     -------
@@ -76,11 +75,15 @@ def ablate(
 
     Raises
     ------
+    ConfigError
+        When both `video` and `image` are given, and no alphas.
     TedError
         When a video cannot be swept; the message says why.
     """
     if alphas is None:
-        alphas = (settings.alpha if video and image else float(bool(video)),)
+        if video and image:
+            raise ConfigError("features of two kinds are fused: name the weights of the first, alphas")
+        alphas = (float(bool(video)),)
     found: dict[tuple[Feature | None, Feature | None, float], list[float]] = {}
     with open_journal(collection.folder / "sweep") as journal:
         for one in collection.videos:
@@ -112,7 +115,7 @@ def ablate(
                 first = meant[setting.video] if setting.video else None
                 second = meant[setting.image] if setting.image else None
                 of_objects = [row.values["jf"] for row in result.scores[setting].rows]
-                values = found.setdefault((first, second, setting.propagation.alpha), [])
+                values = found.setdefault((first, second, setting.alpha), [])
                 values += [value for value in of_objects if value is not None]
     return [Score(video=a, image=b, alpha=alpha, objects=tuple(values)) for (a, b, alpha), values in found.items()]
 

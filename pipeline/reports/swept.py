@@ -166,8 +166,8 @@ def _setting(row: Mapping[str, str]) -> Setting:
     return Setting(
         video=_choice(row["video_feature"]),
         image=_choice(row["image_feature"]),
+        alpha=float(row["alpha"]),
         propagation=PropagationSettings(
-            alpha=float(row["alpha"]),
             temperature=float(row["temperature"]),
             top_k=int(row["top_k"]),
             radius=int(row["radius"]),

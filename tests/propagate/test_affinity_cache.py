@@ -15,7 +15,7 @@ from ted.propagate.engine import FrameAffinity, affinities, propagate, search
 from ted.propagate.exactness import proven
 from ted.propagate.fusion import Fusion
 from ted.propagate.search import Search
-from ted.propagate.settings import PropagationSettings
+from ted.propagate.settings import PropagationSettings, WeightedSettings, part_weights
 from ted.propagate.sweep import label_settings, plan_passes
 from ted.store import Cache, Unit, open_cache
 from tests.propagate.test_engine import first_label, smooth
@@ -63,12 +63,12 @@ def test_settings_that_were_searched_for_read_bit_for_bit(cache: Cache, units: l
     kept = cache_affinities(cache, units, wanted((0.0, 0.4, 1.0)))
     for alpha in (0.0, 0.4, 1.0):
         for temperature, top_k in ((0.2, 6), (0.05, 2)):
-            own = PropagationSettings(alpha=alpha, temperature=temperature, top_k=top_k, radius=3, context=5)
-            parts = [(unit, w) for unit, w in zip(units, (alpha, 1 - alpha), strict=True)]
-            expected = dict(propagate(parts, first_label(GRID), own))
+            settings = PropagationSettings(temperature=temperature, top_k=top_k, radius=3, context=5)
+            own = WeightedSettings(weights=part_weights(alpha), settings=settings)
+            expected = dict(propagate(list(zip(units, own.weights, strict=True)), first_label(GRID), settings))
             (shared,) = plan_passes([own], [GRID, GRID])
             shared = type(shared)(parts=(0, 1), search=kept.search, settings=(own,))
-            assert kept.serves(shared.fusion(own), top_k)
+            assert kept.serves(own.fusion(), top_k)
             for frame, (label,) in label_settings(kept.steps(), first_label(GRID), shared):
                 assert torch.equal(label, expected[frame])
 

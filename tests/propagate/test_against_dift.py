@@ -23,7 +23,6 @@ def load(shared: Path, number: int) -> tuple[list[Part], PropagationSettings, An
     folder = shared / "fixtures/label_propagation"
     case = json.loads((folder / "cases.json").read_text())["cases"][number]
     settings = PropagationSettings(
-        alpha=case["alpha"],
         temperature=case["temperature"],
         top_k=case["topk"],
         radius=case["radius"],
@@ -31,7 +30,7 @@ def load(shared: Path, number: int) -> tuple[list[Part], PropagationSettings, An
     )
     with np.load(folder / "features.npz") as arrays:
         units = [volume(np.moveaxis(arrays[name], 1, -1), 4, FRAME_SIZE) for name in ("video", "image")]
-    return list(zip(units, part_weights(settings.alpha), strict=True)), settings, np.load(folder / f"case_{number}.npz")
+    return list(zip(units, part_weights(case["alpha"]), strict=True)), settings, np.load(folder / f"case_{number}.npz")
 
 
 @pytest.mark.parametrize("number", range(4))

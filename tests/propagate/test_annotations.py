@@ -13,7 +13,7 @@ from ted.propagate.context import frame_context, propagation_order
 from ted.propagate.engine import affinities, label_frames, propagate, search
 from ted.propagate.fusion import Fusion
 from ted.propagate.search import Search
-from ted.propagate.settings import PropagationSettings, part_weights
+from ted.propagate.settings import PropagationSettings, WeightedSettings, part_weights
 from ted.propagate.sweep import sweep
 from ted.propagate.targets.base import AnnotatedLabel
 from ted.store import open_cache
@@ -145,14 +145,17 @@ def test_a_sweep_equals_runs_of_their_own() -> None:
     video, image = smooth(FRAMES, GRID, 16, seed=1), smooth(FRAMES, GRID, 7, seed=2)
     given = as_labels(given_objects({2: [1, 2], 5: [3], 9: [1]}))
     settings = [
-        PropagationSettings(alpha=alpha, temperature=temperature, top_k=4, radius=3, context=context)
+        WeightedSettings(
+            weights=part_weights(alpha),
+            settings=PropagationSettings(temperature=temperature, top_k=4, radius=3, context=context),
+        )
         for alpha, temperature, context in ((0.0, 0.2, 1), (0.4, 0.05, 4), (0.4, 0.2, 1))
-    ]  # fmt: skip
-    found = {(item, frame): label for item, frame, label in sweep(volume(video), volume(image), given, settings)}
+    ]
+    found = {(item, frame): label for item, frame, label in sweep([volume(video), volume(image)], given, settings)}
     assert len(found) == len(settings) * (FRAMES - 1)
     for item in settings:
-        parts = list(zip((volume(video), volume(image)), part_weights(item.alpha), strict=True))
-        for frame, label in propagate(parts, given, item):
+        parts = list(zip((volume(video), volume(image)), item.weights, strict=True))
+        for frame, label in propagate(parts, given, item.settings):
             if frame != 2:
                 assert torch.equal(found[item, frame], label), (item, frame)
 

@@ -40,10 +40,10 @@ def two_parts(arrays: list[npt.NDArray[Any]], alpha: float) -> list[Part]:
 def test_each_step_equals_the_dense_reference(context: int, renormalize: bool) -> None:
     grid, settings = (9, 12), PropagationSettings(top_k=6, radius=4, context=context, renormalize=renormalize)
     arrays = [smooth(8, grid, 20, seed=1), smooth(8, grid, 7, seed=2)]
-    fused = dense.fuse(arrays, part_weights(settings.alpha), renormalize)
+    fused = dense.fuse(arrays, part_weights(0.4), renormalize)
     labels = {0: first_label(grid)}
     compared = 0
-    for number, step in enumerate(affinities(two_parts(arrays, settings.alpha), settings), 1):
+    for number, step in enumerate(affinities(two_parts(arrays, 0.4), settings), 1):
         assert step.frame == number
         assert step.context == (0, *range(max(1, number - context), number))
         sims = dense.similarities(fused[step.frame], fused[list(step.context)], settings.radius)
@@ -65,7 +65,7 @@ def test_each_step_equals_the_dense_reference(context: int, renormalize: bool) -
 
 @pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
 def test_whole_videos_equal_the_dense_reference(alpha: float) -> None:
-    grid, settings = (9, 12), PropagationSettings(alpha=alpha, top_k=5, radius=3, context=4)
+    grid, settings = (9, 12), PropagationSettings(top_k=5, radius=3, context=4)
     arrays = [smooth(12, grid, 20, seed=3), smooth(12, grid, 7, seed=4)]
     expected = dense.propagate_video(
         arrays, part_weights(alpha), first_label(grid).numpy(), temperature=0.2, top_k=5, radius=3, context=4
@@ -95,7 +95,7 @@ def test_different_grids_meet_on_the_finer() -> None:
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_ends_of_alpha_read_one_part_only(alpha: float) -> None:
-    values, settings = smooth(5, (6, 7), 8, seed=7), PropagationSettings(alpha=alpha, radius=2)
+    values, settings = smooth(5, (6, 7), 8, seed=7), PropagationSettings(radius=2)
     video, image = (volume(values), Untouchable()) if alpha else (Untouchable(), volume(values))
     weights = part_weights(alpha)
     both = dict(propagate([(video, weights[0]), (image, weights[1])], first_label((6, 7)), settings))

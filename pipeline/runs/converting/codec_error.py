@@ -90,7 +90,7 @@ def measure_error(
     first_mask
         (height, width): object numbers of the first frame; by default, and where it holds no object, `block_mask`.
     settings
-        Of the propagation; the defaults are the paper's for DAVIS-2017. `alpha` does not count.
+        Of the propagation; the defaults are the paper's for DAVIS-2017.
     device
         Where to compute.
     """

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def propagate_video(
     parts
         Features and their weights; features of weight 0 need not exist.
     settings
-        Parameters; the weights in `parts` count, not `settings.alpha`.
+        Parameters.
     out
         Folder of results, one folder a video in it.
     device
@@ -230,7 +230,7 @@ def describe(units: Sequence[tuple[Unit, float]], settings: PropagationSettings)
             | ({} if unit.spec.alpha_bar is None else {"alpha_bar": unit.spec.alpha_bar})
             for unit, weight in units
         ],
-        "settings": {key: value for key, value in asdict(settings).items() if key != "alpha"},
+        "settings": settings.to_json(),
     }
 
 

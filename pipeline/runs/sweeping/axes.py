@@ -18,7 +18,7 @@ def _feature(part: str, of: Callable[[Any], Any]) -> Callable[[Setting], Any]:
 
 
 def _parameter(name: str) -> Callable[[Setting], Any]:
-    return lambda setting: getattr(setting.propagation, name)
+    return lambda setting: setting.columns[name]
 
 
 _VALUES: Mapping[str, Callable[[Setting], Any]] = {

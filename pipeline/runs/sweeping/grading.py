@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import canonical_json
@@ -20,12 +19,11 @@ _SCORING = 1
 
 def score_key(grading: EvalCase, setting: Setting, units: Mapping[FeatureChoice, Unit]) -> str:
     """Return a name of all that a video's scores under a setting depend on: features, what is given, the truth."""
-    parameters = {name: value for name, value in asdict(setting.propagation).items() if name != "alpha"}
     determining = {
         "scoring": _SCORING,
         "features": [[units[choice].content_hash, weight] for choice, weight in setting.parts],
         **grading.key,
-        **parameters,
+        **setting.propagation.to_json(),
     }
     return hashlib.sha256(canonical_json(determining)).hexdigest()
 

@@ -7,7 +7,8 @@ from itertools import chain
 import torch
 
 from ....propagate.affinity_cache import CachedAffinities
-from ....propagate.settings import PropagationSettings
+from ....propagate.fusion import Fusion
+from ....propagate.settings import WeightedSettings
 from ....propagate.sweep import SweepPass, label_settings
 from ....propagate.targets.base import AnnotatedLabel, annotation_labels
 from ....store import AffinityUnit
@@ -60,7 +61,7 @@ class Group:
     """
 
     courses: tuple[Course, ...]
-    settings: tuple[PropagationSettings, ...]
+    settings: tuple[WeightedSettings, ...]
     grader: Evaluator
     frame_size: tuple[int, int]
     device: str = "cpu"
@@ -85,14 +86,14 @@ class GroupScores:
     seconds: Seconds
 
 
-def group_settings(settings: Iterable[PropagationSettings]) -> list[tuple[PropagationSettings, ...]]:
-    """Divide the settings of a pass into groups that rank sources alike: the same alpha and context, at most 8.
+def group_settings(settings: Iterable[WeightedSettings]) -> list[tuple[WeightedSettings, ...]]:
+    """Divide the settings of a pass into groups that rank sources alike: the same weights and context, at most 8.
 
     The division depends on the settings alone, and not on how many groups run at once.
     """
-    alike: dict[tuple[object, ...], list[PropagationSettings]] = {}
+    alike: dict[Fusion, list[WeightedSettings]] = {}
     for values in settings:
-        alike.setdefault((values.alpha, values.context, values.renormalize), []).append(values)
+        alike.setdefault(values.fusion(), []).append(values)
     return [
         tuple(group[start : start + _MOST_SETTINGS])
         for group in alike.values()

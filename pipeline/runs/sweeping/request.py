@@ -48,8 +48,8 @@ def preset_setting(preset: Preset) -> Setting:
     return Setting(
         video=_choice(preset.video_feature) if preset.alpha > 0 else None,
         image=_choice(preset.image_feature) if preset.alpha < 1 else None,
+        alpha=preset.alpha,
         propagation=PropagationSettings(
-            alpha=preset.alpha,
             temperature=preset.temperature,
             top_k=preset.top_k,
             radius=preset.radius,

@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from ....propagate.settings import PropagationSettings, part_weights
+from ....propagate.settings import PropagationSettings, WeightedSettings, part_weights
 from ....store import FeatureChoice
 from ....store.errors import ConfigError
 
@@ -32,25 +32,34 @@ class Setting:
     ----------
     video, image
         The features; None for one that alpha gives no weight.
+    alpha
+        Weight of the video feature, in [0, 1]; the image feature weighs ``1 - alpha``.
     propagation
-        The parameters.
+        The other parameters.
     """
 
     video: FeatureChoice | None
     image: FeatureChoice | None
+    alpha: float
     propagation: PropagationSettings
 
     @property
     def parts(self) -> tuple[tuple[FeatureChoice, float], ...]:
         """The features that have a weight, with their weights."""
-        both = zip((self.video, self.image), part_weights(self.propagation.alpha), strict=True)
+        both = zip((self.video, self.image), part_weights(self.alpha), strict=True)
         return tuple((choice, weight) for choice, weight in both if choice is not None)
+
+    @property
+    def weighted(self) -> WeightedSettings:
+        """The parameters with the weights of (video, image)."""
+        return WeightedSettings(weights=part_weights(self.alpha), settings=self.propagation)
 
     @property
     def columns(self) -> dict[str, Any]:
         """Values by the names in `PARAMETERS`; an unused feature is empty text."""
-        numbers = {name: getattr(self.propagation, name) for name in PARAMETERS[2:]}
-        return {"video_feature": str(self.video or ""), "image_feature": str(self.image or ""), **numbers}
+        numbers = {name: getattr(self.propagation, name) for name in PARAMETERS[3:]}
+        features = {"video_feature": str(self.video or ""), "image_feature": str(self.image or "")}
+        return {**features, "alpha": self.alpha, **numbers}
 
     @property
     def options(self) -> str:
@@ -96,12 +105,12 @@ class SweepSpace:
             for name, choice, weight in zip(
                 ("video", "image"),
                 (setting.video, setting.image),
-                part_weights(setting.propagation.alpha),
+                part_weights(setting.alpha),
                 strict=True,
             ):
                 if weight and choice is None:
                     raise ConfigError(
-                        f"alpha {setting.propagation.alpha} gives weight {weight} to the {name} feature, and none is "
+                        f"alpha {setting.alpha} gives weight {weight} to the {name} feature, and none is "
                         f"named: give --{name}-feature"
                     )
 
@@ -113,13 +122,11 @@ class SweepSpace:
     def settings(self) -> list[Setting]:
         """Return all settings, each once: what alpha gives no weight is left out, and tells no settings apart."""
         parameters = [
-            PropagationSettings(
-                alpha=alpha,
-                temperature=temperature,
-                top_k=top_k,
-                radius=radius,
-                context=context,
-                renormalize=self.renormalize,
+            (
+                alpha,
+                PropagationSettings(
+                    temperature=temperature, top_k=top_k, radius=radius, context=context, renormalize=self.renormalize
+                ),
             )
             for radius, alpha, context, top_k, temperature in itertools.product(
                 self.radii, self.alphas, self.contexts, self.top_ks, self.temperatures
@@ -127,11 +134,12 @@ class SweepSpace:
         ]
         found = dict.fromkeys(
             Setting(
-                video=video if values.alpha > 0 else None,
-                image=image if values.alpha < 1 else None,
+                video=video if alpha > 0 else None,
+                image=image if alpha < 1 else None,
+                alpha=alpha,
                 propagation=values,
             )
             for video, image in self.pairs
-            for values in parameters
+            for alpha, values in parameters
         )
         return list(found)

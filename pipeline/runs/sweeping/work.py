@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ....propagate.affinity_cache import affinity_spec
 from ....propagate.exactness import found_for
 from ....propagate.search import Search
-from ....propagate.settings import PropagationSettings, part_weights
+from ....propagate.settings import WeightedSettings
 from ....propagate.sources import finest_part
 from ....propagate.sweep import SweepPass, plan_passes
 from ....store import AffinitySpec, FeatureChoice, Unit
@@ -59,7 +59,7 @@ class PassWork:
 
     legs: tuple[Leg, ...]
     frame_size: tuple[int, int]
-    settings: Mapping[PropagationSettings, Setting]
+    settings: Mapping[WeightedSettings, Setting]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ def plan_video_work(
     keys = {} if grading is None else {setting: score_key(grading, setting, units) for setting in settings}
     passes = []
     for pair, every in _by_pair(settings).items():
-        missing = {setting.propagation: setting for setting in every if keys.get(setting) not in done}
+        missing = {setting.weighted: setting for setting in every if keys.get(setting) not in done}
         volumes = [units[choice] for choice in pair]
         legs = [_legs(list(missing), volumes, kept, frames) for frames in annotated]
         leg_of = [
@@ -137,11 +137,11 @@ def plan_video_work(
             for of_target in legs
         ]
         # Settings that share the passes of every target are scored together.
-        shared: dict[tuple[int, ...], list[PropagationSettings]] = {}
+        shared: dict[tuple[int, ...], list[WeightedSettings]] = {}
         for values in missing:
             shared.setdefault(tuple(places[values] for places in leg_of), []).append(values)
         for places, some in shared.items():
-            used = _used_parts(some[0])
+            used = some[0].used_parts
             part = used[finest_part([volumes[number] for number in used])]
             passes.append(
                 PassWork(
@@ -154,7 +154,7 @@ def plan_video_work(
 
 
 def _legs(
-    settings: Sequence[PropagationSettings],
+    settings: Sequence[WeightedSettings],
     volumes: Sequence[Unit],
     kept: Sequence[AffinitySpec],
     annotated: tuple[int, ...],
@@ -192,7 +192,7 @@ def _by_pair(settings: Iterable[Setting]) -> dict[tuple[FeatureChoice, FeatureCh
 
 
 def _kept_passes(
-    settings: Sequence[PropagationSettings],
+    settings: Sequence[WeightedSettings],
     volumes: Sequence[Unit],
     kept: Sequence[AffinitySpec],
     annotated: tuple[int, ...],
@@ -213,23 +213,19 @@ def _kept_passes(
     return passes
 
 
-def _serves(spec: AffinitySpec, offered: SweepPass, values: PropagationSettings, volumes: Sequence[Unit]) -> bool:
+def _serves(spec: AffinitySpec, offered: SweepPass, values: WeightedSettings, volumes: Sequence[Unit]) -> bool:
     """Tell whether affinities hold all that a setting needs, to the last bit."""
-    used = _used_parts(values)
+    used = values.used_parts
     feature_of = dict(zip(offered.parts, spec.features, strict=False))
     return (
         len(spec.features) == len(offered.parts)
         and all(feature_of.get(part) == volumes[part].content_hash for part in used)
         # A run of the setting's own is on the grid of the finest feature that has a weight.
         and spec.grid == max((volumes[part].grid for part in used), key=math.prod)
-        and offered.search.radius == values.radius
-        and found_for(offered.search, offered.fusion(values), values.top_k)
+        and offered.search.radius == values.settings.radius
+        and found_for(offered.search, values.fusion(offered.parts), values.settings.top_k)
     )
 
 
 def _same_grid_of_other_frames(volumes: Sequence[Unit]) -> bool:
     return len({unit.grid for unit in volumes}) < len({(unit.grid, unit.frame_size) for unit in volumes})
-
-
-def _used_parts(values: PropagationSettings) -> list[int]:
-    return [part for part, weight in enumerate(part_weights(values.alpha)) if weight > 0]

@@ -23,7 +23,7 @@ from ted.propagate.settings import PropagationSettings
 from ted.store import Cache, FeatureRequest, UnitSpec
 from ted.store.errors import ConfigError, LabelError
 
-SETTINGS = PropagationSettings(alpha=0.3, temperature=0.1, top_k=4, radius=3)
+SETTINGS = PropagationSettings(temperature=0.1, top_k=4, radius=3)
 
 
 def boxes(root: Path, name: str, frames: int, step: int) -> None:
@@ -100,6 +100,8 @@ def test_ablations_give_the_scores_of_a_propagation_and_an_evaluation(collection
         np.testing.assert_allclose(item.objects, expected, rtol=0, atol=1e-12)
         assert item.jf == pytest.approx(fmean(expected))
     assert len({item.jf for item in scores}) == 3  # or the features make no difference here
+    with pytest.raises(ConfigError, match="alphas"):
+        ablate(collection, video=[position], image=colours, settings=SETTINGS)
     (again,) = ablate(collection, image=colours[:1], settings=SETTINGS)
     assert (again.video, again.alpha) == (None, 0.0)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from ted.pipeline.runs.sweeping import running
 from ted.pipeline.runs.sweeping.groups import Group, GroupScores, group_settings, score_group
 from ted.pipeline.runs.sweeping.journal import JOURNAL
-from ted.propagate.settings import PropagationSettings
+from ted.propagate.settings import PropagationSettings, WeightedSettings, part_weights
 from ted.store import open_cache
 
 from ...conftest import Cli
@@ -365,7 +365,9 @@ def test_j_alone_and_pictures(cli: Cli, davis_source: Path, cache: Path, tmp_pat
 
 def test_groups_share_a_ranking_and_are_not_too_large() -> None:
     settings = [
-        PropagationSettings(alpha=alpha, temperature=temperature / 100, context=context)
+        WeightedSettings(
+            weights=part_weights(alpha), settings=PropagationSettings(temperature=temperature / 100, context=context)
+        )
         for temperature in range(1, 42)
         for alpha in (0.1, 0.9)
         for context in (3, 28)
@@ -373,7 +375,7 @@ def test_groups_share_a_ranking_and_are_not_too_large() -> None:
     groups = group_settings(settings)
     assert sorted(map(len, groups)) == [1] * 4 + [8] * 20
     assert {values for group in groups for values in group} == set(settings)
-    assert all(len({(values.alpha, values.context) for values in group}) == 1 for group in groups)
+    assert all(len({(values.weights, values.settings.context) for values in group}) == 1 for group in groups)
 
 
 @pytest.mark.parametrize("alpha", [0, 1])

@@ -117,10 +117,9 @@ SETTINGS = tuple(make_space(LISTS, PRESET, renormalize=True).settings())
 
 
 def quality(setting: Setting, video: int) -> float:
-    values = setting.propagation
-    found = 0.8 - (values.alpha - 0.5) ** 2 - values.temperature / 10 - video / 20
+    found = 0.8 - (setting.alpha - 0.5) ** 2 - setting.propagation.temperature / 10 - video / 20
     if setting.video is not None:
-        found -= values.alpha * (abs(setting.video.timestep - 600) / 3000 + 0.1 * ("1" in setting.video.tap))
+        found -= setting.alpha * (abs(setting.video.timestep - 600) / 3000 + 0.1 * ("1" in setting.video.tap))
     return found
 
 

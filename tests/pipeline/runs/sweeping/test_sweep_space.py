@@ -73,7 +73,7 @@ def test_features_are_all_combinations_of_timesteps_and_taps() -> None:
 def test_a_preset_fills_in_what_is_not_given() -> None:
     (setting,) = space().settings()
     assert setting == preset_setting(get_preset("davis-efficient"))
-    assert (setting.propagation.alpha, setting.propagation.top_k, setting.propagation.context) == (0.4, 10, 28)
+    assert (setting.alpha, setting.propagation.top_k, setting.propagation.context) == (0.4, 10, 28)
 
 
 def test_settings_are_all_combinations_without_what_alpha_leaves_out() -> None:
@@ -81,9 +81,9 @@ def test_settings_are_all_combinations_without_what_alpha_leaves_out() -> None:
     # alpha 0: 2 image features; alpha 1: 4 video features; between: 8 pairs; 2 temperatures each.
     assert len(settings) == len(set(settings)) == 2 * (2 + 4 + 8)
     for setting in settings:
-        assert (setting.video is None) == (setting.propagation.alpha == 0)
-        assert (setting.image is None) == (setting.propagation.alpha == 1)
-    half = next(item for item in settings if item.propagation.alpha == 0.5)
+        assert (setting.video is None) == (setting.alpha == 0)
+        assert (setting.image is None) == (setting.alpha == 1)
+    half = next(item for item in settings if item.alpha == 0.5)
     assert [weight for _, weight in half.parts] == [0.5, 0.5]
     assert half.options == (
         "--video-feature 'i2vgen-xl:300:up_blocks[1]' --image-feature 'adm:51:output_blocks[7]' --alpha 0.5 "
