@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .affinities import AffinitySpec
-from .errors import CacheError
+from .errors import CacheError, Hint
 from .writing import StoredWriter
 
 __all__ = ["AffinityWriter"]
@@ -68,7 +68,8 @@ class AffinityWriter(StoredWriter[AffinitySpec]):
         if not np.isfinite(stored_cosines).all() or np.isnan(bounds).any():
             raise CacheError(
                 f"frame {frame} of {self.spec.label} has cosines that are not finite, or bounds that are NaN; nothing "
-                "of it was stored. Check the features with `ted cache verify`"
+                "of it was stored. Its features may be damaged",
+                hint=Hint("verify"),
             )
         self._store(frame, {"sources": stored_sources, "cosines": stored_cosines, "bounds": bounds.astype(np.float32)})
 

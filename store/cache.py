@@ -10,7 +10,7 @@ from .choice import FeatureChoice, fits, most_faithful
 from .claims import take_claim
 from .durable import explain_os_errors
 from .entries import AffinityEntry, Entry, unit_state
-from .errors import CacheError, CorruptUnitError, IncompleteUnitError, UnitNotFoundError
+from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError, UnitNotFoundError
 from .integrity import demote
 from .layout import GROUP, safe_name
 from .marker import marker_key
@@ -102,8 +102,8 @@ class Cache:
         if not matches:
             there = "\n  ".join(_describe(entry) for entry in entries) or "nothing"
             raise UnitNotFoundError(
-                f"{self.root} has no features {choice} of {dataset}/{video}; extract them with `ted extract`, "
-                f"or choose among what it has of this video:\n  {there}"
+                f"{self.root} has no features {choice} of {dataset}/{video}; it has of this video:\n  {there}",
+                hint=Hint("extract"),
             )
         if frames is not None:
             others = "\n  ".join(_describe(entry) for entry in matches)
@@ -111,15 +111,16 @@ class Cache:
             if not matches:
                 raise UnitNotFoundError(
                     f"the features {choice} of {dataset}/{video} are of other frames: the frames have changed since "
-                    "extraction, or were chosen otherwise. Give the same --every and --limit as in extraction (and "
-                    "there the --mask, if it lies among the frames), or extract these frames. There are:\n  " + others
+                    "extraction, or were selected otherwise. There are:\n  " + others,
+                    hint=Hint("select-same-frames"),
                 )
         # Features that wait for conversion are an unfinished extraction.
         complete = [entry for entry in matches if entry.state != "incomplete" and not entry.spec.encoding.is_staging]
         if not complete:
             raise IncompleteUnitError(
-                f"the features {choice} of {dataset}/{video} are not complete: extraction was interrupted or is still "
-                "running; run the same `ted extract` again to finish it"
+                f"the features {choice} of {dataset}/{video} are not complete: their extraction was interrupted or is "
+                "still running",
+                hint=Hint("resume", {"maker": "extraction"}),
             )
         for field, value in prefer:
             complete = [entry for entry in complete if entry.spec.field_text(field) == value] or complete
@@ -127,8 +128,9 @@ class Cache:
         if len(complete) > 1:
             options = "\n  ".join(_describe(entry, _differing(complete)) for entry in complete)
             raise UnitNotFoundError(
-                f"{choice} of {dataset}/{video} fits several units, made with other settings or weights; say which "
-                f"with --prefer FIELD=VALUE, or name one as BACKBONE@DIGEST; they differ in these fields:\n  {options}"
+                f"{choice} of {dataset}/{video} fits several units, made with other settings or weights; they differ "
+                f"in these fields:\n  {options}",
+                hint=Hint("prefer"),
             )
         return complete[0].open()
 
@@ -233,7 +235,7 @@ def open_cache(root: Path | str, *, create: bool = False) -> Cache:
     if path.exists() and not path.is_dir():
         raise CacheError(f"{path} is a file; a cache is a folder")
     if not create and not path.is_dir():
-        raise CacheError(f"there is no cache at {path}; `ted extract` makes one, or name another with --cache")
+        raise CacheError(f"there is no cache at {path}", hint=Hint("make-cache"))
     return Cache(path)
 
 

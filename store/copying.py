@@ -13,7 +13,7 @@ from typing import Any
 from .arrays import make_groups
 from .claims import take_claim
 from .durable import explain_os_errors, sync_file, sync_folder
-from .errors import CacheError, CorruptUnitError, IncompleteUnitError
+from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError
 from .integrity import looks_whole, open_unit
 from .marker import FileRecord, read_marker, write_marker
 from .removal import remove_empty_group, set_aside
@@ -57,7 +57,7 @@ class Transfer:
     target: Path | None = None
     bytes: int = 0
     content_hash: str = ""
-    problem: str | None = None
+    problem: CacheError | None = None
 
 
 def plan_transfer(source: Path, root: Path) -> Transfer:
@@ -101,20 +101,20 @@ def copy_unit(source: Path, root: Path, *, progress: Callable[[int], None] = lam
     try:
         return replace(plan, state=_copy(unit, root, progress))
     except CorruptUnitError as error:
-        return replace(plan, state="damaged", problem=str(error))
+        return replace(plan, state="damaged", problem=error)
     except CacheError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        return replace(plan, state="failed", problem=str(error))
+        return replace(plan, state="failed", problem=error)
 
 
 def _plan(source: Path, root: Path) -> tuple[Transfer, StoredUnit[Any] | None]:
-    label, state = str(source), "failed"
+    label = str(source)
     try:
         unit = open_unit(source)
         label = unit.spec.label
         if not looks_whole(source, unit.marker):
-            raise CorruptUnitError(f"{source} lacks files, or parts of them; run `ted cache verify` on it")
+            raise CorruptUnitError(f"{source} lacks files, or parts of them", hint=Hint("verify"))
         plan = Transfer(
             source=source,
             label=label,
@@ -127,10 +127,9 @@ def _plan(source: Path, root: Path) -> tuple[Transfer, StoredUnit[Any] | None]:
     except IncompleteUnitError:
         return Transfer(source=source, label=label, state="incomplete"), None
     except CorruptUnitError as error:
-        state, problem = "damaged", str(error)
+        return Transfer(source=source, label=label, state="damaged", problem=error), None
     except CacheError as error:  # a newer format, at either end; another unit in the way
-        problem = str(error)
-    return Transfer(source=source, label=label, state=state, problem=problem), None
+        return Transfer(source=source, label=label, state="failed", problem=error), None
 
 
 def _standing(unit: StoredUnit[Any], root: Path) -> str:
@@ -146,7 +145,8 @@ def _standing(unit: StoredUnit[Any], root: Path) -> str:
         return "wanted"
     if there.digest() != unit.spec.digest():
         raise CacheError(
-            f"{target} holds another request whose digest begins with the same eight characters; use another cache"
+            f"{target} holds another request whose digest begins with the same eight characters",
+            hint=Hint("separate"),
         )
     if marker is None or not looks_whole(target, marker):
         return "wanted"
@@ -210,7 +210,8 @@ def _copy_file(source: Path, target: Path, promised: FileRecord, progress: Calla
     if size != promised.bytes or digest.hexdigest() != promised.sha256:
         raise CorruptUnitError(
             f"{source} is not what was written (its checksum differs): the unit is damaged, or was replaced while it "
-            "was copied; it was not copied. Run `ted cache verify` on its cache"
+            "was copied; it was not copied",
+            hint=Hint("verify"),
         )
 
 

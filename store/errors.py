@@ -1,4 +1,8 @@
-"""The error tree. Every error that a user can cause derives from `TedError` and says what to do about it."""
+"""The error tree: every error that a user can cause derives from `TedError`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = [
     "CacheError",
@@ -6,6 +10,7 @@ __all__ = [
     "ConfigError",
     "CorruptUnitError",
     "FrameError",
+    "Hint",
     "IncompleteUnitError",
     "LabelError",
     "SchemaError",
@@ -15,8 +20,40 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True)
+class Hint:
+    """An action that helps against an error, as data.
+
+    The packages below the command line name no command and no option in their messages. They name an action, and a
+    front end translates it: `ted.pipeline.choices.hints` into a command to type, a notebook into a call.
+
+    Attributes
+    ----------
+    action
+        Name of the action, for example ``"repair"``.
+    data
+        What the action needs to know, for example ``{"maker": "extraction"}``. Plain values, so that an error can be
+        pickled.
+    """
+
+    action: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
 class TedError(Exception):
-    """Base of all errors with a message for the user: what is wrong, where, and what to run or change."""
+    """Base of all errors with a message for the user: what is wrong, and where.
+
+    Parameters
+    ----------
+    *args
+        The message.
+    hint
+        What to do about it, if that is an action of this program.
+    """
+
+    def __init__(self, *args: object, hint: Hint | None = None) -> None:
+        super().__init__(*args)
+        self.hint = hint
 
 
 class ConfigError(TedError):
@@ -61,12 +98,16 @@ class ClaimedError(CacheError):
     Parameters
     ----------
     message
-        For the user.
+        The message.
     host, pid
-        Which process, where that is known.
+        Host and number of that process; None where they are not known.
+    hint
+        What to do about it.
     """
 
-    def __init__(self, message: str, *, host: str | None = None, pid: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, host: str | None = None, pid: int | None = None, hint: Hint | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
         self.host = host
         self.pid = pid

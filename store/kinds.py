@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import ConfigError, CorruptUnitError, SchemaError
+from .errors import ConfigError, CorruptUnitError, Hint, SchemaError
 from .forms import Form
 from .layout import GROUP
 
@@ -89,13 +89,12 @@ class UnitKind:
         What their descriptions give as ``kind``.
     arrays
         Their arrays.
-    making, maker
-        For messages: what makes them, and the command that does.
+    maker
+        What makes them, for messages and hints: ``"extraction"``, ``"conversion"`` or ``"search"``.
     """
 
     name: str
     arrays: tuple[ArrayLayout, ...]
-    making: str
     maker: str
 
     @property
@@ -139,11 +138,8 @@ class UnitKind:
 FEATURES = UnitKind(
     name="features",
     arrays=(ArrayLayout(name="features", dimensions=("frame", "y", "x", "channel"), dtype="float16"),),
-    making="extraction",
-    maker="`ted extract`",
+    maker="extraction",
 )
-
-_CONVERTED = {"making": "conversion", "maker": "`ted cache convert` or `ted extract --store-as`"}
 
 #: Feature units of the other families of forms.
 _FORMS = {
@@ -155,7 +151,7 @@ _FORMS = {
             ArrayLayout(name="channel_mean", dimensions=("channel",), dtype="float32"),
             ArrayLayout(name="channel_scale", dimensions=("channel",), dtype="float32"),
         ),
-        **_CONVERTED,
+        maker="conversion",
     ),
     "bitround": UnitKind(
         name="features",
@@ -164,7 +160,7 @@ _FORMS = {
                 name="features", dimensions=("frame", "y", "x", "channel"), dtype="float16", compressor="blosc"
             ),
         ),
-        **_CONVERTED,
+        maker="conversion",
     ),
     "pca": UnitKind(
         name="features",
@@ -172,7 +168,7 @@ _FORMS = {
             ArrayLayout(name="features", dimensions=("frame", "y", "x", "component"), dtype="float16"),
             ArrayLayout(name="components", dimensions=("component", "channel"), dtype="float32"),
         ),
-        **_CONVERTED,
+        maker="conversion",
     ),
 }
 
@@ -185,8 +181,7 @@ AFFINITIES = UnitKind(
         ArrayLayout(name="cosines", dimensions=("frame", "part", "pixel", "slot"), dtype="float32", compressor="zstd"),
         ArrayLayout(name="bounds", dimensions=("frame", "fusion", "pixel"), dtype="float32", compressor="zstd"),
     ),
-    making="the search",
-    maker="`ted propagate` or `ted sweep`",
+    maker="search",
 )
 
 
@@ -233,6 +228,5 @@ def check_kind(values: Mapping[str, Any], kind: UnitKind, where: Path) -> None:
     check_schema(values.get("schema_version"), where)
     if values.get("kind", kind.name) != kind.name:
         raise CorruptUnitError(
-            f"{where} holds {values['kind']} in a place for {kind.name}: run `ted cache verify --repair`, "
-            f"then the same {kind.maker} again"
+            f"{where} holds {values['kind']} where {kind.name} belong", hint=Hint("repair", {"maker": kind.maker})
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .durable import canonical_json, write_atomic
-from .errors import CacheError, CorruptUnitError, IncompleteUnitError
+from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError
 from .kinds import SCHEMA_VERSION, check_schema, kind_of
 
 __all__ = [
@@ -114,14 +114,14 @@ def read_marker(unit: Path) -> Marker:
     """
     kind, path = kind_of(unit), unit / marker_key(unit)
     damaged = CorruptUnitError(
-        f"the completion marker of {unit} is damaged; run `ted cache rm` on the unit and {kind.maker} again"
+        f"the completion marker of {unit} is damaged", hint=Hint("remake", {"maker": kind.maker})
     )
     try:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise IncompleteUnitError(
-            f"{unit} is not complete: {kind.making} was interrupted or is still running; "
-            f"run the same {kind.maker} again to finish it"
+            f"{unit} is not complete: its {kind.maker} was interrupted or is still running",
+            hint=Hint("resume", {"maker": kind.maker}),
         ) from None
     except OSError as error:
         if error.errno in (errno.EISDIR, errno.ELOOP):

@@ -15,7 +15,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore, WrapperStore
 
 from .durable import explain_os_errors
-from .errors import CacheError, CorruptUnitError
+from .errors import CacheError, CorruptUnitError, Hint
 from .kinds import ArrayLayout, UnitKind, kind_of
 from .layout import GROUP
 from .marker import FileRecord, Marker, checksum, marker_key, read_marker
@@ -99,10 +99,10 @@ class _CheckedStore(WrapperStore["Store"]):
         with explain_os_errors(f"read {self._unit / key}"):
             content = await super().get(key, prototype)
         if content is None:
-            raise CorruptUnitError(_damage(self._unit, key, "is missing"))
+            raise _damage(self._unit, key, "is missing")
         actual = await asyncio.to_thread(lambda: checksum(content.as_buffer_like()))
         if actual != promised.sha256:
-            raise CorruptUnitError(_damage(self._unit, key, "is not what was written (its checksum differs)"))
+            raise _damage(self._unit, key, "is not what was written (its checksum differs)")
         return content
 
 
@@ -150,7 +150,7 @@ class StoredUnit(Generic[SpecT]):
             raise self._damage(GROUP, "names another number of frames than are stored")
 
     def _damage(self, key: str, what: str) -> CorruptUnitError:
-        return CorruptUnitError(_damage(self.folder, key, what))
+        return _damage(self.folder, key, what)
 
     @property
     def content_hash(self) -> str:
@@ -188,17 +188,17 @@ def read_spec(folder: Path, spec_type: type[SpecT], marker: Marker | None = None
         if not isinstance(values, dict):
             raise TypeError("the attribute `ted` is no mapping")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptUnitError(_damage(folder, GROUP, f"cannot be read ({error})")) from error
+        raise _damage(folder, GROUP, f"cannot be read ({error})") from error
     spec = spec_type.from_json(values, folder)
     if marker is not None:
         promised = marker.files.get(GROUP)
         if promised is None or checksum(text) != promised.sha256 or spec.digest() != marker.digest:
-            raise CorruptUnitError(_damage(folder, GROUP, "is not what was written (its checksum differs)"))
+            raise _damage(folder, GROUP, "is not what was written (its checksum differs)")
     return spec
 
 
-def _damage(unit: Path, key: str, what: str) -> str:
-    return (
-        f"{unit / key} {what}: the unit is damaged, or was replaced or removed while it was read. "
-        f"Run `ted cache verify --repair`, then the same {kind_of(unit).maker} again: it redoes only what is damaged"
+def _damage(unit: Path, key: str, what: str) -> CorruptUnitError:
+    return CorruptUnitError(
+        f"{unit / key} {what}: the unit is damaged, or was replaced or removed while it was read",
+        hint=Hint("repair", {"maker": kind_of(unit).maker}),
     )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .encoding import encode
-from .errors import CacheError
+from .errors import CacheError, Hint
 from .request import UnitSpec
 from .writing import StoredWriter
 
@@ -67,7 +67,8 @@ class UnitWriter(StoredWriter[UnitSpec]):
             bad = "NaN" if np.isnan(features).any() else "values too large for float16 (65504), or infinite"
             raise CacheError(
                 f"frame {frame} of {self.spec.label} has {bad} among its features; nothing of it was stored. "
-                "Check what they come from: the weights, or too low a precision (--dtype float32 is the safest)"
+                "Check what they come from: the weights, or too low a precision",
+                hint=Hint("raise-precision"),
             )
         stored = encode(self.spec.encoding, half, self._parameters_for(half))
         if self.spec.encoding.family == "pca" and not np.isfinite(stored["features"]).all():

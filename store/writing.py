@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .arrays import create_array, make_groups, open_array, write_group
 from .claims import Claim, take_claim
 from .durable import explain_os_errors, sync_file, sync_folder, write_atomic
-from .errors import CacheError, CorruptUnitError, IncompleteUnitError
+from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError
 from .journal import append_journal, read_journal, remove_journal, replace_journal
 from .kinds import ArrayLayout
 from .layout import GROUP
@@ -150,7 +150,7 @@ class StoredWriter(Generic[SpecT]):
         """Find what is there: refuse a complete unit, resume an incomplete one."""
         with contextlib.suppress(IncompleteUnitError):
             read_marker(self.folder)
-            raise CacheError(f"{self.spec.label} is complete already; use --overwrite to make it again")
+            raise CacheError(f"{self.spec.label} is complete already", hint=Hint("overwrite"))
         if not self._is_ours():
             # Before the description: a crash between the two must not leave another unit's journal under ours.
             replace_journal(self.folder, {})
@@ -186,8 +186,8 @@ class StoredWriter(Generic[SpecT]):
         # The folder's name has eight characters of the digest; they may be another unit's too.
         if there.digest() != self.spec.digest():
             raise CacheError(
-                f"{self.folder} holds another request whose digest begins with the same eight characters; "
-                "use another cache, or, for features, another --seed"
+                f"{self.folder} holds another request whose digest begins with the same eight characters",
+                hint=Hint("separate"),
             )
         return self._fits(there)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..choices.hints import explain, hint_text
 from ..runs.extracting.noise_level import level_text
 from .cache_convert import convert
 from .cache_copy import copy, merge
@@ -99,7 +100,7 @@ def verify(cache: Path, repair: bool, as_json: bool, **chosen: Any) -> None:
     from tqdm import tqdm
 
     from ...store import verify_unit
-    from ...store.errors import TedError
+    from ...store.errors import Hint, TedError
     from ...store.integrity import demote
     from ...store.kinds import kind_of
 
@@ -112,7 +113,7 @@ def verify(cache: Path, repair: bool, as_json: bool, **chosen: Any) -> None:
             try:
                 demote(verdict.folder)
             except TedError as error:
-                unrepaired.append(str(error))
+                unrepaired.append(explain(error))
     if as_json:
         rows = [{"folder": str(v.folder), "state": v.state, "problems": list(v.problems)} for v in verdicts]
         click.echo(json.dumps(rows, indent=1))
@@ -125,11 +126,8 @@ def verify(cache: Path, repair: bool, as_json: bool, **chosen: Any) -> None:
     for problem in unrepaired:
         click.echo(f"Error: {problem}", err=True)
     if damaged and not repair:
-        makers = dict.fromkeys(kind_of(verdict.folder).maker for verdict in damaged)
-        click.echo(
-            f"run `ted cache verify --repair`, then the same {' and '.join(makers)} again, to redo what is damaged",
-            err=True,
-        )
+        for maker in dict.fromkeys(kind_of(verdict.folder).maker for verdict in damaged):
+            click.echo(hint_text(Hint("repair", {"maker": maker})), err=True)
     if damaged and (not repair or unrepaired):
         sys.exit(1)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..choices.hints import explain
 from .cache_units import feature_filters, select_features
 from .options import CONTEXT, cache_option, json_option
 
@@ -82,8 +83,8 @@ def convert(
                     remove(store, unit, report)
             except TedError as error:
                 failures += 1
-                rows.append({"unit": entry.spec.label, "error": str(error)})
-                bars.note(f"Error: {entry.spec.label}: {error}")
+                rows.append({"unit": entry.spec.label, "error": explain(error)})
+                bars.note(f"Error: {entry.spec.label}: {explain(error)}")
                 continue
             rows.append(
                 {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..choices.hints import explain
 from .cache_units import select_folders, unit_filters
 from .options import CONTEXT, LocalFolder, cache_option, json_option
 
@@ -89,13 +90,13 @@ def _transfer(
                 try:
                     done.append(copy_unit(folder, root, progress=bar.update))
                 except CacheError as error:  # the disk is full: the rest would not fit either
-                    full = str(error)
+                    full = explain(error)
                     break
         plan = done
     _report(plan, root, as_json)
     for item in plan:
         if item.problem:
-            click.echo(f"Error: {item.label}: {item.problem}", err=True)
+            click.echo(f"Error: {item.label}: {explain(item.problem)}", err=True)
     if full:
         click.echo(f"Error: {full}", err=True)
     if full or any(item.problem for item in plan):
@@ -132,7 +133,7 @@ def _report(items: Sequence["Transfer"], root: Path, as_json: bool) -> None:
                 "bytes": item.bytes,
                 "source": str(item.source),
                 "target": None if item.target is None else str(item.target),
-                "problem": item.problem,
+                "problem": item.problem and explain(item.problem),
             }
             for item in items
         ]

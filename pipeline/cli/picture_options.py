@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..choices.hints import explain
 from .options import json_option, open_videos, source_options
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def show_videos(
                 raise
             except TedError as error:
                 failures += 1
-                rows.append({"video": video.name, "error": str(error)})
-                bars.note(f"Error: {video.name}: {error}")
+                rows.append({"video": video.name, "error": explain(error)})
+                bars.note(f"Error: {video.name}: {explain(error)}")
     if as_json:
         click.echo(json.dumps({"out": str(out), "videos": rows}, indent=1))
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..choices.hints import explain
 from .cluster_options import cluster_options, open_workers
 from .options import (
     CONTEXT,
@@ -137,8 +138,8 @@ def propagate(
                 raise  # a wrong option is wrong for every video
             except TedError as error:
                 failures += 1
-                rows.append({"video": video.name, "error": str(error)})
-                bars.note(f"Error: {video.name}: {error}")
+                rows.append({"video": video.name, "error": explain(error)})
+                bars.note(f"Error: {video.name}: {explain(error)}")
                 continue
             rows.append(row)
             state = "there before" if report.skipped else f"{report.seconds:.1f} s, affinities from {report.affinities}"

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import click
 
+from ..choices.hints import explain
 from ..runs.signals import exit_on_sigterm
 
 __all__ = ["run"]
@@ -42,6 +43,6 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
 
         if not isinstance(error, TedError):
             raise
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {explain(error)}", err=True)
         code = 2 if isinstance(error, ConfigError) else 1
     sys.exit(code if isinstance(code, int) else 0)

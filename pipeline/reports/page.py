@@ -9,6 +9,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from ...store import open_cache
 from ...store.errors import CacheError, ConfigError, TedError
+from ..choices.hints import explain
 from ..datasets.video import Video
 from ..runs.sweeping.axes import NUMERIC
 from ..tasks.metric_specs import METRIC_SPECS, MetricSpec
@@ -204,7 +205,7 @@ def _origins(name: str, results: Sweep | Propagation, cache: Path | None, notes:
             return Origins(open_cache(path))
         why = "it records no cache, so name it with --cache"
     except CacheError as error:
-        why = str(error)
+        why = explain(error)
     notes.append(
         f"{name}: what its features were made from and took, and whether a network was untrained or without temporal "
         f"layers, is not known: {why}"

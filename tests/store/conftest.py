@@ -1,5 +1,7 @@
 """A small cache with one unit of random features; affinities of it; ways to damage them."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ted.store import AffinitySpec, AffinityUnit, Cache, FeatureRequest, Form, Unit, UnitSpec, open_cache
+from ted.store.errors import Hint, TedError
 from ted.store.fitting import fit
 
 FRAMES, GRID, CHANNELS = 5, (3, 4), 6
@@ -48,6 +51,13 @@ def values() -> NDArray[np.float16]:
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     return open_cache(tmp_path / "cache", create=True)
+
+
+@contextlib.contextmanager
+def raises_with_hint(kind: type[TedError], hint: Hint) -> Iterator[None]:
+    with pytest.raises(kind) as raised:
+        yield
+    assert raised.value.hint == hint
 
 
 def write_unit(cache: Cache, spec: UnitSpec, values: NDArray[np.float16]) -> Unit:

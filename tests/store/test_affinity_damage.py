@@ -11,6 +11,7 @@ from ted.store import AffinitySpec, AffinityUnit, Cache, verify_unit
 from ted.store.errors import (
     CacheError,
     CorruptUnitError,
+    Hint,
     IncompleteUnitError,
     SchemaError,
 )
@@ -23,6 +24,7 @@ from .conftest import (
     make_affinities,
     make_frames,
     make_spec,
+    raises_with_hint,
     write_affinities,
     write_unit,
 )
@@ -41,7 +43,7 @@ def test_a_damaged_chunk_is_found_refused_and_redone(
 ) -> None:
     before = tree(cache.root)
     damage_chunk(affinities.folder, key, damage)
-    with pytest.raises(CorruptUnitError, match=r"ted cache verify --repair.*`ted sweep` again"):
+    with raises_with_hint(CorruptUnitError, Hint("repair", {"maker": "search"})):
         AffinityUnit(affinities.folder).read(3)
     AffinityUnit(affinities.folder).read(2)
     verdict = verify_unit(affinities.folder)

@@ -12,10 +12,11 @@ from ted.store import AffinityUnit, AffinityWriter, Cache, open_cache
 from ted.store.errors import (
     CacheError,
     ClaimedError,
+    Hint,
     IncompleteUnitError,
 )
 
-from .conftest import assert_affinities_equal, make_affinities, make_frames, write_affinities
+from .conftest import assert_affinities_equal, make_affinities, make_frames, raises_with_hint, write_affinities
 from .test_writer import tree
 
 
@@ -29,7 +30,7 @@ def test_a_resumed_unit_equals_an_undisturbed_one(tmp_path: Path) -> None:
             writer.write(frame, *frames[frame])
         writer.commit()
         writer.write(3, *frames[4])  # written, not committed: to be done again
-    with pytest.raises(IncompleteUnitError, match="run the same `ted propagate` or `ted sweep` again"):
+    with raises_with_hint(IncompleteUnitError, Hint("resume", {"maker": "search"})):
         AffinityUnit(spec.folder(cache.root))
     assert [entry.state for entry in cache.affinities()] == [cache.affinity_state(spec)] == ["incomplete"]
     (spec.folder(cache.root) / "bounds/c/1/0/0").write_bytes(b"torn")

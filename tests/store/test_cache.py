@@ -10,9 +10,9 @@ import xarray
 from numpy.typing import NDArray
 
 from ted.store import Cache, FeatureChoice, Unit, UnitSpec, open_cache
-from ted.store.errors import CacheError, CorruptUnitError, IncompleteUnitError, SchemaError, UnitNotFoundError
+from ted.store.errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError, SchemaError, UnitNotFoundError
 
-from .conftest import damage_chunk, make_spec, write_unit
+from .conftest import damage_chunk, make_spec, raises_with_hint, write_unit
 
 CHOICE = FeatureChoice(backbone="adm", timestep=51, tap="up_blocks[2]")
 
@@ -58,7 +58,7 @@ def test_find_says_what_there_is(cache: Cache, unit: Unit) -> None:
 
 def test_find_wants_a_digest_where_several_fit(cache: Cache, unit: Unit, values: NDArray[np.float16]) -> None:
     other = write_unit(cache, make_spec(seed=1), values)
-    with pytest.raises(UnitNotFoundError, match="BACKBONE@DIGEST"):
+    with raises_with_hint(UnitNotFoundError, Hint("prefer")):
         cache.find("davis", "swan", CHOICE)
     digest = other.request.digest()[:8]
     choice = FeatureChoice(backbone="adm", timestep=51, tap="up_blocks[2]", digest=digest)
@@ -69,7 +69,7 @@ def test_an_incomplete_unit_is_refused(cache: Cache, spec: UnitSpec, values: NDA
     with cache.writer(spec) as writer:
         writer.write(0, values[0])
         writer.commit()
-    with pytest.raises(IncompleteUnitError, match="run the same `ted extract` again"):
+    with raises_with_hint(IncompleteUnitError, Hint("resume", {"maker": "extraction"})):
         cache.find("davis", "swan", CHOICE)
     with pytest.raises(IncompleteUnitError):
         Unit(spec.folder(cache.root))
@@ -79,7 +79,7 @@ def test_an_incomplete_unit_is_refused(cache: Cache, spec: UnitSpec, values: NDA
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "swap", "extend"])
 def test_a_damaged_chunk_is_refused(unit: Unit, damage: str) -> None:
     damage_chunk(unit.folder, "features/c/3/0/0/0", damage)
-    with pytest.raises(CorruptUnitError, match="ted cache verify"):
+    with raises_with_hint(CorruptUnitError, Hint("repair", {"maker": "extraction"})):
         unit.features[3].compute()
     np.testing.assert_equal(unit.features[0].compute().shape, unit.shape[1:])
 

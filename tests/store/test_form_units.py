@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from ted.store import Cache, FeatureChoice, Form, Unit, UnitSpec, open_cache, verify_unit
 from ted.store.encoding import decode, encode
-from ted.store.errors import CacheError, CorruptUnitError, IncompleteUnitError, SchemaError, UnitNotFoundError
+from ted.store.errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError, SchemaError, UnitNotFoundError
 from ted.store.fitting import fit
 from ted.store.integrity import demote
 
-from .conftest import damage_chunk, make_spec, write_form, write_unit
+from .conftest import damage_chunk, make_spec, raises_with_hint, write_form, write_unit
 from .test_writer import tree
 
 CHOICE = FeatureChoice(backbone="adm", timestep=51, tap="up_blocks[2]")
@@ -97,7 +97,7 @@ def test_a_damaged_frame_is_refused_found_and_redone(
     stored = write_form(cache, unit, notation)
     before = tree(stored.folder)
     damage_chunk(stored.folder, key, damage)
-    with pytest.raises(CorruptUnitError, match=r"ted cache verify.* `ted cache convert`"):
+    with raises_with_hint(CorruptUnitError, Hint("repair", {"maker": "conversion"})):
         stored.features[3].compute(scheduler="synchronous")
     stored.features[0].compute(scheduler="synchronous")
     verdict = verify_unit(stored.folder)
@@ -272,7 +272,7 @@ def test_staging_is_listed_and_never_found(cache: Cache, spec: UnitSpec, values:
     assert verify_unit(staged.folder).state == "ok"
     assert [entry.spec.form for entry in cache.entries()] == ["float16-for-int8"]
     assert cache.units() == []
-    with pytest.raises(IncompleteUnitError, match="run the same `ted extract` again"):
+    with raises_with_hint(IncompleteUnitError, Hint("resume", {"maker": "extraction"})):
         cache.find("davis", "swan", CHOICE)
     with pytest.raises(IncompleteUnitError):
         cache.find("davis", "swan", CHOICE, prefer=[("form", "float16-for-int8")])

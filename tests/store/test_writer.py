@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from ted.store import Cache, FeatureChoice, FeatureRequest, Unit, UnitSpec, open_cache, verify_unit
 from ted.store import claims as claims_module
-from ted.store.errors import CacheError, ClaimedError, IncompleteUnitError
+from ted.store.errors import CacheError, ClaimedError, Hint, IncompleteUnitError
 from ted.store.integrity import demote
 
-from .conftest import FRAMES, make_spec, write_unit
+from .conftest import FRAMES, make_spec, raises_with_hint, write_unit
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -90,7 +90,7 @@ def test_finishing_early_is_refused(cache: Cache, spec: UnitSpec, values: NDArra
 
 
 def test_a_complete_unit_is_not_written_again_unasked(cache: Cache, unit: Unit) -> None:
-    with pytest.raises(CacheError, match="--overwrite"), cache.writer(unit.spec):
+    with raises_with_hint(CacheError, Hint("overwrite")), cache.writer(unit.spec):
         pass
     assert verify_unit(unit.folder).state == "ok"
 

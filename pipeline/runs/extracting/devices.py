@@ -180,7 +180,8 @@ def _run(request: ExtractionRequest, device: str, threads: int, sender: Connecti
         ):
             send((places[id(result.share)], result))
     except TedError as error:  # a wrong option: for all processes the same
-        send(ConfigError(str(error)) if isinstance(error, ConfigError) else TedError(str(error)))
+        kind = ConfigError if isinstance(error, ConfigError) else TedError  # others may not survive pickling
+        send(kind(str(error), hint=error.hint))
     except BrokenPipeError:  # who started this process has gone
         sys.exit(143)
 

@@ -15,6 +15,7 @@ from ....extract.settings import DTYPES
 from ....extract.worker import ExtractionReport, Progress, VideoTask, extract_videos
 from ....store import Cache, open_cache
 from ....store.errors import ClaimedError, TedError
+from ...choices.hints import explain
 from .changes import describe_changes
 from .finishing import Finisher
 from .held import Held, any_is_free, complete_before, describe_held, split_complete
@@ -127,7 +128,7 @@ def _extract_once(
         if isinstance(outcome, ClaimedError):
             return Held(share=share, plan=plan, goals=request.store_as.goals(plan), error=outcome)
         if isinstance(outcome, TedError):
-            return Failure(share=share, reason=str(outcome))
+            return Failure(share=share, reason=explain(outcome))
         return Extracted(share=share, report=outcome)
 
     with Finisher(request, cache, device) as finisher:
@@ -144,7 +145,7 @@ def _extract_once(
                 elif isinstance(result, ClaimedError):
                     yield settle(share, plan(), result)
                 else:  # perhaps it could not even be planned
-                    yield Failure(share=share, reason=str(result))
+                    yield Failure(share=share, reason=explain(result))
             del backbone, planned, tasks, plan  # before the next one takes memory
         yield from (settle(*finished) for finished in finisher.rest())
 

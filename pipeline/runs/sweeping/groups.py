@@ -13,6 +13,7 @@ from ....propagate.sweep import SweepPass, label_settings
 from ....propagate.targets.base import AnnotatedLabel, annotation_labels
 from ....store import AffinityUnit
 from ....store.errors import TedError
+from ...choices.hints import explain
 from ...tasks.base import Evaluator, Score
 from ...tasks.timing import Seconds, timed_items
 
@@ -108,7 +109,7 @@ def score_group(group: Group) -> GroupScores:
         labels = (_labels(group, course, seconds) for course in group.courses)
         scores = group.grader.score(labels, len(group.settings), group.frame_size, seconds)
     except TedError as error:
-        return GroupScores(scores=(), error=str(error), seconds=seconds)
+        return GroupScores(scores=(), error=explain(error), seconds=seconds)
     finally:
         if "labels" in seconds:  # which are made of what is read meanwhile
             seconds["labels"] -= seconds.get("reading", 0.0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ....store import AffinitySpec, Cache, FeatureChoice, Unit
 from ....store.errors import ConfigError, TedError
+from ...choices.hints import explain
 from ...datasets.video import Video
 from ...tasks.base import EvalCase, Kind
 from .grading import find_units
@@ -148,7 +149,7 @@ def survey_sweep(
                 )
             )
         except TedError as error:
-            failures[video.name] = str(error)
+            failures[video.name] = explain(error)
     return SweepSurvey(kind=kind, settings=settings, videos=found, failures=failures)
 
 

@@ -12,6 +12,7 @@ from ....propagate.affinity_cache import cache_affinities
 from ....propagate.cluster import InProcess, Workers, check_access
 from ....store import AffinityUnit, Cache
 from ....store.errors import TedError
+from ...choices.hints import explain
 from ...tasks.timing import Seconds, timed
 from .groups import Course, Group, group_settings, score_group
 from .journal import Journal
@@ -82,7 +83,7 @@ class _Run:
                             found.append((self._unit(leg), not before))
                     yield work, of_pass, found
             except TedError as error:
-                self.fail(work.video.name, str(error))
+                self.fail(work.video.name, explain(error))
 
     def _unit(self, leg: Leg) -> AffinityUnit:
         if not leg.units:
@@ -222,4 +223,4 @@ def _discard(cache: Cache, unit: AffinityUnit, journal: Journal, progress: Progr
     try:
         cache.remove(unit.folder)
     except TedError as error:
-        progress.note(f"affinities were not removed: {error}")
+        progress.note(f"affinities were not removed: {explain(error)}")

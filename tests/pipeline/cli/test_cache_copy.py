@@ -95,7 +95,7 @@ def test_damage_is_told_and_the_rest_is_copied(cli: Cli, cache: Cache, tmp_path:
     assert result.out.splitlines()[-1].startswith("1 copied, 1 incomplete, 2 damaged")
     assert f"Error: {make_spec().label}: " in result.err
     assert f"Error: {unreadable}: " in result.err
-    assert "Run `ted cache verify`" in result.err
+    assert "run `ted cache verify`" in result.err
     assert [unit.spec.video for unit in Cache(tmp_path / "there").units()] == ["dog"]
 
 

@@ -1,0 +1,49 @@
+"""Hints of errors as commands and options to type."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # commands import this module at once, and `ted --help` must not load the store
+    from ...store.errors import Hint, TedError
+
+__all__ = ["explain", "hint_text"]
+
+# Commands that make units, by `UnitKind.maker`.
+_MAKERS = {
+    "extraction": "`ted extract`",
+    "conversion": "`ted cache convert` or `ted extract --store-as`",
+    "search": "`ted propagate` or `ted sweep`",
+}
+
+# What to type, by `Hint.action`; the names in braces are the hint's data, and `command` is its maker's.
+_TEXTS = {
+    # store
+    "extract": "extract them with `ted extract`, or choose among what there is",
+    "make-cache": "`ted extract` makes one, or name another with --cache",
+    "overwrite": "use --overwrite to make it again",
+    "prefer": "say which with --prefer FIELD=VALUE, or name one as BACKBONE@DIGEST",
+    "raise-precision": "--dtype float32 is the safest",
+    "remake": "run `ted cache rm` on the unit, then {command} again",
+    "repair": "run `ted cache verify --repair`, then the same {command} again: it redoes only what is damaged",
+    "resume": "run the same {command} again to finish it",
+    "select-same-frames": "give the same --every and --limit as in extraction (and there the --mask, if it lies among "
+    "the frames), or extract these frames",
+    "separate": "use another cache, or, for features, another --seed",
+    "verify": "run `ted cache verify`",
+}
+
+
+def hint_text(hint: "Hint") -> str:
+    """Return what to type for a hint; empty for an action without a command, as one of a plug-in may be."""
+    command = _MAKERS.get(hint.data.get("maker", ""), "command")
+    return _TEXTS.get(hint.action, "").format(command=command, **hint.data)
+
+
+def explain(error: "TedError") -> str:
+    """Return an error's message and what to type about it.
+
+    A message of several lines is followed by the hint on a line of its own.
+    """
+    message, text = str(error), hint_text(error.hint) if error.hint else ""
+    if not text:
+        return message
+    return f"{message}\n{text}" if "\n" in message else f"{message}; {text}"
