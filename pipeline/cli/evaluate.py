@@ -40,6 +40,8 @@ def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
     around the masks of a dataset, or those that --annotations names.
     """
     from ...store.errors import ConfigError
+    from ..runs.propagating.propagation import result_folder
+    from ..runs.result_folders import check_result
     from .evaluate_boxes import are_boxes
 
     if not results.is_dir():
@@ -49,6 +51,8 @@ def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
     videos = open_videos(**choice)
     if boxes and any(video.scoring in ("pck", "tapvid") for video in videos):
         raise ConfigError("--boxes is for results of masks and boxes: leave it out for joints and points")
+    for video in videos:
+        check_result(result_folder(results, video))
     scorers = {_scorer(video) for video in videos}
     if boxes or (scorers <= {_masks, _parts} and are_boxes(videos, results)):
         scorers = {_boxes}

@@ -1,20 +1,27 @@
-"""Writing a file so that nobody ever sees half of it."""
+"""Write a file whole or not at all."""
 
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...store.durable import explain_os_errors
+from ...store.durable import explain_os_errors, sync_file, sync_folder
 
 __all__ = ["written_whole"]
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder (made if absent), which takes the final name when the block succeeds.
+def written_whole(path: Path, *, sync: bool = True) -> Iterator[Path]:
+    """Yield a temporary path in the same folder (made if absent), which takes the final name when the block succeeds.
 
-    The temporary file keeps the suffix, from which some libraries choose the format, and is removed on failure.
+    The temporary path has the same suffix, from which some libraries choose the format. The file is removed on failure.
+
+    Parameters
+    ----------
+    path
+        The final name.
+    sync
+        Whether to force the file to the disk before it gets its name. Not needed inside of an `atomic_folder`.
 
     Raises
     ------
@@ -26,6 +33,10 @@ def written_whole(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
+            if sync:
+                sync_file(temporary)
             temporary.replace(path)
+            if sync:
+                sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)

@@ -148,7 +148,9 @@ def propagate_video(
         )
         if reading.unproven:
             record["unproven_pixels"] = reading.unproven
-    if has_same_result(folder, record, overwrite=overwrite):
+    names, written = video.frames.names, set(video.written_frames())
+    expected = [f"{name}.png" for name in names if name in written]
+    if has_same_result(folder, record, overwrite=overwrite, expected=expected):
         progress(len(video.frames))
         return PropagationReport(video=video.name, folder=folder, frames=len(video.frames), skipped=True, seconds=0.0)
     sources = Sources(units)
@@ -164,7 +166,6 @@ def propagate_video(
             workers=workers,
             progress=progress,
         )
-    names, written = video.frames.names, set(video.written_frames())
     with explain_os_errors(f"write {folder}"), atomic_folder(folder, record) as hidden:
         soft = _soft_array(hidden / "soft.zarr", sources, target.object_ids) if save_soft else None
         labels = annotation_labels(given, reading.device)

@@ -59,6 +59,6 @@ def write_mask(path: Path, ids: npt.NDArray[np.integer], palette: npt.NDArray[np
         raise LabelError(f"object numbers {ids.min()} to {ids.max()} do not fit a palette PNG (0 to 255): {path}")
     image = Image.fromarray(np.ascontiguousarray(ids, dtype=np.uint8))
     image.putpalette((davis_palette() if palette is None else palette).tobytes())
-    with written_whole(path) as temporary:
+    with written_whole(path, sync=False) as temporary:  # a folder of results is synced as a whole
         image.save(temporary, format="PNG")
     return path

@@ -1,5 +1,6 @@
 """The journal of a sweep: whole lines, durable, one process at a time."""
 
+import json
 import math
 import multiprocessing
 from pathlib import Path
@@ -69,6 +70,46 @@ def test_unreadable_lines_count_as_absent(tmp_path: Path) -> None:
     )
     with open_journal(tmp_path) as journal:
         assert set(journal.scores) == {"a"}
+
+
+def test_any_damage_to_a_line_is_found_and_only_that_line_is_dropped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    entered = {key: score(value) for key, value in (("a", 0.25), ("b", 0.5), ("c", 0.75))}
+    with open_journal(tmp_path) as journal:
+        for key, value in entered.items():
+            journal.add_scores({key: value})
+        journal.add_affinities("davis/x.zarr/affinities/1")
+    path = tmp_path / JOURNAL
+    whole = path.read_bytes()
+    start = whole.index(b"\n") + 1
+    end = whole.index(b"\n", start)
+    for at in range(start, end):
+        for bit in (0, 2, 5):  # digits become others, letters change case or become others
+            content = bytearray(whole)
+            content[at] ^= 1 << bit
+            if content[at] in b"\n\r":
+                continue
+            path.write_bytes(content)
+            caplog.clear()
+            with open_journal(tmp_path) as journal:
+                found = dict(journal.scores)
+                assert journal.affinities == {"davis/x.zarr/affinities/1"}
+            assert found in ({"a": entered["a"], "c": entered["c"]}, entered), (at, bit)
+            assert found == entered or "dropped damaged lines (2)" in caplog.text
+
+
+def test_a_journal_of_an_earlier_version_resumes(tmp_path: Path) -> None:
+    entered = {"a": score(0.25), "b": score(0.5)}
+    (tmp_path / JOURNAL).write_text(
+        "".join(json.dumps({"scores": {key: value.to_json()}}) + "\n" for key, value in entered.items())
+        + '{"affinities": "davis/x.zarr/affinities/1"}\n'
+    )
+    with open_journal(tmp_path) as journal:
+        assert journal.scores == entered
+        assert journal.affinities == {"davis/x.zarr/affinities/1"}
+        journal.add_scores({"c": entered["a"]})
+    assert read_journal(tmp_path) == {"a", "b", "c"}
 
 
 def test_overwriting_forgets(tmp_path: Path) -> None:
