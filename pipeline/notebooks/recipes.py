@@ -10,7 +10,7 @@ from ...store import FeatureChoice, FeatureRequest
 from ...store.entries import Entry
 from ...store.errors import ConfigError
 from ..datasets.video import Video
-from ..reports.used import Origins, UsedUnit
+from ..reports.provenance import UnitIndex, UsedUnit
 from ..runs.extracting.noise_level import snr_db
 from .collection import Collection
 
@@ -110,7 +110,7 @@ def find_recipes(collection: Collection) -> list[Recipe]:
     Only what all videos have counts.
     """
     groups: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
-    origins = Origins(collection.cache)
+    origins = UnitIndex(collection.cache)
     for video in collection.videos:
         for entry in collection.cache.entries(dataset=video.dataset, video=video.name):
             request = entry.spec.request
@@ -125,7 +125,7 @@ def find_recipes(collection: Collection) -> list[Recipe]:
     )
 
 
-def _recipe(title: str, entries: Sequence[Entry], videos: int, origins: Origins) -> Recipe:
+def _recipe(title: str, entries: Sequence[Entry], videos: int, origins: UnitIndex) -> Recipe:
     request = entries[0].spec.request
     having: dict[tuple[int, str], set[tuple[str, str]]] = defaultdict(set)
     for entry in entries:
@@ -142,12 +142,12 @@ def _recipe(title: str, entries: Sequence[Entry], videos: int, origins: Origins)
     )
 
 
-def _controls(entry: Entry, origins: Origins) -> tuple[str, ...]:
+def _controls(entry: Entry, origins: UnitIndex) -> tuple[str, ...]:
     used = UsedUnit.from_label(entry.spec.label)
     return () if used is None else origins.controls([used])
 
 
-def _title(entry: Entry, origins: Origins) -> str:
+def _title(entry: Entry, origins: UnitIndex) -> str:
     request = entry.spec.request
     learned = request.weights != "none"  # a backbone without weights is called what it is
     return ", ".join((request.backbone, *(_controls(entry, origins) if learned else ())))

@@ -1,18 +1,31 @@
-"""What results were made from, and at what cost, as the cache records it."""
+"""Feature units that results were made from, and what the cache records about them: origin, cost, controls."""
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from ...store import Unit
+from ...store import Cache, FeatureChoice, Unit
+from ...store.choice import most_faithful
 from ...store.durable import canonical_json
+from ...store.entries import Entry
+from ...store.errors import CacheError, ConfigError
+from ...store.layout import tap_name
 from ..runs.extracting.noise_level import level_text
-from .used import Origins, UsedUnit
 
-__all__ = ["FeatureFacts", "features_used"]
+__all__ = ["FeatureFacts", "UnitIndex", "UsedUnit", "features_used"]
 
-#: Fields of a request that are the same for all videos, as they are shown.
+_LABEL = re.compile(
+    r"(?P<video>.+) (?P<backbone>\S+)@(?P<digest>[0-9a-f]{8}) t(?P<timestep>\d+) (?P<tap>\S+)(?: (?P<form>\S+))?"
+)
+_NOTATION = re.compile(r"(?P<backbone>[^@]+)@(?P<digest>[0-9a-f]+):(?P<timestep>\d+):(?P<tap>.+)")
+
+#: Backbones without learned weights, and the control that they are.
+_NOTHING_LEARNED = {"position": "explicit position", "rgb": "colours alone"}
+
+#: Fields of a request that do not depend on the video, in the order of the page.
 _FIELDS = (
     "weights",
     "frame_size",
@@ -28,24 +41,159 @@ _FIELDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class UsedUnit:
+    """A feature unit as results name it.
+
+    Attributes
+    ----------
+    video
+        ``dataset/video``.
+    backbone, digest, timestep, tap
+        Feature, with the first eight digits of the request's digest.
+    form
+        Storage codec; None if the results do not record it.
+    alpha_bar
+        Share of the clean sample in the power of the network's input, in [0, 1]; None if the results do not record it.
+    """
+
+    video: str
+    backbone: str
+    digest: str
+    timestep: int
+    tap: str
+    form: str | None = None
+    alpha_bar: float | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.alpha_bar is not None and not 0 <= self.alpha_bar <= 1:
+            raise ConfigError(f"results record alpha_bar {self.alpha_bar} of {self.feature}, which is not in [0, 1]")
+
+    @property
+    def feature(self) -> str:
+        """``backbone:timestep:tap``, the same for all videos."""
+        return f"{self.backbone}:{self.timestep}:{self.tap}"
+
+    @property
+    def key(self) -> tuple[str, str, str, int, str]:
+        """Video, backbone, digest, timestep and tap, by which a cache finds units of any form."""
+        return self.video, self.backbone, self.digest, self.timestep, tap_name(self.tap)
+
+    def matches(self, choice: FeatureChoice) -> bool:
+        """Return whether the unit is one of those that a choice selects."""
+        wanted = choice.backbone, choice.timestep, tap_name(choice.tap)
+        return (self.backbone, *self.key[3:]) == wanted and self.digest.startswith((choice.digest or "")[:8])
+
+    @classmethod
+    def from_label(cls, label: str, alpha_bar: float | None = None) -> "UsedUnit | None":
+        """Parse a unit's label, as in ``ted.json``; return None for other text."""
+        found = _LABEL.fullmatch(label)
+        return None if found is None else cls._parsed(found, alpha_bar, found["video"], found["form"] or "float16")
+
+    @classmethod
+    def from_notation(cls, dataset: str, video: str, text: str, alpha_bar: float | None = None) -> "UsedUnit | None":
+        """Parse ``backbone@digest:timestep:tap``, as in the tables of sweeps; return None for other text."""
+        found = _NOTATION.fullmatch(text)
+        return None if found is None else cls._parsed(found, alpha_bar, f"{dataset}/{video}", None)
+
+    @classmethod
+    def _parsed(cls, found: re.Match[str], alpha_bar: float | None, video: str, form: str | None) -> "UsedUnit":
+        names = {"backbone": found["backbone"], "digest": found["digest"][:8], "tap": found["tap"]}
+        return cls(video=video, timestep=int(found["timestep"]), form=form, alpha_bar=alpha_bar, **names)
+
+
+class UnitIndex:
+    """Looks up the units of results in a cache.
+
+    Parameters
+    ----------
+    cache
+        Cache of the features; None if it no longer exists, which leaves most questions open.
+    """
+
+    def __init__(self, cache: Cache | None) -> None:
+        self._cache = cache
+
+    @cached_property
+    def _entries(self) -> dict[tuple[str, str, str, int, str], list[Entry]]:
+        found = defaultdict(list)
+        for entry in self._cache.entries() if self._cache is not None else ():
+            spec = entry.spec
+            if entry.state == "complete":
+                video = f"{spec.dataset}/{spec.video}"
+                key = (video, spec.request.backbone, spec.digest()[:8], spec.timestep, tap_name(spec.tap))
+                found[key].append(entry)
+        return found
+
+    @cached_property
+    def _alpha_bars(self) -> dict[tuple[str, str, int], float]:
+        """Noise levels by backbone, weights and timestep, which determine them."""
+        specs = [entry.spec for entries in self._entries.values() for entry in entries]
+        return {
+            (spec.request.backbone, spec.request.weights, spec.timestep): spec.alpha_bar
+            for spec in specs
+            if spec.alpha_bar is not None
+        }
+
+    def find(self, used: UsedUnit) -> Unit | None:
+        """Return a unit, in its most faithful form if the results name none; None if the cache does not have it."""
+        entries = [entry for entry in self._entries.get(used.key, ()) if used.form in (None, entry.spec.form)]
+        try:
+            return next((entry.open() for entry in most_faithful(entries)), None)
+        except CacheError:
+            return None
+
+    def alpha_bar(self, used: UsedUnit) -> float | None:
+        """Return the share of the clean sample in the power of the network's input, in [0, 1].
+
+        The results record it, or the cache does, for this unit or another with the same weights and timestep. None for
+        features without noise, and if it is recorded nowhere.
+        """
+        if used.alpha_bar is not None:
+            return used.alpha_bar
+        unit = self.find(used)
+        if unit is None:
+            return None
+        if unit.spec.alpha_bar is not None:
+            return unit.spec.alpha_bar
+        return self._alpha_bars.get((unit.request.backbone, unit.request.weights, unit.spec.timestep))
+
+    def controls(self, units: Iterable[UsedUnit]) -> tuple[str, ...]:
+        """Return which controls results from these units are; empty if all networks are trained and complete.
+
+        The name of a backbone tells explicit position and colours; the cache's records tell untrained networks and
+        disabled temporal layers.
+        """
+        return tuple(sorted({kind for used in units for kind in self._kinds(used)}))
+
+    def _kinds(self, used: UsedUnit) -> Collection[str]:
+        kinds = {_NOTHING_LEARNED[used.backbone]} if used.backbone in _NOTHING_LEARNED else set()
+        unit = self.find(used)
+        if unit is not None:
+            if unit.request.weights.startswith("random:"):
+                kinds.add("untrained network")
+            if unit.request.conditioning.get("temporal_layers") == "off":
+                kinds.add("temporal layers off")
+        return kinds
+
+
+@dataclass(frozen=True, kw_only=True)
 class FeatureFacts:
-    """A feature that results were made from, over all videos.
+    """A feature of results, over all videos.
 
     Attributes
     ----------
     feature
         ``backbone:timestep:tap``.
     controls
-        What controls results with it are.
-    videos
-        Number of videos, and how many of these the cache still knows.
+        Controls that results with it are.
+    videos, known
+        Number of videos, and how many of these are still in the cache.
     fields
-        What determined it, its noise level, and what it was computed on, as texts by name; without what neither the
-        cache nor the results know.
+        What determined the feature, its noise level and the device that computed it, as text by name.
     bytes
-        Of its units.
+        Size of its units.
     seconds, frames
-        That the runs took which finished them, and frames computed in these; several features may share a run.
+        Duration of the runs that finished the units, and frames computed in them. Features may share a run.
     """
 
     feature: str
@@ -59,52 +207,41 @@ class FeatureFacts:
 
     @property
     def frames_per_second(self) -> float | None:
-        """Frames computed per second; None where no run is recorded."""
+        """Frames computed per second; None if no run is recorded."""
         return self.frames / self.seconds if self.frames and self.seconds > 0 else None
 
 
-def features_used(units: Iterable[UsedUnit], origins: Origins) -> list[FeatureFacts]:
-    """Gather what is known of the features among some units: one entry for each way in which one was made."""
+def features_used(units: Iterable[UsedUnit], index: UnitIndex) -> list[FeatureFacts]:
+    """Group units by feature and by the way it was computed, and summarize each group."""
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[UsedUnit, Unit | None]]] = defaultdict(list)
     for used in dict.fromkeys(units):
-        unit = origins.find(used)
-        groups[used.feature, () if unit is None else tuple(_determining(unit).items())].append((used, unit))
-    return [_facts(feature, fields, found, origins) for (feature, fields), found in groups.items()]
+        unit = index.find(used)
+        fields = (
+            {} if unit is None else {name: unit.spec.field_text(name) for name in _FIELDS} | {"form": unit.spec.form}
+        )
+        groups[used.feature, tuple(fields.items())].append((used, unit))
+    return [_summary(feature, dict(fields), found, index) for (feature, fields), found in groups.items()]
 
 
-def _facts(
-    feature: str,
-    fields: tuple[tuple[str, str], ...],
-    found: list[tuple[UsedUnit, Unit | None]],
-    origins: Origins,
+def _summary(
+    feature: str, fields: dict[str, str], found: list[tuple[UsedUnit, Unit | None]], index: UnitIndex
 ) -> FeatureFacts:
     units = [unit for _, unit in found if unit is not None]
     runs = [unit.run_record for unit in units]
-    computed = {
-        name: ", ".join(dict.fromkeys(filter(None, (_text(run.get(name)) for run in runs))))
-        for name in ("device", "started", "versions")
-    }
+    levels = sorted({level for used, _ in found if (level := index.alpha_bar(used)) is not None})
+    fields["alpha_bar"] = ", ".join(f"{level:.6g} (signal-to-noise ratio {level_text(level)})" for level in levels)
+    for name in ("device", "started", "versions"):
+        fields[name] = ", ".join(dict.fromkeys(filter(None, (_text(run.get(name)) for run in runs))))
     return FeatureFacts(
         feature=feature,
-        controls=origins.controls(used for used, _ in found),
+        controls=index.controls(used for used, _ in found),
         videos=len({used.video for used, _ in found}),
         known=len(units),
-        fields=dict(fields) | _level(found, origins) | {name: text for name, text in computed.items() if text},
+        fields={name: text for name, text in fields.items() if text},
         bytes=sum(unit.marker.total_bytes for unit in units),
         seconds=sum(_number(run.get("seconds")) for run in runs),
         frames=int(sum(_number(run.get("frames_computed")) for run in runs)),
     )
-
-
-def _determining(unit: Unit) -> dict[str, str]:
-    fields = {name: unit.spec.field_text(name) for name in _FIELDS}
-    return fields | {"form": unit.spec.form}
-
-
-def _level(found: list[tuple[UsedUnit, Unit | None]], origins: Origins) -> dict[str, str]:
-    levels = sorted({level for used, _ in found if (level := origins.alpha_bar(used)) is not None})
-    named = [f"{level:.6g} (signal-to-noise ratio {level_text(level)})" for level in levels]
-    return {"alpha_bar": ", ".join(named)} if named else {}
 
 
 def _text(value: Any) -> str:

@@ -1,134 +1,183 @@
 """The tables of a report."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ..runs.sweeping.axes import axis_label
 from ..runs.sweeping.space import PARAMETERS, Setting
 from ..tasks.csv_tables import Table
-from .compared import Compared, exact_text
-from .propagated import Propagation
+from .comparison import ComparedResult, exact_text
+from .folders import Propagation, Sweep
 from .provenance import FeatureFacts
-from .swept import Sweep
-from .views import Cell, Row, TableView, number, row, texts
 
 __all__ = [
+    "Number",
+    "Row",
+    "TableView",
     "cost_tables",
-    "features_table",
+    "features_tables",
     "means_table",
     "objects_table",
     "options_table",
     "other_tables",
+    "row",
     "settings_table",
 ]
 
-#: Rows at most; what is left out is said.
-_MOST_SETTINGS, _MOST_OBJECTS = 100, 600
+#: Largest numbers of rows; a note says what is left out.
+_MOST_SETTINGS, _MOST_ROWS = 100, 600
 
 
-def means_table(view_id: str, compared: Sequence[Compared]) -> TableView:
-    """Put the means of all results and controls under each other, by the official names."""
-    known = dict.fromkeys(name for item in compared for name in (*item.metric_spec.official.values(), *item.means))
-    columns = [name for name in known if any(item.means.get(name) for item in compared)]
+class Number(str):
+    """A number as its exact text, which the page shows rounded; empty if there is no value."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A table row; its first cell is its name."""
+
+    cells: tuple[str, ...]
+    control: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableView:
+    """A table as the template shows it. A column is numeric if its cell in the first row is a `Number`."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def numeric(self) -> tuple[bool, ...]:
+        """Whether each column holds numbers."""
+        return (
+            tuple(isinstance(cell, Number) for cell in self.rows[0].cells)
+            if self.rows
+            else (False,) * len(self.columns)
+        )
+
+    @cached_property
+    def _decimals(self) -> list[int]:
+        """Decimals of each column: those of its longest number, at most three."""
+        columns = zip(*(row.cells for row in self.rows), strict=True)
+        return [
+            max(
+                3 if "e" in cell else min(3, len(cell.partition(".")[2])) if isinstance(cell, Number) else 0
+                for cell in column
+            )
+            for column in columns
+        ]
+
+    def shown(self, column: int, cell: str) -> str:
+        """Return a number as the page shows it: with as many decimals as all others of its column."""
+        try:
+            return f"{float(cell):.{self._decimals[column]}f}" if self._decimals[column] else cell
+        except ValueError:
+            return cell
+
+
+def row(*cells: object, control: bool = False) -> Row:
+    """Return a row; cells other than `Number` are text."""
+    return Row(cells=tuple(cell if isinstance(cell, Number) else str(cell) for cell in cells), control=control)
+
+
+def means_table(results: Sequence[ComparedResult]) -> TableView:
+    """Return the means of all results, by the official names of the metrics."""
+    known = dict.fromkeys(name for item in results for name in (*item.metric_spec.official.values(), *item.means))
+    columns = [name for name in known if any(item.means.get(name) for item in results)]
     return TableView(
-        view_id=view_id,
-        caption=f"Means over all {'objects' if all(item.metric_spec.of_objects for item in compared) else 'videos'}",
+        caption=f"Means over all {'objects' if all(item.metric_spec.of_objects for item in results) else 'videos'}",
         columns=("results", *columns, "control", "setting"),
         rows=tuple(
             row(
                 item.name,
-                [*(number(item.means.get(name, "")) for name in columns), *texts(_controls(item), item.setting)],
+                *(Number(item.means.get(name, "")) for name in columns),
+                ", ".join(item.controls),
+                item.setting,
                 control=bool(item.controls),
             )
-            for item in compared
+            for item in results
         ),
     )
 
 
-def objects_table(view_id: str, compared: Sequence[Compared], notes: list[str]) -> TableView | None:
-    """Put the scores of each object side by side; None without any."""
-    shown = [item for item in compared if item.objects]
-    names = list(dict.fromkeys(name for item in shown for name in item.objects))
+def objects_table(results: Sequence[ComparedResult], notes: list[str]) -> TableView | None:
+    """Return J and F of each object, results side by side; None if no result has objects."""
+    with_objects = [item for item in results if item.objects]
+    names = list(dict.fromkeys(name for item in with_objects for name in item.objects))
     if not names:
         return None
-    if len(names) > _MOST_OBJECTS:
-        notes.append(f"the table of objects shows the first {_MOST_OBJECTS} of {len(names)}")
-    columns = ("J-Mean", "F-Mean")
+    if len(names) > _MOST_ROWS:
+        notes.append(f"the table of objects shows the first {_MOST_ROWS} of {len(names)} objects")
+    columns = [(item, column) for item in with_objects for column in ("J-Mean", "F-Mean")]
     return TableView(
-        view_id=view_id,
         caption="J and F of each object",
-        columns=("object", *(f"{item.label} {column}" for item in shown for column in columns)),
+        columns=("object", *(f"{item.label} {column}" for item, column in columns)),
         rows=tuple(
-            row(name, [number(item.objects.get(name, {}).get(column, "")) for item in shown for column in columns])
-            for name in names[:_MOST_OBJECTS]
+            row(name, *(Number(item.objects.get(name, {}).get(column, "")) for item, column in columns))
+            for name in names[:_MOST_ROWS]
         ),
     )
 
 
-def settings_table(view_id: str, name: str, compared: Sequence[Compared], notes: list[str]) -> TableView | None:
-    """List the settings of a sweep, the best first, controls among them; None without any."""
-    controls_of: dict[Setting, tuple[str, ...]] = {means.setting: () for item in compared for means in item.shared}
-    controls_of |= {means.setting: item.controls for item in compared for means in item.ranking}
-    every = {means.setting: means for item in compared for means in (*item.ranking, *item.shared)}
+def settings_table(name: str, results: Sequence[ComparedResult], notes: list[str]) -> TableView | None:
+    """Return the settings of a sweep with its controls, best first; None if there are none."""
+    controls_of: dict[Setting, tuple[str, ...]] = {means.setting: () for item in results for means in item.shared}
+    controls_of |= {means.setting: item.controls for item in results for means in item.ranking}
+    every = {means.setting: means for item in results for means in (*item.ranking, *item.shared)}
     ranked = sorted(every.values(), key=lambda means: means.rank, reverse=True)
     if not ranked:
         return None
     values = {parameter: [means.setting.columns[parameter] for means in ranked] for parameter in PARAMETERS}
     varying = [parameter for parameter in PARAMETERS if len(set(values[parameter])) > 1]
     same = [f"{axis_label(key)} {found[0]}" for key, found in values.items() if key not in varying and found[0] != ""]
-    official = compared[0].metric_spec.official
+    official = results[0].metric_spec.official
     measures = [measure for measure in official if any(exact_text(means.measures[measure]) for means in ranked)]
-    best = {item.ranking[0].setting for item in compared}
-    kept = [means for place, means in enumerate(ranked) if place < _MOST_SETTINGS or means.setting in best]
-    if len(kept) < len(ranked):
+    best = {item.ranking[0].setting for item in results}
+    listed = [(rank, means) for rank, means in enumerate(ranked, 1) if rank <= _MOST_SETTINGS or means.setting in best]
+    if len(listed) < len(ranked):
         notes.append(
-            f"{name}: {len(kept)} of {len(ranked)} settings are listed: the best, and the best of each control"
+            f"{name}: {len(listed)} of {len(ranked)} settings are listed: the best, and the best of each control"
         )
-    places = {means.setting: place for place, means in enumerate(ranked, 1)}
     return TableView(
-        view_id=view_id,
         caption=f"Settings of {name}" + (f", all with {', '.join(same)}" if same else ""),
         columns=("rank", *map(axis_label, varying), *(official[measure] for measure in measures), "control"),
         rows=tuple(
             row(
-                str(places[means.setting]),
-                [
-                    *texts(
-                        *(means.setting.columns[key] if means.setting.columns[key] != "" else "–" for key in varying)
-                    ),
-                    *(number(exact_text(means.measures[measure])) for measure in measures),
-                    *texts(", ".join(controls_of[means.setting])),
-                ],
+                rank,
+                *("–" if means.setting.columns[key] == "" else means.setting.columns[key] for key in varying),
+                *(Number(exact_text(means.measures[measure])) for measure in measures),
+                ", ".join(controls_of[means.setting]),
                 control=bool(controls_of[means.setting]),
             )
-            for means in kept
+            for rank, means in listed
         ),
     )
 
 
-def other_tables(view_id: str, name: str, tables: Sequence[Table], notes: list[str]) -> list[TableView]:
-    """Show further tables of results as they are."""
-    notes += [
-        f"{name}: table {table.name} shows the first {_MOST_OBJECTS} of {len(table.rows)} rows"
-        for table in tables
-        if len(table.rows) > _MOST_OBJECTS
-    ]
-    return [
-        TableView(
-            view_id=f"{view_id}-{place}",
-            caption=f"{name}: {table.name}",
-            columns=table.columns,
-            rows=tuple(
-                Row(cells=(Cell(cells[0]), *(Cell(text, number=_is_number(text)) for text in cells[1:])))
-                for cells in table.rows[:_MOST_OBJECTS]
-            ),
-        )
-        for place, table in enumerate(tables, 1)
-    ]
+def other_tables(name: str, tables: Iterable[Table], notes: list[str]) -> list[TableView]:
+    """Return tables that a folder of results holds, unchanged."""
+    views = []
+    for table in tables:
+        if len(table.rows) > _MOST_ROWS:
+            notes.append(f"{name}: table {table.name} shows the first {_MOST_ROWS} of {len(table.rows)} rows")
+        rows = [
+            row(first, *(Number(text) if _is_number(text) else text for text in others))
+            for first, *others in table.rows[:_MOST_ROWS]
+        ]
+        views.append(TableView(caption=f"{name}: {table.name}", columns=table.columns, rows=tuple(rows)))
+    return views
 
 
-def options_table(view_id: str, name: str, results: Sweep | Propagation) -> TableView | None:
-    """List the recorded options of a folder; of masks without any, the settings that lie beside them."""
+def options_table(name: str, results: Sweep | Propagation) -> TableView | None:
+    """Return the recorded options of a folder, or the settings in its records; None if it has neither."""
     options: Mapping[str, Any] = results.options
     if not options and isinstance(results, Propagation):
         features = [f"{feature}={weight!r}" for feature, weight in results.features.items()]
@@ -136,81 +185,71 @@ def options_table(view_id: str, name: str, results: Sweep | Propagation) -> Tabl
     if not options:
         return None
     return TableView(
-        view_id=view_id,
         caption=f"{name}: recorded options",
         columns=("option", "value"),
-        rows=tuple(row(key, texts(_plain(value))) for key, value in options.items()),
+        rows=tuple(row(key, _option_text(value)) for key, value in options.items()),
     )
 
 
-def features_table(view_id: str, name: str, facts: Sequence[FeatureFacts]) -> list[TableView]:
-    """Describe features: a table each, of what determined them, and what they were computed on."""
+def features_tables(name: str, facts: Iterable[FeatureFacts]) -> list[TableView]:
+    """Return one table per feature: what determined it, and which device computed it."""
     return [
         TableView(
-            view_id=f"{view_id}-{place}",
             caption=f"{name}: feature {item.feature}"
             + (f" (control: {', '.join(item.controls)})" if item.controls else ""),
             columns=("field", "value"),
             rows=(
-                row("videos", texts(item.videos)),
-                *(row(key.replace("_", " "), texts(value)) for key, value in item.fields.items()),
+                row("videos", item.videos),
+                *(row(key.replace("_", " "), _without_folders(value)) for key, value in item.fields.items()),
             ),
         )
-        for place, item in enumerate(facts, 1)
+        for item in facts
     ]
 
 
-def cost_tables(
-    view_id: str, name: str, facts: Sequence[FeatureFacts], timing: Mapping[str, float] | None
-) -> list[TableView]:
-    """Show what features took, and what a sweep took."""
-    tables = []
-    known = [item for item in facts if item.known]
-    if known:
-        tables.append(
-            TableView(
-                view_id=f"{view_id}-features",
-                caption=f"{name}: features in the cache, and the runs that finished them",
-                columns=("feature", "videos", "megabytes", "frames computed", "seconds", "frames per second"),
-                rows=tuple(
-                    row(
-                        item.feature,
-                        [
-                            number(f"{item.known}"),
-                            number(f"{item.bytes / 1e6:.2f}"),
-                            number(f"{item.frames}"),
-                            number(f"{item.seconds:.1f}"),
-                            number("" if item.frames_per_second is None else f"{item.frames_per_second:.2f}"),
-                        ],
-                        control=bool(item.controls),
-                    )
-                    for item in known
-                ),
-            )
+def cost_tables(name: str, facts: Iterable[FeatureFacts], timing: Mapping[str, float] | None) -> list[TableView]:
+    """Return the cost of features and of a sweep."""
+    features = [
+        row(
+            item.feature,
+            *map(Number, (item.known, f"{item.bytes / 1e6:.2f}", item.frames, f"{item.seconds:.1f}")),
+            Number("" if item.frames_per_second is None else f"{item.frames_per_second:.2f}"),
+            control=bool(item.controls),
         )
-    if timing:
-        tables.append(
-            TableView(
-                view_id=f"{view_id}-sweep",
-                caption=f"{name}: seconds of the sweep's last run; the parts are of all threads or workers together",
-                columns=("part", "seconds"),
-                rows=tuple(row(key, [number(repr(value))]) for key, value in timing.items()),
-            )
-        )
-    return tables
+        for item in facts
+        if item.known
+    ]
+    seconds = [row(part, Number(repr(value))) for part, value in (timing or {}).items()]
+    views = [
+        TableView(
+            caption=f"{name}: features in the cache, and the runs that finished them",
+            columns=("feature", "videos", "megabytes", "frames computed", "seconds", "frames per second"),
+            rows=tuple(features),
+        ),
+        TableView(
+            caption=f"{name}: seconds of the sweep's last run; each part sums over all threads or workers",
+            columns=("part", "seconds"),
+            rows=tuple(seconds),
+        ),
+    ]
+    return [view for view in views if view.rows]
 
 
-def _controls(item: Compared) -> str:
-    return ", ".join(item.controls)
+def _option_text(value: Any) -> str:
+    texts = value if isinstance(value, list) else [value]
+    return ", ".join(_without_folders(str(text)) for text in texts)
 
 
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _without_folders(text: str) -> str:
+    """Shorten absolute paths, which tell more about a machine than about a result, to their last part."""
+    if Path(text).is_absolute():
+        return Path(text).name
+    return re.sub(r"(?<![^\s=,])/(?:[^/\s=,]+/)+([^/\s=,]+)", r"\1", text)
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        float(text or 0)
     except ValueError:
-        return text == ""
+        return False
     return True

@@ -7,13 +7,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from ted.pipeline.reports.charts import Series, bar_chart, legend_key, line_chart
-from ted.pipeline.reports.scales import Scale, nice_ticks, thinned
+from ted.pipeline.reports.charts import Scale, Series, bar_chart, legend_key, line_chart, nice_ticks, spaced_ticks
 
-Place = tuple[float, float]
+Point = tuple[float, float]
 
 
-def polylines(svg: ElementTree.Element) -> list[list[Place]]:
+def polylines(svg: ElementTree.Element) -> list[list[Point]]:
     found = []
     for line in svg.iter("polyline"):
         pairs = [pair.split(",") for pair in line.attrib["points"].split()]
@@ -21,7 +20,7 @@ def polylines(svg: ElementTree.Element) -> list[list[Place]]:
     return found
 
 
-def ticks_down(svg: ElementTree.Element) -> list[Place]:
+def ticks_down(svg: ElementTree.Element) -> list[Point]:
     """(value, y) of the marks of the vertical axis, from the grid's lines and the texts beside them."""
     lines = [float(line.attrib["y1"]) for line in svg.iter("line") if line.attrib["class"] == "grid"]
     texts = [float(text.text or "") for text in svg.iter("text") if text.attrib["text-anchor"] == "end"]
@@ -50,22 +49,23 @@ def test_ticks_by_hand() -> None:
 
 
 def test_scales() -> None:
-    plain = Scale(values=(1, 100), places=(10, 30))
-    ratio = Scale(values=(1, 100), places=(10, 30), logarithmic=True)
+    plain = Scale(values=(1, 100), ends=(10, 30))
+    ratio = Scale(values=(1, 100), ends=(10, 30), logarithmic=True)
     assert (plain(1), plain(50.5), plain(100)) == pytest.approx((10, 20, 30))
     assert (ratio(1), ratio(10), ratio(100)) == pytest.approx((10, 20, 30))
-    assert Scale(values=(3, 3), places=(0, 8))(3) == 4
+    assert Scale(values=(3, 3), ends=(0, 8))(3) == 4
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_thinned_places_keep_their_distance_and_the_last(seed: int) -> None:
-    places = np.sort(np.random.default_rng(seed).uniform(0, 300, 25)).tolist()
-    kept = thinned(places, 30)
-    assert kept[0] == 0
-    assert kept[-1] == 24
-    assert min(np.diff([places[index] for index in kept])) >= 30
-    assert thinned([], 30) == []
-    assert thinned([0, 1], 30) == [0]
+def test_spaced_ticks_keep_their_distance_and_the_last(seed: int) -> None:
+    ticks = np.sort(np.random.default_rng(seed).uniform(0, 100, 25)).tolist()
+    scale = Scale(values=(0, 100), ends=(0, 300))
+    chosen = spaced_ticks(ticks, scale, 30)
+    assert (chosen[0], chosen[-1]) == (ticks[0], ticks[-1])
+    assert min(np.diff([scale(tick) for tick in chosen])) >= 30
+    assert len(chosen) >= 5
+    assert spaced_ticks([], scale, 30) == []
+    assert spaced_ticks([0, 1], scale, 30) == [0]
 
 
 @pytest.mark.parametrize("logarithmic", [False, True])
@@ -73,7 +73,7 @@ def test_lines_lie_where_the_values_are(logarithmic: bool) -> None:
     rng = np.random.default_rng(1)
     x = np.sort(rng.uniform(0.01, 1, 9)).tolist()
     values = rng.uniform(0.2, 0.9, (2, 9)).tolist()
-    series = [Series(name="a", values=values[0]), Series(name="b", values=values[1], place=1, control=True)]
+    series = [Series(name="a", values=values[0]), Series(name="b", values=values[1], index=1, control=True)]
     text = line_chart(
         "c",
         title="t",
@@ -116,7 +116,7 @@ def test_bars_are_as_long_as_their_values() -> None:
     values = np.random.default_rng(2).random((2, 5)).tolist()
     values[1][3] = None
     names = [f"video {number}" for number in range(5)]
-    series = [Series(name="a", values=values[0]), Series(name="b", values=values[1], place=1, control=True)]
+    series = [Series(name="a", values=values[0]), Series(name="b", values=values[1], index=1, control=True)]
     svg = ElementTree.fromstring(bar_chart("c", title="t", label="J&F", names=names, series=series, longest=1))
     widths = [float(bar.attrib["width"]) for bar in svg.iter("rect")]
     known = [value for pair in zip(*values, strict=True) for value in pair if value is not None]
@@ -152,6 +152,6 @@ def test_a_chart_says_what_it_is() -> None:
 
 
 def test_keys_look_like_their_series() -> None:
-    key = ElementTree.fromstring(legend_key(Series(name="a", values=[], place=1, control=True)))
+    key = ElementTree.fromstring(legend_key(Series(name="a", values=[], index=1, control=True)))
     assert key.attrib["aria-hidden"] == "true"
     assert key[0].attrib["class"] == "series s1 control"

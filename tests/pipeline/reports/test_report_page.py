@@ -12,9 +12,9 @@ import pytest
 
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.sources import Source, open_sources
+from ted.pipeline.reports.folders import read_sweep
+from ted.pipeline.reports.frame_pictures import spread
 from ted.pipeline.reports.page import make_page, render_page
-from ted.pipeline.reports.pictures import spread
-from ted.pipeline.reports.swept import read_sweep
 from ted.pipeline.synthetic.rendering import render
 from ted.pipeline.synthetic.scene import SceneSpec
 from ted.pipeline.synthetic.writing import write_davis
@@ -57,7 +57,7 @@ def finite(text: str) -> str | None:
 def test_a_sweep_is_read_back_exactly(tmp_path: Path) -> None:
     space = make_space(temperatures=(0.1, 0.30000000000000004), video_features=(VIDEO_FEATURE, POSITION))
     result = random_result(["one", "two", "three"], space)
-    read = read_sweep(write_sweep(tmp_path / "sweep", result)).result
+    read = read_sweep(write_sweep(tmp_path / "sweep", result))
     assert read.ranking == result.ranking
     assert read.by_video == result.by_video
     assert not read.failures

@@ -1,4 +1,4 @@
-"""The best and the worst frames as small pictures: results over frames, beside the truth."""
+"""The best and the worst frames as small pictures: results drawn over frames, beside the ground truth."""
 
 import base64
 import io
@@ -15,26 +15,26 @@ from ...store.layout import safe_name
 from ..datasets.video import Video
 from ..tasks.frame_kinds import open_frames
 
-__all__ = ["FrameView", "Picture", "show_frames", "spread"]
+__all__ = ["MOST_RESULTS", "FrameView", "Picture", "frame_pictures", "spread"]
 
-_WIDTH = 320
-_QUALITY = 80
-#: Results beside each other on one frame: more would not be seen side by side.
+#: Largest width in pixels, and JPEG quality.
+_WIDTH, _QUALITY = 320, 80
+#: Largest number of results side by side.
 MOST_RESULTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture in the page itself.
+    """A picture that the page itself holds.
 
     Attributes
     ----------
     caption, alt
-        What it is, for those who see it and those who do not.
+        Visible caption, and text for those who do not see the picture.
     uri
-        ``data:`` with a JPEG.
+        ``data:`` URI of a JPEG file.
     width, height
-        In pixels.
+        Size in pixels.
     """
 
     caption: str
@@ -46,16 +46,16 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameView:
-    """One frame of a video, several times.
+    """Pictures of one frame: the ground truth, if there is any, and each result.
 
     Attributes
     ----------
     video, frame
         Names.
     kind
-        ``"best"`` or ``"worst"``, or empty where there is no truth to tell.
+        ``"best"`` or ``"worst"``; empty if there is no ground truth to rank frames by.
     pictures
-        The truth, if there is one, and each result.
+        The pictures.
     """
 
     video: str
@@ -64,45 +64,46 @@ class FrameView:
     pictures: tuple[Picture, ...]
 
 
-def show_frames(videos: Sequence[Video], results: Mapping[str, Mapping[str, Path]], count: int) -> list[FrameView]:
-    """Choose and draw frames.
+def frame_pictures(videos: Sequence[Video], results: Mapping[str, Mapping[str, Path]], count: int) -> list[FrameView]:
+    """Choose frames and draw the results over them.
 
-    The best and the worst frames are those of the first results, by their score in the frame (see `ShownFrames`). Where
-    there is no truth, the last frames of the first videos are shown.
+    The best and the worst frames are those of the first results, by their score in the frame (see `ShownFrames`).
+    Without ground truth, the last frames of the first videos are shown.
 
     Parameters
     ----------
     videos
-        Frames and truth.
+        Frames and ground truth.
     results
-        By name of the results, the best first: the folders of their videos by `safe_name` of the video.
+        Folder of each video's results by `safe_name` of the video, for each name of results, best first.
     count
-        Best frames at most, and as many worst ones.
+        Largest number of best frames, and of worst ones.
 
     Raises
     ------
     LabelError
-        For results that cannot be read, or do not fit their frames.
+        If results cannot be read, or do not fit the frames.
     FrameError
-        For frames that cannot be read.
+        If frames cannot be read.
     """
     shown = dict(list(results.items())[:MOST_RESULTS])
     first = next(iter(shown.values()), {})
-    there = {video.name: video for video in videos if safe_name(video.name) in first}
+    found = {video.name: video for video in videos if safe_name(video.name) in first}
     scores = {}
-    for name, video in there.items():
+    for name, video in found.items():
         frames = open_frames(video, first[safe_name(name)])
-        found = {frame: score for frame in frames.ranked if (score := frames.score(frame)) is not None}
-        if found:
-            scores[name] = found
+        scored = {frame: score for frame in frames.ranked if (score := frames.score(frame)) is not None}
+        if scored:
+            scores[name] = scored
     if scores:
-        chosen = [("best", *place) for place in spread(scores, count, best=True)]
-        chosen += [("worst", *place) for place in spread(scores, count, best=False) if ("best", *place) not in chosen]
+        best = spread(scores, count, best=True)
+        worst = [frame for frame in spread(scores, count, best=False) if frame not in best]
+        chosen = [("best", *frame) for frame in best] + [("worst", *frame) for frame in worst]
     else:
-        some = list(there.items())[: max(1, count)] if count else []
+        some = list(found.items())[: max(1, count)] if count else []
         chosen = [("", name, video.frames.names[-1]) for name, video in some]
     return [
-        FrameView(video=name, frame=frame, kind=kind, pictures=tuple(_pictures(there[name], frame, shown)))
+        FrameView(video=name, frame=frame, kind=kind, pictures=tuple(_pictures(found[name], frame, shown)))
         for kind, name, frame in chosen
     ]
 
@@ -110,20 +111,20 @@ def show_frames(videos: Sequence[Video], results: Mapping[str, Mapping[str, Path
 def spread(scores: Mapping[str, Mapping[str, float]], count: int, *, best: bool) -> list[tuple[str, str]]:
     """Choose (video, frame) with the best or worst scores, from as many videos as possible.
 
-    Frames of one video keep a tenth of it apart: neighbours look alike.
+    Frames of one video are at least a tenth of its length apart, because neighbours look alike.
     """
-    turn = -1.0 if best else 1.0
+    sign = -1.0 if best else 1.0
     ordered = sorted(
-        (turn * value, at, index, frame, video)
-        for at, (video, frames) in enumerate(scores.items())
+        (sign * value, rank, index, frame, video)
+        for rank, (video, frames) in enumerate(scores.items())
         for index, (frame, value) in enumerate(frames.items())
     )
-    share = -(-count // max(1, len(scores)))
+    most = -(-count // max(1, len(scores)))
     taken: dict[str, list[int]] = {video: [] for video in scores}
     chosen: list[tuple[str, str]] = []
     for _, _, index, frame, video in ordered:
         apart = len(scores[video]) / 10
-        if len(chosen) < count and len(taken[video]) < share and all(abs(index - i) > apart for i in taken[video]):
+        if len(chosen) < count and len(taken[video]) < most and all(abs(index - i) > apart for i in taken[video]):
             taken[video].append(index)
             chosen.append((video, frame))
     return chosen
@@ -131,7 +132,7 @@ def spread(scores: Mapping[str, Mapping[str, float]], count: int, *, best: bool)
 
 def _pictures(video: Video, frame: str, results: Mapping[str, Mapping[str, Path]]) -> list[Picture]:
     pixels = _small(video.frames.read(video.frames.names.index(frame)))
-    place = f"frame {frame} of {video.name}"
+    title = f"frame {frame} of {video.name}"
     drawn: list[Picture] = []
     for name, folders in results.items():
         folder = folders.get(safe_name(video.name))
@@ -140,11 +141,11 @@ def _pictures(video: Video, frame: str, results: Mapping[str, Mapping[str, Path]
         shown = open_frames(video, folder)
         true = None if drawn else shown.draw_truth(pixels, frame)
         if true is not None:
-            drawn.append(_picture(true, "truth", f"the true {shown.noun} over {place}"))
+            drawn.append(_picture(true, "truth", f"the true {shown.noun} over {title}"))
         found = shown.draw(pixels, frame)
         if found is None:
             continue
-        caption, alt = name, f"the {shown.noun} of {name} over {place}"
+        caption, alt = name, f"the {shown.noun} of {name} over {title}"
         score = shown.score(frame)
         if score is not None:
             measured = f"{shown.measure} {score:.3f}"

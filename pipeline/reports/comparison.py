@@ -1,0 +1,232 @@
+"""The results that a report compares: those of each folder, with the results of controls apart."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+
+from ...store import FeatureChoice
+from ..runs.extracting.noise_level import snr_db
+from ..runs.sweeping.axes import axis_label
+from ..runs.sweeping.results import SettingMeans
+from ..tasks.metric_specs import MASKS, MetricSpec
+from .evaluated import as_number
+from .folders import Propagation, Sweep
+from .provenance import UnitIndex, UsedUnit
+
+__all__ = ["ComparedResult", "exact_text", "finding", "measure_of", "propagation_results", "sweep_results"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedResult:
+    """A result with its own entry in every table and chart.
+
+    Attributes
+    ----------
+    name
+        Name of the folder, with that of the set of videos if the folder has several.
+    controls
+        Controls that the result is; empty for others.
+    metric_spec
+        Metric of the scores.
+    setting
+        The setting in words; the best one of a sweep.
+    means
+        Text of the tables by the metric's official name; empty text for a missing value.
+    objects
+        Text by ``J-Mean`` and ``F-Mean`` for each object, such as ``camel_1``.
+    by_video
+        Score of each video. For masks it is the mean over objects of J&F, or of J if F was not computed.
+    ranking
+        Means of a sweep under each setting, best first.
+    shared
+        Means of a control's sweep under settings whose alpha gives the control no weight. They are the ends of its
+        curves and never its best setting.
+    alpha_bars
+        Share of the clean sample in the power of the network's input, for each feature of a sweep; None if it is
+        unknown for a video or differs between videos.
+    """
+
+    name: str
+    controls: tuple[str, ...] = ()
+    metric_spec: MetricSpec = MASKS
+    setting: str = ""
+    means: Mapping[str, str] = field(default_factory=dict)
+    objects: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    by_video: Mapping[str, float | None] = field(default_factory=dict)
+    ranking: Sequence[SettingMeans] = ()
+    shared: Sequence[SettingMeans] = ()
+    alpha_bars: Mapping[FeatureChoice, float | None] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Name, with the controls."""
+        return f"{self.name} (control: {', '.join(self.controls)})" if self.controls else self.name
+
+    @property
+    def score_text(self) -> str:
+        """Exact text of the score that ranks settings (J&F, or J if F was not computed); empty if there is none."""
+        official = self.metric_spec.official
+        return next((text for column in self.metric_spec.order if (text := self.means.get(official[column]))), "")
+
+    @property
+    def score(self) -> float | None:
+        """The score as a number; None if there is none."""
+        return as_number(self.score_text)
+
+    @property
+    def measure(self) -> str:
+        """Title of the score."""
+        return measure_of([self])
+
+
+def sweep_results(name: str, sweep: Sweep, index: UnitIndex) -> list[ComparedResult]:
+    """Split the settings of a sweep by the controls that they are; those that are none come first.
+
+    A sweep of a control whose alpha also leaves the control out has no result of its own for these settings: they are
+    shared.
+    """
+    groups: dict[tuple[str, ...], list[SettingMeans]] = defaultdict(list)
+    for means in sweep.ranking:
+        groups[index.controls(sweep.units_of.get(means.setting, ()))].append(means)
+    single = [means for means in groups.get((), []) if None in (means.setting.video, means.setting.image)]
+    if len(groups) > 1 and len(single) == len(groups.get((), [])):
+        groups.pop((), None)
+    alpha_bars = _alpha_bars(sweep, index)
+    return [
+        ComparedResult(
+            name=name,
+            controls=controls,
+            metric_spec=sweep.metric_spec,
+            setting=_setting_text(ranking[0].setting.columns),
+            means={
+                title: exact_text(ranking[0].measures[column]) for column, title in sweep.metric_spec.official.items()
+            },
+            objects={
+                f"{video}_{number}": {MASKS.official[column]: exact_text(values[column]) for column in ("j", "f")}
+                for (video, number), values in sweep.objects.get(ranking[0].setting, {}).items()
+            },
+            by_video={
+                video: next((item.score for item in means if item.setting == ranking[0].setting), None)
+                for video, means in sweep.by_video.items()
+            },
+            ranking=tuple(ranking),
+            shared=tuple(_shared(single, ranking)) if controls else (),
+            alpha_bars=alpha_bars,
+        )
+        for controls, ranking in sorted(groups.items())
+    ]
+
+
+def propagation_results(
+    name: str, results: Propagation, index: UnitIndex, metric_spec: MetricSpec
+) -> list[ComparedResult]:
+    """Return one result for each scored set of a folder, or one without scores if there is none of this metric."""
+    features = " + ".join(f"{weight:g} {feature}" for feature, weight in results.features.items())
+    setting = ", ".join(filter(None, [features, _setting_text(results.settings)]))
+    controls = index.controls(results.units)
+    scored = [found for found in results.evaluations if found.metric_spec == metric_spec]
+    return [
+        ComparedResult(
+            name=name if len(scored) == 1 else f"{name}, {found.name}",
+            controls=controls,
+            metric_spec=metric_spec,
+            setting=setting,
+            means=found.means,
+            objects=found.objects,
+            by_video=found.by_video,
+        )
+        for found in scored
+    ] or [ComparedResult(name=name, controls=controls, metric_spec=metric_spec, setting=setting)]
+
+
+def measure_of(results: Sequence[ComparedResult]) -> str:
+    """Return the title of the score: that of the metric's first measure that any result has."""
+    scored = [item for item in results if item.score_text] or list(results)
+    metric_spec = scored[0].metric_spec
+    return metric_spec.ranked_by(
+        {
+            column: next((as_number(text) for item in scored if (text := item.means.get(official))), None)
+            for column, official in metric_spec.official.items()
+        }
+    )
+
+
+def finding(results: Sequence[ComparedResult]) -> str:
+    """Say in one sentence which result is best, by how much, and how sure that is; empty without scores.
+
+    Uncertainties are standard errors over videos: of the score, and of the paired difference to the next result.
+    """
+    scored = sorted((item for item in results if item.score is not None), key=lambda item: -(item.score or 0))
+    if not scored:
+        return ""
+    best, *others = scored
+    values = [value for value in best.by_video.values() if value is not None]
+    videos = f"{len(values)} video{'' if len(values) == 1 else 's'}"
+    error = "" if len(values) < 2 else f" with a standard error of {_standard_error(values):.3f}"
+    text = (
+        f"{best.label} has {best.measure} {best.score:.3f}{error} over {videos}"
+        if values
+        else (f"{best.label} has {best.measure} {best.score:.3f}")
+    )
+    if len(best.ranking) > 1:
+        text += f", at the best of {len(best.ranking)} settings, chosen on these videos"
+    if others:
+        pairs = [
+            (value, other)
+            for video, value in best.by_video.items()
+            if value is not None and (other := others[0].by_video.get(video)) is not None
+        ]
+        differences = [value - other for value, other in pairs]
+        if len(differences) > 1:
+            mean, error_of_mean = fmean(differences), _standard_error(differences)
+            clear = "better than" if mean > 2 * error_of_mean else "not clearly better than"
+            text += f"; it is {clear} {others[0].label} (difference {mean:.3f} ± {error_of_mean:.3f}, paired by video)"
+        else:
+            text += f"; the next is {others[0].label} with {others[0].score:.3f}"
+    if len(values) == 1:
+        text += "; one video tells nothing about others"
+    return f"{text}."
+
+
+def exact_text(value: float | None) -> str:
+    """Return a number as the tables of sweeps have it; empty text for a missing value."""
+    return "" if value is None or math.isnan(value) else repr(value)
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    return stdev(values) / math.sqrt(len(values))
+
+
+def _shared(single: Sequence[SettingMeans], ranking: Sequence[SettingMeans]) -> list[SettingMeans]:
+    """Return the settings with one feature that some setting of the ranking fuses with another feature."""
+    fused = {(part, getattr(means.setting, part)) for means in ranking for part in ("video", "image")}
+    return [
+        means
+        for means in single
+        if (("video", means.setting.video) if means.setting.image is None else ("image", means.setting.image)) in fused
+    ]
+
+
+def _alpha_bars(sweep: Sweep, index: UnitIndex) -> dict[FeatureChoice, float | None]:
+    units: dict[FeatureChoice, set[UsedUnit]] = defaultdict(set)
+    for setting, used in sweep.units_of.items():
+        for choice, _ in setting.parts:
+            units[choice].update(unit for unit in used if unit.matches(choice))
+    return {choice: _common([index.alpha_bar(unit) for unit in used]) for choice, used in units.items()}
+
+
+def _common(alpha_bars: Sequence[float | None]) -> float | None:
+    """Return the level that all units share, up to the last bits, in which devices differ."""
+    known = [level for level in alpha_bars if level is not None]
+    if not known or len(known) < len(alpha_bars):
+        return None
+    low, high = min(known), max(known)
+    return low if math.isclose(snr_db(low), snr_db(high), rel_tol=0, abs_tol=1e-3) else None
+
+
+def _setting_text(columns: Mapping[str, object]) -> str:
+    return ", ".join(
+        f"{axis_label(key)} {value}" for key, value in columns.items() if value != "" and value is not True
+    )

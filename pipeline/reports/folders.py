@@ -1,0 +1,302 @@
+"""Folders of results, of propagation and of sweeps, read back from their records and tables."""
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ...propagate.settings import PropagationSettings
+from ...store import FeatureChoice
+from ...store.errors import ConfigError, TedError
+from ..choices.features import parse_choice
+from ..runs.sweeping.results import SettingMeans
+from ..runs.sweeping.space import PARAMETERS, Setting
+from ..tasks.csv_tables import Table, read_table
+from ..tasks.masks.scores import means_of_objects
+from ..tasks.metric_specs import MASKS, MetricSpec, Values, metric_spec_of
+from .evaluated import Evaluation, has_tables, read_evaluations
+from .provenance import UsedUnit
+
+__all__ = ["Propagation", "Sweep", "read_folder", "read_sweep"]
+
+_RECORD = "ted.json"
+
+#: Column of the unit of each part. Sweeps of earlier versions do not record noise levels.
+_UNITS = {"video": "video_unit", "image": "image_unit"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Propagation:
+    """A folder that ``ted propagate`` and ``ted evaluate`` wrote.
+
+    Attributes
+    ----------
+    options
+        Resolved options of ``ted propagate``.
+    folders
+        Folder of each video's results, by its name.
+    records
+        Record of each video's results: features, settings, what was annotated; by the name of the video's folder.
+    evaluations
+        Scores, one entry per kind of table.
+    """
+
+    options: Mapping[str, Any]
+    folders: Mapping[str, Path]
+    records: Mapping[str, Mapping[str, Any]]
+    evaluations: tuple[Evaluation, ...]
+    timing: None = None
+
+    @property
+    def metric_specs(self) -> set[MetricSpec]:
+        """Metrics by which the results were scored."""
+        return {found.metric_spec for found in self.evaluations}
+
+    def other_tables(self, metric_spec: MetricSpec) -> tuple[Table, ...]:
+        """Return the tables that a page of this metric does not show elsewhere."""
+        return tuple(
+            table
+            for found in self.evaluations
+            if found.metric_spec != MASKS or metric_spec != MASKS
+            for table in found.tables
+        )
+
+    @property
+    def features(self) -> dict[str, float]:
+        """Weight of each feature in the results of the first video."""
+        return next(iter(self._weights.values()), {})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of propagation of the first video."""
+        return _settings(next(iter(self.records.values()), {}))
+
+    @property
+    def mixed(self) -> bool:
+        """Whether videos were propagated with different settings or features."""
+        keys = {
+            (str(sorted(_settings(record).items())), str(self._weights[video]))
+            for video, record in self.records.items()
+        }
+        return len(keys) > 1
+
+    @property
+    def units(self) -> tuple[UsedUnit, ...]:
+        """Feature units of all videos."""
+        found = (_unit(item) for record in self.records.values() for item in _features(record))
+        return tuple(dict.fromkeys(unit for unit in found if unit is not None))
+
+    @cached_property
+    def _weights(self) -> dict[str, dict[str, float]]:
+        weights: dict[str, dict[str, float]] = {}
+        for video, record in self.records.items():
+            weights[video] = {}
+            for item in _features(record):
+                unit = _unit(item)
+                name = unit.feature if unit else str(item.get("unit"))
+                weights[video][name] = float(item.get("weight", 0))
+        return weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A folder that ``ted sweep`` wrote.
+
+    Attributes
+    ----------
+    options
+        Resolved options of ``ted sweep``.
+    metric_spec
+        Metric of the scores.
+    ranking
+        Means over all videos under each setting, best first.
+    by_video
+        Ranking of the settings on each video, by its name.
+    objects
+        Values of each (video, object) under each setting; empty if the metric scores whole videos.
+    failures
+        Reason why a video failed, by its name.
+    units_of
+        Feature units of all videos under each setting.
+    timing
+        Seconds of the last run, by activity.
+    """
+
+    options: Mapping[str, Any]
+    metric_spec: MetricSpec
+    ranking: Sequence[SettingMeans]
+    by_video: Mapping[str, Sequence[SettingMeans]]
+    objects: Mapping[Setting, Mapping[tuple[str, int], Values]]
+    failures: Mapping[str, str]
+    units_of: Mapping[Setting, tuple[UsedUnit, ...]]
+    timing: Mapping[str, float]
+
+    @property
+    def metric_specs(self) -> set[MetricSpec]:
+        """Metrics by which the results were scored; empty if all videos failed."""
+        return {self.metric_spec} if self.ranking else set()
+
+    @property
+    def units(self) -> tuple[UsedUnit, ...]:
+        """Feature units of all videos and settings."""
+        return tuple(dict.fromkeys(unit for units in self.units_of.values() for unit in units))
+
+
+def read_folder(folder: Path) -> Sweep | Propagation:
+    """Read a folder of results.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such folder, it holds no results, or its records or tables cannot be read.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}; `ted propagate` and `ted sweep` make folders of results")
+    if any((folder / name).is_file() for name in ("settings.csv", "journal.jsonl")):
+        return read_sweep(folder)
+    # The results of some datasets lie one folder deeper.
+    records = sorted([*folder.glob(f"*/{_RECORD}"), *folder.glob(f"*/*/{_RECORD}")])
+    records = [path for path in records if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    if not records and not has_tables(folder):
+        raise ConfigError(f"{folder} holds no results of `ted propagate` or `ted sweep`")
+    return Propagation(
+        options=_read_options(folder / "propagate.toml", "propagate"),
+        records={path.parent.name: _read_json(path) for path in records},
+        folders={path.parent.name: path.parent for path in records},
+        evaluations=read_evaluations(folder),
+    )
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """Read the tables of a sweep (see `ted.pipeline.runs.sweeping.tables`), every number exactly as computed.
+
+    Raises
+    ------
+    ConfigError
+        If tables are missing or cannot be read.
+    """
+    if not (folder / "settings.csv").is_file():
+        raise ConfigError(f"the sweep in {folder} has no tables yet: run the same `ted sweep` again, which finishes it")
+    ranked = read_table(folder / "settings.csv", PARAMETERS)
+    metric_spec = metric_spec_of(ranked.columns)
+    if metric_spec is None:
+        raise ConfigError(f"the tables in {folder} have the columns of no metric that `ted sweep` knows")
+    rows = read_table(folder / "results.csv", ["dataset", "video", *PARAMETERS, *_UNITS.values(), *metric_spec.columns])
+    try:
+        ranking = [
+            _means(
+                _setting(row), metric_spec, _values(row, metric_spec), int(row["videos"]), int(row.get("objects") or 0)
+            )
+            for row in ranked.records
+        ]
+        known = {means.setting for means in ranking}
+        values: dict[str, dict[Setting, list[Values]]] = {}
+        objects: dict[Setting, dict[tuple[str, int], Values]] = {}
+        units: dict[Setting, dict[UsedUnit, None]] = {}
+        for row in rows.records:
+            setting = _setting(row)
+            if setting not in known:  # a row of a failed video, which counts in no mean
+                continue
+            found = _values(row, metric_spec)
+            values.setdefault(row["video"], {}).setdefault(setting, []).append(found)
+            if metric_spec.of_objects:
+                objects.setdefault(setting, {})[row["video"], int(row["object"])] = found
+            for part, column in _UNITS.items():
+                level = row.get(f"{part}_alpha_bar")
+                unit = UsedUnit.from_notation(
+                    row["dataset"], row["video"], row[column], alpha_bar=float(level) if level else None
+                )
+                if unit is not None:
+                    units.setdefault(setting, {})[unit] = None
+    except (ValueError, TypeError, KeyError, TedError) as error:
+        raise ConfigError(f"the tables in {folder} are not those of `ted sweep`: {error}") from error
+    complete = {video: found for video, found in values.items() if found.keys() == known}
+    seconds = _read_json(folder / "timing.json")
+    return Sweep(
+        options=_read_options(folder / "sweep.toml", "sweep"),
+        metric_spec=metric_spec,
+        ranking=ranking,
+        by_video={video: _rank(found, metric_spec) for video, found in complete.items()},
+        objects={
+            setting: {key: item for key, item in found.items() if key[0] in complete}
+            for setting, found in objects.items()
+        },
+        failures=_read_json(folder / "best.json").get("failures", {}),
+        units_of={setting: tuple(found) for setting, found in units.items()},
+        timing={name: value for name, value in seconds.items() if isinstance(value, int | float)},
+    )
+
+
+def _rank(values: Mapping[Setting, Sequence[Values]], metric_spec: MetricSpec) -> list[SettingMeans]:
+    """Rank the settings on one video, whose values come in one row per object, or in one row."""
+    means = [
+        _means(setting, metric_spec, means_of_objects(rows) if metric_spec.of_objects else rows[0], 1, len(rows))
+        for setting, rows in values.items()
+    ]
+    return sorted(means, key=lambda item: item.rank, reverse=True)
+
+
+def _means(setting: Setting, metric_spec: MetricSpec, values: Values, videos: int, objects: int) -> SettingMeans:
+    count = objects if metric_spec.of_objects else videos
+    return SettingMeans(setting=setting, metric_spec=metric_spec, videos=videos, objects=count, measures=values)
+
+
+def _setting(row: Mapping[str, str]) -> Setting:
+    return Setting(
+        video=_choice(row["video_feature"]),
+        image=_choice(row["image_feature"]),
+        alpha=float(row["alpha"]),
+        propagation=PropagationSettings(
+            temperature=float(row["temperature"]),
+            top_k=int(row["top_k"]),
+            radius=int(row["radius"]),
+            context=int(row["context"]),
+            renormalize=bool(json.loads(row["renormalize"].lower())),
+        ),
+    )
+
+
+def _choice(text: str) -> FeatureChoice | None:
+    return parse_choice(text) if text else None
+
+
+def _values(row: Mapping[str, str], metric_spec: MetricSpec) -> Values:
+    return {name: float(row[name]) if row[name] else None for name in metric_spec.columns}
+
+
+def _features(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    features = record.get("features", [])
+    return [item for item in features if isinstance(item, dict)] if isinstance(features, list) else []
+
+
+def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    found = record.get("settings")
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _unit(item: Mapping[str, Any]) -> UsedUnit | None:
+    level = item.get("alpha_bar")
+    return UsedUnit.from_label(str(item.get("unit")), level if isinstance(level, int | float) else None)
+
+
+def _read_options(path: Path, command: str) -> dict[str, Any]:
+    """Return the options that a command recorded in a TOML file; empty if there is no such file."""
+    options = _read(path, lambda content: tomllib.loads(content.decode()), "the options recorded in ").get(command)
+    return options if isinstance(options, dict) else {}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    values = _read(path, json.loads)
+    return values if isinstance(values, dict) else {}
+
+
+def _read(path: Path, parse: Callable[[bytes], Any], what: str = "") -> Any:
+    try:
+        return parse(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"cannot read {what}{path}: {error}") from error
