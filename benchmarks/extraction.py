@@ -32,9 +32,9 @@ from ted.extract.backbones.base import Backbone
 from ted.extract.clip_reader import ClipReader, HostClip
 from ted.extract.features import ClipEncoder, latent_shape, run_pass
 from ted.extract.frames import FrameSize, ImageFrames
-from ted.extract.memory import keep_freed_memory
-from ted.extract.plan import VideoPlan, plan_video, use_reproducible_kernels
-from ted.extract.settings import DTYPES, ExtractionSettings
+from ted.extract.plan import VideoPlan, plan_video
+from ted.extract.runtime import DTYPES, keep_freed_memory, use_reproducible_kernels
+from ted.extract.settings import ExtractionSettings
 from ted.extract.small_models import make_small
 from ted.extract.worker import VideoTask, extract_videos
 from ted.store import Unit, open_cache

@@ -23,7 +23,7 @@ from ted.extract.backbones.i2vgen_xl import I2VGenXL
 from ted.extract.backbones.stable_diffusion import StableDiffusion
 from ted.extract.backbones.svd import StableVideoDiffusion
 from ted.extract.encoders import ImageEmbedder, VaeLatents
-from ted.extract.schedule import NoiseSchedule
+from ted.extract.noising.schedules import NoiseSchedule
 
 #: Channels of the published VAEs.
 _VAE = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
@@ -78,7 +78,7 @@ def full_size(name: str, device: torch.device, dtype: torch.dtype) -> Backbone:
         with torch.device("meta"):
             unet: nn.Module = build_unet(PUBLISHED)
         return AdmBackbone(
-            **common, unet=_random(unet, device, dtype), config=PUBLISHED, schedule=build_schedule(PUBLISHED)
+            **common, network=_random(unet, device, dtype), config=PUBLISHED, schedule=build_schedule(PUBLISHED)
         )
     with torch.device("meta"):
         if name == "i2vgen-xl":
@@ -98,7 +98,7 @@ def full_size(name: str, device: torch.device, dtype: torch.dtype) -> Backbone:
     betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
     abar = scheduler(**betas).alphas_cumprod
     common |= {
-        "unet": _random(unet, device, dtype),
+        "network": _random(unet, device, dtype),
         "frame_encoder": VaeLatents(_random(vae, device, dtype)),
         "schedule": NoiseSchedule(alphas_cumprod=abar),
     }

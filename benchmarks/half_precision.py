@@ -22,8 +22,7 @@ from full_size import TAPS, TIMESTEPS, full_size
 from ted.extract.backbones import load_backbone
 from ted.extract.backbones.base import Backbone
 from ted.extract.frame_size import FrameSize, to_pixels
-from ted.extract.plan import use_reproducible_kernels
-from ted.extract.settings import DTYPES
+from ted.extract.runtime import DTYPES, use_reproducible_kernels
 from ted.extract.small_models import make_small
 
 

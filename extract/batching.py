@@ -10,7 +10,7 @@ from .clips import Clip
 from .features import ClipEncoder, latent_shape, run_pass
 from .passes import Item
 
-__all__ = ["fit_batch_size", "is_out_of_memory", "largest_batch"]
+__all__ = ["fit_batch_size", "largest_batch"]
 
 #: Frames in a pass, at most: a GPU is long busy by then. A choice, not a measurement.
 _MOST_FRAMES = 64
@@ -91,10 +91,3 @@ def fit_batch_size(backbone: Backbone, frame_size: tuple[int, int], taps: Sequen
         return 1
     finally:
         torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out, on a GPU or on the host."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )

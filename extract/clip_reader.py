@@ -7,8 +7,8 @@ import torch
 
 from .clips import Clip
 from .frames import FrameSource, to_pixels
-from .noise import NoiseKey, draw_noise
-from .options import ConditionOn
+from .noising.random_draws import NoiseKey, draw_noise
+from .settings import ConditionOn
 
 __all__ = ["ClipReader", "HostClip"]
 

@@ -8,8 +8,8 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 from ..store.errors import ConfigError, WeightsError
-from .components import ModelFolder, quiet_libraries
-from .standins import PROMPT_TOKENS, PixelLatents
+from .model_folder import ModelFolder, quiet_libraries
+from .placeholders import PROMPT_TOKENS, PixelLatents
 
 __all__ = ["FrameEncoder", "ImageEmbedder", "VaeLatents", "colour_statistics", "load_frame_encoder", "prompt_states"]
 
@@ -75,9 +75,9 @@ def load_frame_encoder(
     WeightsError
         When the VAE is missing or damaged, or does not fit the UNet.
     """
-    if folder.standins.vae is not None:
+    if folder.placeholders.vae is not None:
         folder.check_absent("vae")
-        return PixelLatents(folder.standins.vae, channels, device, folder.standins.colourfulness)
+        return PixelLatents(folder.placeholders.vae, channels, device, folder.placeholders.colourfulness)
     if upcast and dtype == torch.float16 and folder.config("vae").get("force_upcast", True):
         dtype = torch.float32
     vae = folder.model("vae", cls, device=device, dtype=dtype)
@@ -117,12 +117,12 @@ def prompt_states(
     ConfigError
         For a prompt that is longer than the text encoder reads, or that a stand-in would not see.
     """
-    if folder.standins.text is not None:
+    if folder.placeholders.text is not None:
         if prompt:
             raise ConfigError("the weights' folder declares zeros for all text: a prompt would have no effect there")
         folder.check_absent("text_encoder")
         folder.check_absent("tokenizer")
-        return torch.zeros(1, folder.standins.text, width, device=device, dtype=dtype)
+        return torch.zeros(1, folder.placeholders.text, width, device=device, dtype=dtype)
     tokenizer = folder.tokenizer()
     encoder = folder.model("text_encoder", CLIPTextModel, device=device, dtype=dtype)
     if encoder.config.hidden_size != width:
@@ -172,7 +172,7 @@ class ImageEmbedder:
     def __init__(self, folder: ModelFolder, *, width: int, device: torch.device, dtype: torch.dtype) -> None:
         self._encoder: nn.Module | None = None
         self._zeros = torch.zeros(1, 1, width, device=device, dtype=dtype)
-        if folder.standins.image:
+        if folder.placeholders.image:
             folder.check_absent("image_encoder")
             folder.check_absent("feature_extractor")
             return

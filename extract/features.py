@@ -9,7 +9,7 @@ import torch
 from .backbones.base import Backbone, Condition
 from .clip_reader import HostClip
 from .clips import Clip, count_contributions
-from .noise import NoiseKey, draw_noise
+from .noising.random_draws import NoiseKey, draw_noise
 from .passes import Item
 
 __all__ = ["Averages", "ClipEncoder", "DeviceClip", "Features", "latent_shape", "run_pass"]

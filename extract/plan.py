@@ -3,21 +3,18 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
 
 from ..store import FeatureRequest, UnitSpec
 from ..store.errors import ConfigError, FrameError
 from .backbones.base import Backbone
 from .clips import Clip, plan_clips
 from .frames import FrameSource, processed_size
-from .noise import NOISE_SCHEME
+from .noising.random_draws import NOISE_SCHEME
 from .passes import Passes
 from .settings import ExtractionSettings
 from .taps import choose_taps
 
-__all__ = ["VideoPlan", "default_batch_size", "plan_video", "use_reproducible_kernels"]
+__all__ = ["VideoPlan", "default_batch_size", "plan_video"]
 
 #: Frames in a batch unless the user says otherwise: one clip of a video backbone.
 _DEFAULT_BATCH_FRAMES = 8
@@ -139,17 +136,3 @@ def plan_video(
 def default_batch_size(backbone: Backbone) -> int:
     """Items in a pass where nothing else is asked for: eight frames, or one clip of a video backbone."""
     return max(1, _DEFAULT_BATCH_FRAMES // backbone.clip_length)
-
-
-def use_reproducible_kernels() -> None:
-    """Make equal inputs give equal features on one machine, in the precision that was asked for."""
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
-    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        # Since torch 2.9 the settings above only withdraw a choice: one made for all backends would show through.
-        known: Any = torch.backends
-        cudnn, mkldnn = known.cudnn, known.mkldnn
-        for operations in (cudnn.conv, cudnn.rnn, known.cuda.matmul, mkldnn.conv, mkldnn.matmul):
-            operations.fp32_precision = "ieee"

@@ -1,5 +1,6 @@
 """Small backbones with random weights, on disk as the published ones are: for tests, trials and demonstrations."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +11,13 @@ import torch
 
 from ..store.errors import ConfigError
 from .backbones import backbone_info
-from .small_adm import make_small_adm
-from .small_parts import MODELS
-from .standins import DECLARATIONS
+from .backbones.adm_checkpoint import checkpoint_shapes
+from .backbones.adm_config import AdmConfig, build_unet
+from .placeholders import DECLARATIONS
+from .random_weights import draw_tensor
+from .small_model_parts import MODELS
 
-__all__ = ["make_small"]
+__all__ = ["SMALL", "make_small", "make_small_adm"]
 
 #: What is declared in the place of parts that are left out.
 _DECLARED: Mapping[str, Mapping[str, Any]] = {
@@ -83,3 +86,35 @@ def make_small(name: str, folder: Path, *, seed: int = 0, standins: bool = False
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+#: As deep as the published model, so that its taps bear the same names at the same strides, but narrow.
+SMALL = AdmConfig(image_size=64, num_channels=32, channel_mult=(1, 1, 1, 2, 2, 2), num_head_channels=32)
+
+
+def make_small_adm(folder: Path, *, seed: int = 0) -> Path:
+    """Write `model.pt`, in the original's key names, and `config.json`.
+
+    All layers are random, also those that training starts from zero (the last convolution of each residual block,
+    attention's output, normalisation's shift), so that no part of the network is without effect.
+
+    Parameters
+    ----------
+    folder
+        Where to write; created if absent.
+    seed
+        Of the weights, which are the same on every machine.
+
+    Returns
+    -------
+    Path
+        The folder, to be given as the backbone's weights.
+    """
+    with torch.device("meta"):
+        shapes = checkpoint_shapes(SMALL, build_unet(SMALL).state_dict())
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {name: draw_tensor(name, shape, generator) for name, shape in shapes.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(SMALL), indent=1) + "\n", encoding="utf-8")
+    torch.save(tensors, folder / "model.pt")
+    return folder

@@ -15,7 +15,7 @@ from .backbones.base import Backbone
 from .clip_reader import HostClip
 from .features import Averages, ClipEncoder, DeviceClip, run_pass
 from .plan import VideoPlan
-from .run_record import describe_run
+from .runtime import describe_run
 from .sink import FeatureSink, VideoSink
 
 __all__ = ["ExtractionReport", "VideoJob"]

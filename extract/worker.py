@@ -14,12 +14,13 @@ import torch
 from ..store import Cache
 from ..store.errors import ClaimedError, ConfigError, TedError
 from .backbones.base import Backbone
-from .batching import fit_batch_size, is_out_of_memory
+from .batching import fit_batch_size
 from .clip_reader import ClipReader, HostClip
 from .features import latent_shape
 from .frames import FrameSource
-from .plan import VideoPlan, default_batch_size, use_reproducible_kernels
+from .plan import VideoPlan, default_batch_size
 from .prefetch import Prefetched
+from .runtime import is_out_of_memory, use_reproducible_kernels
 from .sink import FeatureSink
 from .video_job import ExtractionReport, VideoJob
 

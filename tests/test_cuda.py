@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ted.extract.backbones import BACKBONES, load_backbone
-from ted.extract.plan import use_reproducible_kernels
+from ted.extract.runtime import use_reproducible_kernels
 from ted.extract.small_models import make_small
 from ted.propagate.cosines import unit_vectors
 from ted.propagate.labels import propagate_labels

@@ -17,7 +17,7 @@ from typing import Any, get_args
 import click
 import numpy as np
 
-from ted.extract.options import BackboneOptions, ConditionOn
+from ted.extract.settings import BackboneOptions, ConditionOn
 from ted.pipeline.datasets.davis import davis_sequences, davis_video
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.video import Video

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from ted.extract.frame_size import FrameSize
-from ted.extract.options import DEFAULT_OPTIONS, BackboneOptions
-from ted.extract.settings import ExtractionSettings
+from ted.extract.settings import DEFAULT_OPTIONS, BackboneOptions, ExtractionSettings
 from ted.pipeline.choices.features import parse_choice, parse_job
 from ted.pipeline.datasets.video import Video
 from ted.pipeline.runs.extracting.request import ExtractionRequest, Share

@@ -9,7 +9,7 @@ from typing import Any
 import diffusers
 import torch
 
-from ted.extract.components import quiet_libraries
+from ted.extract.model_folder import quiet_libraries
 
 __all__ = ["save_half", "write_folder"]
 

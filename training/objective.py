@@ -73,7 +73,7 @@ class Objective:
         conditions = [self.condition(clip, rng) for clip in pixels]
         condition = {key: torch.cat([each[key] for each in conditions]) for key in conditions[0]}
         with torch.autocast(backbone.device.type, torch.bfloat16, enabled=self.bfloat16):
-            predicted = backbone.unet(**backbone.unet_arguments(noisy, taus, condition))[0].float()
+            predicted = backbone.network(**backbone.network_arguments(noisy, taus, condition))[0].float()
         if predicted.ndim == 5:  # a video UNet: (clip, channel, frame, y, x)
             predicted = predicted.transpose(1, 2)
         errors = predicted.reshape(target.shape) - target

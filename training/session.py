@@ -88,7 +88,7 @@ def train_model(
     )
     save_half(unet, weights)
     backbone = load(weights, device=device, dtype=torch.float32)
-    backbone.unet = unet.to(device)
+    backbone.network = unet.to(device)
     backbone.text_states = backbone.text_states.clone()  # it was made for inference alone
     hasten(unet, device)
     objective = Objective(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...store.errors import ConfigError
-from ..options import DEFAULT_OPTIONS, BackboneOptions
+from ..settings import DEFAULT_OPTIONS, BackboneOptions
 from ..weights import find_weights, split_random
 from .registry import BACKBONES, BackboneInfo, backbone_info, register_backbone
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ...store.errors import WeightsError
-from ..components import quiet_libraries
-from ..drawing import draw_parameters
-from ..schedule import NoiseSchedule
+from ..model_folder import quiet_libraries
+from ..noising.schedules import NoiseSchedule
+from ..random_weights import draw_parameters
 from ..weights import digest_files, random_id
 from . import backbone_info
 from .adm_checkpoint import block_names, convert, read_checkpoint
@@ -45,8 +45,8 @@ class AdmBackbone(Backbone):
         where it ends a level.
         """
         levels = len(self.config.channel_mult)
-        taps = {f"down_blocks[{i}]": self.unet.get_submodule(f"down_blocks.{i}") for i in range(levels)}
-        taps["mid_block"] = self.unet.get_submodule("mid_block")
+        taps = {f"down_blocks[{i}]": self.network.get_submodule(f"down_blocks.{i}") for i in range(levels)}
+        taps["mid_block"] = self.network.get_submodule("mid_block")
         per_level = self.config.num_res_blocks + 1
         last_member: dict[int, str] = {}  # of each output block: what comes out of it is the entry's output
         for original, ours in block_names(self.config).items():
@@ -54,10 +54,10 @@ class AdmBackbone(Backbone):
             if kind == "output_blocks":
                 last_member[int(entry)] = ours
         for i, name in last_member.items():
-            taps[f"output_blocks[{i}]"] = self.unet.get_submodule(name)
+            taps[f"output_blocks[{i}]"] = self.network.get_submodule(name)
             if (i + 1) % per_level == 0:
                 up = i // per_level
-                taps[f"up_blocks[{up}]"] = self.unet.get_submodule(f"up_blocks.{up}")
+                taps[f"up_blocks[{up}]"] = self.network.get_submodule(f"up_blocks.{up}")
         return taps
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -68,7 +68,7 @@ class AdmBackbone(Backbone):
         """Return sqrt(abar) x_0 + sqrt(1 - abar) eps."""
         return self.schedule.perturb(latents, noise, timestep)
 
-    def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
+    def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the frames of all clips as one batch, and their timestep."""
         return {
             "sample": noisy.flatten(0, 1).to(self.device, self.dtype),
@@ -102,7 +102,7 @@ def load(weights: Path | None, *, device: torch.device, dtype: torch.dtype, seed
         unet, config, identity = _random(weights, seed, device, dtype)
     return AdmBackbone(
         name="adm",
-        unet=unet.eval().requires_grad_(False),
+        network=unet.eval().requires_grad_(False),
         device=device,
         dtype=dtype,
         weights_id=identity,

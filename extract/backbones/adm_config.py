@@ -10,7 +10,7 @@ import torch
 from diffusers import UNet2DModel
 
 from ...store.errors import WeightsError
-from ..schedule import NoiseSchedule
+from ..noising.schedules import NoiseSchedule
 
 __all__ = ["PUBLISHED", "AdmConfig", "build_schedule", "build_unet", "read_config"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..options import ConditionOn
+from ..settings import ConditionOn
 from ..taps import choose_taps, read_taps
 
 __all__ = ["Backbone", "Condition", "Draw", "Timestep"]
@@ -28,15 +28,15 @@ class Backbone(abc.ABC):
     """A network and its surroundings, ready to turn frames into features.
 
     Everything works on clips; an image backbone's clips are one frame long. Subclasses implement `taps`, `encode`,
-    `perturb` and `unet_arguments`, `condition` where the network is told something of the clip beside its frames, and
-    `feature_map` where its modules give something else than maps; the forward pass itself, `features`, is the same for
-    all.
+    `perturb` and `network_arguments`, `condition` where the network is told something of the clip beside its frames,
+    and `feature_map` where its modules give something else than maps; the forward pass itself, `features`, is the
+    same for all.
 
     Attributes
     ----------
     name
         Name in the registry, for example ``"adm"``.
-    unet
+    network
         The network, in evaluation mode, on its device.
     device, dtype
         Where and in which precision the network (and VAE, and encoders) run.
@@ -58,7 +58,7 @@ class Backbone(abc.ABC):
     """
 
     name: str
-    unet: nn.Module
+    network: nn.Module
     device: torch.device
     dtype: torch.dtype
     weights_id: str
@@ -132,7 +132,7 @@ class Backbone(abc.ABC):
         return signal / (signal + noise)
 
     @abc.abstractmethod
-    def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
+    def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the keyword arguments of the network's forward pass.
 
         Parameters
@@ -179,7 +179,7 @@ class Backbone(abc.ABC):
         noisy
             x_tau: (clip, frame, channel, y, x).
         timestep, condition
-            As in `unet_arguments`.
+            As in `network_arguments`.
         taps
             Names out of `taps`.
         stop_early
@@ -196,8 +196,8 @@ class Backbone(abc.ABC):
             For an unknown tap.
         """
         modules = choose_taps(self.taps, taps, self.name)
-        arguments = self.unet_arguments(noisy, timestep, condition)
-        outputs = read_taps(lambda: self.unet(**arguments), modules, stop_early=stop_early)
+        arguments = self.network_arguments(noisy, timestep, condition)
+        outputs = read_taps(lambda: self.network(**arguments), modules, stop_early=stop_early)
         clips, frames = noisy.shape[:2]
         # 3D UNets fold clip and frame into the first axis inside their blocks, clip-major, as 2D UNets' batches are.
         maps = {tap: self.feature_map(output, noisy).float() for tap, output in outputs.items()}

@@ -61,7 +61,7 @@ class Baseline(Backbone):
     @property
     def taps(self) -> dict[str, nn.Module]:
         """``stride4``, ``stride8`` and ``stride16``: pixels that make a cell, along each axis."""
-        return dict(self.unet.named_children())
+        return dict(self.network.named_children())
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return colours or positions in [0, 1]: (frame, value, height, width); see `Backbone.encode`."""
@@ -75,7 +75,7 @@ class Baseline(Backbone):
         """Return the values as they are: there is no noise."""
         return latents
 
-    def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
+    def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the values of all clips as one batch."""
         return {"values": noisy.flatten(0, 1)}
 
@@ -93,7 +93,7 @@ def load_position(_weights: Path | None, *, device: torch.device, dtype: torch.d
 def _make(name: str, device: torch.device, *, positions: bool) -> Baseline:
     return Baseline(
         name=name,
-        unet=_Grids().to(device).eval(),
+        network=_Grids().to(device).eval(),
         device=device,
         dtype=torch.float32,
         weights_id="none",

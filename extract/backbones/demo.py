@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ..options import DEFAULT_OPTIONS, BackboneOptions
+from ..settings import DEFAULT_OPTIONS, BackboneOptions
 from . import i2vgen_xl, stable_diffusion
 from .i2vgen_xl import I2VGenXL
 from .stable_diffusion import StableDiffusion

@@ -9,8 +9,8 @@ from torch import nn
 from transformers import Dinov2Model, DINOv3ViTModel
 
 from ...store.errors import WeightsError
-from ..components import ModelFolder
 from ..encoders import colour_statistics
+from ..model_folder import ModelFolder
 from .base import Backbone, Condition, Timestep
 
 __all__ = ["Dino", "load_dinov2", "load_dinov3"]
@@ -34,10 +34,10 @@ class Dino(Backbone):
         """``layers[i]``, the output of each block, and ``last_hidden_state``, the last one's after the final norm."""
         blocks = next(
             module
-            for name, module in self.unet.named_modules()
+            for name, module in self.network.named_modules()
             if isinstance(module, nn.ModuleList) and name.split(".")[-1] == "layer"
         )
-        final = self.unet.get_submodule("layernorm" if hasattr(self.unet, "layernorm") else "norm")
+        final = self.network.get_submodule("layernorm" if hasattr(self.network, "layernorm") else "norm")
         return {f"layers[{i}]": block for i, block in enumerate(blocks)} | {"last_hidden_state": final}
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -48,7 +48,7 @@ class Dino(Backbone):
         """Return the frames as they are: there is no noise."""
         return latents
 
-    def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
+    def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the frames of all clips as one batch."""
         return {"pixel_values": noisy.flatten(0, 1).to(self.device, self.dtype)}
 
@@ -86,7 +86,7 @@ def _load(name: str, cls: Any, weights: Path, seed: int | None, device: torch.de
     mean, std = colour_statistics(folder.config("", "preprocessor_config.json"))
     return Dino(
         name=name,
-        unet=model,
+        network=model,
         device=device,
         dtype=dtype,
         weights_id=folder.weights_id(),

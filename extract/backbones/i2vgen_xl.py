@@ -9,13 +9,13 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, I2VGenXLUNet
 from PIL import Image
 
-from ..components import ModelFolder
 from ..encoders import ImageEmbedder, load_frame_encoder, prompt_states
-from ..options import CONDITIONING_FRAMES, DEFAULT_OPTIONS, BackboneOptions
-from ..schedule import NoiseSchedule
-from ..temporal import skip_temporal_layers
+from ..model_folder import ModelFolder
+from ..noising.schedules import NoiseSchedule
+from ..settings import CONDITIONING_FRAMES, DEFAULT_OPTIONS, BackboneOptions
 from .base import Condition, Draw, Timestep
 from .latent import LatentBackbone
+from .temporal_layers import skip_temporal_layers
 
 __all__ = ["I2VGenXL", "centre_square", "load"]
 
@@ -74,7 +74,7 @@ class I2VGenXL(LatentBackbone):
             "image_embeddings": self.image_embedder.embed(square),
         }
 
-    def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
+    def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the arguments as `I2VGenXLPipeline` passes them without guidance."""
         clips = len(noisy)
         return {
@@ -151,12 +151,12 @@ def load(
     image_embedder = ImageEmbedder(folder, width=width, device=device, dtype=dtype)
     return I2VGenXL(
         name=name,
-        unet=unet,
+        network=unet,
         device=device,
         dtype=dtype,
         weights_id=folder.weights_id(),
         timestep_count=len(scheduler.alphas_cumprod),
-        clip_length=folder.standins.clip_length or CLIP_LENGTH,
+        clip_length=folder.placeholders.clip_length or CLIP_LENGTH,
         condition_on=condition_on,
         conditioning={
             "prompt": prompt,

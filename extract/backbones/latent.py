@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ..encoders import FrameEncoder
-from ..schedule import NoiseSchedule
+from ..noising.schedules import NoiseSchedule
 from .base import Backbone
 
 __all__ = ["LatentBackbone"]
@@ -30,10 +30,10 @@ class LatentBackbone(Backbone):
     @property
     def taps(self) -> dict[str, nn.Module]:
         """``down_blocks[i]``, ``mid_block`` and ``up_blocks[i]``, in the order of the forward pass."""
-        down, up = self.unet.get_submodule("down_blocks"), self.unet.get_submodule("up_blocks")
+        down, up = self.network.get_submodule("down_blocks"), self.network.get_submodule("up_blocks")
         return {
             **{f"down_blocks[{i}]": block for i, block in enumerate(down.children())},
-            "mid_block": self.unet.get_submodule("mid_block"),
+            "mid_block": self.network.get_submodule("mid_block"),
             **{f"up_blocks[{i}]": block for i, block in enumerate(up.children())},
         }
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
-from ..components import ModelFolder
 from ..encoders import load_frame_encoder, prompt_states
-from ..options import DEFAULT_OPTIONS, BackboneOptions
-from ..schedule import NoiseSchedule
+from ..model_folder import ModelFolder
+from ..noising.schedules import NoiseSchedule
+from ..settings import DEFAULT_OPTIONS, BackboneOptions
 from .base import Condition, Timestep
 from .latent import LatentBackbone
 
@@ -31,7 +31,7 @@ class StableDiffusion(LatentBackbone):
 
     text_states: torch.Tensor
 
-    def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
+    def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the arguments as `StableDiffusionPipeline` passes them without guidance."""
         return {
             "sample": noisy.flatten(0, 1).to(self.dtype),
@@ -71,7 +71,7 @@ def load(
     text_states = prompt_states(folder, prompt, width=unet.config.cross_attention_dim, device=device, dtype=dtype)
     return StableDiffusion(
         name=name,
-        unet=unet,
+        network=unet,
         device=device,
         dtype=dtype,
         weights_id=folder.weights_id(),

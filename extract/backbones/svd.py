@@ -9,13 +9,13 @@ from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNet
 from torch.nn import functional
 
 from ...store.errors import WeightsError
-from ..components import ModelFolder
 from ..encoders import ImageEmbedder, load_frame_encoder
-from ..options import CONDITIONING_FRAMES, DEFAULT_OPTIONS, BackboneOptions
-from ..schedule import NoiseSchedule
-from ..temporal import skip_temporal_layers
+from ..model_folder import ModelFolder
+from ..noising.schedules import NoiseSchedule
+from ..settings import CONDITIONING_FRAMES, DEFAULT_OPTIONS, BackboneOptions
 from .base import Condition, Draw, Timestep
 from .latent import LatentBackbone
+from .temporal_layers import skip_temporal_layers
 
 __all__ = ["StableVideoDiffusion", "load", "resize_for_clip"]
 
@@ -75,7 +75,7 @@ class StableVideoDiffusion(LatentBackbone):
             "image_embeddings": embeddings,
         }
 
-    def unet_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
+    def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the arguments as `StableVideoDiffusionPipeline` passes them without guidance."""
         if isinstance(timestep, int):
             sigma = self.schedule.sigma(timestep)
@@ -163,7 +163,7 @@ def load(
     noise_augmentation = NOISE_AUGMENTATION if options.noise_augmentation is None else options.noise_augmentation
     return StableVideoDiffusion(
         name=NAME,
-        unet=unet,
+        network=unet,
         device=device,
         dtype=dtype,
         weights_id=folder.weights_id(),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ...extract.options import BackboneOptions, ConditionOn
+    from ...extract.settings import BackboneOptions, ConditionOn
 
 __all__ = ["backbone_options", "overlap_rule_option", "read_backbone_options"]
 
@@ -64,7 +64,7 @@ def read_backbone_options(
     no_temporal: bool,
 ) -> "BackboneOptions":
     """Return what `backbone_options` say; raises ConfigError for values that make no sense."""
-    from ...extract.options import BackboneOptions
+    from ...extract.settings import BackboneOptions
 
     return BackboneOptions(
         prompt=prompt,

@@ -17,7 +17,7 @@ from .options import CONTEXT, cache_option, config_option, json_option, open_vid
 
 if TYPE_CHECKING:
     from ...extract.clips import OverlapRule
-    from ...extract.options import ConditionOn
+    from ...extract.settings import ConditionOn
     from ..runs.extracting.estimate import Estimate
     from ..runs.extracting.request import ExtractionRequest
     from ..runs.extracting.running import Extracted, Failure
@@ -136,9 +136,9 @@ def extract(
     from ..choices.codecs import parse_form
     from ..choices.features import parse_job
     from ..choices.presets import get_preset
+    from ..runs.extracting.conversion import StoredAs
     from ..runs.extracting.request import ExtractionRequest, Share, parse_weights
     from ..runs.extracting.shards import parse_shard, take_shard
-    from ..runs.extracting.storing import StoredAs
     from ..runs.progress import FrameBars
 
     if sum(option is not None for option in (device, devices)) == 2 or (devices and scheduler):

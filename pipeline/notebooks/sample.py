@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 
 from ...extract.frame_size import FrameSize
-from ...extract.options import DEFAULT_OPTIONS, BackboneOptions
-from ...extract.settings import ExtractionSettings
+from ...extract.settings import DEFAULT_OPTIONS, BackboneOptions, ExtractionSettings
 from ...store.errors import TedError
 from ..choices.features import parse_job
 from ..datasets.davis import davis_sequences, davis_video

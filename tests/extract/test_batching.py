@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from ted.extract.backbones.base import Backbone
-from ted.extract.batching import fit_batch_size, is_out_of_memory, largest_batch
+from ted.extract.batching import fit_batch_size, largest_batch
+from ted.extract.runtime import is_out_of_memory
 
 
 @pytest.mark.parametrize(

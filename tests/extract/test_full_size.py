@@ -81,7 +81,7 @@ def test_dinos_maps_at_the_default_frame_size(model: Any, patch: int, channels: 
     with torch.device("meta"):
         backbone = Dino(
             name="dino",
-            unet=model().eval().to("meta"),
+            network=model().eval().to("meta"),
             device=torch.device("meta"),
             dtype=torch.float32,
             weights_id="",

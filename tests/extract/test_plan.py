@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from ted.extract.plan import use_reproducible_kernels
+from ted.extract.runtime import use_reproducible_kernels
 
 BACKENDS: Any = torch.backends
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from ted.extract.backbones import BACKBONES, load_backbone
 from ted.extract.backbones.adm_config import PUBLISHED, AdmConfig
 from ted.extract.backbones.base import Backbone
-from ted.extract.drawing import draw_tensor
+from ted.extract.random_weights import draw_tensor
 from ted.extract.weights import split_random
 from ted.store.errors import ConfigError, WeightsError
 from tests.extract.adm_files import TINY, write
@@ -60,9 +60,9 @@ def test_weights_are_a_function_of_the_seed_and_need_no_file_of_them(
         assert (features(different) - found).norm() / found.norm() > 0.1
     assert one.conditioning == trained.conditioning
 
-    shapes = {name: parameter.shape for name, parameter in trained.unet.named_parameters()}
-    assert {name: parameter.shape for name, parameter in one.unet.named_parameters()} == shapes
-    for parameter_name, parameter in one.unet.named_parameters():
+    shapes = {name: parameter.shape for name, parameter in trained.network.named_parameters()}
+    assert {name: parameter.shape for name, parameter in one.network.named_parameters()} == shapes
+    for parameter_name, parameter in one.network.named_parameters():
         assert parameter.count_nonzero() > 0.999 * parameter.numel(), parameter_name
         assert not parameter.requires_grad
 

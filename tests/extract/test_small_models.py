@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from ted.extract.backbones import BACKBONES, load_backbone
+from ted.extract.small_model_parts import MODELS
 from ted.extract.small_models import make_small
-from ted.extract.small_parts import MODELS
 from ted.store.errors import ConfigError
 from tests.extract.small_folders import SmallFolders, make_clip
 
@@ -69,7 +69,7 @@ def test_weights_are_a_function_of_the_seed(name: str, small_folder: SmallFolder
 @pytest.mark.parametrize("name", PARTS)
 def test_no_parameter_is_left_constant(name: str, small_folder: SmallFolders) -> None:
     backbone = load_backbone(name, small_folder(name, standins=True), device=CPU, dtype=torch.float32)
-    for parameter_name, parameter in backbone.unet.named_parameters():
+    for parameter_name, parameter in backbone.network.named_parameters():
         assert parameter.count_nonzero() == parameter.numel(), parameter_name
         assert parameter.numel() == 1 or parameter.std() > 0, parameter_name
 
@@ -92,7 +92,7 @@ def test_each_temporal_layer_before_the_tap_matters(name: str, small_folder: Sma
     before = features()
     layers = {
         path: module
-        for path, module in backbone.unet.named_modules()
+        for path, module in backbone.network.named_modules()
         if type(module).__name__ in TEMPORAL[name] and not path.startswith("up_blocks.3")
     }
     assert len(layers) > 10

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ted.extract.backbones.adm import AdmBackbone, load
-from ted.extract.small_adm import make_small_adm
+from ted.extract.small_models import make_small_adm
 from ted.extract.taps import choose_taps, read_taps
 from ted.store.errors import ConfigError
 
@@ -33,7 +33,7 @@ def calls(backbone: AdmBackbone) -> Iterator[Counter[str]]:
     def count(name: str) -> Any:
         return lambda *_: counter.update([name])
 
-    handles = [module.register_forward_pre_hook(count(name)) for name, module in backbone.unet.named_modules()]
+    handles = [module.register_forward_pre_hook(count(name)) for name, module in backbone.network.named_modules()]
     yield counter
     for handle in handles:
         handle.remove()
@@ -55,7 +55,7 @@ def full_pass(backbone: AdmBackbone, noisy: torch.Tensor) -> dict[str, torch.Ten
 
     handles = [module.register_forward_hook(copy(name)) for name, module in backbone.taps.items()]
     with torch.inference_mode():
-        backbone.unet(**backbone.unet_arguments(noisy, 51, {}))
+        backbone.network(**backbone.network_arguments(noisy, 51, {}))
     for handle in handles:
         handle.remove()
     return copies
@@ -89,19 +89,19 @@ def test_everything_runs_on_demand(backbone: AdmBackbone, noisy: torch.Tensor, c
 
 
 def test_hooks_are_removed(backbone: AdmBackbone, noisy: torch.Tensor) -> None:
-    assert hooks_left(backbone.unet) == 0
+    assert hooks_left(backbone.network) == 0
     for stop_early in (True, False):
         backbone.features(noisy, 51, {}, TAPS, stop_early=stop_early)
-        assert hooks_left(backbone.unet) == 0
+        assert hooks_left(backbone.network) == 0
 
 
 def test_hooks_are_removed_after_an_error(backbone: AdmBackbone, noisy: torch.Tensor) -> None:
     with pytest.raises(RuntimeError, match="size"):  # a frame that the grid's strides do not divide
         backbone.features(noisy[..., :40], 51, {}, ["output_blocks[17]"])
-    assert hooks_left(backbone.unet) == 0
+    assert hooks_left(backbone.network) == 0
     with pytest.raises(KeyboardInterrupt):
         read_taps(_interrupt, backbone.taps)
-    assert hooks_left(backbone.unet) == 0
+    assert hooks_left(backbone.network) == 0
     full = full_pass(backbone, noisy)["output_blocks[7]"]
     feature = backbone.features(noisy, 51, {}, ["output_blocks[7]"])["output_blocks[7]"]
     torch.testing.assert_close(feature[:, 0], full, rtol=0, atol=0)
@@ -128,7 +128,7 @@ def test_unknown_tap_lists_the_taps(backbone: AdmBackbone, noisy: torch.Tensor, 
     assert f"unknown tap {names[-1]!r}" in message
     assert "'adm'" in message
     assert "mid_block, output_blocks[0], output_blocks[1]" in message
-    assert hooks_left(backbone.unet) == 0
+    assert hooks_left(backbone.network) == 0
 
 
 def test_no_tap(backbone: AdmBackbone) -> None:

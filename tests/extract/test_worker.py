@@ -10,7 +10,7 @@ import torch
 
 from ted.extract.backbones.base import Backbone
 from ted.extract.frames import FrameSize, to_pixels
-from ted.extract.noise import NoiseKey, draw_noise
+from ted.extract.noising.random_draws import NoiseKey, draw_noise
 from ted.extract.worker import extract_video
 from ted.store.errors import ConfigError, FrameError
 

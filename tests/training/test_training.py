@@ -77,7 +77,7 @@ def test_resuming_is_exact_and_the_weights_are_a_backbone(kind: str, config: dic
 
     weights = tmp_path / "whole" / "weights"
     backbone = load_backbone(NAMES[kind], weights, device=CPU, dtype=torch.float32)
-    for name, value in backbone.unet.named_parameters():
+    for name, value in backbone.network.named_parameters():
         assert torch.equal(value, whole["average"][name].half().float()), name
 
 
@@ -103,7 +103,7 @@ def test_the_objective_is_v_prediction(config: dict[str, Path], tmp_path: Path) 
             seen.append({"sample": sample, **rest})
             return (torch.zeros_like(sample),)
 
-    backbone.unet = Zeros()
+    backbone.network = Zeros()
     objective = Objective(
         backbone=backbone,  # type: ignore[arg-type]
         scenes=Scenes({}, seed=0, frames=1),
@@ -136,12 +136,12 @@ def test_faster_layers_compute_the_same(config: dict[str, Path], tmp_path: Path)
     fast = load_backbone("i2vgen-xl", tmp_path / "out" / "weights", device=CPU, dtype=torch.float32)
     for backbone in (slow, fast):
         generator = torch.Generator().manual_seed(0)
-        for parameter in backbone.unet.parameters():  # the last layers of temporal blocks begin at zero
+        for parameter in backbone.network.parameters():  # the last layers of temporal blocks begin at zero
             parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
-    hasten(fast.unet, CPU)
+    hasten(fast.network, CPU)
     noisy = torch.randn(1, 16, 4, 8, 8)
     condition = slow.condition(torch.rand(16, 3, 64, 64), None, lambda shape: torch.zeros(tuple(shape)))
-    outputs = [one.unet(**one.unet_arguments(noisy, 500, condition))[0] for one in (slow, fast)]
+    outputs = [one.network(**one.network_arguments(noisy, 500, condition))[0] for one in (slow, fast)]
     assert outputs[0].std() > 0.01
     torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-4)
     shutil.rmtree(tmp_path / "out")

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ....extract.backbones import BACKBONES, backbone_info
-from ....extract.options import DEFAULT_OPTIONS, BackboneOptions
-from ....extract.settings import ExtractionSettings
+from ....extract.settings import DEFAULT_OPTIONS, BackboneOptions, ExtractionSettings
 from ....extract.weights import split_random
 from ....store.errors import ConfigError
 from ...choices.features import BackboneJob
 from ...datasets.video import Video
-from .storing import StoredAs
+from .conversion import StoredAs
 
 __all__ = ["ExtractionRequest", "Model", "Share", "parse_weights"]
 

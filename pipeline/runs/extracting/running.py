@@ -9,19 +9,17 @@ import torch
 
 from ....extract.backbones import load_backbone
 from ....extract.backbones.base import Backbone
-from ....extract.memory import keep_freed_memory
 from ....extract.plan import VideoPlan, plan_video
-from ....extract.settings import DTYPES
+from ....extract.runtime import DTYPES, keep_freed_memory
 from ....extract.worker import ExtractionReport, Progress, VideoTask, extract_videos
 from ....store import Cache, open_cache
 from ....store.errors import ClaimedError, TedError
 from ...choices.hints import explain
-from .changes import describe_changes
-from .finishing import Finisher
-from .held import Held, any_is_free, complete_before, describe_held, split_complete
+from .conversion import Finisher
 from .request import ExtractionRequest, Model, Share
+from .waiting import Held, any_is_free, complete_before, describe_held, split_complete
 
-__all__ = ["Extracted", "Failure", "Load", "by_backbone", "extract", "load", "plan_share"]
+__all__ = ["Extracted", "Failure", "Load", "by_backbone", "describe_changes", "extract", "load", "plan_share"]
 
 #: Seconds between looks at what other processes hold.
 _LOOK_S = 2.0
@@ -193,3 +191,29 @@ def _task(request: ExtractionRequest, share: Share, plan: Callable[[], VideoPlan
         source=share.video.frames,
         plan=lambda: request.store_as.to_extract(cache, plan(), overwrite=request.overwrite),
     )
+
+
+def describe_changes(cache: Cache, plan: VideoPlan) -> Iterator[str]:
+    """Compare what is planned with what the cache has of the same video.
+
+    Features of other frames, or of other weights, are never mixed: they are units of their own. But who runs a command
+    again expects to find it done, and should learn why it is not.
+
+    Yields
+    ------
+    str
+        A sentence for each request in the cache that differs from the planned one in its frames or weights alone.
+    """
+    request = plan.request
+    dataset = next(iter(plan.specs.values())).dataset
+    seen: set[str] = set()
+    for entry in cache.entries(dataset=dataset, video=request.video, backbone=request.backbone):
+        other = entry.spec.request
+        changed = request.differing_fields(other)
+        name = f"{other.backbone}@{other.digest()[:8]}"
+        if changed and changed <= {"frames", "weights"} and name not in seen:
+            seen.add(name)
+            yield (
+                f"{dataset}/{request.video} {request.backbone}: the {' and '.join(sorted(changed))} have changed since "
+                f"{name} was extracted; this makes {request.backbone}@{request.digest()[:8]} beside it"
+            )

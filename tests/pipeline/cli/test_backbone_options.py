@@ -6,8 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from ted.extract.backbones import BACKBONES
-from ted.extract.options import BackboneOptions
-from ted.extract.settings import ExtractionSettings
+from ted.extract.settings import BackboneOptions, ExtractionSettings
 from ted.pipeline.choices.features import BackboneJob
 from ted.pipeline.cli.backbone_options import backbone_options, overlap_rule_option, read_backbone_options
 from ted.pipeline.runs.extracting.request import parse_weights

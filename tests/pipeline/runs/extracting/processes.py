@@ -34,8 +34,8 @@ _CONTEXT.set_forkserver_preload(
         "ted.extract.backbones.adm",
         "ted.extract.backbones.i2vgen_xl",
         "ted.pipeline.cli.extract",
-        "tests.pipeline.extracting.processes",
-        "tests.pipeline.extracting.steps",
+        "tests.pipeline.runs.extracting.processes",
+        "tests.pipeline.runs.extracting.steps",
     ]
 )
 

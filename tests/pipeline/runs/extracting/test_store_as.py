@@ -132,7 +132,7 @@ def test_what_waits_to_be_converted_is_taken_up(
 
     cache = tmp_path / "cache"
     with monkeypatch.context() as patch:
-        patch.setattr(f"ted.pipeline.runs.extracting.storing.{step}", killed)
+        patch.setattr(f"ted.pipeline.runs.extracting.conversion.{step}", killed)
         failed = extract(cache, "--store-as", "int8")
     assert failed.code == 1
     assert "killed here" in failed.err

@@ -14,10 +14,9 @@ from ted.extract.backbones.base import Backbone
 from ted.extract.clips import plan_clips
 from ted.extract.features import run_pass
 from ted.extract.frames import FrameSize
-from ted.extract.options import BackboneOptions
 from ted.extract.passes import Item
 from ted.extract.plan import VideoPlan, plan_video
-from ted.extract.settings import ExtractionSettings
+from ted.extract.settings import BackboneOptions, ExtractionSettings
 from ted.extract.worker import extract_video
 from ted.store import Unit, open_cache
 from ted.store.errors import ConfigError

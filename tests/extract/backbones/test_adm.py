@@ -11,11 +11,10 @@ from diffusers import DDPMScheduler
 from ted.extract.backbones.adm import AdmBackbone
 from ted.extract.backbones.adm_checkpoint import block_names, checkpoint_shapes
 from ted.extract.backbones.adm_config import PUBLISHED, build_unet
-from ted.extract.small_adm import SMALL, make_small_adm
+from ted.extract.small_models import SMALL, make_small_adm
 from ted.store.errors import ConfigError
+from tests.extract.adm_files import load_cpu, relative_error
 from tests.references.adm_unet import adm_forward
-
-from .adm_files import load_cpu, relative_error
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +63,9 @@ def test_every_output_block_is_the_originals(original: tuple[AdmBackbone, dict[s
 
 def test_output_is_the_originals(original: tuple[AdmBackbone, dict[str, torch.Tensor]]) -> None:
     backbone, expected = original
-    arguments = backbone.unet_arguments(expected["x_t"][:, None], int(expected["t"]), {})
+    arguments = backbone.network_arguments(expected["x_t"][:, None], int(expected["t"]), {})
     with torch.inference_mode():
-        (output,) = backbone.unet(**arguments)
+        (output,) = backbone.network(**arguments)
     assert relative_error(output, expected["output"]) < 1e-5
 
 
@@ -95,7 +94,7 @@ def test_output_blocks_agree_with_plain_reference(
     for tap, block in zip(taps, blocks, strict=True):
         assert relative_error(features[tap][:, 0], block) < 1e-5, tap
     with torch.inference_mode():
-        assert relative_error(small.unet(**small.unet_arguments(frames, timestep, {}))[0], output) < 1e-5
+        assert relative_error(small.network(**small.network_arguments(frames, timestep, {}))[0], output) < 1e-5
 
 
 def test_taps_follow_the_forward_pass(small: AdmBackbone, frames: torch.Tensor) -> None:
@@ -104,7 +103,7 @@ def test_taps_follow_the_forward_pass(small: AdmBackbone, frames: torch.Tensor) 
         module.register_forward_hook(lambda *_, name=name: called.append(name)) for name, module in small.taps.items()
     ]
     with torch.inference_mode():
-        small.unet(**small.unet_arguments(frames, 51, {}))
+        small.network(**small.network_arguments(frames, 51, {}))
     for handle in handles:
         handle.remove()
     assert list(small.taps) == called
@@ -127,10 +126,10 @@ def test_level_ends_with_its_last_output_block(small: AdmBackbone, frames: torch
 
 def test_every_weight_matters(small_weights: Path, frames: torch.Tensor) -> None:
     backbone = load_cpu(small_weights)
-    backbone.unet.requires_grad_(True)
-    (output,) = backbone.unet(**backbone.unet_arguments(frames[:1], 51, {}))
+    backbone.network.requires_grad_(True)
+    (output,) = backbone.network(**backbone.network_arguments(frames[:1], 51, {}))
     (output * torch.randn(output.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
-    for name, parameter in backbone.unet.named_parameters():
+    for name, parameter in backbone.network.named_parameters():
         assert parameter.grad is not None, name
         # Softmax ignores a shift of all keys; normalisation with a channel a group ignores a shift of the channel.
         if not name.endswith(("to_k.bias", "conv1.bias")):
@@ -223,14 +222,14 @@ def test_timestep_outside_of_training(small: AdmBackbone, timestep: int) -> None
 
 
 def test_no_gradients_and_no_training_mode(small: AdmBackbone) -> None:
-    assert not any(module.training for module in small.unet.modules())
-    assert not any(parameter.requires_grad for parameter in small.unet.parameters())
+    assert not any(module.training for module in small.network.modules())
+    assert not any(parameter.requires_grad for parameter in small.network.parameters())
 
 
 def test_features_in_bfloat16(small: AdmBackbone, small_weights: Path, frames: torch.Tensor) -> None:
     tap = "output_blocks[7]"
     half = load_cpu(small_weights, torch.bfloat16)
-    assert all(parameter.dtype == torch.bfloat16 for parameter in half.unet.parameters())
+    assert all(parameter.dtype == torch.bfloat16 for parameter in half.network.parameters())
     feature = half.features(frames[:1], 51, {}, [tap])[tap]
     assert feature.dtype == torch.float32
     assert 1e-5 < relative_error(feature, small.features(frames[:1], 51, {}, [tap])[tap]) < 0.05

@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from ..store.errors import WeightsError
 
-__all__ = ["DECLARATIONS", "PROMPT_TOKENS", "PixelLatents", "StandIns", "read_standins"]
+__all__ = ["DECLARATIONS", "PROMPT_TOKENS", "PixelLatents", "Placeholders", "read_placeholders"]
 
 #: Name of the file with the declarations, in the weights' folder.
 DECLARATIONS = "ted.json"
@@ -42,7 +42,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, kw_only=True)
-class StandIns:
+class Placeholders:
     """What a folder declares.
 
     Attributes
@@ -66,7 +66,7 @@ class StandIns:
     clip_length: int | None = None
 
 
-def read_standins(folder: Path, allowed: Sequence[str]) -> StandIns:
+def read_placeholders(folder: Path, allowed: Sequence[str]) -> Placeholders:
     """Read a folder's declarations; without the file there are none.
 
     Parameters
@@ -74,7 +74,7 @@ def read_standins(folder: Path, allowed: Sequence[str]) -> StandIns:
     folder
         The weights' folder.
     allowed
-        The declarations that make sense for the backbone: names of `StandIns`.
+        The declarations that make sense for the backbone: names of `Placeholders`.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def read_standins(folder: Path, allowed: Sequence[str]) -> StandIns:
     """
     path = folder / DECLARATIONS
     if not path.is_file():
-        return StandIns()
+        return Placeholders()
     try:
         declared = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -95,7 +95,7 @@ def read_standins(folder: Path, allowed: Sequence[str]) -> StandIns:
             close = get_close_matches(name, allowed, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise WeightsError(f"{path}: unknown declaration {name!r}; this backbone takes {', '.join(allowed)}{hint}")
-    return StandIns(
+    return Placeholders(
         vae=_vae(path, declared["vae"]) if "vae" in declared else None,
         colourfulness=_colourfulness(path, declared.get("vae")),
         text=_text(path, declared["text"]) if "text" in declared else None,
@@ -158,7 +158,7 @@ class PixelLatents:
     device
         Where the latents lie.
     colourfulness
-        See `StandIns`.
+        See `Placeholders`.
 
     Raises
     ------

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from ted.extract.backbones import load_backbone
 from ted.extract.plan import plan_video
 from ted.extract.settings import ExtractionSettings
-
-from .conftest import random_frames
-from .small_folders import SmallFolders
+from tests.extract.conftest import random_frames
+from tests.extract.small_folders import SmallFolders
 
 CPU = torch.device("cpu")
 TIMESTEPS = (20, 51, 300, 600, 900)

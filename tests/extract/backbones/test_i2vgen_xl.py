@@ -41,7 +41,7 @@ def test_arguments_are_the_pipelines(
     clip = make_clip(16, *size)
     latents = backbone.encode(clip)
     noisy = backbone.perturb(latents, torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)), 501)
-    ours = backbone.unet_arguments(noisy[None], 501, backbone.condition(clip, clip[:1], no_noise))
+    ours = backbone.network_arguments(noisy[None], 501, backbone.condition(clip, clip[:1], no_noise))
 
     # The choice made here: the mode of the posterior where the pipeline samples it.
     monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda posterior: posterior.mode())
@@ -68,9 +68,9 @@ def test_arguments_of_a_batch_are_those_of_its_clips(small_folder: SmallFolders)
         backbone.condition(clip, clip[:1], no_noise) for clip in (make_clip(16, 64, 64, seed=seed) for seed in (1, 2))
     ]
     both = {key: torch.cat([condition[key] for condition in conditions]) for key in conditions[0]}
-    batched = backbone.unet_arguments(noisy, 300, both)
+    batched = backbone.network_arguments(noisy, 300, both)
     for i, condition in enumerate(conditions):
-        alone = backbone.unet_arguments(noisy[i : i + 1], 300, condition)
+        alone = backbone.network_arguments(noisy[i : i + 1], 300, condition)
         for name in ("sample", "fps", "image_latents", "image_embeddings", "encoder_hidden_states"):
             assert torch.equal(batched[name][i : i + 1], alone[name]), name
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..store.errors import ConfigError
+from ...store.errors import ConfigError
 
 __all__ = ["NoiseSchedule"]
 

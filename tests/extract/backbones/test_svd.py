@@ -35,7 +35,7 @@ def test_arguments_are_the_pipelines(
     clip = make_clip(14, *size)
     latents = backbone.encode(clip)
     noisy = backbone.perturb(latents, seeded(latents.shape), timestep)
-    ours = backbone.unet_arguments(noisy[None], timestep, backbone.condition(clip, clip[:1], seeded))
+    ours = backbone.network_arguments(noisy[None], timestep, backbone.condition(clip, clip[:1], seeded))
 
     sigma = float(pipeline.scheduler.__class__.from_config(pipeline.scheduler.config).sigmas[:-1].flip(0)[timestep])
     theirs = recorded_arguments(
@@ -62,9 +62,9 @@ def test_arguments_of_a_batch_are_those_of_its_clips(small_folder: SmallFolders)
         backbone.condition(clip, clip[:1], seeded) for clip in (make_clip(14, 64, 64, seed=seed) for seed in (1, 2))
     ]
     both = {key: torch.cat([condition[key] for condition in conditions]) for key in conditions[0]}
-    batched = backbone.unet_arguments(noisy, 300, both)
+    batched = backbone.network_arguments(noisy, 300, both)
     for i, condition in enumerate(conditions):
-        alone = backbone.unet_arguments(noisy[i : i + 1], 300, condition)
+        alone = backbone.network_arguments(noisy[i : i + 1], 300, condition)
         for name in ("sample", "encoder_hidden_states", "added_time_ids"):
             assert torch.equal(batched[name][i : i + 1], alone[name]), name
 
@@ -85,7 +85,7 @@ def test_noise_is_the_schedulers(small_folder: SmallFolders) -> None:
         position = scheduler.timesteps[999 - timestep]  # it counts from noise to data
         expected = scheduler.add_noise(clean[None], noise[None], position[None])[0]
         torch.testing.assert_close(backbone.perturb(clean, noise, timestep), expected, rtol=1e-5, atol=1e-5)
-        arguments = backbone.unet_arguments(
+        arguments = backbone.network_arguments(
             clean[None],
             timestep,
             {"image_latents": torch.zeros(1, 14, 4, 8, 8), "image_embeddings": torch.zeros(1, 1, 32)},

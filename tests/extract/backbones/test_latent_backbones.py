@@ -48,7 +48,7 @@ def test_taps_are_the_blocks_of_a_plain_forward_pass(name: str, loaded: Callable
     noisy, condition = prepare(backbone, make_clip(backbone.clip_length, 64, 96))
 
     expected: dict[str, torch.Tensor] = {}
-    unet = backbone.unet
+    unet = backbone.network
     places = {"mid_block": unet.get_submodule("mid_block")}
     places |= {tap: unet.get_submodule(tap.replace("[", ".").rstrip("]")) for tap in taps}
 
@@ -60,7 +60,7 @@ def test_taps_are_the_blocks_of_a_plain_forward_pass(name: str, loaded: Callable
 
     handles = [module.register_forward_hook(keep(tap)) for tap, module in places.items()]
     with torch.inference_mode():
-        unet(**backbone.unet_arguments(noisy, 300, condition))
+        unet(**backbone.network_arguments(noisy, 300, condition))
     for handle in handles:
         handle.remove()
 

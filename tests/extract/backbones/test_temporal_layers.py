@@ -12,7 +12,7 @@ from torch import nn
 
 from ted.extract.backbones import load_backbone
 from ted.extract.backbones.base import Backbone
-from ted.extract.options import BackboneOptions
+from ted.extract.settings import BackboneOptions
 from tests.extract.small_folders import SmallFolders, make_clip
 
 CPU = torch.device("cpu")
@@ -100,7 +100,7 @@ def test_features_are_those_of_the_spatial_layers(
     without, reference = load(name, temporal=False), load(name)
     noisy = seeded((2, FRAMES, 4, 8, 12))
     with_time = features(reference, noisy)
-    ignore_time(reference.unet)
+    ignore_time(reference.network)
     expected, found = features(reference, noisy), features(without, noisy)
     assert list(found) == list(reference.taps)
     for tap, value in expected.items():

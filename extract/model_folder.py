@@ -12,8 +12,8 @@ import transformers
 
 from ..store.errors import WeightsError
 from .backbones import backbone_info
-from .drawing import draw_parameters
-from .standins import DECLARATIONS, StandIns, read_standins
+from .placeholders import DECLARATIONS, Placeholders, read_placeholders
+from .random_weights import draw_parameters
 from .weights import digest_files, random_id
 
 __all__ = ["ModelFolder", "quiet_libraries"]
@@ -59,7 +59,7 @@ class ModelFolder:
 
     Attributes
     ----------
-    standins
+    placeholders
         What the folder declares.
 
     Raises
@@ -68,7 +68,7 @@ class ModelFolder:
         When it is no folder, or declares what makes no sense.
     """
 
-    standins: StandIns
+    placeholders: Placeholders
 
     def __init__(self, path: Path, *, backbone: str, declarable: Sequence[str] = (), seed: int | None = None) -> None:
         self._path = path
@@ -78,7 +78,7 @@ class ModelFolder:
         self._files: dict[str, Path] = {}
         if not path.is_dir():
             raise WeightsError(f"{path} is not a folder. {self._info.how_to_get()}")
-        self.standins = read_standins(path, declarable)
+        self.placeholders = read_placeholders(path, declarable)
         if (path / DECLARATIONS).is_file():
             self._files[DECLARATIONS] = path / DECLARATIONS
 

@@ -10,8 +10,8 @@ import diffusers
 import torch
 import transformers
 
-from .components import quiet_libraries
-from .drawing import draw_parameters
+from .model_folder import quiet_libraries
+from .random_weights import draw_parameters
 
 __all__ = ["MODELS", "Part"]
 

@@ -7,10 +7,9 @@ import torch
 
 import ted.extract
 from ted.extract.backbones import load_backbone
-from ted.extract.options import BackboneOptions
+from ted.extract.settings import BackboneOptions
 from ted.store.errors import WeightsError
-
-from .small_folders import make_clip
+from tests.extract.small_folders import make_clip
 
 CPU = torch.device("cpu")
 BUNDLED = Path(ted.extract.__path__[0]) / "bundled"

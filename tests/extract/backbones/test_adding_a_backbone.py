@@ -15,9 +15,9 @@ import torch
 from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
 from ted.extract.backbones import backbone_info, load_backbone, register_backbone, registry
-from ted.extract.drawing import draw_parameters
 from ted.extract.frames import FrameSize, to_pixels
 from ted.extract.plan import plan_video
+from ted.extract.random_weights import draw_parameters
 from ted.extract.settings import ExtractionSettings
 from ted.extract.worker import extract_video
 from ted.store import Unit, open_cache
@@ -25,7 +25,7 @@ from ted.store.errors import ConfigError
 from tests.extract.conftest import random_frames
 
 CPU = torch.device("cpu")
-PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "adding-a-backbone.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "guide" / "adding-a-backbone.md").read_text()
 NAME = "dinov2-registers"
 TAPS = ["layers[0]", "layers[1]", "last_hidden_state"]
 

@@ -28,7 +28,7 @@ def test_arguments_are_the_pipelines(pipeline: Any, small_folder: SmallFolders) 
     noisy = backbone.perturb(latents, torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)), 501)
     condition = backbone.condition(frames[:1], None, no_noise)
     assert condition == {}
-    ours = backbone.unet_arguments(noisy[:, None], 501, condition)  # three clips of one frame
+    ours = backbone.network_arguments(noisy[:, None], 501, condition)  # three clips of one frame
     theirs = recorded_arguments(
         pipeline,
         prompt=[""] * 3,

@@ -13,16 +13,17 @@ import torch
 from safetensors.torch import save_file
 
 from ted.store.errors import WeightsError
-
-from .adm_files import TINY, load_cpu, random_tensors, relative_error, write
+from tests.extract.adm_files import TINY, load_cpu, random_tensors, relative_error, write
 
 
 @pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16, torch.float64])
 def test_checkpoint_of_another_precision(tmp_path: Path, stored: torch.dtype) -> None:
     tensors = {name: value.to(stored) for name, value in random_tensors(TINY).items()}
     backbone = load_cpu(write(tmp_path, tensors))
-    assert all(parameter.dtype == torch.float32 for parameter in backbone.unet.parameters())
-    torch.testing.assert_close(backbone.unet.conv_in.weight, tensors["input_blocks.0.0.weight"].float(), rtol=0, atol=0)
+    assert all(parameter.dtype == torch.float32 for parameter in backbone.network.parameters())
+    torch.testing.assert_close(
+        backbone.network.conv_in.weight, tensors["input_blocks.0.0.weight"].float(), rtol=0, atol=0
+    )
 
 
 def test_weights_outlive_their_file(tmp_path: Path) -> None:
@@ -30,14 +31,14 @@ def test_weights_outlive_their_file(tmp_path: Path) -> None:
     folder = write(tmp_path, tensors)
     backbone = load_cpu(folder)
     (folder / "model.pt").write_bytes(b"")
-    assert relative_error(backbone.unet.conv_in.weight, tensors["input_blocks.0.0.weight"]) == 0
+    assert relative_error(backbone.network.conv_in.weight, tensors["input_blocks.0.0.weight"]) == 0
 
 
 def test_checkpoint_in_the_old_format(tmp_path: Path) -> None:
     folder = write(tmp_path, random_tensors(TINY))
     torch.save(random_tensors(TINY, seed=3), folder / "model.pt", _use_new_zipfile_serialization=False)
     expected = random_tensors(TINY, seed=3)["input_blocks.0.0.weight"]
-    torch.testing.assert_close(load_cpu(folder).unet.conv_in.weight.data, expected, rtol=0, atol=0)
+    torch.testing.assert_close(load_cpu(folder).network.conv_in.weight.data, expected, rtol=0, atol=0)
 
 
 def test_identity_is_of_the_content(tmp_path: Path) -> None:
@@ -244,7 +245,7 @@ def test_model_that_predicts_no_variance(tmp_path: Path) -> None:
     backbone = load_cpu(write(tmp_path, random_tensors(config), config))
     frame = torch.zeros(1, 1, 3, 16, 16)
     with torch.inference_mode():
-        assert backbone.unet(**backbone.unet_arguments(frame, 0, {}))[0].shape == (1, 3, 16, 16)
+        assert backbone.network(**backbone.network_arguments(frame, 0, {}))[0].shape == (1, 3, 16, 16)
     assert (backbone.frame_multiple, backbone.timestep_count) == (2, 500)
     # Half as many steps of twice the size.
     assert float(backbone.perturb(torch.zeros(1), torch.ones(1), 0)) ** 2 == pytest.approx(2e-4, rel=1e-5)

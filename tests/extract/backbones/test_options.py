@@ -17,8 +17,8 @@ from ted.extract.backbones import BACKBONES, check_options, load_backbone
 from ted.extract.backbones.base import Backbone
 from ted.extract.clips import plan_clips
 from ted.extract.frames import to_pixels
-from ted.extract.noise import NoiseKey, draw_noise
-from ted.extract.options import BackboneOptions
+from ted.extract.noising.random_draws import NoiseKey, draw_noise
+from ted.extract.settings import BackboneOptions
 from ted.store.errors import ConfigError
 from tests.extract.conftest import ArrayFrames, features_of, load_clips, random_frames
 from tests.extract.small_folders import SmallFolders, make_clip
@@ -68,7 +68,7 @@ def arguments_of(backbone: Backbone, clip: torch.Tensor, image: torch.Tensor | N
     """Give what the UNet is called with for a clip, with seeded noise."""
     latents = backbone.encode(clip)
     noisy = backbone.perturb(latents, seeded(latents.shape), timestep)
-    return backbone.unet_arguments(noisy[None], timestep, backbone.condition(clip, image, seeded))
+    return backbone.network_arguments(noisy[None], timestep, backbone.condition(clip, image, seeded))
 
 
 # Who takes what

@@ -1,0 +1,106 @@
+"""Process-wide settings of torch and the allocator, and the record of a run's environment."""
+
+import ctypes
+import platform
+import socket
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from .backbones.base import Backbone
+
+__all__ = ["DTYPES", "describe_run", "is_out_of_memory", "keep_freed_memory", "use_reproducible_kernels"]
+
+#: Precisions in which a network can run, by name.
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+# glibc's malloc.h
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+
+
+def keep_freed_memory() -> None:
+    """Let this process reuse memory that it frees, instead of giving it back to the system at once.
+
+    A UNet allocates and frees tensors of many megabytes in every layer. glibc gets each from the system anew, page by
+    page: half of the time of extraction on a CPU, measured with a small ADM at 480x832; to keep them costs about a
+    tenth more peak memory. Does nothing where the C library is another.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_MMAP_MAX, 0)
+            mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def use_reproducible_kernels() -> None:
+    """Make equal inputs give equal features on one machine, in the precision that was asked for."""
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        # Since torch 2.9 the settings above only withdraw a choice: one made for all backends would show through.
+        known: Any = torch.backends
+        cudnn, mkldnn = known.cudnn, known.mkldnn
+        for operations in (cudnn.conv, cudnn.rnn, known.cuda.matmul, mkldnn.conv, mkldnn.matmul):
+            operations.fp32_precision = "ieee"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out, on a GPU or on the host."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+_PACKAGES = ("ted-tracking", "torch", "diffusers", "transformers", "zarr", "numpy", "opencv-python-headless")
+
+
+def describe_run(
+    backbone: Backbone,
+    *,
+    batch_size: int,
+    started: str,
+    seconds: float,
+    frames: int,
+    waited: Mapping[str, float],
+) -> dict[str, Any]:
+    """Describe the run that finished a unit.
+
+    Parameters
+    ----------
+    backbone
+        Says where it was computed.
+    batch_size
+        Items in a pass.
+    started
+        Date and time (UTC).
+    seconds
+        Wall time of the video.
+    frames
+        Frames computed in this run; fewer than the video has when it was resumed.
+    waited
+        Seconds without anything to compute, by what was waited for.
+    """
+    device = backbone.device
+    record: dict[str, Any] = {
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _PACKAGES},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "batch_size": batch_size,
+        "started": started,
+        "seconds": round(seconds, 3),
+        "frames_computed": frames,
+        "waited": {what: round(time, 3) for what, time in waited.items()},
+    }
+    if device.type == "cuda":
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        record["cuda"] = {"runtime": torch.version.cuda, "cudnn": cudnn}
+    return record
