@@ -211,7 +211,7 @@ def propagate(
     """Propagate given labels through a video (TED, Algorithm 1).
 
     From the first annotated frame on, labels travel forward, and every annotated frame on the way stays in the context
-    of all that follow it; frames before the first are then reached backward, from it alone (docs/guide/propagation.md).
+    of all that follow it; frames before the first are then reached backward, from it alone (docs/reference/engine.md).
 
     Parameters
     ----------

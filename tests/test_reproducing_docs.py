@@ -2,8 +2,7 @@
 
 import dataclasses
 import re
-import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from ted.extract.settings import ExtractionSettings
 from ted.pipeline.choices.codecs import parse_form
 from ted.pipeline.choices.features import parse_choice, parse_job, parse_preference
 from ted.pipeline.choices.presets import get_preset
-from ted.pipeline.cli import ted
 from ted.pipeline.cli.backbone_options import read_backbone_options
 from ted.pipeline.cli.setting_options import take_features, take_settings
 from ted.pipeline.cli.sweep import _LISTS
@@ -25,35 +23,14 @@ from ted.pipeline.runs.sweeping.notation import parse_features
 from ted.pipeline.runs.sweeping.request import make_space
 from ted.store import FeatureChoice
 from ted.store.errors import ConfigError
+from tests.console import console_lines, parse_command
 
 PAGE = (Path(__file__).parents[1] / "docs" / "guide" / "reproducing.md").read_text()
 
 Values = dict[str, Any]
 
 
-def _lines(page: str) -> Iterator[str]:
-    """Return what is typed in a page's console blocks, continued lines as one."""
-    for block in re.findall(r"^```console\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
-        for line in re.sub(r"\\\n\s*", "", block).splitlines():
-            assert line.startswith("$ "), f"neither a command nor continued by a backslash: {line}"
-            yield line.removeprefix("$ ")
-
-
-COMMANDS = [line for line in _lines(PAGE) if line.startswith("ted ")]
-
-
-def _parsed(line: str) -> tuple[str, Values]:
-    """Parse a line as the program does, without running it: the command's name, and all its values."""
-    command: click.Command = ted
-    _, *words = shlex.split(line, comments=True)
-    names = []
-    while isinstance(command, click.Group):
-        name, *words = words
-        found = command.get_command(click.Context(command), name)
-        assert found is not None, f"no command {name!r}: {line}"
-        command, names = found, [*names, name]
-    with command.make_context(names[-1], words) as context:
-        return " ".join(names), context.params
+COMMANDS = [line for line in console_lines(PAGE) if line.startswith("ted ")]
 
 
 @dataclasses.dataclass
@@ -64,7 +41,7 @@ class _Disk:
     results: set[Path] = dataclasses.field(default_factory=set)
 
     def follow(self, line: str) -> None:
-        name, values = _parsed(line)
+        name, values = parse_command(line)
         steps: dict[str, Callable[[Values], None]] = {
             "extract": self._extract,
             "propagate": self._propagate,
@@ -192,12 +169,12 @@ def test_lines_that_are_wrong_are_found() -> None:
 def test_the_setting_in_full_is_the_preset() -> None:
     preset = get_preset("davis-best")
     extract, propagate = (
-        next(_parsed(line)[1] for line in COMMANDS if line.startswith(f"ted {name}"))
+        next(parse_command(line)[1] for line in COMMANDS if line.startswith(f"ted {name}"))
         for name in ("extract", "propagate")
     )
     assert extract["features"] == preset.features
     assert (extract["ensemble"], extract["overlap"]) == (preset.ensemble, preset.overlap)
-    short = _parsed("ted propagate DAVIS --preset davis-best")[1]
+    short = parse_command("ted propagate DAVIS --preset davis-best")[1]
     given, meant = take_features(propagate), take_features(short)
     assert given.parts == meant.parts
     assert dict(given.prefer) == dict(meant.prefer)
@@ -205,11 +182,11 @@ def test_the_setting_in_full_is_the_preset() -> None:
 
 
 def test_downloads_are_those_that_the_backbones_name() -> None:
-    extracted = [_parsed(line)[1] for line in COMMANDS if line.startswith("ted extract")]
+    extracted = [parse_command(line)[1] for line in COMMANDS if line.startswith("ted extract")]
     features = [text for values in extracted for text in values["features"] or get_preset(values["preset"]).features]
     backbones = {parse_job(text).backbone for text in features}
     published = {info.published.download for name in backbones if (info := backbone_info(name)).published is not None}
-    assert {line for line in _lines(PAGE) if line.startswith(("hf ", "curl "))} == published
+    assert {line for line in console_lines(PAGE) if line.startswith(("hf ", "curl "))} == published
 
 
 def test_sizes_follow_from_channels_and_grids() -> None:
