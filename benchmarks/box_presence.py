@@ -18,8 +18,7 @@ import numpy as np
 from point_visibility import FINE, GRID, RASTER, SIDE, Volume, render, texture
 
 from ted.pipeline.metrics.boxes import intersection_over_union
-from ted.propagate.engine import propagate
-from ted.propagate.settings import PropagationSettings
+from ted.propagate import PropagationSettings, propagate
 from ted.propagate.targets.boxes import decode_boxes, encode_boxes
 
 FRAMES = 30

@@ -32,8 +32,7 @@ from ted.pipeline.runs.converting.codec_error import (
     propagate_mask,
     search_frames,
 )
-from ted.propagate.engine import FrameAffinity
-from ted.propagate.settings import PropagationSettings
+from ted.propagate import FrameAffinity, PropagationSettings
 from ted.store import Cache, FeatureRequest, Form, Unit, UnitSpec, open_cache
 from ted.store.encoding import decode, encode
 from ted.store.fitting import fit

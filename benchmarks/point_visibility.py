@@ -20,8 +20,7 @@ import torch
 from torch.nn import functional
 
 from ted.pipeline.metrics.tapvid import score_tracks
-from ted.propagate.engine import propagate
-from ted.propagate.settings import PropagationSettings
+from ted.propagate import PropagationSettings, propagate
 from ted.propagate.targets import points
 
 FRAMES, GRID, FINE, CHANNELS, POINTS = 20, 32, 4, 64, 60

@@ -26,20 +26,25 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from peers import fused, propagate_dense, window_mask
 
-from ted.propagate.affinity_cache import cache_affinities
-from ted.propagate.blocks import search_units
-from ted.propagate.candidates import find_candidates
-from ted.propagate.cluster import connect
-from ted.propagate.cosines import unit_vectors
-from ted.propagate.engine import search
-from ted.propagate.fusion import Fusion
-from ted.propagate.keys import Keys
-from ted.propagate.labels import propagate_labels
-from ted.propagate.precision import BFLOAT16, FLOAT32, Precision, best_precision
+from ted.propagate import (
+    Fusion,
+    PropagationSettings,
+    SearchSpec,
+    WeightedSettings,
+    cache_affinities,
+    connect,
+    label_settings,
+    part_weights,
+    plan_passes,
+    propagate_labels,
+    search,
+    search_units,
+)
+from ted.propagate.kernels.cosine.candidates import find_candidates
+from ted.propagate.kernels.cosine.keys import Keys
+from ted.propagate.kernels.cosine.pairs import unit_vectors
+from ted.propagate.kernels.cosine.precision import BFLOAT16, FLOAT32, Precision, best_precision
 from ted.propagate.ranking import rank
-from ted.propagate.search import Search
-from ted.propagate.settings import PropagationSettings, WeightedSettings, part_weights
-from ted.propagate.sweep import label_settings, plan_passes
 from ted.store import Cache, FeatureRequest, Unit, UnitSpec, open_cache
 
 GRID, CHANNELS, RADIUS, CONTEXT, TOP_K, TEMPERATURE, ALPHA = (60, 104), (640, 512), 15, 28, 10, 0.2, 0.4
@@ -117,7 +122,7 @@ def one(device: str, kind: str, way: str) -> dict[str, float]:
     else:
         precision = best_precision(torch.device(device), torch.get_num_threads()) if way == "ours" else FLOAT32
         fusion = Fusion(weights=weights, context=CONTEXT)
-        wanted = Search(radius=RADIUS, top_k=TOP_K, fusions=(fusion,))
+        wanted = SearchSpec(radius=RADIUS, top_k=TOP_K, fusions=(fusion,))
         keys = Keys(CONTEXT + 1, precision)
         for place in range(CONTEXT + 1):
             keys.put(place, [unit[place].to(device) for unit in units])
@@ -145,7 +150,7 @@ def exact(kind: str) -> dict[str, int]:
     """Compare the sources of some pixels with those of all similarities of their windows in float64."""
     units = [unit_vectors(features(CONTEXT + 2, GRID, c, kind, c)) for c in CHANNELS]
     fusion = Fusion(weights=(ALPHA, 1 - ALPHA), context=CONTEXT)
-    wanted = Search(radius=RADIUS, top_k=TOP_K, fusions=(fusion,))
+    wanted = SearchSpec(radius=RADIUS, top_k=TOP_K, fusions=(fusion,))
     keys = Keys.of([unit[:-1] for unit in units], FLOAT32)
     found = find_candidates([unit[-1] for unit in units], keys, range(CONTEXT + 1), wanted)
     sources = rank(found, fusion, TOP_K, grid=GRID, frames=CONTEXT + 1).sources
@@ -315,7 +320,7 @@ def retune(device: str) -> None:
         fusion = Fusion(weights=(ALPHA, 1 - ALPHA), context=CONTEXT)
         first = torch.rand(OBJECTS, *GRID, generator=torch.Generator().manual_seed(0))
         for each in (False, True):
-            wanted = Search(radius=RADIUS, top_k=10 if each else 16, fusions=(fusion,), per_frame=each)
+            wanted = SearchSpec(radius=RADIUS, top_k=10 if each else 16, fusions=(fusion,), per_frame=each)
             kept = cache_affinities(cache, units, wanted)
             size = kept.unit.marker.total_bytes / 1e6 / (frames - 1)
             title = "best of every context frame" if each else "best of all context frames"
@@ -369,7 +374,7 @@ def shaped(grid: list[int], channels: int, radius: int, context: int) -> float:
     for place in range(context + 1):
         keys.put(place, [unit_vectors(features(1, size, channels, "noise", place)[0])])
     query = [unit_vectors(features(1, size, channels, "noise", 99)[0])]
-    wanted = Search(radius=radius, top_k=TOP_K, fusions=(Fusion(weights=(1.0,), context=context),))
+    wanted = SearchSpec(radius=radius, top_k=TOP_K, fusions=(Fusion(weights=(1.0,), context=context),))
     return timed(lambda: find_candidates(query, keys, range(context + 1), wanted), 3)
 
 
@@ -406,7 +411,7 @@ def workers(device: str) -> None:
     print("where                       s  times this process with as many threads")
     with tempfile.TemporaryDirectory() as name:
         units = write_units(Path(name), frames, GRID, CHANNELS, "smooth")
-        wanted = Search(radius=RADIUS, top_k=TOP_K, fusions=(Fusion(weights=(ALPHA, 1 - ALPHA), context=CONTEXT),))
+        wanted = SearchSpec(radius=RADIUS, top_k=TOP_K, fusions=(Fusion(weights=(ALPHA, 1 - ALPHA), context=CONTEXT),))
         here = {}
         for count in sorted({1, threads}):
             torch.set_num_threads(count)
@@ -439,7 +444,7 @@ def admitted(kind: str, count: int, low: bool) -> float:
     query = [unit[-1].clone() for unit in units]
     del units
     alphas = [ALPHA] if count == 1 else [i / 10 for i in range(11)]
-    wanted = Search(
+    wanted = SearchSpec(
         radius=RADIUS, top_k=TOP_K, fusions=tuple(Fusion(weights=(a, 1 - a), context=CONTEXT) for a in alphas)
     )  # fmt: skip
     return timed(lambda: find_candidates(query, keys, range(CONTEXT + 1), wanted), 2)

@@ -10,14 +10,14 @@ import torch
 from ..store import AffinitySpec, AffinityUnit, Cache, Unit
 from ..store.errors import SchemaError
 from .blocks import search_units
-from .candidates import Candidates
 from .cluster import Workers
 from .context import fixed_frames, frame_context, propagation_order
 from .engine import FrameCandidates
-from .exactness import found_for, proven
+from .features import FeatureReader
 from .fusion import Fusion
-from .search import Search
-from .sources import Sources
+from .kernels.cosine.candidates import Candidates
+from .kernels.cosine.exactness import found_for, proven
+from .spec import SearchSpec
 
 __all__ = ["CachedAffinities", "affinity_spec", "cache_affinities", "find_cached"]
 
@@ -45,7 +45,7 @@ class CachedAffinities:
 
     def __init__(self, unit: AffinityUnit) -> None:
         self.unit = unit
-        self.search = Search.from_json(unit.spec.search)
+        self.search = SearchSpec.from_json(unit.spec.search)
 
     def steps(self, device: torch.device | str = "cpu") -> Iterator[FrameCandidates]:
         """Yield the candidates of each frame but the first annotated one, in the order of propagation.
@@ -119,9 +119,9 @@ class CachedAffinities:
         return uncertain / max(1, total)
 
 
-def affinity_spec(units: Sequence[Unit], wanted: Search) -> AffinitySpec:
+def affinity_spec(units: Sequence[Unit], wanted: SearchSpec) -> AffinitySpec:
     """Return what a unit is that keeps what a search finds in feature units of one video."""
-    sources = Sources([(unit, 1.0) for unit in units])
+    sources = FeatureReader([(unit, 1.0) for unit in units])
     request = units[0].spec
     return AffinitySpec(
         dataset=request.dataset,
@@ -138,7 +138,7 @@ def affinity_spec(units: Sequence[Unit], wanted: Search) -> AffinitySpec:
 def cache_affinities(
     cache: Cache,
     units: Sequence[Unit],
-    wanted: Search,
+    wanted: SearchSpec,
     *,
     device: torch.device | str = "cpu",
     workers: Workers | None = None,
@@ -216,7 +216,7 @@ def find_cached(
     annotated
         Indices of the frames with a given label.
     """
-    grid = Sources([(unit, 1.0) for unit in units]).grid
+    grid = FeatureReader([(unit, 1.0) for unit in units]).grid
     request = units[0].spec
     found = []
     for entry in cache.affinities(request.dataset, request.request.video):

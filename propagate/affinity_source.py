@@ -13,8 +13,8 @@ from .blocks import search_units
 from .cluster import InProcess, Workers, check_access
 from .engine import FrameAffinity, FrameCandidates
 from .fusion import Fusion
-from .search import Search
 from .settings import PropagationSettings
+from .spec import SearchSpec
 
 __all__ = ["AffinitySource", "AffinityUse", "choose_affinities"]
 
@@ -108,7 +108,7 @@ def choose_affinities(
         check_access(workers, units)
     if use in ("keep", "keep-per-frame"):
         per_frame = use == "keep-per-frame"
-        wanted = Search(
+        wanted = SearchSpec(
             radius=settings.radius,
             top_k=settings.top_k if per_frame else max(settings.top_k, _LEAST_KEPT),
             fusions=(fusion,),
@@ -124,7 +124,7 @@ def choose_affinities(
             _fusion=fusion,
             _top_k=settings.top_k,
         )
-    wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,), annotated=annotated)
+    wanted = SearchSpec(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,), annotated=annotated)
     return AffinitySource(
         source="features",
         unproven=0.0,

@@ -11,7 +11,7 @@ from ..store.errors import CorruptUnitError
 from ..store.unit import Unit
 from .cluster import InProcess, Workers
 from .engine import FrameCandidates, search
-from .search import Search
+from .spec import SearchSpec
 
 __all__ = ["search_units"]
 
@@ -36,7 +36,7 @@ class _Reference:
 
 def search_units(
     units: Sequence[Unit],
-    wanted: Search,
+    wanted: SearchSpec,
     *,
     frames: range | None = None,
     device: torch.device | str = "cpu",
@@ -86,6 +86,6 @@ def _blocks(run: range, workers: int) -> Iterator[range]:
     yield from (range(start, stop) for start, stop in pairwise(edges) if start < stop)
 
 
-def _block(units: Sequence[_Reference], wanted: Search, frames: range, device: str) -> list[FrameCandidates]:
+def _block(units: Sequence[_Reference], wanted: SearchSpec, frames: range, device: str) -> list[FrameCandidates]:
     opened = [unit.open() for unit in units]
     return [step.to("cpu") for step in search(opened, wanted, frames=frames, device=device)]

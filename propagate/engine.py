@@ -7,16 +7,16 @@ import torch
 
 from ..store.errors import ConfigError
 from .affinity import Affinity
-from .candidates import Candidates, find_candidates
 from .context import fixed_frames, frame_context, propagation_order
+from .features import FeatureReader, FeatureVolume, Part
 from .fusion import Fusion
-from .keys import Keys
+from .kernels.cosine.candidates import Candidates, find_candidates
+from .kernels.cosine.keys import Keys
+from .kernels.cosine.precision import Precision, best_precision
 from .labels import ContextLabels
-from .precision import Precision, best_precision
 from .ranking import rank
-from .search import Search
 from .settings import PropagationSettings
-from .sources import FeatureVolume, Part, Sources
+from .spec import SearchSpec
 from .targets.base import AnnotatedLabel, annotation_labels, check_annotations
 
 __all__ = ["FrameAffinity", "FrameCandidates", "affinities", "label_frames", "propagate", "search"]
@@ -80,7 +80,7 @@ class FrameAffinity:
 
 def search(
     volumes: Sequence[FeatureVolume],
-    wanted: Search,
+    wanted: SearchSpec,
     *,
     frames: range | None = None,
     device: torch.device | str = "cpu",
@@ -117,7 +117,7 @@ def search(
     CorruptUnitError
         For features that are not finite (when their frame is reached).
     """
-    sources = Sources([(volume, 1.0) for volume in volumes])
+    sources = FeatureReader([(volume, 1.0) for volume in volumes])
     if len(wanted.fusions[0].weights) != len(volumes):
         raise ConfigError(f"fusions weigh {len(wanted.fusions[0].weights)} parts; there are {len(volumes)}")
     run = range(sources.frame_count) if frames is None else frames
@@ -161,9 +161,9 @@ def affinities(
     CorruptUnitError
         For features that are not finite (when their frame is reached).
     """
-    sources = Sources(parts)
+    sources = FeatureReader(parts)
     fusion = Fusion(weights=sources.weights, context=settings.context, renormalize=settings.renormalize)
-    wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,), annotated=annotated)
+    wanted = SearchSpec(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,), annotated=annotated)
     steps = _search(sources, wanted, range(sources.frame_count), torch.device(device), None)
     return (
         FrameAffinity(frame=step.frame, context=step.context, affinity=step.rank(fusion, settings.top_k))
@@ -219,8 +219,8 @@ def propagate(
         Features and their weights; for TED's two, video and image, the weights are `part_weights` of alpha. A part of
         weight 0 is not read.
     given
-        Labels of the annotated frames by their indices, on the grid of the finest part (`Sources.grid`), as a target
-        encodes them; or the soft label of frame 0, (channel, y, x).
+        Labels of the annotated frames by their indices, on the grid of the finest part (`FeatureReader.grid`), as a
+        target encodes them; or the soft label of frame 0, (channel, y, x).
     settings
         Parameters.
     device
@@ -243,7 +243,7 @@ def propagate(
     CorruptUnitError
         For features that are not finite (when their frame is reached).
     """
-    sources = Sources(parts)
+    sources = FeatureReader(parts)
     labels = annotation_labels(given, device)
     check_annotations(labels, sources.grid, sources.frame_count)
     first = next(iter(labels))
@@ -257,7 +257,7 @@ def propagate(
 
 
 def _search(
-    sources: Sources, wanted: Search, run: range, device: torch.device, precision: Precision | None
+    sources: FeatureReader, wanted: SearchSpec, run: range, device: torch.device, precision: Precision | None
 ) -> Iterator[FrameCandidates]:
     precision = precision or best_precision(device, torch.get_num_threads())
     for frames in propagation_order(run, wanted.annotated):
@@ -265,7 +265,7 @@ def _search(
 
 
 def _one_way(
-    sources: Sources, wanted: Search, frames: range, device: torch.device, precision: Precision
+    sources: FeatureReader, wanted: SearchSpec, frames: range, device: torch.device, precision: Precision
 ) -> Iterator[FrameCandidates]:
     """Search frames that follow each other, and all come after their contexts."""
     contexts = {frame: frame_context(frame, wanted.annotated, wanted.context) for frame in frames}

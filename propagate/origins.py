@@ -9,11 +9,11 @@ import torch
 
 from ..store.errors import ConfigError
 from .engine import search
+from .features import Part
 from .fusion import Fusion
 from .labels import source_weights
-from .search import Search
 from .settings import PropagationSettings
-from .sources import Part
+from .spec import SearchSpec
 
 __all__ = ["Origins", "trace_origins"]
 
@@ -90,7 +90,7 @@ def trace_origins(
     """
     weights = tuple(weight for _, weight in parts)
     fusion = Fusion(weights=weights, context=settings.context, renormalize=settings.renormalize)
-    wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,), annotated=annotated)
+    wanted = SearchSpec(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,), annotated=annotated)
     for step in search([volume for volume, _ in parts], wanted, frames=frames, device=device):
         affinity = step.rank(fusion, settings.top_k)
         height, width = step.grid

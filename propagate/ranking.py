@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import torch
 
 from .affinity import Affinity
-from .candidates import DEFAULT_BUDGET, Candidates, find_candidates
 from .context import places_within
 from .fusion import Fusion
-from .keys import Keys
-from .precision import FLOAT32, Precision
-from .search import Search
+from .kernels.cosine.candidates import DEFAULT_BUDGET, Candidates, find_candidates
+from .kernels.cosine.keys import Keys
+from .kernels.cosine.precision import FLOAT32, Precision
+from .spec import SearchSpec
 
 __all__ = ["frame_affinity", "rank"]
 
@@ -66,7 +66,7 @@ def frame_affinity(
         [query[part] for part in used],
         Keys.of([context[part] for part in used], precision),
         range(frames),
-        Search(radius=radius, top_k=top_k, fusions=(fusion,)),
+        SearchSpec(radius=radius, top_k=top_k, fusions=(fusion,)),
         budget=budget,
     )
     height, width = query[used[0]].shape[:2]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from .cosines import pair_cosines
 from .fusion import Fusion
+from .kernels.cosine.pairs import pair_cosines
 
 __all__ = ["similarity_map", "window_cells"]
 
@@ -21,7 +21,7 @@ def similarity_map(query: Sequence[torch.Tensor], frame: Sequence[torch.Tensor],
     query
         The pixel's features, one tensor (channel,) a part, L2-normalised float32 (`unit_vectors`).
     frame
-        The frame's, (y, x, channel) each, as `Sources.frames` yields them.
+        The frame's, (y, x, channel) each, as `FeatureReader.frames` yields them.
     fusion
         How the parts are weighed.
 

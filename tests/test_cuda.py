@@ -8,8 +8,8 @@ import torch
 from ted.extract.backbones import BACKBONES, load_backbone
 from ted.extract.runtime import use_reproducible_kernels
 from ted.extract.small_models import make_small
-from ted.propagate.cosines import unit_vectors
-from ted.propagate.labels import propagate_labels
+from ted.propagate import propagate_labels
+from ted.propagate.kernels.cosine.pairs import unit_vectors
 from ted.propagate.ranking import frame_affinity
 
 from .extract.conftest import features_of, random_frames

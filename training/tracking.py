@@ -9,12 +9,7 @@ from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.video import Video
 from ted.pipeline.metrics.identity import identity_accuracy
 from ted.pipeline.metrics.jf import contour_accuracy, region_similarity
-from ted.propagate.engine import search
-from ted.propagate.fusion import Fusion
-from ted.propagate.labels import ContextLabels
-from ted.propagate.search import Search
-from ted.propagate.sources import Sources
-from ted.propagate.targets.base import annotation_labels
+from ted.propagate import ContextLabels, FeatureReader, Fusion, SearchSpec, annotation_labels, search
 from ted.propagate.targets.masks import decode_mask, encode_mask
 from ted.store import Unit
 
@@ -70,12 +65,12 @@ def track(
     settings
         All else.
     """
-    sources = Sources([(unit, 1.0) for unit in units])
+    sources = FeatureReader([(unit, 1.0) for unit in units])
     size = video.frames.size
     truths = [read_mask(path, size) for path in video.frame_masks.values()]
     first = encode_mask(truths[0], sources.grid)
     chosen = {weights: Fusion(weights=weights, context=settings.context) for weights in fusions}
-    wanted = Search(radius=settings.radius, top_k=settings.top_k, fusions=tuple(chosen.values()))
+    wanted = SearchSpec(radius=settings.radius, top_k=settings.top_k, fusions=tuple(chosen.values()))
     labels = ContextLabels(annotation_labels(first.label), len(chosen))
     masks: list[list[np.ndarray]] = [[] for _ in chosen]
     for step in search(units, wanted):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ...propagate.cluster import Workers
+    from ...propagate import Workers
 
 __all__ = ["cluster_options", "open_workers", "scheduler_options"]
 
@@ -74,7 +74,7 @@ def open_workers(
         For options that contradict each other, and for a resource that is not ``NAME=AMOUNT``; on entering, for a
         cluster that cannot be used.
     """
-    from ...propagate.cluster import connect
+    from ...propagate import connect
 
     resources = dict(_resource(text) for text in worker_resources)
     return connect(

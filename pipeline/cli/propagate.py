@@ -20,7 +20,7 @@ from .options import (
 from .setting_options import feature_options, setting_options, take_features, take_settings
 
 if TYPE_CHECKING:
-    from ...propagate.affinity_source import AffinityUse
+    from ...propagate import AffinityUse
     from ..datasets.point_queries import QueryMode
 
 

@@ -10,7 +10,7 @@ import click
 from .options import prefer_option, preset_option
 
 if TYPE_CHECKING:
-    from ...propagate.settings import PropagationSettings
+    from ...propagate import PropagationSettings
     from ...store import FeatureChoice
     from ..choices.presets import Preset
 
@@ -109,7 +109,7 @@ def take_settings(options: dict[str, Any], chosen: ChosenFeatures) -> "Propagati
     ConfigError
         For a value out of range.
     """
-    from ...propagate.settings import PropagationSettings
+    from ...propagate import PropagationSettings
 
     given = {name: options.pop(name) for name in ("temperature", "top_k", "radius", "context")}
     values = {name: getattr(chosen.preset, name) if value is None else value for name, value in given.items()}
@@ -120,7 +120,7 @@ def _parts(
     features: tuple[str, ...], pair: tuple[str | None, str | None], alpha: float
 ) -> list[tuple["FeatureChoice", float]]:
     """Return features and weights: those listed, or the two of a pair weighed by alpha."""
-    from ...propagate.settings import part_weights
+    from ...propagate import part_weights
     from ...store.errors import ConfigError
     from ..choices.features import parse_choice, parse_weighted
 

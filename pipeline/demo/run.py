@@ -12,8 +12,7 @@ import torch
 
 from ...extract.frame_size import FrameSize
 from ...extract.settings import ExtractionSettings
-from ...propagate.cluster import InProcess
-from ...propagate.settings import PropagationSettings
+from ...propagate import InProcess, PropagationSettings
 from ...store import Cache, open_cache
 from ...store.durable import explain_os_errors
 from ...store.errors import TedError

@@ -6,8 +6,7 @@ from statistics import fmean
 
 import torch
 
-from ...propagate.cluster import InProcess
-from ...propagate.settings import PropagationSettings
+from ...propagate import InProcess, PropagationSettings
 from ...store.errors import ConfigError, TedError
 from ..runs.sweeping.journal import open_journal
 from ..runs.sweeping.planning import plan_sweep, sweep_result

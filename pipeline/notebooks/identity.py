@@ -7,9 +7,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from ...propagate.fusion import Fusion
-from ...propagate.similarity import similarity_map
-from ...propagate.sources import Part, Sources
+from ...propagate import FeatureReader, Fusion, Part, similarity_map
 from ...store.errors import LabelError
 from ..datasets.video import Video
 from ..pictures.mask_pictures import true_masks
@@ -46,7 +44,7 @@ def own_object_shares(video: Video, parts: Sequence[Part], *, pixels: int = 40) 
     LabelError
         When the first frame has no mask with two objects.
     """
-    sources = Sources(parts)
+    sources = FeatureReader(parts)
     fusion = Fusion(weights=sources.weights, context=0)
     read = true_masks(video)
 

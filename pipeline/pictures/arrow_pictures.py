@@ -10,9 +10,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from ...propagate.origins import Origins, trace_origins
-from ...propagate.settings import PropagationSettings
-from ...propagate.sources import Part, Sources
+from ...propagate import FeatureReader, Origins, Part, PropagationSettings, trace_origins
 from ...store.errors import ConfigError
 from ..datasets.video import Video
 from .arrows import POINT_COLOURS, draw_origins
@@ -121,7 +119,7 @@ def write_arrows(
     CorruptUnitError
         For features that are not finite.
     """
-    grid = Sources(parts).grid
+    grid = FeatureReader(parts).grid
     frame = look.frames[0]
     names = video.frames.names
 

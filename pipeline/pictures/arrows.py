@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...propagate.origins import Origins
+from ...propagate import Origins
 
 __all__ = ["POINT_COLOURS", "draw_origins"]
 

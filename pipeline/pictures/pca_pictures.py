@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...propagate.sources import Sources
+from ...propagate import FeatureReader
 from ...store import Unit
 from ..datasets.video import Video
 from .columns import Column, Look, frame_column, write_columns
@@ -52,7 +52,7 @@ def write_pca(video: Video, units: Mapping[str, Unit], look: Look, *, basis: Seq
 
 
 def _column(title: str, unit: Unit, chosen: Sequence[int], size: tuple[int, int]) -> Column:
-    sources = Sources([(_Channels(features=unit.reconstruction, frame_size=unit.frame_size), 1.0)])
+    sources = FeatureReader([(_Channels(features=unit.reconstruction, frame_size=unit.frame_size), 1.0)])
 
     def features(frames: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
         for _, (values,) in sources.frames(torch.device("cpu"), frames):

@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...propagate.fusion import Fusion
-from ...propagate.similarity import similarity_map, window_cells
-from ...propagate.sources import Part, Sources
+from ...propagate import FeatureReader, Fusion, Part, similarity_map, window_cells
 from ..datasets.video import Video
 from .columns import Column, Look, write_columns
 from .enlarge import enlarged_frame
@@ -70,7 +68,7 @@ def write_similarity(
         For features that are not finite.
     """
     device = torch.device(device)
-    sources = Sources(parts)
+    sources = FeatureReader(parts)
     fusion = Fusion(weights=sources.weights, context=0, renormalize=renormalize)
     cell = cell_of(point.x, point.y, video.frames.size, sources.grid)
     _, features = next(sources.frames(device, [point.frame]))

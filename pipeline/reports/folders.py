@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ...propagate.settings import PropagationSettings
+from ...propagate import PropagationSettings
 from ...store import FeatureChoice
 from ...store.errors import ConfigError, TedError
 from ..choices.features import parse_choice

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import torch
 
-from ...propagate.targets.base import Target
+from ...propagate import Target
 from ..datasets.video import Video
 from .metric_specs import MetricSpec, Values
 from .timing import Seconds

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ...propagate.targets.base import Target
+from ...propagate import Target
 from ...propagate.targets.boxes import BoxTarget, TrackedBoxes
 from ...propagate.targets.keypoints import ABSENT, KeypointTarget
 from ...propagate.targets.points import PointTarget, TrackedPoints

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ted.propagate.affinity import Affinity
-from ted.propagate.cosines import unit_vectors
-from ted.propagate.precision import BFLOAT16, FLOAT16, FLOAT32, Precision
+from ted.propagate.kernels.cosine.pairs import unit_vectors
+from ted.propagate.kernels.cosine.precision import BFLOAT16, FLOAT16, FLOAT32, Precision
 from ted.propagate.ranking import frame_affinity
 from ted.store.errors import ConfigError
 from tests.propagate.features import Parts, adversarial, random_parts

@@ -9,14 +9,24 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from ted.propagate import (
+    CachedAffinities,
+    FrameAffinity,
+    Fusion,
+    PropagationSettings,
+    SearchSpec,
+    WeightedSettings,
+    affinities,
+    cache_affinities,
+    find_cached,
+    label_settings,
+    part_weights,
+    plan_passes,
+    propagate,
+    search,
+)
 from ted.propagate import affinity_cache as module
-from ted.propagate.affinity_cache import CachedAffinities, cache_affinities, find_cached
-from ted.propagate.engine import FrameAffinity, affinities, propagate, search
-from ted.propagate.exactness import proven
-from ted.propagate.fusion import Fusion
-from ted.propagate.search import Search
-from ted.propagate.settings import PropagationSettings, WeightedSettings, part_weights
-from ted.propagate.sweep import label_settings, plan_passes
+from ted.propagate.kernels.cosine.exactness import proven
 from ted.store import Cache, Unit, open_cache
 from tests.propagate.test_engine import first_label, smooth
 from tests.propagate.units import write_unit
@@ -41,9 +51,9 @@ def units(cache: Cache) -> list[Unit]:
 
 def wanted(
     alphas: Sequence[float] = (0.4,), contexts: Sequence[int] = (5,), top_k: int = 6, each: bool = False
-) -> Search:
+) -> SearchSpec:
     fusions = tuple(Fusion(weights=(alpha, 1 - alpha), context=context) for alpha in alphas for context in contexts)
-    return Search(radius=3, top_k=top_k, fusions=fusions, per_frame=each)
+    return SearchSpec(radius=3, top_k=top_k, fusions=fusions, per_frame=each)
 
 
 def test_kept_steps_are_those_of_the_search(cache: Cache, units: list[Unit]) -> None:

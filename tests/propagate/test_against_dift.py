@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from ted.propagate import Part, PropagationSettings, affinities, part_weights, propagate, propagate_labels
 from ted.propagate.affinity import Affinity
-from ted.propagate.engine import affinities, propagate
-from ted.propagate.labels import propagate_labels
-from ted.propagate.settings import PropagationSettings, part_weights
-from ted.propagate.sources import Part
 from ted.propagate.targets.masks import decode_mask, encode_mask
 from tests.propagate.volumes import volume
 

@@ -7,15 +7,23 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from ted.propagate.affinity_cache import cache_affinities, find_cached
-from ted.propagate.blocks import search_units
+from ted.propagate import (
+    AnnotatedLabel,
+    Fusion,
+    PropagationSettings,
+    SearchSpec,
+    WeightedSettings,
+    affinities,
+    cache_affinities,
+    find_cached,
+    label_frames,
+    part_weights,
+    propagate,
+    search,
+    search_units,
+    sweep,
+)
 from ted.propagate.context import frame_context, propagation_order
-from ted.propagate.engine import affinities, label_frames, propagate, search
-from ted.propagate.fusion import Fusion
-from ted.propagate.search import Search
-from ted.propagate.settings import PropagationSettings, WeightedSettings, part_weights
-from ted.propagate.sweep import sweep
-from ted.propagate.targets.base import AnnotatedLabel
 from ted.store import open_cache
 from ted.store.errors import ConfigError, LabelError, SchemaError
 from tests.propagate.test_blocks import Apart
@@ -126,10 +134,10 @@ def test_blocks_and_kept_affinities_give_the_same(tmp_path: Path) -> None:
     cache = open_cache(tmp_path / "cache", create=True)
     units = [write_unit(cache, name, smooth(6, GRID, n, seed=n)) for name, n in (("video", 12), ("image", 5))]
     fusion = Fusion(weights=(0.4, 0.6), context=3)
-    wanted = Search(radius=3, top_k=5, fusions=(fusion,), annotated=annotated)
+    wanted = SearchSpec(radius=3, top_k=5, fusions=(fusion,), annotated=annotated)
     expected = list(search(units, wanted))
     kept = cache_affinities(cache, units, wanted)
-    assert Search.from_json(kept.unit.spec.search) == wanted
+    assert SearchSpec.from_json(kept.unit.spec.search) == wanted
     for steps in (kept.steps(), search_units(units, wanted, workers=Apart(2))):
         for ours, theirs in zip(steps, expected, strict=True):
             assert (ours.frame, ours.context, ours.annotated) == (theirs.frame, theirs.context, theirs.annotated)
@@ -166,14 +174,14 @@ def test_annotations_that_do_not_fit_are_refused() -> None:
         propagate(parts, {4: AnnotatedLabel(label=first_label(GRID))}, SETTINGS)
     with pytest.raises(LabelError, match="nothing is annotated"):
         propagate(parts, {}, SETTINGS)
-    wanted = Search(radius=3, top_k=5, fusions=(Fusion(weights=(1.0,), context=3),), annotated=(0, 4))
+    wanted = SearchSpec(radius=3, top_k=5, fusions=(Fusion(weights=(1.0,), context=3),), annotated=(0, 4))
     with pytest.raises(ConfigError, match="frame 4 is annotated"):
         search([parts[0][0]], wanted)
     for annotated in ((), (3, 1), (1, 1), (-1,)):
         with pytest.raises(ConfigError, match="annotated frames"):
-            Search(radius=3, top_k=5, fusions=wanted.fusions, annotated=annotated)
+            SearchSpec(radius=3, top_k=5, fusions=wanted.fusions, annotated=annotated)
     with pytest.raises(SchemaError):
-        Search.from_json({**wanted.to_json(), "annotated": 3})
+        SearchSpec.from_json({**wanted.to_json(), "annotated": 3})
 
 
 def test_label_frames_takes_shared_affinities() -> None:

@@ -7,17 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from ted.propagate.blocks import search_units
-from ted.propagate.engine import search
-from ted.propagate.fusion import Fusion
-from ted.propagate.search import Search
+from ted.propagate import Fusion, SearchSpec, search, search_units
 from ted.store import Cache, Unit, open_cache
 from ted.store.errors import ConfigError, CorruptUnitError
 from tests.propagate.test_engine import smooth
 from tests.propagate.units import write_unit
 
 GRID, FRAMES = (7, 9), 23
-WANTED = Search(
+WANTED = SearchSpec(
     radius=3, top_k=4, fusions=tuple(Fusion(weights=(a, 1 - a), context=c) for a in (0.0, 0.4) for c in (6, 2))
 )
 

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from ted.propagate import candidates as module
-from ted.propagate.candidates import Candidates, find_candidates
-from ted.propagate.cosines import pair_cosines, unit_vectors
-from ted.propagate.fusion import Fusion
-from ted.propagate.keys import Keys
-from ted.propagate.precision import BFLOAT16, FLOAT32, Precision
+from ted.propagate import Fusion, SearchSpec
+from ted.propagate.kernels.cosine import candidates as module
+from ted.propagate.kernels.cosine.candidates import Candidates, find_candidates
+from ted.propagate.kernels.cosine.keys import Keys
+from ted.propagate.kernels.cosine.pairs import pair_cosines, unit_vectors
+from ted.propagate.kernels.cosine.precision import BFLOAT16, FLOAT32, Precision
 from ted.propagate.ranking import frame_affinity, rank
-from ted.propagate.search import Search
 from ted.store.errors import ConfigError
 from tests.propagate.features import Parts, adversarial, random_parts
 from tests.references import dense_propagation as dense
@@ -24,7 +23,7 @@ def fusions(contexts: tuple[int, ...] = (28,)) -> tuple[Fusion, ...]:
     return tuple(Fusion(weights=(alpha, 1 - alpha), context=c) for alpha in ALPHAS for c in contexts)
 
 
-def find(parts: Parts, search: Search, precision: Precision = FLOAT32, **options: int) -> Candidates:
+def find(parts: Parts, search: SearchSpec, precision: Precision = FLOAT32, **options: int) -> Candidates:
     units = [unit_vectors(part) for part in parts]
     keys = Keys.of([unit[:-1] for unit in units], precision)
     return find_candidates([unit[-1] for unit in units], keys, range(len(units[0]) - 1), search, **options)
@@ -34,7 +33,7 @@ def find(parts: Parts, search: Search, precision: Precision = FLOAT32, **options
 @pytest.mark.parametrize("kind", ["noise", "smooth", "duplicates", "constant", "outliers", "patches"])
 def test_each_fusion_finds_beside_others_what_it_finds_alone(kind: str, precision: Precision) -> None:
     parts = adversarial(kind, GRID, FRAMES, (24, 9), seed=1)
-    found = find(parts, Search(radius=RADIUS, top_k=TOP_K, fusions=fusions()), precision)
+    found = find(parts, SearchSpec(radius=RADIUS, top_k=TOP_K, fusions=fusions()), precision)
     units = [unit_vectors(part) for part in parts]
     for fusion in fusions():
         alone = frame_affinity(
@@ -52,7 +51,7 @@ def test_each_fusion_finds_beside_others_what_it_finds_alone(kind: str, precisio
 @pytest.mark.parametrize("kind", ["noise", "smooth"])
 def test_shorter_contexts_and_bounds_agree_with_the_dense_reference(kind: str) -> None:
     parts, contexts = adversarial(kind, GRID, FRAMES, (24, 9), seed=2), (28, 3, 0)
-    search = Search(radius=RADIUS, top_k=TOP_K, fusions=fusions(contexts))
+    search = SearchSpec(radius=RADIUS, top_k=TOP_K, fusions=fusions(contexts))
     found = find(parts, search)
     cells = GRID[0] * GRID[1]
     for fusion, bound in zip(search.fusions, found.bounds, strict=True):
@@ -75,7 +74,7 @@ def test_shorter_contexts_and_bounds_agree_with_the_dense_reference(kind: str) -
 def test_per_frame_search_holds_the_best_of_every_frame() -> None:
     parts = random_parts(GRID, FRAMES, (24, 9), seed=3, smooth=True)
     fusion = Fusion(weights=(0.4, 0.6), context=28)
-    search = Search(radius=RADIUS, top_k=3, fusions=(fusion,), per_frame=True)
+    search = SearchSpec(radius=RADIUS, top_k=3, fusions=(fusion,), per_frame=True)
     found = find(parts, search)
     assert found.sources.shape == (GRID[0] * GRID[1], 3 * (FRAMES - 1))
     assert found.sources.shape[1] <= search.slots
@@ -90,7 +89,7 @@ def test_per_frame_search_holds_the_best_of_every_frame() -> None:
 
 
 def test_candidates_rise_and_padding_comes_last() -> None:
-    found = find(random_parts((4, 5), 3, (8, 3), seed=4), Search(radius=1, top_k=30, fusions=fusions()))
+    found = find(random_parts((4, 5), 3, (8, 3), seed=4), SearchSpec(radius=1, top_k=30, fusions=fusions()))
     for row, cosines in zip(found.sources, found.cosines.movedim(1, 0), strict=True):
         count = int((row >= 0).sum())
         assert bool((row[:count].diff() > 0).all())
@@ -103,7 +102,10 @@ def test_candidates_rise_and_padding_comes_last() -> None:
 
 @pytest.mark.parametrize("budget", [1, 3_000, 40_000])
 def test_tiles_change_no_bit(budget: int) -> None:
-    parts, search = random_parts(GRID, FRAMES, (24, 9), 5), Search(radius=RADIUS, top_k=TOP_K, fusions=fusions((28, 2)))
+    parts, search = (
+        random_parts(GRID, FRAMES, (24, 9), 5),
+        SearchSpec(radius=RADIUS, top_k=TOP_K, fusions=fusions((28, 2))),
+    )
     whole, tiled = find(parts, search), find(parts, search, budget=budget)
     for name in ("sources", "cosines", "bounds"):
         assert torch.equal(getattr(whole, name), getattr(tiled, name))
@@ -112,9 +114,12 @@ def test_tiles_change_no_bit(budget: int) -> None:
 @pytest.mark.parametrize("kind", ["noise", "smooth", "duplicates", "constant", "parallel", "patches"])
 def test_ties_among_more_than_can_be_compared_go_to_the_first(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In batches of a single query, as when memory is short."""
-    from ted.propagate import admission
+    from ted.propagate.kernels.cosine import admission
 
-    parts, search = adversarial(kind, GRID, FRAMES, (24, 9), 6), Search(radius=RADIUS, top_k=TOP_K, fusions=fusions())
+    parts, search = (
+        adversarial(kind, GRID, FRAMES, (24, 9), 6),
+        SearchSpec(radius=RADIUS, top_k=TOP_K, fusions=fusions()),
+    )
     expected = find(parts, search)
     monkeypatch.setattr(admission, "_SEGMENTS_AT_ONCE", 1)
     monkeypatch.setattr(admission, "_QUERIES_AT_ONCE", 5)
@@ -125,7 +130,7 @@ def test_ties_among_more_than_can_be_compared_go_to_the_first(kind: str, monkeyp
 
 def test_products_that_are_off_by_more_than_allowed_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Candidates check the products that admitted them; where they contradict, more is allowed and the tile redone."""
-    parts, search = random_parts(GRID, FRAMES, (24, 9), 7), Search(radius=RADIUS, top_k=TOP_K, fusions=fusions())
+    parts, search = random_parts(GRID, FRAMES, (24, 9), 7), SearchSpec(radius=RADIUS, top_k=TOP_K, fusions=fusions())
     expected = find(parts, search)
     generator = torch.Generator().manual_seed(0)
     tried: list[Precision] = []
@@ -161,7 +166,7 @@ def test_low_precision_that_tells_nothing_apart_gives_way_to_float32(monkeypatch
         return original(self, tile, precision, buffers)
 
     monkeypatch.setattr(module._Job, "tile", watching)
-    search = Search(radius=9, top_k=3, fusions=(Fusion(weights=(0.5, 0.5), context=28),))
+    search = SearchSpec(radius=9, top_k=3, fusions=(Fusion(weights=(0.5, 0.5), context=28),))
     low = find(parts, search, BFLOAT16)
     assert tried[0] == torch.bfloat16
     assert torch.float32 in tried
@@ -192,9 +197,9 @@ def test_searches_that_make_no_sense_are_refused() -> None:
         {"fusions": (one, Fusion(weights=(1.0,), context=2))},
     ):
         with pytest.raises(ConfigError):
-            Search(**({"radius": 1, "top_k": 1, "fusions": (one,)} | wrong))  # type: ignore[arg-type]
+            SearchSpec(**({"radius": 1, "top_k": 1, "fusions": (one,)} | wrong))  # type: ignore[arg-type]
 
 
 def test_a_search_survives_its_record() -> None:
-    search = Search(radius=3, top_k=5, fusions=fusions((28, 3)), per_frame=True)
-    assert Search.from_json(search.to_json()) == search
+    search = SearchSpec(radius=3, top_k=5, fusions=fusions((28, 3)), per_frame=True)
+    assert SearchSpec.from_json(search.to_json()) == search

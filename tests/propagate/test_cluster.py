@@ -18,7 +18,7 @@ import pytest
 from dask.base import get_scheduler
 from dask.local import get_sync
 
-from ted.propagate.cluster import InProcess, Workers, check_access, connect
+from ted.propagate import InProcess, Workers, check_access, connect
 from ted.propagate.cluster_checks import check_versions
 from ted.propagate.dask_workers import _IN_THREAD, DaskWorkers
 from ted.store import open_cache

@@ -7,12 +7,20 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from ted.propagate import engine, sources
-from ted.propagate.cosines import unit_vectors
-from ted.propagate.engine import FrameAffinity, affinities, label_frames, propagate
-from ted.propagate.labels import ContextLabels, propagate_labels
-from ted.propagate.settings import PropagationSettings, part_weights
-from ted.propagate.sources import Part
+from ted.propagate import (
+    ContextLabels,
+    FrameAffinity,
+    Part,
+    PropagationSettings,
+    affinities,
+    engine,
+    features,
+    label_frames,
+    part_weights,
+    propagate,
+    propagate_labels,
+)
+from ted.propagate.kernels.cosine.pairs import unit_vectors
 from ted.store.errors import ConfigError, CorruptUnitError, LabelError
 from tests.propagate.volumes import Counting, Untouchable, volume
 from tests.references import dense_propagation as dense
@@ -168,7 +176,7 @@ class Alive:
 def test_frames_are_read_once_and_dropped_with_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
     part, context = Counting(smooth(30, (5, 6), 4, seed=13), chunk=2), 3
     normalised = Alive(unit_vectors)
-    monkeypatch.setattr(sources, "unit_vectors", normalised)
+    monkeypatch.setattr(features, "unit_vectors", normalised)
     settings = PropagationSettings(context=context, radius=2)
     for done, _ in enumerate(propagate([(part, 1.0)], first_label((5, 6)), settings), 1):
         assert len(part.reads) <= done + 4

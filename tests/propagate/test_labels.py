@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ted.propagate import propagate_labels
 from ted.propagate.affinity import Affinity
-from ted.propagate.labels import propagate_labels
 from tests.references import dense_propagation as dense
 
 

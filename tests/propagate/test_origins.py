@@ -5,9 +5,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from ted.propagate.engine import propagate
-from ted.propagate.origins import trace_origins
-from ted.propagate.settings import PropagationSettings
+from ted.propagate import PropagationSettings, propagate, trace_origins
 from ted.store.errors import ConfigError
 from tests.references.dense_propagation import best, fuse, similarities
 

@@ -3,8 +3,7 @@ from typing import Any
 
 import pytest
 
-from ted.propagate.fusion import Fusion
-from ted.propagate.settings import PropagationSettings, WeightedSettings, part_weights
+from ted.propagate import Fusion, PropagationSettings, WeightedSettings, part_weights
 from ted.store.errors import ConfigError
 
 

@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ted.propagate.engine import affinities
-from ted.propagate.fusion import Fusion
-from ted.propagate.settings import PropagationSettings
-from ted.propagate.similarity import similarity_map, window_cells
-from ted.propagate.sources import Sources
+from ted.propagate import FeatureReader, Fusion, PropagationSettings, affinities, similarity_map, window_cells
 from tests.references.dense_propagation import fuse, similarities
 
 from .features import random_parts
@@ -23,7 +19,7 @@ def test_it_equals_fused_features_in_double_precision(weights: tuple[float, ...]
     parts = random_parts(GRID, 3, [5, 40][: len(weights)], seed=3)
     fusion = Fusion(weights=weights, context=0, renormalize=renormalize)
     volumes = [(volume(part.numpy()), weight) for part, weight in zip(parts, weights, strict=True)]
-    (_, first), _, (_, other) = Sources(volumes).frames(torch.device("cpu"))
+    (_, first), _, (_, other) = FeatureReader(volumes).frames(torch.device("cpu"))
     fused = fuse([part.numpy() for part in parts], weights, renormalize)
     for cell in [(0, 0), (3, 5), (5, 6)]:
         got = similarity_map([part[cell] for part in first], other, fusion)
@@ -37,7 +33,7 @@ def test_it_has_the_bits_that_propagation_compares() -> None:
     parts = random_parts(GRID, 4, [33, 64], seed=5, smooth=True)
     volumes = [(volume(part.numpy()), weight) for part, weight in zip(parts, (0.4, 0.6), strict=True)]
     settings = PropagationSettings(radius=2, top_k=6, context=2)
-    frames = [features for _, features in Sources(volumes).frames(torch.device("cpu"))]
+    frames = [features for _, features in FeatureReader(volumes).frames(torch.device("cpu"))]
     fusion = Fusion(weights=(0.4, 0.6), context=2)
     *_, step = affinities(volumes, settings)
     cells = GRID[0] * GRID[1]

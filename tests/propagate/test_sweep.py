@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ted.propagate.engine import propagate
-from ted.propagate.settings import PropagationSettings, WeightedSettings, part_weights
-from ted.propagate.sweep import plan_passes, sweep
+from ted.propagate import PropagationSettings, WeightedSettings, part_weights, plan_passes, propagate, sweep
 from ted.store.errors import ConfigError, LabelError
 from tests.propagate.test_engine import first_label, smooth
 from tests.propagate.volumes import Counting, volume

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ted.propagate.targets.base import AnnotatedLabel, Target, check_annotations
+from ted.propagate import AnnotatedLabel, Target
+from ted.propagate.targets.base import check_annotations
 from ted.propagate.targets.mask_target import MaskTarget
 from ted.propagate.targets.masks import decode_mask, encode_mask
 from ted.store.errors import LabelError

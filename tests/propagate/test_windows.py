@@ -1,6 +1,6 @@
 import pytest
 
-from ted.propagate.windows import plan_tiles
+from ted.propagate.kernels.cosine.tiles import plan_tiles
 
 CASES = [
     # grid, radius, frames, channels, budget

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....propagate.cosines import pair_cosines, unit_vectors
-from ....propagate.engine import FrameAffinity, affinities, label_frames
-from ....propagate.settings import PropagationSettings
+from ....propagate import FrameAffinity, PropagationSettings, affinities, label_frames
+from ....propagate.kernels.cosine.pairs import pair_cosines, unit_vectors
 from ....propagate.targets.masks import decode_mask, encode_mask
 
 __all__ = ["FormError", "block_mask", "compare_sources", "measure_error", "propagate_mask", "search_frames"]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....propagate.settings import PropagationSettings
+from ....propagate import PropagationSettings
 from ....store import Cache, Form, Unit, UnitSpec
 from ....store.encoding import decode, encode
 from ....store.errors import CacheError, ConfigError, CorruptUnitError

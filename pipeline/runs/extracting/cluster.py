@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 
-from ....propagate.cluster import Workers
+from ....propagate import Workers
 from ..devices import choose_device
 from .request import ExtractionRequest, Share
 from .running import Extracted, Failure, extract, load

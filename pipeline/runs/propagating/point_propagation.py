@@ -8,12 +8,17 @@ from typing import Any
 
 import torch
 
-from ....propagate.affinity_source import AffinitySource, AffinityUse, choose_affinities
-from ....propagate.cluster import Workers
-from ....propagate.engine import label_frames
-from ....propagate.settings import PropagationSettings
-from ....propagate.sources import Sources
-from ....propagate.targets.base import Target, annotation_labels
+from ....propagate import (
+    AffinitySource,
+    AffinityUse,
+    FeatureReader,
+    PropagationSettings,
+    Target,
+    Workers,
+    annotation_labels,
+    choose_affinities,
+    label_frames,
+)
 from ....store import Cache, FeatureChoice
 from ....store.durable import explain_os_errors
 from ...datasets.point_queries import QueryMode
@@ -91,7 +96,7 @@ def propagate_points(
     if has_same_result(folder, record, overwrite=overwrite):
         progress(frames)
         return PropagationReport(video=video.name, folder=folder, frames=frames, skipped=True, seconds=0.0)
-    sources = Sources(units)
+    sources = FeatureReader(units)
     came_from: dict[str, None] = {}
     with explain_os_errors(f"write {folder}"), atomic_folder(folder, record) as hidden:
         for number, (given, target) in enumerate(following.targets):

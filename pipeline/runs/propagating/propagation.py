@@ -14,12 +14,15 @@ import torch
 import zarr
 from numpy.typing import NDArray
 
-from ....propagate.affinity_source import AffinityUse, choose_affinities
-from ....propagate.cluster import Workers
-from ....propagate.engine import label_frames
-from ....propagate.settings import PropagationSettings
-from ....propagate.sources import Sources
-from ....propagate.targets.base import annotation_labels
+from ....propagate import (
+    AffinityUse,
+    FeatureReader,
+    PropagationSettings,
+    Workers,
+    annotation_labels,
+    choose_affinities,
+    label_frames,
+)
 from ....propagate.targets.mask_target import MaskTarget
 from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import explain_os_errors
@@ -153,7 +156,7 @@ def propagate_video(
     if has_same_result(folder, record, overwrite=overwrite, expected=expected):
         progress(len(video.frames))
         return PropagationReport(video=video.name, folder=folder, frames=len(video.frames), skipped=True, seconds=0.0)
-    sources = Sources(units)
+    sources = FeatureReader(units)
     given = target.encode(sources.grid)
     if reading is None:
         reading = choose_affinities(
@@ -240,7 +243,7 @@ def _given(masks: Mapping[int, NDArray[np.uint8]]) -> dict[str, Any]:
     return {"first_mask": digests["0"]} if list(digests) == ["0"] else {"given_masks": digests}
 
 
-def _soft_array(path: Path, sources: Sources, object_ids: Sequence[int]) -> Any:
+def _soft_array(path: Path, sources: FeatureReader, object_ids: Sequence[int]) -> Any:
     shape = (len(object_ids) + 1, *sources.grid)
     return zarr.create_array(
         store=str(path),

@@ -6,11 +6,15 @@ from itertools import chain
 
 import torch
 
-from ....propagate.affinity_cache import CachedAffinities
-from ....propagate.fusion import Fusion
-from ....propagate.settings import WeightedSettings
-from ....propagate.sweep import SweepPass, label_settings
-from ....propagate.targets.base import AnnotatedLabel, annotation_labels
+from ....propagate import (
+    AnnotatedLabel,
+    CachedAffinities,
+    Fusion,
+    SweepPass,
+    WeightedSettings,
+    annotation_labels,
+    label_settings,
+)
 from ....store import AffinityUnit
 from ....store.errors import TedError
 from ...choices.hints import explain

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ....propagate.settings import PropagationSettings
+from ....propagate import PropagationSettings
 from ....store import FeatureChoice
 from ...choices.features import parse_choice
 from ...choices.presets import Preset

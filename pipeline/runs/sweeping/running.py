@@ -8,8 +8,7 @@ from typing import Protocol
 
 import torch
 
-from ....propagate.affinity_cache import cache_affinities
-from ....propagate.cluster import InProcess, Workers, check_access
+from ....propagate import InProcess, Workers, cache_affinities, check_access
 from ....store import AffinityUnit, Cache
 from ....store.errors import TedError
 from ...choices.hints import explain

@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from ....propagate.settings import PropagationSettings, WeightedSettings, part_weights
+from ....propagate import PropagationSettings, WeightedSettings, part_weights
 from ....store import FeatureChoice
 from ....store.errors import ConfigError
 

@@ -5,12 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from ....propagate.affinity_cache import affinity_spec
-from ....propagate.exactness import found_for
-from ....propagate.search import Search
-from ....propagate.settings import WeightedSettings
-from ....propagate.sources import finest_part
-from ....propagate.sweep import SweepPass, plan_passes
+from ....propagate import SearchSpec, SweepPass, WeightedSettings, affinity_spec, finest_part, plan_passes
+from ....propagate.kernels.cosine.exactness import found_for
 from ....store import AffinitySpec, FeatureChoice, Unit
 from ....store.errors import SchemaError
 from ...datasets.video import Video
@@ -203,7 +199,7 @@ def _kept_passes(
     for spec in kept:
         for parts in [(0, 1)] if len(spec.features) == 2 else [(0,), (1,)]:
             with suppress(SchemaError):  # of another version: searched for anew
-                offered = SweepPass(parts=parts, search=Search.from_json(spec.search), settings=())
+                offered = SweepPass(parts=parts, search=SearchSpec.from_json(spec.search), settings=())
                 if offered.search.annotated != annotated:
                     continue
                 served = dict.fromkeys(values for values in left if _serves(spec, offered, values, volumes))

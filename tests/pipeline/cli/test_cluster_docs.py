@@ -13,7 +13,7 @@ import pytest
 
 from ted.pipeline.cli.cluster_options import cluster_options, open_workers
 from ted.pipeline.cli.options import CONTEXT
-from ted.propagate.cluster import InProcess
+from ted.propagate import InProcess
 from ted.store.errors import ConfigError
 
 PAGE = (Path(__file__).parents[3] / "docs" / "guide" / "cluster.md").read_text()

@@ -19,7 +19,7 @@ from ted.pipeline.runs.extracting.running import Extracted, extract
 from ted.pipeline.runs.propagating.propagation import propagate_video, result_folder
 from ted.pipeline.synthetic.writing import write_davis
 from ted.pipeline.tasks.masks.davis import score_sequence
-from ted.propagate.settings import PropagationSettings
+from ted.propagate import PropagationSettings
 from ted.store import Cache, FeatureRequest, UnitSpec
 from ted.store.errors import ConfigError, LabelError
 

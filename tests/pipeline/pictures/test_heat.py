@@ -15,7 +15,7 @@ from ted.pipeline.pictures.columns import Column, Look, write_columns
 from ted.pipeline.pictures.enlarge import enlarged_cells, enlarged_frame
 from ted.pipeline.pictures.heat import colour_bar, heat_colours, overlay_heat
 from ted.pipeline.pictures.sheet import contact_sheet
-from ted.propagate.origins import Origins
+from ted.propagate import Origins
 
 Picture = npt.NDArray[np.uint8]
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ted.pipeline.runs.converting.codec_error import FormError, block_mask, measure_error
-from ted.propagate.settings import PropagationSettings
+from ted.propagate import PropagationSettings
 from tests.propagate.features import random_parts
 
 GRID, FRAME, SOURCE = (6, 8), (48, 64), (60, 80)

@@ -21,7 +21,7 @@ from ted.pipeline.datasets.sources import Source, open_sources
 from ted.pipeline.runs.extracting.cluster import extract_on_cluster
 from ted.pipeline.runs.extracting.request import ExtractionRequest, Share
 from ted.pipeline.runs.extracting.running import Extracted, extract
-from ted.propagate.cluster import Workers, connect
+from ted.propagate import Workers, connect
 from ted.propagate.dask_workers import DaskWorkers
 from ted.store import open_cache
 from ted.store.errors import ConfigError

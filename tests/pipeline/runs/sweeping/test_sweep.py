@@ -13,7 +13,7 @@ from PIL import Image
 from ted.pipeline.runs.sweeping import running
 from ted.pipeline.runs.sweeping.groups import Group, GroupScores, group_settings, score_group
 from ted.pipeline.runs.sweeping.journal import JOURNAL
-from ted.propagate.settings import PropagationSettings, WeightedSettings, part_weights
+from ted.propagate import PropagationSettings, WeightedSettings, part_weights
 from ted.store import open_cache
 
 from ...conftest import Cli

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 
-from .windows import SEGMENT, Tile
+from .tiles import SEGMENT, Tile
 
 __all__ = ["Located", "Operand", "TileScores"]
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from ...slots import Slots
 from .precision import Precision
-from .slots import Slots
 
 __all__ = ["Keys"]
 

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 import torch
 
+from ...context import places_within
+from ...fusion import Fusion
+from ...spec import SearchSpec
 from .admission import Admitted, ErrorBound, FusionQuery, TooManyCandidatesError, admit
-from .context import places_within
-from .cosines import pair_cosines
 from .exact_products import exact_products
-from .fusion import Fusion
 from .keys import Keys
+from .pairs import pair_cosines
 from .precision import FLOAT32, Precision
 from .scores import Operand, TileScores
-from .search import Search
-from .windows import CALL_COST, Tile, plan_tiles
+from .tiles import CALL_COST, Tile, plan_tiles
 
 __all__ = ["Candidates", "find_candidates"]
 
@@ -60,7 +60,7 @@ def find_candidates(
     query: Sequence[torch.Tensor],
     keys: Keys,
     context: Sequence[int],
-    search: Search,
+    search: SearchSpec,
     *,
     annotated: int = 1,
     budget: int = DEFAULT_BUDGET,
@@ -125,7 +125,7 @@ class _Job:
     """A frame against its context."""
 
     def __init__(
-        self, *, query: Sequence[torch.Tensor], keys: Keys, context: Sequence[int], search: Search, annotated: int
+        self, *, query: Sequence[torch.Tensor], keys: Keys, context: Sequence[int], search: SearchSpec, annotated: int
     ) -> None:
         self.query = query
         self.keys = keys
@@ -251,7 +251,11 @@ def _union(pieces: Sequence[Admitted]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _best(
-    sources: torch.Tensor, cosines: torch.Tensor, search: Search, groups: Sequence[Sequence[Sequence[int]]], cells: int
+    sources: torch.Tensor,
+    cosines: torch.Tensor,
+    search: SearchSpec,
+    groups: Sequence[Sequence[Sequence[int]]],
+    cells: int,
 ) -> Candidates:
     """Keep the k most similar sources under each fusion, and bound the others."""
     kept = torch.zeros_like(sources, dtype=torch.bool)

@@ -7,10 +7,10 @@ import torch
 
 from ..store.errors import ConfigError, LabelError
 from .engine import FrameCandidates, search
+from .features import FeatureReader, FeatureVolume
 from .labels import ContextLabels
-from .search import Search
 from .settings import WeightedSettings
-from .sources import FeatureVolume, Sources
+from .spec import SearchSpec
 from .targets.base import AnnotatedLabel, annotation_labels, check_annotations
 
 __all__ = ["SweepPass", "label_settings", "plan_passes", "sweep"]
@@ -31,7 +31,7 @@ class SweepPass:
     """
 
     parts: tuple[int, ...]
-    search: Search
+    search: SearchSpec
     settings: tuple[WeightedSettings, ...]
 
 
@@ -67,7 +67,7 @@ def plan_passes(
         parts = tuple(sorted({part for item in some for part in item.used_parts}))
         fusions = tuple(dict.fromkeys(item.fusion(parts) for item in some))
         top_k = max(item.settings.top_k for item in some)
-        wanted = Search(radius=radius, top_k=top_k, fusions=fusions, annotated=annotated)
+        wanted = SearchSpec(radius=radius, top_k=top_k, fusions=fusions, annotated=annotated)
         passes.append(SweepPass(parts=parts, search=wanted, settings=tuple(some)))
     return passes
 
@@ -164,10 +164,10 @@ def sweep(
         if len(item.weights) != len(volumes):
             raise ConfigError(f"settings weigh {len(item.weights)} features; there are {len(volumes)}")
     labels = annotation_labels(given, device)
-    passes = plan_passes(settings, [Sources([(volume, 1.0)]).grid for volume in volumes], tuple(labels))
+    passes = plan_passes(settings, [FeatureReader([(volume, 1.0)]).grid for volume in volumes], tuple(labels))
     for shared in passes:
         parts = [volumes[part] for part in shared.parts]
-        sources = Sources([(part, 1.0) for part in parts])
+        sources = FeatureReader([(part, 1.0) for part in parts])
         try:
             check_annotations(labels, sources.grid, sources.frame_count)
         except LabelError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from .scores import TileScores
-from .windows import SEGMENT
+from .tiles import SEGMENT
 
 __all__ = ["Admitted", "ErrorBound", "FusionQuery", "TooManyCandidatesError", "admit"]
 

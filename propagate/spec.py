@@ -7,14 +7,14 @@ from typing import Any
 from ..store.errors import ConfigError, SchemaError
 from .fusion import Fusion
 
-__all__ = ["KERNEL", "Search"]
+__all__ = ["KERNEL", "SearchSpec"]
 
 #: Names how similarities are computed and ties are broken. Kept affinities of another kernel are not read.
 KERNEL = "cosine-float32-1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class SearchSpec:
     """All that determines which sources are found for the pixels of a video, beside its features.
 
     Attributes
@@ -83,7 +83,7 @@ class Search:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Search":
+    def from_json(cls, values: Mapping[str, Any]) -> "SearchSpec":
         """Build a search from what `to_json` gave; raises SchemaError when it is something else."""
         try:
             search = cls(

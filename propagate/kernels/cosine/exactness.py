@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import torch
 
+from ...fusion import Fusion
+from ...ranking import rank
+from ...spec import SearchSpec
 from .candidates import Candidates
-from .fusion import Fusion
-from .ranking import rank
-from .search import Search
 
 __all__ = ["found_for", "proven"]
 
@@ -16,7 +16,7 @@ __all__ = ["found_for", "proven"]
 _ROUNDING = 1e-6
 
 
-def found_for(search: Search, fusion: Fusion, top_k: int) -> bool:
+def found_for(search: SearchSpec, fusion: Fusion, top_k: int) -> bool:
     """Tell whether a search found, by its definition, the k best sources of every pixel under a fusion.
 
     It did for its own fusions and as many sources or fewer; and, if it found the best of each context frame, for
@@ -34,7 +34,7 @@ def found_for(search: Search, fusion: Fusion, top_k: int) -> bool:
 
 def proven(
     candidates: Candidates,
-    search: Search,
+    search: SearchSpec,
     fusion: Fusion,
     top_k: int,
     *,

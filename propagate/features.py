@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional
 
 from ..store.errors import ConfigError, CorruptUnitError
-from .cosines import unit_vectors
+from .kernels.cosine.pairs import unit_vectors
 
-__all__ = ["FeatureVolume", "Part", "Sources", "finest_part"]
+__all__ = ["FeatureReader", "FeatureVolume", "Part", "finest_part"]
 
 
 class FeatureVolume(Protocol):
@@ -39,7 +39,7 @@ def finest_part(volumes: Sequence[FeatureVolume]) -> int:
     return cells.index(max(cells))
 
 
-class Sources:
+class FeatureReader:
     """The features of one video that have a weight. A part of weight 0 is not even looked at.
 
     Attributes
