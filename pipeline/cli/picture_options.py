@@ -1,4 +1,4 @@
-"""What the commands of ``ted show`` have in common: their options, and going through videos."""
+"""Options and the loop over videos that the commands of ``ted show`` share."""
 
 import functools
 import json
@@ -14,32 +14,36 @@ from .options import json_option, open_videos, source_options
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
-    from ..pictures.columns import Look
+    from ..pictures.columns import PictureOutput
 
 __all__ = ["frames_options", "picture_options", "show_videos"]
 
 
 def picture_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of sources, of where pictures go to, and of movies; see `show_videos`."""
+    """Add the options of sources, of the folder of the pictures, and of movies; see `show_videos`."""
     decorators = [
         source_options,
-        click.option("--out", type=click.Path(path_type=Path), default="pictures", help="Folder of the pictures."),
-        click.option("--movie", is_flag=True, help="Write a movie of all frames, too (MP4)."),
-        click.option("--fps", type=click.FloatRange(min=0, min_open=True), default=12.0, help="Of the movie."),
+        click.option("--out", type=click.Path(path_type=Path), default="pictures", help="Folder to write pictures to."),
+        click.option("--movie", is_flag=True, help="Also write a movie of all frames (MP4)."),
+        click.option(
+            "--fps", type=click.FloatRange(min=0, min_open=True), default=12.0, help="Frames per second of the movie."
+        ),
         json_option,
     ]
     return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
 
 
 def frames_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose the frames on a sheet; see `show_videos`."""
+    """Add the options that choose the frames of a sheet; see `show_videos`."""
     decorators = [
-        click.option("--frames", metavar="LIST", help="Frames on the sheet, such as 0,8,15: names, or numbers from 0."),
+        click.option(
+            "--frames", metavar="LIST", help="Frames of the sheet, by name or by number from 0, such as 0,8,15."
+        ),
         click.option(
             "--count",
             type=click.IntRange(1, 100),
             default=6,
-            help="Evenly spaced frames on the sheet, without --frames.",
+            help="Number of evenly spaced frames of the sheet, without --frames.",
         ),
     ]
     return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
@@ -47,7 +51,7 @@ def frames_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def show_videos(
     what: str,
-    draw: Callable[["Video", "Look"], Sequence[Path]],
+    draw: Callable[["Video", "PictureOutput"], Sequence[Path]],
     *,
     out: Path,
     movie: bool,
@@ -56,29 +60,29 @@ def show_videos(
     choose: "Callable[[Video], Sequence[int]]",
     **choice: Any,
 ) -> None:
-    """Draw each video, say what was written, and exit with 1 when one failed.
+    """Draw each video and report the files; exit with 1 if a video failed.
 
     Parameters
     ----------
     what
-        Ends the names of the files: ``pca``.
+        Last part of the file names, such as ``pca``.
     draw
         Writes the pictures of a video and returns their paths.
     out, movie, fps, as_json
-        As `picture_options` gives them.
+        Options from `picture_options`.
     choose
-        Returns the frames of a video that go on its sheet.
+        Returns the indices of the frames of a video's sheet.
     **choice
-        As `open_videos` takes them.
+        Arguments of `open_videos`.
 
     Raises
     ------
     ConfigError
-        For what is wrong with an option, for one video as for all.
+        If an option is wrong; this ends the command, while other errors of a video do not.
     """
     from ...store.errors import ConfigError, TedError
     from ...store.layout import safe_name
-    from ..pictures.columns import Look
+    from ..pictures.columns import PictureOutput
     from ..runs.progress import FrameBars
 
     rows: list[dict[str, Any]] = []
@@ -86,13 +90,13 @@ def show_videos(
     with FrameBars() as bars:
         for video in open_videos(**choice):
             try:
-                look = Look(
+                output = PictureOutput(
                     base=out / f"{safe_name(video.name)}-{what}",
                     frames=choose(video),
                     fps=fps if movie else None,
                     progress=bars.start(video.name, len(video.frames)) if movie else lambda frames: None,
                 )
-                rows.append({"video": video.name, "pictures": [str(path) for path in draw(video, look)]})
+                rows.append({"video": video.name, "pictures": [str(path) for path in draw(video, output)]})
             except ConfigError:
                 raise
             except TedError as error:

@@ -13,8 +13,8 @@ from .setting_options import feature_options, setting_options, take_features, ta
 if TYPE_CHECKING:
     from ..datasets.video import Video
     from ..pictures.arrow_pictures import Onto, Pixels
-    from ..pictures.columns import Look
-    from ..pictures.places import Point
+    from ..pictures.columns import PictureOutput
+    from ..pictures.selection import Point
 
 _device_option = click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 
@@ -23,18 +23,17 @@ _results_option = click.option(
     multiple=True,
     default=["results"],
     metavar="[TITLE=]FOLDER",
-    help="Folder of results, with the title of its column. Repeat to compare.",
+    help="Folder of results, and title of its column. Repeat to compare.",
 )
 
-_truth_option = click.option("--truth/--no-truth", default=True, help="Show the ground truth, where there is any.")
+_truth_option = click.option("--truth/--no-truth", default=True, help="Show the ground truth if the source has any.")
 
 
 @click.group(context_settings=CONTEXT)
 def show() -> None:
-    """Look at what the features see, and at what propagation makes of it.
+    """Draw features from the cache, and results of propagation.
 
-    Pictures are drawn from the cache, or from results: no backbone is loaded. Each command writes a contact sheet of
-    a few frames, and with --movie a movie of all.
+    No network is loaded. Each command writes a contact sheet of a few frames and, with --movie, a movie of all frames.
     """
 
 
@@ -47,12 +46,12 @@ def show() -> None:
     "features",
     multiple=True,
     metavar="BACKBONE[@DIGEST]:TIMESTEPS:TAPS",
-    help="Features side by side; lists by comma, such as i2vgen-xl:300,600:up_blocks[1],up_blocks[2]. Repeat.  "
-    "[default: the preset's]",
+    help="Feature of a column; comma-separated lists give several, such as "
+    "i2vgen-xl:300,600:up_blocks[1],up_blocks[2]. Repeat for more.  [default: the preset's]",
 )
 @prefer_option
 @frames_options
-@click.option("--basis", metavar="LIST", help="Frames that components are computed of.  [default: those shown]")
+@click.option("--basis", metavar="LIST", help="Frames that the components are computed from.  [default: those shown]")
 def pca(
     cache: Path,
     preset: str,
@@ -63,15 +62,15 @@ def pca(
     basis: str | None,
     **options: Any,
 ) -> None:
-    """Show features as colours: their three principal components as red, green and blue.
+    """Draw the three principal components of features as red, green and blue.
 
-    All frames share a basis, so that equal colours mean equal features. --basis 0,8 takes that of a pair of frames.
+    All frames share one basis, so equal colours mean equal features. --basis 0,8 computes it from two frames only.
     """
     from ...store import open_cache
     from ..choices.features import parse_choice, parse_preference
     from ..choices.presets import get_preset
-    from ..pictures.pca_pictures import write_pca
-    from ..pictures.places import choose_frames
+    from ..pictures.pca import write_pca
+    from ..pictures.selection import choose_frames
     from ..runs.propagating.propagation import find_units
     from ..runs.sweeping.notation import parse_features
 
@@ -81,11 +80,11 @@ def pca(
     preferences += [("ensemble", str(chosen.ensemble)), ("clip_overlap", str(chosen.overlap))]
     source = open_cache(cache)
 
-    def draw(video: "Video", look: "Look") -> list[Path]:
+    def draw(video: "Video", output: "PictureOutput") -> list[Path]:
         units = find_units(source, video, [(choice, 1.0) for choice in choices], preferences)
         titled = {str(choice): unit for choice, (unit, _) in zip(choices, units, strict=True)}
         of = None if basis is None else choose_frames(basis, video.frames.names, 0)
-        return write_pca(video, titled, look, basis=of)
+        return write_pca(video, titled, output, basis=of)
 
     show_videos("pca", draw, choose=lambda video: choose_frames(frames, video.frames.names, count), **options)
 
@@ -94,14 +93,16 @@ def pca(
 @picture_options
 @cache_option
 @feature_options
-@click.option("--point", metavar="FRAME:X,Y", help="The pixel, in the original frame: 0:120,64.")
+@click.option("--point", metavar="FRAME:X,Y", help="Pixel of the original frame, such as 0:120,64.")
 @click.option(
     "--click",
     "clicked",
     metavar="FRAME",
-    help="Or show this frame in a window, and take the pixel that is clicked.",
+    help="Show this frame in a window, and use the pixel that you click.",
 )
-@click.option("--radius", type=click.IntRange(min=0), help="Show only so many cells around it: the search window.")
+@click.option(
+    "--radius", type=click.IntRange(min=0), help="Show only the search window: this many cells in each direction."
+)
 @frames_options
 @_device_option
 def similarity(
@@ -114,14 +115,13 @@ def similarity(
     device: str,
     **options: Any,
 ) -> None:
-    """Show how similar a pixel is to all pixels of a few frames, by the cosine that propagation compares.
+    """Draw the similarity of one pixel with all pixels of a few frames, as propagation computes it.
 
-    The pixel is that of --point, or one that is clicked in the frame of --click. Its own frame is always among those
-    shown.
+    Name the pixel with --point, or click on it in the frame of --click. The pixel's own frame is always shown.
     """
     from ...store import open_cache
     from ...store.errors import ConfigError
-    from ..pictures.places import Point, choose_frames, parse_point, spaced_around
+    from ..pictures.selection import Point, choose_frames, parse_point, spaced_around
     from ..pictures.similarity_pictures import write_similarity
     from ..runs.devices import choose_device
     from ..runs.propagating.propagation import find_units
@@ -142,11 +142,11 @@ def similarity(
             return spaced_around(len(video.frames), count, pixel.frame)
         return sorted({pixel.frame, *choose_frames(frames, video.frames.names, count)})
 
-    def draw(video: "Video", look: "Look") -> list[Path]:
+    def draw(video: "Video", output: "PictureOutput") -> list[Path]:
         return write_similarity(
             video,
             find_units(source, video, chosen.parts, chosen.prefer),
-            look,
+            output,
             point=pixels[video.name],
             renormalize=chosen.renormalize,
             radius=radius,
@@ -157,9 +157,9 @@ def similarity(
 
 
 def _clicked(video: "Video", frame: str) -> "Point":
-    """Return the pixel of a frame that is clicked, and say how to name it the next time."""
+    """Let the user click on a pixel of a frame, and print the option that names it."""
     from ..pictures.clicking import clicked_pixel
-    from ..pictures.places import Point, frame_index
+    from ..pictures.selection import Point, frame_index
 
     index = frame_index(frame, video.frames.names)
     x, y = clicked_pixel(video.frames.read(index), f"{video.name}, frame {video.frames.names[index]}")
@@ -172,21 +172,26 @@ def _clicked(video: "Video", frame: str) -> "Point":
 @cache_option
 @feature_options
 @setting_options
-@click.option("--frame", metavar="FRAME", help="Whose pixels: a name, or a number from 0.  [default: the middle one]")
-@click.option("--point", "points", multiple=True, metavar="X,Y", help="A pixel of the original frame. Repeat.")
 @click.option(
-    "--sample", type=click.IntRange(1, 1000), default=8, help="Without --point: about so many pixels on the objects."
+    "--frame", metavar="FRAME", help="Frame of the pixels, by name or by number from 0.  [default: the middle frame]"
+)
+@click.option("--point", "points", multiple=True, metavar="X,Y", help="Pixel of the original frame. Repeat for more.")
+@click.option(
+    "--sample",
+    type=click.IntRange(1, 1000),
+    default=8,
+    help="Without --point: approximate number of pixels, sampled on the objects.",
 )
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
-    help="Folder of results whose masks tell where the objects are.  [default: the ground truth]",
+    help="Folder of results whose masks locate the objects.  [default: the ground truth]",
 )
 @click.option(
     "--onto",
     type=click.Choice(["context", "previous"]),
     default="context",
-    help="Draw over each of the context frames that weigh most, or all sources over the frame before.",
+    help="Draw over the context frames with the largest weights, or all sources over the previous frame.",
 )
 @_device_option
 def arrows(
@@ -199,14 +204,14 @@ def arrows(
     device: str,
     **options: Any,
 ) -> None:
-    """Show where the labels of a frame's pixels come from: arrows to their sources, the thicker the more these weigh.
+    """Draw arrows from the pixels of a frame to the sources of their labels, as thick as the sources' weights.
 
-    The sources and weights are those that `ted propagate` uses with the same options. The movie shows every frame.
+    Sources and weights are those of `ted propagate` with the same options. The movie shows every frame.
     """
     from ...store import open_cache
-    from ..pictures.arrow_pictures import given_pixels, sampled_pixels, write_arrows
+    from ..pictures.arrow_pictures import named_pixels, sampled_pixels, write_arrows
     from ..pictures.mask_pictures import result_masks, true_masks
-    from ..pictures.places import frame_index, parse_point
+    from ..pictures.selection import frame_index, parse_point
     from ..runs.devices import choose_device
     from ..runs.propagating.propagation import find_units
 
@@ -217,17 +222,17 @@ def arrows(
     def choose(video: "Video") -> list[int]:
         return [len(video.frames) // 2 if frame is None else frame_index(frame, video.frames.names)]
 
-    def draw(video: "Video", look: "Look") -> list[Path]:
-        given = [parse_point(f"{look.frames[0]}:{text}", video.frames.names, video.frames.size) for text in points]
+    def draw(video: "Video", output: "PictureOutput") -> list[Path]:
+        named = [parse_point(f"{output.frames[0]}:{text}", video.frames.names, video.frames.size) for text in points]
         read = true_masks(video) if results is None else result_masks(video, results)
 
         def pixels(index: int, grid: tuple[int, int]) -> "Pixels":
-            if given:
-                return given_pixels(video, given, grid)
+            if named:
+                return named_pixels(video, named, grid)
             return sampled_pixels(video, read, index, grid, sample)
 
         units = find_units(source, video, chosen.parts, chosen.prefer)
-        return write_arrows(video, units, settings, look, pixels=pixels, onto=onto, device=where)
+        return write_arrows(video, units, settings, output, pixels=pixels, onto=onto, device=where)
 
     show_videos("arrows", draw, choose=choose, **options)
 
@@ -238,7 +243,7 @@ def arrows(
 @_truth_option
 @frames_options
 def masks(**options: Any) -> None:
-    """Show masks over frames: several results side by side, and the ground truth."""
+    """Draw masks over frames: several results and the ground truth side by side."""
     from ..pictures.mask_pictures import write_masks
 
     _show_results("masks", write_masks, **options)
@@ -250,7 +255,7 @@ def masks(**options: Any) -> None:
 @_truth_option
 @frames_options
 def boxes(**options: Any) -> None:
-    """Show boxes over frames, those of results or around their masks: several results, and the ground truth."""
+    """Draw boxes, of results or around their masks, over frames: several results and the ground truth side by side."""
     from ..pictures.box_pictures import write_boxes
 
     _show_results("boxes", write_boxes, **options)
@@ -262,9 +267,9 @@ def boxes(**options: Any) -> None:
 @_truth_option
 @frames_options
 def points(**options: Any) -> None:
-    """Show joints or points over frames: several results side by side, and the ground truth.
+    """Draw joints or points over frames: several results and the ground truth side by side.
 
-    Points that are hidden are rings; lost ones are not drawn.
+    Occluded points are rings; points that were lost are not drawn.
     """
     from ..pictures.point_pictures import write_points
 
@@ -281,14 +286,14 @@ def _show_results(
     count: int,
     **options: Any,
 ) -> None:
-    """Draw what several folders of results have of each video, side by side."""
+    """Draw the results of several folders side by side, video by video."""
     from ..pictures.mask_pictures import parse_results
-    from ..pictures.places import choose_frames
+    from ..pictures.selection import choose_frames
 
     folders = parse_results(results)
     show_videos(
         what,
-        lambda video, look: write(video, folders, look, truth=truth),
+        lambda video, output: write(video, folders, output, truth=truth),
         choose=lambda video: choose_frames(frames, video.frames.names, count),
         **options,
     )

@@ -20,9 +20,9 @@ from ..choices.features import parse_choice, parse_job
 from ..datasets.masks_io import read_mask
 from ..datasets.video import Video
 from ..metrics.identity import identity_accuracy
-from ..pictures.columns import Look, frame_column, write_columns
+from ..pictures.columns import PictureOutput, frame_column, write_columns
 from ..pictures.mask_pictures import mask_column, result_masks, true_masks
-from ..pictures.sheet import evenly_spaced
+from ..pictures.selection import evenly_spaced
 from ..runs.extracting.request import ExtractionRequest, Share
 from ..runs.extracting.running import Failure, extract
 from ..runs.propagating.propagation import propagate_video, result_folder
@@ -238,7 +238,7 @@ def _draw(made: Mapping[str, Sequence[Video]], out: Path) -> list[Path]:
         for method in ("image", "video", "fused"):
             read = result_masks(video, out / "results" / method)
             columns.append(mask_column(METHODS[method].title, video, read))
-        look = Look(base=out / f"demo-{kind}", frames=evenly_spaced(len(video.frames), 5), fps=6.0)
+        look = PictureOutput(base=out / f"demo-{kind}", frames=evenly_spaced(len(video.frames), 5), fps=6.0)
         legend = {1: "object 1", 2: "object 2"}
         pictures += write_columns(
             columns, video.frames.names, look, title=f"ted demo: {KINDS[kind].title}", legend=legend

@@ -11,7 +11,7 @@ from ...propagate import FeatureReader, Fusion, Part, similarity_map
 from ...store.errors import LabelError
 from ..datasets.video import Video
 from ..pictures.mask_pictures import true_masks
-from ..pictures.places import sample_cells
+from ..pictures.selection import sample_cells
 
 __all__ = ["own_object_shares"]
 

@@ -1,10 +1,11 @@
-"""Pictures of where the labels of a frame's pixels come from."""
+"""Pictures of the sources of labels: arrows from the pixels of a frame to the pixels that their labels come from."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,22 +14,22 @@ from PIL import Image
 from ...propagate import FeatureReader, Origins, Part, PropagationSettings, trace_origins
 from ...store.errors import ConfigError
 from ..datasets.video import Video
-from .arrows import POINT_COLOURS, draw_origins
-from .columns import Look
-from .enlarge import enlarged_frame
+from .columns import PictureOutput, enlarge_frame, write_pictures
 from .mask_pictures import ReadMask
-from .movie import write_movie
-from .places import Point, cell_of, sample_cells
-from .sheet import contact_sheet, write_picture
+from .palette import display_palette
+from .selection import Point, cell_of, sample_cells
+from .sheet import contact_sheet
 
-__all__ = ["Onto", "Pixels", "given_pixels", "sampled_pixels", "write_arrows"]
+__all__ = ["Onto", "Pixels", "draw_origins", "named_pixels", "sampled_pixels", "write_arrows"]
 
-#: What arrows are drawn over: the context frames that weigh most, each with the sources in it; or the frame before,
-#: with all sources.
+#: Background of the arrows: the context frames with the largest weights, each with its own sources; or the previous
+#: frame, with the sources in all context frames.
 Onto = Literal["context", "previous"]
 
+_Picture = npt.NDArray[np.uint8]
 _LEAST_SIDE = 800
 _MOST_PANELS = 8
+_EDGE = (16, 16, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,9 @@ class Pixels:
     cells
         (pixel, 2), int64, y and x.
     groups
-        (pixel,), int64: pixels of a group have the same colour.
+        (pixel,), int64, palette index of each pixel: the object's, or one per pixel.
     names
-        Of the groups, by their number.
+        Name of each group.
     """
 
     cells: npt.NDArray[np.int64]
@@ -50,22 +51,22 @@ class Pixels:
     names: dict[int, str]
 
 
-def given_pixels(video: Video, points: Sequence[Point], grid: tuple[int, int]) -> Pixels:
-    """Return given points as pixels of the grid, each in a group of its own."""
+def named_pixels(video: Video, points: Sequence[Point], grid: tuple[int, int]) -> Pixels:
+    """Return points as grid cells, each in its own group."""
     return Pixels(
         cells=np.array([cell_of(point.x, point.y, video.frames.size, grid) for point in points], dtype=np.int64),
-        groups=np.arange(len(points), dtype=np.int64),
-        names={number: f"pixel {point.x},{point.y}" for number, point in enumerate(points)},
+        groups=np.arange(1, len(points) + 1, dtype=np.int64),
+        names={number: f"pixel {point.x},{point.y}" for number, point in enumerate(points, 1)},
     )
 
 
 def sampled_pixels(video: Video, read: ReadMask, frame: int, grid: tuple[int, int], count: int) -> Pixels:
-    """Return pixels regularly spaced on the objects of a frame's mask, those of an object as a group.
+    """Sample about `count` grid cells regularly on the objects of a frame's mask, with one group per object.
 
     Raises
     ------
     ConfigError
-        When the frame has no mask.
+        If the frame has no mask.
     """
     mask = read(frame)
     if mask is None:
@@ -82,45 +83,45 @@ def write_arrows(
     video: Video,
     parts: Sequence[Part],
     settings: PropagationSettings,
-    look: Look,
+    output: PictureOutput,
     *,
     pixels: Callable[[int, tuple[int, int]], Pixels],
     onto: Onto = "context",
     device: torch.device | str = "cpu",
 ) -> list[Path]:
-    """Show the sources of pixels of a frame, as propagation finds and weighs them; in a movie, those of every frame.
+    """Draw the sources of a frame's pixels with the weights of propagation; in a movie, those of every frame.
 
     Parameters
     ----------
     video
-        The frames.
+        Frames.
     parts
-        Features and their weights, more than 0.
+        Features and their weights, above 0.
     settings
-        All but alpha are used: the weights in `parts` count.
-    look
-        Where to; the first of its frames is the one whose pixels are shown.
+        Settings of propagation.
+    output
+        Files to write. The first of its frames is the one whose pixels are shown.
     pixels
-        Returns the pixels that are shown of a frame, given its index and the (y, x) of the grid.
+        Returns the pixels to show, given the index of a frame and the (y, x) of the grid.
     onto
-        What arrows are drawn over. The movie has the frame before.
+        Background of the arrows. The movie shows the previous frame.
     device
-        Where to compute.
+        Device of the computation.
 
     Returns
     -------
     list of Path
-        The pictures.
+        The files.
 
     Raises
     ------
     ConfigError
-        For parts that cannot be fused, a frame that takes its label from no other, or one without pixels to show.
+        If the parts cannot be fused, the frame is annotated, or it has no pixels to show.
     CorruptUnitError
-        For features that are not finite.
+        If features are not finite.
     """
     grid = FeatureReader(parts).grid
-    frame = look.frames[0]
+    frame = output.frames[0]
     names = video.frames.names
 
     def traced(frames: range) -> Iterator[tuple[Origins, Pixels]]:
@@ -137,8 +138,8 @@ def write_arrows(
     found = next(traced(range(frame, frame + 1)), None)
     if found is None:
         raise ConfigError(
-            f"frame {names[frame]} of video {video.name!r} takes its label from no other, it is given; choose another "
-            "with --frame"
+            f"frame {names[frame]} of video {video.name!r} is annotated, so its label comes from no other frame: "
+            "choose another with --frame"
         )
     origins, chosen = found
     if not len(chosen.cells):
@@ -149,33 +150,74 @@ def write_arrows(
     about = f"top-k {settings.top_k}, temperature {settings.temperature:g}, radius {settings.radius}"
     title = f"{video.name}: sources of pixels of frame {names[frame]} ({about})"
     panels = _panels(video, origins, chosen, onto)
-    columns = 2 if len(panels) == 2 else None
-    sheet = contact_sheet(
-        panels, title=title, columns=columns, legend=dict(enumerate(chosen.names.values())), palette=_palette()
+    sheet = contact_sheet(panels, title=title, columns=2 if len(panels) == 2 else None, legend=chosen.names)
+    movie = (
+        contact_sheet(_panels(video, step, some, "previous"), title=f"{video.name}: sources of pixels", columns=2)
+        for step, some in traced(range(len(names)))
     )
-    written = [write_picture(look.base.with_name(f"{look.base.name}.png"), sheet)]
-    if look.fps is not None:
-
-        def movie() -> Iterator[npt.NDArray[np.uint8]]:
-            for origins, some in traced(range(len(names))):
-                yield contact_sheet(
-                    _panels(video, origins, some, "previous"), title=f"{video.name}: sources of pixels", columns=2
-                )
-                look.progress(1)
-
-        written.append(write_movie(look.base.with_name(f"{look.base.name}.mp4"), movie(), fps=look.fps))
-    return written
+    return write_pictures(output, sheet, movie)
 
 
-def _panels(video: Video, origins: Origins, pixels: Pixels, onto: Onto) -> list[tuple[str, npt.NDArray[np.uint8]]]:
-    """Return the frame with its pixels, then the frames that they come from, each with its label."""
+def draw_origins(
+    picture: _Picture, origins: Origins, colours: npt.NDArray[np.uint8], *, within: Collection[int] = ()
+) -> _Picture:
+    """Draw an arrow from each pixel to each of its sources, as thick as the source's weight.
+
+    A ring marks a pixel that has sources; a dot marks a source at the same position.
+
+    Parameters
+    ----------
+    picture
+        (height, width, 3), RGB, any frame of the video.
+    origins
+        Pixels and their sources.
+    colours
+        (pixel, 3), uint8, RGB.
+    within
+        Indices of the frames whose sources are drawn; if empty, all pixels are marked, without arrows.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width, 3), RGB, a new array.
+    """
+    drawn = picture.copy()
+    cell = np.array(picture.shape[:2]) / origins.grid  # (height, width) in pixels
+    starts = np.rint((origins.cells + 0.5) * cell).astype(int)[:, ::-1]  # (pixel, 2), x and y
+    ends = np.rint((origins.places + 0.5) * cell).astype(int)[:, :, ::-1]
+    unit = max(1.0, min(picture.shape[:2]) / 360)
+    shares = origins.weights / origins.weights.max(axis=1, keepdims=True, initial=1e-12)
+    shown = np.isin(origins.frames, list(within)) & (origins.weights > 0)
+    inks = [tuple(colour) for colour in colours.tolist()]
+    for pixel, source in sorted(np.argwhere(shown).tolist(), key=lambda item: float(shares[*item])):
+        thickness = max(1, round(unit * (0.6 + 2.4 * float(shares[pixel, source]))))
+        start, end = starts[pixel].tolist(), ends[pixel, source].tolist()
+        for ink, width in ((_EDGE, thickness + max(2, round(unit))), (inks[pixel], thickness)):
+            _arrow(drawn, start, end, ink, width, unit)
+    marked = shown.any(axis=1) if len(within) else np.ones(len(starts), dtype=bool)
+    for pixel in np.flatnonzero(marked).tolist():
+        for ink, width in ((_EDGE, max(3, round(3 * unit))), (inks[pixel], max(1, round(1.5 * unit)))):
+            cv2.circle(drawn, starts[pixel].tolist(), round(4.5 * unit), ink, width, cv2.LINE_AA)
+    return drawn
+
+
+def _arrow(drawn: _Picture, start: list[int], end: list[int], colour: tuple[int, ...], width: int, unit: float) -> None:
+    length = float(np.hypot(end[0] - start[0], end[1] - start[1]))
+    if length < 1:
+        cv2.circle(drawn, start, max(1, round(width / 2 + unit / 2)), colour, -1, cv2.LINE_AA)
+    else:
+        cv2.arrowedLine(drawn, start, end, colour, width, cv2.LINE_AA, tipLength=min(0.5, 6 * unit / length))
+
+
+def _panels(video: Video, origins: Origins, pixels: Pixels, onto: Onto) -> list[tuple[str, _Picture]]:
+    """Return labelled pictures: the frame with its pixels, then the frames that hold the sources."""
     names = video.frames.names
-    colours = _colours(pixels)
+    colours = display_palette()[(pixels.groups - 1) % 255 + 1]
 
-    def picture(frame: int, within: Sequence[int]) -> npt.NDArray[np.uint8]:
-        return draw_origins(enlarged_frame(video.frames.read(frame), _LEAST_SIDE), origins, colours, within=within)
+    def picture(frame: int, within: Sequence[int]) -> _Picture:
+        return draw_origins(enlarge_frame(video.frames.read(frame), _LEAST_SIDE), origins, colours, within=within)
 
-    # Frames of a video file are read in their order, or the file is decoded from its beginning again.
+    # Frames are read in rising order: reading backwards would decode a video file from its beginning again.
     if onto == "previous":
         last = origins.context[-1]
         label = f"{names[last]}, the frame before, with the sources in all {len(origins.context)} context frames"
@@ -190,14 +232,3 @@ def _panels(video: Video, origins: Origins, pixels: Pixels, onto: Onto) -> list[
             if weight[frame] > 0
         ]
     return [(f"{names[origins.frame]}: the pixels", picture(origins.frame, ())), *panels]
-
-
-def _colours(pixels: Pixels) -> npt.NDArray[np.uint8]:
-    order = {group: place for place, group in enumerate(pixels.names)}
-    places = np.array([order[int(group)] for group in pixels.groups], dtype=np.int64)
-    return POINT_COLOURS[places % len(POINT_COLOURS)]
-
-
-def _palette() -> npt.NDArray[np.uint8]:
-    """Return the colours of the groups as a sheet's legend wants them: (256, 3)."""
-    return POINT_COLOURS[np.arange(256) % len(POINT_COLOURS)]

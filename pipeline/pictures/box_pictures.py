@@ -11,13 +11,13 @@ from ..datasets.place_video import PlaceVideo
 from ..datasets.video import Video
 from ..runs.propagating.propagation import result_folder
 from ..tasks.boxes.scoring import result_boxes, true_boxes
-from .columns import Column, Look, write_columns
+from .columns import Column, PictureOutput, write_columns
 from .overlay import object_colour, overlay_boxes
 
 __all__ = ["write_boxes"]
 
 
-def write_boxes(video: Video, results: Mapping[str, Path], look: Look, *, truth: bool = True) -> list[Path]:
+def write_boxes(video: Video, results: Mapping[str, Path], output: PictureOutput, *, truth: bool = True) -> list[Path]:
     """Draw the boxes of several results, or those around their masks, over the frames, side by side.
 
     Parameters, what is returned and what is raised are as of `write_masks`.
@@ -32,7 +32,7 @@ def write_boxes(video: Video, results: Mapping[str, Path], look: Look, *, truth:
     return write_columns(
         columns,
         video.frames.names,
-        look,
+        output,
         title=f"{video.name}: boxes",
         legend={object_colour(number): f"object {number}" for number in ids},
     )

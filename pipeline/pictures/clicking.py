@@ -1,4 +1,4 @@
-"""Choosing a pixel with the mouse, in a window of matplotlib."""
+"""Selection of a pixel with the mouse, in a matplotlib window."""
 
 import importlib.util
 import math
@@ -12,14 +12,14 @@ __all__ = ["clicked_pixel"]
 
 
 def clicked_pixel(picture: npt.NDArray[np.uint8], title: str) -> tuple[int, int]:
-    """Show a picture in a window, and wait for a click on it, which closes the window.
+    """Show a picture in a window until the user clicks on a pixel.
 
     Parameters
     ----------
     picture
         (height, width, 3), RGB.
     title
-        Of the window.
+        Title of the window.
 
     Returns
     -------
@@ -29,10 +29,10 @@ def clicked_pixel(picture: npt.NDArray[np.uint8], title: str) -> tuple[int, int]
     Raises
     ------
     ConfigError
-        When there is no matplotlib or no display, or the window is closed without a click.
+        If matplotlib or a display is missing, or the window is closed without a click.
     """
     if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError("clicking needs matplotlib: python -m pip install 'ted-tracking[plots]' brings it")
+        raise ConfigError("clicking needs matplotlib: install it with python -m pip install 'ted-tracking[plots]'")
     from matplotlib import pyplot
     from matplotlib.backend_bases import Event, MouseEvent
 
@@ -49,7 +49,7 @@ def clicked_pixel(picture: npt.NDArray[np.uint8], title: str) -> tuple[int, int]
     def click(event: Event) -> None:
         if isinstance(event, MouseEvent) and event.inaxes is axes:
             # The centre of the first pixel is at (0, 0).
-            x, y = (math.floor((place or 0) + 0.5) for place in (event.xdata, event.ydata))
+            x, y = (math.floor((value or 0) + 0.5) for value in (event.xdata, event.ydata))
             if 0 <= x < width and 0 <= y < height:
                 found.append((x, y))
                 pyplot.close(figure)

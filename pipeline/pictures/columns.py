@@ -1,9 +1,10 @@
-"""Frames below each other, what is compared side by side: a contact sheet of a few frames, a movie of all."""
+"""Frames in rows and ways of showing them in columns: a contact sheet of a few frames, a movie of all."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -11,7 +12,15 @@ from ...extract.frames import FrameSource
 from .movie import write_movie
 from .sheet import contact_sheet, write_picture
 
-__all__ = ["Column", "Look", "frame_column", "write_columns"]
+__all__ = [
+    "Column",
+    "PictureOutput",
+    "enlarge_cells",
+    "enlarge_frame",
+    "frame_column",
+    "write_columns",
+    "write_pictures",
+]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -23,10 +32,10 @@ class Column:
     Attributes
     ----------
     title
-        Written above.
+        Heading of the column.
     draw
-        Yields the pictures, (height, width, 3), RGB, of some frames, given by rising indices. The pictures of all
-        columns have one size.
+        Yields pictures (height, width, 3), RGB, of the frames with the given rising indices. All columns of a sheet
+        have pictures of one size.
     """
 
     title: str
@@ -34,19 +43,19 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """What is shown of a video, and where it is written to.
+class PictureOutput:
+    """Files to write, and the frames that they show.
 
     Attributes
     ----------
     base
-        Path of the pictures, without the suffix.
+        Path of the files without suffix.
     frames
-        Indices of the frames on the sheet, rising.
+        Rising indices of the frames on the sheet.
     fps
         Frames per second of a movie of all frames; None for no movie.
     progress
-        Called with the number of frames of the movie just done.
+        Called with the number of movie frames just written.
     """
 
     base: Path
@@ -56,36 +65,36 @@ class Look:
 
 
 def frame_column(frames: FrameSource, title: str = "frame") -> Column:
-    """Return the column of the frames themselves."""
+    """Return the column of the plain frames."""
     return Column(title=title, draw=lambda indices: map(frames.read, indices))
 
 
 def write_columns(
     columns: Sequence[Column],
     names: Sequence[str],
-    look: Look,
+    output: PictureOutput,
     *,
     title: str,
     legend: Mapping[int, str] | None = None,
     footer: Picture | None = None,
 ) -> list[Path]:
-    """Write a sheet, one row a frame and one column a way of showing it (a single one in a grid), and maybe a movie.
+    """Write a sheet with one row per frame (a single column is arranged as a grid) and, if asked for, a movie.
 
     Parameters
     ----------
     columns
-        At least one.
+        Columns, at least one.
     names
-        Of all frames of the video.
-    look
-        Which frames, and where to.
+        Names of all frames of the video.
+    output
+        Files to write.
     title, legend, footer
-        As `contact_sheet` has them.
+        As in `contact_sheet`.
 
     Returns
     -------
     list of Path
-        The PNG, and the MP4 if there is one. Each frame of the movie is a row of the sheet.
+        The PNG file, and the MP4 file if there is one. Each frame of the movie is a row of the sheet.
     """
     headings = [column.title for column in columns] if len(columns) > 1 else []
 
@@ -97,15 +106,33 @@ def write_columns(
     def sheet(pictures: list[tuple[str, Picture]], number: int | None) -> Picture:
         return contact_sheet(pictures, title=title, legend=legend, columns=number, headings=headings, footer=footer)
 
-    shown = [picture for row in rows(look.frames) for picture in row]
-    picture = sheet(shown, len(columns) if headings else None)
-    written = [write_picture(look.base.with_name(f"{look.base.name}.png"), picture)]
-    if look.fps is not None:
+    shown = sheet([picture for row in rows(output.frames) for picture in row], len(columns) if headings else None)
+    return write_pictures(output, shown, (sheet(row, len(columns)) for row in rows(range(len(names)))))
 
-        def movie() -> Iterator[Picture]:
-            for row in rows(range(len(names))):
-                yield sheet(row, len(columns))
-                look.progress(1)
 
-        written.append(write_movie(look.base.with_name(f"{look.base.name}.mp4"), movie(), fps=look.fps))
+def write_pictures(output: PictureOutput, sheet: Picture, movie: Iterable[Picture]) -> list[Path]:
+    """Write a sheet and, if `output` has a frame rate, a movie; return the paths. Other movies are not drawn."""
+    written = [write_picture(output.base.with_name(f"{output.base.name}.png"), sheet)]
+    if output.fps is not None:
+
+        def drawn() -> Iterator[Picture]:
+            for picture in movie:
+                yield picture
+                output.progress(1)
+
+        written.append(write_movie(output.base.with_name(f"{output.base.name}.mp4"), drawn(), fps=output.fps))
     return written
+
+
+def enlarge_cells(cells: Picture, size: tuple[int, int]) -> Picture:
+    """Enlarge cells (y, x, 3) to the frame of `size` (height, width) that they cover, without blurring them."""
+    return np.asarray(cv2.resize(cells, (size[1], size[0]), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+
+
+def enlarge_frame(frame: Picture, least: int) -> Picture:
+    """Enlarge a frame (height, width, 3) whose longer side has fewer than `least` pixels."""
+    factor = least / max(frame.shape[:2])
+    if factor <= 1:
+        return frame
+    size = round(frame.shape[1] * factor), round(frame.shape[0] * factor)
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)

@@ -11,7 +11,7 @@ from ...store.errors import ConfigError, LabelError
 from ..datasets.masks_io import VOID, read_mask
 from ..datasets.video import Video
 from ..runs.propagating.propagation import result_folder
-from .columns import Column, Look, write_columns
+from .columns import Column, PictureOutput, write_columns
 from .overlay import overlay_mask
 
 __all__ = ["ReadMask", "mask_column", "parse_results", "result_masks", "true_masks", "write_masks"]
@@ -42,7 +42,7 @@ def parse_results(texts: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def write_masks(video: Video, results: Mapping[str, Path], look: Look, *, truth: bool = True) -> list[Path]:
+def write_masks(video: Video, results: Mapping[str, Path], output: PictureOutput, *, truth: bool = True) -> list[Path]:
     """Draw the masks of several results over the frames, side by side.
 
     Parameters
@@ -51,8 +51,8 @@ def write_masks(video: Video, results: Mapping[str, Path], look: Look, *, truth:
         The frames.
     results
         Folders of results, as `ted propagate --out` makes them, by the titles of their columns.
-    look
-        Which frames, and where to.
+    output
+        Files to write, and frames to show.
     truth
         Show the ground truth in the first column, where the video has any beside the first frame's mask.
 
@@ -73,12 +73,12 @@ def write_masks(video: Video, results: Mapping[str, Path], look: Look, *, truth:
         readers = {"ground truth": true_masks(video), **readers}
     if not readers:
         raise ConfigError(f"there are no masks of video {video.name!r} to show: name results with --results")
-    masks = [read(frame) for frame in look.frames for read in readers.values()]
+    masks = [read(frame) for frame in output.frames for read in readers.values()]
     seen = {int(number) for ids in masks if ids is not None for number in np.unique(ids)}
     return write_columns(
         [mask_column(title, video, read) for title, read in readers.items()],
         video.frames.names,
-        look,
+        output,
         title=f"{video.name}: masks",
         legend={number: f"object {number}" for number in sorted(seen - {0, VOID})},
     )

@@ -1,17 +1,23 @@
-"""Principal components of features, and their colours."""
+"""Principal components of features, and pictures that show them as colours."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from ...propagate import FeatureReader
+from ...store import Unit
 from ...store.errors import ConfigError
+from ..datasets.video import Video
+from .columns import Column, PictureOutput, enlarge_cells, frame_column, write_columns
 
-__all__ = ["PcaBasis", "pca_basis", "pca_colours", "pca_limits"]
+__all__ = ["PcaBasis", "pca_basis", "pca_colours", "pca_limits", "write_pca"]
 
-# Pixels whose scores are held for percentiles; of more, every second one, every fourth one ...
+#: Largest number of pixels whose scores are held for percentiles.
 _MOST_SCORES = 2**20
 
 
@@ -24,12 +30,12 @@ class PcaBasis:
     mean
         (channel,), float64.
     components
-        (component, channel), float64, orthonormal: the directions of largest variance, the largest first. The entry
-        of largest magnitude of each is positive, so that equal features have equal colours.
+        (component, channel), float64, orthonormal, by falling variance. The entry of largest magnitude of each is
+        positive, so that equal features have equal colours.
     variances
-        (component,), float64: along the components.
+        (component,), float64, variance along each component.
     total_variance
-        Of all channels together.
+        Sum of the variances of all channels.
     """
 
     mean: npt.NDArray[np.float64]
@@ -38,27 +44,27 @@ class PcaBasis:
     total_variance: float
 
     def project(self, features: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Return the scores, (..., component), of features (..., channel)."""
+        """Return the scores (..., component) of features (..., channel)."""
         return (np.asarray(features, dtype=np.float64) - self.mean) @ self.components.T
 
 
 def pca_basis(frames: Iterable[npt.NDArray[Any]], count: int = 3) -> PcaBasis:
-    """Compute the principal components of the pixels of some frames, all together.
+    """Compute the principal components of all pixels of some frames.
 
-    The covariance of the channels is summed up in float64, one frame after the other (Chan, Golub and LeVeque's
-    update), and decomposed: nothing is sampled or iterated, and memory does not grow with the number of frames.
+    The covariance is accumulated in float64, frame by frame (the update of Chan, Golub and LeVeque, 1979), and
+    decomposed exactly. Memory does not grow with the number of frames.
 
     Parameters
     ----------
     frames
-        (..., channel) each; read once.
+        Features (..., channel) of each frame; read once.
     count
-        Components, at least 1.
+        Number of components, at least 1.
 
     Raises
     ------
     ConfigError
-        When there are no frames, or fewer channels than components, frames differ in channels, or values are not
+        If there are no frames, fewer channels than components, frames with different channels, or values that are not
         finite.
     """
     pixels = 0
@@ -98,25 +104,25 @@ def pca_basis(frames: Iterable[npt.NDArray[Any]], count: int = 3) -> PcaBasis:
 def pca_limits(
     scores: Iterable[npt.NDArray[np.float64]], percentiles: tuple[float, float] = (1.0, 99.0)
 ) -> npt.NDArray[np.float64]:
-    """Return between which scores colours shall vary: percentiles, which a few outliers do not move.
+    """Compute the scores between which colours vary, as percentiles, which outliers do not move.
 
     Parameters
     ----------
     scores
-        (..., component) each, as `PcaBasis.project` gives them; read once. Beyond a million pixels, percentiles are
-        those of every second pixel (every fourth, and so on), so that memory does not grow.
+        Scores (..., component) from `PcaBasis.project`; read once. Beyond a million pixels only every second pixel
+        counts (every fourth, and so on), so that memory does not grow.
     percentiles
-        The lower and the upper one.
+        Lower and upper percentile.
 
     Returns
     -------
     numpy.ndarray
-        (2, component): lower and upper limits.
+        (2, component), lower and upper limits.
 
     Raises
     ------
     ConfigError
-        When there are no scores.
+        If there are no scores.
     """
     step = 1
     held: list[npt.NDArray[np.float64]] = []
@@ -131,17 +137,17 @@ def pca_limits(
 
 
 def pca_colours(features: npt.NDArray[Any], basis: PcaBasis, limits: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    """Show features as colours: the first three components are red, green and blue.
+    """Show the first three components of features as red, green and blue.
 
     Parameters
     ----------
     features
         (..., channel).
     basis
-        Of three components.
+        Three components.
     limits
-        (2, 3), as `pca_limits` gives them: scores that become 0 and 255. Those beyond are cut off; a component whose
-        limits are equal is 128.
+        (2, 3), from `pca_limits`: scores that become 0 and 255. Scores beyond are clipped; a component with equal
+        limits becomes 128.
 
     Returns
     -------
@@ -153,3 +159,61 @@ def pca_colours(features: npt.NDArray[Any], basis: PcaBasis, limits: npt.NDArray
     shares = np.full((*np.shape(features)[:-1], 3), 0.5)
     np.divide(basis.project(features) - low, spread, out=shares, where=spread > 0)
     return np.asarray(np.rint(255 * shares.clip(0, 1)), dtype=np.uint8)
+
+
+def write_pca(
+    video: Video, units: Mapping[str, Unit], output: PictureOutput, *, basis: Sequence[int] | None = None
+) -> list[Path]:
+    """Draw the principal components of features beside the frames.
+
+    Features are L2-normalised, as propagation compares them. All frames share one basis per feature, so equal colours
+    of a column mean equal features.
+
+    Parameters
+    ----------
+    video
+        Frames.
+    units
+        Features by the title of their column.
+    output
+        Files to write.
+    basis
+        Rising indices of the frames that the components and the limits are computed from; by default those shown.
+
+    Returns
+    -------
+    list of Path
+        The files.
+    """
+    chosen = output.frames if basis is None else basis
+    columns = [frame_column(video.frames)]
+    columns += [_column(title, unit, chosen, video.frames.size) for title, unit in units.items()]
+    names = [video.frames.names[frame] for frame in chosen]
+    of = ", ".join(names) if len(names) <= 8 else f"{len(names)} frames"
+    title = f"{video.name}: principal components (share of the variance), basis of {of}"
+    return write_columns(columns, video.frames.names, output, title=title)
+
+
+def _column(title: str, unit: Unit, chosen: Sequence[int], size: tuple[int, int]) -> Column:
+    reader = FeatureReader([(_AllChannels(features=unit.reconstruction, frame_size=unit.frame_size), 1.0)])
+
+    def features(frames: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
+        for _, (values,) in reader.frames(torch.device("cpu"), frames):
+            yield values.numpy()
+
+    basis = pca_basis(features(chosen))
+    limits = pca_limits(map(basis.project, features(chosen)))
+
+    def draw(frames: Sequence[int]) -> Iterator[npt.NDArray[np.uint8]]:
+        return (enlarge_cells(pca_colours(values, basis, limits), size) for values in features(frames))
+
+    explained = basis.variances.sum() / max(basis.total_variance, np.finfo(float).tiny)
+    return Column(title=f"{title} ({explained:.0%})", draw=draw)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _AllChannels:
+    """Features of a unit in the channels of the network, so that a basis means the same for every codec."""
+
+    features: Any
+    frame_size: tuple[int, int]

@@ -10,7 +10,7 @@ from ...store.errors import ConfigError
 from ..datasets.video import Video
 from ..runs.propagating.propagation import result_folder
 from ..tasks.archives import check_frames
-from .columns import Column, Look, write_columns
+from .columns import Column, PictureOutput, write_columns
 from .marks import Marks, result_marks, true_marks
 
 __all__ = ["point_legend", "write_points"]
@@ -19,7 +19,7 @@ __all__ = ["point_legend", "write_points"]
 _NAMED = 40
 
 
-def write_points(video: Video, results: Mapping[str, Path], look: Look, *, truth: bool = True) -> list[Path]:
+def write_points(video: Video, results: Mapping[str, Path], output: PictureOutput, *, truth: bool = True) -> list[Path]:
     """Draw the joints or points of several results over the frames, side by side.
 
     Points that are said to be hidden are rings; lost ones are not drawn.
@@ -40,7 +40,7 @@ def write_points(video: Video, results: Mapping[str, Path], look: Look, *, truth
     return write_columns(
         [_column(title, video, marks) for title, marks in found.items()],
         names,
-        look,
+        output,
         title=f"{video.name}: {'joints' if any(marks.links for marks in found.values()) else 'points'}",
         legend=dict(sorted(legend.items())),
     )

@@ -15,7 +15,8 @@ from .marks import result_marks
 from .movie import write_movie
 from .overlay import object_colour, overlay_boxes, overlay_mask
 from .point_pictures import point_legend
-from .sheet import contact_sheet, evenly_spaced, write_picture
+from .selection import evenly_spaced
+from .sheet import contact_sheet, write_picture
 
 __all__ = ["write_box_overlay", "write_overlay", "write_point_overlay"]
 

@@ -1,4 +1,4 @@
-"""Contact sheets: a few frames of a video side by side, labelled, with a legend of the objects."""
+"""Contact sheets: labelled pictures of a video in a grid, with a legend of the objects."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,26 +13,14 @@ from ...store.errors import ConfigError
 from ..runs.files import written_whole
 from .palette import display_palette
 
-__all__ = ["FAINT", "INK", "PAPER", "contact_sheet", "evenly_spaced", "write_picture"]
+__all__ = ["FAINT", "INK", "PAPER", "contact_sheet", "write_picture"]
 
-#: Colours of a sheet, RGB: of its ground, of what is to be read, and of labels.
+#: RGB colours of a sheet's background, its text, and its labels.
 PAPER, INK, FAINT = (255, 255, 255), (32, 32, 32), (128, 128, 128)
 
-_MARGIN = 24
-_GAP = 12
-_TEXT = 17
-_TITLE = 24
-_SMALLEST = 9
-_LINE = 30
-
-
-def evenly_spaced(count: int, wanted: int) -> list[int]:
-    """Choose at most `wanted` out of `count` indices, evenly spaced, with the first and (from two on) the last."""
-    if count <= wanted:
-        return list(range(count))
-    if wanted < 2:
-        return [0][:wanted]
-    return [round(i * (count - 1) / (wanted - 1)) for i in range(wanted)]
+#: Pixels: outer margin, gap between pictures, line height; font sizes of text, title, and the smallest one.
+_MARGIN, _GAP, _LINE = 24, 12, 30
+_TEXT, _TITLE, _SMALLEST = 17, 24, 9
 
 
 def contact_sheet(
@@ -53,17 +41,17 @@ def contact_sheet(
     pictures
         Label and picture (height, width, 3), RGB, in reading order; at least one.
     title
-        Written above the grid.
+        Title above the grid.
     legend
         Names by object number, shown below the grid with the objects' colours.
     columns
-        Pictures in a row; by default as many as keep the sheet near 3:2.
+        Pictures per row; by default as many as keep the sheet near 3:2.
     headings
-        Titles of the columns, above them.
+        Titles above the columns.
     footer
-        A picture (height, width, 3), RGB, set below everything else in its own size, such as a scale of colours.
+        Picture (height, width, 3), RGB, below everything else at its own size, such as a colour bar.
     width
-        Of the sheet in pixels. Pictures are scaled to fit, never up.
+        Width of the sheet in pixels. Pictures are scaled down to fit, never up.
     palette
         (256, 3), uint8, RGB; `display_palette` by default.
 
@@ -75,7 +63,7 @@ def contact_sheet(
     Raises
     ------
     ConfigError
-        When there are no pictures, or they differ in size.
+        If there are no pictures, or they differ in size.
     """
     if not pictures:
         raise ConfigError("a contact sheet needs at least one picture")
@@ -90,7 +78,7 @@ def contact_sheet(
     heading_top = _MARGIN + (_LINE + _GAP if title else 0)
     top = heading_top + (_LINE if headings else 0)
     row_height = cell_height + _LINE + _GAP
-    entries = _legend_places(legend or {}, width)
+    entries = _legend_entries(legend or {}, width)
     rows = -(-len(pictures) // columns)
     legend_top = top + rows * row_height
     legend_height = (entries[-1][3] + _LINE) if entries else -_GAP
@@ -121,14 +109,14 @@ def contact_sheet(
 
 
 def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> Path:
-    """Write a picture (height, width, 3), RGB, in the format of the path's suffix, PNG or JPEG; return the path."""
+    """Write a picture (height, width, 3), RGB, as PNG or JPEG, by the suffix of the path; return the path."""
     with written_whole(path) as temporary:
         Image.fromarray(picture).save(temporary)
     return path
 
 
 def _fitting_font(text: str, width: int, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return a font of a size, made smaller, as far as can be read, for text that is wider than `width` pixels."""
+    """Return a font of `size`, or a smaller readable one if the text would be wider than `width` pixels."""
     needed = ImageFont.load_default(size).getlength(text)
     return ImageFont.load_default(max(_SMALLEST, min(size, int(size * width / max(needed, 1)))))
 
@@ -139,15 +127,15 @@ def _good_columns(count: int, proportion: float) -> int:
     return next((columns for columns in (near, near + 1, max(near - 1, 2)) if count % columns == 0), near)
 
 
-def _legend_places(legend: Mapping[int, str], width: int) -> list[tuple[int, str, int, int]]:
-    """Object number, name, x and y (from the legend's top) of the entries, broken into lines."""
+def _legend_entries(legend: Mapping[int, str], width: int) -> list[tuple[int, str, int, int]]:
+    """Return object number, name, x and y (below the legend's top) of each entry, wrapped into lines."""
     font = ImageFont.load_default(_TEXT)
-    places: list[tuple[int, str, int, int]] = []
+    entries: list[tuple[int, str, int, int]] = []
     x, y = _MARGIN, 0
     for object_id, name in legend.items():
         needed = _TEXT + 8 + math.ceil(font.getlength(name)) + 24
         if x > _MARGIN and x + needed > width - _MARGIN:
             x, y = _MARGIN, y + _LINE
-        places.append((object_id, name, x, y))
+        entries.append((object_id, name, x, y))
         x += needed
-    return places
+    return entries

@@ -13,7 +13,8 @@ from ted.extract.frames import VideoFrames
 from ted.pipeline.pictures.movie import write_movie
 from ted.pipeline.pictures.overlay import overlay_mask
 from ted.pipeline.pictures.palette import display_palette
-from ted.pipeline.pictures.sheet import contact_sheet, evenly_spaced, write_picture
+from ted.pipeline.pictures.selection import evenly_spaced
+from ted.pipeline.pictures.sheet import contact_sheet, write_picture
 from ted.store.errors import ConfigError
 
 Picture = npt.NDArray[np.uint8]

@@ -28,11 +28,23 @@ def test_palette_is_that_of_pascal_voc() -> None:
     assert palette[255].tolist() == [224, 224, 192]
 
 
-def test_display_palette_is_brighter_and_keeps_objects_apart() -> None:
-    plain, bright = davis_palette(), display_palette()
-    assert len({tuple(colour) for colour in bright.tolist()}) == 256
-    assert (bright >= plain).all()
-    assert ((bright > 0) == (plain > 0)).all()
+def test_display_colours_differ_for_every_colour_vision() -> None:
+    """Objects 1 to 7 stay apart for protan, deutan and tritan vision, as Machado et al. (2009) simulate it."""
+    palette = display_palette()
+    assert len({tuple(colour) for colour in palette.tolist()}) == 256
+    assert not palette[0].any()
+    linear = (palette[1:8] / 255.0) ** 2.2
+    simulated = {
+        "normal": np.eye(3),
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    }
+    for vision, matrix in simulated.items():
+        seen = (linear @ np.array(matrix).T).clip(0, 1) ** (1 / 2.2)
+        distances = np.linalg.norm(seen[:, None] - seen, axis=-1)[np.triu_indices(7, k=1)]
+        assert distances.min() > 0.1, vision
+        assert distances[0] > 0.5, vision  # the first two objects
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint16])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ted.pipeline.datasets.sources import Source, open_sources
 from ted.pipeline.pictures import arrow_pictures, similarity_pictures
-from ted.pipeline.pictures.enlarge import enlarged_cells
+from ted.pipeline.pictures.columns import enlarge_cells
 from ted.pipeline.pictures.mask_pictures import parse_results, true_masks
 from ted.pipeline.pictures.overlay import overlay_mask
 from ted.pipeline.pictures.pca import pca_basis, pca_colours, pca_limits
@@ -67,7 +67,7 @@ def test_pca_shows_the_components_of_the_frames_chosen(
     limits = pca_limits([basis.project(values[[0, 3]])])
     picture = read(sheet)
     for frame in range(5):
-        drawn = enlarged_cells(pca_colours(values[frame], basis, limits), (96, 128))
+        drawn = enlarge_cells(pca_colours(values[frame], basis, limits), (96, 128))
         # Normalised in another way, a value may round differently.
         close = cv2.matchTemplate(picture, drawn, cv2.TM_SQDIFF).min() / drawn.size < 0.1
         assert close == (frame in (0, 2, 4))
@@ -193,7 +193,7 @@ def test_folders_without_truth(cli: Cli, tmp_path: Path) -> None:
         (("similarity", "--point", "5,5"), "is not FRAME:X,Y in whole pixels"),
         (("similarity", "--point", "0:128,5"), "which is 128x96"),
         (("similarity", "--point", "0:5,5", "--alpha", "2"), "alpha must lie in [0, 1]"),
-        (("arrows", "--frame", "0"), "takes its label from no other"),
+        (("arrows", "--frame", "0"), "its label comes from no other frame"),
         (("arrows", "--point", "200,3"), "outside of the frame"),
         (("arrows", "--temperature", "0"), "temperature must be a positive number"),
         (("arrows", "--results", "nowhere"), "no masks of video 'one' in nowhere"),

@@ -1,4 +1,4 @@
-"""Naming frames and pixels of a video, and finding them on feature grids."""
+"""Frames and pixels that users name, and regular samples of frames and of grid cells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ...store.errors import ConfigError
-from .sheet import evenly_spaced
 
-__all__ = ["Point", "cell_of", "choose_frames", "frame_index", "parse_point", "sample_cells", "spaced_around"]
+__all__ = [
+    "Point",
+    "cell_of",
+    "choose_frames",
+    "evenly_spaced",
+    "frame_index",
+    "parse_point",
+    "sample_cells",
+    "spaced_around",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +38,12 @@ class Point:
 
 
 def frame_index(text: str, names: Sequence[str]) -> int:
-    """Return the index of a frame: of the one with this name, or else of this number, counted from 0.
+    """Return the index of the frame with this name, or else with this number, counted from 0.
 
     Raises
     ------
     ConfigError
-        When there is none.
+        If there is no such frame.
     """
     text = text.strip()
     if text in names:
@@ -49,27 +57,36 @@ def frame_index(text: str, names: Sequence[str]) -> int:
 
 
 def choose_frames(text: str | None, names: Sequence[str], count: int) -> list[int]:
-    """Return indices of frames, rising: those listed, by name or number and separated by commas, or evenly spaced ones.
+    """Return rising indices of the frames in a comma-separated list of names or numbers, or of evenly spaced frames.
 
     Raises
     ------
     ConfigError
-        For a frame that does not exist.
+        If a frame does not exist.
     """
     if text is None:
         return evenly_spaced(len(names), count)
     return sorted({frame_index(item, names) for item in text.split(",")})
 
 
+def evenly_spaced(count: int, wanted: int) -> list[int]:
+    """Choose at most `wanted` of `count` indices, evenly spaced, with the first and (from two on) the last."""
+    if count <= wanted:
+        return list(range(count))
+    if wanted < 2:
+        return [0][:wanted]
+    return [round(i * (count - 1) / (wanted - 1)) for i in range(wanted)]
+
+
 def spaced_around(count: int, wanted: int, frame: int) -> list[int]:
-    """Choose evenly spaced frames, rising, of which the nearest to a given one gives way to that."""
+    """Choose evenly spaced frames, and replace the one nearest to `frame` by `frame`."""
     chosen = evenly_spaced(count, wanted)
     nearest = min(chosen, key=lambda index: abs(index - frame))
     return sorted({*chosen, frame} - ({nearest} if nearest != frame else set()))
 
 
 def parse_point(text: str, names: Sequence[str], size: tuple[int, int]) -> Point:
-    """Read ``FRAME:X,Y``, in pixels of the original frame, whose (height, width) is given.
+    """Parse ``FRAME:X,Y``, in pixels of the original frame of `size` (height, width).
 
     >>> parse_point("8:120,64", [f"{index:05d}" for index in range(16)], (256, 320))
     Point(frame=8, x=120, y=64)
@@ -77,10 +94,10 @@ def parse_point(text: str, names: Sequence[str], size: tuple[int, int]) -> Point
     Raises
     ------
     ConfigError
-        For anything else, a frame that does not exist, or a pixel outside of it.
+        If the text has another form, the frame does not exist, or the pixel lies outside of it.
     """
-    frame, colon, place = text.rpartition(":")
-    numbers = [number.strip() for number in place.split(",")]
+    frame, colon, xy = text.rpartition(":")
+    numbers = [number.strip() for number in xy.split(",")]
     if not colon or len(numbers) != 2 or not all(number.isascii() and number.isdigit() for number in numbers):
         raise ConfigError(f"point {text!r} is not FRAME:X,Y in whole pixels, such as 0:120,64")
     x, y = map(int, numbers)
@@ -90,26 +107,26 @@ def parse_point(text: str, names: Sequence[str], size: tuple[int, int]) -> Point
 
 
 def cell_of(x: int, y: int, size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]:
-    """Return the cell (y, x) of a grid that the centre of a pixel is in; the grid covers the frame of this size."""
+    """Return the grid cell (y, x) that contains the centre of a pixel, for a grid that covers a frame of `size`."""
     return (2 * y + 1) * grid[0] // (2 * size[0]), (2 * x + 1) * grid[1] // (2 * size[1])
 
 
 def sample_cells(objects: npt.NDArray[np.integer], count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Choose cells of a grid regularly on objects.
+    """Sample cells of a grid regularly on the objects.
 
     Parameters
     ----------
     objects
-        (y, x): the object that each cell belongs to; 0 for none.
+        (y, x), number of the object in each cell; 0 for background.
     count
-        How many cells are wanted, all objects together, at least 1. Each object gets the same share, and at least one.
+        Number of cells for all objects together, at least 1. Objects have equal shares of at least one cell.
 
     Returns
     -------
     cells : numpy.ndarray
-        (cell, 2), y and x.
+        (cell, 2), y and x; empty if there is no object.
     objects : numpy.ndarray
-        (cell,), the object that each is on, rising. Empty where there is no object.
+        (cell,), object of each cell, in rising order.
     """
     numbers = [int(number) for number in np.unique(objects) if number]
     share = max(1, count // max(1, len(numbers)))
@@ -119,7 +136,7 @@ def sample_cells(objects: npt.NDArray[np.integer], count: int) -> tuple[npt.NDAr
 
 
 def _lattice(cells: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
-    """Return the cells on the finest square lattice, around the middle, that leaves at most so many."""
+    """Return the cells on the finest square lattice around their middle that has at most `most` of them."""
     middle = cells[((cells - cells.mean(0)) ** 2).sum(1).argmin()]
     step = 1
     while ((cells - middle) % step == 0).all(1).sum() > most:

@@ -1,4 +1,4 @@
-"""Heat maps over frames, in the colours of viridis, which people of any colour vision can order."""
+"""Heatmaps over frames, in viridis, whose order is visible with any colour vision."""
 
 from typing import Any
 
@@ -9,38 +9,33 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .sheet import FAINT, INK, PAPER
 
-__all__ = ["colour_bar", "heat_colours", "overlay_heat"]
+__all__ = ["colour_bar", "heatmap_colours", "overlay_heatmap"]
 
 _TEXT = 15
 
 
-def heat_colours(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint8]:
-    """Return the colours, (..., 3), uint8, RGB, of values: dark at `low` and below, bright at `high` and above."""
+def heatmap_colours(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint8]:
+    """Return RGB colours (..., 3), uint8: dark for values up to `low`, bright from `high` on."""
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
     shares = (np.asarray(values, dtype=np.float64) - low) / (high - low if high > low else 1.0)
     return np.asarray(table[np.rint(255 * shares.clip(0, 1)).astype(np.uint8)])
 
 
-def overlay_heat(
-    frame: npt.NDArray[np.uint8],
-    values: npt.NDArray[np.floating],
-    low: float,
-    high: float,
-    *,
-    opacity: float = 0.7,
+def overlay_heatmap(
+    frame: npt.NDArray[np.uint8], values: npt.NDArray[np.floating], low: float, high: float, *, opacity: float = 0.7
 ) -> npt.NDArray[np.uint8]:
-    """Lay a heat map over a frame, which is drawn in grey so that all colours are the map's.
+    """Draw a heatmap over a grey version of a frame.
 
     Parameters
     ----------
     frame
         (height, width, 3), RGB.
     values
-        (y, x), of any grid that covers the frame; where they are NaN, the grey frame is left alone.
+        (y, x), on a grid that covers the frame. The frame stays grey where values are NaN.
     low, high
         Values of the darkest and the brightest colour.
     opacity
-        Of the map, in [0, 1].
+        Opacity of the heatmap, in [0, 1].
 
     Returns
     -------
@@ -50,16 +45,16 @@ def overlay_heat(
     size = frame.shape[1], frame.shape[0]
     grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     known = np.isfinite(values)
-    # Where nothing is known, interpolation at its edge goes towards the least.
+    # NaN would spread by interpolation; at the border of what is known, values fade to the lowest colour instead.
     large = cv2.resize(np.where(known, values, low).astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    mixed = cv2.addWeighted(grey, 1 - opacity, heat_colours(large, low, high), opacity, 0)
+    mixed = cv2.addWeighted(grey, 1 - opacity, heatmap_colours(large, low, high), opacity, 0)
     inside = cv2.resize(known.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     return np.where(inside[..., None] > 0, mixed, grey).astype(np.uint8, copy=False)
 
 
 def colour_bar(low: float, high: float, label: str, *, width: int = 420) -> npt.NDArray[np.uint8]:
-    """Draw the scale of a heat map, with its ends and its middle: (height, width, 3), RGB, on paper's white."""
-    bar = heat_colours(np.linspace(0, 1, width)[None].repeat(16, axis=0), 0, 1)
+    """Draw the scale of a heatmap with its ends and its middle: (height, width, 3), RGB, on a white ground."""
+    bar = heatmap_colours(np.linspace(0, 1, width)[None].repeat(16, axis=0), 0, 1)
     font = ImageFont.load_default(_TEXT)
     strip = Image.new("RGB", (width, 16 + 2 * (_TEXT + 8)), PAPER)
     draw = ImageDraw.Draw(strip)

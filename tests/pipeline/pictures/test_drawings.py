@@ -1,4 +1,4 @@
-"""Heat maps, arrows and columns of pictures."""
+"""Heatmaps, arrows and columns of pictures."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,31 +10,32 @@ import pytest
 from PIL import Image
 
 from ted.extract.frames import VideoFrames
-from ted.pipeline.pictures.arrows import POINT_COLOURS, draw_origins
-from ted.pipeline.pictures.columns import Column, Look, write_columns
-from ted.pipeline.pictures.enlarge import enlarged_cells, enlarged_frame
-from ted.pipeline.pictures.heat import colour_bar, heat_colours, overlay_heat
+from ted.pipeline.pictures.arrow_pictures import draw_origins
+from ted.pipeline.pictures.columns import Column, PictureOutput, enlarge_cells, enlarge_frame, write_columns
+from ted.pipeline.pictures.heatmap import colour_bar, heatmap_colours, overlay_heatmap
+from ted.pipeline.pictures.palette import display_palette
 from ted.pipeline.pictures.sheet import contact_sheet
 from ted.propagate import Origins
 
 Picture = npt.NDArray[np.uint8]
+COLOURS = display_palette()[1:3]
 
 
 def luminance(colours: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
     return np.asarray(colours @ np.array([0.2126, 0.7152, 0.0722]))
 
 
-# --- heat
+# --- heatmaps
 
 
 def test_colours_brighten_from_low_to_high_and_are_cut_off_beyond() -> None:
-    colours = heat_colours(np.linspace(-3, 5, 100), -3, 5)
+    colours = heatmap_colours(np.linspace(-3, 5, 100), -3, 5)
     assert (np.diff(luminance(colours)) > 0).all()
     # Viridis goes from violet to yellow.
     assert colours[0].tolist() == [68, 1, 84]
     assert colours[-1].tolist() == [253, 231, 37]
-    np.testing.assert_array_equal(heat_colours(np.array([-9.0, 9.0]), -3, 5), colours[[0, -1]])
-    assert heat_colours(np.full((2, 3), 4.0), 4, 4).shape == (2, 3, 3)
+    np.testing.assert_array_equal(heatmap_colours(np.array([-9.0, 9.0]), -3, 5), colours[[0, -1]])
+    assert heatmap_colours(np.full((2, 3), 4.0), 4, 4).shape == (2, 3, 3)
 
 
 def test_a_map_lies_over_the_grey_frame_and_leaves_what_is_unknown() -> None:
@@ -43,14 +44,14 @@ def test_a_map_lies_over_the_grey_frame_and_leaves_what_is_unknown() -> None:
     values = np.full((4, 6), 0.25, dtype=np.float32)
     values[:, 3:] = np.nan
     before = frame.copy()
-    drawn = overlay_heat(frame, values, 0.0, 1.0, opacity=0.6)
+    drawn = overlay_heatmap(frame, values, 0.0, 1.0, opacity=0.6)
     np.testing.assert_array_equal(frame, before)
     np.testing.assert_array_equal(drawn[:, 33:], np.repeat(grey[:, 33:, None], 3, axis=2))
-    expected = 0.4 * grey[:, :25, None] + 0.6 * heat_colours(np.array(0.25), 0, 1)
+    expected = 0.4 * grey[:, :25, None] + 0.6 * heatmap_colours(np.array(0.25), 0, 1)
     np.testing.assert_allclose(drawn[:, :25], expected, atol=1)
-    opaque = overlay_heat(frame, np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6), 0.0, 1.0, opacity=1.0)
+    opaque = overlay_heatmap(frame, np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6), 0.0, 1.0, opacity=1.0)
     # In the middle of a cell there is its own value.
-    np.testing.assert_array_equal(opaque[5, 5], heat_colours(np.array(0.0), 0, 1))
+    np.testing.assert_array_equal(opaque[5, 5], heatmap_colours(np.array(0.0), 0, 1))
     assert (np.diff(luminance(opaque[5, 5::11].astype(int))) > 0).all()
 
 
@@ -87,7 +88,7 @@ def of_colour(picture: Picture, colour: npt.NDArray[np.uint8]) -> npt.NDArray[np
 def test_arrows_lead_to_the_sources_in_the_frames_asked_for() -> None:
     ground = np.full((400, 400, 3), 128, dtype=np.uint8)
     found = origins([[(2, 8), (8, 2)], [(7, 1), (7, 9)]], [[1, 2], [2, 2]])
-    colours = POINT_COLOURS[:2]
+    colours = COLOURS
     drawn = draw_origins(ground, found, colours, within=[1])
     assert (ground == 128).all()
     first = of_colour(drawn, colours[0])
@@ -107,18 +108,18 @@ def test_arrows_lead_to_the_sources_in_the_frames_asked_for() -> None:
 
 def test_without_frames_the_pixels_alone_are_marked() -> None:
     ground = np.full((400, 400, 3), 128, dtype=np.uint8)
-    drawn = draw_origins(ground, origins([[(2, 2), (2, 3)], [(7, 7), (7, 7)]], [[1, 2], [2, 2]]), POINT_COLOURS[:2])
-    for place, colour in zip((100, 300), POINT_COLOURS, strict=False):
+    drawn = draw_origins(ground, origins([[(2, 2), (2, 3)], [(7, 7), (7, 7)]], [[1, 2], [2, 2]]), COLOURS)
+    for position, colour in zip((100, 300), COLOURS, strict=True):
         marked = of_colour(drawn, colour)
-        assert np.abs(marked - place).max() < 10
-        np.testing.assert_allclose(marked.mean(0), place, atol=0.5)
+        assert np.abs(marked - position).max() < 10
+        np.testing.assert_allclose(marked.mean(0), position, atol=0.5)
 
 
 def test_a_source_at_the_same_place_is_a_dot() -> None:
     ground = np.full((400, 400, 3), 128, dtype=np.uint8)
     found = origins([[(2, 2), (2, 2)], [(7, 9), (7, 9)]], [[1, 2], [2, 2]])
-    drawn = draw_origins(ground, found, POINT_COLOURS[:2], within=[1])
-    np.testing.assert_array_equal(drawn[100, 100], POINT_COLOURS[0])
+    drawn = draw_origins(ground, found, COLOURS, within=[1])
+    np.testing.assert_array_equal(drawn[100, 100], COLOURS[0])
 
 
 # --- columns, sheets
@@ -136,9 +137,9 @@ def test_columns_are_titled_and_movies_show_every_frame(tmp_path: Path) -> None:
         return Column(title=f"column {base}", draw=draw)
 
     done: list[int] = []
-    look = Look(base=tmp_path / "new" / "swan.v2-pca", frames=[0, 2, 4], fps=5, progress=done.append)
+    output = PictureOutput(base=tmp_path / "new" / "swan.v2-pca", frames=[0, 2, 4], fps=5, progress=done.append)
     names = [f"{frame:05d}" for frame in range(5)]
-    sheet, movie = write_columns([flat(10), flat(100)], names, look, title="Swan")
+    sheet, movie = write_columns([flat(10), flat(100)], names, output, title="Swan")
     assert (sheet.name, movie.name) == ("swan.v2-pca.png", "swan.v2-pca.mp4")
     with Image.open(sheet) as image:
         picture = np.asarray(image)
@@ -177,8 +178,8 @@ def test_sheets_have_headings_and_footers() -> None:
 @pytest.mark.parametrize("size", [(60, 80), (61, 83)])
 def test_enlarging(size: tuple[int, int]) -> None:
     cells = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    large = enlarged_cells(cells, size)
+    large = enlarge_cells(cells, size)
     assert large.shape == (*size, 3)
     assert len(np.unique(large.reshape(-1, 3), axis=0)) == 20
-    assert max(enlarged_frame(large, 500).shape) == 500
-    assert enlarged_frame(large, 50) is large
+    assert max(enlarge_frame(large, 500).shape) == 500
+    assert enlarge_frame(large, 50) is large

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ted.pipeline.pictures.places import (
+from ted.pipeline.pictures.selection import (
     Point,
     cell_of,
     choose_frames,
