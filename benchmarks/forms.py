@@ -33,9 +33,8 @@ from ted.pipeline.runs.converting.codec_error import (
     search_frames,
 )
 from ted.propagate import FrameAffinity, PropagationSettings
-from ted.store import Cache, FeatureRequest, Form, Unit, UnitSpec, open_cache
-from ted.store.encoding import decode, encode
-from ted.store.fitting import fit
+from ted.store import Cache, FeatureCodec, FeatureRequest, Unit, UnitSpec, open_cache, parse_codec
+from ted.store.codecs import BitRound
 
 GRID, CHANNELS, FRAMES, MOST_FRAMES = (60, 104), 640, 8, 24
 FORMS = ("bitround:7", "bitround:5", "int8", "pca:{half}", "pca:{fifth}", "pca:{tenth}")
@@ -89,10 +88,10 @@ def texture(generator: torch.Generator) -> torch.Tensor:
     return torch.nn.functional.interpolate(coarse, size=wide, mode="bicubic")[0].movedim(0, -1)
 
 
-def write(cache: Cache, source: Unit, form: Form) -> Unit:
+def write(cache: Cache, source: Unit, form: FeatureCodec) -> Unit:
     """Write a unit in another form."""
     spec = replace(source.spec, form=form.name)
-    parameters = fit(form, (source.features[frame].compute() for frame in range(spec.frame_count)))
+    parameters = form.fit(source.features[frame].compute() for frame in range(spec.frame_count))
     with cache.writer(spec) as writer:
         if parameters:
             writer.set_parameters(parameters)
@@ -154,7 +153,7 @@ def errors(target: Cache, items: Iterator[tuple[str, Unit, NDArray[np.uint8]]]) 
         before = search_frames(original, unit.frame_size, settings)
         masks = carried(before)
         for notation in FORMS:
-            form = Form.parse(notation.format(**sizes(unit.shape[-1])))
+            form = parse_codec(notation.format(**sizes(unit.shape[-1])))
             stored = write(target, unit, form)
             values = stored.features[:MOST_FRAMES].compute()
             after = search_frames(values, unit.frame_size, settings)
@@ -177,19 +176,19 @@ def chunk_bytes(unit: Unit) -> int:
 
 def int8_choices(kinds: list[str]) -> None:
     """Print what it changes to take out each channel's mean, and a power of its size, before pixels are scaled."""
-    settings, int8 = PropagationSettings(), Form.parse("int8")
+    settings, int8 = PropagationSettings(), parse_codec("int8")
     print("features                        mean  size^  cosines: mean      max   top-10   blocks")
     for kind in kinds:
         values, mask = scene(kind)
         values = values[: FRAMES // 2]
         before = search_frames(values, mask.shape, settings)
         blocks = propagate_mask(before, block_mask(mask.shape), GRID, mask.shape, settings)
-        fitted = fit(int8, values)
+        fitted = int8.fit(values)
         mean, deviation = fitted["channel_mean"], fitted["channel_scale"] ** 2
         for centred, power in ((False, 0.0), (False, 0.5), (False, 1.0), (True, 0.0), (True, 0.5), (True, 1.0)):
             size = deviation if centred else np.sqrt(mean**2 + deviation**2)
             parameters = {"channel_mean": mean * centred, "channel_scale": size**power}
-            stored = decode(int8, encode(int8, values, parameters), parameters)
+            stored = int8.decode(int8.encode(values, parameters), parameters)
             after = search_frames(stored, mask.shape, settings)
             found = compare_sources(values, stored, before, after)
             same = propagate_mask(after, block_mask(mask.shape), GRID, mask.shape, settings) == blocks
@@ -209,7 +208,7 @@ def compressors() -> None:
     values = np.ascontiguousarray(scene("smooth, 4 channels 12 +- 4")[0][0])
     print("form        compressor                  bytes  packed MB/s  unpacked MB/s")
     for bits in (10, 7, 5):
-        rounded = encode(Form(family="bitround", size=bits), values, {})["features"]
+        rounded = BitRound(bits=bits).encode(values, {})["features"]
         for name, codec in choices.items():
             packed = codec.encode(rounded)
             pack, unpack = (
@@ -227,13 +226,13 @@ def speeds(root: Path) -> None:
     times: dict[str, list[list[float]]] = {}
     for number in range(5):
         for notation in ("float16", *FORMS):
-            form = Form.parse(notation.format(**sizes(CHANNELS)))
+            form = parse_codec(notation.format(**sizes(CHANNELS)))
             cache = open_cache(root / f"{form}{number}", create=True)
             spec = replace(source.spec, form=form.name)
             parameters: dict[str, Any] = {}
 
-            def fitted(form: Form = form, parameters: dict[str, Any] = parameters) -> None:
-                parameters.update(fit(form, values))
+            def fitted(form: FeatureCodec = form, parameters: dict[str, Any] = parameters) -> None:
+                parameters.update(form.fit(values))
 
             def written(cache: Cache = cache, spec: UnitSpec = spec, parameters: dict[str, Any] = parameters) -> None:
                 with cache.writer(spec) as writer:

@@ -13,8 +13,8 @@ from .affinity_unit import AffinityUnit
 from .affinity_writer import AffinityWriter
 from .cache import Cache, open_cache
 from .choice import FeatureChoice
+from .codecs import FLOAT16, FeatureCodec, parse_codec, register_codec
 from .entries import AffinityEntry, Entry
-from .forms import FLOAT16, Form
 from .integrity import Verdict, verify_unit
 from .request import FeatureRequest, UnitSpec
 from .unit import Unit
@@ -29,12 +29,14 @@ __all__ = [
     "Cache",
     "Entry",
     "FeatureChoice",
+    "FeatureCodec",
     "FeatureRequest",
-    "Form",
     "Unit",
     "UnitSpec",
     "UnitWriter",
     "Verdict",
     "open_cache",
+    "parse_codec",
+    "register_codec",
     "verify_unit",
 ]

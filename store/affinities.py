@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from .durable import canonical_json
 from .errors import ConfigError, SchemaError
-from .kinds import AFFINITIES, SCHEMA_VERSION, UnitKind, check_kind
-from .layout import affinity_folder
+from .kinds import AFFINITIES, check_kind
+from .layout import SCHEMA_VERSION, UnitKind, affinity_folder
 
 __all__ = ["AffinitySpec"]
 

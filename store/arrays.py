@@ -10,8 +10,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
 
 from .durable import sync_folder, write_atomic
-from .kinds import SCHEMA_VERSION, ArrayLayout
-from .layout import GROUP, video_folder
+from .layout import GROUP, SCHEMA_VERSION, ArrayLayout, video_folder
 from .removal import discard
 from .stored import Spec
 

@@ -64,7 +64,7 @@ class Cache:
     def units(self, *, dataset: str | None = None, video: str | None = None, backbone: str | None = None) -> list[Unit]:
         """Open all complete feature units with these names, in all their forms."""
         entries = self.entries(dataset=dataset, video=video, backbone=backbone)
-        return [entry.open() for entry in entries if entry.state == "complete" and not entry.spec.encoding.is_staging]
+        return [entry.open() for entry in entries if entry.state == "complete" and not entry.spec.codec.is_staging]
 
     def find(
         self,
@@ -88,7 +88,7 @@ class Cache:
         prefer
             Fields of the request, or ``form``, and their values as text (``("ensemble", "4")``, ``("frame_size",
             "480x832")``). Of several units that fit, those that agree are meant, one field after the other, as far as
-            there are any. Of the same features in several forms the most faithful are meant: see `Form.loss`.
+            there are any. Of the same features in several forms the most faithful are meant: see `FeatureCodec.loss`.
 
         Raises
         ------
@@ -115,7 +115,7 @@ class Cache:
                     hint=Hint("select-same-frames"),
                 )
         # Features that wait for conversion are an unfinished extraction.
-        complete = [entry for entry in matches if entry.state != "incomplete" and not entry.spec.encoding.is_staging]
+        complete = [entry for entry in matches if entry.state != "incomplete" and not entry.spec.codec.is_staging]
         if not complete:
             raise IncompleteUnitError(
                 f"the features {choice} of {dataset}/{video} are not complete: their extraction was interrupted or is "

@@ -55,10 +55,10 @@ def fits(spec: UnitSpec, choice: FeatureChoice) -> bool:
 
 
 def most_faithful(entries: Iterable[_Any]) -> list[_Any]:
-    """Leave, of units that hold the same features in several forms, the one whose form loses least (`Form.loss`)."""
+    """Of units that hold the same features, keep the one whose codec loses least (`FeatureCodec.loss`)."""
     best: dict[str, _Any] = {}
     for entry in entries:
         there = best.setdefault(entry.spec.digest(), entry)
-        if entry.spec.encoding.loss < there.spec.encoding.loss:
+        if entry.spec.codec.loss < there.spec.codec.loss:
             best[entry.spec.digest()] = entry
     return list(best.values())

@@ -8,7 +8,7 @@ from .claims import take_claim
 from .durable import explain_os_errors, write_atomic
 from .errors import CacheError, IncompleteUnitError
 from .journal import replace_journal
-from .kinds import AFFINITIES, FEATURES, check_form, kind_of
+from .kinds import AFFINITIES, FEATURES, check_codec, kind_of
 from .layout import GROUP
 from .marker import Marker, checksum, matches, read_marker, remove_marker
 from .removal import discard, find_strays
@@ -80,7 +80,7 @@ def demote(unit: Path) -> None:
         When it is being written, or the disk fails.
     """
     if kind_of(unit).name == FEATURES.name:
-        check_form(unit.name, unit)
+        check_codec(unit.name, unit)
     with explain_os_errors(f"repair {unit}"), take_claim(unit):
         marker = read_marker(unit)
         for key in {GROUP, *kind_of(unit).metadata}:

@@ -2,11 +2,26 @@
 
 import hashlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from .errors import ConfigError
 
-__all__ = ["GROUP", "affinity_folder", "safe_name", "tap_name", "unit_folder", "video_folder"]
+__all__ = [
+    "GROUP",
+    "SCHEMA_VERSION",
+    "ArrayLayout",
+    "UnitKind",
+    "affinity_folder",
+    "safe_name",
+    "tap_name",
+    "unit_folder",
+    "video_folder",
+]
+
+#: Version of the on-disk format. A reader refuses a higher one.
+SCHEMA_VERSION = 1
 
 #: Zarr's metadata of a group or an array, in its folder. That of a unit's group carries the unit's description.
 GROUP = "zarr.json"
@@ -64,3 +79,111 @@ def unit_folder(
 def affinity_folder(root: Path, *, dataset: str, video: str, digest: str) -> Path:
     """Return the folder of an affinity unit; the digest's first eight characters name it, the whole is compared."""
     return video_folder(root, dataset, video) / "affinities" / digest[:8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayLayout:
+    """One array of a unit.
+
+    Attributes
+    ----------
+    name
+        Its folder.
+    dimensions
+        Names of its axes. Where the first is ``"frame"``, a chunk is one frame; else all frames share the array, and it
+        is one chunk.
+    dtype
+        Its type, stored little endian.
+    compressor
+        What makes chunks smaller, without loss; all have a checksum.
+    fill_value
+        What Zarr readers show for a chunk that is lost.
+    """
+
+    name: str
+    dimensions: tuple[str, ...]
+    dtype: str
+    compressor: Literal["zstd", "blosc"] | None = None
+    fill_value: float = float("nan")
+
+    @property
+    def per_frame(self) -> bool:
+        """Whether each frame has a chunk of its own."""
+        return self.dimensions[0] == "frame"
+
+    @property
+    def metadata(self) -> str:
+        """Key of the array's metadata, relative to the unit."""
+        return f"{self.name}/zarr.json"
+
+    @property
+    def chunks(self) -> str:
+        """Folder of the array's chunks, relative to the unit."""
+        return f"{self.name}/c"
+
+    def chunk_key(self, frame: int) -> str:
+        """Return the key, relative to the unit, of the one chunk that holds a frame; of a shared array, of frame 0."""
+        return "/".join([self.chunks, str(frame), *"0" * (len(self.dimensions) - 1)])
+
+    def chunk_frame(self, key: str) -> int | None:
+        """Return the frame whose chunk a key names, or None for the key of another file."""
+        if not self.per_frame:
+            return None
+        found = re.fullmatch(rf"{self.chunks}/(\d+){'/0' * (len(self.dimensions) - 1)}", key, re.ASCII)
+        return int(found[1]) if found else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitKind:
+    """What all units of a kind have in common.
+
+    Attributes
+    ----------
+    name
+        What their descriptions give as ``kind``.
+    arrays
+        Their arrays.
+    maker
+        What makes them, for messages and hints: ``"extraction"``, ``"conversion"`` or ``"search"``.
+    """
+
+    name: str
+    arrays: tuple[ArrayLayout, ...]
+    maker: str
+
+    @property
+    def records(self) -> str:
+        """Folder of a unit's own records (marker, journal, claim, run), relative to the unit.
+
+        It lies inside the first array's folder because Zarr readers list a group's members, and warn of files that are
+        none, but not an array's.
+        """
+        return f"{self.arrays[0].name}/ted"
+
+    @property
+    def metadata(self) -> frozenset[str]:
+        """Keys of the arrays' metadata."""
+        return frozenset(array.metadata for array in self.arrays)
+
+    @property
+    def shared_arrays(self) -> tuple[ArrayLayout, ...]:
+        """The arrays that all frames share."""
+        return tuple(array for array in self.arrays if not array.per_frame)
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """Keys of what gives all frames their meaning: the arrays' metadata, and the chunks of shared arrays."""
+        return self.metadata | {array.chunk_key(0) for array in self.shared_arrays}
+
+    def chunk_keys(self, frame: int) -> tuple[str, ...]:
+        """Return the keys of the chunks that hold a frame, one for each array with frames."""
+        return tuple(array.chunk_key(frame) for array in self.arrays if array.per_frame)
+
+    def chunk_frame(self, key: str) -> int | None:
+        """Return the frame whose chunk a key names, or None for the key of another file."""
+        frames = (array.chunk_frame(key) for array in self.arrays)
+        return next((frame for frame in frames if frame is not None), None)
+
+    def files(self, frame_count: int) -> set[str]:
+        """Return the keys of all files that a complete unit promises."""
+        return {GROUP, *self.shared}.union(*map(self.chunk_keys, range(frame_count)))

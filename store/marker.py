@@ -9,7 +9,8 @@ from pathlib import Path
 
 from .durable import canonical_json, write_atomic
 from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError
-from .kinds import SCHEMA_VERSION, check_schema, kind_of
+from .kinds import check_schema, kind_of
+from .layout import SCHEMA_VERSION
 
 __all__ = [
     "FileRecord",

@@ -4,14 +4,15 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from .codecs import FeatureCodec, parse_codec
 from .durable import canonical_json
 from .errors import ConfigError, SchemaError
-from .forms import Form
-from .kinds import FEATURES, SCHEMA_VERSION, UnitKind, check_form, check_kind, feature_kind
-from .layout import unit_folder
+from .kinds import FEATURES, check_codec, check_kind, feature_kind
+from .layout import SCHEMA_VERSION, UnitKind, unit_folder
 
 __all__ = ["FeatureRequest", "UnitSpec"]
 
@@ -121,7 +122,7 @@ class UnitSpec:
     tap
         The place in the UNet that is read, for example ``"up_blocks[2]"``.
     form
-        How features are stored: the name of a `Form`.
+        Name of the codec that the features are stored with.
     frame_names
         One name a frame; results are written under these.
     source_size
@@ -148,15 +149,15 @@ class UnitSpec:
         if self.alpha_bar is not None and not 0 <= self.alpha_bar <= 1:
             raise ConfigError(f"alpha_bar is a share, 0 to 1, not {self.alpha_bar}")
 
-    @property
-    def encoding(self) -> Form:
-        """How features are stored."""
-        return Form.parse(self.form)
+    @cached_property
+    def codec(self) -> FeatureCodec:
+        """How the features are stored."""
+        return parse_codec(self.form)
 
     @property
     def kind(self) -> UnitKind:
         """What units of this form are made of."""
-        return feature_kind(self.encoding)
+        return feature_kind(self.codec)
 
     def folder(self, root: Path) -> Path:
         """Return the unit's folder in a cache."""
@@ -233,7 +234,7 @@ class UnitSpec:
                 request=FeatureRequest.from_json(values["request"]),
                 timestep=values["timestep"],
                 tap=values["tap"],
-                form=check_form(values["form"], where).name,
+                form=check_codec(values["form"], where).name,
                 frame_names=tuple(values["frame_names"]),
                 source_size=tuple(values["source_size"]),
                 source=values.get("source"),

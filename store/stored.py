@@ -16,8 +16,8 @@ from zarr.storage import LocalStore, WrapperStore
 
 from .durable import explain_os_errors
 from .errors import CacheError, CorruptUnitError, Hint
-from .kinds import ArrayLayout, UnitKind, kind_of
-from .layout import GROUP
+from .kinds import kind_of
+from .layout import GROUP, ArrayLayout, UnitKind
 from .marker import FileRecord, Marker, checksum, marker_key, read_marker
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """Reading a feature unit: its features, lazily."""
 
-from functools import cached_property, partial
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,10 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from .encoding import decode
-from .forms import Form
-from .kinds import ArrayLayout
+from .codecs import FeatureCodec, Parameters
 from .layout import GROUP
 from .request import FeatureRequest, UnitSpec
-from .stored import StoredUnit
+from .stored import ArrayReader, StoredUnit
 
 __all__ = ["Unit"]
 
@@ -38,11 +37,12 @@ class Unit(StoredUnit[UnitSpec]):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, UnitSpec)
-        self._reader = self._readers["features"]
-        sizes: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
         for array in self.spec.kind.arrays:
             shape = self._readers[array.name].shape
-            if any(sizes.setdefault(axis, size) != size for axis, size in zip(array.dimensions, shape, strict=True)):
+            if any(
+                self._sizes.setdefault(axis, size) != size for axis, size in zip(array.dimensions, shape, strict=True)
+            ):
                 raise self._damage(GROUP, "describes arrays whose shapes do not fit each other")
 
     def __repr__(self) -> str:
@@ -56,8 +56,8 @@ class Unit(StoredUnit[UnitSpec]):
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Shape of `features`."""
-        frame, y, x, channel = self._reader.shape
-        return frame, y, x, channel
+        sizes = self._sizes
+        return sizes["frame"], sizes["y"], sizes["x"], self.spec.codec.decoded_channels(sizes)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -84,61 +84,57 @@ class Unit(StoredUnit[UnitSpec]):
     def features(self) -> da.Array:
         """The features as propagation reads them, lazily: (frame, y, x, channel), one chunk a frame.
 
-        They are float16; in the form ``int8``, float32, decoded as they are read. In a form ``pca`` the last axis holds
-        components in an orthonormal basis (`parameters`), float16: their cosines are those of the features that they
-        stand for, at a part of the cost. `reconstruction` gives these.
-
-        The name of the dask array derives from the content: dask's own token ignores it, and would serve stale reads
-        when a unit is replaced.
+        float16 for most codecs, float32 for ``int8``. With the codec ``pca`` the last axis holds coefficients in an
+        orthonormal basis (`parameters`): their cosines are those of the features that they stand for, at a part of the
+        cost. `reconstruction` restores all channels.
         """
-        form = self.spec.encoding
-        stored = {array.name: self._lazy(array) for array in self.spec.kind.arrays if array.per_frame}
-        if form.family != "int8":
-            return stored["features"]
-        return da.blockwise(
-            partial(_decode_block, form, self.parameters),
-            "fyxc",
-            stored["features"],
-            "fyxc",
-            stored["scale"],
-            "fyx",
-            name=f"ted-decoded-{self.content_hash}",
-            meta=np.empty((0,) * 4, dtype=np.float32),
-        )
+        return self._lazy("features", reconstruct=False)
 
     @property
     def reconstruction(self) -> da.Array:
-        """The features with all channels of the UNet, lazily: (frame, y, x, channel); as `features`, but of ``pca``.
+        """The features with all channels of the network, lazily: (frame, y, x, channel).
 
-        What ``pca`` leaves out stays out: float32, the sum of the components.
+        What the codec dropped stays lost.
         """
-        features = self.features
-        if self.spec.encoding.family != "pca":
-            return features
-        components = self.parameters["components"]
-        return features.map_blocks(
-            partial(_expand_block, components),
-            chunks=(*features.chunks[:3], (components.shape[1],)),
-            name=f"ted-reconstruction-{self.content_hash}",
-            meta=np.empty((0,) * 4, dtype=np.float32),
-        )
+        return self.features if self.spec.codec.keeps_channels else self._lazy("reconstruction", reconstruct=True)
 
-    def _lazy(self, layout: ArrayLayout) -> da.Array:
-        reader = self._readers[layout.name]
+    def _lazy(self, name: str, *, reconstruct: bool) -> da.Array:
+        reader = DecodedReader(self.spec.codec, self._readers, self.parameters, self._sizes, reconstruct=reconstruct)
         return da.from_array(
             reader,
             chunks=(1, *reader.shape[1:]),
-            name=f"ted-{layout.name}-{self.content_hash}",
+            # Derived from the content: dask's own token ignores it, and would serve stale reads of a replaced unit.
+            name=f"ted-{name}-{self.content_hash}",
             asarray=False,
             meta=np.empty((0,) * reader.ndim, dtype=reader.dtype),
         )
 
 
-def _decode_block(
-    form: Form, parameters: dict[str, NDArray[np.float32]], features: NDArray[Any], scale: NDArray[np.float32]
-) -> NDArray[np.floating[Any]]:
-    return decode(form, {"features": features, "scale": scale}, parameters)
+class DecodedReader:
+    """An array-like of decoded features (frame, y, x, channel) that dask can slice and pickle."""
 
+    ndim = 4
 
-def _expand_block(components: NDArray[np.float32], features: NDArray[np.float16]) -> NDArray[np.float32]:
-    return features.astype(np.float32) @ components
+    def __init__(
+        self,
+        codec: FeatureCodec,
+        readers: Mapping[str, ArrayReader],
+        parameters: Parameters,
+        sizes: Mapping[str, int],
+        *,
+        reconstruct: bool,
+    ) -> None:
+        self._codec = codec
+        self._stored = {layout.name: readers[layout.name] for layout in codec.arrays if layout.per_frame}
+        self._parameters = parameters
+        self._reconstruct = reconstruct
+        self.dtype = np.dtype(np.float32 if reconstruct else codec.dtype)
+        channels = sizes["channel"] if reconstruct else codec.decoded_channels(sizes)
+        self.shape = (sizes["frame"], sizes["y"], sizes["x"], channels)
+
+    def __getitem__(self, index: Any) -> NDArray[np.floating[Any]]:
+        frames, *rest = index if isinstance(index, tuple) else (index,)
+        features = self._codec.decode({name: array[frames] for name, array in self._stored.items()}, self._parameters)
+        if self._reconstruct:
+            features = self._codec.reconstruct(features, self._parameters)
+        return features[tuple(rest) if isinstance(frames, int | np.integer) else (slice(None), *rest)]

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .encoding import encode
 from .errors import CacheError, Hint
 from .request import UnitSpec
 from .writing import StoredWriter
@@ -70,19 +69,22 @@ class UnitWriter(StoredWriter[UnitSpec]):
                 "Check what they come from: the weights, or too low a precision",
                 hint=Hint("raise-precision"),
             )
-        stored = encode(self.spec.encoding, half, self._parameters_for(half))
-        if self.spec.encoding.family == "pca" and not np.isfinite(stored["features"]).all():
-            raise CacheError(
-                f"frame {frame} of {self.spec.label} has components too large for float16 (65504); nothing of it was "
-                "stored. Use another form for features as large as these"
-            )
-        layout = self.spec.kind.arrays[0]
-        shape = self._array(layout, stored[layout.name].shape).shape[1:]
-        if stored[layout.name].shape != shape:
-            raise CacheError(
-                f"frame {frame} of {self.spec.label} has features of shape {stored[layout.name].shape}, the unit's "
-                f"are {shape}"
-            )
+        stored = self.spec.codec.encode(half, self._parameters_for(half))
+        for layout in self.spec.kind.arrays:
+            if not layout.per_frame:
+                continue
+            values = stored[layout.name]
+            if values is not half and values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise CacheError(
+                    f"frame {frame} of {self.spec.label} has features too large for {self.spec.form}; nothing was "
+                    "stored. Use another codec for features as large as these"
+                )
+            shape = self._array(layout, values.shape).shape[1:]
+            if values.shape != shape:
+                raise CacheError(
+                    f"frame {frame} of {self.spec.label} has {layout.name} of shape {values.shape}; the unit's "
+                    f"are {shape}"
+                )
         self._store(frame, stored)
 
     def _parameters_for(self, features: NDArray[np.float16]) -> dict[str, NDArray[np.float32]]:
@@ -90,7 +92,9 @@ class UnitWriter(StoredWriter[UnitSpec]):
         for array in self.spec.kind.shared_arrays:
             if array.name not in self.parameters:
                 raise CacheError(f"the writer of {self.spec.label} needs `set_parameters` before the first frame")
-            channels = self.parameters[array.name].shape[-1]
+            if "channel" not in array.dimensions:
+                continue
+            channels = self.parameters[array.name].shape[array.dimensions.index("channel")]
             if features.shape[-1] != channels:
                 raise CacheError(
                     f"{array.name} of {self.spec.label} is for {channels} channels; its features have "

@@ -15,8 +15,7 @@ from .claims import Claim, take_claim
 from .durable import explain_os_errors, sync_file, sync_folder, write_atomic
 from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError
 from .journal import append_journal, read_journal, remove_journal, replace_journal
-from .kinds import ArrayLayout
-from .layout import GROUP
+from .layout import GROUP, ArrayLayout
 from .marker import FileRecord, Marker, matches, read_marker, record_file, write_marker
 from .removal import clear_unit, discard, remove_folder
 from .stored import SpecT, read_spec

@@ -12,7 +12,6 @@ import pytest
 from ted.extract.backbones import backbone_info, check_options
 from ted.extract.frames import FrameSize
 from ted.extract.settings import ExtractionSettings
-from ted.pipeline.choices.codecs import parse_form
 from ted.pipeline.choices.features import parse_choice, parse_job, parse_preference
 from ted.pipeline.choices.presets import get_preset
 from ted.pipeline.cli.backbone_options import read_backbone_options
@@ -21,7 +20,7 @@ from ted.pipeline.cli.sweep import _LISTS
 from ted.pipeline.runs.extracting.request import parse_weights
 from ted.pipeline.runs.sweeping.notation import parse_features
 from ted.pipeline.runs.sweeping.request import make_space
-from ted.store import FeatureChoice
+from ted.store import FeatureChoice, parse_codec
 from ted.store.errors import ConfigError
 from tests.console import console_lines, parse_command
 
@@ -61,7 +60,7 @@ class _Disk:
         names = ("prompt", "condition_on", "fps", "motion_bucket", "noise_augmentation", "no_temporal")
         check_options(read_backbone_options(**{name: values[name] for name in names}), [job.backbone for job in jobs])
         parse_weights(values["weights"], jobs)
-        parse_form(values["store_as"])
+        parse_codec(values["store_as"])
         settings = ExtractionSettings(
             frame_size=None if values["frame_size"] is None else FrameSize.parse(values["frame_size"]),
             overlap=preset.overlap if values["overlap"] is None else values["overlap"],

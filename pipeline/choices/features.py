@@ -4,7 +4,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
-from ...store import FeatureChoice, FeatureRequest, Form
+from ...store import FeatureChoice, FeatureRequest, parse_codec
 from ...store.errors import ConfigError
 
 __all__ = ["BackboneJob", "parse_choice", "parse_job", "parse_preference", "parse_weighted"]
@@ -70,4 +70,4 @@ def parse_preference(text: str) -> tuple[str, str]:
     known = [*(item.name for item in dataclasses.fields(FeatureRequest)), "form"]
     if not equals or field.replace("-", "_") not in known:
         raise ConfigError(f"{text!r} is not FIELD=VALUE with one of the fields {', '.join(known)}")
-    return field.replace("-", "_"), Form.parse(value).name if field == "form" else value
+    return field.replace("-", "_"), parse_codec(value).name if field == "form" else value

@@ -46,22 +46,21 @@ def convert(
     The error is recorded with each unit (`ted cache info`). An interrupted conversion is taken up; what is there
     already is left alone.
     """
-    from ...store import FLOAT16, open_cache
+    from ...store import FLOAT16, open_cache, parse_codec
     from ...store.errors import ConfigError, TedError, UnitNotFoundError
-    from ..choices.codecs import parse_form
     from ..runs.converting.converting import convert_unit
     from ..runs.converting.converting import remove_source as remove
     from ..runs.devices import choose_device
     from ..runs.progress import FrameBars
 
-    form, components = parse_form(notation)
-    if form.family == FLOAT16.family:
+    codec = parse_codec(notation)
+    if codec.family == FLOAT16.family:
         raise ConfigError("--to float16: what is left out of a smaller form cannot be brought back; extract again")
     where = choose_device(device)
     store = open_cache(cache)
     found = [entry for entry in select_features(cache, **filters) if entry.state != "incomplete"]
-    entries = [entry for entry in found if entry.spec.form in (FLOAT16.name, form.staging().name)]
-    if not entries and not any(entry.spec.form == form.name for entry in found):
+    entries = [entry for entry in found if entry.spec.form in (FLOAT16.name, codec.staging().name)]
+    if not entries and not any(entry.spec.form == codec.name for entry in found):
         raise UnitNotFoundError(f"no complete float16 features in {cache} fit; `ted cache ls` lists what there is")
     rows: list[dict[str, Any]] = []
     failures = 0
@@ -73,8 +72,7 @@ def convert(
                 report = convert_unit(
                     store,
                     unit,
-                    form,
-                    components=components,
+                    codec,
                     device=where,
                     overwrite=overwrite,
                     progress=advance,
@@ -100,11 +98,11 @@ def convert(
             )
             bars.note(describe_error(report))
     if as_json:
-        click.echo(json.dumps({"form": form.name, "units": rows}, indent=1))
+        click.echo(json.dumps({"form": codec.name, "units": rows}, indent=1))
     else:
         before, after = (sum(row.get(key, 0) for row in rows) for key in ("source_bytes", "bytes"))
         share = f", {100 * after / before:.1f} % of float16" if before else ""
-        click.echo(f"{len(rows) - failures} units as {form}, {failures} failed: {after / 1e6:.1f} MB{share}")
+        click.echo(f"{len(rows) - failures} units as {codec}, {failures} failed: {after / 1e6:.1f} MB{share}")
     if failures:
         sys.exit(1)
 

@@ -41,12 +41,12 @@ def select_features(
     form: str | None = None,
 ) -> list["Entry"]:
     """Return the feature units that the options leave."""
-    from ...store import Form, open_cache
+    from ...store import open_cache, parse_codec
     from ...store.choice import fits
     from ..choices.features import parse_choice
 
     choice = parse_choice(feature) if feature else None
-    name = Form.parse(form).name if form else None
+    name = parse_codec(form).name if form else None
     return [
         entry
         for entry in open_cache(cache).entries(dataset=dataset, video=video, backbone=backbone)

@@ -131,9 +131,8 @@ def extract(
     from ...extract.backbones import check_options
     from ...extract.frames import FrameSize
     from ...extract.settings import ExtractionSettings
-    from ...store import open_cache
+    from ...store import open_cache, parse_codec
     from ...store.errors import ConfigError
-    from ..choices.codecs import parse_form
     from ..choices.features import parse_job
     from ..choices.presets import get_preset
     from ..runs.extracting.conversion import StoredAs
@@ -145,7 +144,7 @@ def extract(
         raise ConfigError("--devices starts processes here: it goes neither with --device nor with --scheduler")
     if devices and overwrite:
         raise ConfigError("with --devices, processes would overwrite each other's work: remove units by `ted cache rm`")
-    form, components = parse_form(store_as)
+    codec = parse_codec(store_as)
     chosen = get_preset(preset)
     jobs = [parse_job(text) for text in features or chosen.features]
     varied = read_backbone_options(
@@ -182,7 +181,7 @@ def extract(
         settings=settings,
         dtype=dtype,
         options=varied,
-        store_as=StoredAs(form=form, components=components),
+        store_as=StoredAs(codec=codec),
         overwrite=overwrite,
         adapt=batch_size == "auto",
     )

@@ -114,7 +114,7 @@ def find_recipes(collection: Collection) -> list[Recipe]:
     for video in collection.videos:
         for entry in collection.cache.entries(dataset=video.dataset, video=video.name):
             request = entry.spec.request
-            if entry.state == "complete" and not entry.spec.encoding.is_staging:
+            if entry.state == "complete" and not entry.spec.codec.is_staging:
                 made = (request.backbone, str(min(request.frame_size)), *map(request.field_text, _FIELDS))
                 groups[made].append(entry)
     titles = _titles({made: _title(entries[0], origins) for made, entries in groups.items()})

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ted.store import AffinitySpec, AffinityUnit, Cache, FeatureRequest, Form, Unit, UnitSpec, open_cache
+from ted.store import AffinitySpec, AffinityUnit, Cache, FeatureRequest, Unit, UnitSpec, open_cache, parse_codec
 from ted.store.errors import Hint, TedError
-from ted.store.fitting import fit
 
 FRAMES, GRID, CHANNELS = 5, (3, 4), 6
 
@@ -151,12 +150,12 @@ def damage_chunk(unit: Path, key: str, damage: str) -> None:
         chunk.unlink()
 
 
-def write_form(cache: Cache, unit: Unit, notation: str) -> Unit:
+def write_codec(cache: Cache, unit: Unit, notation: str) -> Unit:
     """Write the features of a float16 unit in another form, fitted to them."""
-    form, values = Form.parse(notation), unit.features.compute()
+    form, values = parse_codec(notation), unit.features.compute()
     spec = replace(unit.spec, form=form.name, source=unit.content_hash)
     with cache.writer(spec) as writer:
-        if parameters := fit(form, values):
+        if parameters := form.fit(values):
             writer.set_parameters(parameters)
         for frame, features in enumerate(values):
             writer.write(frame, features)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ted.store import Cache
 from ted.store.stored import StoredUnit
 
-from .conftest import make_affinities, make_spec, write_affinities, write_form, write_unit
+from .conftest import make_affinities, make_spec, write_affinities, write_codec, write_unit
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "storage-format.md").read_text()
 
@@ -36,7 +36,7 @@ def stored(kind: str, cache: Cache, values: NDArray[np.float16]) -> StoredUnit[A
     if kind == "affinities":
         return write_affinities(cache, make_affinities())
     unit = write_unit(cache, make_spec(alpha_bar=0.25), values)
-    return unit if kind == "features" else write_form(cache, unit, kind)
+    return unit if kind == "features" else write_codec(cache, unit, kind)
 
 
 def test_every_key_on_disk_is_documented(stored: StoredUnit[Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a form costs: how far cosines, neighbours and masks are from those of the features that it was made from."""
+"""What a codec costs: how far cosines, neighbours and masks are from those of the features that it was made from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,15 +13,15 @@ from ....propagate import FrameAffinity, PropagationSettings, affinities, label_
 from ....propagate.kernels.cosine.pairs import pair_cosines, unit_vectors
 from ....propagate.targets.masks import decode_mask, encode_mask
 
-__all__ = ["FormError", "block_mask", "compare_sources", "measure_error", "propagate_mask", "search_frames"]
+__all__ = ["CodecError", "block_mask", "compare_sources", "measure_error", "propagate_mask", "search_frames"]
 
 # Blocks of the fixed mask along y and x, and how many numbers they carry.
 _BLOCKS, _NUMBERS = (4, 6), 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class FormError:
-    """The error of a form, measured on some frames of a unit against the features that it was made from.
+class CodecError:
+    """The error of a codec, measured on some frames of a unit against the features that it was made from.
 
     All but the first three are None where there is but one frame.
 
@@ -73,8 +73,8 @@ def measure_error(
     first_mask: NDArray[np.integer[Any]] | None = None,
     settings: PropagationSettings | None = None,
     device: torch.device | str = "cpu",
-) -> FormError:
-    """Compare features with what a form makes of them.
+) -> CodecError:
+    """Compare features with what a codec makes of them.
 
     Both are propagated by the project's engine, frame after frame, each from its own soft labels.
 
@@ -83,7 +83,7 @@ def measure_error(
     original
         (frame, y, x, channel): the first frames of a video.
     stored
-        The same as the form gives them to propagation: (frame, y, x, any number of channels).
+        The same as the codec decodes them: (frame, y, x, any number of channels).
     frame_size, source_size
         (height, width) in pixels of the frames that the UNet saw, and of the original ones.
     first_mask
@@ -103,10 +103,10 @@ def measure_error(
         "settings": described,
     }
     if len(original) < 2:
-        return FormError(**about)
+        return CodecError(**about)
     found = [search_frames(values, frame_size, settings, device=device) for values in (original, stored)]
     masks = [propagate_mask(steps, mask, original.shape[1:3], frame_size, settings, device=device) for steps in found]
-    return FormError(
+    return CodecError(
         **about,
         **compare_sources(original, stored, *found),
         mask_agreement=float(np.mean(masks[0] == masks[1])),
@@ -146,7 +146,7 @@ def compare_sources(
     before: Sequence[FrameAffinity],
     after: Sequence[FrameAffinity],
 ) -> dict[str, Any]:
-    """Return the errors of cosines and sources, as `FormError` names them, from the affinities of both features."""
+    """Return the errors of cosines and sources, as `CodecError` names them, from the affinities of both features."""
     differences = torch.cat([_cosine_differences(original, stored, step) for step in before])
     overlap = [_overlap(one, other) for one, other in zip(before, after, strict=True)]
     return {

@@ -1,4 +1,4 @@
-"""Storing features in another form: a float16 unit in, the same features in a smaller one out, with its error."""
+"""Conversion: a float16 unit in, the same features stored with a smaller codec out, with the measured error."""
 
 import platform
 import socket
@@ -15,19 +15,17 @@ import torch
 from numpy.typing import NDArray
 
 from ....propagate import PropagationSettings
-from ....store import Cache, Form, Unit, UnitSpec
-from ....store.encoding import decode, encode
+from ....store import FLOAT16, Cache, FeatureCodec, Unit, UnitSpec
 from ....store.errors import CacheError, ConfigError, CorruptUnitError
-from ....store.fitting import check_form_fits, fit
 from ....store.integrity import verify_unit
-from .codec_error import FormError, measure_error
+from .codec_error import CodecError, measure_error
 
 __all__ = ["ERROR_FRAMES", "ConversionReport", "convert_unit", "remove_source"]
 
-#: Frames on which the error of a form is measured, the first of a video: a cost that does not grow with it.
+#: Frames on which a codec's error is measured, the first of a video: a constant cost.
 ERROR_FRAMES = 8
 
-# Frames that go to the disk together.
+# Frames in one commit.
 _BATCH = 8
 
 
@@ -46,7 +44,7 @@ class ConversionReport:
     source_bytes, bytes
         Size of the float16 unit, and of this one.
     error
-        What its run record says of its error (`FormError`); empty if that was lost.
+        What its run record says of its error (`CodecError`); empty if that was lost.
     seconds
         Wall time.
     """
@@ -63,16 +61,15 @@ class ConversionReport:
 def convert_unit(
     cache: Cache,
     unit: Unit,
-    form: Form,
+    codec: FeatureCodec,
     *,
-    components: NDArray[np.floating[Any]] | None = None,
     first_mask: NDArray[np.integer[Any]] | None = None,
     settings: PropagationSettings | None = None,
     device: torch.device | str = "cpu",
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> ConversionReport:
-    """Write a unit's features in another form, and measure the error on its first frames.
+    """Store a unit's features with another codec, and measure the error on its first frames.
 
     What an interrupted conversion of the same features left is taken up. The source stays; see `remove_source`.
 
@@ -81,44 +78,36 @@ def convert_unit(
     cache
         Where to.
     unit
-        The features: a complete unit in float16, or in float16 on its way to this form (`Form.staging`).
-    form
-        The form.
-    components
-        Of a form ``pca`` with a given basis: (component, channel), orthonormal.
+        The features: a complete unit in float16, or a staging unit of this codec (`FeatureCodec.staging`).
+    codec
+        The codec.
     first_mask, settings, device
         For measuring the error, as `measure_error` takes them.
     overwrite
-        Replace a unit of this form that was made from other features.
+        Replace a unit of this codec that was made from other features.
     progress
         Called with the number of frames just settled.
 
     Raises
     ------
     ConfigError
-        For features that are not in float16, and for a form that they cannot have.
+        For features that are not in float16, and for a codec that cannot store them.
     CacheError
-        For a unit of this form made from other features, features that are damaged, or a failing disk.
+        For a unit of this codec made from other features, features that are damaged, or a failing disk.
     ClaimedError
         When another process writes the same unit.
     """
     clock, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    source = unit.spec.encoding
-    if source.family != "float16" or form.family == "float16":
+    source = unit.spec.codec
+    if source.family != FLOAT16.family or codec.family == FLOAT16.family:
         raise ConfigError(f"{unit.spec.label} is stored as {source}: only float16 can be converted, and not to itself")
-    channels = unit.shape[-1]
-    check_form_fits(form, channels)
-    if (components is not None) != bool(form.basis):
-        raise ConfigError(f"{form} takes {'given' if form.basis else 'no given'} components")
-    if components is not None and components.shape[1] != channels:
-        raise ConfigError(f"{unit.spec.label} has {channels} channels; the components of {form} are of others")
-    spec = replace(unit.spec, form=form.name, source=unit.content_hash)
+    codec.check(unit.shape[-1])
+    spec = replace(unit.spec, form=codec.name, source=unit.content_hash)
     there = None if overwrite else _complete(cache, spec)
     if there is None:
         with cache.writer(spec, overwrite=overwrite, repair=True) as writer:
             if spec.kind.shared_arrays and not writer.parameters:
-                given = None if components is None else {"components": components}
-                writer.set_parameters(given or fit(form, _frames(unit)))
+                writer.set_parameters(codec.fit(_frames(unit)))
             done = writer.done
             progress(len(done))
             for frame, features in enumerate(_frames(unit, skip=done)):
@@ -127,7 +116,7 @@ def convert_unit(
                     progress(1)
                 if frame % _BATCH == _BATCH - 1:
                     writer.commit()
-            error = _measure(unit, form, writer.parameters, first_mask, settings, device)
+            error = _measure(unit, codec, writer.parameters, first_mask, settings, device)
             writer.finish(_run_record(unit, error, started, time.monotonic() - clock))
     else:
         progress(spec.frame_count)
@@ -181,16 +170,16 @@ def _frames(unit: Unit, *, skip: frozenset[int] = frozenset()) -> Iterator[Any]:
 
 def _measure(
     unit: Unit,
-    form: Form,
+    codec: FeatureCodec,
     parameters: Mapping[str, NDArray[np.float32]],
     first_mask: NDArray[np.integer[Any]] | None,
     settings: PropagationSettings | None,
     device: torch.device | str,
-) -> FormError:
+) -> CodecError:
     original = unit.features[:ERROR_FRAMES].compute(scheduler="synchronous")
     return measure_error(
         original,
-        decode(form, encode(form, original, parameters), parameters),
+        codec.decode(codec.encode(original, parameters), parameters),
         frame_size=unit.frame_size,
         source_size=unit.spec.source_size,
         first_mask=first_mask,
@@ -199,7 +188,7 @@ def _measure(
     )
 
 
-def _run_record(unit: Unit, error: FormError, started: str, seconds: float) -> dict[str, Any]:
+def _run_record(unit: Unit, error: CodecError, started: str, seconds: float) -> dict[str, Any]:
     """Describe the conversion, beside the run that made the features."""
     return unit.run_record | {
         "conversion": {

@@ -1,4 +1,4 @@
-"""Features that are to be stored in another form than extraction gives: float16 first, then converted and removed."""
+"""Extraction into another codec than float16: features are staged in float16, converted, and removed."""
 
 import contextlib
 from collections import deque
@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ....extract.plan import VideoPlan
 from ....extract.runtime import is_out_of_memory
 from ....extract.worker import ExtractionReport
-from ....store import FLOAT16, Cache, Form, Unit, UnitSpec
+from ....store import FLOAT16, Cache, FeatureCodec, Unit, UnitSpec
 from ....store.errors import ConfigError, CorruptUnitError, LabelError, TedError
 from ...datasets.video import Video
 from ..converting.converting import convert_unit, remove_source
@@ -28,34 +26,31 @@ __all__ = ["Finisher", "Outcome", "StoredAs"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredAs:
-    """The form in which features are kept.
+    """The codec that extracted features are stored with.
 
-    Extraction writes float16: a form can need all frames before it can encode the first, and its error is measured
-    against them. Such features wait in a staging form that no reader takes for float16 (`Form.staging`), are converted
-    as soon as they are complete, and removed once every byte of the result was verified. Whatever is interrupted is
-    taken up by the next run.
+    Extraction writes float16: a codec can need all frames before it can encode the first, and its error is measured
+    against them. Such features wait in a staging unit, which no reader takes for float16 (`FeatureCodec.staging`). They
+    are converted as soon as they are complete, and removed once every byte of the result was verified. The next run
+    resumes what was interrupted.
 
     Attributes
     ----------
-    form
-        The form.
-    components
-        Of a form ``pca`` with a given basis: (component, channel).
+    codec
+        The codec.
     """
 
-    form: Form = FLOAT16
-    components: NDArray[np.float32] | None = None
+    codec: FeatureCodec = FLOAT16
 
     def goals(self, plan: VideoPlan) -> list[UnitSpec]:
         """Return the units that are wanted in the end."""
         return [self._goal(spec) for spec in plan.specs.values()]
 
     def to_extract(self, cache: Cache, plan: VideoPlan, *, overwrite: bool) -> VideoPlan:
-        """Return what has to be extracted for a plan of float16 units: nothing of what is there in either form."""
-        if self.form == FLOAT16:
+        """Return what has to be extracted for a plan of float16 units: nothing of what is there with either codec."""
+        if self.codec == FLOAT16:
             return plan
         specs = {
-            key: replace(spec, form=self.form.staging().name)
+            key: replace(spec, form=self.codec.staging().name)
             for key, spec in plan.specs.items()
             if overwrite or "complete" not in (cache.state(self._goal(spec)), cache.state(spec))
         }
@@ -64,7 +59,7 @@ class StoredAs:
     def convert(
         self, cache: Cache, plan: VideoPlan, video: Video, device: torch.device, *, overwrite: bool
     ) -> tuple[tuple[UnitSpec, ...], tuple[UnitSpec, ...]]:
-        """Bring a plan's features into the form, and remove those that were only staged.
+        """Store a plan's features with the codec, and remove those that were only staged.
 
         Parameters
         ----------
@@ -82,7 +77,7 @@ class StoredAs:
         Returns
         -------
         written, skipped : tuple of UnitSpec
-            Units in the form that were made now, and that were there.
+            Units that were written now, and that were there before.
 
         Raises
         ------
@@ -92,7 +87,7 @@ class StoredAs:
         written: list[UnitSpec] = []
         skipped: list[UnitSpec] = []
         for spec in plan.specs.values():
-            goal, staged = self._goal(spec), replace(spec, form=self.form.staging().name)
+            goal, staged = self._goal(spec), replace(spec, form=self.codec.staging().name)
             there = cache.state(goal) == "complete"
             waiting = cache.state(staged) == "complete"
             if there and not waiting:
@@ -113,20 +108,20 @@ class StoredAs:
         return tuple(written), tuple(skipped)
 
     def _goal(self, spec: UnitSpec) -> UnitSpec:
-        return replace(spec, form=self.form.name)
+        return replace(spec, form=self.codec.name)
 
     def _convert(self, cache: Cache, unit: Unit, video: Video, device: torch.device, *, overwrite: bool) -> Any:
         mask = None
         if video.given:
             with contextlib.suppress(LabelError):  # of another video, say: that is the business of propagation
                 mask = video.read_given_masks().get(0)
-        options: Mapping[str, Any] = {"components": self.components, "first_mask": mask, "overwrite": overwrite}
+        options: Mapping[str, Any] = {"first_mask": mask, "overwrite": overwrite}
         try:
-            return convert_unit(cache, unit, self.form, device=device, **options)
+            return convert_unit(cache, unit, self.codec, device=device, **options)
         except (RuntimeError, MemoryError) as error:
             if device.type == "cpu" or not is_out_of_memory(error):
                 raise
-        return convert_unit(cache, unit, self.form, **options)
+        return convert_unit(cache, unit, self.codec, **options)
 
 
 #: A share, its plan of float16 units, and what was done for it, or why it could not be finished.
@@ -137,7 +132,7 @@ _MOST_WAITING = 2
 
 
 class Finisher:
-    """Brings extracted features into the form of a request, in a thread; use as a context manager.
+    """Brings extracted features into the codec of a request, in a thread; use as a context manager.
 
     Parameters
     ----------
@@ -146,7 +141,7 @@ class Finisher:
     cache
         Where to.
     device
-        Where the error of the form is measured.
+        Where the codec's error is measured.
     """
 
     def __init__(self, request: "ExtractionRequest", cache: Cache, device: torch.device) -> None:
@@ -166,7 +161,7 @@ class Finisher:
 
     def take(self, share: "Share", plan: VideoPlan, report: ExtractionReport) -> Iterator[Outcome]:
         """Take a share that was extracted; yield those that are finished, this one or earlier ones."""
-        if self._request.store_as.form == FLOAT16:
+        if self._request.store_as.codec == FLOAT16:
             yield share, plan, report
             return
         self._waiting.append((share, plan, self._pool.submit(self._convert, share, plan, report)))
@@ -183,7 +178,7 @@ class Finisher:
         try:
             return share, plan, future.result()
         except ConfigError:
-            raise  # a form that features cannot have is wrong for every video
+            raise  # a codec that cannot store these features is wrong for every video
         except TedError as error:
             return share, plan, error
 

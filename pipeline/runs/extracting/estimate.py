@@ -12,7 +12,6 @@ from ....extract.clip_reader import ClipReader
 from ....extract.features import ClipEncoder, latent_shape, run_pass
 from ....extract.plan import VideoPlan
 from ....store import open_cache
-from ....store.forms import bytes_per_cell
 from .request import ExtractionRequest, Share
 from .running import by_backbone, load, plan_share
 
@@ -70,7 +69,7 @@ def estimate(request: ExtractionRequest, device: torch.device) -> Iterator[Estim
                     label=goal.label,
                     state=state,
                     frames=goal.frame_count,
-                    bytes=goal.frame_count * cells * bytes_per_cell(goal.encoding, sample.shapes[tap][0]),
+                    bytes=math.ceil(goal.frame_count * cells * goal.codec.bytes_per_cell(sample.shapes[tap][0])),
                     seconds=0.0 if state == "complete" else sample.seconds(plan) * scale / pending,
                 )
         del backbone

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ....extract.plan import VideoPlan
 from ....extract.worker import ExtractionReport
-from ....store import Cache, Form, UnitSpec
+from ....store import Cache, UnitSpec
 from ....store.claims import is_claimed
 from ....store.errors import ClaimedError
 from ....store.tidying import tidy_unit
@@ -56,7 +56,7 @@ def any_is_free(cache: Cache, held: Sequence[Held]) -> bool:
 
 def _folders(cache: Cache, held: Held) -> set[Path]:
     """Return where another process may be writing: the units wanted, and those they are made from."""
-    forms = {goal.form for goal in held.goals} | {Form.parse(goal.form).staging().name for goal in held.goals}
+    forms = {goal.form for goal in held.goals} | {goal.codec.staging().name for goal in held.goals}
     return {replace(goal, form=form).folder(cache.root) for goal in held.goals for form in forms}
 
 

@@ -13,7 +13,7 @@ import pytest
 from ted.extract.backbones.base import Backbone
 from ted.pipeline.cli import ted
 from ted.pipeline.cli.run import run
-from ted.store import Form, Unit, open_cache
+from ted.store import Unit, open_cache, parse_codec
 from ted.store.errors import CacheError
 from tests.pipeline.conftest import Cli, Result
 
@@ -78,7 +78,7 @@ def test_the_cache_holds_the_form_alone_and_its_error(
     cache = tmp_path / "cache"
     done = extract(cache, "--store-as", notation, "--json")
     assert done.code == 0
-    form = Form.parse(notation).name
+    form = parse_codec(notation).name
     written = json.loads(done.out)["written"]
     assert len(written) == 4
     assert all(label.endswith(f" {form}") for label in written)

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ted.pipeline.runs.converting.codec_error import FormError, block_mask, measure_error
+from ted.pipeline.runs.converting.codec_error import CodecError, block_mask, measure_error
 from ted.propagate import PropagationSettings
 from tests.propagate.features import random_parts
 
@@ -18,7 +18,7 @@ def features(seed: int = 0) -> NDArray[np.float16]:
     return part.numpy().astype(np.float16)
 
 
-def measure(original: NDArray[np.floating], stored: NDArray[np.floating], **options: object) -> FormError:
+def measure(original: NDArray[np.floating], stored: NDArray[np.floating], **options: object) -> CodecError:
     return measure_error(
         original, stored, frame_size=FRAME, source_size=SOURCE, settings=SETTINGS, **options  # type: ignore[arg-type]
     )  # fmt: skip

@@ -12,14 +12,12 @@ import pytest
 import xarray
 from numpy.typing import NDArray
 
-from ted.store import Cache, FeatureChoice, Form, Unit, UnitSpec, open_cache, verify_unit
-from ted.store.encoding import decode, encode
+from ted.store import Cache, FeatureChoice, Unit, UnitSpec, open_cache, parse_codec, verify_unit
 from ted.store.errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError, SchemaError, UnitNotFoundError
-from ted.store.fitting import fit
 from ted.store.integrity import demote
 
-from .conftest import damage_chunk, make_spec, raises_with_hint, write_form, write_unit
-from .test_writer import tree
+from ..conftest import damage_chunk, make_spec, raises_with_hint, write_codec, write_unit
+from ..test_writer import tree
 
 CHOICE = FeatureChoice(backbone="adm", timestep=51, tap="up_blocks[2]")
 FORMS = ("int8", "bitround:7", "bitround:10", "pca:3", "pca:6")
@@ -44,10 +42,10 @@ def read_all(folder: Path) -> None:
 def test_what_is_read_is_what_the_form_makes_of_the_features(
     cache: Cache, unit: Unit, values: NDArray[np.float16], notation: str
 ) -> None:
-    stored = write_form(cache, unit, notation)
-    form = Form.parse(notation)
-    parameters = fit(form, values)
-    expected = decode(form, encode(form, values, parameters), parameters)
+    stored = write_codec(cache, unit, notation)
+    form = parse_codec(notation)
+    parameters = form.fit(values)
+    expected = form.decode(form.encode(values, parameters), parameters)
     assert stored.shape == expected.shape
     assert stored.features.dtype == expected.dtype
     assert stored.features.chunksize == (1, *expected.shape[1:])
@@ -63,10 +61,10 @@ def test_what_is_read_is_what_the_form_makes_of_the_features(
 
 @pytest.mark.parametrize("notation", FORMS)
 def test_all_channels_can_be_had_back(cache: Cache, unit: Unit, values: NDArray[np.float16], notation: str) -> None:
-    found = write_form(cache, unit, notation).reconstruction
+    found = write_codec(cache, unit, notation).reconstruction
     assert found.shape == values.shape
     if notation == "pca:3":
-        components = fit(Form.parse(notation), values)["components"].astype(np.float64)
+        components = parse_codec(notation).fit(values)["components"].astype(np.float64)
         np.testing.assert_allclose(found.compute(), values.astype(np.float64) @ components.T @ components, atol=5e-3)
     else:
         np.testing.assert_allclose(found.compute(), values, atol=0.02)
@@ -74,7 +72,7 @@ def test_all_channels_can_be_had_back(cache: Cache, unit: Unit, values: NDArray[
 
 @pytest.mark.parametrize("notation", FORMS)
 def test_xarray_opens_every_form_without_a_warning(cache: Cache, unit: Unit, notation: str) -> None:
-    stored = write_form(cache, unit, notation)
+    stored = write_codec(cache, unit, notation)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dataset = xarray.open_zarr(stored.folder, consolidated=False, zarr_format=3).load()
@@ -94,7 +92,7 @@ def test_xarray_opens_every_form_without_a_warning(cache: Cache, unit: Unit, not
 def test_a_damaged_frame_is_refused_found_and_redone(
     cache: Cache, unit: Unit, notation: str, key: str, damage: str
 ) -> None:
-    stored = write_form(cache, unit, notation)
+    stored = write_codec(cache, unit, notation)
     before = tree(stored.folder)
     damage_chunk(stored.folder, key, damage)
     with raises_with_hint(CorruptUnitError, Hint("repair", {"maker": "conversion"})):
@@ -118,7 +116,7 @@ def test_a_damaged_frame_is_refused_found_and_redone(
 def test_damage_to_what_all_frames_share_is_refused_and_repaired(
     cache: Cache, unit: Unit, notation: str, key: str, damage: str
 ) -> None:
-    stored = write_form(cache, unit, notation)
+    stored = write_codec(cache, unit, notation)
     before = tree(stored.folder)
     path = stored.folder / key
     data = bytearray(path.read_bytes())
@@ -142,7 +140,7 @@ def test_damage_to_what_all_frames_share_is_refused_and_repaired(
             assert writer.done == set()
             assert not writer.parameters
     if not key.endswith("zarr.json"):
-        write_form(cache, unit, notation)
+        write_codec(cache, unit, notation)
     assert tree(stored.folder) == before
 
 
@@ -152,10 +150,10 @@ def test_a_resumed_unit_equals_an_undisturbed_one(
 ) -> None:
     caches = [open_cache(tmp_path / name, create=True) for name in "ab"]
     sources = [write_unit(cache, spec, values) for cache in caches]
-    write_form(caches[0], sources[0], notation)
-    form = Form.parse(notation)
+    write_codec(caches[0], sources[0], notation)
+    form = parse_codec(notation)
     target = replace(spec, form=form.name, source=sources[1].content_hash)
-    parameters = fit(form, values)
+    parameters = form.fit(values)
     with caches[1].writer(target) as writer:
         if parameters:
             writer.set_parameters(parameters)
@@ -191,7 +189,7 @@ def test_parameters_come_first_once_and_fit(cache: Cache, unit: Unit, values: ND
 def test_components_too_large_for_float16_are_refused(cache: Cache, spec: UnitSpec) -> None:
     with cache.writer(replace(spec, form="pca1")) as writer:
         writer.set_parameters({"components": np.full((1, 6), 6**-0.5)})
-        with pytest.raises(CacheError, match="components too large for float16"):
+        with pytest.raises(CacheError, match="features too large for pca1"):
             writer.write(0, np.full((3, 4, 6), 60000.0))
         assert not writer.done
 
@@ -206,7 +204,7 @@ def test_frames_of_other_features_are_not_mixed_in(cache: Cache, unit: Unit, val
 
 
 def test_what_another_form_left_in_a_folder_is_cleared(cache: Cache, unit: Unit, values: NDArray[np.float16]) -> None:
-    stored = write_form(cache, unit, "int8")
+    stored = write_codec(cache, unit, "int8")
     shutil.rmtree(unit.folder)
     stored.folder.rename(unit.folder)
     assert verify_unit(unit.folder).state == "damaged"
@@ -226,7 +224,7 @@ def _rename_form(unit: Unit, name: str) -> Path:
 def test_a_form_of_another_version_is_refused_and_left_alone(
     cache: Cache, unit: Unit, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = _rename_form(write_form(cache, unit, "int8"), "vq4096")
+    folder = _rename_form(write_codec(cache, unit, "int8"), "vq4096")
     with pytest.raises(SchemaError, match=r"'vq4096', which this version does not know: upgrade"):
         Unit(folder)
     with pytest.raises(SchemaError, match="upgrade"):
@@ -245,10 +243,10 @@ def test_float16_is_written_as_ever(unit: Unit) -> None:
 
 
 def test_the_most_faithful_form_is_found(cache: Cache, unit: Unit) -> None:
-    others = {notation: write_form(cache, unit, notation) for notation in ("pca:3", "int8", "bitround:7", "pca:6")}
+    others = {notation: write_codec(cache, unit, notation) for notation in ("pca:3", "int8", "bitround:7", "pca:6")}
     assert cache.find("davis", "swan", CHOICE).folder == unit.folder
     for notation in ("pca:3", "int8"):
-        form = Form.parse(notation).name
+        form = parse_codec(notation).name
         assert cache.find("davis", "swan", CHOICE, prefer=[("form", form)]).folder == others[notation].folder
     assert cache.find("davis", "swan", CHOICE, prefer=[("form", "pca5")]).folder == unit.folder
     for notation, left in (("", "bitround:7"), ("bitround:7", "int8"), ("int8", "pca:6"), ("pca:6", "pca:3")):
@@ -258,8 +256,8 @@ def test_the_most_faithful_form_is_found(cache: Cache, unit: Unit) -> None:
 
 
 def test_several_requests_are_ambiguous_in_any_form(cache: Cache, unit: Unit, values: NDArray[np.float16]) -> None:
-    write_form(cache, unit, "int8")
-    other = write_form(cache, write_unit(cache, make_spec(seed=1), values), "int8")
+    write_codec(cache, unit, "int8")
+    other = write_codec(cache, write_unit(cache, make_spec(seed=1), values), "int8")
     with pytest.raises(UnitNotFoundError, match="differ in these fields"):
         cache.find("davis", "swan", CHOICE)
     found = cache.find("davis", "swan", CHOICE, prefer=[("form", "int8"), ("seed", "1")])
@@ -267,7 +265,7 @@ def test_several_requests_are_ambiguous_in_any_form(cache: Cache, unit: Unit, va
 
 
 def test_staging_is_listed_and_never_found(cache: Cache, spec: UnitSpec, values: NDArray[np.float16]) -> None:
-    staged = write_unit(cache, replace(spec, form=Form.parse("int8").staging().name), values)
+    staged = write_unit(cache, replace(spec, form=parse_codec("int8").staging().name), values)
     np.testing.assert_array_equal(staged.features.compute(), values)
     assert verify_unit(staged.folder).state == "ok"
     assert [entry.spec.form for entry in cache.entries()] == ["float16-for-int8"]
@@ -276,7 +274,7 @@ def test_staging_is_listed_and_never_found(cache: Cache, spec: UnitSpec, values:
         cache.find("davis", "swan", CHOICE)
     with pytest.raises(IncompleteUnitError):
         cache.find("davis", "swan", CHOICE, prefer=[("form", "float16-for-int8")])
-    stored = write_form(cache, staged, "int8")
+    stored = write_codec(cache, staged, "int8")
     assert cache.find("davis", "swan", CHOICE).folder == stored.folder
 
 
@@ -285,7 +283,7 @@ def test_frames_of_the_papers_channels_take_the_share_that_is_promised(
     cache: Cache, spec: UnitSpec, notation: str, most: float
 ) -> None:
     values = np.random.default_rng(0).standard_normal((5, 8, 10, 640)).astype(np.float16)
-    stored = write_form(cache, write_unit(cache, spec, values), notation)
+    stored = write_codec(cache, write_unit(cache, spec, values), notation)
     chunks = [key for frame in range(5) for key in stored.spec.kind.chunk_keys(frame)]
     size = sum(stored.marker.files[key].bytes for key in chunks)
     assert size - 4 * len(chunks) <= most * values.nbytes  # without the checksums' four bytes

@@ -1,0 +1,133 @@
+"""What a way to store features has to provide."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..layout import ArrayLayout
+
+__all__ = ["FeatureCodec", "Parameters"]
+
+#: The arrays that all frames of a unit share, by name.
+Parameters = Mapping[str, NDArray[np.float32]]
+
+
+class FeatureCodec(ABC):
+    """A way to store features: a family, and its parameters such as a number of bits.
+
+    Subclasses are frozen dataclasses; equal codecs store features in the same way. Register one with
+    `ted.store.codecs.register_codec`, or offer it as an entry point of the group ``ted.codecs`` whose name is its
+    `family`.
+
+    Attributes
+    ----------
+    family
+        Name of the family: what its notation and its names on disk begin with.
+    notation
+        Notation for help and messages, for example ``"bitround:N (N bits of the mantissa, 1 to 10)"``.
+    arrays
+        Arrays of a unit. The first is named ``"features"`` and has the axis ``"frame"``; an array without that axis is
+        shared by all frames.
+    dtype
+        Type of decoded features.
+    keeps_channels
+        Whether decoded features have the channels of the network. If not, `reconstruct` restores them.
+    """
+
+    family: ClassVar[str]
+    notation: ClassVar[str]
+    arrays: ClassVar[tuple[ArrayLayout, ...]]
+    dtype: ClassVar[type[np.floating[Any]]] = np.float16
+    keeps_channels: ClassVar[bool] = True
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, text: str) -> Self | None:
+        """Read a codec's notation or its name on disk; return None for the text of another family.
+
+        Raises
+        ------
+        ConfigError
+            For a text of this family that makes no sense.
+        """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name on disk: letters, digits and ``_ . -`` alone; `parse` reads it."""
+
+    @property
+    @abstractmethod
+    def loss(self) -> tuple[float, float, str]:
+        """Rank among codecs, the most faithful first: of several units, the one that loses least is read.
+
+        The first number is a level: 0 float16, 1 ``bitround`` with 10 to 6 bits, 2 int8, 3 ``bitround`` with fewer
+        bits, 4 ``pca``. The others order codecs of one level.
+        """
+
+    @abstractmethod
+    def encode(self, features: NDArray[np.float16], parameters: Parameters) -> dict[str, NDArray[Any]]:
+        """Encode features.
+
+        Parameters
+        ----------
+        features
+            (..., channel), finite.
+        parameters
+            As `fit` returned them.
+
+        Returns
+        -------
+        dict
+            The arrays with the axis ``"frame"``, by name.
+        """
+
+    @abstractmethod
+    def decode(self, stored: Mapping[str, NDArray[Any]], parameters: Parameters) -> NDArray[np.floating[Any]]:
+        """Decode stored arrays to what propagation reads: (..., channel), of type `dtype`.
+
+        That may be a cheaper view with the same cosines, such as coefficients in an orthonormal basis.
+        """
+
+    def fit(self, frames: Iterable[NDArray[np.floating[Any]]]) -> dict[str, NDArray[np.float32]]:
+        """Compute the arrays that all frames of a unit share, from its frames (y, x, channel) one after the other.
+
+        Raises
+        ------
+        ConfigError
+            For features that cannot be stored in this way.
+        """
+        return {}
+
+    def reconstruct(self, decoded: NDArray[np.floating[Any]], parameters: Parameters) -> NDArray[np.floating[Any]]:
+        """Restore all channels from decoded features, as far as the codec keeps them."""
+        return decoded
+
+    def check(self, channels: int) -> None:
+        """Raise ConfigError if features with so many channels cannot be stored in this way."""
+        return
+
+    def decoded_channels(self, sizes: Mapping[str, int]) -> int:
+        """Return the number of channels of decoded features, from the sizes of the arrays' axes by name."""
+        return sizes["channel"]
+
+    def bytes_per_cell(self, channels: int) -> float:
+        """Return the bytes that one cell of a frame's grid takes, before compression."""
+        return 2 * channels
+
+    @property
+    def is_staging(self) -> bool:
+        """Whether these features only wait to be converted: such units are never what a reader means."""
+        return False
+
+    def staging(self) -> "FeatureCodec":
+        """Return the codec in which features wait to be converted to this one: laid out like float16."""
+        from .float16 import Float16
+
+        return Float16(target=self.name)
+
+    def __str__(self) -> str:
+        return self.name

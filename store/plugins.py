@@ -1,0 +1,47 @@
+"""Plug-ins: what installed packages offer by entry points."""
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import TypeVar
+
+from .errors import ConfigError
+
+__all__ = ["load_offers", "offered_names"]
+
+_T = TypeVar("_T")
+
+
+def offered_names(group: str) -> list[str]:
+    """Return the names in a group of entry points, without importing anything."""
+    return sorted({offer.name for offer in entry_points(group=group)})
+
+
+def load_offers(group: str, wanted: Callable[[str], bool], base: type[_T]) -> list[_T]:
+    """Import the entry points of a group whose names are wanted.
+
+    Parameters
+    ----------
+    group
+        The group, for example ``"ted.artifacts"``.
+    wanted
+        Called with each name; only these are imported.
+    base
+        Class of which each object must be an instance.
+
+    Raises
+    ------
+    ConfigError
+        When an entry point cannot be imported or gives something else.
+    """
+    found = []
+    for offer in entry_points(group=group):
+        if not wanted(offer.name):
+            continue
+        try:
+            item = offer.load()
+        except Exception as error:
+            raise ConfigError(f"the plug-in {offer.name!r} ({offer.value}) cannot be imported: {error!r}") from error
+        if not isinstance(item, base):
+            raise ConfigError(f"the plug-in {offer.name!r} ({offer.value}) is no {base.__name__}")
+        found.append(item)
+    return found
