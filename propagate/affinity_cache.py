@@ -9,6 +9,7 @@ import torch
 
 from ..store import AffinitySpec, AffinityUnit, Cache, Unit
 from ..store.errors import SchemaError
+from ..store.readers import ReadLock
 from .blocks import search_units
 from .cluster import Workers
 from .context import fixed_frames, frame_context, propagation_order
@@ -50,11 +51,11 @@ class CachedAffinities:
     def steps(self, device: torch.device | str = "cpu") -> Iterator[FrameCandidates]:
         """Yield the candidates of each frame but the first annotated one, in the order of propagation.
 
-        A thread reads one frame ahead.
+        A thread reads one frame ahead. Meanwhile no other process discards the video's affinities.
         """
         spec, annotated = self.unit.spec, self.search.annotated
         frames = [*chain(*propagation_order(range(spec.frame_count), annotated))]
-        with ThreadPoolExecutor(max_workers=1) as reader:
+        with ReadLock(self.unit.folder.parents[1]), ThreadPoolExecutor(max_workers=1) as reader:
             pending = reader.submit(self.unit.read, frames[0]) if frames else None
             for frame, following in zip(frames, [*frames[1:], None], strict=True):
                 assert pending is not None

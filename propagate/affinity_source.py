@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from ..store import Cache, Unit
+from ..store.errors import ClaimedError
 from .affinity_cache import cache_affinities, find_cached
 from .blocks import search_units
 from .cluster import InProcess, Workers, check_access
@@ -115,15 +116,19 @@ def choose_affinities(
             per_frame=per_frame,
             annotated=annotated,
         )
-        found = cache_affinities(cache, units, wanted, device=device, workers=workers, progress=progress)
-        return AffinitySource(
-            source="features, kept",
-            unproven=0.0,
-            device=own,
-            _steps=lambda: found.steps(own),
-            _fusion=fusion,
-            _top_k=settings.top_k,
-        )
+        try:
+            found = cache_affinities(cache, units, wanted, device=device, workers=workers, progress=progress)
+        except ClaimedError as error:
+            _log.warning("the affinities are computed again and not cached: %s", error)
+        else:
+            return AffinitySource(
+                source="features, kept",
+                unproven=0.0,
+                device=own,
+                _steps=lambda: found.steps(own),
+                _fusion=fusion,
+                _top_k=settings.top_k,
+            )
     wanted = SearchSpec(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,), annotated=annotated)
     return AffinitySource(
         source="features",

@@ -183,6 +183,7 @@ def sweep(
             values = {
                 "out": str(out),
                 "settings": len(plan.settings),
+                "missing_videos": result.missing,
                 "best": describe(result.ranking[0]) if result.ranking else None,
                 "failures": dict(plan.failures),
                 "files": [str(path) for path in files],

@@ -1,9 +1,9 @@
 """Planning a sweep: which units it reads, which scores are missing, and which videos it cannot work on."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from ....store import AffinitySpec, Cache, FeatureChoice, Unit
+from ....store import Cache, FeatureChoice, Unit
 from ....store.errors import ConfigError, TedError
 from ...choices.hints import explain
 from ...datasets.video import Video
@@ -19,21 +19,22 @@ __all__ = ["SweepPlan", "SweepSurvey", "plan_sweep", "survey_sweep", "sweep_resu
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """What there is of one video: the arguments of `plan_video_work`."""
+    """Units and ground truth of one video: arguments of `plan_video_work`."""
 
     video: Video
     units: Mapping[FeatureChoice, Unit]
     grading: EvalCase | None
     annotated: Sequence[tuple[int, ...]]
-    kept: Sequence[AffinitySpec]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSurvey:
-    """What there is of every video, whatever scores there are already.
+    """Units and ground truth of every video, whatever scores there are already.
 
     Attributes
     ----------
+    cache
+        Where features and affinities are.
     kind
         What is measured.
     settings
@@ -44,31 +45,46 @@ class SweepSurvey:
         Why the others cannot, by name.
     """
 
+    cache: Cache
     kind: Kind
     settings: Sequence[Setting]
     videos: Sequence[_Found]
     failures: Mapping[str, str]
 
     def plan(self, done: Collection[str]) -> "SweepPlan":
-        """Return what is missing beside the scores of some keys."""
-        videos = [
-            plan_video_work(
-                found.video,
-                self.settings,
-                found.units,
-                found.grading,
-                annotated=found.annotated,
-                done=done,
-                kept=found.kept,
-            )
-            for found in self.videos
-        ]
-        return SweepPlan(kind=self.kind, settings=self.settings, videos=videos, failures=self.failures)
+        """Plan the work that is left when the scores of some keys are there.
+
+        Parameters
+        ----------
+        done
+            Keys of scores. The plan reads them again when it plans a video anew (`SweepPlan.replan`).
+        """
+        found_by_name = {found.video.name: found for found in self.videos}
+        return SweepPlan(
+            kind=self.kind,
+            settings=self.settings,
+            videos=[self._plan_video(found, done) for found in self.videos],
+            failures=self.failures,
+            replan=lambda work: self._plan_video(found_by_name[work.video.name], done),
+        )
+
+    def _plan_video(self, found: _Found, done: Collection[str]) -> VideoWork:
+        entries = self.cache.affinities(found.video.dataset, found.video.name)
+        complete = [entry for entry in entries if entry.state == "complete"]
+        return plan_video_work(
+            found.video,
+            self.settings,
+            found.units,
+            found.grading,
+            annotated=found.annotated,
+            done=done,
+            kept=[entry.spec for entry in sorted(complete, key=lambda entry: entry.bytes)],  # small ones are fast
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
-    """What a sweep has to do, and what it cannot.
+    """The work of a sweep, and the videos that it cannot work on.
 
     Attributes
     ----------
@@ -80,12 +96,15 @@ class SweepPlan:
         What is to be done for each video that can be swept.
     failures
         Why the others cannot, by name.
+    replan
+        Plans a video anew, with the affinities and scores that are there at that time.
     """
 
     kind: Kind
     settings: Sequence[Setting]
     videos: Sequence[VideoWork]
     failures: Mapping[str, str]
+    replan: Callable[[VideoWork], VideoWork]
 
 
 def survey_sweep(
@@ -137,20 +156,17 @@ def survey_sweep(
         try:
             units = find_units(cache, video, choices, prefer)
             grading = kind.grade(video) if score else None
-            entries = cache.affinities(video.dataset, video.name)
-            complete = sorted((entry for entry in entries if entry.state == "complete"), key=lambda entry: entry.bytes)
             found.append(
                 _Found(
                     video=video,
                     units=units,
                     grading=grading,
                     annotated=[frames for frames, _ in grading.targets] if grading else kind.annotated(video),
-                    kept=[entry.spec for entry in complete],  # the smallest first, which are read fastest
                 )
             )
         except TedError as error:
             failures[video.name] = explain(error)
-    return SweepSurvey(kind=kind, settings=settings, videos=found, failures=failures)
+    return SweepSurvey(cache=cache, kind=kind, settings=settings, videos=found, failures=failures)
 
 
 def plan_sweep(

@@ -95,6 +95,16 @@ class SweepResult:
         """The videos that count in means: those with a score under every setting."""
         return [video for video in self.videos if len(video.scores) == len(self.settings)]
 
+    @property
+    def missing(self) -> dict[str, str]:
+        """Why videos do not count in means, by name: they failed, or lack scores under some settings."""
+        lacking = {
+            video.video: f"has scores under {len(video.scores)} of {len(self.settings)} settings"
+            for video in self.videos
+            if len(video.scores) < len(self.settings)
+        }
+        return {**lacking, **self.failures}
+
     @cached_property
     def ranking(self) -> list[SettingMeans]:
         """Means under every setting, the best first; equal ones in the order of the settings."""

@@ -1,16 +1,20 @@
-"""Running a sweep: affinities once for every pass, then groups of settings on whatever runs tasks."""
+"""Run a sweep: affinities once for every pass, then groups of settings on whatever runs tasks."""
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import torch
 
 from ....propagate import InProcess, Workers, cache_affinities, check_access
 from ....store import AffinityUnit, Cache
-from ....store.errors import TedError
+from ....store.claims import is_claimed
+from ....store.errors import ClaimedError, TedError
+from ....store.layout import video_folder
+from ....store.readers import ReadLock
 from ...choices.hints import explain
 from ...tasks.timing import Seconds, timed
 from .groups import Course, Group, group_settings, score_group
@@ -21,15 +25,18 @@ from .work import Leg, PassWork, VideoWork
 
 __all__ = ["Progress", "keep_all_affinities", "run_sweep"]
 
+#: Seconds between looks at affinities that another process computes.
+_LOOK_S = 2.0
+
 
 class Progress(Protocol):
-    """What is told how a sweep goes on."""
+    """Receiver of a sweep's progress."""
 
     def affinities(self, frames: int) -> None:
-        """Count frames that have their affinities now."""
+        """Count frames whose affinities are in the cache now."""
 
     def scores(self, settings: int) -> None:
-        """Count settings that have their scores now, each on one video."""
+        """Count settings that are scored now, each on one video."""
 
     def note(self, text: str) -> None:
         """Print a line for people."""
@@ -37,85 +44,161 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """A group on its way: its video, the keys of its scores, and the affinities that no later one needs."""
+    """A group that is being scored.
 
-    work: VideoWork
+    Attributes
+    ----------
+    video
+        Name of its video.
+    group
+        The group.
+    keys
+        The keys of its scores.
+    served
+        Affinities that no later group needs.
+    """
+
+    video: str
     group: Group
     keys: tuple[str, ...]
     served: tuple[AffinityUnit, ...]
 
 
 class _Run:
-    """The state of a run: what failed so far, and what is on its way."""
+    """The state of a run.
+
+    Attributes
+    ----------
+    seconds
+        Time spent on each step.
+    failures
+        Why videos failed, by name.
+    held
+        Videos with passes whose affinities another process is computing.
+    """
 
     def __init__(
         self, cache: Cache, plan: SweepPlan, *, workers: Workers, device: torch.device, progress: Progress
     ) -> None:
         self.seconds: Seconds = {}
         self.failures = dict(plan.failures)
+        self.held: list[VideoWork] = []
         self._cache = cache
         self._plan = plan
         self._workers = workers
         self._device = device
         self._progress = progress
+        self._written: set[Path] = set()
+        self._locks: dict[str, ReadLock] = {}
+        self._waiting_for: dict[Path, ClaimedError] = {}
+        self._unserved: dict[Path, str] = {}
 
     def fail(self, video: str, reason: str) -> None:
+        """Record why a video failed."""
         if video not in self.failures:
             self.failures[video] = reason
             self._progress.note(f"Error: {video}: {reason}")
 
-    def affinities(
-        self, rest: Callable[[], None] | None = None
-    ) -> Iterator[tuple[VideoWork, PassWork, list[tuple[AffinityUnit, bool]]]]:
-        """Yield the affinities of all passes, and whether they were computed just now: then after a rest."""
+    def check_access(self) -> None:
+        """Check that the workers see the features that are searched."""
         units = {unit.folder: unit for work in self._plan.videos for leg in work.legs for unit in leg.units}
         check_access(self._workers, units.values())
-        for work in self._plan.videos:
+
+    def affinities(
+        self, videos: Sequence[VideoWork], rest: Callable[[], None] | None = None
+    ) -> Iterator[tuple[VideoWork, PassWork, list[AffinityUnit]]]:
+        """Yield the affinities of every pass; one that another process is computing enters `held` instead.
+
+        Parameters
+        ----------
+        videos
+            The work.
+        rest
+            Called before affinities are computed.
+        """
+        self.held = []
+        self._waiting_for = {}
+        for planned in videos:
+            name = planned.video.name
+            if name in self.failures or not planned.passes:
+                continue
+            if name not in self._locks:  # from here on, no other process discards what this one finds
+                self._locks[name] = ReadLock(video_folder(self._cache.root, planned.video.dataset, name))
+            work = planned if self._is_up_to_date(planned) else self._plan.replan(planned)
             try:
                 for of_pass in work.passes:
-                    found = []
-                    for leg in of_pass.legs:
-                        before = self._cache.affinity_state(leg.affinities) == "complete"
-                        if rest is not None and not before:
-                            rest()
-                        with timed(self.seconds, "affinities"):
-                            found.append((self._unit(leg), not before))
-                    yield work, of_pass, found
+                    units = []
+                    try:
+                        for leg in of_pass.legs:
+                            units.append(self._unit(leg, rest))
+                    except ClaimedError as error:
+                        self._waiting_for[leg.affinities.folder(self._cache.root)] = error
+                        if not self.held or self.held[-1] is not work:
+                            self.held.append(work)
+                    else:
+                        yield work, of_pass, units
             except TedError as error:
-                self.fail(work.video.name, explain(error))
+                self.fail(name, explain(error))
 
-    def _unit(self, leg: Leg) -> AffinityUnit:
-        if not leg.units:
-            self._progress.affinities(leg.affinities.frame_count)
-            return AffinityUnit(leg.affinities.folder(self._cache.root))
-        return cache_affinities(
-            self._cache,
-            leg.units,
-            leg.the_pass.search,
-            device=self._device,
-            workers=self._workers,
-            progress=self._progress.affinities,
-        ).unit
+    def _is_up_to_date(self, work: VideoWork) -> bool:
+        """Return False if affinities that were in the cache have been removed since."""
+        return all(leg.units or self._cache.affinity_state(leg.affinities) == "complete" for leg in work.legs)
 
-    def jobs(self, journal: Journal, rest: Callable[[], None] | None) -> Iterator[_Job]:
-        """Yield the groups of all passes."""
-        wanted = Counter(leg.affinities.folder(self._cache.root) for work in self._plan.videos for leg in work.legs)
-        for work, of_pass, found in self.affinities(rest):
+    def _unit(self, leg: Leg, rest: Callable[[], None] | None) -> AffinityUnit:
+        folder = leg.affinities.folder(self._cache.root)
+        with timed(self.seconds, "affinities"):
+            if not leg.units or self._cache.affinity_state(leg.affinities) == "complete":
+                self._progress.affinities(leg.affinities.frame_count)
+                return AffinityUnit(folder)
+        if rest is not None:
+            rest()
+        with timed(self.seconds, "affinities"):
+            unit = cache_affinities(
+                self._cache,
+                leg.units,
+                leg.the_pass.search,
+                device=self._device,
+                workers=self._workers,
+                progress=self._progress.affinities,
+            ).unit
+        self._written.add(folder)
+        return unit
+
+    def wait(self) -> list[VideoWork]:
+        """Wait until another process ends computing some of the affinities that are needed; return the work left."""
+        first = next(iter(self._waiting_for.values()))
+        self._progress.note(f"waiting for affinities that other processes are computing: {first}")
+        while all(is_claimed(folder) for folder in self._waiting_for):
+            time.sleep(_LOOK_S)
+        return [self._plan.replan(work) for work in self.held]
+
+    def is_new(self, unit: AffinityUnit) -> bool:
+        """Return whether this run has written a unit."""
+        return unit.folder in self._written
+
+    def jobs(self, videos: Sequence[VideoWork], journal: Journal, rest: Callable[[], None] | None) -> Iterator[_Job]:
+        """Yield the groups of all passes whose affinities can be had."""
+        wanted: Counter[Path] = Counter()
+        counted: VideoWork | None = None
+        for work, of_pass, units in self.affinities(videos, rest):
             if work.grading is None:
                 continue
-            for unit, is_new in found:
-                if is_new:
+            if work is not counted:
+                counted = work
+                wanted = Counter(leg.affinities.folder(self._cache.root) for leg in work.legs)
+            for unit in units:
+                if self.is_new(unit):
                     journal.add_affinities(unit.folder.relative_to(self._cache.root).as_posix())
                 wanted[unit.folder] -= 1
             courses = tuple(
                 Course(unit=unit, the_pass=leg.the_pass, given=target.encode(unit.spec.grid))
-                for (unit, _), leg, (_, target) in zip(found, of_pass.legs, work.grading.targets, strict=True)
+                for unit, leg, (_, target) in zip(units, of_pass.legs, work.grading.targets, strict=True)
             )
             groups = group_settings(of_pass.settings)
             for number, settings in enumerate(groups, 1):
                 is_last = number == len(groups)
                 yield _Job(
-                    work=work,
+                    video=work.video.name,
                     group=Group(
                         courses=courses,
                         settings=settings,
@@ -124,8 +207,37 @@ class _Run:
                         device=str(self._device),
                     ),
                     keys=tuple(work.keys[of_pass.settings[values]] for values in settings),
-                    served=tuple(unit for unit, _ in found if is_last and not wanted[unit.folder]),
+                    served=tuple(unit for unit in units if is_last and not wanted[unit.folder]),
                 )
+
+    def discard(self, video: str, units: Sequence[AffinityUnit], journal: Journal) -> None:
+        """Remove affinities that sweeps of this journal have written, unless someone is reading those of the video."""
+        for unit in units:
+            if unit.folder.relative_to(self._cache.root).as_posix() in journal.affinities:
+                self._unserved[unit.folder] = video
+        for folder in [folder for folder, name in self._unserved.items() if name == video]:
+            with self._locks[video].alone() as alone:
+                if alone:
+                    del self._unserved[folder]
+                    try:
+                        self._cache.remove(folder)
+                    except TedError as error:
+                        self._progress.note(f"affinities were not removed: {explain(error)}")
+
+    def finish(self, video: str) -> None:
+        """Let other processes discard a video's affinities, unless this one still has to."""
+        if video in self._locks and video not in self._unserved.values():
+            self._locks.pop(video).close()
+
+    def close(self, journal: Journal | None = None) -> None:
+        """Remove affinities that could not be removed before, and release all locks."""
+        for video, lock in self._locks.items():
+            if journal is not None and video in self._unserved.values():
+                self.discard(video, (), journal)
+            lock.close()
+        for folder in self._unserved:
+            self._progress.note(f"{folder} stays in the cache, because another process is reading affinities there")
+        self._locks = {}
 
 
 def keep_all_affinities(
@@ -133,9 +245,19 @@ def keep_all_affinities(
 ) -> tuple[SweepPlan, Seconds]:
     """Compute the affinities of a plan, and leave them in the cache; see `run_sweep`."""
     run = _Run(cache, plan, workers=workers, device=device, progress=progress)
-    for _, _, found in run.affinities():
-        for unit, is_new in found:
-            progress.note(f"{unit.spec.label}: {'written' if is_new else 'there before'}")
+    run.check_access()
+    seen: set[Path] = set()
+    videos = plan.videos
+    try:
+        while videos:
+            for work, _, units in run.affinities(videos):
+                run.finish(work.video.name)
+                for unit in (unit for unit in units if unit.folder not in seen):
+                    seen.add(unit.folder)
+                    progress.note(f"{unit.spec.label}: {'written' if run.is_new(unit) else 'there before'}")
+            videos = run.wait() if run.held else []
+    finally:
+        run.close()
     return replace(plan, failures=run.failures), run.seconds
 
 
@@ -149,77 +271,75 @@ def run_sweep(
     keep: bool,
     progress: Progress,
 ) -> tuple[SweepPlan, Seconds]:
-    """Do what is missing; a failing video stops no other.
+    """Compute the scores that are missing; a failing video stops no other.
 
     On a cluster, affinities of a pass are computed while groups of earlier passes are being scored; in this process,
-    when those are done. Results do not depend on what runs where.
+    when those are done. Affinities that another process is computing are waited for, after everything else. Results do
+    not depend on what runs where.
 
     Parameters
     ----------
     cache
         Where features and affinities are.
     plan
-        What to do.
+        The work.
     journal
-        Takes the scores, each group's at once.
+        Receives the scores of each group as soon as they are known.
     workers
-        What runs groups, and the searches of affinities. In this process, groups run on as many threads as it has
-        processors.
+        Run groups, and searches of affinities. In this process, groups run on as many threads as it has processors.
     device
         Where affinities and labels are computed.
     keep
-        Leave affinities in the cache; if not, those that sweeps of this journal have written are removed once they
-        have served.
+        Whether to leave affinities in the cache. If not, those that sweeps of this journal have written are removed
+        when no setting needs them any more and no other process is reading affinities of the video.
     progress
-        Is told.
+        Receives the progress.
 
     Returns
     -------
     plan : SweepPlan
         With the failures that came up.
     seconds : dict
-        ``wall`` for all of it, and what was spent on each step, by all workers together.
+        ``wall`` time, and the time spent on each step by all workers together.
     """
     run = _Run(cache, plan, workers=workers, device=device, progress=progress)
+    run.check_access()
     started = time.perf_counter()
     under_way: deque[_Job] = deque()
-    left = Counter({work.video.name: work.missing for work in plan.videos})
+    total = Counter({work.video.name: work.missing for work in plan.videos})
+    left = total.copy()
 
     here = isinstance(workers, InProcess) and device.type == "cpu"
     threads = Threads(processors()) if here else None
     scorers: Workers = threads or workers
     rest = threads.rest if threads else None
 
-    def groups() -> Iterator[tuple[Group]]:
-        for job in run.jobs(journal, rest):
+    def groups(videos: Sequence[VideoWork]) -> Iterator[tuple[Group]]:
+        for job in run.jobs(videos, journal, rest):
             under_way.append(job)
             yield (job.group,)
 
-    for result in scorers.map(score_group, groups()):
-        job = under_way.popleft()
-        name = job.work.video.name
-        for step, seconds in result.seconds.items():
-            run.seconds[step] = run.seconds.get(step, 0.0) + seconds
-        if result.error is not None:
-            run.fail(name, result.error)
-        else:
-            journal.add_scores(dict(zip(job.keys, result.scores, strict=True)))
-        progress.scores(len(job.keys))
-        left[name] -= len(job.keys)
-        if not left[name] and name not in run.failures:
-            progress.note(f"{name}: {job.work.missing} settings scored")
-        if not keep:
-            for unit in job.served:
-                _discard(cache, unit, journal, progress)
+    videos = plan.videos
+    try:
+        while videos:
+            for result in scorers.map(score_group, groups(videos)):
+                job = under_way.popleft()
+                for step, seconds in result.seconds.items():
+                    run.seconds[step] = run.seconds.get(step, 0.0) + seconds
+                if result.error is not None:
+                    run.fail(job.video, result.error)
+                else:
+                    journal.add_scores(dict(zip(job.keys, result.scores, strict=True)))
+                progress.scores(len(job.keys))
+                left[job.video] -= len(job.keys)
+                if not left[job.video] and job.video not in run.failures:
+                    progress.note(f"{job.video}: {total[job.video]} settings scored")
+                if not keep:
+                    run.discard(job.video, job.served, journal)
+                if not left[job.video]:
+                    run.finish(job.video)
+            videos = run.wait() if run.held else []
+    finally:
+        run.close(None if keep else journal)
     wall = time.perf_counter() - started
     return replace(plan, failures=run.failures), {"wall": wall, **run.seconds}
-
-
-def _discard(cache: Cache, unit: AffinityUnit, journal: Journal, progress: Progress) -> None:
-    """Remove affinities that this sweep has written."""
-    if unit.folder.relative_to(cache.root).as_posix() not in journal.affinities:
-        return
-    try:
-        cache.remove(unit.folder)
-    except TedError as error:
-        progress.note(f"affinities were not removed: {explain(error)}")

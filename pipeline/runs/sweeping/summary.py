@@ -12,9 +12,15 @@ __all__ = ["best_lines", "describe_plan", "plan_lines"]
 
 
 def best_lines(result: SweepResult, limit: int = 10) -> list[str]:
-    """Return a table of the best settings: the parameters that vary, and the mean scores."""
+    """Return a table of the best settings: the parameters that vary, and the mean scores.
+
+    Videos that do not count in the means are named first.
+    """
+    missing = [f"  {name}: {reason}" for name, reason in result.missing.items()]
+    total = len(result.complete) + len(missing)
+    warning = [f"INCOMPLETE: {len(missing)} of {total} videos are not in these means:", *missing] if missing else []
     if not result.ranking:
-        return ["no video has a score under every setting"]
+        return [*warning, "no video has a score under every setting"]
     columns = [item.setting.columns for item in result.ranking]
     varying = [name for name in PARAMETERS if len({values[name] for values in columns} - {""}) > 1]
     titles = result.metric_spec.titles(result.ranking[0].measures)
@@ -26,6 +32,7 @@ def best_lines(result: SweepResult, limit: int = 10) -> list[str]:
     more = len(result.ranking) - limit
     counted = f"{best.objects} objects of {best.videos}" if result.metric_spec.of_objects else f"{best.videos}"
     return [
+        *warning,
         *lines,
         *([f"... and {more} more settings"] if more > 0 else []),
         f"means over {counted} videos; best by {result.metric_spec.ranked_by(best.measures)}: {best.setting.options}",

@@ -37,6 +37,7 @@ def write_tables(result: SweepResult, folder: Path) -> list[Path]:
     columns = (*PARAMETERS, "videos", *_objects("objects", result.metric_spec), *result.metric_spec.columns)
     _write_csv(paths[2], columns, [_means_row(item) for item in result.ranking])
     best = {
+        "missing_videos": result.missing,
         "ranked_by": result.metric_spec.ranked_by(result.ranking[0].measures) if result.ranking else None,
         "overall": describe(result.ranking[0]) if result.ranking else None,
         "videos": {name: describe(ranking[0]) for name, ranking in result.by_video.items()},

@@ -230,7 +230,11 @@ def test_a_video_without_all_scores_counts_in_no_mean(tmp_path: Path) -> None:
     nothing = SweepResult(metric_spec=MASKS, settings=SETTINGS, videos=[lame])
     write_tables(nothing, tmp_path)
     assert json.loads((tmp_path / "best.json").read_text())["overall"] is None
-    assert best_lines(nothing) == ["no video has a score under every setting"]
+    assert best_lines(nothing) == [
+        "INCOMPLETE: 1 of 1 videos are not in these means:",
+        f"  lame: has scores under 1 of {len(SETTINGS)} settings",
+        "no video has a score under every setting",
+    ]
     assert plots.write_plots(nothing, tmp_path) == []
 
 
