@@ -22,8 +22,8 @@ from ted.pipeline.datasets.davis import davis_sequences, davis_video
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.video import Video
 from ted.pipeline.demo.features import METHODS, SETTINGS
-from ted.pipeline.synthetic.making import make_sets
 from ted.pipeline.synthetic.scene import SceneSpec
+from ted.pipeline.synthetic.writing import make_sets
 
 from .features import FRAME_SIZE, Network, extract_features, open_unit
 from .probe import Cells, object_cells, remembered

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from typing import get_args
@@ -25,48 +26,43 @@ class _Size(click.ParamType[tuple[int, int]]):
         return int(height), int(width)
 
 
+def _field(name: str, values: object, help_text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return an option for a field of `SceneSpec` that takes one of several names."""
+    option = f"--{name}"
+    return click.option(option, type=click.Choice(get_args(values)), default=getattr(_DEFAULT, name), help=help_text)
+
+
 @click.command(context_settings=CONTEXT)
 @click.argument("root", type=click.Path(path_type=Path))
-@click.option("--set", "sets", multiple=True, type=click.Choice([*SETS]), help="Sets to make; all by default.")
-@click.option("--videos", type=click.IntRange(1, 100_000), default=30, help="Videos in each set.")
-@click.option("--frames", type=click.IntRange(2, 100_000), default=_DEFAULT.frames, help="Frames of a video.")
-@click.option("--size", type=_Size(), default="256x256", help="Of the frames, in pixels.")
-@click.option("--objects", type=click.IntRange(1, 255), default=_DEFAULT.objects, help="Objects of a video.")
-@click.option("--radius", type=(float, float), default=_DEFAULT.radius, help="Least and greatest radius, in pixels.")
+@click.option("--set", "sets", multiple=True, type=click.Choice([*SETS]), help="Set to make. Repeat.  [default: all]")
+@click.option("--videos", type=click.IntRange(1, 100_000), default=30, help="Number of videos in each set.")
+@click.option("--frames", type=click.IntRange(2, 100_000), default=_DEFAULT.frames, help="Number of frames of a video.")
+@click.option("--size", type=_Size(), default="256x256", help="Size of the frames in pixels.")
+@click.option("--objects", type=click.IntRange(1, 255), default=_DEFAULT.objects, help="Number of objects in a video.")
+@click.option("--radius", type=(float, float), default=_DEFAULT.radius, help="Range of the objects' radii in pixels.")
 @click.option("--identical/--distinct", default=True, help="Whether the objects of a video look the same.")
-@click.option(
-    "--hue", type=click.Choice(get_args(Hue)), default=_DEFAULT.hue, help="Drawn, or the angle of the motion."
-)
-@click.option("--hue-step", type=float, help="Degrees of hue between distinct objects.  [default: spread evenly]")
-@click.option("--texture", type=click.Choice(get_args(Texture)), default=_DEFAULT.texture, help="Of the objects.")
-@click.option("--shape", type=click.Choice(get_args(Shape)), default=_DEFAULT.shape, help="Of the objects.")
-@click.option("--motion", type=click.Choice(get_args(Motion)), default=_DEFAULT.motion, help="Of the objects.")
-@click.option("--ground", type=click.Choice(get_args(Ground)), default=_DEFAULT.ground, help="Look of the background.")
-@click.option(
-    "--background", type=click.Choice(get_args(Background)), default=_DEFAULT.background, help="Whether it moves."
-)
-@click.option("--seed", type=click.IntRange(0, 99), default=0, help="0 for results to report, others to choose by.")
-@click.option("--window", type=float, default=64.0, help="Search window of the statistics: half its side, in pixels.")
+@_field("hue", Hue, "Random hues, or the direction of motion as hue.")
+@click.option("--hue-step", type=float, help="Hue difference of distinct objects in degrees.  [default: spread evenly]")
+@_field("texture", Texture, "Texture of the objects.")
+@_field("shape", Shape, "Outline of the objects.")
+@_field("motion", Motion, "Motion of the objects.")
+@_field("ground", Ground, "Texture of the background.")
+@_field("background", Background, "Whether the background moves.")
+@click.option("--seed", type=click.IntRange(0, 99), default=0, help="0 to report results; others to choose settings.")
+@click.option("--window", type=float, default=64.0, help="Half the side of the statistics' search window in pixels.")
 @json_option
-def synth(
-    root: Path,
-    sets: tuple[str, ...],
-    videos: int,
-    window: float,
-    as_json: bool,
-    **fields: object,
-) -> None:
+def synth(root: Path, sets: tuple[str, ...], videos: int, window: float, as_json: bool, **fields: object) -> None:
     """Make videos of similar-looking objects in ROOT, a DAVIS-2017 root.
 
-    The sets: near, objects close to each other that never touch; random, objects that know nothing of each other;
-    crossing, objects that pass in front of each other.
+    The sets are: near, objects that stay close and never touch; random, objects on independent paths; crossing,
+    objects that pass in front of each other.
 
-    Masks are exact. Tracks/<video>.json holds the centres, points on the objects and where they are visible;
-    statistics.csv tells for each video how often another object is inside the search window, and how often objects
+    Masks are exact. Tracks/<video>.json holds the objects' centres, points on them, and the visibility of the points.
+    statistics.csv has, for each video, how often another object is inside the search window and how often objects
     overlap. Equal options give equal videos.
     """
     from ..runs.progress import FrameBars
-    from ..synthetic.making import make_sets
+    from ..synthetic.writing import make_sets
 
     base = SceneSpec(**fields)  # type: ignore[arg-type]
     chosen = sets or tuple(SETS)
@@ -90,6 +86,7 @@ def synth(
             f"{name:<10}{videos:>7}{mean['in_window']:>16.0%}{mean['overlapping']:>13.0%}"
             f"{mean['least_visible']:>15.0%}{mean['speed']:>14.1f}"
         )
+    click.echo(f"made {len(made)} videos in {root}")
     click.echo(
         f"next: ted extract {root} --set {chosen[0]} --frame-size 256 --feature demo-video:700:up_blocks[1] "
         "--feature demo-image:20:up_blocks[2]"

@@ -12,8 +12,8 @@ from ..datasets.davis import davis_sequences, davis_video
 from ..datasets.video import Video
 from ..runs.extracting.request import ExtractionRequest, Share
 from ..runs.extracting.running import Failure, extract
-from ..synthetic.making import make_sets
 from ..synthetic.scene import SceneSpec
+from ..synthetic.writing import make_sets
 from .collection import Collection, open_collection
 
 __all__ = ["make_sample"]

@@ -1,4 +1,4 @@
-"""Drawing objects and backgrounds."""
+"""Drawing of objects and backgrounds."""
 
 import colorsys
 import math
@@ -10,32 +10,32 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TEXTURE", "Look", "colour", "draw_object", "mottled", "noise_image", "patched"]
+__all__ = ["TEXTURE", "Appearance", "colour", "draw_object", "mottled", "noise_image", "patched"]
 
 _Image = npt.NDArray[np.float32]
 
-#: Direction towards the light (x, y, towards the viewer): above, to the left, in front.
+#: Unit vector towards the light, which is above, to the left and in front: x, y, towards the viewer.
 _LIGHT = np.array([-0.45, -0.6, 0.66], dtype=np.float32) / math.sqrt(0.45**2 + 0.6**2 + 0.66**2)
 
-#: Half the side of a box of a ball's area, in radii.
+#: Half the side of a square with the area of a ball, in radii.
 _HALF_SIDE = math.sqrt(math.pi) / 2
 
-#: Pixels a side of an object's texture.
+#: Side of an object's texture, in pixels.
 TEXTURE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """How an object looks.
+class Appearance:
+    """Size, outline and colours of an object.
 
     Attributes
     ----------
     radius
-        In pixels; of the ball of the same area.
+        Radius in pixels of the ball with the same area.
     shape
-        Its outline.
+        Outline.
     albedo
-        Colours (64, 64, 3), float32, RGB in [0, 1], over the square of 1.5 radii around the centre.
+        (64, 64, 3), float32, RGB in [0, 1]: colours of the square that reaches 1.5 radii from the centre.
     """
 
     radius: float
@@ -44,18 +44,18 @@ class Look:
 
 
 def colour(hue: float) -> _Image:
-    """RGB in [0, 1] of a strong colour; hue in degrees."""
+    """Return a strong colour as RGB in [0, 1]; `hue` in degrees."""
     return np.array(colorsys.hsv_to_rgb(hue / 360 % 1, 0.8, 0.95), dtype=np.float32)
 
 
 def mottled(base: _Image, strength: float, rng: np.random.Generator) -> _Image:
-    """Make an albedo of blotches around a colour; without strength it is of one colour, and as much is drawn."""
+    """Return an albedo with blotches around a colour. A strength of 0 makes as many random draws as others."""
     blotches = noise_image((TEXTURE, TEXTURE), ((20, 1.0), (9, 0.7)), rng)
     return (base * (1 + strength * blotches)).clip(0, 1)
 
 
 def patched(colours: Sequence[_Image], size: tuple[int, int], cell: int, rng: np.random.Generator) -> _Image:
-    """Draw patches of some colours, (height, width, 3), of about `cell` pixels; each takes an equal share."""
+    """Draw patches (height, width, 3) of about `cell` pixels that share the area equally among the colours."""
     scales = ((cell, 1.0), (max(1, cell // 2), 0.5))
     heights = [noise_image(size, scales, rng)[..., 0] for _ in colours]
     drawn: _Image = np.stack(colours)[np.argmax(heights, axis=0)]
@@ -72,14 +72,14 @@ def noise_image(
     size
         (height, width).
     scales
-        Cell size in pixels and strength of each.
+        Cell size in pixels and amplitude of each scale.
     rng
-        Source of randomness.
+        Random generator.
 
     Returns
     -------
     numpy.ndarray
-        (height, width, 3), float32, around 0, mostly grey: six tenths are common to the channels.
+        (height, width, 3), float32, around 0. The channels have 60 % of the noise in common, so it is mostly grey.
     """
     height, width = size
     image = np.zeros((height, width, 3), dtype=np.float32)
@@ -91,11 +91,11 @@ def noise_image(
 
 
 def draw_object(
-    image: _Image, mask: npt.NDArray[np.uint8], look: Look, centre: npt.NDArray[np.float64], number: int
+    image: _Image, mask: npt.NDArray[np.uint8], appearance: Appearance, centre: npt.NDArray[np.float64], number: int
 ) -> None:
     """Draw one object over an image and a mask, in place.
 
-    A pixel belongs to the object when its centre lies inside; edges are smooth over one pixel around that line.
+    A pixel belongs to the object if its centre lies inside the outline. Edges are antialiased over one pixel.
 
     Parameters
     ----------
@@ -103,28 +103,28 @@ def draw_object(
         (height, width, 3), float32, RGB in [0, 1].
     mask
         (height, width), object numbers.
-    look
+    appearance
         The object.
     centre
-        x and y in pixels.
+        x and y of the object in pixels.
     number
-        What to write into the mask.
+        Number of the object in the mask.
     """
-    reach = look.radius * math.sqrt(2) * _HALF_SIDE + 2  # a diamond's corners
+    reach = appearance.radius * math.sqrt(2) * _HALF_SIDE + 2  # a diamond's corners
     left, top = (max(0, math.floor(value - reach)) for value in centre)
     right = min(image.shape[1], math.ceil(centre[0] + reach) + 1)
     bottom = min(image.shape[0], math.ceil(centre[1] + reach) + 1)
     x, y = np.meshgrid(np.arange(left, right), np.arange(top, bottom))
-    dx = ((x - centre[0]) / look.radius).astype(np.float32)
-    dy = ((y - centre[1]) / look.radius).astype(np.float32)
-    coverage = np.clip(_depth(look.shape, dx, dy) * look.radius + 0.5, 0, 1)[..., None]
+    dx = ((x - centre[0]) / appearance.radius).astype(np.float32)
+    dy = ((y - centre[1]) / appearance.radius).astype(np.float32)
+    coverage = np.clip(_depth(appearance.shape, dx, dy) * appearance.radius + 0.5, 0, 1)[..., None]
     window = np.s_[top:bottom, left:right]
-    image[window] += coverage * (_lit(look, dx, dy) - image[window])
+    image[window] += coverage * (_lit(appearance, dx, dy) - image[window])
     mask[window][coverage[..., 0] >= 0.5] = number
 
 
 def _depth(shape: str, dx: _Image, dy: _Image) -> _Image:
-    """Distance from the outline, positive inside, in radii."""
+    """Return the distance from the outline in radii, positive inside."""
     if shape == "ball":
         distance: _Image = np.float32(1) - np.hypot(dx, dy)
         return distance
@@ -136,11 +136,11 @@ def _depth(shape: str, dx: _Image, dy: _Image) -> _Image:
     return inside
 
 
-def _lit(look: Look, dx: _Image, dy: _Image) -> _Image:
-    """Colours of the object as if it were round: a light from the upper left, and its reflection."""
+def _lit(appearance: Appearance, dx: _Image, dy: _Image) -> _Image:
+    """Return the colours of the object as of a shaded ball: a light at the upper left, and its reflection."""
     scale = (TEXTURE - 1) / 3
     albedo = cv2.remap(
-        look.albedo, (dx + 1.5) * scale, (dy + 1.5) * scale, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        appearance.albedo, (dx + 1.5) * scale, (dy + 1.5) * scale, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     normal = np.stack([dx, dy, np.sqrt(np.clip(1 - dx**2 - dy**2, 0, None))], axis=-1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Where the objects of a synthetic video are in each frame."""
+"""Random paths of the objects of a synthetic video."""
 
 import numpy as np
 import numpy.typing as npt
@@ -16,42 +16,42 @@ _SPEED = (0.012, 0.045)
 #: Sharpest turn of a curved path, in radians over the whole video.
 _TURN = 2.2
 
-#: Least space between objects that do not touch, in pixels at a shorter side of 256.
+#: Smallest gap between objects that do not touch, in pixels at a shorter side of 256.
 _APART = 3.0
 
-#: Objects that stay near have at most this space between them in half of the frames, in shorter sides.
+#: Largest gap, in half of the frames, between objects that stay near each other, in shorter sides.
 _NEAR = 0.2
 
-#: Objects that cross come this near to each other's centres, in radii.
+#: Distance between the centres of objects where they cross, in radii.
 _MEETING = 0.5
 
-#: Least angle between the directions of objects that cross, in radians.
+#: Smallest angle between the directions of objects that cross, in radians.
 _ANGLE = np.pi / 4
 
 _ATTEMPTS = 20_000
 
 
 def draw_paths(spec: SceneSpec, radii: _Array, rng: np.random.Generator) -> _Array:
-    """Draw paths at random until they are arranged as specified.
+    """Draw random paths until they are arranged as specified.
 
     Parameters
     ----------
     spec
         The video.
     radii
-        Of the objects, (object,), pixels.
+        (object,), radii in pixels.
     rng
-        Source of randomness.
+        Random generator.
 
     Returns
     -------
     numpy.ndarray
-        Centres (object, frame, 2) as x and y in pixels; the centre of the first pixel is (0, 0).
+        (object, frame, 2), x and y of the centres in pixels; the centre of the first pixel is (0, 0).
 
     Raises
     ------
     ConfigError
-        When no such paths are found: too many or too large objects, or too short a video.
+        If no such paths are found: there are too many or too large objects, or too few frames.
     """
     for _ in range(_ATTEMPTS):
         paths = _attempt(spec, radii, rng)
@@ -65,19 +65,19 @@ def draw_paths(spec: SceneSpec, radii: _Array, rng: np.random.Generator) -> _Arr
 
 
 def gaps(paths: _Array, radii: _Array) -> _Array:
-    """Compute the space between each two objects' outlines, as if all were balls.
+    """Compute the gap between the outlines of every two objects, taken as balls.
 
     Parameters
     ----------
     paths
-        Centres (object, frame, 2).
+        (object, frame, 2), centres in pixels.
     radii
-        (object,).
+        (object,), radii in pixels.
 
     Returns
     -------
     numpy.ndarray
-        (pair, frame), pixels, negative where they overlap; pairs in the order (0, 1), (0, 2), ..., (1, 2), ...
+        (pair, frame), gaps in pixels, negative where objects overlap; pairs in order: (0, 1), (0, 2), ..., (1, 2), ...
     """
     first, second = np.triu_indices(len(paths), k=1)
     distance = np.linalg.norm(paths[first] - paths[second], axis=-1)
@@ -86,21 +86,21 @@ def gaps(paths: _Array, radii: _Array) -> _Array:
 
 
 def _attempt(spec: SceneSpec, radii: _Array, rng: np.random.Generator) -> _Array:
-    """Paths of the right kind of motion: a place, a time at which it is passed, a velocity and a turn for each."""
+    """Draw paths with the specified motion: a position, the time when it is passed, a velocity and a turn for each."""
     count, side = len(radii), min(spec.size)
     low, high = radii[:, None], np.array(spec.size)[::-1] - 1 - radii[:, None]
     direction = rng.uniform(0, 2 * np.pi, size=count)
     speed = rng.uniform(*_SPEED, size=count) * side
     turn = rng.uniform(-_TURN, _TURN, size=count) / max(spec.frames, 2)
     if spec.arrangement == "crossing":
-        place = rng.uniform(low.max(axis=0), high.min(axis=0))
-        place = place + rng.uniform(-0.5, 0.5, size=(count, 2)) * _MEETING * radii.min()
+        position = rng.uniform(low.max(axis=0), high.min(axis=0))
+        position = position + rng.uniform(-0.5, 0.5, size=(count, 2)) * _MEETING * radii.min()
         when = np.full(count, rng.uniform(1 / 3, 2 / 3) * (spec.frames - 1))
         between = np.abs((direction[:, None] - direction + np.pi) % (2 * np.pi) - np.pi)
         if count > 1 and between[np.triu_indices(count, k=1)].min() < _ANGLE:
             return np.full((count, spec.frames, 2), np.nan)
     else:
-        place = rng.uniform(low, high)
+        position = rng.uniform(low, high)
         when = rng.uniform(0, spec.frames - 1, size=count)
     time = np.arange(spec.frames) - when[:, None]
     if spec.motion == "curved":
@@ -111,7 +111,7 @@ def _attempt(spec: SceneSpec, radii: _Array, rng: np.random.Generator) -> _Array
     else:
         heading = np.stack([np.cos(direction), np.sin(direction)], axis=-1)
         moved = heading[:, None] * time[..., None]
-    paths: _Array = place[:, None] + speed[:, None, None] * moved
+    paths: _Array = position[:, None] + speed[:, None, None] * moved
     if spec.motion == "bouncing":
         span = (high - low)[:, None]
         paths = low[:, None] + span - np.abs(np.mod(paths - low[:, None], 2 * span) - span)

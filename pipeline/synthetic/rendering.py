@@ -1,4 +1,4 @@
-"""Rendering a synthetic video, with what is true about it."""
+"""Rendering of a synthetic video with its ground truth."""
 
 import copy
 from collections.abc import Sequence
@@ -7,46 +7,46 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .drawing import TEXTURE, Look, colour, draw_object, mottled, noise_image, patched
+from .drawing import TEXTURE, Appearance, colour, draw_object, mottled, noise_image, patched
 from .paths import draw_paths
 from .scene import SceneSpec
 
 __all__ = ["Clip", "render"]
 
-#: Points that are followed on each object, beside its centre.
+#: Number of tracked points on each object beside its centre.
 _POINTS = 8
 
-#: Cell size (at a shorter side of 256) and strength of the background's texture.
+#: Cell size (at a shorter side of 256) and amplitude of each scale of the background's texture.
 _GROUND = ((96, 0.16), (32, 0.1), (12, 0.07), (4, 0.05))
 
-#: Strength of an object's blotches.
+#: Amplitude of an object's blotches.
 _MOTTLED = 0.35
 
 #: Size of patches: of an object, in cells of its texture; of the background, in pixels at a shorter side of 256.
 _PATCH, _PATCHES = 16, 28
 
-#: Fastest background, in shorter sides per frame.
+#: Largest speed of the background, in shorter sides per frame.
 _DRIFT = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A video and its truth.
+    """A video and its ground truth.
 
     Attributes
     ----------
     frames
         (frame, height, width, 3), uint8, RGB.
     masks
-        (frame, height, width), uint8: 0 for the background, else the number of the object that is seen there.
+        (frame, height, width), uint8, number of the visible object; 0 for background.
     centres
-        (object, frame, 2): x and y in pixels, also where the object is hidden.
+        (object, frame, 2), x and y in pixels, also where the object is occluded.
     radii
-        (object,), pixels.
+        (object,), radii in pixels.
     points
-        (object, point, frame, 2): x and y of points on each object; the first is its centre.
+        (object, point, frame, 2), x and y of points on each object; the first is its centre.
     visible
-        (object, point, frame): whether the point's pixel shows the object.
+        (object, point, frame), whether the point's pixel shows the object.
     """
 
     frames: npt.NDArray[np.uint8]
@@ -58,20 +58,20 @@ class Clip:
 
 
 def render(spec: SceneSpec) -> Clip:
-    """Draw a video.
+    """Render a video.
 
     Raises
     ------
     ConfigError
-        When the objects do not find paths as specified.
+        If no paths as specified are found.
     """
-    # Sources of their own, so that looks do not change paths.
-    looks_rng, paths_rng, ground_rng, points_rng = (np.random.default_rng([spec.seed, part]) for part in range(4))
+    # Separate generators, so that the appearance of objects does not change their paths.
+    appearance_rng, paths_rng, ground_rng, points_rng = (np.random.default_rng([spec.seed, part]) for part in range(4))
     radii = paths_rng.uniform(*spec.radius, size=spec.objects)
     if spec.identical:
         radii[:] = radii[0]
     centres = draw_paths(spec, radii, paths_rng)
-    looks, colours = _looks(spec, radii, centres, looks_rng)
+    appearances, colours = _appearances(spec, radii, centres, appearance_rng)
     ground = _Ground(spec, colours, ground_rng)
     far_to_near = paths_rng.permutation(spec.objects)
     frames = np.empty((spec.frames, *spec.size, 3), dtype=np.uint8)
@@ -79,7 +79,7 @@ def render(spec: SceneSpec) -> Clip:
     for index in range(spec.frames):
         image = ground.at(index)
         for number in far_to_near:
-            draw_object(image, masks[index], looks[number], centres[number, index], number + 1)
+            draw_object(image, masks[index], appearances[number], centres[number, index], number + 1)
         frames[index] = np.rint(255 * image.clip(0, 1))
     points = centres[:, None] + _offsets(spec, radii, points_rng)
     x, y = np.rint(points).astype(int).transpose(3, 0, 1, 2)
@@ -88,13 +88,13 @@ def render(spec: SceneSpec) -> Clip:
     return Clip(frames=frames, masks=masks, centres=centres, radii=radii, points=points, visible=visible)
 
 
-def _looks(
+def _appearances(
     spec: SceneSpec,
     radii: npt.NDArray[np.float64],
     centres: npt.NDArray[np.float64],
     rng: np.random.Generator,
-) -> tuple[list[Look], list[npt.NDArray[np.float32]]]:
-    """Draw how the objects look; also return all their colours."""
+) -> tuple[list[Appearance], list[npt.NDArray[np.float32]]]:
+    """Draw the appearance of each object; also return all colours."""
     first, step = rng.uniform(0, 360), 360 / spec.objects if spec.hue_step is None else spec.hue_step
     if spec.hue == "heading":
         x, y = (centres[:, min(1, spec.frames - 1)] - centres[:, 0]).T
@@ -102,7 +102,7 @@ def _looks(
     else:
         hues = first + step * np.arange(spec.objects)
     same = spec.identical and spec.hue == "drawn"
-    looks, colours = [], []
+    appearances, colours = [], []
     for number in range(1 if same else spec.objects):
         own_rng = copy.deepcopy(rng) if spec.identical else rng
         shape = ("ball", "box", "diamond")[own_rng.integers(3)]
@@ -113,15 +113,15 @@ def _looks(
             albedo = patched(own, (TEXTURE, TEXTURE), _PATCH, own_rng)
         else:
             albedo = mottled(own[0], _MOTTLED if spec.texture == "mottled" else 0, own_rng)
-        looks.append(
-            Look(radius=radii[number], shape=shape if spec.shape == "mixed" else spec.shape, albedo=albedo)  # type: ignore[arg-type]
+        appearances.append(
+            Appearance(radius=radii[number], shape=shape if spec.shape == "mixed" else spec.shape, albedo=albedo)  # type: ignore[arg-type]
         )
         colours += own
-    return looks * (spec.objects if same else 1), colours
+    return appearances * (spec.objects if same else 1), colours
 
 
 def _offsets(spec: SceneSpec, radii: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Places on the objects relative to their centres, (object, point, 1, 2): within 0.8 radii, even over the area."""
+    """Draw points within 0.8 radii of the centres, uniform over the area: offsets (object, point, 1, 2)."""
     angle = rng.uniform(0, 2 * np.pi, size=(spec.objects, _POINTS))
     reach = 0.8 * radii[:, None] * np.sqrt(rng.uniform(size=(spec.objects, _POINTS)))
     drawn = np.stack([reach * np.cos(angle), reach * np.sin(angle)], axis=-1)
@@ -129,7 +129,7 @@ def _offsets(spec: SceneSpec, radii: npt.NDArray[np.float64], rng: np.random.Gen
 
 
 class _Ground:
-    """A textured background, still or passing by."""
+    """A textured background, still or moving."""
 
     def __init__(self, spec: SceneSpec, colours: Sequence[npt.NDArray[np.float32]], rng: np.random.Generator) -> None:
         side = min(spec.size)
@@ -149,6 +149,6 @@ class _Ground:
                 self._image = base + noise_image(size, scales, rng)
 
     def at(self, index: int) -> npt.NDArray[np.float32]:
-        """Return a copy of what is seen in a frame."""
+        """Return a copy of the background of a frame."""
         x, y = np.rint(self._margin + self._velocity * index).astype(int)
         return self._image[y : y + self._size[0], x : x + self._size[1]].copy()

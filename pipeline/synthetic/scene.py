@@ -1,7 +1,7 @@
-"""What a synthetic video shows: a specification of objects, their motion and their background."""
+"""Specification of a synthetic video: objects, their motion and their background."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from ...store.errors import ConfigError
 
@@ -18,48 +18,44 @@ Texture = Literal["plain", "mottled", "patched"]
 
 @dataclass(frozen=True, kw_only=True)
 class SceneSpec:
-    """A video of moving objects. Equal specifications give equal videos.
+    """Specification of a video of moving objects. Equal specifications give equal videos.
 
     Attributes
     ----------
     frames
-        Length of the video.
+        Number of frames.
     size
         (height, width) in pixels.
     objects
-        How many.
+        Number of objects.
     radius
-        Least and greatest radius in pixels, drawn for each object; one for all where they are identical. The radius of
-        a box or a diamond is that of the ball of the same area.
+        Range of radii in pixels. Each object has a random one; identical objects share it. The radius of a box or a
+        diamond is that of the ball of the same area.
     identical
-        Whether the objects look the same: size, colour, texture and shape.
+        Whether the objects have the same size, colour, texture and shape.
     hue
-        ``"drawn"`` at random, or ``"heading"``: the angle of an object's motion from the first frame to the second,
-        clockwise from the right, is its hue, so that colour and motion tell of each other. Objects that are identical
-        stay so in all but hue.
+        ``"drawn"``: random. ``"heading"``: the angle of an object's motion from the first frame to the second,
+        clockwise from the right, so that colour and motion predict each other; identical objects differ only in it.
     hue_step
-        Degrees of hue between one object and the next, where they are not identical; by default the hues are spread
-        evenly over the circle.
+        Difference in hue between distinct objects, in degrees; by default hues are spread evenly over the circle.
     texture
-        Of the objects, moving with them: one colour, blotches of one colour, or patches of three colours.
+        Texture of the objects, which moves with them: one colour, blotches of one colour, or patches of three colours.
     shape
-        ``"mixed"`` draws one for each object, or one for all where they are identical.
+        ``"mixed"`` draws a shape for each object, or one for all identical objects.
     motion
-        ``"straight"``, ``"curved"`` (circular arcs) and ``"bouncing"`` (straight, reflected at the edges). Straight and
+        ``"straight"``, ``"curved"`` (circular arcs) or ``"bouncing"`` (straight, reflected at the edges). Straight and
         curved paths stay inside the frame.
     arrangement
-        ``"near"``: objects never touch, yet stay close to each other. ``"random"``: paths know nothing of each other.
-        ``"crossing"``: all paths meet in the middle third of the video, where objects hide each other, and part again.
-        In all of them the objects are apart in the first frame.
+        ``"near"``: objects stay close to each other and never touch. ``"random"``: paths are independent.
+        ``"crossing"``: all paths meet in the middle third of the video, where objects occlude each other, and part
+        again. Objects are always apart in the first frame.
     ground
-        Look of the background: ``"muted"`` colours and soft blotches, ``"plain"``, one muted colour, or
-        ``"camouflage"``, patches in the objects' own colours, so that a colour does not tell an object from the
-        background.
+        Texture of the background: ``"muted"`` colours and soft blotches; ``"plain"``, one muted colour; or
+        ``"camouflage"``, patches in the colours of the objects, so that colour does not separate them from it.
     background
-        ``"moving"``: it passes at a constant velocity.
+        ``"still"``, or ``"moving"`` at a constant velocity.
     seed
-        Of everything that is drawn. Videos that differ only in how objects look have the same paths, and the other way
-        round.
+        Random seed. Paths and appearance have separate generators: changing one leaves the other as it is.
     """
 
     frames: int = 16
@@ -84,14 +80,7 @@ class SceneSpec:
             raise ConfigError(f"a synthetic video shows 1 to 255 objects, not {self.objects}")
         if not 0 < self.radius[0] <= self.radius[1] or min(self.size) < 2 * self.radius[1] + 2:
             raise ConfigError(f"objects of radius {self.radius} do not fit into frames of {self.size} pixels")
-        for name, known in (
-            ("texture", Texture),
-            ("shape", Shape),
-            ("motion", Motion),
-            ("arrangement", Arrangement),
-            ("ground", Ground),
-            ("background", Background),
-            ("hue", Hue),
-        ):
-            if getattr(self, name) not in get_args(known):
-                raise ConfigError(f"unknown {name} {getattr(self, name)!r}; there are: {', '.join(get_args(known))}")
+        for name, kind in get_type_hints(SceneSpec).items():
+            known = get_args(kind)
+            if get_origin(kind) is Literal and getattr(self, name) not in known:
+                raise ConfigError(f"unknown {name} {getattr(self, name)!r}; there are: {', '.join(known)}")

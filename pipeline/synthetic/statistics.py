@@ -1,4 +1,4 @@
-"""How hard a synthetic video is: how near the objects come to each other, and how much they hide."""
+"""Difficulty of a synthetic video: proximity, overlap and occlusion of its objects."""
 
 from dataclasses import dataclass
 
@@ -13,19 +13,19 @@ __all__ = ["ClipStatistics", "clip_statistics"]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipStatistics:
-    """Shares over the frames after the first.
+    """Statistics over the frames after the first.
 
     Attributes
     ----------
     in_window
-        Share of frames, over all objects, in which some pixel of another object lies inside the search window around
-        some pixel of the object: appearance alone could take one for the other.
+        Share of frames and objects for which a pixel of another object lies inside the search window of a pixel of the
+        object, so that appearance alone could confuse the two; in [0, 1].
     overlapping
-        Share of frames in which two objects overlap.
+        Share of frames in which two objects overlap, in [0, 1].
     least_visible
-        Least share of an object's pixels that is seen, over objects and frames.
+        Smallest visible share of an object, over objects and frames, in [0, 1].
     speed
-        Mean speed of the objects in pixels per frame.
+        Mean speed of the objects, in pixels per frame.
     """
 
     in_window: float
@@ -42,7 +42,7 @@ def clip_statistics(clip: Clip, window: float) -> ClipStatistics:
     clip
         The video.
     window
-        Half the side of the search window in pixels: radius of the propagation times the stride of the features.
+        Half the side of the search window in pixels: radius of propagation times stride of the features.
     """
     masks, ids = clip.masks[1:], range(1, len(clip.centres) + 1)
     near = np.zeros((len(ids), len(masks)), dtype=bool)
@@ -50,7 +50,7 @@ def clip_statistics(clip: Clip, window: float) -> ClipStatistics:
         boxes = {number: _box(mask == number) for number in ids if (mask == number).any()}
         for number, (low, high) in boxes.items():
             others = [box for other, box in boxes.items() if other != number]
-            # Windows are squares, so distances count by axis; objects are convex, so their boxes stand for them.
+            # Windows are square, so distances count per axis; objects are convex, so boxes can replace them.
             near[number - 1, frame] = any(np.maximum(low - b, a - high).max() <= window for a, b in others)
     whole = (clip.masks[0][None] == np.arange(1, len(ids) + 1)[:, None, None]).sum((1, 2))
     seen = np.stack([(masks == number).sum((1, 2)) / max(1, whole[number - 1]) for number in ids])
@@ -65,6 +65,6 @@ def clip_statistics(clip: Clip, window: float) -> ClipStatistics:
 
 
 def _box(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Least and greatest (y, x) of a mask that is not empty."""
-    places = np.argwhere(mask)
-    return places.min(axis=0), places.max(axis=0)
+    """Return the smallest and the largest (y, x) of a mask that is not empty."""
+    cells = np.argwhere(mask)
+    return cells.min(axis=0), cells.max(axis=0)

@@ -10,10 +10,10 @@ import pytest
 
 from ted.pipeline.datasets.sources import Selection, Source, open_sources
 from ted.pipeline.datasets.tapvid import TrackVideo
-from ted.pipeline.synthetic.making import make_sets
 from ted.pipeline.synthetic.rendering import render
 from ted.pipeline.synthetic.scene import SceneSpec
 from ted.pipeline.synthetic.sets import set_specs
+from ted.pipeline.synthetic.writing import make_sets
 from ted.pipeline.tasks.points.results import TrackResult
 from ted.store.errors import ConfigError, LabelError
 
