@@ -1,0 +1,63 @@
+"""The README's first commands and its Python run as they are written, on a small video."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from PIL import Image
+
+from ted.pipeline.cli import ted
+from tests.console import console_lines
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+FRAMES, HEIGHT, WIDTH, SIDE = 6, 64, 96, 24
+
+
+def _square(frame: int) -> NDArray[np.uint8]:
+    """Return the mask of the square in a frame: it moves by 4 pixels a frame."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[20 : 20 + SIDE, 8 + 4 * frame : 8 + 4 * frame + SIDE] = 1
+    return mask
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the video and the mask that the README names."""
+    writer = cv2.VideoWriter(str(tmp_path / "walk.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 8, (WIDTH, HEIGHT))
+    for frame in range(FRAMES):
+        pixels = np.full((HEIGHT, WIDTH, 3), (40, 120, 40), np.uint8)
+        pixels[_square(frame) == 1] = (30, 40, 220)
+        writer.write(pixels)
+    writer.release()
+    Image.fromarray(_square(0)).save(tmp_path / "walk-first-frame.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _run(line: str) -> None:
+    result = CliRunner().invoke(ted, line.removeprefix("ted ").split())
+    assert result.exit_code == 0, f"{line}\n{result.output}"
+
+
+def _overlap(mask: Any, frame: int) -> float:
+    truth, found = _square(frame) == 1, np.asarray(mask) == 1
+    return float((truth & found).sum() / (truth | found).sum())
+
+
+def test_the_first_commands_and_the_python_track_the_object(folder: Path) -> None:
+    extract, propagate, *_ = console_lines(README.partition("## Your own video")[2])
+    _run(extract)
+    _run(propagate)
+    (last,) = sorted((folder / "results" / "walk").glob(f"*{FRAMES - 1}.png"))
+    assert _overlap(Image.open(last), FRAMES - 1) > 0.8
+    assert (folder / "results" / "overlays" / "walk.mp4").stat().st_size > 0
+
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE):
+        exec(compile(block, "README.md", "exec"), names)
+    assert _overlap(names["mask"], FRAMES - 1) > 0.8
