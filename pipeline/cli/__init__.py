@@ -1,5 +1,6 @@
 """The commands ``ted``, ``ted-extract`` and ``ted-propagate``: one file each, imported when it is run."""
 
+import difflib
 import importlib
 from typing import NoReturn
 
@@ -21,6 +22,15 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return load_command(cmd_name) if cmd_name in COMMANDS else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"There is no command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, _, summary) in COMMANDS.items()])
@@ -31,12 +41,23 @@ def load_command(name: str) -> click.Command:
     module, function, _ = COMMANDS[name]
     command = getattr(importlib.import_module(f".{module}", __name__), function)
     if not isinstance(command, click.Command):
-        raise TypeError(f"{module}.{function} is no command")
+        raise TypeError(f"{module}.{function} is not a command")
+    _name_variables(command, f"TED_{name.replace('-', '_').upper()}")
     return command
 
 
+def _name_variables(command: click.Command, prefix: str) -> None:
+    """Let variables have the names of long options, also where click would derive another one from the parameter."""
+    for name, subcommand in getattr(command, "commands", {}).items():
+        _name_variables(subcommand, f"{prefix}_{name.replace('-', '_').upper()}")
+    for option in command.params:
+        flags = [flag[2:] for flag in option.opts if flag.startswith("--")]
+        if isinstance(option, click.Option) and option.allow_from_autoenv and option.envvar is None and flags:
+            option.envvar = [f"{prefix}_{flag.replace('-', '_').upper()}" for flag in flags]
+
+
 @click.group(cls=_LazyGroup, context_settings=CONTEXT)
-@click.version_option(package_name="ted-tracking", prog_name="ted")
+@click.version_option(package_name="ted-tracking", prog_name="ted", allow_from_autoenv=False)
 def ted() -> None:
     """Track objects through video with cached diffusion features.
 

@@ -135,7 +135,7 @@ def verify(cache: Path, repair: bool, as_json: bool, **chosen: Any) -> None:
 @cache.command(context_settings=CONTEXT)
 @cache_option
 @unit_filters
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, allow_from_autoenv=False, help="Do not ask.")
 @json_option
 def rm(cache: Path, yes: bool, as_json: bool, **chosen: Any) -> None:
     """Remove units. At least one filter is needed; nothing outside the cache is touched.

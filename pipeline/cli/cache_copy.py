@@ -42,7 +42,7 @@ def _transfer_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(context_settings=CONTEXT)
-@click.argument("destination", type=LocalFolder(path_type=Path))
+@click.argument("destination", type=LocalFolder())
 @_transfer_options
 def copy(destination: Path, cache: Path, dry_run: bool, as_json: bool, **filters: Any) -> None:
     """Copy complete units of the cache (--cache) into the cache at DESTINATION, which is made if absent.
@@ -56,7 +56,7 @@ def copy(destination: Path, cache: Path, dry_run: bool, as_json: bool, **filters
 
 
 @click.command(context_settings=CONTEXT)
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=LocalFolder(path_type=Path))
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=LocalFolder())
 @_transfer_options
 def merge(sources: tuple[Path, ...], cache: Path, dry_run: bool, as_json: bool, **filters: Any) -> None:
     """Bring the complete units of one or several SOURCE caches into the cache (--cache), which is made if absent.

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from .options import CONTEXT
+from .options import CONTEXT, LocalPath
 
 
 @click.command(context_settings=CONTEXT)
-@click.option("--out", type=click.Path(path_type=Path), default="ted-demo", help="Folder for everything it makes.")
+@click.option("--out", type=LocalPath(), default="ted-demo", help="Folder for everything it makes.")
 def demo(out: Path) -> None:
     """Run the whole path on synthetic videos, with small models that come with the package.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import CONTEXT, config_option, json_option, open_videos, source_options
+from .options import CONTEXT, LocalPath, config_option, json_option, open_videos, source_options
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
@@ -20,7 +20,7 @@ _Scorer = Callable[[list[Any], Path, str], tuple[dict[str, Any], list[str]]]
 
 @click.command(context_settings=CONTEXT)
 @source_options
-@click.option("--results", type=click.Path(path_type=Path), default="results", help="Folder of results.")
+@click.option("--results", type=LocalPath(), default="results", help="Folder of results.")
 @click.option(
     "--boxes",
     is_flag=True,

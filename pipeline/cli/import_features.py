@@ -5,13 +5,13 @@ from typing import Any
 
 import click
 
-from .options import CONTEXT, cache_option, config_option, open_videos, source_options
+from .options import CONTEXT, LocalPath, cache_option, config_option, open_videos, source_options
 
 
 @click.command("import", context_settings=CONTEXT)
 @source_options
 @cache_option
-@click.option("--arrays", type=click.Path(path_type=Path), required=True, help="Folder with VIDEO.npy or VIDEO.pt.")
+@click.option("--arrays", type=LocalPath(), required=True, help="Folder with VIDEO.npy or VIDEO.pt.")
 @click.option("--name", required=True, help="Name of what made them: the BACKBONE under which they are found.")
 @click.option("--timestep", type=click.IntRange(min=0), default=0, help="TIMESTEP under which they are found.")
 @click.option("--tap", default="features", help="TAP under which they are found.")

@@ -1,6 +1,7 @@
 """Options that several commands share: configuration files, the cache, the choice of videos."""
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTEXT",
     "LocalFolder",
+    "LocalPath",
     "cache_option",
     "config_option",
     "json_option",
@@ -24,6 +26,28 @@ __all__ = [
 
 #: Settings of all commands: ``-h`` works, defaults are shown.
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
+
+
+class LocalPath(click.Path):
+    """A path, in which ``~`` is the home folder: shells do not expand it in ``--cache=~/x``, variables and files."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert as `click.Path` does."""
+        home = os.path.expanduser(value)  # noqa: PTH111  a Path would forget that ./~ is no home folder
+        return super().convert(home, param, ctx)
+
+
+class LocalFolder(LocalPath):
+    """A path; a URL, which `Path` would turn into a folder named ``s3:``, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert as `LocalPath` does."""
+        if "://" in str(value):
+            self.fail(f"{value} is a URL; a cache must be a local folder", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def _load_config(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
@@ -52,7 +76,7 @@ def _options(command: click.Command) -> dict[str, click.Option]:
 #: ``--config FILE``: any option, in TOML.
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     callback=_load_config,
     is_eager=True,
     expose_value=False,
@@ -60,20 +84,10 @@ config_option = click.option(
 )
 
 
-class LocalFolder(click.Path):
-    """A path; a URL, which `Path` would turn into a folder named ``s3:``, is refused."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Convert as `click.Path` does."""
-        if "://" in str(value):
-            self.fail(f"{value} is a URL; a cache must be a local folder", param, ctx)
-        return super().convert(value, param, ctx)
-
-
 #: ``--cache FOLDER``.
 cache_option = click.option(
     "--cache",
-    type=LocalFolder(path_type=Path),
+    type=LocalFolder(),
     default="cache",
     envvar="TED_CACHE",
     show_envvar=True,
@@ -103,15 +117,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the SOURCE argument and the options that choose videos and frames; see `open_videos`."""
     decorators = [
-        click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path)),
+        click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=LocalPath()),
         click.option(
             "--mask",
-            type=click.Path(path_type=Path),
+            type=LocalPath(),
             help="Mask of the first frame, for one SOURCE that is a folder of frames or a video file.",
         ),
         click.option(
             "--annotations",
-            type=click.Path(path_type=Path),
+            type=LocalPath(),
             help="Instead, a folder of masks of any frames, named like these, or a CSV of boxes (MOTChallenge) or "
             "points; objects join where they are given.",
         ),
@@ -162,10 +176,11 @@ def open_videos(
     if (mask is not None or annotations is not None) and len(sources) > 1:
         raise ConfigError("--mask and --annotations are of one SOURCE; run several sources one by one")
     asked = [name.strip() for item in videos for name in item.split(",") if name.strip()]
+    lists = {item: Path(item).expanduser() for item in asked if item.endswith(".txt")}
     names = tuple(
         name
         for item in asked
-        for name in (read_names(Path(item)) if item.endswith(".txt") and Path(item).is_file() else (item,))
+        for name in (read_names(lists[item]) if item in lists and lists[item].is_file() else (item,))
     )
     if videos and not names:
         raise ConfigError("--videos names no video; leave it out to take all of them")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..choices.hints import explain
-from .options import json_option, open_videos, source_options
+from .options import LocalPath, json_option, open_videos, source_options
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
@@ -23,7 +23,7 @@ def picture_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of sources, of the folder of the pictures, and of movies; see `show_videos`."""
     decorators = [
         source_options,
-        click.option("--out", type=click.Path(path_type=Path), default="pictures", help="Folder to write pictures to."),
+        click.option("--out", type=LocalPath(), default="pictures", help="Folder to write pictures to."),
         click.option("--movie", is_flag=True, help="Also write a movie of all frames (MP4)."),
         click.option(
             "--fps", type=click.FloatRange(min=0, min_open=True), default=12.0, help="Frames per second of the movie."

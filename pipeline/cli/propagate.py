@@ -11,6 +11,7 @@ from ..choices.hints import explain
 from .cluster_options import cluster_options, open_workers
 from .options import (
     CONTEXT,
+    LocalPath,
     cache_option,
     config_option,
     json_option,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @click.command(context_settings=CONTEXT)
 @source_options
 @cache_option
-@click.option("--out", type=click.Path(path_type=Path), default="results", help="Folder of the results.")
+@click.option("--out", type=LocalPath(), default="results", help="Folder of the results.")
 @feature_options
 @setting_options
 @click.option(

@@ -6,25 +6,25 @@ from typing import Any
 
 import click
 
-from .options import CONTEXT, config_option, json_option
+from .options import CONTEXT, LocalPath, config_option, json_option
 
 
 @click.command(context_settings=CONTEXT)
-@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), default="report.html", help="The page.")
+@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=LocalPath())
+@click.option("--out", type=LocalPath(), default="report.html", help="The page.")
 @click.option("--title", default="Tracking results", help="Its heading.")
 @click.option(
     "--source",
     "sources",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Frames and ground truth of the results, for pictures: what `ted propagate` was given. Repeat.",
 )
 @click.option("--set", "set_name", help="List of videos of a SOURCE that has several.  [default: as `ted propagate`]")
 @click.option("--resolution", default="480p", help="Folder below JPEGImages of a DAVIS root.")
 @click.option(
     "--cache",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Cache of the features, for provenance and controls.  [default: the one that the results name]",
 )
 @click.option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import CONTEXT, cache_option, prefer_option, preset_option
+from .options import CONTEXT, LocalPath, cache_option, prefer_option, preset_option
 from .picture_options import frames_options, picture_options, show_videos
 from .setting_options import feature_options, setting_options, take_features, take_settings
 
@@ -184,7 +184,7 @@ def _clicked(video: "Video", frame: str) -> "Point":
 )
 @click.option(
     "--results",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Folder of results whose masks locate the objects.  [default: the ground truth]",
 )
 @click.option(

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from .options import CONTEXT
+from .options import CONTEXT, LocalPath
 
 
 @click.command("small-weights", context_settings=CONTEXT)
 @click.argument("backbone")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=LocalPath())
 @click.option("--seed", type=int, default=0, help="Seed of the random weights.")
 @click.option("--standins", is_flag=True, help="Leave out VAE and encoders, and declare stand-ins for them (faster).")
 def small_weights(backbone: str, folder: Path, seed: int, standins: bool) -> None:

@@ -10,6 +10,7 @@ import click
 from .cluster_options import cluster_options, open_workers
 from .options import (
     CONTEXT,
+    LocalPath,
     cache_option,
     config_option,
     json_option,
@@ -31,7 +32,7 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
 @click.command(context_settings=CONTEXT)
 @source_options
 @cache_option
-@click.option("--out", type=click.Path(path_type=Path), default="sweep", help="Folder of the results.")
+@click.option("--out", type=LocalPath(), default="sweep", help="Folder of the results.")
 @preset_option
 @click.option(
     "--video-feature",

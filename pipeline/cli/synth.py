@@ -11,7 +11,7 @@ import click
 
 from ..synthetic.scene import Background, Ground, Hue, Motion, SceneSpec, Shape, Texture
 from ..synthetic.sets import SETS
-from .options import CONTEXT, json_option
+from .options import CONTEXT, LocalPath, json_option
 
 _DEFAULT = SceneSpec()
 
@@ -33,7 +33,7 @@ def _field(name: str, values: object, help_text: str) -> Callable[[Callable[...,
 
 
 @click.command(context_settings=CONTEXT)
-@click.argument("root", type=click.Path(path_type=Path))
+@click.argument("root", type=LocalPath())
 @click.option("--set", "sets", multiple=True, type=click.Choice([*SETS]), help="Set to make. Repeat.  [default: all]")
 @click.option("--videos", type=click.IntRange(1, 100_000), default=30, help="Number of videos in each set.")
 @click.option("--frames", type=click.IntRange(2, 100_000), default=_DEFAULT.frames, help="Number of frames of a video.")

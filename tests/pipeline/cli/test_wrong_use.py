@@ -20,7 +20,7 @@ def test_overwrite_replaces_results_and_nothing_else(
     frames = Path(shutil.copytree(davis_source / "JPEGImages/480p/one", tmp_path / "one"))
     result = cli("propagate", davis_source, "--videos", "one", "--cache", extracted, "--out", tmp_path, "--overwrite")
     assert result.code == 2
-    assert "no result of `ted propagate`" in result.err
+    assert "it is not a result of `ted propagate`" in result.err
     assert len(list(frames.glob("*.jpg"))) == 4
 
 
