@@ -1,10 +1,9 @@
-"""What the notebooks call: a small cache to look at, its features by how they were made, ablations, measures."""
+"""API of the notebooks: a small cache, its features grouped by how they were computed, ablations, measures."""
 
 from .ablation import Score, ablate
-from .collection import Collection, open_collection
+from .collection import Collection, make_sample, open_collection
 from .identity import own_object_shares
 from .recipes import Feature, Recipe, find_recipes
-from .sample import make_sample
 
 __all__ = [
     "Collection",

@@ -1,4 +1,4 @@
-"""Ablations: J&F of features, alone and fused, from one cache."""
+"""Ablations: J&F of single and fused features from one cache."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ __all__ = ["Score", "ablate"]
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """How well features track.
+    """Score of one pair of features.
 
     Attributes
     ----------
     video, image
-        The features; None for one that alpha gives no weight.
+        Features; None if alpha gives no weight to it.
     alpha
-        Weight of the first; the second weighs 1 - alpha.
+        Weight of the first feature; the second has the weight 1 - alpha.
     objects
-        J&F of each object of each video, in [0, 1], in the order of the videos.
+        J&F of each object in [0, 1], in the order of the videos.
     """
 
     video: Feature | None
@@ -40,7 +40,7 @@ class Score:
 
     @property
     def jf(self) -> float:
-        """J&F: the mean over the objects of all videos, as DAVIS has it."""
+        """Mean J&F over the objects of all videos, as DAVIS defines it."""
         return fmean(self.objects)
 
 
@@ -54,39 +54,39 @@ def ablate(
 ) -> list[Score]:
     """Score all pairs of features at all alphas, as `ted sweep` does.
 
-    What was scored before in the collection's folder is not computed again. Affinities are kept in the cache.
+    Scores are read from the collection's folder if it has them. Affinities are cached.
 
     Parameters
     ----------
     collection
-        The cache, and videos with ground truth.
+        Cache and videos with ground truth.
     video, image
-        Features that alpha, and 1 - alpha, weighs; any of the cache's, also two of one kind.
+        Features weighted by alpha and by 1 - alpha. Each may be of any backbone.
     alphas
-        Weights of `video`, in [0, 1]; `image` weighs ``1 - alpha``. Needed only where both are given.
+        Weights of `video`, in [0, 1]. Required if both `video` and `image` are given.
     settings
-        All other parameters.
+        Other settings of propagation.
 
     Returns
     -------
     list of Score
-        Each setting once: an alpha of 0 or 1 leaves a feature out.
+        One score per setting. With an alpha of 0 or 1 a setting has only one feature.
 
     Raises
     ------
     ConfigError
-        When both `video` and `image` are given, and no alphas.
+        If `alphas` is missing.
     TedError
-        When a video cannot be swept; the message says why.
+        If a video cannot be scored.
     """
     if alphas is None:
         if video and image:
-            raise ConfigError("features of two kinds are fused: name the weights of the first, alphas")
+            raise ConfigError("give alphas, the weights of the first features, to fuse two kinds of features")
         alphas = (float(bool(video)),)
     found: dict[tuple[Feature | None, Feature | None, float], list[float]] = {}
     with open_journal(collection.folder / "sweep") as journal:
         for one in collection.videos:
-            meant = {feature.choice(one): feature for feature in (*video, *image)}
+            feature_of = {feature.choice(one): feature for feature in (*video, *image)}
             space = SweepSpace(
                 video_features=tuple(feature.choice(one) for feature in video) or (None,),
                 image_features=tuple(feature.choice(one) for feature in image) or (None,),
@@ -111,8 +111,8 @@ def ablate(
                 raise TedError(f"{name} cannot be scored: {reason}")
             (result,) = sweep_result(plan, journal).videos
             for setting in plan.settings:
-                first = meant[setting.video] if setting.video else None
-                second = meant[setting.image] if setting.image else None
+                first = feature_of[setting.video] if setting.video else None
+                second = feature_of[setting.image] if setting.image else None
                 of_objects = [row.values["jf"] for row in result.scores[setting].rows]
                 values = found.setdefault((first, second, setting.alpha), [])
                 values += [value for value in of_objects if value is not None]
@@ -120,7 +120,7 @@ def ablate(
 
 
 class _Silent:
-    """No progress: a cell is done when it is done."""
+    """Progress that prints nothing."""
 
     def affinities(self, frames: int) -> None:
         pass

@@ -1,30 +1,51 @@
-"""A cache together with the videos that it is of."""
+"""A cache with its videos: an existing one, or a small sample computed in seconds."""
 
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from ...extract.frame_size import FrameSize
+from ...extract.settings import DEFAULT_OPTIONS, BackboneOptions, ExtractionSettings
 from ...store import Cache, open_cache
-from ...store.errors import ConfigError
+from ...store.errors import ConfigError, TedError
+from ..choices.features import parse_job
+from ..datasets.davis import davis_sequences, davis_video
 from ..datasets.sources import Selection, Source, open_sources
 from ..datasets.video import Video
+from ..runs.extracting.request import ExtractionRequest, Share
+from ..runs.extracting.running import Failure, extract
+from ..synthetic.scene import SceneSpec
+from ..synthetic.writing import make_sets
 
-__all__ = ["Collection", "open_collection"]
+__all__ = ["Collection", "make_sample", "open_collection"]
+
+
+#: Two identical objects; the seed is none on which models were trained, chosen or evaluated.
+_SCENE = SceneSpec(identical=True, seed=3)
+_SETS = ("crossing",)
+
+_VIDEO = "demo-video:300,500,700:up_blocks[1],up_blocks[2]"
+_IMAGE = "demo-image:20:up_blocks[1],up_blocks[2]"
+_NO_NETWORK = ("rgb:0:stride8", "position:0:stride8")
+#: Short sides: the training's for the video model, smaller ones for the others, whose grids are finer.
+_SIZES = {_VIDEO: 256, _IMAGE: 128, **dict.fromkeys(_NO_NETWORK, 128)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Collection:
-    """What a notebook works on.
+    """Data of a notebook.
 
     Attributes
     ----------
     cache
-        The features.
+        Features.
     videos
-        The videos that they are of.
+        Videos of the features.
     folder
-        For what a notebook writes: pictures, the journal of its sweeps.
+        Folder that the notebook writes to: pictures, the journal of its sweeps.
     """
 
     cache: Cache
@@ -35,25 +56,25 @@ class Collection:
 def open_collection(
     cache: Path | str, source: Path | str, *, videos: Sequence[str] = (), folder: Path | None = None
 ) -> Collection:
-    """Open a cache, and those videos of a source that it has features of.
+    """Open a cache, and the videos of a source that it has features of.
 
     Parameters
     ----------
     cache
         Folder of the cache.
     source
-        Where the videos are, as `ted propagate` takes it: the root of a dataset, a folder of frames, a video file.
+        Root of a dataset, folder of frames or video file, as for `ted propagate`.
     videos
-        Names of videos; empty for all.
+        Names of videos; all if empty.
     folder
-        For what is written; by default a new temporary one, which is left to the system to remove.
+        Folder to write to; by default a new temporary one, which the operating system removes some time.
 
     Raises
     ------
     CacheError
-        When there is no such cache.
+        If there is no such cache.
     ConfigError
-        When the source is none, or the cache has no features of its videos.
+        If the source cannot be opened, or the cache has no features of its videos.
     """
     opened = open_cache(cache)
     known = set(opened.videos())
@@ -64,3 +85,49 @@ def open_collection(
             f"{opened.root} has no features of the videos of {source}: extract them with `ted extract {source}`"
         )
     return Collection(cache=opened, videos=chosen, folder=folder or Path(tempfile.mkdtemp(prefix="ted-notebook-")))
+
+
+def make_sample(folder: Path) -> Collection:
+    """Render a video of two identical objects, and extract its features with the bundled models and with controls.
+
+    The controls are the untrained video network, the video network without temporal layers, colours, and explicit
+    position. One video and one noise draw show how things work; they are too little to rank features.
+
+    Parameters
+    ----------
+    folder
+        Folder for ``data``, a DAVIS root, for ``cache``, and for files of notebooks. Existing files stay.
+
+    Raises
+    ------
+    TedError
+        If a step fails.
+    """
+    root = folder / "data"
+    if not (root / "statistics.csv").exists():  # the file that is written last
+        for _ in make_sets(root, _SETS, 1, _SCENE, window=64.0):
+            pass
+    videos = [davis_video(root, name) for name in davis_sequences(root)]
+    for feature in (_VIDEO, _IMAGE, *_NO_NETWORK):
+        _extract(folder / "cache", videos, feature)
+    _extract(folder / "cache", videos, _VIDEO, weights={"demo-video": "random:0"})
+    _extract(folder / "cache", videos, _VIDEO, options=BackboneOptions(temporal=False))
+    return open_collection(folder / "cache", root, folder=folder)
+
+
+def _extract(
+    cache: Path,
+    videos: list[Video],
+    feature: str,
+    *,
+    weights: dict[str, str] | None = None,
+    options: BackboneOptions = DEFAULT_OPTIONS,
+) -> None:
+    settings = ExtractionSettings(frame_size=FrameSize(short_side=_SIZES[feature]))
+    shares = tuple(Share(job=parse_job(feature), video=video) for video in videos)
+    request = ExtractionRequest(cache=cache, shares=shares, weights=weights or {}, settings=settings, options=options)
+    for result in extract(
+        request, torch.device("cpu"), progress=lambda title, frames: lambda done: None, say=lambda text: None
+    ):
+        if isinstance(result, Failure):
+            raise TedError(f"{result.share.name}: {result.reason}")

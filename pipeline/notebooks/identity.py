@@ -1,4 +1,4 @@
-"""Whether features tell the objects of a video apart, before any label is propagated."""
+"""How well features tell the objects of a video apart, without propagation."""
 
 from collections.abc import Sequence
 
@@ -17,32 +17,31 @@ __all__ = ["own_object_shares"]
 
 
 def own_object_shares(video: Video, parts: Sequence[Part], *, pixels: int = 40) -> npt.NDArray[np.float64]:
-    """Measure how often a pixel of an object resembles its own object most, among all objects of a later frame.
+    """Measure how often the most similar cell on any object of a frame lies on the same object as the pixel.
 
-    Pixels are regularly spaced on the objects of the first frame. For each, the most similar cell on any object is
-    looked for in every frame, over the whole frame and without a window; it is right if it lies on the pixel's object.
-    Features that do not tell identical objects apart are right about as often as not. So may be features that know no
-    object, but where a pixel is: hold those of the backbone ``position`` beside.
+    Pixels are sampled regularly on the objects of the first frame, and compared with all object cells of each frame,
+    without a search window. Features that cannot tell two identical objects apart score about 0.5. Features that encode
+    position may score more: compare with the backbone ``position``.
 
     Parameters
     ----------
     video
-        With the masks of the frames, the first at least.
+        Video with masks, at least of the first frame.
     parts
-        Features of the video and their weights.
+        Features and their weights.
     pixels
-        About how many.
+        Approximate number of pixels.
 
     Returns
     -------
     numpy.ndarray
-        (frame,), in [0, 1]; 1 in the first frame, where a pixel finds itself. Only pixels count whose object is seen in
-        the frame. NaN without a mask, and where fewer than two objects are seen.
+        (frame,), share of the pixels whose object is visible, in [0, 1]; 1 in the first frame. NaN for frames without a
+        mask, or with fewer than two visible objects.
 
     Raises
     ------
     LabelError
-        When the first frame has no mask with two objects.
+        If the first frame has no mask with two objects.
     """
     sources = FeatureReader(parts)
     fusion = Fusion(weights=sources.weights, context=0)

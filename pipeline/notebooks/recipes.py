@@ -1,4 +1,4 @@
-"""How the features of a cache were made, whatever the video: what an ablation compares."""
+"""Features of a cache, grouped over videos by how they were computed, for ablations."""
 
 import dataclasses
 from collections import defaultdict
@@ -16,74 +16,74 @@ from .collection import Collection
 
 __all__ = ["Feature", "Recipe", "find_recipes"]
 
-#: Fields of a request that say how features were made, and not of what.
+#: Fields of a request that do not depend on the video.
 _FIELDS = tuple(
     item.name
     for item in dataclasses.fields(FeatureRequest)
     if item.name not in ("video", "frames", "backbone", "frame_size")
 )
 
-#: Digits of a value that tells two titles apart: a digest is long.
+#: Largest length of a value in a title; digests are longer.
 _SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A way in which features were made: a backbone, its weights, and all settings.
+    """A backbone with its weights and settings: one way to compute features.
 
     Attributes
     ----------
     title
-        For people; no other recipe of the cache has it.
+        Readable title, unique in the cache.
     backbone
-        Its name.
+        Name of the backbone.
     kind
-        Whether the network saw a clip (``"video"``) or one frame (``"image"``).
+        ``"video"`` if the network's input is a clip, ``"image"`` if it is a single frame.
     controls
-        What controls results with it are (``"untrained network"``); empty for a trained, whole network.
-    places
-        The (timestep, tap) that all videos have, rising.
+        Controls that results with it are, such as ``"untrained network"``; empty for a trained, complete network.
+    timestep_taps
+        (timestep, tap) pairs that all videos have, in rising order.
     digests
-        Of the requests, by (dataset, video).
+        Digest of the request, by (dataset, video).
     alpha_bars
-        Clean share of the power of what the network saw, by timestep; without those that the cache does not record.
+        Share of the clean sample in the power of the network's input, in [0, 1], by timestep; only if recorded.
     """
 
     title: str
     backbone: str
     kind: Literal["image", "video"]
     controls: tuple[str, ...]
-    places: tuple[tuple[int, str], ...]
+    timestep_taps: tuple[tuple[int, str], ...]
     digests: Mapping[tuple[str, str], str] = field(compare=False, repr=False)
     alpha_bars: Mapping[int, float] = field(compare=False, repr=False)
 
     @property
     def timesteps(self) -> tuple[int, ...]:
         """Timesteps, rising."""
-        return tuple(dict.fromkeys(timestep for timestep, _ in self.places))
+        return tuple(dict.fromkeys(timestep for timestep, _ in self.timestep_taps))
 
     @property
     def taps(self) -> tuple[str, ...]:
         """Taps, in alphabetical order."""
-        return tuple(sorted({tap for _, tap in self.places}))
+        return tuple(sorted({tap for _, tap in self.timestep_taps}))
 
     def feature(self, timestep: int, tap: str) -> "Feature":
-        """Name the feature of a timestep and a tap.
+        """Return the feature of a timestep and a tap.
 
         Raises
         ------
         ConfigError
-            When not all videos have it.
+            If not all videos have it.
         """
-        if (timestep, tap) not in self.places:
-            there = ", ".join(f"{place[0]}:{place[1]}" for place in self.places) or "nothing"
+        if (timestep, tap) not in self.timestep_taps:
+            there = ", ".join(f"{time}:{name}" for time, name in self.timestep_taps) or "nothing"
             raise ConfigError(f"not all videos have {timestep}:{tap} of {self.title}; they have {there}")
         return Feature(recipe=self, timestep=timestep, tap=tap)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """A recipe at one timestep and tap: one unit of each video."""
+    """A recipe at one timestep and tap: one unit per video."""
 
     recipe: Recipe
     timestep: int
@@ -94,21 +94,18 @@ class Feature:
 
     @property
     def snr_db(self) -> float | None:
-        """Signal-to-noise ratio of what the network saw, in dB; None without noise, or where it is not recorded."""
+        """Signal-to-noise ratio of the network's input in dB; None without noise, or if it is not recorded."""
         level = self.recipe.alpha_bars.get(self.timestep)
         return None if level is None else snr_db(level)
 
     def choice(self, video: Video) -> FeatureChoice:
-        """Return what finds the unit of a video."""
+        """Return the choice that selects the unit of a video."""
         digest = self.recipe.digests[video.dataset, video.name]
         return FeatureChoice(backbone=self.recipe.backbone, timestep=self.timestep, tap=self.tap, digest=digest)
 
 
 def find_recipes(collection: Collection) -> list[Recipe]:
-    """List how the features of a collection were made: first what is no control, and video backbones before others.
-
-    Only what all videos have counts.
-    """
+    """Return the recipes that all videos of a collection share: controls last, video backbones before others."""
     groups: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
     origins = UnitIndex(collection.cache)
     for video in collection.videos:
@@ -120,7 +117,7 @@ def find_recipes(collection: Collection) -> list[Recipe]:
     titles = _titles({made: _title(entries[0], origins) for made, entries in groups.items()})
     found = [_recipe(titles[made], entries, len(collection.videos), origins) for made, entries in groups.items()]
     return sorted(
-        (recipe for recipe in found if recipe.places),
+        (recipe for recipe in found if recipe.timestep_taps),
         key=lambda recipe: (bool(recipe.controls), recipe.kind != "video", recipe.title),
     )
 
@@ -135,9 +132,9 @@ def _recipe(title: str, entries: Sequence[Entry], videos: int, origins: UnitInde
         backbone=request.backbone,
         kind="video" if request.clip_length > 1 else "image",
         controls=_controls(entries[0], origins),
-        places=tuple(sorted(place for place, some in having.items() if len(some) == videos)),
+        timestep_taps=tuple(sorted(pair for pair, some in having.items() if len(some) == videos)),
         digests={(entry.spec.dataset, entry.spec.video): entry.spec.request.digest() for entry in entries},
-        # Weights and timestep determine it, so one video's unit tells of all.
+        # The same for all videos: weights and timestep determine it.
         alpha_bars={entry.spec.timestep: entry.spec.alpha_bar for entry in entries if entry.spec.alpha_bar is not None},
     )
 
@@ -149,17 +146,17 @@ def _controls(entry: Entry, origins: UnitIndex) -> tuple[str, ...]:
 
 def _title(entry: Entry, origins: UnitIndex) -> str:
     request = entry.spec.request
-    learned = request.weights != "none"  # a backbone without weights is called what it is
+    learned = request.weights != "none"  # the name of a backbone without weights says what control it is
     return ", ".join((request.backbone, *(_controls(entry, origins) if learned else ())))
 
 
 def _titles(plain: Mapping[tuple[str, ...], str]) -> dict[tuple[str, ...], str]:
-    """Add to titles that are not unique the values that tell them apart."""
+    """Append the values that tell equal titles apart."""
     names = ("backbone", "short side", *_FIELDS)
     titles = {}
     for made, title in plain.items():
         others = [other for other, same in plain.items() if same == title and other != made]
-        telling = [place for place, value in enumerate(made) if any(other[place] != value for other in others)]
-        more = [f"{names[place].replace('_', ' ')} {made[place][:_SHOWN]}" for place in telling]
+        telling = [index for index, value in enumerate(made) if any(other[index] != value for other in others)]
+        more = [f"{names[index].replace('_', ' ')} {made[index][:_SHOWN]}" for index in telling]
         titles[made] = ", ".join((title, *more))
     return titles

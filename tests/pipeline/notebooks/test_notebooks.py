@@ -179,7 +179,7 @@ def test_recipes_are_told_apart(collection: Collection, tmp_path: Path) -> None:
         ("net, temporal layers off", "video", ("temporal layers off",)),
         ("net, untrained network", "video", ("untrained network",)),
     ]
-    assert [item.places for item in recipes] == [
+    assert [item.timestep_taps for item in recipes] == [
         ((5, "mid"), (5, "up"), (9, "up")),
         ((5, "mid"), (5, "up"), (9, "up")),
         ((5, "mid"), (9, "up")),
