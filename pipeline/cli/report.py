@@ -11,28 +11,29 @@ from .options import CONTEXT, LocalPath, config_option, json_option
 
 @click.command(context_settings=CONTEXT)
 @click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=LocalPath())
-@click.option("--out", type=LocalPath(), default="report.html", help="The page.")
-@click.option("--title", default="Tracking results", help="Its heading.")
+@click.option("--out", type=LocalPath(), default="report.html", help="File of the page.")
+@click.option("--title", default="Tracking results", help="Heading of the page.")
 @click.option(
     "--source",
     "sources",
     multiple=True,
     type=LocalPath(),
-    help="Frames and ground truth of the results, for pictures: what `ted propagate` was given. Repeat.",
+    help="Source of the results, for pictures with ground truth, as for `ted propagate`. Repeat for more.",
 )
-@click.option("--set", "set_name", help="List of videos of a SOURCE that has several.  [default: as `ted propagate`]")
+@click.option("--set", "set_name", help="List of videos, for a SOURCE that has several.  [default: as `ted propagate`]")
 @click.option("--resolution", default="480p", help="Folder below JPEGImages of a DAVIS root.")
 @click.option(
     "--cache",
     type=LocalPath(),
-    help="Cache of the features, for provenance and controls.  [default: the one that the results name]",
+    help="Cache of the features, for provenance and controls.  [default: the one that the results record]",
 )
 @click.option(
     "--pictures",
     type=click.IntRange(0, 12),
     default=4,
-    help="Best frames to show, and as many worst ones, with up to four folders of masks side by side.",
+    help="Number of best frames, and of worst frames, with up to four folders of results side by side.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace an existing page.")
 @json_option
 @config_option
 def report(
@@ -44,21 +45,25 @@ def report(
     resolution: str,
     cache: Path | None,
     pictures: int,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Write a page about results: settings, tables, curves, frames and cost, in one HTML file.
+    """Write one HTML page about results: finding, scores, curves, frames, settings and cost.
 
-    RESULTS are folders of `ted propagate` (and `ted evaluate`) or `ted sweep`. Several stand beside each other; those
-    of controls are recognised and labelled. The page needs no network.
+    RESULTS are folders of `ted propagate` (and `ted evaluate`) or `ted sweep`. Several folders are compared; controls
+    are recognised and labelled. The page loads nothing from a network.
     """
+    from ...store.errors import ConfigError
     from ..datasets.sources import Source, open_sources
     from ..reports.page import make_page, render_page
     from ..runs.files import written_whole
 
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists: replace it with --overwrite, or name another file with --out")
     chosen: dict[str, Any] = {} if set_name is None else {"set_name": set_name}
     videos = open_sources([Source(path=path, resolution=resolution, **chosen) for path in sources]) if sources else []
     page = make_page(results, title=title, videos=videos, cache=cache, pictures=pictures)
-    # A name that is no text in any encoding, as file systems allow, must not prevent the page.
+    # File systems allow names that are not valid in any encoding.
     content = render_page(page).encode("utf-8", "replace")
     with written_whole(out) as temporary:
         temporary.write_bytes(content)
@@ -66,6 +71,6 @@ def report(
         values = {"out": str(out), "bytes": len(content), "notes": list(page.notes)}
         click.echo(json.dumps(values, indent=1))
     else:
-        click.echo(
-            "\n".join([*(f"note: {note}" for note in page.notes), f"report: {out} ({len(content) / 1e6:.2f} MB)"])
-        )
+        lines = [*(f"note: {note}" for note in page.notes), page.finding]
+        lines += [f"report: {out} ({len(content) / 1e6:.2f} MB); open it in a browser"]
+        click.echo("\n".join(filter(None, lines)))

@@ -156,9 +156,12 @@ def measure_of(results: Sequence[ComparedResult]) -> str:
 def finding(results: Sequence[ComparedResult]) -> str:
     """Say in one sentence which result is best, by how much, and how sure that is; empty without scores.
 
-    Uncertainties are standard errors over videos: of the score, and of the paired difference to the next result.
+    Uncertainties are standard errors over videos: of the score, and of the paired difference to the next result. Only
+    results with the same measure are compared.
     """
-    scored = sorted((item for item in results if item.score is not None), key=lambda item: -(item.score or 0))
+    measure = measure_of(results) if results else ""
+    scored = [item for item in results if item.score is not None and item.measure == measure]
+    scored.sort(key=lambda item: -(item.score or 0))
     if not scored:
         return ""
     best, *others = scored

@@ -1,5 +1,6 @@
 """The page: the contents of all folders, arranged for the template."""
 
+import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,7 +13,7 @@ from ...store.errors import CacheError, ConfigError, TedError
 from ..choices.hints import explain
 from ..datasets.video import Video
 from ..tasks.metric_specs import METRIC_SPECS, MetricSpec
-from .comparison import ComparedResult, propagation_results, sweep_results
+from .comparison import ComparedResult, finding, propagation_results, sweep_results
 from .folders import Propagation, Sweep, read_folder
 from .frame_pictures import MOST_RESULTS, FrameView, frame_pictures
 from .provenance import UnitIndex, features_used
@@ -27,6 +28,7 @@ from .tables import (
     options_table,
     other_tables,
     settings_table,
+    without_folders,
 )
 
 __all__ = ["Page", "make_page", "render_page"]
@@ -40,6 +42,10 @@ class Page:
     ----------
     title
         Heading.
+    date
+        Date of the report.
+    finding
+        The best result and its uncertainty, in one sentence; empty without scores.
     compared
         Results, with controls last.
     means, objects, others
@@ -57,6 +63,8 @@ class Page:
     """
 
     title: str
+    date: datetime.date
+    finding: str
     compared: tuple[ComparedResult, ...]
     means: TableView
     objects: TableView | None
@@ -71,7 +79,13 @@ class Page:
 
 
 def make_page(
-    folders: Sequence[Path], *, title: str, videos: Sequence[Video] = (), cache: Path | None = None, pictures: int = 4
+    folders: Sequence[Path],
+    *,
+    title: str,
+    videos: Sequence[Video] = (),
+    cache: Path | None = None,
+    pictures: int = 4,
+    date: datetime.date | None = None,
 ) -> Page:
     """Gather the contents of folders of results and of sweeps.
 
@@ -87,6 +101,8 @@ def make_page(
         Cache of the features; by default the one that each folder records.
     pictures
         Number of best frames to show, and of worst ones.
+    date
+        Date of the report; by default today.
 
     Raises
     ------
@@ -128,6 +144,8 @@ def make_page(
     ordered = {item.label: drawn[item.label] for item in compared if item.label in drawn}
     return Page(
         title=title,
+        date=date or datetime.date.today(),
+        finding=finding(compared),
         compared=tuple(compared),
         curves=tuple(score_charts(compared, notes)),
         bars=tuple(video_charts(compared)),
@@ -151,6 +169,7 @@ def render_page(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["without_folders"] = without_folders
     environment.tests["exact_number"] = lambda cell: isinstance(cell, Number)
     return environment.get_template("report.html").render(page=page)
 
@@ -165,11 +184,14 @@ def _common_metric_spec(contents: Iterable[Sweep | Propagation]) -> MetricSpec:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Return distinct names for the folders."""
-    last = [folder.resolve().name for folder in folders]
-    names = [name if last.count(name) == 1 else str(folder) for name, folder in zip(last, folders, strict=True)]
-    if len(set(names)) < len(names):
+    """Return the shortest distinct ends of the folders' paths."""
+    paths = [folder.resolve().parts for folder in folders]
+    if len(set(paths)) < len(paths):
         raise ConfigError("a folder of results was given twice; give each once")
+    names = []
+    for parts in paths:
+        ends = (parts[-length:] for length in range(1, len(parts) + 1))
+        names.append(str(Path(*next(end for end in ends if sum(path[-len(end) :] == end for path in paths) == 1))))
     return names
 
 

@@ -93,12 +93,12 @@ def score_charts(results: Sequence[ComparedResult], notes: list[str]) -> list[Ch
 
 def video_charts(results: Sequence[ComparedResult]) -> list[ChartView]:
     """Draw the score of each of the first `MOST_VIDEOS` videos as a bar, in as many charts as needed."""
-    shown = [item for item in results if item.by_video]
+    shown = [item for item in results if item.by_video and item.measure == measure_of(results)]
     videos = list(dict.fromkeys(video for item in shown for video in item.by_video))[:MOST_VIDEOS]
     parts = [videos[start : start + _VIDEOS_PER_CHART] for start in range(0, len(videos), _VIDEOS_PER_CHART)]
     charts = []
     for number, part in enumerate(parts, 1):
-        measure = measure_of(shown)
+        measure = shown[0].measure
         series = [_series(item, results, [item.by_video.get(video) for video in part]) for item in shown]
         title = f"{measure} of each video" + (f", part {number} of {len(parts)}" if len(parts) > 1 else "")
         charts.append(
@@ -143,7 +143,7 @@ def _over_parameter(axis: str, results: Sequence[ComparedResult]) -> ChartView |
         )
         for item, slices in slices_of
     ]
-    constant = _constant(results)
+    constant = _constant(lines, results)
     measures, levels = _measures(lines, constant), [_series(item, results, [item.score]) for item in constant]
     series = _line_series(lines, results, measures, x)
     label, title = axis_label(axis), next(iter(measures.values()))
@@ -206,7 +206,7 @@ def _over_noise(results: Sequence[ComparedResult], notes: list[str]) -> ChartVie
         for line in lines
     ]
     x = sorted({level for line in drawn for level in line.points})
-    constant = _constant(results)
+    constant = _constant(lines, results)
     measures, levels = _measures(lines, constant), [_series(item, results, [item.score]) for item in constant]
     series = _line_series(drawn, results, measures, x)
     title = next(iter(measures.values()))
@@ -279,9 +279,10 @@ def _measures(lines: Sequence[_Line], constant: Sequence[ComparedResult]) -> dic
     return titles if len(lines) == 1 and not constant else dict([next(iter(titles.items()))])
 
 
-def _constant(results: Sequence[ComparedResult]) -> list[ComparedResult]:
-    """Return the scored results of one setting, which are drawn as horizontal lines."""
-    return [item for item in results if not item.ranking and item.score is not None]
+def _constant(lines: Sequence[_Line], results: Sequence[ComparedResult]) -> list[ComparedResult]:
+    """Return the results of one setting with the measure of the lines; they are drawn as horizontal lines."""
+    measure = lines[0].result.measure
+    return [item for item in results if not item.ranking and item.score is not None and item.measure == measure]
 
 
 def _line_series(

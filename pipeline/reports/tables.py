@@ -26,6 +26,7 @@ __all__ = [
     "other_tables",
     "row",
     "settings_table",
+    "without_folders",
 ]
 
 #: Largest numbers of rows; a note says what is left out.
@@ -200,7 +201,7 @@ def features_tables(name: str, facts: Iterable[FeatureFacts]) -> list[TableView]
             columns=("field", "value"),
             rows=(
                 row("videos", item.videos),
-                *(row(key.replace("_", " "), _without_folders(value)) for key, value in item.fields.items()),
+                *(row(key.replace("_", " "), without_folders(value)) for key, value in item.fields.items()),
             ),
         )
         for item in facts
@@ -237,14 +238,14 @@ def cost_tables(name: str, facts: Iterable[FeatureFacts], timing: Mapping[str, f
 
 def _option_text(value: Any) -> str:
     texts = value if isinstance(value, list) else [value]
-    return ", ".join(_without_folders(str(text)) for text in texts)
+    return ", ".join(without_folders(str(text)) for text in texts)
 
 
-def _without_folders(text: str) -> str:
+def without_folders(text: str) -> str:
     """Shorten absolute paths, which tell more about a machine than about a result, to their last part."""
     if Path(text).is_absolute():
         return Path(text).name
-    return re.sub(r"(?<![^\s=,])/(?:[^/\s=,]+/)+([^/\s=,]+)", r"\1", text)
+    return re.sub(r"(?<![^\s=,'\"(])/(?:[^/\s=,]+/)+([^/\s=,]+)", r"\1", text)
 
 
 def _is_number(text: str) -> bool:

@@ -42,10 +42,13 @@ def test_a_page_of_a_real_sweep_and_real_masks(cli: Cli, davis_source: Path, cac
     assert "sha256:" in page.text
     cost = page.tables["results: features in the cache, and the runs that finished them"]
     assert [float(value or "nan") > 0 for row in exact(cost) for value in row] == [True] * 10
-    again = cli(*arguments)
+    refused = cli(*arguments)
+    assert (refused.code, out.read_bytes()) == (2, content)
+    assert "--overwrite" in refused.err
+    again = cli(*arguments, "--overwrite")
     assert again.code == 0
-    assert out.read_bytes() == content
     assert f"report: {out}" in again.out
+    assert str(tmp_path) not in out.read_text()
 
 
 def test_controls_are_known_by_the_cache_that_is_named(cli: Cli, tmp_path: Path) -> None:

@@ -131,6 +131,49 @@ def test_numbers_of_results_equal_the_official_tables(tmp_path: Path) -> None:
         assert bars[video] == pytest.approx(sum(values) / 4)
 
 
+def test_the_finding_has_the_uncertainty_of_the_paired_difference(tmp_path: Path) -> None:
+    videos = [f"video-{number}" for number in range(5)]
+    better, worse = (write_results(tmp_path / name, videos, seed=seed) for name, seed in (("a", 4), ("b", 4)))
+    table = worse / "per-sequence_results-val.csv"
+    rows = read_csv(table)
+    lowered = [0.1, 0.1, 0.2, 0.2, 0.3]
+    for number, row in enumerate(rows):
+        for name in ("J-Mean", "F-Mean"):
+            row[name] = f"{float(row[name]) - lowered[number // 2]:.3f}"
+    table.write_text("Sequence,J-Mean,F-Mean\n" + "".join(",".join(row.values()) + "\n" for row in rows))
+    overall = worse / "global_results-val.csv"
+    (means,) = read_csv(overall)
+    means["J&F-Mean"] = f"{float(means['J&F-Mean']) - 0.18:.3f}"
+    overall.write_text(",".join(means) + "\n" + ",".join(means.values()) + "\n")
+    (best,) = read_csv(better / "global_results-val.csv")
+    scores = [float(row[1][1] or "nan") for row in page_of(better).tables["J&F of each video"][1:]]
+    page = page_of(worse, better)
+    error, paired = (np.std(values, ddof=1) / np.sqrt(5) for values in (scores, lowered))
+    score = f"a has J&F {float(best['J&F-Mean']):.3f} with a standard error of {error:.3f} over 5 videos"
+    assert f"{score}; it is better than b (difference 0.180 ± {paired:.3f}, paired by video)." in page.text
+    alone = page_of(write_results(tmp_path / "c", ["one"]))
+    assert "over 1 video; one video tells nothing about others." in alone.text
+    same = page_of(better, write_results(tmp_path / "d", videos, seed=4))
+    assert "it is not clearly better than d" in same.text
+
+
+def test_columns_have_the_same_decimals(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "results", ["one", "two"])
+    table = folder / "per-sequence_results-val.csv"
+    table.write_text("Sequence,J-Mean,F-Mean\none_1,0.5,0.25\none_2,1,0.125\n")
+    rows = page_of(folder).tables["J and F of each object"]
+    assert [[text for text, _ in row[1:]] for row in rows[1:]] == [["0.5", "0.250"], ["1.0", "0.125"]]
+    assert exact(rows) == [["0.5", "0.25"], ["1", "0.125"]]
+
+
+def test_folders_of_one_name_are_told_apart_without_local_paths(tmp_path: Path) -> None:
+    folders = [write_results(tmp_path / run / "results", ["one"], cache=tmp_path / "no cache") for run in ("a", "b")]
+    html = render_page(make_page(folders, title="A title"))
+    page = check_page(html)
+    assert [row[0][0] for row in page.tables["Means over all objects"][1:]] == ["a/results", "b/results"]
+    assert str(tmp_path) not in html
+
+
 def test_controls_stand_beside_the_results_everywhere(tmp_path: Path) -> None:
     """Two sweeps and a folder of masks; position in the first sweep, the others told by what the cache records."""
     videos = ["one", "two"]
@@ -323,7 +366,8 @@ def test_pictures_of_the_best_and_worst_frames(davis: Path, tmp_path: Path) -> N
     assert len(pictures) == 4 * 3
     assert "the masks of results over frame 00004 of one, with J&F 0.000" in {item["alt"] for item in pictures}
     assert all(int(item["width"] or 0) <= 320 for item in pictures)
-    assert render_page(made) == render_page(make_page([control, results], title="t", videos=videos, pictures=2))
+    again = make_page([control, results], title="t", videos=videos, pictures=2, date=made.date)
+    assert render_page(made) == render_page(again)
 
 
 def test_frame_scores_average_to_the_official_score(davis: Path, tmp_path: Path) -> None:
