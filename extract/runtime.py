@@ -57,7 +57,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-_PACKAGES = ("ted-tracking", "torch", "diffusers", "transformers", "zarr", "numpy", "opencv-python-headless")
+_PACKAGES = ("ted-tracking", "torch", "diffusers", "transformers", "zarr", "numpy", "opencv-python-headless", "av")
 
 
 def describe_run(

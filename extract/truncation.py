@@ -1,7 +1,7 @@
-"""Noticing files that were cut short: decoders often fill the missing part with grey, or just show fewer frames.
+"""Detect image and video files that were cut short.
 
-Each format says where it ends, and that is all that is looked at: damage in the middle of a whole file is left to the
-decoder to find.
+Decoders often fill the missing part of an image with grey, or return fewer frames of a video. These checks compare a
+file's length with what its format states; damage in the middle is left to the decoder.
 """
 
 import os
@@ -15,18 +15,19 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Inside a JPEG scan 0xFF is followed by 0 (a stuffed byte), a restart marker or fill bytes, unless a segment begins.
 _JPEG_SEGMENT = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
 _JPEG_EOI = 0xD9
-_MP4_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
+_MP4_FIRST_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
+_MP4_BOXES = _MP4_FIRST_BOXES | {b"moof", b"mfra", b"sidx", b"ssix", b"meta", b"udta", b"uuid", b"emsg", b"prft"}
 _EBML, _MATROSKA_SEGMENT = 0x1A45DFA3, 0x18538067
 
 
 def image_is_truncated(data: bytes) -> bool:
-    """Whether an encoded image ends before its format says it does.
+    """Return whether an encoded image ends before its format says it does.
 
     Parameters
     ----------
     data
-        The file's bytes. JPEG (to its end-of-image marker, which an embedded thumbnail's does not replace), PNG (to
-        its IEND chunk), WebP and BMP (by their stated size) are checked; others count as whole.
+        The file's bytes. JPEG (by its own end-of-image marker, not that of an embedded thumbnail), PNG (by its IEND
+        chunk), WebP and BMP (by their stated size) are checked; other formats count as complete.
     """
     if data.startswith(b"\xff\xd8"):
         return not _jpeg_ends(data)
@@ -40,10 +41,11 @@ def image_is_truncated(data: bytes) -> bool:
 
 
 def video_is_truncated(path: Path) -> bool:
-    """Whether a video file ends before its container says it does.
+    """Return whether a video file ends before its container says it does.
 
-    MP4/MOV (boxes that run past the end, or no index), AVI (stated size) and Matroska/WebM (stated size, where the
-    writer knew it) are checked; other containers do not state their size and count as whole.
+    MP4/MOV (a box runs past the end, or there is no index), AVI (stated size) and Matroska/WebM (stated size, if the
+    writer knew it) are checked. Other containers state no size and count as complete. Bytes after the last complete
+    box of an MP4 are ignored.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -51,7 +53,7 @@ def video_is_truncated(path: Path) -> bool:
         file.seek(0)
         if head[:4] == b"RIFF":
             return _avi_is_truncated(file, size)
-        if head[4:8] in _MP4_BOXES:
+        if head[4:8] in _MP4_FIRST_BOXES:
             return _mp4_is_truncated(file, size)
         if int.from_bytes(head[:4], "big") == _EBML:
             return _matroska_is_truncated(file, size)
@@ -64,7 +66,7 @@ def _jpeg_ends(data: bytes) -> bool:
         marker = match[1][0]
         if marker == _JPEG_EOI:
             return True
-        # Every other segment states its length. After a scan's header comes its data: the search above runs through it.
+        # Every other segment states its length. The search above also runs through the data after a scan's header.
         position = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
     return False
 
@@ -80,7 +82,7 @@ def _png_ends(data: bytes) -> bool:
 
 
 def _avi_is_truncated(file: BinaryIO, size: int) -> bool:
-    # Files above 1 GB are several RIFF chunks one after the other; some writers count the last one's padding byte.
+    # Files above 1 GB are a sequence of RIFF chunks; some writers count the padding byte of the last one.
     while True:
         head = file.read(8)
         if len(head) < 8 or head[:4] != b"RIFF":
@@ -101,8 +103,8 @@ def _mp4_is_truncated(file: BinaryIO, size: int) -> bool:
         elif length == 0:
             length = size - position
         if length < 8 or position + length > size:
-            # Something after the index that is no box at all is padding, which some recorders leave.
-            return not has_index or kind.isalnum()
+            # After the index, bytes that begin no known box are padding or an appended file, which players ignore.
+            return not has_index or kind in _MP4_BOXES
         has_index |= kind == b"moov"
         position += length
     return not has_index
@@ -121,7 +123,7 @@ def _matroska_is_truncated(file: BinaryIO, size: int) -> bool:
 
 
 def _read_vint(file: BinaryIO) -> int | None:
-    """Read an EBML variable-length integer; None where it stands for "unknown" or the file has ended."""
+    """Read an EBML variable-length integer; None if it means "unknown" or the file has ended."""
     first = file.read(1)
     if not first or not first[0]:
         return None
