@@ -1,4 +1,4 @@
-"""Reading the frames of a video: one interface to image files and video files, and a choice of frames."""
+"""Read the frames of a video: one interface to image files and video files, and a selection of frames."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -25,41 +25,41 @@ __all__ = [
 
 
 class FrameSource(Protocol):
-    """The frames of one video, read on demand; memory does not grow with their number."""
+    """Frames of one video, read on demand; memory does not grow with their number."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the frames, without repetition, for example ``"00000"``."""
+        """Unique names of the frames, for example ``"00000"``."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of every frame."""
+        """(height, width) of every frame, in pixels."""
 
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """Decode one frame: (height, width, 3), RGB."""
+        """Decode one frame: (height, width, 3), uint8, RGB."""
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
-        """SHA-256 over the encoded content of some frames (all by default) in order; independent of paths and names."""
+        """Hash (SHA-256) the encoded content of some frames, all by default, in order; not their paths and names."""
 
 
 class SelectedFrames:
-    """Every n-th frame of a source, and of those the first few. Names are kept.
+    """Every n-th frame of a source, up to a number of frames. The frames keep their names.
 
     Parameters
     ----------
     source
-        Where the frames come from.
+        All frames.
     every
-        Step; 1 takes every frame.
+        Step between frames; 1 takes every frame.
     limit
-        Most frames to take; None for no limit.
+        Largest number of frames; None for no limit.
 
     Raises
     ------
     ConfigError
-        When either is less than 1.
+        If `every` or `limit` is less than 1.
     """
 
     def __init__(self, source: FrameSource, every: int = 1, limit: int | None = None) -> None:
@@ -73,12 +73,12 @@ class SelectedFrames:
 
     @property
     def source(self) -> FrameSource:
-        """Where the frames come from."""
+        """All frames."""
         return self._source
 
     @property
     def limit(self) -> int | None:
-        """Most frames that are taken; None for no limit."""
+        """Largest number of frames; None for no limit."""
         return self._limit
 
     @property
@@ -93,17 +93,23 @@ class SelectedFrames:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of every frame."""
+        """(height, width) of every frame, in pixels."""
         return self._source.size
+
+    @property
+    def times(self) -> tuple[float, ...] | None:
+        """Presentation times of the frames in seconds; None if the source has none."""
+        times: tuple[float, ...] | None = getattr(self._source, "times", None)
+        return None if times is None else tuple(times[index] for index in self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """Decode one of the selected frames: (height, width, 3), RGB."""
+        """Decode one of the selected frames: (height, width, 3), uint8, RGB."""
         return self._source.read(self.indices[index])
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
-        """SHA-256 over the selected frames: the source's digest of them."""
+        """Return the source's digest of the selected frames."""
         chosen = self.indices
         return self._source.digest(chosen if indices is None else [chosen[i] for i in indices])

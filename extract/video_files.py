@@ -33,6 +33,9 @@ VIDEO_SUFFIXES = frozenset(
 #: Containers that are opened, by FFmpeg's names. Playlists (concat, HLS, DASH) could name other local files.
 _CONTAINERS = "mov,avi,matroska,webm,mpeg,mpegvideo,mpegts,dv,flv,asf,ogg,mxf"
 
+#: Attempts to take the last frames out of a decoder: after damage, one may fail and the next succeed, or none.
+_FLUSHES = 16
+
 # Errors of the decoder are evidence of damage. `av.logging.Capture` keeps them from the terminal.
 av.logging.set_level(av.logging.ERROR)
 
@@ -387,7 +390,7 @@ def _orientation(frame: VideoFrame, path: Path) -> _Orientation:
     if min(crossed) >= 50 * max(straight):
         return _Orientation(transpose=True, flip_x=c < 0, flip_y=b < 0)
     raise FrameError(
-        f"video {path} is displayed rotated by an angle that is no multiple of 90 degrees; export it upright"
+        f"players rotate video {path} by an angle that is no multiple of 90 degrees; export it upright"
     )
 
 
@@ -426,7 +429,8 @@ def _tolerant_decode(container: InputContainer, stream: VideoStream, findings: _
     # With several threads, which frames of a damaged stream come out would depend on their number.
     stream.codec_context.thread_count = 1
     packets = container.demux(stream)
-    while True:
+    failed_flushes = 0
+    while failed_flushes < _FLUSHES:
         try:
             packet = next(packets, None)
         except av.error.FFmpegError:  # the demuxer cannot go on
@@ -441,6 +445,7 @@ def _tolerant_decode(container: InputContainer, stream: VideoStream, findings: _
             return
         except av.error.FFmpegError:
             findings.errors += 1
+            failed_flushes += packet is None
 
 
 def _file_state(path: Path) -> tuple[int, int, int]:
