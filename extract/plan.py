@@ -35,12 +35,15 @@ class VideoPlan:
         The windows over the video, in order.
     passes
         The passes of the UNet over them.
+    frame_times
+        Presentation times of the frames in seconds; None if the source has none.
     """
 
     request: FeatureRequest
     specs: dict[tuple[int, str], UnitSpec]
     clips: list[Clip]
     passes: Passes
+    frame_times: tuple[float, ...] | None = None
 
     @property
     def frame_count(self) -> int:
@@ -130,7 +133,10 @@ def plan_video(
     clips = plan_clips(len(source), backbone.clip_length, overlap, overlap_rule)
     passes = Passes(clips=len(clips), timesteps=steps, draws=request.ensemble, size=1)
     batch_size = settings.batch_size or default_batch_size(backbone)
-    return VideoPlan(request=request, specs=specs, clips=clips, passes=passes).with_batch_size(batch_size)
+    plan = VideoPlan(
+        request=request, specs=specs, clips=clips, passes=passes, frame_times=getattr(source, "times", None)
+    )
+    return plan.with_batch_size(batch_size)
 
 
 def default_batch_size(backbone: Backbone) -> int:

@@ -4,7 +4,7 @@ import ctypes
 import platform
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -68,6 +68,7 @@ def describe_run(
     seconds: float,
     frames: int,
     waited: Mapping[str, float],
+    frame_times: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """Describe the run that finished a unit.
 
@@ -85,6 +86,8 @@ def describe_run(
         Frames computed in this run; fewer than the video has when it was resumed.
     waited
         Seconds without anything to compute, by what was waited for.
+    frame_times
+        Presentation times of the video's frames in seconds, of a video file; recorded to the microsecond.
     """
     device = backbone.device
     record: dict[str, Any] = {
@@ -100,6 +103,8 @@ def describe_run(
         "frames_computed": frames,
         "waited": {what: round(time, 3) for what, time in waited.items()},
     }
+    if frame_times is not None:
+        record["frame_times"] = [round(time, 6) for time in frame_times]
     if device.type == "cuda":
         cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
         record["cuda"] = {"runtime": torch.version.cuda, "cudnn": cudnn}

@@ -389,9 +389,7 @@ def _orientation(frame: VideoFrame, path: Path) -> _Orientation:
         return _Orientation(flip_x=a < 0, flip_y=d < 0)
     if min(crossed) >= 50 * max(straight):
         return _Orientation(transpose=True, flip_x=c < 0, flip_y=b < 0)
-    raise FrameError(
-        f"players rotate video {path} by an angle that is no multiple of 90 degrees; export it upright"
-    )
+    raise FrameError(f"players rotate video {path} by an angle that is no multiple of 90 degrees; export it upright")
 
 
 class _Converter:

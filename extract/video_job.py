@@ -167,6 +167,7 @@ class VideoJob:
                 seconds=seconds,
                 frames=frames,
                 waited=waited,
+                frame_times=self.plan.frame_times,
             )
             for writer in self._writers.values():
                 writer.finish(run)

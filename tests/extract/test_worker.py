@@ -9,13 +9,17 @@ import pytest
 import torch
 
 from ted.extract.backbones.base import Backbone
-from ted.extract.frames import FrameSize, to_pixels
+from ted.extract.frames import FrameSize, SelectedFrames, VideoFrames, to_pixels
 from ted.extract.noising.random_draws import NoiseKey, draw_noise
+from ted.extract.plan import plan_video
 from ted.extract.worker import extract_video
+from ted.store import Unit
 from ted.store.errors import ConfigError, FrameError
 
+from .clips import write_clip
 from .conftest import random_frames
-from .videos import ADM_TAP, SVD_TAP, features, new_cache, plan, relative
+from .pictures import picture
+from .videos import ADM_TAP, SETTINGS, SVD_TAP, features, new_cache, plan, relative
 
 
 def test_image_features_are_the_mean_over_draws_of_single_forwards(tmp_path: Path, adm: Backbone) -> None:
@@ -109,6 +113,17 @@ def test_the_run_record_says_how(tmp_path: Path, adm: Backbone) -> None:
     assert record["versions"]["torch"] == torch.__version__
     assert record["device"] == "cpu"
     assert record["batch_size"] == 2
+
+
+def test_the_run_record_of_a_video_file_has_the_times_of_its_frames(tmp_path: Path, adm: Backbone) -> None:
+    times = [0, 3, 4]
+    clip = write_clip(tmp_path / "a.mov", [picture(64, 64, seed=i) for i in range(3)], times=times)
+    source, cache = SelectedFrames(VideoFrames(clip), every=2), new_cache(tmp_path)
+    planned = plan_video(
+        adm, source, dataset="d", video="v", timesteps=(51,), taps=(ADM_TAP,), settings=SETTINGS
+    )  # fmt: skip
+    extract_video(cache, adm, source, planned)
+    assert Unit(planned.specs[51, ADM_TAP].folder(cache.root)).run_record["frame_times"] == [0.0, 0.4]
 
 
 def test_wrong_taps_timesteps_and_empty_videos(adm: Backbone) -> None:
