@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 import pytest
 
+from ted.extract.backbones import BACKBONES
+from ted.pipeline.choices.presets import PRESETS
 from tests.console import console_lines, parse_command
 
 ROOT = Path(__file__).parents[1]
@@ -37,3 +39,35 @@ def test_commands_exist_with_these_options(page: Path) -> None:
                     parse_command(re.sub(r"( --[\w-]+)? (…|\.\.\.)", "", command))
                 except click.ClickException as error:
                     pytest.fail(f"{command}\n{error.format_message()}")
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    for folder in ("store", "extract", "propagate", "pipeline", "training", "benchmarks", "notebooks", "tests"):
+        for path in [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("*.ipynb"), *(ROOT / folder).rglob("*.md")]:
+            for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8")):
+                assert (ROOT / page).is_file(), f"{path.relative_to(ROOT)} names {page}"
+
+
+def test_the_table_of_presets_is_the_presets() -> None:
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
+    table = page.partition("## Presets")[2].partition("## Weights")[0]
+    shown = {}
+    for row in re.findall(r"^\| (`.*) \|$", table, re.MULTILINE):
+        names, *cells = (cell.strip() for cell in row.split("|"))
+        shown |= dict.fromkeys(re.findall(r"[\w-]+", names), [cell.strip("`") for cell in cells])
+    assert shown == {
+        name: [
+            preset.video_feature or "",
+            preset.image_feature or "",
+            *map(str, (preset.alpha, preset.temperature, preset.radius, preset.top_k)),
+        ]
+        for name, preset in PRESETS.items()
+    }
+
+
+def test_the_table_of_weights_names_every_backbone() -> None:
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text().partition("## Weights")[2]
+    first = " ".join(re.findall(r"^\| ([^|]*) \|", page, re.MULTILINE))
+    for name, info in BACKBONES.items():
+        assert f"`{name}`" in first
+        assert info.published is None or info.published.bundled or info.published.name in page
