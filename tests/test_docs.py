@@ -54,7 +54,7 @@ def test_the_table_of_presets_is_the_presets() -> None:
     shown = {}
     for row in re.findall(r"^\| (`.*) \|$", table, re.MULTILINE):
         names, *cells = (cell.strip() for cell in row.split("|"))
-        shown |= dict.fromkeys(re.findall(r"[\w-]+", names), [cell.strip("`") for cell in cells])
+        shown |= {key: [cell.strip("`") for cell in cells] for key in re.findall(r"[\w-]+", names)}
     assert shown == {
         name: [
             preset.video_feature or "",
