@@ -1,6 +1,5 @@
 """Pictures: masks over frames, contact sheets, movies."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -9,8 +8,6 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from ted.extract.frames import VideoFrames
-from ted.pipeline.pictures.movie import write_movie
 from ted.pipeline.pictures.overlay import overlay_mask
 from ted.pipeline.pictures.palette import display_palette
 from ted.pipeline.pictures.selection import evenly_spaced
@@ -125,68 +122,3 @@ def test_pictures_are_written_whole(tmp_path: Path) -> None:
     with Image.open(path) as image:
         np.testing.assert_array_equal(np.asarray(image), frame())
     assert list(path.parent.iterdir()) == [path]
-
-
-# --- movie
-
-
-@pytest.mark.parametrize("size", [(60, 80), (61, 83)])
-def test_movie_comes_back(tmp_path: Path, size: tuple[int, int]) -> None:
-    frames = [frame(*size, seed=i) for i in range(5)]
-    path = write_movie(tmp_path / "out" / "a b.mp4", iter(frames), fps=5)
-    movie = VideoFrames(path)
-    assert len(movie) == 5
-    assert movie.size == (size[0] + size[0] % 2, size[1] + size[1] % 2)
-    for index, expected in enumerate(frames):
-        got = movie.read(index)[: size[0], : size[1]].astype(float)
-        differences = [np.abs(got - other).mean() for other in frames]
-        assert int(np.argmin(differences)) == index
-        assert differences[index] < 12, expected.shape
-    assert list(path.parent.iterdir()) == [path]
-    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS) == 5
-
-
-def test_movie_takes_one_frame_at_a_time(tmp_path: Path) -> None:
-    alive = 0
-
-    class Counted(np.ndarray):  # type: ignore[type-arg]
-        def __del__(self) -> None:
-            nonlocal alive
-            alive -= 1
-
-    def frames() -> Iterator[Picture]:
-        nonlocal alive
-        for index in range(8):
-            alive += 1
-            assert alive <= 2
-            yield frame(seed=index).view(Counted)
-
-    write_movie(tmp_path / "a.mp4", frames())
-
-
-def test_movies_that_cannot_be_written_leave_no_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-
-    def broken() -> Iterator[Picture]:
-        yield frame()
-        raise RuntimeError("no more")
-
-    with pytest.raises(RuntimeError, match="no more"):
-        write_movie(path, broken())
-    with pytest.raises(ConfigError, match=r"a\.mp4 has no frames"):
-        write_movie(path, [])
-    with pytest.raises(ConfigError, match="differ in size"):
-        write_movie(path, [frame(60, 80), frame(80, 60)])
-    with pytest.raises(ConfigError, match=r"as \.mp4, not 'a\.avi'"):
-        write_movie(tmp_path / "a.avi", [frame()])
-    for fps in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(ConfigError, match="positive number"):
-            write_movie(path, [frame()], fps=fps)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_writer_that_does_not_open_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cv2.VideoWriter, "isOpened", lambda _: False)
-    with pytest.raises(ConfigError, match=r"cannot write the movie .*a\.mp4"):
-        write_movie(tmp_path / "a.mp4", [frame()])
-    assert not list(tmp_path.iterdir())
