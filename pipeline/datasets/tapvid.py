@@ -22,6 +22,9 @@ __all__ = ["TapVidFrames", "TrackFile", "TrackVideo", "is_tapvid_file", "tapvid_
 
 _KEYS = ("video", "points", "occluded")
 
+#: Share of the frame by which a visible point may lie outside of it, for rounding.
+_MARGIN = 1e-3
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrackFile:
@@ -54,8 +57,11 @@ class TrackFile:
             When they are not (track, frame, 2) and (track, frame) for the video's frames.
         """
         clip = _videos(self.path)[self.name]
-        points, occluded = (np.asarray(clip[key]) for key in _KEYS[1:])
         count = len(clip["video"])
+        try:
+            points, occluded = (np.asarray(clip[key]) for key in _KEYS[1:])
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            raise LabelError(f"points or occluded of video {self.name!r} in {self.path} are no arrays") from error
         if (
             points.ndim != 3
             or points.shape[1:] != (count, 2)
@@ -70,8 +76,16 @@ class TrackFile:
         index = [int(name) for name in names]
         hidden = occluded[:, index].astype(bool)
         places = points[:, index].astype(np.float64) * (size[1], size[0])
-        if not np.isfinite(places[~hidden]).all():
-            raise LabelError(f"video {self.name!r} in {self.path} has visible points at places that are not finite")
+        seen = points[:, index][~hidden]
+        if not np.isfinite(seen).all():
+            raise LabelError(
+                f"video {self.name!r} in {self.path} has visible points at coordinates that are not finite"
+            )
+        if ((seen < -_MARGIN) | (seen > 1 + _MARGIN)).any():
+            raise LabelError(
+                f"video {self.name!r} in {self.path} has visible points from {seen.min():g} to {seen.max():g}: points "
+                "of TAP-Vid are shares of the width and height, 0 to 1; divide pixels by them"
+            )
         return Tracks(places=places, occluded=hidden)
 
 

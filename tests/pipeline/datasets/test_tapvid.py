@@ -1,6 +1,8 @@
 """Reading TAP-Vid's pickles, without running what they hold."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,102 @@ def test_damaged_pickles_say_so(tmp_path: Path) -> None:
             read_numpy_pickle(path)
 
 
+def object_array(state: tuple[Any, ...], raw: bytes, name: str = "numpy._core.multiarray") -> bytes:
+    """Return a pickle of an array whose type is an object's, over raw bytes."""
+
+    class Type:
+        def __reduce__(self) -> Any:
+            return np.dtype, ("O8", False, True), state
+
+    class Array:
+        def __reduce__(self) -> Any:
+            rebuild = np.zeros(1).__reduce__()[0]
+            return rebuild, (np.ndarray, (0,), b"b"), (1, (len(raw) // 8,), Type(), False, raw)
+
+    return pickle.dumps(Array(), protocol=2).replace(b"numpy._core.multiarray", name.encode())
+
+
+@pytest.mark.parametrize("name", ["numpy._core.multiarray", "numpy.core.multiarray"])
+def test_arrays_of_objects_over_raw_bytes_are_refused(tmp_path: Path, name: str) -> None:
+    """Reading them would follow the author's pointers."""
+    path = tmp_path / "a.pkl"
+    raw = (0xDEADBEEF).to_bytes(8, "little") * 4
+    for state in (
+        (3, "|", None, None, None, -1, -1, 63),
+        (3, "|", None, None, None, -1, -1, 0),
+        (3, "<", None, ("f",), {"f": (np.dtype("f8"), 0)}, 8, 1, 0),
+    ):
+        path.write_bytes(object_array(state, raw, name))
+        with pytest.raises(LabelError, match=r"a\.pkl asks for an array of type"):
+            read_numpy_pickle(path)
+
+
+@pytest.mark.parametrize("kind", ["O", "V8", "M8[ns]", "i4,O", [("f", "i4")]])
+def test_arrays_of_other_than_numbers_and_text_are_refused(tmp_path: Path, kind: Any) -> None:
+    path = write_pickle(tmp_path / "a.pkl", {"a": np.zeros(3, np.dtype(kind))}, 2)
+    with pytest.raises(LabelError, match=r"a\.pkl asks for"):
+        read_numpy_pickle(path)
+
+
+def test_arrays_whose_shape_does_not_fit_their_bytes_are_refused(tmp_path: Path) -> None:
+    data = pickle.dumps(np.arange(6, dtype="u1").reshape(2, 3), protocol=2)
+    for one, other in ((b"K\x02K\x03", b"K\x02K\xff"), (b"K\x02K\x03", b"J\xff\xff\xff\xffK\x03")):
+        assert one in data
+        (tmp_path / "a.pkl").write_bytes(data.replace(one, other))
+        with pytest.raises(LabelError, match="damaged"):
+            read_numpy_pickle(tmp_path / "a.pkl")
+
+
+FUZZ = r"""
+import pickle, random, sys
+from pathlib import Path
+import numpy as np
+from ted.pipeline.datasets.sources import Source, open_sources
+from ted.store.errors import TedError
+
+folder, seed = Path(sys.argv[1]), int(sys.argv[2])
+rng = random.Random(seed)
+clip = {"video": np.zeros((2, 4, 4, 3), np.uint8), "points": np.zeros((1, 2, 2)), "occluded": np.zeros((1, 2), bool)}
+wholes = [pickle.dumps({"a": clip, "b": dict(clip, video=[b"x"] * 2)}, protocol) for protocol in range(6)]
+codes = b"cRbB}](.0a2uetlNKJ\x85\x86\x87\x88q\x8c\x93\x94rhjso\x81\x8f\x92iP"
+names = [b"numpy\nndarray\n", b"numpy\ndtype\n", b"numpy._core.multiarray\n_reconstruct\n", b"os\nsystem\n",
+         b"numpy._core.numeric\n_frombuffer\n", b"X\x02\0\0\0O8", b"X\x02\0\0\0u1", b"_codecs\nencode\n"]
+refused = 0
+for number in range(1500):
+    path = folder / f"{number}.pkl"
+    data = bytearray(rng.choice(wholes))
+    if rng.random() < 0.3:
+        data = bytearray(b"\x80\x04" + b"".join(
+            rng.choice([bytes([rng.choice(codes)]), b"c" + rng.choice(names[:5]), rng.choice(names)])
+            for _ in range(rng.randrange(1, 30))) + b".")
+    for _ in range(rng.randrange(4)):
+        at = rng.randrange(len(data))
+        data[at : at + rng.randrange(3)] = rng.choice([rng.randbytes(2), bytes([rng.choice(codes)]), rng.choice(names)])
+    path.write_bytes(data)
+    try:
+        for video in open_sources([Source(path=path)]):
+            video.frames.read(0), video.frames.digest()
+            video.tracks.read(video.frames.names, video.frames.size)
+    except TedError:
+        refused += 1
+    path.unlink()
+print(refused)
+"""
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_no_pickle_crashes_or_raises_anything_else(tmp_path: Path, seed: int) -> None:
+    """In a process of its own, which a wrong pointer would kill."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FUZZ, str(tmp_path), str(seed)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 1000
+
+
 # --- videos
 
 
@@ -149,6 +247,9 @@ def changed(**values: Any) -> dict[str, Any]:
         ({"a": changed(points=np.zeros((4, 3, 2)))}, LabelError, r"must be \(track, 4, 2\)"),
         ({"a": changed(occluded=np.zeros((3, 4), bool))}, LabelError, r"\(track, 4\)"),
         ({"a": changed(points=np.full((4, 4, 2), np.nan))}, LabelError, "not finite"),
+        ({"a": changed(points=np.full((4, 4, 2), 7.5))}, LabelError, "from 7.5 to 7.5: .* divide pixels"),
+        ({"a": changed(points=np.full((4, 4, 2), -0.1))}, LabelError, "divide pixels"),
+        ({"a": changed(points=[[1], [1, 2]])}, LabelError, "are no arrays"),
         ({"a": changed(video=[b"no image"] * 4)}, FrameError, "cannot decode frame 0"),
     ],
 )
