@@ -1,21 +1,19 @@
 """``ted evaluate``."""
 
-import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..choices.hints import explain
 from .options import CONTEXT, LocalPath, config_option, json_option, open_videos, source_options
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
-
-
-_Scorer = Callable[[list[Any], Path, str], tuple[dict[str, Any], list[str]]]
+    from ..tasks.base import Task
 
 
 @click.command(context_settings=CONTEXT)
@@ -31,118 +29,78 @@ _Scorer = Callable[[list[Any], Path, str], tuple[dict[str, Any], list[str]]]
 def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
     """Score results against the ground truth of SOURCE.
 
-    As the official DAVIS-2017 evaluation does (also MOSE and Kubric); on YouTube-VOS each object in the frames that
-    meta.json lists, but for the first, in which it is given; on VIP the mean IoU of parts. Prints the scores, and
-    writes them as tables into the folder of results: for J&F the two official ones, global_results-SET.csv and
-    per-sequence_results-SET.csv, for VIP parts_results-SET.csv and per-video_results-SET.csv. On JHMDB it is PCK
-    (pck_per-joint.csv, pck_per-video.csv), on TAP-Vid its measures (tapvid_first.csv, tapvid_strided.csv). Boxes are
-    scored by their IoU, and success and precision as OTB and LaSOT have them (boxes_results-SET.csv): against the boxes
-    around the masks of a dataset, or those that --annotations names.
+    Masks are scored by J&F as the official DAVIS-2017 evaluation does, also on MOSE and Kubric; on YouTube-VOS each
+    object in the frames that meta.json lists, but for the first, in which it is given; on VIP by the mean IoU of parts;
+    JHMDB by PCK, TAP-Vid by its own metrics. Boxes are scored by their IoU, and success and precision as in OTB and
+    LaSOT: against the boxes around the masks of a dataset, or those of --annotations. With --annotations FOLDER, masks
+    of your own are the ground truth of all frames that propagation did not start from.
+
+    The scores are printed, and written as tables into the folder of results: global_results-SET.csv and
+    per-sequence_results-SET.csv for J&F, parts_results-SET.csv and per-video_results-SET.csv for VIP, pck_per-joint.csv
+    and pck_per-video.csv, tapvid_first.csv or tapvid_strided.csv, boxes_results-SET.csv. A video with too little ground
+    truth is named, and the others are scored; the exit code is 1 then.
     """
+    from tqdm import tqdm
+
     from ...store.errors import ConfigError
-    from ..runs.propagating.propagation import result_folder
-    from ..runs.result_folders import check_result
-    from .evaluate_boxes import are_boxes
+    from ..runs.result_folders import check_result, result_folder
 
     if not results.is_dir():
         raise ConfigError(
             f"there are no results at {results}; `ted propagate` makes them, or name others with --results"
         )
     videos = open_videos(**choice)
-    if boxes and any(video.scoring in ("pck", "tapvid") for video in videos):
-        raise ConfigError("--boxes is for results of masks and boxes: leave it out for joints and points")
-    for video in videos:
-        check_result(result_folder(results, video))
-    scorers = {_scorer(video) for video in videos}
-    if boxes or (scorers <= {_masks, _parts} and are_boxes(videos, results)):
-        scorers = {_boxes}
-    if len(scorers) > 1:
-        raise ConfigError("different measures do not go into one table: evaluate the sources one by one")
-    values, lines = scorers.pop()(videos, results, choice["set_name"] or "val")
-    click.echo(json.dumps(_without_nan(values), indent=1) if as_json else "\n".join(lines))
+    task = _task(videos, results, boxes=boxes)
+    scores: dict[str, Any] = {}
+    failures: dict[str, str] = {}
+    for video in tqdm(videos, unit="video", disable=None):
+        folder = result_folder(results, video)
+        check_result(folder)
+        try:
+            scores[video.name] = task.score_video(video, folder)
+        except ConfigError as error:  # too little ground truth
+            failures[video.name] = explain(error)
+    if not scores:
+        raise ConfigError("\n".join(failures.values()))
+    evaluation = task.evaluation(scores, results, choice["set_name"] or "val")
+    if as_json:
+        values = evaluation.values | ({"failures": failures} if failures else {})
+        click.echo(json.dumps(_without_nan(values), indent=1))
+    else:
+        click.echo("\n".join(evaluation.lines))
+    for name, reason in failures.items():
+        click.echo(f"Error: {name} is not scored, and counts in no mean: {reason}", err=True)
+    if failures:
+        sys.exit(1)
 
 
-def _scorer(video: "Video") -> _Scorer:
-    """Return what scores videos that are scored like this one: the values, and lines that show them."""
-    from .evaluate_points import score_joints, score_tracks
-
-    scorers: dict[str, _Scorer] = {"parts": _parts, "pck": score_joints, "tapvid": score_tracks}
-    scorers |= {"boxes": _boxes, "none": _nothing}
-    return scorers.get(video.scoring, _masks)
-
-
-def _masks(videos: list["Video"], results: Path, set_name: str) -> tuple[dict[str, Any], list[str]]:
-    """Score J&F: the values, and lines that show them."""
-    from tqdm import tqdm
-
-    from ..runs.propagating.propagation import result_folder
-    from ..tasks.masks.davis import DavisScore, score_sequence, write_csv
-
-    scored = tuple(
-        score_sequence(video.name, video.annotations(), result_folder(results, video), video.scored_frames())
-        for video in tqdm(videos, unit="video", disable=None)
-    )
-    score = DavisScore(sequences=scored)
-    tables = write_csv(score, results, set_name)
-    lines = _table(
-        ("object", "J-Mean", "F-Mean"),
-        [(f"{item.name}_{thing.object_id}", thing.j.mean, thing.f.mean) for item in scored for thing in item.objects],
-    )
-    lines.append("  ".join(f"{name} {value:.3f}" for name, value in score.means.items()))
-    lines.append(f"tables: {tables[0]} {tables[1]}")
-    return {"means": score.means, "sequences": [dataclasses.asdict(item) for item in scored]}, lines
-
-
-def _parts(videos: list["Video"], results: Path, set_name: str) -> tuple[dict[str, Any], list[str]]:
-    """Score the IoU of parts: the values, and lines that show them."""
-    from tqdm import tqdm
-
-    from ..metrics.parts import PartsScore, score_parts, write_parts
-    from ..runs.propagating.propagation import result_folder
-
-    score = PartsScore(
-        counts={
-            video.name: score_parts(video.name, video.annotations(), result_folder(results, video))
-            for video in tqdm(videos, unit="video", disable=None)
-        }
-    )
-    tables = write_parts(score, results, set_name)
-    lines = _table(("video", "mIoU"), score.by_video.items())
-    lines += ["", *_table(("class", "IoU"), score.by_class.items())]
-    lines += [f"mIoU {score.mean:.3f}", f"tables: {tables[0]} {tables[1]}"]
-    return {"mIoU": score.mean, "classes": score.by_class, "videos": score.by_video}, lines
-
-
-def _boxes(videos: list["Video"], results: Path, set_name: str) -> tuple[dict[str, Any], list[str]]:
-    """Score boxes: the values, and lines that show them."""
-    from .evaluate_boxes import score_boxes
-
-    values, (header, *rows) = score_boxes(videos, results, set_name)
-    return values, [*_table(header, rows), f"table: {values['table']}"]
-
-
-def _nothing(videos: list["Video"], _results: Path, _set_name: str) -> tuple[dict[str, Any], list[str]]:
-    """Refuse to score points that a user gave."""
+def _task(videos: "list[Video]", results: Path, *, boxes: bool) -> "Task":
+    """Return the task that scores all videos: that of the results, if it can score all of them."""
     from ...store.errors import ConfigError
+    from ..runs.result_folders import result_folder
+    from ..tasks.boxes.task import BoxTask
+    from ..tasks.registry import task_of, task_of_results
 
-    raise ConfigError(
-        f"there is no measure for the points of video {videos[0].name!r}: boxes of one's own are scored, and points of "
-        "TAP-Vid"
-    )
-
-
-def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
-    """Return a table's lines: a column of names, and columns of numbers as wide as their titles."""
-    lines = [header, *((name, *(f"{value:.3f}" for value in values)) for name, *values in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join([name.ljust(widths[0]), *(text.rjust(width) for text, width in zip(texts, widths[1:], strict=True))])
-        for name, *texts in lines
-    ]
+    if boxes:
+        task = BoxTask()
+        if not all(task.accepts(video) for video in videos):
+            raise ConfigError("--boxes is for results of masks and boxes: leave it out for joints and points")
+        return task
+    found = [task_of_results(video, result_folder(results, video)) for video in videos]
+    first = found[0]
+    if first is not None and all(
+        task is not None and task.name == first.name and first.accepts(video)
+        for task, video in zip(found, videos, strict=True)
+    ):
+        return first
+    tasks = {task.name: task for task in map(task_of, videos)}
+    if len(tasks) > 1:
+        raise ConfigError("different measures do not go into one table: evaluate the sources one by one")
+    return tasks.popitem()[1]
 
 
 def _without_nan(value: Any) -> Any:
-    """Replace what is not a number (the decay of very long videos, a part that does not occur): JSON knows no NaN."""
+    """Replace NaN (the decay of very long videos, a part that does not occur) by None: JSON has no NaN."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

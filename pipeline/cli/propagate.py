@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 @setting_options
 @click.option(
     "--target",
-    type=click.Choice(["masks", "boxes"]),
-    default="masks",
-    help="Where masks are given: follow them, or the boxes around their objects.",
+    metavar="TASK",
+    help="What to track, where SOURCE has annotations for several tasks: boxes follows the boxes around the objects of "
+    "masks.  [default: the first of masks, parts, joints, points, boxes that it has]",
 )
 @click.option(
     "--query-mode",
@@ -43,6 +43,11 @@ if TYPE_CHECKING:
     default="first",
     help="Points of TAP-Vid and of `ted synth`: given in the first frame that shows them, or in every fifth and "
     "followed both ways.",
+)
+@click.option(
+    "--refine",
+    metavar="NAME",
+    help="Improve results with a refiner that an installed package offers (entry points ted.refiners).",
 )
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 @click.option(
@@ -62,8 +67,9 @@ if TYPE_CHECKING:
 def propagate(
     cache: Path,
     out: Path,
-    target: str,
+    target: str | None,
     query_mode: "QueryMode",
+    refine: str | None,
     device: str,
     affinities: "AffinityUse",
     workers: int | None,
@@ -87,23 +93,23 @@ def propagate(
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
     from ..choices.config_file import save_config
-    from ..pictures.result import write_box_overlay, write_overlay, write_point_overlay
+    from ..pictures.result import write_overlay
     from ..runs.devices import choose_device
     from ..runs.progress import FrameBars
-    from ..runs.propagating.point_propagation import propagate_points
     from ..runs.propagating.propagation import propagate_video
+    from ..tasks.refiners import get_refiner
+    from ..tasks.registry import task_of
 
     chosen = take_features(choice)
     settings = take_settings(choice, chosen)
     videos = open_videos(**choice)
-    followed = {_followed(video.scoring, target) for video in videos}
-    if save_soft and followed != {"masks"}:
+    task_options = {"query_mode": query_mode, "save_soft": save_soft}
+    tasks = {video.name: task_of(video, target, task_options) for video in videos}
+    if save_soft and not all(getattr(task, "save_soft", False) for task in tasks.values()):
         raise ConfigError("--save-soft is for masks: leave it out for boxes, joints and points")
-    if target == "boxes" and "points" in followed:
-        raise ConfigError("--target boxes is for sources with masks: leave it out for joints and points")
+    refiner = None if refine is None else get_refiner(refine)
     source = open_cache(cache.absolute())  # workers have working folders of their own
     where = choose_device(device, elsewhere=scheduler is not None)
-    draw_result = {"masks": write_overlay, "boxes": write_box_overlay, "points": write_point_overlay}
     rows: list[dict[str, Any]] = []
     failures = 0
     cluster = open_workers(
@@ -117,15 +123,21 @@ def propagate(
         for video in videos:
             advance = bars.start(video.name, len(video.frames))
             try:
-                common: dict[str, Any] = {"device": where, "prefer": chosen.prefer, "overwrite": overwrite}
-                common |= {"affinities": affinities, "workers": crew, "progress": advance}
-                what = _followed(video.scoring, target)
-                if what != "masks":
-                    report = propagate_points(
-                        source, video, chosen.parts, settings, out, query_mode=query_mode, **common
-                    )
-                else:
-                    report = propagate_video(source, video, chosen.parts, settings, out, save_soft=save_soft, **common)
+                report = propagate_video(
+                    source,
+                    video,
+                    chosen.parts,
+                    settings,
+                    out,
+                    device=where,
+                    task=tasks[video.name],
+                    refiner=refiner,
+                    prefer=chosen.prefer,
+                    overwrite=overwrite,
+                    affinities=affinities,
+                    workers=crew,
+                    progress=advance,
+                )
                 row = {"video": video.name, "folder": str(report.folder), "frames": report.frames}
                 row |= {"skipped": report.skipped, "seconds": round(report.seconds, 2)}
                 row |= {"affinities": report.affinities, "unproven_pixels": report.unproven}
@@ -133,7 +145,7 @@ def propagate(
                     title = f"{video.name}: " + " + ".join(
                         f"{weight:g} {feature}" for feature, weight in chosen.parts if weight
                     )
-                    pictures = draw_result[what](video, report.folder, out / "overlays", title=title)
+                    pictures = write_overlay(video, report.folder, out / "overlays", title=title)
                     row["overlay"] = [str(path) for path in pictures]
             except ConfigError:
                 raise  # a wrong option is wrong for every video
@@ -157,10 +169,11 @@ def propagate(
         "feature": [f"{feature}={weight!r}" for feature, weight in chosen.parts if weight],
         "prefer": [f"{field}={value}" for field, value in chosen.prefer],
     }
-    if target != "masks":
-        options["target"] = target
-    if any(video.scoring == "tapvid" for video in videos):
-        options["query_mode"] = query_mode
+    known = {parameter.name for parameter in click.get_current_context().command.params}
+    for video in videos:
+        options |= {name: value for name, value in tasks[video.name].used_options(video).items() if name in known}
+    if refine is not None:
+        options["refine"] = refine
     if len(rows) > failures:
         save_config(out / "propagate.toml", "propagate", options)
     if as_json:
@@ -169,10 +182,3 @@ def propagate(
         click.echo(f"{len(rows) - failures} videos propagated, {failures} failed; results in {out}")
     if failures:
         sys.exit(1)
-
-
-def _followed(scoring: str, target: str) -> str:
-    """Return what is followed in a video that is scored so: masks, boxes or points (joints, too)."""
-    if scoring in ("pck", "tapvid", "none"):
-        return "points"
-    return "boxes" if scoring == "boxes" else target

@@ -1,6 +1,6 @@
 """``ted show``: pca, similarity, arrows, masks, boxes, points."""
 
-from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +18,25 @@ if TYPE_CHECKING:
 
 _device_option = click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 
-_results_option = click.option(
-    "--results",
-    multiple=True,
-    default=["results"],
-    metavar="[TITLE=]FOLDER",
-    help="Folder of results, and title of its column. Repeat to compare.",
-)
 
-_truth_option = click.option("--truth/--no-truth", default=True, help="Show the ground truth if the source has any.")
+class _ShowGroup(click.Group):
+    """Finds commands for the tasks of installed packages by their names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *sorted(offer.name for offer in entry_points(group="ted.tasks"))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None or not entry_points(group="ted.tasks"):
+            return command
+        from ..tasks.registry import known_tasks
+
+        known = any(cmd_name in (task.name, task.noun) for task in known_tasks().values())
+        text = f"Draw {cmd_name} over frames: several results and the ground truth side by side."
+        return _results_command(cmd_name, text) if known else None
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=_ShowGroup, context_settings=CONTEXT)
 def show() -> None:
     """Draw features from the cache, and results of propagation.
 
@@ -71,7 +78,7 @@ def pca(
     from ..choices.presets import get_preset
     from ..pictures.pca import write_pca
     from ..pictures.selection import choose_frames
-    from ..runs.propagating.propagation import find_units
+    from ..runs.propagating.units import find_units
     from ..runs.sweeping.notation import parse_features
 
     chosen = get_preset(preset)
@@ -81,8 +88,8 @@ def pca(
     source = open_cache(cache)
 
     def draw(video: "Video", output: "PictureOutput") -> list[Path]:
-        units = find_units(source, video, [(choice, 1.0) for choice in choices], preferences)
-        titled = {str(choice): unit for choice, (unit, _) in zip(choices, units, strict=True)}
+        units = find_units(source, video, choices, preferences)
+        titled = {str(choice): units[choice] for choice in choices}
         of = None if basis is None else choose_frames(basis, video.frames.names, 0)
         return write_pca(video, titled, output, basis=of)
 
@@ -124,7 +131,7 @@ def similarity(
     from ..pictures.selection import Point, choose_frames, parse_point, spaced_around
     from ..pictures.similarity_pictures import write_similarity
     from ..runs.devices import choose_device
-    from ..runs.propagating.propagation import find_units
+    from ..runs.propagating.units import find_weighted_units
 
     if (point is None) == (clicked is None):
         raise ConfigError("name a pixel with --point FRAME:X,Y, or a frame to click on with --click FRAME")
@@ -145,7 +152,7 @@ def similarity(
     def draw(video: "Video", output: "PictureOutput") -> list[Path]:
         return write_similarity(
             video,
-            find_units(source, video, chosen.parts, chosen.prefer),
+            find_weighted_units(source, video, chosen.parts, chosen.prefer),
             output,
             point=pixels[video.name],
             renormalize=chosen.renormalize,
@@ -210,10 +217,10 @@ def arrows(
     """
     from ...store import open_cache
     from ..pictures.arrow_pictures import named_pixels, sampled_pixels, write_arrows
-    from ..pictures.mask_pictures import result_masks, true_masks
     from ..pictures.selection import frame_index, parse_point
     from ..runs.devices import choose_device
-    from ..runs.propagating.propagation import find_units
+    from ..runs.propagating.units import find_weighted_units
+    from ..tasks.masks.frames import result_masks, true_masks
 
     chosen = take_features(options)
     settings = take_settings(options, chosen)
@@ -231,69 +238,46 @@ def arrows(
                 return named_pixels(video, named, grid)
             return sampled_pixels(video, read, index, grid, sample)
 
-        units = find_units(source, video, chosen.parts, chosen.prefer)
+        units = find_weighted_units(source, video, chosen.parts, chosen.prefer)
         return write_arrows(video, units, settings, output, pixels=pixels, onto=onto, device=where)
 
     show_videos("arrows", draw, choose=choose, **options)
 
 
-@show.command(context_settings=CONTEXT)
-@picture_options
-@_results_option
-@_truth_option
-@frames_options
-def masks(**options: Any) -> None:
-    """Draw masks over frames: several results and the ground truth side by side."""
-    from ..pictures.mask_pictures import write_masks
+def _results_command(name: str, help_text: str) -> click.Command:
+    """Return the command that draws results of the tasks with this name or noun."""
 
-    _show_results("masks", write_masks, **options)
-
-
-@show.command(context_settings=CONTEXT)
-@picture_options
-@_results_option
-@_truth_option
-@frames_options
-def boxes(**options: Any) -> None:
-    """Draw boxes, of results or around their masks, over frames: several results and the ground truth side by side."""
-    from ..pictures.box_pictures import write_boxes
-
-    _show_results("boxes", write_boxes, **options)
-
-
-@show.command(context_settings=CONTEXT)
-@picture_options
-@_results_option
-@_truth_option
-@frames_options
-def points(**options: Any) -> None:
-    """Draw joints or points over frames: several results and the ground truth side by side.
-
-    Occluded points are rings; points that were lost are not drawn.
-    """
-    from ..pictures.point_pictures import write_points
-
-    _show_results("points", write_points, **options)
-
-
-def _show_results(
-    what: str,
-    write: Callable[..., list[Path]],
-    *,
-    results: tuple[str, ...],
-    truth: bool,
-    frames: str | None,
-    count: int,
-    **options: Any,
-) -> None:
-    """Draw the results of several folders side by side, video by video."""
-    from ..pictures.mask_pictures import parse_results
-    from ..pictures.selection import choose_frames
-
-    folders = parse_results(results)
-    show_videos(
-        what,
-        lambda video, output: write(video, folders, output, truth=truth),
-        choose=lambda video: choose_frames(frames, video.frames.names, count),
-        **options,
+    @click.command(name, context_settings=CONTEXT, help=help_text)
+    @picture_options
+    @click.option(
+        "--results",
+        multiple=True,
+        default=["results"],
+        metavar="[TITLE=]FOLDER",
+        help="Folder of results, with the title of its column. Repeat to compare.",
     )
+    @click.option("--truth/--no-truth", default=True, help="Also draw the ground truth, if there is any.")
+    @frames_options
+    def command(results: tuple[str, ...], truth: bool, frames: str | None, count: int, **options: Any) -> None:
+        from ..pictures.result import parse_results, write_results
+        from ..pictures.selection import choose_frames
+
+        folders = parse_results(results)
+        show_videos(
+            name,
+            lambda video, output: write_results(name, video, folders, output, truth=truth),
+            choose=lambda video: choose_frames(frames, video.frames.names, count),
+            **options,
+        )
+
+    return command
+
+
+for _name, _help in {
+    "masks": "Draw masks over frames: several results and the ground truth side by side.",
+    "boxes": "Draw boxes, of results or around their masks, over frames: several results and the ground truth side by "
+    "side.",
+    "points": "Draw joints or points over frames: several results and the ground truth side by side.\n\n"
+    "Occluded points are rings; points that were lost are not drawn.",
+}.items():
+    show.add_command(_results_command(_name, _help))

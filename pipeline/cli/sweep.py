@@ -63,9 +63,9 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
 @prefer_option
 @click.option(
     "--target",
-    type=click.Choice(["masks", "boxes"]),
-    default="masks",
-    help="Where masks are given: follow and score them, or the boxes around their objects.",
+    metavar="TASK",
+    help="What to track and score, where SOURCE has annotations for several tasks: boxes takes the boxes around the "
+    "objects of masks.  [default: the first of masks, parts, joints, points, boxes that it has]",
 )
 @click.option(
     "--metrics",
@@ -101,7 +101,7 @@ def sweep(
     out: Path,
     preset: str,
     prefer: tuple[str, ...],
-    target: str,
+    target: str | None,
     metrics: str | None,
     query_mode: "QueryMode",
     affinities_only: bool,
@@ -135,7 +135,7 @@ def sweep(
     from ..runs.sweeping.running import keep_all_affinities, run_sweep
     from ..runs.sweeping.summary import best_lines, describe_plan, plan_lines
     from ..runs.sweeping.tables import describe
-    from ..tasks.registry import kind_of
+    from ..tasks.registry import common_task
 
     if affinities_only and not keep_affinities:
         raise ConfigError("--affinities-only is to keep affinities, --discard-affinities is not to: leave one out")
@@ -149,9 +149,11 @@ def sweep(
     videos = open_videos(**options)
     source = open_cache(cache.absolute())
     where = choose_device(device, elsewhere=scheduler is not None)
-    kind = kind_of(videos, metrics=metrics, query_mode=query_mode, target=target)
+    task = common_task(videos, target, {"metrics": metrics, "query_mode": query_mode})
+    if metrics is not None and not hasattr(task, "metrics"):
+        raise ConfigError(f"--metrics is for masks, and these videos have {task.name}: leave it out")
     # What is wrong is found before anything is written.
-    survey = survey_sweep(source, videos, space, kind=kind, score=not affinities_only, prefer=preferences)
+    survey = survey_sweep(source, videos, space, task=task, score=not affinities_only, prefer=preferences)
     if dry_run:
         plan = survey.plan(() if affinities_only or overwrite else read_journal(out))
         described = describe_plan(plan, source)
@@ -175,7 +177,9 @@ def sweep(
                     source, plan, journal, workers=workers, device=where, keep=keep_affinities, progress=bars
                 )
             result = sweep_result(plan, journal)
-            resolved = {"cache": source.root, **space_options(space), **kind.options}
+            known = {parameter.name for parameter in click.get_current_context().command.params}
+            used = {name: value for name, value in task.used_options(videos[0]).items() if name in known}
+            resolved = {"cache": source.root, **space_options(space), **used}
             resolved |= {"prefer": [f"{field}={value}" for field, value in preferences]}
             files = write_outputs(
                 result, out, options=resolved, timing=timing, plots=plots, compare=preset_setting(chosen)

@@ -7,7 +7,7 @@ from ...store.errors import FrameError, LabelError
 from .listing import list_images, list_masks
 from .place_tables import find_place_table, read_place_table
 from .place_video import PlaceVideo
-from .video import GivenMask, Scoring, Video
+from .video import GivenMask, Video
 
 __all__ = ["folder_video", "given_masks", "place_video"]
 
@@ -70,8 +70,7 @@ def place_video(dataset: str, name: str, frames: FrameSource, annotations: Path)
             "the table itself, or a folder of masks alone"
         )
     table = read_place_table(path)
-    scoring: Scoring = "boxes" if table.kind == "boxes" else "none"
-    return PlaceVideo(dataset=dataset, name=name, frames=frames, table=table, scoring=scoring)
+    return PlaceVideo(dataset=dataset, name=name, frames=frames, table=table, tasks=(table.kind,))
 
 
 def given_masks(folder: Path) -> dict[str, GivenMask]:

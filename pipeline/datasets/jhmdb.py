@@ -7,7 +7,7 @@ from ...extract.frames import ImageFrames
 from ...store.errors import ConfigError, FrameError
 from .joint_file import JointFile
 from .listing import is_plain_name, list_images, read_lines
-from .video import Scoring, Video
+from .video import Video
 
 __all__ = ["JOINTS", "JointVideo", "is_jhmdb_root", "jhmdb_clips", "jhmdb_video", "joint_names"]
 
@@ -44,7 +44,7 @@ class JointVideo(Video):
     """
 
     joints: JointFile
-    scoring: Scoring = "pck"
+    tasks: tuple[str, ...] = ("joints",)
 
 
 def joint_names(count: int) -> tuple[str, ...]:

@@ -1,9 +1,18 @@
-"""Reading masks: PNG files whose pixel values are object numbers."""
+"""What a mask file means: PNG files of object numbers, annotations and ground truth alike.
+
+Stored values become object numbers in two steps. A single file tells how its values are stored (`read_mask`): palette
+indices or grey levels, of any bit depth, with or without alpha. The first mask of a video tells what 255 means in all
+of them (`MaskSequence`): one object if 255 is the only value, DAVIS' void otherwise.
+"""
 
 import io
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -12,32 +21,47 @@ from ...extract.truncation import image_is_truncated
 from ...propagate.targets.object_ids import VOID, object_mask
 from ...store.errors import LabelError
 
-__all__ = ["VOID", "read_given_mask", "read_mask"]
+__all__ = ["VOID", "MaskSequence", "first_appearances", "is_binary", "read_given_mask", "read_mask"]
+
+_log = logging.getLogger(__name__)
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAYSCALE = {0, 4}  # PNG colour types, without and with alpha
+_PALETTE = 3
+
+# Larger values than this are grey levels of a picture, not numbers that anyone counts objects with.
+_MOST_COUNTED = 32
+# Interpolation makes at least this many values that occur in edges alone.
+_FEWEST_EDGE_VALUES = 3
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
-    """Read a mask as it is: palette indices, or grayscale values, are object numbers; 0 is the background.
+    """Read the object numbers of one file; 0 is the background.
+
+    - Palette indices and grey levels are object numbers, whatever the colours. Where index 0 of a palette of two
+      colours is not black and index 1 is, the black one is the background.
+    - A mask of 0 and the largest value of its bit depth alone is binary: the other pixels are 255, as in 8 bits.
+      Levels of 16 bits that are multiples of 257 are 8 bits, stretched.
+    - Where alpha varies, transparent pixels are background; if the colours show no object, the opaque pixels are one.
+      Constant alpha, and an EXIF orientation, are ignored.
 
     Parameters
     ----------
     path
-        A PNG file: palette (as DAVIS), or grayscale of up to 16 bits, or colour with three equal channels.
-        An alpha channel and an EXIF orientation are ignored.
+        A PNG file: palette (as DAVIS), grayscale, or colour with three equal channels.
     size
         (height, width) that the mask must have: that of its frames.
 
     Returns
     -------
     numpy.ndarray
-        (height, width), uint8, values as stored: `VOID` is not replaced.
+        (height, width), uint8, with `VOID` or binary 255 as stored.
 
     Raises
     ------
     LabelError
-        When the file cannot be read, is truncated, is not such an image, has more than 255 objects or another size.
+        When the file cannot be read, is truncated, is not such an image, was interpolated, has more than 255 objects
+        or another size.
     """
     try:
         data = path.read_bytes()
@@ -49,11 +73,15 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np
         raise LabelError(f"mask {path} is truncated: the file ends before the image does; copy or export it again")
     try:
         with Image.open(io.BytesIO(data)) as image:
-            values = np.asarray(image)
+            values, palette = np.asarray(image), image.getpalette()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise LabelError(f"cannot decode mask {path}: {error}") from error
-    # The header chunk comes first and always says these two things at the same place.
-    ids = _object_numbers(values, bit_depth=data[24], colour_type=data[25], path=path)
+    # The header chunk comes first: bit depth and colour type are at fixed offsets.
+    bit_depth, colour_type = data[24], data[25]
+    if colour_type == _PALETTE:
+        ids = _in_palette_order(values.astype(np.uint8), palette or [], path)
+    else:
+        ids = _from_levels(values, bit_depth=bit_depth, colour_type=colour_type, path=path)
     if size is not None and ids.shape != size:
         raise LabelError(
             f"mask {path} is {ids.shape[1]}x{ids.shape[0]} pixels (width x height), but its frames are "
@@ -62,24 +90,78 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np
     return ids
 
 
+def is_binary(ids: npt.NDArray[np.uint8]) -> bool:
+    """Return whether a mask holds 255 and no other number than 0: one object."""
+    present = np.bincount(ids.ravel(), minlength=VOID + 1) > 0
+    return bool(present[VOID] and not present[1:VOID].any())
+
+
+@dataclass(frozen=True)
+class MaskSequence:
+    """Masks of a video, read with one meaning.
+
+    Attributes
+    ----------
+    paths
+        Files by name of the frame, in order.
+    """
+
+    paths: Mapping[str, Path]
+
+    @cached_property
+    def binary(self) -> bool:
+        """Whether 255 is an object, number 1, in all masks: so it is in the first."""
+        first = next(iter(self.paths.values()), None)
+        return first is not None and is_binary(read_mask(first))
+
+    def read(self, frame: str, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
+        """Return the object numbers of a frame, (height, width), uint8; void pixels are background. See `read_mask`."""
+        return self.meant(read_mask(self.paths[frame], size))
+
+    def meant(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Replace 255 in numbers of `read_mask`, in place: by object 1 in binary masks, else by the background."""
+        ids[ids == VOID] = 1 if self.binary else 0
+        return ids
+
+
 def read_given_mask(
-    path: Path, size: tuple[int, int], object_ids: Sequence[int] | None = None
+    path: Path,
+    size: tuple[int, int],
+    object_ids: Sequence[int] | None = None,
+    *,
+    binary: bool | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Read a mask that a tracker is given: as `read_mask`, then what its numbers mean (`object_mask`).
+    """Read a mask that propagation starts from, and log what is left out of it.
 
     Parameters
     ----------
     path, size
         As for `read_mask`.
     object_ids
-        The objects that are given: what else the mask holds, or does not hold, does not matter. By default all.
+        The objects that are annotated here, which the mask may lack; others are left out. By default all.
+    binary
+        Whether 255 is object 1 rather than void; by default so in a mask without other numbers.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width), uint8: object numbers 1 to 254, 0 elsewhere.
 
     Raises
     ------
     LabelError
-        As `read_mask`, and when it holds no object at all.
+        As `read_mask`, and, without `object_ids`, when it holds no object at all.
     """
     ids = read_mask(path, size)
+    void = 0 if (is_binary(ids) if binary is None else binary) else int((ids == VOID).sum())
+    if void:
+        _log.warning(
+            "%s: %d pixels of value %d are left out: beside other numbers, %d marks void pixels; give an object "
+            "another number",
+            path, void, VOID, VOID,
+        )  # fmt: skip
+    if void or object_ids is not None:
+        ids[ids == VOID] = 0 if void else 1
     if object_ids is not None:
         ids[~np.isin(ids, object_ids)] = 0
         return ids
@@ -89,18 +171,114 @@ def read_given_mask(
         raise LabelError(f"{path}: {error}") from error
 
 
-def _object_numbers(
+def first_appearances(paths: Mapping[str, Path]) -> dict[int, str]:
+    """Return the name of the frame in which each object first appears, by its number, in the order of the frames.
+
+    All masks are read; those that cannot be read raise LabelError.
+    """
+    stamps = tuple((name, path, *_stamp(path)) for name, path in paths.items())
+    return dict(_first_appearances(stamps))
+
+
+@lru_cache(maxsize=64)
+def _first_appearances(stamps: tuple[tuple[str, Path, int, int], ...]) -> tuple[tuple[int, str], ...]:
+    masks = MaskSequence({name: path for name, path, *_ in stamps})
+    found: dict[int, str] = {}
+    for name in masks.paths:
+        for number in np.flatnonzero(np.bincount(masks.read(name).ravel())).tolist():
+            if number:
+                found.setdefault(number, name)
+    return tuple(found.items())
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise LabelError(f"cannot read mask {path}: {error.strerror}") from error
+    return status.st_mtime_ns, status.st_size
+
+
+def _in_palette_order(ids: npt.NDArray[np.uint8], palette: Sequence[int], path: Path) -> npt.NDArray[np.uint8]:
+    """Exchange indices where the palette says that another one than 0 is the black background."""
+    colours = [tuple(palette[start : start + 3]) for start in range(0, len(palette), 3)]
+    black = (0, 0, 0)
+    used = [index for index in np.unique(ids).tolist() if index < len(colours)]
+    others = [index for index in used if index and colours[index] == black]
+    if not colours or colours[0] == black or 0 not in used or not others:
+        return ids
+    if len(used) == 2:
+        return np.where(ids == 0, np.uint8(1), np.uint8(0))
+    raise LabelError(
+        f"mask {path} has a palette whose index 0 is not black, while index {others[0]} is: it is unclear which is the "
+        "background; save the mask with the background as index 0"
+    )
+
+
+def _from_levels(
     values: npt.NDArray[np.generic], *, bit_depth: int, colour_type: int, path: Path
 ) -> npt.NDArray[np.uint8]:
+    """Return object numbers from grey levels, or from colours that are grey."""
+    alpha = None
     if values.ndim == 3:
-        colour = values[..., :1] if colour_type in _GRAYSCALE else values[..., :3]
+        channels = 1 if colour_type in _GRAYSCALE else 3
+        colour = values[..., :channels]
         if bit_depth > 8 or (colour != colour[..., :1]).any():
             raise LabelError(f"mask {path} is a colour image: save it as a palette or grayscale PNG of object numbers")
+        alpha = values[..., channels] if values.shape[2] > channels else None
         values = colour[..., 0]
+    levels = values.astype(np.int32)
     if colour_type in _GRAYSCALE and bit_depth in (2, 4):
-        # Pillow stretches these to 0..255.
-        values = values.astype(np.uint8) // (255 // (2**bit_depth - 1))
-    largest = int(values.max())
+        levels //= 255 // (2**bit_depth - 1)  # Pillow stretches these to 0..255
+    levels = _as_eight_bits(levels, bit_depth)
+    if alpha is not None and alpha.min() < alpha.max():
+        levels = _through_alpha(levels, alpha, path)
+    largest = int(levels.max())
     if largest > 255:
         raise LabelError(f"mask {path} has more than 255 objects: its largest value is {largest}")
-    return values.astype(np.uint8)
+    _refuse_interpolation(levels, path)
+    return levels.astype(np.uint8)
+
+
+def _as_eight_bits(levels: npt.NDArray[np.int32], bit_depth: int) -> npt.NDArray[np.int32]:
+    """Bring the largest value of a binary mask to 255, and 16 bits that were stretched from 8 back."""
+    white = 2**bit_depth - 1
+    if 1 < bit_depth != 8 and levels.max() == white and not ((levels > 0) & (levels < white)).any():
+        return np.where(levels > 0, 255, 0).astype(np.int32)
+    if bit_depth == 16 and levels.max() > 255 and not (levels % 257).any():
+        return np.asarray(levels // 257)
+    return levels
+
+
+def _through_alpha(levels: npt.NDArray[np.int32], alpha: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int32]:
+    """Make transparent pixels background; where the opaque ones show no object, they are the object."""
+    opaque = alpha == alpha.max()
+    if bool(((alpha != 0) & ~opaque).any()):
+        raise LabelError(
+            f"mask {path} has an alpha channel with {len(np.unique(alpha))} levels: it is unclear which pixels belong "
+            "to an object; save the mask without alpha, as a palette or grayscale PNG of object numbers"
+        )
+    seen = np.where(opaque, levels, 0)
+    if not seen.any():
+        seen = np.where(opaque, 255, 0)
+    return seen.astype(np.int32)
+
+
+def _refuse_interpolation(levels: npt.NDArray[np.int32], path: Path) -> None:
+    """Raise LabelError for grey levels that only lie between lower and higher ones, in edges: those of a soft mask."""
+    values = np.unique(levels)
+    if len(values) < _FEWEST_EDGE_VALUES + 2 or values[values != VOID].max() <= _MOST_COUNTED:
+        return
+    image = np.ascontiguousarray(levels, dtype=np.float32)
+    kernel = np.ones((3, 3), dtype=np.uint8)
+    low, high = cv2.erode(image, kernel), cv2.dilate(image, kernel)
+    flat, between = low == high, (low < image) & (image < high)
+    solid = np.unique(levels[np.asarray(flat)])
+    edge_values = np.setdiff1d(values, solid)
+    in_edges = np.isin(levels, edge_values)
+    if len(edge_values) >= _FEWEST_EDGE_VALUES and between[in_edges].mean() >= 0.5:
+        raise LabelError(
+            f"mask {path} was interpolated: {int(in_edges.sum())} pixels have one of {len(edge_values)} values that "
+            "occur in edges alone, between others, and would each be an object; save the mask without smoothing, "
+            "anti-aliasing or interpolation (nearest neighbour), with one value for each object"
+        )

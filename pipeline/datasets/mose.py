@@ -54,4 +54,5 @@ def mose_video(root: Path, name: str) -> Video:
         frames=ImageFrames(images),
         given={first: GivenMask(path=masks[first])} if first in masks else {},
         frame_masks={image.stem: masks[image.stem] for image in images if image.stem in masks},
+        objects_join=True,
     )

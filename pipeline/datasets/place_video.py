@@ -1,5 +1,6 @@
 """Videos whose user gives boxes or points of any frames."""
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +44,13 @@ class GivenPlaces:
         for place in range(len(self.ids)):
             members.setdefault(tuple(frames[at] for at in np.flatnonzero(known[:, place])), []).append(place)
         return [(places, {frame: self.rows[frame][places] for frame in given}) for given, places in members.items()]
+
+    def digest(self) -> str:
+        """Return a SHA-256 over ids, frames and rows."""
+        digest = hashlib.sha256(np.array(self.ids).tobytes())
+        for frame, rows in self.rows.items():
+            digest.update(f"{frame} ".encode() + rows.tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

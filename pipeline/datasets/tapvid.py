@@ -16,7 +16,7 @@ from ...store.errors import ConfigError, FrameError, LabelError
 from .listing import is_plain_name
 from .numpy_pickle import read_numpy_pickle
 from .point_queries import Tracks, TrackSource
-from .video import Scoring, Video
+from .video import Video
 
 __all__ = ["TapVidFrames", "TrackFile", "TrackVideo", "is_tapvid_file", "tapvid_names", "tapvid_video"]
 
@@ -100,7 +100,7 @@ class TrackVideo(Video):
     """
 
     tracks: TrackSource
-    scoring: Scoring = "tapvid"
+    tasks: tuple[str, ...] = ("points",)
 
 
 def is_tapvid_file(path: Path) -> bool:

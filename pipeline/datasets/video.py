@@ -1,25 +1,18 @@
-"""What a dataset gives: a video, with the masks that are known for it."""
+"""A video of a dataset, with its annotations and ground truth."""
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ...extract.frames import FrameSource
 from ...store.errors import LabelError
-from .masks_io import read_given_mask
+from .masks_io import MaskSequence, first_appearances, read_given_mask
 
-__all__ = ["GivenMask", "Scoring", "Video"]
-
-#: How results are scored. ``davis``: J&F of the objects of the first frame, without the first and the last frame.
-#: ``objects``: J&F of each object, in frames of its own. ``parts``: IoU of classes, over the pixels of all videos.
-#: ``pck``: share of joints placed correctly. ``tapvid``: TAP-Vid's measures of points. ``boxes``: overlap of boxes.
-#: ``none``: not at all.
-Scoring = Literal["davis", "objects", "parts", "pck", "tapvid", "boxes", "none"]
+__all__ = ["GivenMask", "Video"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +26,7 @@ class GivenMask:
     path
         The file.
     object_ids
-        The objects that it gives; None for all that it holds.
+        The objects that are annotated in it; None for all that it holds.
     """
 
     path: Path
@@ -42,27 +35,31 @@ class GivenMask:
 
 @dataclass(frozen=True, kw_only=True)
 class Video:
-    """One video of a dataset. Making it opens no frame.
+    """One video of a dataset. Creating it opens no frame.
 
     Attributes
     ----------
     dataset, name
-        What it is called; the two together are unique in a run.
+        Names, which together are unique in a run.
     frames
-        Its frames, after any selection.
+        The frames, after any selection.
     given
         Masks that propagation starts from, by name of the frame, in the order of the frames of the unselected video.
     frame_masks
-        Masks by name of the frame, for all frames of the unselected video that have one; in the order of the frames.
+        Masks by name of the frame, for all frames of the unselected video that have one, in the order of the frames.
     object_frames
-        Names of the frames in which each object is, in order; the first of them is given, the others are scored. Empty
-        where that is not known.
+        Names of the frames that contain each object, in order: the object is annotated in the first, and scored in the
+        others. Empty where the dataset has no such lists.
+    objects_join
+        Whether each object is annotated where it first appears in `frame_masks`, and not only in the first frame.
     result_names
         Names of the frames whose masks are written; None for all.
     result_parent
         Folder between the results and the video's.
-    scoring
-        How results are scored.
+    tasks
+        Names of the tasks that the annotations are for; the first is the default.
+    annotation_file
+        Annotations in a task's own format (`Task.reads`).
     """
 
     dataset: str
@@ -71,26 +68,30 @@ class Video:
     given: Mapping[str, GivenMask] = field(default_factory=dict)
     frame_masks: Mapping[str, Path] = field(default_factory=dict)
     object_frames: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    objects_join: bool = False
     result_names: tuple[str, ...] | None = None
     result_parent: str = ""
-    scoring: Scoring = "davis"
+    tasks: tuple[str, ...] = ("masks", "boxes")
+    annotation_file: Path | None = None
 
     def read_given_masks(self) -> dict[int, npt.NDArray[np.uint8]]:
-        """Read the masks that propagation starts from.
+        """Read the masks that propagation starts from, and log objects that are not followed.
 
         Returns
         -------
         dict
-            By index of the frame, rising: (height, width), object numbers, 0 where no object is given.
+            By index of the frame, rising: (height, width), object numbers, 0 where no object is annotated.
 
         Raises
         ------
         LabelError
             When there is none, or one cannot be used with these frames.
         """
-        index_of = {name: index for index, name in enumerate(self.frames.names)} if self.given else {}
+        given = self._given()
+        index_of = {name: index for index, name in enumerate(self.frames.names)} if given else {}
+        meaning = MaskSequence({name: mask.path for name, mask in given.items()})
         masks = {}
-        for name, mask in self.given.items():
+        for name, mask in given.items():
             if name not in index_of:
                 _log.warning(
                     "%s: the mask of frame %s is left out: the video, or what is selected of it, has no such frame",
@@ -98,7 +99,9 @@ class Video:
                     name,
                 )
                 continue
-            ids = read_given_mask(mask.path, self.frames.size, mask.object_ids)
+            ids = read_given_mask(
+                mask.path, self.frames.size, mask.object_ids, binary=meaning.binary if len(given) > 1 else None
+            )
             absent = sorted(set(mask.object_ids or ()) - set(np.unique(ids).tolist()))
             if absent:
                 _log.warning("%s: objects %s are not in their first mask %s", self.name, absent, mask.path)
@@ -109,32 +112,79 @@ class Video:
                 f"video {self.name!r} has no mask to start from: give that of its first frame with --mask, or masks of "
                 "any frames, boxes or points with --annotations, or put them into the Annotations of the dataset"
             )
+        self._log_joining(masks)
         return dict(sorted(masks.items()))
 
     def annotated_frames(self) -> tuple[int, ...]:
-        """Return the indices of the selected frames that have a given mask, rising; that of the first if none has."""
-        return tuple(index for index, name in enumerate(self.frames.names) if name in self.given) or (0,)
+        """Return the indices of the selected frames that have an annotated mask, rising; 0 if none has."""
+        given = self._given()
+        return tuple(index for index, name in enumerate(self.frames.names) if name in given) or (0,)
 
     def annotations(self) -> dict[str, Path]:
-        """Masks of the selected frames that have one, by name of the frame, in order: the ground truth."""
+        """Return the masks of the selected frames that have one, by name of the frame, in order: the ground truth."""
         return {name: self.frame_masks[name] for name in self.frames.names if name in self.frame_masks}
+
+    def true_masks(self) -> MaskSequence:
+        """Return the ground truth of the selected frames, to be read frame by frame."""
+        return MaskSequence(self.annotations())
 
     def scored_frames(self) -> dict[int, tuple[str, ...]] | None:
         """Return the names of the selected frames in which each object is scored, by its number.
 
-        Those are its own, but for the first, in which it is given. Objects whose first frame is not selected are left
-        out. None where objects have no frames of their own.
+        None for DAVIS' rule: all objects of the first annotation, in all annotated frames but the first and the last.
+        An object that joins is scored in the annotated frames after its first one; without the last, where DAVIS' rule
+        holds for the others. Objects whose first frame is not selected are left out.
         """
-        if self.scoring != "objects":
-            return None
         names = set(self.frames.names)
+        if self.object_frames:
+            return {
+                number: tuple(frame for frame in frames[1:] if frame in names)
+                for number, frames in self.object_frames.items()
+                if frames[0] in names
+            }
+        annotated = list(self.annotations())
+        if not self.objects_join or len(self._given()) < 2:
+            return None
         return {
-            number: tuple(frame for frame in frames[1:] if frame in names)
-            for number, frames in self.object_frames.items()
-            if frames[0] in names
+            number: tuple(annotated[annotated.index(first) + 1 : -1])
+            for number, first in sorted(first_appearances(self.annotations()).items())
         }
 
     def written_frames(self) -> tuple[str, ...]:
         """Return the names of the selected frames whose masks are written, in order."""
         names = self.frames.names
         return names if self.result_names is None else tuple(name for name in names if name in self.result_names)
+
+    def _given(self) -> Mapping[str, GivenMask]:
+        """Return the masks that propagation starts from; with `objects_join`, those of all first appearances."""
+        if not (self.objects_join and self.given and len(self.annotations()) > 1):
+            return self.given
+        joining: dict[str, list[int]] = {}
+        for number, frame in first_appearances(self.annotations()).items():
+            joining.setdefault(frame, []).append(number)
+        if set(joining) <= set(self.given):
+            return self.given
+        return {
+            frame: GivenMask(path=self.frame_masks[frame], object_ids=tuple(sorted(numbers)))
+            for frame, numbers in joining.items()
+        }
+
+    def _log_joining(self, masks: Mapping[int, npt.NDArray[np.uint8]]) -> None:
+        """Log the objects that join later: that they are followed, or that the dataset's protocol leaves them out."""
+        if self.object_frames or len(self.annotations()) < 2:
+            return
+        first = next(iter(self.annotations()))
+        followed = {int(number) for mask in masks.values() for number in np.unique(mask)}
+        try:
+            appearances = first_appearances(self.annotations())
+        except LabelError:
+            return  # what cannot be read counts in evaluation, which says so
+        for number, frame in appearances.items():
+            if frame != first and number in followed and self.objects_join:
+                _log.warning("%s: object %d joins in frame %s, and is followed from there", self.name, number, frame)
+            elif number not in followed:
+                _log.warning(
+                    "%s: object %d, first annotated in frame %s, is neither followed nor scored: %s objects are "
+                    "annotated in the first frame alone; give masks of any frames with --annotations to follow it",
+                    self.name, number, frame, self.dataset,
+                )  # fmt: skip

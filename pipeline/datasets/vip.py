@@ -63,5 +63,5 @@ def vip_video(root: Path, name: str) -> Video:
         frames=ImageFrames(images),
         given={first: GivenMask(path=masks[first])} if first in masks else {},
         frame_masks={image.stem: masks[image.stem] for image in images if image.stem in masks},
-        scoring="parts",
+        tasks=("parts", "boxes"),
     )

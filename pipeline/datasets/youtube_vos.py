@@ -78,7 +78,6 @@ def youtube_vos_video(root: Path, name: str) -> Video:
         object_frames=objects,
         result_names=tuple(frame for frame in order if frame in listed),
         result_parent="Annotations",
-        scoring="objects",
     )
 
 

@@ -21,11 +21,12 @@ from ..datasets.masks_io import read_mask
 from ..datasets.video import Video
 from ..metrics.identity import identity_accuracy
 from ..pictures.columns import PictureOutput, frame_column, write_columns
-from ..pictures.mask_pictures import mask_column, result_masks, true_masks
+from ..pictures.result import mask_column
 from ..pictures.selection import evenly_spaced
 from ..runs.extracting.request import ExtractionRequest, Share
 from ..runs.extracting.running import Failure, extract
-from ..runs.propagating.propagation import propagate_video, result_folder
+from ..runs.propagating.propagation import propagate_video
+from ..runs.result_folders import result_folder
 from ..runs.sweeping.journal import open_journal
 from ..runs.sweeping.output import write_outputs
 from ..runs.sweeping.planning import plan_sweep, sweep_result
@@ -34,7 +35,8 @@ from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.running import run_sweep
 from ..runs.sweeping.space import SweepSpace
 from ..tasks.masks.davis import ObjectScore, score_sequence
-from ..tasks.masks.evaluation import Masks
+from ..tasks.masks.frames import result_masks, true_masks
+from ..tasks.masks.task import MaskTask
 from .features import METHODS, SETTINGS
 from .scenes import KINDS, make_videos
 
@@ -217,7 +219,7 @@ def _sweep(cache: Cache, videos: Sequence[Video], out: Path, device: torch.devic
     )
     started = time.monotonic()
     with open_journal(out, overwrite=True) as journal:
-        plan = plan_sweep(cache, videos, space, journal.scores, kind=Masks(contours=False))
+        plan = plan_sweep(cache, videos, space, journal.scores, task=MaskTask(metrics="j"))
         with SweepBars(plan) as bars:
             plan, timing = run_sweep(cache, plan, journal, workers=InProcess(), device=device, keep=True, progress=bars)
         for name, reason in plan.failures.items():

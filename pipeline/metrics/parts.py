@@ -1,20 +1,13 @@
 """Mean IoU of classes, as VIP's evaluation takes it: over the pixels of all frames of all videos together."""
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ...store.errors import ConfigError, LabelError
-from ..datasets.masks_io import read_mask
-from ..runs.files import written_whole
-
-__all__ = ["VIP_CLASSES", "PartsScore", "confusion", "intersection_over_union", "score_parts", "write_parts"]
+__all__ = ["VIP_CLASSES", "PartsScore", "confusion", "intersection_over_union"]
 
 #: The classes of VIP by their numbers.
 VIP_CLASSES = (
@@ -84,66 +77,6 @@ class PartsScore:
         return {name: _mean(intersection_over_union(counts).tolist()) for name, counts in self.counts.items()}
 
 
-def score_parts(name: str, truth: Mapping[str, Path], results: Path, classes: Sequence[str] = VIP_CLASSES) -> _Counts:
-    """Count the pixels of one video. All annotated frames count, as in the evaluation of TimeCycle, UVC and CRW.
-
-    The first, which is given, is among them.
-
-    Parameters
-    ----------
-    name
-        The video's name.
-    truth
-        Masks by name of the frame, in order. Numbers that are no class do not count.
-    results
-        Folder of the video's results, ``<frame>.png``.
-    classes
-        Names of the classes.
-
-    Returns
-    -------
-    numpy.ndarray
-        (true class, predicted class), int64.
-
-    Raises
-    ------
-    ConfigError
-        When no frame is annotated.
-    LabelError
-        When a mask is missing or cannot be read, differs in size, or a result contains a number that is no class.
-    """
-    if not truth:
-        raise ConfigError(f"video {name!r} has no annotated frames: there is nothing to score")
-    total = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    for frame, path in truth.items():
-        true = read_mask(path)
-        result = results / f"{frame}.png"
-        if not result.is_file():
-            raise LabelError(f"there is no result of frame {frame} of video {name!r}: {result}")
-        predicted = read_mask(result, (true.shape[0], true.shape[1]))
-        if predicted.max() >= len(classes):
-            raise LabelError(f"result {result} contains class {predicted.max()}; there are 0 to {len(classes) - 1}")
-        total += confusion(true, predicted, len(classes))
-    return total
-
-
-def write_parts(score: PartsScore, folder: Path, set_name: str) -> tuple[Path, Path]:
-    """Write ``parts_results-<set>.csv`` (IoU of each class, then the mean) and ``per-video_results-<set>.csv``."""
-    classes, videos = folder / f"parts_results-{set_name}.csv", folder / f"per-video_results-{set_name}.csv"
-    _write(classes, ("Class", "IoU"), [*score.by_class.items(), ("mean", score.mean)])
-    _write(videos, ("Video", "mIoU"), score.by_video.items())
-    return classes, videos
-
-
 def _mean(values: Iterable[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[tuple[str, float]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows((name, "" if math.isnan(value) else f"{value:.3f}") for name, value in rows)
-    with written_whole(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")

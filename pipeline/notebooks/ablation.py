@@ -12,7 +12,7 @@ from ..runs.sweeping.journal import open_journal
 from ..runs.sweeping.planning import plan_sweep, sweep_result
 from ..runs.sweeping.running import run_sweep
 from ..runs.sweeping.space import SweepSpace
-from ..tasks.masks.evaluation import Masks
+from ..tasks.masks.task import MaskTask
 from .collection import Collection
 from .recipes import Feature
 
@@ -97,7 +97,7 @@ def ablate(
                 contexts=(settings.context,),
                 renormalize=settings.renormalize,
             )
-            plan = plan_sweep(collection.cache, [one], space, journal.scores, kind=Masks())
+            plan = plan_sweep(collection.cache, [one], space, journal.scores, task=MaskTask())
             plan, _ = run_sweep(
                 collection.cache,
                 plan,

@@ -10,8 +10,8 @@ from PIL import Image
 from ...propagate import FeatureReader, Fusion, Part, similarity_map
 from ...store.errors import LabelError
 from ..datasets.video import Video
-from ..pictures.mask_pictures import true_masks
 from ..pictures.selection import sample_cells
+from ..tasks.masks.frames import true_masks
 
 __all__ = ["own_object_shares"]
 

@@ -14,8 +14,8 @@ from PIL import Image
 from ...propagate import FeatureReader, Origins, Part, PropagationSettings, trace_origins
 from ...store.errors import ConfigError
 from ..datasets.video import Video
+from ..tasks.masks.frames import ReadMask
 from .columns import PictureOutput, enlarge_frame, write_pictures
-from .mask_pictures import ReadMask
 from .palette import display_palette
 from .selection import Point, cell_of, sample_cells
 from .sheet import contact_sheet

@@ -14,10 +14,11 @@ from ...store.errors import ConfigError, TedError
 from ..choices.features import parse_choice
 from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.space import PARAMETERS, Setting
-from ..tasks.csv_tables import Table, read_table
+from ..tasks.base import EvaluationTables
 from ..tasks.masks.scores import means_of_objects
-from ..tasks.metric_specs import MASKS, MetricSpec, Values, metric_spec_of
-from .evaluated import Evaluation, has_tables, read_evaluations
+from ..tasks.metric_specs import MetricSpec, Values
+from ..tasks.registry import has_evaluations, metric_spec_of, read_evaluations
+from ..tasks.tables import Table, read_table
 from .provenance import UsedUnit
 
 __all__ = ["Propagation", "Sweep", "read_folder", "read_sweep"]
@@ -47,7 +48,7 @@ class Propagation:
     options: Mapping[str, Any]
     folders: Mapping[str, Path]
     records: Mapping[str, Mapping[str, Any]]
-    evaluations: tuple[Evaluation, ...]
+    evaluations: tuple[EvaluationTables, ...]
     timing: None = None
 
     @property
@@ -60,7 +61,7 @@ class Propagation:
         return tuple(
             table
             for found in self.evaluations
-            if found.metric_spec != MASKS or metric_spec != MASKS
+            if found.metric_spec != metric_spec or not metric_spec.of_objects
             for table in found.tables
         )
 
@@ -160,7 +161,7 @@ def read_folder(folder: Path) -> Sweep | Propagation:
     # The results of some datasets lie one folder deeper.
     records = sorted([*folder.glob(f"*/{_RECORD}"), *folder.glob(f"*/*/{_RECORD}")])
     records = [path for path in records if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    if not records and not has_tables(folder):
+    if not records and not has_evaluations(folder):
         raise ConfigError(f"{folder} holds no results of `ted propagate` or `ted sweep`")
     return Propagation(
         options=_read_options(folder / "propagate.toml", "propagate"),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ...store.layout import safe_name
 from ..datasets.video import Video
-from ..tasks.frame_kinds import open_frames
+from ..tasks.registry import open_frames
 
 __all__ = ["MOST_RESULTS", "FrameView", "Picture", "frame_pictures", "spread"]
 
@@ -67,7 +67,7 @@ class FrameView:
 def frame_pictures(videos: Sequence[Video], results: Mapping[str, Mapping[str, Path]], count: int) -> list[FrameView]:
     """Choose frames and draw the results over them.
 
-    The best and the worst frames are those of the first results, by their score in the frame (see `ShownFrames`).
+    The best and the worst frames are those of the first results, by their score in the frame (see `ResultFrames`).
     Without ground truth, the last frames of the first videos are shown.
 
     Parameters
@@ -148,7 +148,7 @@ def _pictures(video: Video, frame: str, results: Mapping[str, Mapping[str, Path]
         caption, alt = name, f"the {shown.noun} of {name} over {title}"
         score = shown.score(frame)
         if score is not None:
-            measured = f"{shown.measure} {score:.3f}"
+            measured = f"{shown.metric} {score:.3f}"
             caption, alt = f"{caption}: {measured}", f"{alt}, with {measured}"
         drawn.append(_picture(found, caption, alt))
     return drawn

@@ -12,7 +12,8 @@ from ...store import open_cache
 from ...store.errors import CacheError, ConfigError, TedError
 from ..choices.hints import explain
 from ..datasets.video import Video
-from ..tasks.metric_specs import METRIC_SPECS, MetricSpec
+from ..tasks.metric_specs import MetricSpec
+from ..tasks.registry import metric_specs
 from .comparison import ComparedResult, finding, propagation_results, sweep_results
 from .folders import Propagation, Sweep, read_folder
 from .frame_pictures import MOST_RESULTS, FrameView, frame_pictures
@@ -177,7 +178,7 @@ def render_page(page: Page) -> str:
 def _common_metric_spec(contents: Iterable[Sweep | Propagation]) -> MetricSpec:
     """Return the first metric by which all scored results were scored: masks by J&F before the boxes around them."""
     scored = [found for item in contents if (found := item.metric_specs)]
-    for metric_spec in METRIC_SPECS:
+    for metric_spec in metric_specs():
         if all(metric_spec in found for found in scored):
             return metric_spec
     raise ConfigError("different measures do not go into one page: report the folders one by one")

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..runs.sweeping.axes import axis_label
 from ..runs.sweeping.space import PARAMETERS, Setting
-from ..tasks.csv_tables import Table
+from ..tasks.tables import Table
 from .comparison import ComparedResult, exact_text
 from .folders import Propagation, Sweep
 from .provenance import FeatureFacts

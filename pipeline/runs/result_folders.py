@@ -21,8 +21,10 @@ from PIL import Image
 
 from ...store.durable import sync_file, sync_folder
 from ...store.errors import ConfigError, LabelError
+from ...store.layout import safe_name
+from ..datasets.video import Video
 
-__all__ = ["RECORD", "atomic_folder", "changed_files", "check_result", "has_same_result"]
+__all__ = ["RECORD", "atomic_folder", "changed_files", "check_result", "has_same_result", "result_folder"]
 
 #: Name of the record in a folder of results.
 RECORD = "ted.json"
@@ -33,6 +35,11 @@ _FILES = "files"
 _UNREADABLE = (OSError, ValueError, SyntaxError, RecursionError, Image.DecompressionBombError)
 
 _log = logging.getLogger(__name__)
+
+
+def result_folder(out: Path, video: Video) -> Path:
+    """Return the folder of a video's results in a folder of results."""
+    return out / video.result_parent / safe_name(video.name)
 
 
 def has_same_result(

@@ -1,35 +1,122 @@
-"""What a kind of video says to a sweep: what is followed, what it is scored against, and how scores are joined."""
+"""What a task is: what is tracked through a video, how it is annotated, written, scored and drawn."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from ...propagate import Target
+from ...store.errors import ConfigError
 from ..datasets.video import Video
 from .metric_specs import MetricSpec, Values
+from .tables import Table
 from .timing import Seconds
 
-__all__ = ["EvalCase", "Evaluator", "Kind", "Labels", "Score", "ScoreRow"]
+__all__ = [
+    "AnnotatedTarget",
+    "EvalCase",
+    "Evaluation",
+    "EvaluationTables",
+    "Evaluator",
+    "Labels",
+    "ResultFrames",
+    "Score",
+    "ScoreRow",
+    "Task",
+    "TaskRun",
+]
 
-#: Frame and soft label, (channel, y, x), under each of several settings, in the order of propagation: first that of the
-#: first annotated frame, which is the same under all.
+#: Frames and their soft labels (channel, y, x), one label per setting. Frames come in the order of propagation: the
+#: first annotated frame, those after it, those before it. The first annotated frame's label is the same everywhere.
 Labels = Iterable[tuple[int, Sequence[torch.Tensor]]]
+
+
+class AnnotatedTarget(NamedTuple):
+    """A target that is propagated in one pass.
+
+    Attributes
+    ----------
+    frames
+        Indices of its annotated frames, rising.
+    target
+        Encodes the annotations, and decodes soft labels.
+    """
+
+    frames: tuple[int, ...]
+    target: Target[Any]
+
+
+class TaskRun(ABC):
+    """One video's targets; collects what they decode, and writes the result.
+
+    Attributes
+    ----------
+    targets
+        Each is propagated on its own.
+    backward
+        Whether targets are propagated to the frames before their first annotation, too.
+    record
+        All that the annotations contribute to the result, JSON-compatible: part of ``ted.json``.
+    files
+        Names of the files that a complete result has.
+    """
+
+    targets: Sequence[AnnotatedTarget]
+    backward: bool = True
+    record: Mapping[str, Any]
+    files: Sequence[str] = ()
+
+    def begin(self, folder: Path, grid: tuple[int, int], frame_size: tuple[int, int]) -> None:  # noqa: B027
+        """Prepare for `collect`; by default there is nothing to do.
+
+        Parameters
+        ----------
+        folder
+            Where the result will be written.
+        grid
+            Size of the feature grid, (y, x).
+        frame_size
+            (height, width) of the frames that the features were computed from.
+        """
+
+    @abstractmethod
+    def collect(self, number: int, frame: int, value: Any, label: torch.Tensor) -> None:
+        """Take a decoded value.
+
+        Parameters
+        ----------
+        number
+            Index of the target.
+        frame
+            Index of the frame.
+        value
+            What the target decoded.
+        label
+            The soft label that it was decoded from, (channel, y, x).
+        """
+
+    @abstractmethod
+    def write(self, folder: Path) -> None:
+        """Write all that was collected, unless `collect` has written it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRow:
-    """What the tables say of one object of a video, or of the whole video.
+    """One row of a sweep's tables: the scores of an object of a video, or of the whole video.
 
     Attributes
     ----------
     object_id
         The object; None for the video.
     frames
-        Number of frames that were scored.
+        Number of scored frames.
     values
-        By the columns of the metric_spec.
+        By the columns of the metric spec.
     """
 
     object_id: int | None = None
@@ -38,51 +125,58 @@ class ScoreRow:
 
 
 class Score(Protocol):
-    """What was measured of one video under one setting: all that means over videos are made of."""
+    """Scores of one video under one setting, detailed enough to be averaged over videos.
+
+    Attributes
+    ----------
+    metric_spec
+        Names and order of the metrics.
+    json_key
+        Key by which `to_json` is recognised: no two tasks share one. Empty where `to_json` returns a list.
+    """
 
     metric_spec: ClassVar[MetricSpec]
+    json_key: ClassVar[str]
 
     @property
     def rows(self) -> Sequence[ScoreRow]:
-        """What the tables say of the video."""
+        """Rows of the sweep's tables."""
 
     def to_json(self) -> Any:
         """Return the score as JSON values, None for what is not a number."""
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
-        """Build it from what `to_json` gave; raises TypeError, KeyError or ValueError for something else."""
+        """Build a score from the value of `to_json`; raises TypeError, KeyError or ValueError for another value."""
 
     @classmethod
     def means(cls, scores: Sequence[Self]) -> Values:
-        """Return the values of several videos together, at least one, as ``ted evaluate`` has them."""
+        """Return the scores of several videos together, at least one, as ``ted evaluate`` computes them."""
 
 
 class Evaluator(Protocol):
-    """Scores labels against the ground truth of a video. It is sent to workers: picklable."""
+    """Scores soft labels against a video's ground truth, without files. Workers receive it pickled."""
 
     def score(
         self, labels: Iterable[Labels], count: int, frame_size: tuple[int, int], seconds: Seconds
     ) -> Sequence[Score]:
-        """Score the soft labels of several settings.
-
-        The numbers are those that results would have as files.
+        """Score the soft labels of several settings. The numbers equal those of result files.
 
         Parameters
         ----------
         labels
-            Of each target by itself.
+            Labels of each target.
         count
             Number of settings.
         frame_size
             (height, width) of the frames that the features were computed from.
         seconds
-            Where the time is added: ``decoding`` and ``metrics``.
+            Receives the time spent on ``decoding`` and ``metrics``.
 
         Returns
         -------
         sequence of Score
-            The score under each setting.
+            One score for each setting.
 
         Raises
         ------
@@ -93,48 +187,244 @@ class Evaluator(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalCase:
-    """What is followed in a video, and what it is scored against.
+    """A video's targets and what their labels are scored against.
 
     Attributes
     ----------
     targets
-        What is followed, each target by itself: the indices of its annotated frames, rising, and the target.
-    grader
-        Scores what is found.
+        Each is propagated on its own.
+    evaluator
+        Scores the labels.
     key
-        All that scores depend on beside features and parameters, JSON-compatible: digests of what is given and of the
-        ground truth, what is measured.
+        All that scores depend on beside features and settings, JSON-compatible: digests of annotations and ground
+        truth, names of metrics.
     """
 
-    targets: tuple[tuple[tuple[int, ...], Target[Any]], ...]
-    grader: Evaluator
+    targets: Sequence[AnnotatedTarget]
+    evaluator: Evaluator
     key: Mapping[str, str]
 
 
-class Kind(Protocol):
-    """A way in which videos are measured."""
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Scores of a folder of results.
+
+    Attributes
+    ----------
+    values
+        What ``ted evaluate --json`` prints.
+    lines
+        What it prints without ``--json``.
+    """
+
+    values: dict[str, Any]
+    lines: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationTables:
+    """The tables that an evaluation wrote, read back for a report.
+
+    Attributes
+    ----------
+    metric_spec
+        What was measured.
+    name
+        Name of the set of videos, or the query mode of points; empty where the tables do not say.
+    means
+        Texts of the tables by official name, in the units of sweeps; empty text for what is not a number.
+    objects
+        By name of the object, ``camel_1``: texts by ``J-Mean`` and ``F-Mean``; for masks alone.
+    by_video
+        The metric that ranks, by video; None for what is not a number. A mean over objects where objects are scored.
+    tables
+        The tables themselves.
+    """
+
+    metric_spec: MetricSpec
+    name: str
+    means: Mapping[str, str]
+    by_video: Mapping[str, float | None]
+    objects: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    tables: tuple[Table, ...]
+
+
+class ResultFrames(ABC):
+    """A video's results, frame by frame: drawn, and scored where there is a ground truth.
+
+    Attributes
+    ----------
+    noun
+        What the results are, in the plural.
+    metric
+        Name of what `score` returns.
+    has_truth
+        Whether `draw_truth` draws anything.
+    """
+
+    noun: str
+    metric: str = ""
+    has_truth: bool = False
 
     @property
-    def metric_spec(self) -> MetricSpec:
-        """What is measured."""
+    @abstractmethod
+    def frames(self) -> Sequence[str]:
+        """Names of the frames with a result."""
+
+    @abstractmethod
+    def draw(self, picture: npt.NDArray[np.uint8], frame: str) -> npt.NDArray[np.uint8] | None:
+        """Draw a frame's result over a picture of it.
+
+        Parameters
+        ----------
+        picture
+            (height, width, 3), RGB: the frame at any size.
+        frame
+            Name of the frame.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            A new picture; None for a frame without a result.
+        """
+
+    def draw_truth(self, picture: npt.NDArray[np.uint8], frame: str) -> npt.NDArray[np.uint8] | None:
+        """Draw a frame's ground truth over a picture of it; None where there is none. See `draw`."""
+        return None
+
+    def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
+        """Return what the colours in some frames stand for, by index of the palette.
+
+        With `truth`, include what only the ground truth shows.
+        """
+        return {}
 
     @property
-    def options(self) -> Mapping[str, str]:
-        """The options of ``ted sweep`` that mean this kind and no other of these videos."""
+    def ranked(self) -> Sequence[str]:
+        """Names of the frames that a report may call the best or the worst."""
+        return ()
 
-    def annotated(self, video: Video) -> Sequence[tuple[int, ...]]:
-        """Return the indices of the annotated frames of each target; needs no ground truth but what is given."""
+    def score(self, frame: str) -> float | None:
+        """Return the score of a frame, the larger the better; None where there is nothing to score."""
+        return None
 
-    def lacks(self, video: Video) -> str | None:
-        """Say what a video lacks to be scored, as far as its lists and file names tell; None if nothing."""
 
-    def grade(self, video: Video) -> EvalCase:
-        """Read what is given of a video, and its ground truth.
+class Task(ABC):
+    """What is tracked.
+
+    A subclass is a frozen dataclass: its fields are the options that it understands, under the names of the command
+    line's options (``query_mode``). All need defaults. Tasks are found by their class attributes:
+
+    Attributes
+    ----------
+    name
+        Name of the task: of ``--target``, and in `Video.tasks`.
+    noun
+        What is drawn, in the plural: the name of the command of ``ted show``. Several tasks may share one.
+    metric_spec
+        What is measured; None where there is no metric.
+    score_type
+        Class of the scores; None where there is no metric.
+    tables
+        Glob patterns of the tables that `evaluate` writes: the table with the means, and a second one or None. ``*``
+        stands for the name of the set.
+    """
+
+    name: ClassVar[str]
+    noun: ClassVar[str]
+    metric_spec: ClassVar[MetricSpec]
+    score_type: ClassVar[type[Score]]
+    tables: ClassVar[tuple[str, str | None]]
+
+    def accepts(self, video: Video) -> bool:
+        """Return whether the task can track something in a video."""
+        return self.name in video.tasks
+
+    @classmethod
+    def reads(cls, annotations: Path) -> bool:
+        """Return whether a path given as ``--annotations`` is in the task's own format.
+
+        The video then has the path as `Video.annotation_file`.
+        """
+        return False
+
+    def used_options(self, video: Video) -> dict[str, Any]:
+        """Return the options that a result of this video depends on, by the names of the command line."""
+        return {}
+
+    @abstractmethod
+    def start(self, video: Video) -> TaskRun:
+        """Read a video's annotations.
+
+        Raises
+        ------
+        LabelError
+            When they cannot be read, or do not fit the video.
+        """
+
+    def annotated_frames(self, video: Video) -> Sequence[tuple[int, ...]]:
+        """Return the indices of each target's annotated frames; reads no ground truth."""
+        return [frames for frames, _ in self.start(video).targets]
+
+    def missing_truth(self, video: Video) -> str | None:
+        """Say what ground truth a video lacks, as far as file names tell: "has …"; None if nothing is missing."""
+        return None
+
+    def eval_case(self, video: Video) -> EvalCase:
+        """Read a video's annotations and its ground truth, for scoring in memory.
 
         Raises
         ------
         ConfigError
-            When there is not enough ground truth.
+            When there is too little ground truth, or the task has no metric.
         LabelError
-            For what is given, or a ground truth, that cannot be used.
+            For annotations or ground truth that cannot be used.
+        """
+        raise ConfigError(f"{self.name} of video {video.name!r} have no metric")
+
+    @abstractmethod
+    def has_results(self, folder: Path) -> bool:
+        """Return whether a video's folder of results holds results of this task."""
+
+    def score_video(self, video: Video, folder: Path) -> Any:
+        """Score a video's folder of results: the value that `evaluation` takes.
+
+        Raises
+        ------
+        ConfigError
+            When there is too little ground truth, or no metric: other videos are scored all the same.
+        LabelError
+            When the result or the truth cannot be read, or they do not fit each other.
+        """
+        raise ConfigError(f"{self.name} of video {video.name!r} have no metric")
+
+    def evaluation(self, scores: Mapping[str, Any], results: Path, set_name: str) -> Evaluation:
+        """Summarise scores of `score_video` by name of the video, at least one, and write tables into `results`."""
+        raise NotImplementedError
+
+    def read_table(self, name: str, path: Path, other: Path | None) -> EvaluationTables:
+        """Read tables that `evaluation` wrote, for a report.
+
+        Parameters
+        ----------
+        name
+            What ``*`` stands for in `tables`.
+        path, other
+            The table with the means, and the second one if it exists.
+
+        Raises
+        ------
+        ConfigError
+            For tables that cannot be read, or hold something else.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def open_frames(self, video: Video, folder: Path) -> ResultFrames:
+        """Open a video's folder of results, for drawing.
+
+        Raises
+        ------
+        LabelError
+            For results or a truth that cannot be read, or do not fit each other.
         """

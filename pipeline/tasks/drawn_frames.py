@@ -1,62 +1,84 @@
-"""What is found and what is true of a video, drawn over pictures of its frames, which are smaller than these."""
+"""Results that are read as a whole, drawn frame by frame over pictures of any size."""
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+import numpy.typing as npt
 
 from ...store.errors import LabelError
 from ..datasets.video import Video
+from .base import ResultFrames
 
-__all__ = ["DrawnFrames", "Layer"]
+__all__ = ["DrawnFrames"]
 
-#: Draws what there is in a frame, by its index in the result, over a picture of it that is so many times as large.
-Layer = Callable[[NDArray[np.uint8], int, float], NDArray[np.uint8]]
+_Picture = npt.NDArray[np.uint8]
 
 
-class DrawnFrames:
-    """The frames of a result.
+class DrawnFrames(ResultFrames):
+    """Frames of a result.
 
     Parameters
     ----------
     video
         The video.
     folder
-        Of the result.
+        Folder of the result.
     names
         Names of the result's frames.
 
     Attributes
     ----------
     index
-        Their indices, by name.
-    found, true
-        What draws the result, and the truth if there is one; to be set.
+        Indices of the result's frames, by name.
 
     Raises
     ------
     LabelError
-        For a frame that the video does not have.
+        For a frame that the video, as it is selected, does not have.
     """
-
-    found: Layer
-    true: Layer | None = None
 
     def __init__(self, video: Video, folder: Path, names: Sequence[str]) -> None:
         self.index = {name: index for index, name in enumerate(names)}
+        self._names = tuple(names)
         self._width = video.frames.size[1]
         unknown = self.index.keys() - set(video.frames.names)
         if unknown:
-            raise LabelError(f"{folder} is of frame {min(unknown)}, which video {video.name!r} does not have")
+            raise LabelError(
+                f"{folder} is of frame {min(unknown)}, which video {video.name!r} does not have as it is selected: "
+                f"the result has {len(names)} frames, the video {len(video.frames)}; select the same frames as for "
+                "propagation"
+            )
 
-    def draw(self, picture: NDArray[np.uint8], frame: str) -> NDArray[np.uint8] | None:
-        """Draw what was found in a frame; None where the result has no such frame."""
-        return self._over(picture, frame, self.found)
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """Names of the result's frames."""
+        return self._names
 
-    def draw_truth(self, picture: NDArray[np.uint8], frame: str) -> NDArray[np.uint8] | None:
-        """Draw what is true of a frame; None where that is not known."""
-        return None if self.true is None else self._over(picture, frame, self.true)
+    def draw(self, picture: _Picture, frame: str) -> _Picture | None:
+        """Draw the result of a frame; see `ResultFrames`."""
+        return self._layer(picture, frame, truth=False) if frame in self.index else None
 
-    def _over(self, picture: NDArray[np.uint8], frame: str, layer: Layer) -> NDArray[np.uint8] | None:
-        return layer(picture, self.index[frame], picture.shape[1] / self._width) if frame in self.index else None
+    def draw_truth(self, picture: _Picture, frame: str) -> _Picture | None:
+        """Draw the ground truth of a frame; see `ResultFrames`."""
+        return self._layer(picture, frame, truth=True) if self.has_truth and frame in self.index else None
+
+    @abstractmethod
+    def draw_layer(self, picture: _Picture, index: int, scale: float, *, truth: bool) -> _Picture:
+        """Draw the result of a frame, or its ground truth.
+
+        Parameters
+        ----------
+        picture
+            (height, width, 3), RGB.
+        index
+            Index of the frame in the result.
+        scale
+            Size of the picture in that of the frame.
+        truth
+            Draw the ground truth; only with `has_truth`.
+        """
+
+    def _layer(self, picture: _Picture, frame: str, *, truth: bool) -> _Picture:
+        return self.draw_layer(picture, self.index[frame], picture.shape[1] / self._width, truth=truth)

@@ -1,86 +1,184 @@
-"""The kinds that sweeps know: by how videos are scored, and by what a journal holds."""
+"""The one list of tasks: the built-in ones, and those that installed packages offer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
-from ...store.errors import ConfigError
-from ..datasets.point_queries import QueryMode
+from ...store.errors import ConfigError, LabelError
 from ..datasets.video import Video
-from .base import Kind, Score
-from .boxes.evaluation import Boxes, BoxesScore
-from .joints.evaluation import Joints, JointScore
-from .masks.evaluation import Masks
-from .masks.scores import MaskScore
-from .parts.evaluation import Parts, PartScore
-from .points.evaluation import Points, PointScore
+from .base import EvaluationTables, ResultFrames, Score, Task
+from .boxes.task import BoxTask
+from .joints.task import JointTask
+from .masks.task import MaskTask
+from .metric_specs import MetricSpec
+from .parts.task import PartTask
+from .points.task import PointTask
 
-__all__ = ["kind_of", "read_score"]
+__all__ = [
+    "common_task",
+    "has_evaluations",
+    "known_tasks",
+    "metric_spec_of",
+    "metric_specs",
+    "open_frames",
+    "read_evaluations",
+    "read_score",
+    "task_of",
+    "task_of_results",
+    "tasks_reading",
+]
 
-#: What a score in a journal begins with.
-_SCORES: Mapping[str, type[Score]] = {"boxes": BoxesScore, "parts": PartScore, "pck": JointScore, "tapvid": PointScore}
-
-#: Why others are not scored, and what helps.
-_UNSCORED: Mapping[str, str] = {
-    "boxes": "table of boxes says what is given, and not what is true: run `ted propagate` for each setting, and "
-    "`ted evaluate` with the true boxes as --annotations. Where there are masks, --target boxes sweeps",
-    "none": "points have no measure: sweep over points of TAP-Vid",
-}
+_GROUP = "ted.tasks"
+_BUILT_IN: tuple[type[Task], ...] = (MaskTask, PartTask, JointTask, PointTask, BoxTask)
 
 
-def kind_of(
-    videos: Sequence[Video],
-    *,
-    metrics: str | None = None,
-    query_mode: QueryMode = "first",
-    target: str = "masks",
-) -> Kind:
-    """Return how some videos are measured.
-
-    Parameters
-    ----------
-    videos
-        At least one.
-    metrics
-        ``"jf"`` or ``"j"``, for masks alone; J and F by default.
-    query_mode
-        Which points are given; of no meaning for others.
-    target
-        ``"masks"``, or ``"boxes"`` for those around the objects of masks.
+def known_tasks() -> dict[str, type[Task]]:
+    """Return all tasks by name: the built-in ones first.
 
     Raises
     ------
     ConfigError
-        When they are measured in different ways or one that sweeps do not know, or `metrics` or `target` is not for
-        them.
+        When a package offers something else than a task, or a task of another name, or takes a built-in one's name.
     """
-    objects: Callable[[], Kind] = Boxes if target == "boxes" else lambda: Masks(contours=metrics != "j")
-    kinds: Mapping[str, Callable[[], Kind]] = {
-        "davis": objects,
-        "objects": objects,
-        "parts": Parts,
-        "pck": Joints,
-        "tapvid": lambda: Points(mode=query_mode),
-    }
-    for video in videos:
-        if video.scoring not in kinds:
-            raise ConfigError(f"a sweep cannot score video {video.name!r}, whose {_UNSCORED[video.scoring]}")
-    found = {made.metric_spec: made for made in (kinds[scoring]() for scoring in {video.scoring for video in videos})}
-    if len(found) > 1:
-        raise ConfigError("different measures do not go into one table: sweep over the sources one by one")
-    (kind,) = found.values()
-    if target == "boxes" and not isinstance(kind, Boxes):
-        raise ConfigError("--target boxes is for sources with masks of objects: leave it out")
-    if metrics is not None and not isinstance(kind, Masks):
-        titles = kind.metric_spec.titles(dict.fromkeys(kind.metric_spec.columns, 0.0)).values()
-        raise ConfigError(f"--metrics is for masks, and these videos are scored by {', '.join(titles)}: leave it out")
-    return kind
+    tasks = {task.name: task for task in _BUILT_IN}
+    for offer in entry_points(group=_GROUP):
+        task = offer.load()
+        if not (isinstance(task, type) and issubclass(task, Task) and task.name == offer.name):
+            raise ConfigError(f"{offer.value} is offered as task {offer.name!r}, but is no Task of that name")
+        if tasks.setdefault(task.name, task) is not task:
+            raise ConfigError(f"{offer.value} is offered as task {offer.name!r}, and there is one of that name already")
+    return tasks
+
+
+def tasks_reading(annotations: Path) -> tuple[str, ...]:
+    """Return the names of the tasks whose own format a path of annotations is in."""
+    return tuple(name for name, task in known_tasks().items() if task.reads(annotations))
+
+
+def task_of(video: Video, target: str | None = None, options: Mapping[str, Any] | None = None) -> Task:
+    """Return what is tracked in a video.
+
+    Parameters
+    ----------
+    video
+        The video.
+    target
+        Name of the task; by default, and for ``"masks"``, the first that the video names.
+    options
+        Values by option. The task takes those that it understands, the others are of no meaning for it.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown target, and one that the video has no annotations for.
+    """
+    tasks = known_tasks()
+    if target is not None and target not in tasks:
+        raise ConfigError(f"unknown target {target!r}; there are: {', '.join(tasks)}")
+    accepted = _accepting(video, tasks, options or {})
+    if not accepted:
+        raise ConfigError(f"nothing is annotated in video {video.name!r} that any task tracks")
+    default = next(iter(accepted.values()))
+    if target is None or (target == MaskTask.name and target not in accepted):
+        return default
+    if target not in accepted:
+        raise ConfigError(
+            f"video {video.name!r} has annotations for {' and '.join(accepted)}, not for {target}: choose one of "
+            "these, or leave the target out"
+        )
+    return accepted[target]
+
+
+def common_task(videos: Sequence[Video], target: str | None = None, options: Mapping[str, Any] | None = None) -> Task:
+    """Return the one task that tracks and scores several videos; see `task_of`.
+
+    Raises
+    ------
+    ConfigError
+        As `task_of`, and when the videos have different metrics.
+    """
+    tasks = {task.name: task for task in (task_of(video, target, options) for video in videos)}
+    if len(tasks) > 1:
+        raise ConfigError(
+            f"{' and '.join(tasks)} have different measures, which do not go into one table: take the sources one by "
+            "one"
+        )
+    return tasks.popitem()[1]
+
+
+def task_of_results(video: Video, folder: Path) -> Task | None:
+    """Return the task that wrote a video's folder of results, its own tasks first; None for a folder without any."""
+    tasks = known_tasks()
+    own = _accepting(video, tasks, {})
+    every = [*own.values(), *(task() for name, task in tasks.items() if name not in own)]
+    return next((task for task in every if task.has_results(folder)), None)
+
+
+def open_frames(video: Video, folder: Path) -> ResultFrames:
+    """Open a video's folder of results of any task, for drawing.
+
+    Raises
+    ------
+    LabelError
+        When there are no results, or they or the truth cannot be read, or do not fit each other.
+    """
+    task = task_of_results(video, folder)
+    if task is None:
+        raise LabelError(f"there are no results of video {video.name!r} in {folder}: `ted propagate` makes them")
+    return task.open_frames(video, folder)
+
+
+def metric_specs() -> tuple[MetricSpec, ...]:
+    """Return the metrics of all tasks. Results with several are compared by the first."""
+    return tuple(task.metric_spec for task in known_tasks().values())
+
+
+def metric_spec_of(columns: Collection[str]) -> MetricSpec | None:
+    """Return the metrics of a sweep's table with these columns; None where no task has them."""
+    return next((found for found in metric_specs() if set(found.columns) <= set(columns)), None)
 
 
 def read_score(value: Any) -> Score:
-    """Build a score from what its `to_json` gave; raises TypeError, KeyError or ValueError for something else."""
-    if isinstance(value, list):
-        return MaskScore.from_json(value)
-    for name, score in _SCORES.items():
-        if name in value:
-            return score.from_json(value)
-    raise ValueError("no score of any kind")
+    """Build a score from the value of its `to_json`; raises TypeError, KeyError or ValueError for another value."""
+    for task in known_tasks().values():
+        key = task.score_type.json_key
+        if key in value if key else isinstance(value, list):
+            return task.score_type.from_json(value)
+    raise ValueError("this is no score of any task")
+
+
+def read_evaluations(folder: Path) -> tuple[EvaluationTables, ...]:
+    """Read all tables that evaluations wrote into a folder.
+
+    Raises
+    ------
+    ConfigError
+        For tables that cannot be read, or hold something else.
+    """
+    found = []
+    for task in known_tasks().values():
+        first, second = task.tables
+        for path in sorted(folder.glob(f"{first}.csv")):
+            name = path.stem.removeprefix(first.removesuffix("*")) if first.endswith("*") else ""
+            other = None if second is None else path.with_name(f"{second.replace('*', name)}.csv")
+            found.append(task().read_table(name, path, other if other is not None and other.is_file() else None))
+    return tuple(found)
+
+
+def has_evaluations(folder: Path) -> bool:
+    """Return whether a folder holds tables of an evaluation."""
+    return any(True for task in known_tasks().values() for _ in folder.glob(f"{task.tables[0]}.csv"))
+
+
+def _accepting(video: Video, tasks: Mapping[str, type[Task]], options: Mapping[str, Any]) -> dict[str, Task]:
+    """Return the tasks of a video by name, those that it names first."""
+    order: Sequence[str] = [*video.tasks, *(name for name in tasks if name not in video.tasks)]
+    made = {name: _configured(tasks[name], options) for name in order if name in tasks}
+    return {name: task for name, task in made.items() if task.accepts(video)}
+
+
+def _configured(task: type[Task], options: Mapping[str, Any]) -> Task:
+    known = {item.name for item in fields(task)} if hasattr(task, "__dataclass_fields__") else set()  # type: ignore[arg-type]
+    return task(**{name: value for name, value in options.items() if name in known and value is not None})

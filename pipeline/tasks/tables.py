@@ -1,18 +1,124 @@
-"""Tables of scores."""
+"""Tables of scores: written as CSV files and as text, and read back."""
 
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
+from ...store.errors import ConfigError
 from ..runs.files import written_whole
 
-__all__ = ["mean_values", "write_table"]
+__all__ = [
+    "Table",
+    "as_number",
+    "known_mean",
+    "known_value",
+    "last_row",
+    "mean_values",
+    "read_table",
+    "text_table",
+    "video_means",
+    "write_csv",
+    "write_table",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A CSV file with a header.
+
+    Attributes
+    ----------
+    name
+        Name of the file without its suffix.
+    columns
+        Titles.
+    rows
+        Texts; each row as long as there are columns.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def records(self) -> list[dict[str, str]]:
+        """The rows, by column."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+def read_table(path: Path, needed: Sequence[str] = ()) -> Table:
+    """Read a CSV file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    needed
+        Columns that it must have.
+
+    Raises
+    ------
+    ConfigError
+        When it cannot be read, has rows of other lengths than its header, or lacks a column.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [tuple(row) for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"cannot read table {path}: {error}") from error
+    columns = rows[0] if rows else ()
+    missing = [name for name in needed if name not in columns]
+    if not columns or missing:
+        raise ConfigError(f"table {path} lacks the columns {', '.join(missing)}: it is not what `ted` writes there")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(columns):
+            raise ConfigError(f"table {path}: row {number} has {len(row)} cells, and the header {len(columns)}")
+    return Table(name=path.stem, columns=columns, rows=tuple(rows[1:]))
+
+
+def last_row(path: Path, table: Table, name: str) -> dict[str, str]:
+    """Return a table's last row, by column; raises ConfigError unless its first cell is `name`."""
+    if not table.rows or table.rows[-1][0] != name:
+        raise ConfigError(f"table {path} does not end with the row {name!r} of `ted evaluate`")
+    return table.records[-1]
+
+
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[str | float]], digits: int = 3) -> Path:
+    """Write a table, with an empty cell for what is not a number. Return its path."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow(
+            [cell if isinstance(cell, str) else "" if math.isnan(cell) else f"{cell:.{digits}f}" for cell in row]
+        )
+    with written_whole(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+    return path
+
+
+def write_table(path: Path, header: Sequence[str], rows: Mapping[str, Sequence[float]]) -> Path:
+    """Write a table whose rows have names, with four decimals. Return its path."""
+    return write_csv(path, header, ((name, *values) for name, values in rows.items()), digits=4)
+
+
+def text_table(header: Sequence[str], rows: Iterable[tuple[str, Sequence[float]]], digits: int = 3) -> list[str]:
+    """Return a table's lines: a column of names, and right-aligned columns of numbers; a dash for NaN."""
+    cells = [(name, ["-" if math.isnan(value) else f"{value:.{digits}f}" for value in values]) for name, values in rows]
+    first = max(len(name) for name in (header[0], *(name for name, _ in cells)))
+    widths = [max(map(len, column)) for column in zip(header[1:], *(texts for _, texts in cells), strict=True)]
+    return [
+        "  ".join([name.ljust(first), *(text.rjust(width) for text, width in zip(texts, widths, strict=True))])
+        for name, texts in [(header[0], header[1:]), *cells]
+    ]
 
 
 def mean_values(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean over videos of each measure; those that are not a number, for lack of points, are left out."""
+    """Return the mean of each metric over videos or objects, without those that are not a number."""
     means = {}
     for name in scores[0]:
         values = [score[name] for score in scores if not math.isnan(score[name])]
@@ -20,13 +126,35 @@ def mean_values(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return means
 
 
-def write_table(path: Path, header: Sequence[str], rows: Mapping[str, Sequence[float]]) -> Path:
-    """Write a table of figures by name; a cell is left empty that is not a number. Return where it is."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for name, values in rows.items():
-        writer.writerow([name, *("" if math.isnan(value) else f"{value:.4f}" for value in values)])
-    with written_whole(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
-    return path
+def known_value(value: float) -> float | None:
+    """Return None for what is not a number."""
+    return None if math.isnan(value) else value
+
+
+def as_number(text: str) -> float | None:
+    """Return the number in a cell; None for another text, or what is not finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def known_mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of values; None if there is none, or any is None."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None
+
+
+def video_means(objects: Mapping[str, float | None], *, skip: bool = False) -> dict[str, float | None]:
+    """Return each video's mean over its objects, which are named ``video_number``.
+
+    A video with an object that has no value has none either; or, with `skip`, the mean over the others.
+    """
+    found: dict[str, list[float | None]] = {}
+    for name, value in objects.items():
+        found.setdefault(name.rpartition("_")[0] or name, []).append(value)
+    return {
+        video: known_mean([value for value in values if value is not None] if skip else values)
+        for video, values in found.items()
+    }

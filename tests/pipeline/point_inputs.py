@@ -9,6 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import savemat
 
+from ted.pipeline.datasets.jhmdb import JointVideo
+from ted.pipeline.datasets.video import Video
+from ted.pipeline.pictures.marks import Marks
+from ted.pipeline.tasks.joints.frames import joint_marks, true_joints
+from ted.pipeline.tasks.joints.results import JointResult, has_joints
+from ted.pipeline.tasks.points.frames import result_points, true_points
+from ted.pipeline.tasks.points.results import TrackResult
+
 SIZE, GRID, CELL = (64, 96), (16, 24), 4
 _START, _SIDE = 2, 8  # of the square, in cells
 
@@ -86,3 +94,16 @@ def tapvid_clip(count: int, seed: int = 0, encoded: bool = False) -> dict[str, A
 def write_pickle(path: Path, content: Any, protocol: int = 4) -> Path:
     path.write_bytes(pickle.dumps(content, protocol=protocol))
     return path
+
+
+def result_marks(folder: Path) -> Marks:
+    """Return the joints or points in a folder of results as they are drawn."""
+    if not has_joints(folder):
+        return result_points(TrackResult.read(folder))
+    result = JointResult.read(folder)
+    return joint_marks(result.frames, result.joints, result.points.transpose(1, 0, 2))
+
+
+def true_marks(video: Video, frames: tuple[str, ...]) -> Marks | None:
+    """Return the true joints or points of a video as they are drawn."""
+    return true_joints(video, frames) if isinstance(video, JointVideo) else true_points(video, frames)

@@ -15,11 +15,10 @@ from ted.pipeline.metrics.jf import Statistics
 from ted.pipeline.runs.sweeping.output import write_outputs
 from ted.pipeline.runs.sweeping.results import SweepResult, VideoResult
 from ted.pipeline.runs.sweeping.space import SweepSpace
-from ted.pipeline.tasks.masks.davis import DavisScore, SequenceScore, write_csv
+from ted.pipeline.tasks.masks.davis import DavisScore, SequenceScore, write_tables
 from ted.pipeline.tasks.masks.png import write_mask
-from ted.pipeline.tasks.masks.scores import MaskScore, ObjectScore
+from ted.pipeline.tasks.masks.scores import MASKS, MaskScore, ObjectScore
 from ted.pipeline.tasks.masks.truth import ObjectScore as Scored
-from ted.pipeline.tasks.metric_specs import MASKS
 from ted.store import FeatureChoice, FeatureRequest, UnitSpec, open_cache
 from ted.store.layout import safe_name
 
@@ -148,7 +147,7 @@ def write_results(
             for number in (1, 2)
         )
         sequences.append(SequenceScore(name=video, frames=(), objects=objects))
-    write_csv(DavisScore(sequences=tuple(sequences)), folder, "val")
+    write_tables(DavisScore(sequences=tuple(sequences)), folder, "val")
     save_config(folder / "propagate.toml", "propagate", {"cache": cache, **settings, "feature": [f"{choice}=1.0"]})
     return folder
 

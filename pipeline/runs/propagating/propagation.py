@@ -1,46 +1,35 @@
-"""Running stage 2 over videos: cached features and given masks in, a folder of palette PNGs out."""
+"""Stage 2 for one video: cached features and annotations in, a folder of results out."""
 
-import hashlib
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import zarr
-from numpy.typing import NDArray
 
 from ....propagate import (
+    AffinitySource,
     AffinityUse,
     FeatureReader,
     PropagationSettings,
+    Target,
     Workers,
     annotation_labels,
     choose_affinities,
     label_frames,
 )
-from ....propagate.targets.mask_target import MaskTarget
 from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import explain_os_errors
-from ....store.layout import safe_name
 from ...datasets.video import Video
-from ...tasks.masks.png import write_mask
-from ..result_folders import atomic_folder, has_same_result
+from ...tasks.base import Task
+from ...tasks.refiners import RefinedTarget, Refiner
+from ...tasks.registry import task_of
+from ..result_folders import atomic_folder, has_same_result, result_folder
+from .units import find_weighted_units
 
-__all__ = [
-    "PropagationReport",
-    "describe",
-    "find_units",
-    "propagate_video",
-    "result_folder",
-    "warn_of_other_settings",
-]
-
-_log = logging.getLogger(__name__)
+__all__ = ["PropagationReport", "propagate_video"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +39,17 @@ class PropagationReport:
     Attributes
     ----------
     video
-        Its name.
+        Name of the video.
     folder
-        Where the masks are, a palette PNG for each frame that is written (`Video.written_frames`).
+        Where the result is.
     frames
         Number of frames.
     skipped
-        Whether they were there before, made with the same settings from the same features.
+        Whether the result was there before, made with the same settings from the same features.
     seconds
         Wall time.
     affinities
-        Where they came from, as `Reading.source` says; empty for a result that was there before.
+        Where they came from, as `AffinitySource.source` says; empty for a result that was there before.
     unproven
         Share of pixels whose affinities may not be exact; 0 unless approximate ones were accepted.
     """
@@ -74,11 +63,6 @@ class PropagationReport:
     unproven: float = 0.0
 
 
-def result_folder(out: Path, video: Video) -> Path:
-    """Return the folder of a video's masks among the results."""
-    return out / video.result_parent / safe_name(video.name)
-
-
 def propagate_video(
     cache: Cache,
     video: Video,
@@ -87,41 +71,44 @@ def propagate_video(
     out: Path,
     *,
     device: torch.device,
+    task: Task | None = None,
+    refiner: Refiner | None = None,
     prefer: Sequence[tuple[str, str]] = (),
-    save_soft: bool = False,
     overwrite: bool = False,
     affinities: AffinityUse = "auto",
     workers: Workers | None = None,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> PropagationReport:
-    """Propagate a video's given masks and write the result.
+    """Propagate a video's annotations, and write the result.
 
-    The folder of the result appears when all of it is written. It holds a palette PNG for each frame (or those that
-    the dataset's layout wants), ``ted.json`` (what it was made of), and with `save_soft` the soft labels as a Zarr
-    array ``soft.zarr``.
+    Targets with the same annotated frames share a pass through the video: the first annotated frame, the frames after
+    it, and, if the task wants them, those before it. The folder of the result appears when all of it is written. It
+    holds the task's files, and ``ted.json``: what the result was made from.
 
     Parameters
     ----------
     cache
         Where the features are.
     video
-        The video, with masks of some frames.
+        The video, with annotations of some frames. Its ground truth is used no further.
     parts
         Features and their weights; features of weight 0 need not exist.
     settings
-        Parameters.
+        Settings of label propagation.
     out
-        Folder of results, one folder a video in it.
+        Folder of results, with one folder for each video.
     device
         Where to compute.
+    task
+        What is tracked; by default the first task of the video.
+    refiner
+        Improves what is decoded in frames without annotations.
     prefer
         Which features are meant where several units fit, as in `Cache.find`.
-    save_soft
-        Keep the soft labels: (frame, channel, y, x), float32, on the feature grid.
     overwrite
         Replace a result of other settings.
     affinities
-        What to do with affinities that are kept in the cache.
+        How affinities in the cache are used.
     workers
         Who computes affinities; this process by default.
     progress
@@ -132,7 +119,7 @@ def propagate_video(
     ConfigError
         When a result of other settings, or something else, is in the way.
     LabelError
-        For a mask that cannot be used.
+        For annotations that cannot be used.
     FrameError
         For frames that cannot be read.
     CacheError
@@ -140,26 +127,12 @@ def propagate_video(
     """
     clock = time.monotonic()
     folder = result_folder(out, video)
-    target = MaskTarget(masks=video.read_given_masks())
-    annotated = tuple(target.masks)
-    units = find_units(cache, video, parts, prefer)
-    record = describe(units, settings) | _given(target.masks) | {"soft": save_soft}
-    reading = None
-    if affinities == "approximate":
-        reading = choose_affinities(
-            cache, units, settings, annotated=annotated, use=affinities, device=device, workers=workers
-        )
-        if reading.unproven:
-            record["unproven_pixels"] = reading.unproven
-    names, written = video.frames.names, set(video.written_frames())
-    expected = [f"{name}.png" for name in names if name in written]
-    if has_same_result(folder, record, overwrite=overwrite, expected=expected):
-        progress(len(video.frames))
-        return PropagationReport(video=video.name, folder=folder, frames=len(video.frames), skipped=True, seconds=0.0)
-    sources = FeatureReader(units)
-    given = target.encode(sources.grid)
-    if reading is None:
-        reading = choose_affinities(
+    run = (task or task_of(video)).start(video)
+    units = find_weighted_units(cache, video, parts, prefer)
+    frames = _Progress(len(video.frames), len(run.targets), progress)
+
+    def choose(annotated: tuple[int, ...]) -> AffinitySource:
+        return choose_affinities(
             cache,
             units,
             settings,
@@ -167,66 +140,76 @@ def propagate_video(
             use=affinities,
             device=device,
             workers=workers,
-            progress=progress,
+            progress=frames.advance,
         )
+
+    record = {**_describe(units, settings), **run.record}
+    if refiner is not None:
+        record["refiner"] = dict(refiner.identity)
+    sources: dict[int, AffinitySource] = {}
+    unproven = 0.0
+    if affinities == "approximate":
+        sources = {number: choose(annotated) for number, (annotated, _) in enumerate(run.targets)}
+        unproven = max(source.unproven for source in sources.values())
+        if unproven:
+            record["unproven_pixels"] = unproven
+    if has_same_result(folder, record, overwrite=overwrite, expected=run.files):
+        progress(len(video.frames))
+        return PropagationReport(video=video.name, folder=folder, frames=len(video.frames), skipped=True, seconds=0.0)
+    features = FeatureReader(units)
+    used: dict[str, None] = {}
     with explain_os_errors(f"write {folder}"), atomic_folder(folder, record) as hidden:
-        soft = _soft_array(hidden / "soft.zarr", sources, target.object_ids) if save_soft else None
-        labels = annotation_labels(given, reading.device)
-        first = (annotated[0], labels[annotated[0]].label)
-        for frame, label in chain([first], label_frames(reading.frames(), labels, settings)):
-            if soft is not None:
-                soft[frame] = label.cpu().numpy()
-            if names[frame] in written:
-                write_mask(hidden / f"{names[frame]}.png", target.decode(frame, label, sources.frame_size))
-            if reading.source != "features, kept":  # whose long part is over
-                progress(1)
+        run.begin(hidden, features.grid, features.frame_size)
+        for number, (annotated, plain) in enumerate(run.targets):
+            target = plain if refiner is None else RefinedTarget(plain, annotated, refiner, video.frames)
+            source = sources.get(number) or choose(annotated)
+            used[source.source] = None
+            for frame, label in _labels(target, annotated, source, features.grid, settings):
+                if frame < annotated[0] and not run.backward:
+                    break  # these frames come last
+                run.collect(number, frame, target.decode(frame, label, features.frame_size), label)
+                frames.advance(1)
+            frames.finish(number)
+        run.write(hidden)
     return PropagationReport(
         video=video.name,
         folder=folder,
         frames=len(video.frames),
         skipped=False,
         seconds=time.monotonic() - clock,
-        affinities=reading.source,
-        unproven=reading.unproven,
+        affinities=" and ".join(used),
+        unproven=unproven,
     )
 
 
-def warn_of_other_settings(unit: Unit, prefer: Sequence[tuple[str, str]]) -> None:
-    """Say so where the only features there are were not made as the user, or the preset, prefers."""
-    for field, value in prefer:
-        actual, request = unit.spec.field_text(field), unit.request
-        moot = {"clip_overlap": request.clip_length == 1, "ensemble": request.noise == "none"}.get(field, False)
-        if actual != value and not moot:
-            _log.warning("%s: made with %s %s, not %s", unit.spec.label, field, actual, value)
+class _Progress:
+    """Counts the frames of several passes as the frames of one video: each pass is an equal share."""
+
+    def __init__(self, frames: int, passes: int, report: Callable[[int], None]) -> None:
+        self._frames, self._passes, self._report = frames, passes, report
+        self._pass = self._in_pass = self._reported = 0
+
+    def advance(self, frames: int) -> None:
+        """Count frames of the current pass: of its affinities where they are computed at once, else of its labels."""
+        self._in_pass = min(self._in_pass + frames, self._frames)
+        self._tell(self._pass * self._frames + self._in_pass)
+
+    def finish(self, number: int) -> None:
+        """Count all frames up to the end of a pass."""
+        self._pass, self._in_pass = number + 1, 0
+        self._tell(self._pass * self._frames)
+
+    def _tell(self, done: int) -> None:
+        reported = done // self._passes
+        if reported > self._reported:
+            self._report(reported - self._reported)
+            self._reported = reported
 
 
-def find_units(
-    cache: Cache, video: Video, parts: Sequence[tuple[FeatureChoice, float]], prefer: Sequence[tuple[str, str]]
-) -> list[tuple[Unit, float]]:
-    """Find the features of a video that have a weight, and warn of those that were made otherwise than preferred.
-
-    Raises
-    ------
-    FrameError
-        For frames that cannot be read.
-    CacheError
-        For features that are absent, of other frames, incomplete or damaged.
-    """
-    frames = video.frames.digest()
-    units = [
-        (cache.find(video.dataset, video.name, choice, frames=frames, prefer=prefer), weight)
-        for choice, weight in parts
-        if weight > 0
-    ]
-    for unit, _ in units:
-        warn_of_other_settings(unit, prefer)
-    return units
-
-
-def describe(units: Sequence[tuple[Unit, float]], settings: PropagationSettings) -> dict[str, Any]:
+def _describe(units: Sequence[tuple[Unit, float]], settings: PropagationSettings) -> dict[str, Any]:
     """Describe the features and settings that a result depends on; JSON-compatible.
 
-    Each feature's noise level is among it where its unit records one: it changes with the content hash at most.
+    A feature's noise level is included where its unit records one: it changes with the content hash at most.
     """
     return {
         "features": [
@@ -238,19 +221,13 @@ def describe(units: Sequence[tuple[Unit, float]], settings: PropagationSettings)
     }
 
 
-def _given(masks: Mapping[int, NDArray[np.uint8]]) -> dict[str, Any]:
-    digests = {str(frame): hashlib.sha256(mask.tobytes()).hexdigest() for frame, mask in masks.items()}
-    return {"first_mask": digests["0"]} if list(digests) == ["0"] else {"given_masks": digests}
-
-
-def _soft_array(path: Path, sources: FeatureReader, object_ids: Sequence[int]) -> Any:
-    shape = (len(object_ids) + 1, *sources.grid)
-    return zarr.create_array(
-        store=str(path),
-        shape=(sources.frame_count, *shape),
-        chunks=(1, *shape),
-        dtype="float32",
-        dimension_names=("frame", "channel", "y", "x"),
-        attributes={"object_ids": list(object_ids), "frame_size": list(sources.frame_size)},
-        zarr_format=3,
-    )
+def _labels(
+    target: Target[Any],
+    annotated: tuple[int, ...],
+    source: AffinitySource,
+    grid: tuple[int, int],
+    settings: PropagationSettings,
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield frames and a target's soft labels: the first annotated frame, those after it, those before it."""
+    labels = annotation_labels(target.encode(grid), source.device)
+    return chain([(annotated[0], labels[annotated[0]].label)], label_frames(source.frames(), labels, settings))

@@ -7,8 +7,8 @@ from ....store import Cache, FeatureChoice, Unit
 from ....store.errors import ConfigError, TedError
 from ...choices.hints import explain
 from ...datasets.video import Video
-from ...tasks.base import EvalCase, Kind
-from .grading import find_units
+from ...tasks.base import EvalCase, Task
+from ..propagating.units import find_units
 from .journal import Journal
 from .results import SweepResult, VideoResult
 from .space import Setting, SweepSpace
@@ -35,8 +35,8 @@ class SweepSurvey:
     ----------
     cache
         Where features and affinities are.
-    kind
-        What is measured.
+    task
+        What is tracked and scored.
     settings
         All settings.
     videos
@@ -46,7 +46,7 @@ class SweepSurvey:
     """
 
     cache: Cache
-    kind: Kind
+    task: Task
     settings: Sequence[Setting]
     videos: Sequence[_Found]
     failures: Mapping[str, str]
@@ -61,7 +61,7 @@ class SweepSurvey:
         """
         found_by_name = {found.video.name: found for found in self.videos}
         return SweepPlan(
-            kind=self.kind,
+            task=self.task,
             settings=self.settings,
             videos=[self._plan_video(found, done) for found in self.videos],
             failures=self.failures,
@@ -88,8 +88,8 @@ class SweepPlan:
 
     Attributes
     ----------
-    kind
-        What is measured.
+    task
+        What is tracked and scored.
     settings
         All settings.
     videos
@@ -100,7 +100,7 @@ class SweepPlan:
         Plans a video anew, with the affinities and scores that are there at that time.
     """
 
-    kind: Kind
+    task: Task
     settings: Sequence[Setting]
     videos: Sequence[VideoWork]
     failures: Mapping[str, str]
@@ -112,7 +112,7 @@ def survey_sweep(
     videos: Sequence[Video],
     space: SweepSpace,
     *,
-    kind: Kind,
+    task: Task,
     score: bool = True,
     prefer: Sequence[tuple[str, str]] = (),
 ) -> SweepSurvey:
@@ -126,8 +126,8 @@ def survey_sweep(
         Videos with their ground truth.
     space
         What is swept over.
-    kind
-        What is measured.
+    task
+        What is tracked and scored.
     score
         Whether to score; if not, only affinities are wanted.
     prefer
@@ -138,7 +138,7 @@ def survey_sweep(
     ConfigError
         When no video at all has the ground truth that scores need.
     """
-    lacks = {video.name: kind.lacks(video) for video in videos} if score else {}
+    lacks = {video.name: task.missing_truth(video) for video in videos} if score else {}
     if lacks and None not in lacks.values():
         name, reason = next(iter(lacks.items()))
         more = f", and {len(lacks) - 1} more videos do not have it either" if len(lacks) > 1 else ""
@@ -155,18 +155,18 @@ def survey_sweep(
     for video in videos:
         try:
             units = find_units(cache, video, choices, prefer)
-            grading = kind.grade(video) if score else None
+            grading = task.eval_case(video) if score else None
             found.append(
                 _Found(
                     video=video,
                     units=units,
                     grading=grading,
-                    annotated=[frames for frames, _ in grading.targets] if grading else kind.annotated(video),
+                    annotated=[frames for frames, _ in grading.targets] if grading else task.annotated_frames(video),
                 )
             )
         except TedError as error:
             failures[video.name] = explain(error)
-    return SweepSurvey(cache=cache, kind=kind, settings=settings, videos=found, failures=failures)
+    return SweepSurvey(cache=cache, task=task, settings=settings, videos=found, failures=failures)
 
 
 def plan_sweep(
@@ -175,11 +175,11 @@ def plan_sweep(
     space: SweepSpace,
     done: Collection[str],
     *,
-    kind: Kind,
+    task: Task,
     prefer: Sequence[tuple[str, str]] = (),
 ) -> SweepPlan:
     """Find the units of every video, and what is missing beside scores of the keys in `done`; see `survey_sweep`."""
-    return survey_sweep(cache, videos, space, kind=kind, prefer=prefer).plan(done)
+    return survey_sweep(cache, videos, space, task=task, prefer=prefer).plan(done)
 
 
 def sweep_result(plan: SweepPlan, journal: Journal) -> SweepResult:
@@ -201,4 +201,4 @@ def sweep_result(plan: SweepPlan, journal: Journal) -> SweepResult:
         )
         for work in plan.videos
     ]
-    return SweepResult(metric_spec=plan.kind.metric_spec, settings=plan.settings, videos=videos, failures=plan.failures)
+    return SweepResult(metric_spec=plan.task.metric_spec, settings=plan.settings, videos=videos, failures=plan.failures)

@@ -202,7 +202,7 @@ class _Run:
                     group=Group(
                         courses=courses,
                         settings=settings,
-                        grader=work.grading.grader,
+                        grader=work.grading.evaluator,
                         frame_size=of_pass.frame_size,
                         device=str(self._device),
                     ),

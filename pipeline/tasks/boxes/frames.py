@@ -1,35 +1,36 @@
-"""Boxes, frame by frame: scored by the mean IoU over the objects."""
+"""Boxes of a video, frame by frame: read from results and masks, drawn, and scored by their overlap."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+import numpy.typing as npt
 
-from ...datasets.place_video import PlaceVideo
+from ....store.errors import ConfigError
+from ...datasets.masks_io import read_mask
+from ...datasets.place_video import PlaceVideo, mask_boxes
 from ...datasets.video import Video
 from ...metrics.boxes import intersection_over_union
-from ...pictures.overlay import overlay_boxes
+from ...pictures.overlay import object_colour, overlay_boxes
+from ..archives import check_frames
 from ..drawn_frames import DrawnFrames
-from ..metric_specs import BOXES
-from .results import BoxResult
-from .scoring import true_boxes
+from .results import BoxResult, has_boxes
+from .scores import BOXES
 
-__all__ = ["BoxFrames"]
+__all__ = ["BoxFrames", "result_boxes", "true_boxes"]
 
-_Array = NDArray[np.float64]
+_Array = npt.NDArray[np.float64]
 
 
 class BoxFrames(DrawnFrames):
-    """The boxes of a video.
+    """Boxes of a video, or those around its masks.
 
     Parameters
     ----------
     video
         The video, with its true boxes or masks if it has any.
     folder
-        Of the results.
+        Folder of the results.
 
     Raises
     ------
@@ -38,33 +39,101 @@ class BoxFrames(DrawnFrames):
     """
 
     noun = "boxes"
-    measure = BOXES.official[BOXES.order[0]]
+    metric = BOXES.official[BOXES.order[0]]
 
     def __init__(self, video: Video, folder: Path) -> None:
-        self._result = result = BoxResult.read(folder)
+        self._result = result = BoxResult.read(folder) if has_boxes(folder) else result_boxes(video, folder)
         super().__init__(video, folder, result.frames)
-        self.found = partial(_draw, result.ids.tolist(), result.boxes)
-        self._truth: _Array | None = None
-        if isinstance(video, PlaceVideo) or len(video.annotations()) > 1:
-            place_of = {name: place for place, name in enumerate(video.frames.names)}
-            ids = result.ids.tolist()
-            self._truth = true_boxes(video, tuple(ids))[:, [place_of[name] for name in result.frames]]
-            self.true = partial(_draw, ids, self._truth)
+        self._ids: list[int] = result.ids.tolist()
+        self.has_truth = isinstance(video, PlaceVideo) or len(video.annotations()) > 1
+        if self.has_truth:
+            columns = [video.frames.names.index(name) for name in result.frames]
+            self._truth = true_boxes(video, tuple(self._ids))[:, columns]
 
     @property
     def ranked(self) -> tuple[str, ...]:
         """Names of the frames, where there is a truth."""
-        return () if self._truth is None else self._result.frames
+        return self._result.frames if self.has_truth else ()
 
     def score(self, frame: str) -> float | None:
-        """Return the mean IoU over the objects that have a true box in a frame, and are not given there."""
-        if self._truth is None or frame not in self.index:
+        """Return the mean IoU over the objects that have a true box in a frame, and are not annotated there."""
+        if not self.has_truth or frame not in self.index:
             return None
         index = self.index[frame]
         overlaps = intersection_over_union(self._truth[:, index], self._result.boxes[:, index])
         counted = overlaps[~self._result.given[:, index] & ~np.isnan(overlaps)]
         return float(counted.mean()) if len(counted) else None
 
+    def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
+        """Return the names of the objects by colour."""
+        return {object_colour(number): f"object {number}" for number in self._ids}
 
-def _draw(ids: Sequence[int], boxes: _Array, picture: NDArray[np.uint8], index: int, scale: float) -> NDArray[np.uint8]:
-    return overlay_boxes(picture, dict(zip(ids, (boxes[:, index] * scale).tolist(), strict=True)))
+    def draw_layer(
+        self, picture: npt.NDArray[np.uint8], index: int, scale: float, *, truth: bool
+    ) -> npt.NDArray[np.uint8]:
+        """Draw the boxes of a frame; see `DrawnFrames`."""
+        boxes = (self._truth if truth else self._result.boxes)[:, index] * scale
+        return overlay_boxes(picture, dict(zip(self._ids, boxes.tolist(), strict=True)))
+
+
+def true_boxes(video: Video, ids: tuple[int, ...]) -> _Array:
+    """Return the true boxes of some objects: (object, frame, 4), x, y, width, height; NaN where there is none.
+
+    Raises
+    ------
+    ConfigError
+        When the video has no truth.
+    LabelError
+        When it cannot be read.
+    """
+    boxes = np.full((len(ids), len(video.frames), 4), np.nan)
+    if isinstance(video, PlaceVideo):
+        given = video.read_places()
+        row_of = {number: row for row, number in enumerate(given.ids)}
+        for frame, rows in given.rows.items():
+            for row, number in enumerate(ids):
+                if number in row_of:
+                    boxes[row, frame] = rows[row_of[number]]
+        return boxes
+    truth = video.true_masks()
+    if len(truth.paths) < 2:
+        raise ConfigError(
+            f"there are no true boxes of video {video.name!r}: give them with --annotations, or the root of a dataset "
+            "whose frames have masks"
+        )
+    for frame, name in enumerate(video.frames.names):
+        if name in truth.paths:
+            boxes[:, frame] = mask_boxes(truth.read(name, video.frames.size), ids)
+    return boxes
+
+
+def result_boxes(video: Video, folder: Path) -> BoxResult:
+    """Read the boxes of a result, or those around its masks.
+
+    Raises
+    ------
+    LabelError
+        When there are neither, or they are of other frames than the video has as it is selected.
+    """
+    names = video.frames.names
+    if has_boxes(folder):
+        result = BoxResult.read(folder)
+        check_frames(folder, result.frames, names)
+        return result
+    masks = video.read_given_masks()
+    ids = tuple(sorted({int(number) for mask in masks.values() for number in np.unique(mask) if number}))
+    written = set(video.written_frames())
+    boxes, given = np.full((len(ids), len(names), 4), np.nan), np.zeros((len(ids), len(names)), dtype=bool)
+    for frame, name in enumerate(names):
+        if name in written:
+            boxes[:, frame] = mask_boxes(read_mask(folder / f"{name}.png", video.frames.size), ids)
+        if frame in masks:
+            given[:, frame] = [bool((masks[frame] == number).any()) for number in ids]
+    return BoxResult(
+        frames=names,
+        numbers=np.arange(1, len(names) + 1),
+        ids=np.array(ids),
+        boxes=boxes,
+        mass=np.isfinite(boxes).all(2).astype(np.float64),
+        given=given,
+    )

@@ -1,36 +1,54 @@
-"""Joints, frame by frame: scored by PCK."""
+"""Joints of a video, frame by frame: drawn with limbs, and scored by PCK."""
 
-import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from ....store.errors import LabelError
-from ...datasets.jhmdb import JointVideo
+from ...datasets.jhmdb import JointVideo, joint_names
 from ...datasets.video import Video
 from ...metrics.pck import PCK_THRESHOLDS, PckScore, joint_distances
-from ...pictures.marks import found_joints, true_marks
+from ...pictures.marks import Marks
 from ..drawn_frames import DrawnFrames
-from ..metric_specs import JOINTS
+from ..tables import known_value
 from .results import JointResult
+from .scores import JOINTS
 
-__all__ = ["JointFrames"]
+__all__ = ["JointFrames", "joint_marks", "true_joints"]
 
-# What joints are ranked by, as an index of the thresholds.
-_NEAR = PCK_THRESHOLDS.index(float(JOINTS.order[0].removeprefix("pck_")))
+# The limbs of JHMDB's joints.
+_LIMBS = (
+    ("face", "neck"),
+    ("neck", "belly"),
+    ("neck", "right shoulder"),
+    ("right shoulder", "right elbow"),
+    ("right elbow", "right wrist"),
+    ("neck", "left shoulder"),
+    ("left shoulder", "left elbow"),
+    ("left elbow", "left wrist"),
+    ("belly", "right hip"),
+    ("right hip", "right knee"),
+    ("right knee", "right ankle"),
+    ("belly", "left hip"),
+    ("left hip", "left knee"),
+    ("left knee", "left ankle"),
+)
 
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+# The metric that ranks joints, as an index of the thresholds.
+_RANKING = PCK_THRESHOLDS.index(float(JOINTS.order[0].removeprefix("pck_")))
 
 
 class JointFrames(DrawnFrames):
-    """The joints of a video.
+    """Joints of a video.
 
     Parameters
     ----------
     video
-        The video, with its true joints.
+        The video, with its true joints if it has any.
     folder
-        Of the results.
+        Folder of the results.
 
     Raises
     ------
@@ -39,17 +57,17 @@ class JointFrames(DrawnFrames):
     """
 
     noun = "joints"
-    measure = JOINTS.official[JOINTS.order[0]]
+    metric = JOINTS.official[JOINTS.order[0]]
 
     def __init__(self, video: Video, folder: Path) -> None:
         result = JointResult.read(folder)
         super().__init__(video, folder, result.frames)
-        self.found = found_joints(result).draw
-        true = true_marks(video, result.frames)
-        self.true = None if true is None else true.draw
+        self._found = joint_marks(result.frames, result.joints, result.points.transpose(1, 0, 2))
         self._ranked: tuple[str, ...] = ()
         if isinstance(video, JointVideo):
-            truth = video.joints.read(result.frames)
+            self.has_truth = True
+            self._true = true_joints(video, result.frames)
+            truth = video.joints.read(result.frames)  # (2, joint, frame)
             if truth.shape[1] != len(result.joints):
                 raise LabelError(f"{folder} has {len(result.joints)} joints, the ground truth has {truth.shape[1]}")
             self._distances = joint_distances(truth, result.points.transpose(2, 1, 0)[:, :, : truth.shape[2]])
@@ -61,9 +79,48 @@ class JointFrames(DrawnFrames):
         return self._ranked
 
     def score(self, frame: str) -> float | None:
-        """Return the percentage of the joints that are placed correctly."""
+        """Return the percentage of joints that are placed correctly."""
         if frame not in self.ranked:
             return None
         column = self.index[frame] - 1
-        score = PckScore.of(self._distances[:, column : column + 1])
-        return _known(float(score.mean[_NEAR]))
+        return known_value(float(PckScore.of(self._distances[:, column : column + 1]).mean[_RANKING]))
+
+    def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
+        """Return the names of the joints by colour."""
+        return self._found.legend
+
+    def draw_layer(
+        self, picture: npt.NDArray[np.uint8], index: int, scale: float, *, truth: bool
+    ) -> npt.NDArray[np.uint8]:
+        """Draw the joints of a frame; see `DrawnFrames`."""
+        return (self._true if truth else self._found).draw(picture, index, scale)
+
+
+def joint_marks(frames: Sequence[str], names: Sequence[str], places: npt.NDArray[np.float64]) -> Marks:
+    """Return joints as they are drawn.
+
+    Parameters
+    ----------
+    frames, names
+        Names of the frames and of the joints.
+    places
+        (joint, frame, 2), x and y; the centre of the first pixel is (0, 0), absent joints are negative.
+    """
+    centres = np.where(places[..., :1] >= 0, places, np.nan) + 0.5
+    index = {name: number for number, name in enumerate(names)}
+    return Marks(
+        frames=tuple(frames),
+        places=centres,
+        visible=np.asarray(np.isfinite(centres).all(2)),
+        colours=tuple(range(1, len(names) + 1)),
+        names=dict(enumerate(names, 1)),
+        links=tuple((index[a], index[b]) for a, b in _LIMBS if a in index and b in index),
+    )
+
+
+def true_joints(video: JointVideo, frames: Sequence[str]) -> Marks:
+    """Return the true joints in some frames; they may be known in the first of these alone."""
+    true = video.joints.read(frames).transpose(1, 2, 0)  # (joint, frame, 2)
+    places = np.full((len(true), len(frames), 2), np.nan)
+    places[:, : true.shape[1]] = true
+    return joint_marks(frames, joint_names(len(places)), places)

@@ -3,10 +3,7 @@
 YouTube-VOS is scored alike, but for the frames: each object in those of its own (`SequenceTruth`).
 """
 
-import csv
-import io
-import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -16,10 +13,10 @@ import numpy.typing as npt
 
 from ....store.errors import LabelError
 from ...datasets.masks_io import read_mask
-from ...runs.files import written_whole
+from ..tables import write_csv
 from .truth import ObjectScore, SequenceScore, SequenceTruth, object_scores
 
-__all__ = ["DavisScore", "ObjectScore", "SequenceScore", "score_sequence", "write_csv"]
+__all__ = ["DavisScore", "ObjectScore", "SequenceScore", "score_sequence", "write_tables"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +84,12 @@ def score_sequence(
     j, f = np.empty((2, len(expected.object_ids), len(expected.frames)))  # (object, frame) each
     for at, frame in enumerate(expected.frames):
         true = expected.read(frame)
-        predicted = _read_result(results / f"{frame}.png", expected.size, known)
+        predicted = _read_result(results / f"{frame}.png", expected, known)
         j[:, at], f[:, at] = true.region_similarity(predicted), true.contour_accuracy(predicted)
     return SequenceScore(name=name, frames=expected.frames, objects=object_scores(expected, j, f))
 
 
-def write_csv(score: DavisScore, folder: Path, set_name: str) -> tuple[Path, Path]:
+def write_tables(score: DavisScore, folder: Path, set_name: str) -> tuple[Path, Path]:
     """Write the tables that the official evaluation writes, byte for byte.
 
     Parameters
@@ -110,18 +107,21 @@ def write_csv(score: DavisScore, folder: Path, set_name: str) -> tuple[Path, Pat
         ``global_results-<set>.csv`` and ``per-sequence_results-<set>.csv``.
     """
     overall, per_object = folder / f"global_results-{set_name}.csv", folder / f"per-sequence_results-{set_name}.csv"
-    _write_rows(overall, score.means, [score.means.values()])
+    write_csv(overall, score.means, [score.means.values()])
     rows = [
         (f"{sequence.name}_{scored.object_id}", scored.j.mean, scored.f.mean)
         for sequence in score.sequences
         for scored in sequence.objects
     ]
-    _write_rows(per_object, ["Sequence", "J-Mean", "F-Mean"], rows)
+    write_csv(per_object, ["Sequence", "J-Mean", "F-Mean"], rows)
     return overall, per_object
 
 
-def _read_result(path: Path, size: tuple[int, int], known: Collection[int]) -> npt.NDArray[np.uint8]:
-    ids = read_mask(path, size)
+def _read_result(path: Path, truth: SequenceTruth, known: Collection[int]) -> npt.NDArray[np.uint8]:
+    """Read a result; where the truth is binary, 255 is its object in results of other tools, too."""
+    ids = read_mask(path, truth.size)
+    if truth.masks.binary:
+        truth.masks.meant(ids)
     unknown = set(np.unique(ids).tolist()) - {0, *known}
     if unknown:
         raise LabelError(
@@ -129,14 +129,3 @@ def _read_result(path: Path, size: tuple[int, int], known: Collection[int]) -> n
             f"{', '.join(map(str, sorted(known)))}"
         )
     return ids
-
-
-def _write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[str | float]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        # pandas, which the official evaluation writes with, leaves a cell empty that is not a number.
-        writer.writerow([cell if isinstance(cell, str) else "" if math.isnan(cell) else f"{cell:.3f}" for cell in row])
-    with written_whole(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")

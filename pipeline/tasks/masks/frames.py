@@ -1,82 +1,132 @@
-"""Masks, frame by frame: scored by the mean over the objects of J&F."""
+"""Masks of a video, frame by frame: drawn, and scored by J&F."""
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+import numpy.typing as npt
 
-from ...datasets.masks_io import VOID, read_mask
+from ....store.errors import LabelError
+from ...datasets.masks_io import read_mask
 from ...datasets.video import Video
 from ...metrics.jf import contour_accuracy, region_similarity
 from ...pictures.overlay import overlay_mask
+from ...runs.result_folders import result_folder
+from ..base import ResultFrames
 
-__all__ = ["MaskFrames"]
+__all__ = ["MaskFrames", "ReadMask", "result_masks", "true_masks"]
+
+_Picture = npt.NDArray[np.uint8]
+
+#: Reads the mask of a frame by its index: (height, width), uint8; None where there is none.
+ReadMask = Callable[[int], npt.NDArray[np.uint8] | None]
 
 
-class MaskFrames:
-    """The masks of a video.
-
-    The first annotated frame, which is given, and the last do not count, as in the official evaluation.
+class MaskFrames(ResultFrames):
+    """Masks of a video.
 
     Parameters
     ----------
     video
-        The video, with its true masks.
+        The video, with its ground truth.
     folder
-        Of the results.
+        Folder of its results.
+
+    Raises
+    ------
+    LabelError
+        When the folder has no mask of the video's frames.
     """
 
     noun = "masks"
-    measure = "J&F"
+    metric = "J&F"
 
     def __init__(self, video: Video, folder: Path) -> None:
         self._folder = folder
-        self._truth = video.annotations()
+        self._truth = video.true_masks()
         self._size = video.frames.size
+        self._names = [name for name in video.frames.names if (folder / f"{name}.png").is_file()]
+        if not self._names:
+            raise LabelError(
+                f"there are no masks of video {video.name!r} in {folder.parent}: `ted propagate` makes them, with "
+                f"--out {folder.parent}"
+            )
+        self.has_truth = len(self._truth.paths) > 1
+
+    @property
+    def frames(self) -> Sequence[str]:
+        """Names of the frames with a mask."""
+        return self._names
 
     @property
     def ranked(self) -> list[str]:
-        """Names of annotated frames that have a result."""
-        return [name for name in list(self._truth)[1:-1] if self._path(name).is_file()]
+        """Names of annotated frames with a result, without the first and the last: DAVIS leaves these out."""
+        return [name for name in list(self._truth.paths)[1:-1] if name in self._names]
 
     def score(self, frame: str) -> float | None:
-        """Return the mean over the objects, those given first and those that joined, of (J + F) / 2."""
-        if frame not in self._truth or not self._path(frame).is_file():
+        """Return the mean over objects, those annotated first and those that joined, of (J + F) / 2."""
+        if frame not in self._truth.paths or frame not in self._names:
             return None
-        true = _objects(self._truth[frame])
-        predicted = read_mask(self._path(frame), (true.shape[0], true.shape[1]))
-        numbers = sorted({*self._given, *np.unique(true).tolist()} - {0})
+        true = self._truth.read(frame)
+        predicted = read_mask(self._folder / f"{frame}.png", (true.shape[0], true.shape[1]))
+        numbers = sorted({*self._first_objects, *np.unique(true).tolist()} - {0})
         pairs = [(true == number, predicted == number) for number in numbers]
         return fmean((region_similarity(*pair) + contour_accuracy(*pair)) / 2 for pair in pairs) if pairs else None
 
-    def draw(self, picture: NDArray[np.uint8], frame: str) -> NDArray[np.uint8] | None:
-        """Draw the masks of a frame."""
-        path = self._path(frame)
-        return _over(picture, read_mask(path, self._size)) if path.is_file() else None
+    def draw(self, picture: _Picture, frame: str) -> _Picture | None:
+        """Draw the mask of a frame; see `ResultFrames`."""
+        return _draw(picture, read_mask(self._folder / f"{frame}.png", self._size)) if frame in self._names else None
 
-    def draw_truth(self, picture: NDArray[np.uint8], frame: str) -> NDArray[np.uint8] | None:
-        """Draw the true masks of a frame."""
-        return _over(picture, _objects(self._truth[frame])) if frame in self._truth else None
+    def draw_truth(self, picture: _Picture, frame: str) -> _Picture | None:
+        """Draw the true mask of a frame; see `ResultFrames`."""
+        return _draw(picture, self._truth.read(frame, self._size)) if frame in self._truth.paths else None
+
+    def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
+        """Return the names of the objects in some frames; see `ResultFrames`."""
+        masks = [read_mask(self._folder / f"{frame}.png") for frame in frames if frame in self._names]
+        masks += [self._truth.read(frame) for frame in frames if truth and frame in self._truth.paths]
+        seen = {int(number) for ids in masks for number in np.unique(ids)}
+        return {number: f"object {number}" for number in sorted(seen - {0})}
 
     @cached_property
-    def _given(self) -> set[int]:
-        """The objects of the first annotation, as the official evaluation counts them: up to its largest number."""
-        first = next(iter(self._truth.values()), None)
-        return set() if first is None else set(range(1, int(_objects(first).max()) + 1))
-
-    def _path(self, frame: str) -> Path:
-        return self._folder / f"{frame}.png"
+    def _first_objects(self) -> set[int]:
+        """Objects of the first annotation, as the official evaluation counts them: up to its largest number."""
+        first = next(iter(self._truth.paths), None)
+        return set() if first is None else set(range(1, int(self._truth.read(first).max()) + 1))
 
 
-def _objects(path: Path) -> NDArray[np.uint8]:
-    ids = read_mask(path)
-    ids[ids == VOID] = 0
-    return ids
+def result_masks(video: Video, results: Path) -> ReadMask:
+    """Return a function that reads the masks of a result, which may leave frames out.
+
+    Raises
+    ------
+    LabelError
+        When there is no mask of this video.
+    """
+    folder = result_folder(results, video)
+    there = set(MaskFrames(video, folder).frames)
+
+    def read(frame: int) -> npt.NDArray[np.uint8] | None:
+        name = video.frames.names[frame]
+        return read_mask(folder / f"{name}.png", video.frames.size) if name in there else None
+
+    return read
 
 
-def _over(picture: NDArray[np.uint8], ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    small = cv2.resize(ids, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    return overlay_mask(picture, small.astype(np.uint8, copy=False))
+def true_masks(video: Video) -> ReadMask:
+    """Return a function that reads the true masks of a video; void pixels are background."""
+    truth = video.true_masks()
+
+    def read(frame: int) -> npt.NDArray[np.uint8] | None:
+        name = video.frames.names[frame]
+        return truth.read(name, video.frames.size) if name in truth.paths else None
+
+    return read
+
+
+def _draw(picture: _Picture, ids: npt.NDArray[np.uint8]) -> _Picture:
+    resized = cv2.resize(ids, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    return overlay_mask(picture, resized.astype(np.uint8, copy=False))

@@ -11,10 +11,26 @@ from numpy.typing import NDArray
 
 from ...metrics.jf import Statistics, statistics
 from ..base import ScoreRow
-from ..metric_specs import MASKS, MetricSpec, Values
+from ..metric_specs import Measure, MetricSpec, Values
 from .truth import SequenceTruth
 
-__all__ = ["MaskScore", "ObjectScore", "means_of_objects", "summarize"]
+__all__ = ["MASKS", "MaskScore", "ObjectScore", "means_of_objects", "summarize"]
+
+#: Masks are ranked by J&F; by J where F is not measured.
+MASKS = MetricSpec(
+    measures=(
+        Measure(column="jf", title="J&F", official="J&F-Mean"),
+        Measure(column="j", title="J", official="J-Mean"),
+        Measure(column="j_recall", title="J-Recall"),
+        Measure(column="j_decay", title="J-Decay"),
+        Measure(column="f", title="F", official="F-Mean"),
+        Measure(column="f_recall", title="F-Recall"),
+        Measure(column="f_decay", title="F-Decay"),
+    ),
+    shown=("jf", "j", "f"),
+    order=("jf", "j"),
+    of_objects=True,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +96,7 @@ class MaskScore:
 
     objects: tuple[ObjectScore, ...]
     metric_spec: ClassVar[MetricSpec] = MASKS
+    json_key: ClassVar[str] = ""
 
     @property
     def rows(self) -> tuple[ScoreRow, ...]:

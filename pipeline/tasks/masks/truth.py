@@ -1,4 +1,4 @@
-"""Scoring one video, frame by frame: predicted masks from files or from memory give the same numbers."""
+"""J and F of one video, frame by frame: masks from files or from memory get the same numbers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....store.errors import ConfigError, LabelError
-from ...datasets.masks_io import VOID, read_mask
+from ...datasets.masks_io import MaskSequence
 from ...metrics.jf import Statistics, TrueContour, region_similarity, statistics
 
 __all__ = ["ObjectScore", "SequenceScore", "SequenceTruth", "TrueFrame", "object_scores"]
@@ -89,15 +89,15 @@ class TrueFrame:
 class SequenceTruth:
     """The ground truth of a video. Frames are read when they are asked for.
 
-    As DAVIS has it, the first and the last annotated frame are left out, and the objects are those up to the largest
-    number in the first annotation. As YouTube-VOS has it, each object is scored in frames of its own.
+    DAVIS leaves out the first and the last annotated frame, and scores the objects up to the largest number in the
+    first annotation. YouTube-VOS scores each object in frames of its own.
 
     Parameters
     ----------
     name
         The video's name.
     truth
-        Masks by name of the frame, in order. `VOID` counts as background.
+        Masks by name of the frame, in order; what they mean is said by `MaskSequence`.
     object_frames
         Names of the frames in which each object is scored, by its number; None for DAVIS' rule.
 
@@ -110,7 +110,9 @@ class SequenceTruth:
     object_ids
         The numbers of the objects that are scored, rising.
     scored
-        (object, frame): which are scored.
+        (object, frame), bool: which are scored.
+    masks
+        The true masks.
 
     Raises
     ------
@@ -130,10 +132,10 @@ class SequenceTruth:
                 "three"
             )
         self.name = name
-        self._paths = dict(truth)
+        self.masks = MaskSequence(dict(truth))
         names = tuple(truth)
         if object_frames is None:
-            first = _read(truth[names[0]], None)
+            first = self.masks.read(names[0])
             self.frames = names[1:-1]
             self.object_ids = tuple(range(1, int(first.max()) + 1))
             self.scored = np.ones((len(self.object_ids), len(self.frames)), dtype=np.bool_)
@@ -147,7 +149,7 @@ class SequenceTruth:
             self.scored = np.array(
                 [[frame in object_frames[number] for frame in self.frames] for number in self.object_ids]
             )
-            first = _read(truth[self.frames[0]], None)
+            first = self.masks.read(self.frames[0])
         self.size = (first.shape[0], first.shape[1])
 
     def _check(self, wanted: Collection[str]) -> None:
@@ -156,7 +158,7 @@ class SequenceTruth:
                 f"there is nothing to score of video {self.name!r}: an object is given in its first frame, and scored "
                 "in those after it"
             )
-        missing = sorted(set(wanted) - self._paths.keys())
+        missing = sorted(set(wanted) - self.masks.paths.keys())
         if missing:
             raise LabelError(
                 f"there is no ground truth of {len(missing)} frames of video {self.name!r}, the first is {missing[0]}: "
@@ -165,7 +167,7 @@ class SequenceTruth:
 
     def read(self, frame: str) -> TrueFrame:
         """Read a frame's annotation; raises LabelError when it cannot be read or is of another size."""
-        return TrueFrame(_read(self._paths[frame], self.size), self.object_ids)
+        return TrueFrame(self.masks.read(frame, self.size), self.object_ids)
 
 
 def object_scores(
@@ -183,9 +185,3 @@ def object_scores(
         )
         for number, j_frames, f_frames, scored in zip(truth.object_ids, j, f, truth.scored, strict=True)
     )
-
-
-def _read(path: Path, size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
-    ids = read_mask(path, size)
-    ids[ids == VOID] = 0
-    return ids

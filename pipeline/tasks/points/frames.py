@@ -1,36 +1,36 @@
-"""Joints and points, frame by frame: scored by PCK and by TAP-Vid's average Jaccard in the frame."""
+"""Points of a video, frame by frame: drawn, and scored by TAP-Vid's average Jaccard."""
 
-import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from ....store.errors import LabelError
+from ...datasets.place_video import PlaceVideo
 from ...datasets.point_queries import Tracks
 from ...datasets.tapvid import TrackVideo
 from ...datasets.video import Video
-from ...metrics.pck import PCK_THRESHOLDS
-from ...pictures.marks import found_points, true_marks
+from ...pictures.marks import Marks
+from ...pictures.overlay import object_colour
 from ..drawn_frames import DrawnFrames
-from ..metric_specs import JOINTS, POINTS
+from ..tables import known_value
 from .results import TrackResult
-from .scoring import score_track_result
+from .scores import POINTS, score_track_result
 
-__all__ = ["TrackFrames"]
-
-
-# What joints are ranked by, as an index of the thresholds.
-_NEAR = PCK_THRESHOLDS.index(float(JOINTS.order[0].removeprefix("pck_")))
+__all__ = ["PointFrames", "check_tracks", "result_points", "true_points"]
 
 
-class TrackFrames(DrawnFrames):
-    """The points of a video; those of a user have no score.
+class PointFrames(DrawnFrames):
+    """Points of a video; a user's own points have no score.
 
     Parameters
     ----------
     video
         The video, with its true points if it has any.
     folder
-        Of the results.
+        Folder of the results.
 
     Raises
     ------
@@ -39,20 +39,18 @@ class TrackFrames(DrawnFrames):
     """
 
     noun = "points"
-    measure = POINTS.official[POINTS.order[0]]
+    metric = POINTS.official[POINTS.order[0]]
 
     def __init__(self, video: Video, folder: Path) -> None:
         self._result = result = TrackResult.read(folder)
         super().__init__(video, folder, result.frames)
-        self.found = found_points(result).draw
-        true = true_marks(video, result.frames)
-        self.true = None if true is None else true.draw
+        self._found, self._true = result_points(result), true_points(video, result.frames)
+        self.has_truth = self._true is not None
         self._size = video.frames.size
         self._tracks: Tracks | None = None
         if isinstance(video, TrackVideo) and result.mode != "given":
             self._tracks = video.tracks.read(result.frames, self._size)
-            if len(result.tracks) and int(result.tracks.max()) >= len(self._tracks.places):
-                raise LabelError(f"{folder} is of more tracks than the {len(self._tracks.places)} of the ground truth")
+            check_tracks(folder, result, self._tracks)
 
     @property
     def ranked(self) -> tuple[str, ...]:
@@ -60,7 +58,7 @@ class TrackFrames(DrawnFrames):
         return () if self._tracks is None else self._result.frames
 
     def score(self, frame: str) -> float | None:
-        """Return the average Jaccard in a frame, over the points that are asked for there."""
+        """Return the average Jaccard in a frame, over the points that are queried there."""
         result, tracks = self._result, self._tracks
         if tracks is None or result.mode == "given" or frame not in self.index:
             return None
@@ -75,8 +73,62 @@ class TrackFrames(DrawnFrames):
             visible=result.visible[:, here],
         )
         true = Tracks(places=tracks.places[:, here], occluded=tracks.occluded[:, here])
-        return _known(score_track_result(one, result.mode, true, self._size).values[POINTS.order[0]])
+        return known_value(score_track_result(one, result.mode, true, self._size).values[POINTS.order[0]])
+
+    def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
+        """Return the names of the points by colour; none of too many."""
+        return dict(sorted({**(self._true.legend if truth and self._true else {}), **self._found.legend}.items()))
+
+    def draw_layer(
+        self, picture: npt.NDArray[np.uint8], index: int, scale: float, *, truth: bool
+    ) -> npt.NDArray[np.uint8]:
+        """Draw the points of a frame; see `DrawnFrames`."""
+        marks = self._true if truth and self._true is not None else self._found
+        return marks.draw(picture, index, scale)
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def result_points(result: TrackResult) -> Marks:
+    """Return the points of a result as they are drawn: tracks of a dataset count from 0, ids of a user from 1."""
+    first = 1 if result.mode == "given" else 0
+    return _marks(result.frames, result.places, result.visible, result.tracks.tolist(), first=first)
+
+
+def true_points(video: Video, frames: Sequence[str]) -> Marks | None:
+    """Return the true points of a video in some frames; of a user's own points, the annotated ones; None without any.
+
+    Raises
+    ------
+    LabelError
+        When they cannot be read.
+    """
+    if isinstance(video, TrackVideo):
+        tracks = video.tracks.read(frames, video.frames.size)
+        return _marks(frames, tracks.places, ~tracks.occluded, list(range(len(tracks.places))), first=0)
+    if isinstance(video, PlaceVideo) and video.table.kind == "points":
+        given = video.read_places()
+        places = np.full((len(given.ids), len(frames), 2), np.nan)
+        index = {name: column for column, name in enumerate(frames)}
+        for frame, rows in given.rows.items():
+            if (name := video.frames.names[frame]) in index:
+                places[:, index[name]] = rows
+        return _marks(frames, places, np.asarray(np.isfinite(places).all(2)), list(given.ids), first=1)
+    return None
+
+
+def check_tracks(folder: Path, result: TrackResult, truth: Tracks) -> None:
+    """Raise LabelError for a result of more tracks than the ground truth has."""
+    if len(result.tracks) and int(result.tracks.max()) >= len(truth.places):
+        raise LabelError(f"{folder} is of more tracks than the {len(truth.places)} of the ground truth")
+
+
+def _marks(
+    frames: Sequence[str],
+    places: npt.NDArray[np.float64],
+    visible: npt.NDArray[np.bool_],
+    numbers: Sequence[int],
+    *,
+    first: int,
+) -> Marks:
+    colours = tuple(object_colour(number + 1 - first) for number in numbers)
+    names = {colour: f"point {number}" for colour, number in zip(colours, numbers, strict=True)}
+    return Marks(frames=tuple(frames), places=places, visible=visible, colours=colours, names=names)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ted.pipeline.runs.propagating.propagation import warn_of_other_settings
+from ted.pipeline.runs.propagating.units import warn_of_other_settings
 from ted.store import FeatureRequest
 
 IMAGE = FeatureRequest(

@@ -190,7 +190,7 @@ def test_wrong_use_says_so(cli: Cli, clip: Path, tmp_path: Path) -> None:
     assert (soft.code, "--save-soft is for masks" in soft.err) == (2, True)
     points = give(tmp_path, "points.csv", "frame,id,x,y", "0,1,3,3")
     result = propagate(cli, tmp_path, clip, "--annotations", points, "--target=boxes")
-    assert (result.code, "is for sources with masks" in result.err) == (2, True)
+    assert (result.code, "has annotations for points, not for boxes" in result.err) == (2, True)
     both = propagate(cli, tmp_path, clip, "--annotations", tmp_path / "given")
     assert (both.code, "several tables" in both.err) == (1, True)
     points.unlink()

@@ -9,13 +9,20 @@ import numpy as np
 import pytest
 
 from ted.pipeline.datasets.sources import Source, open_sources
-from ted.pipeline.pictures.marks import result_marks
 from ted.pipeline.tasks.joints.results import JointResult
 from ted.pipeline.tasks.points.results import TrackResult
 from ted.store.errors import LabelError
 
 from ..conftest import Cli, Result
-from ..point_inputs import moving_square, square_features, tapvid_clip, write_jhmdb, write_joints, write_pickle
+from ..point_inputs import (
+    moving_square,
+    result_marks,
+    square_features,
+    tapvid_clip,
+    write_jhmdb,
+    write_joints,
+    write_pickle,
+)
 from ..sheets import holds, read
 
 SIZE = "64x96"  # of processed frames: that of the frames

@@ -133,7 +133,7 @@ def test_vip(tmp_path: Path) -> None:
     with (root / "lists/val_videos.txt").open("a") as file:
         file.write("\n./Images/videos1\n")
     (video,) = open_source(Source(path=root))
-    assert (video.dataset, video.name, video.scoring) == ("vip", "videos1", "parts")
+    assert (video.dataset, video.name, video.tasks) == ("vip", "videos1", ("parts", "boxes"))
     np.testing.assert_array_equal(video.read_given_masks()[0], boxes(o2=5, o13=20))
     assert list(video.annotations()) == list(video.frames.names) == ["000000000001", "000000000026"]
     with pytest.raises(ConfigError, match=r"no set 'train' .*\(there: val\)"):

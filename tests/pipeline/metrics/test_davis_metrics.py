@@ -20,7 +20,7 @@ from ted.pipeline.metrics.jf import (
     region_similarity,
     statistics,
 )
-from ted.pipeline.tasks.masks.davis import DavisScore, ObjectScore, SequenceScore, score_sequence, write_csv
+from ted.pipeline.tasks.masks.davis import DavisScore, ObjectScore, SequenceScore, score_sequence, write_tables
 from ted.pipeline.tasks.masks.png import write_mask
 from ted.store.errors import ConfigError, LabelError
 from tests.references.contours import contour_pixels, slow_contour_accuracy
@@ -179,7 +179,7 @@ def test_scores_are_the_official_ones(score: DavisScore, shared: Path) -> None:
 
 
 def test_tables_are_the_official_ones_byte_for_byte(score: DavisScore, shared: Path, tmp_path: Path) -> None:
-    written = write_csv(score, tmp_path / "new folder", "val")
+    written = write_tables(score, tmp_path / "new folder", "val")
     assert [path.name for path in written] == ["global_results-val.csv", "per-sequence_results-val.csv"]
     for path in written:
         assert path.read_bytes() == (shared / "fixtures/davis_metrics/expected" / path.name).read_bytes()
@@ -221,7 +221,7 @@ def test_objects_are_weighted_equally_whatever_video_they_are_in(tmp_path: Path)
         )
     )
     assert score.means["J-Mean"] == pytest.approx(0.4)
-    _, table = write_csv(score, tmp_path, "my set")
+    _, table = write_tables(score, tmp_path, "my set")
     with table.open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["Sequence", "J-Mean", "F-Mean"]
@@ -232,7 +232,7 @@ def test_a_decay_that_is_not_a_number_leaves_its_cell_empty(tmp_path: Path) -> N
     part = statistics(np.ones(600))
     scored = ObjectScore(object_id=1, j=part, f=part, j_frames=(), f_frames=())
     score = DavisScore(sequences=(SequenceScore(name="a", frames=(), objects=(scored,)),))
-    table, _ = write_csv(score, tmp_path, "val")
+    table, _ = write_tables(score, tmp_path, "val")
     assert table.read_text().splitlines()[1] == "1.000,1.000,1.000,,1.000,1.000,"
 
 
@@ -285,6 +285,6 @@ def test_wrong_ground_truth_is_refused(tmp_path: Path) -> None:
     write_mask(truth["00001"], square_ids()[:-2])
     with pytest.raises(LabelError, match=r"00001\.png is 32x22"):
         score_sequence("a", truth, tmp_path / "results")
-    write_mask(truth["00000"], square_ids(255))
+    write_mask(truth["00000"], square_ids(0))
     with pytest.raises(LabelError, match="no object"):
         score_sequence("a", truth, tmp_path / "results")

@@ -7,16 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ted.pipeline.metrics.parts import (
-    VIP_CLASSES,
-    PartsScore,
-    confusion,
-    intersection_over_union,
-    score_parts,
-    write_parts,
-)
+from ted.pipeline.metrics.parts import VIP_CLASSES, PartsScore, confusion, intersection_over_union
 from ted.pipeline.tasks.masks.davis import DavisScore, score_sequence
 from ted.pipeline.tasks.masks.png import write_mask
+from ted.pipeline.tasks.parts.task import score_parts, write_parts
 from ted.store.errors import ConfigError, LabelError
 
 from ..roots import SIZE, Ids, boxes

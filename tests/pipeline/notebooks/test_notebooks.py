@@ -16,7 +16,8 @@ from ted.pipeline.notebooks import Collection, ablate, find_recipes, open_collec
 from ted.pipeline.notebooks.recipes import Recipe
 from ted.pipeline.runs.extracting.request import ExtractionRequest, Share
 from ted.pipeline.runs.extracting.running import Extracted, extract
-from ted.pipeline.runs.propagating.propagation import propagate_video, result_folder
+from ted.pipeline.runs.propagating.propagation import propagate_video
+from ted.pipeline.runs.result_folders import result_folder
 from ted.pipeline.synthetic.writing import write_davis
 from ted.pipeline.tasks.masks.davis import score_sequence
 from ted.propagate import PropagationSettings

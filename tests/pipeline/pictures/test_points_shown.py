@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ted.pipeline.datasets.sources import Source, open_sources
-from ted.pipeline.pictures.marks import Marks, result_marks, true_marks
+from ted.pipeline.pictures.marks import Marks
 from ted.pipeline.pictures.overlay import overlay_points
 from ted.pipeline.pictures.palette import display_palette
 from ted.pipeline.tasks.joints.results import JointResult
@@ -15,7 +15,7 @@ from ted.pipeline.tasks.points.results import TrackResult
 
 from ..conftest import Cli
 from ..inputs import frames_folder
-from ..point_inputs import moving_square, tapvid_clip, write_jhmdb, write_pickle
+from ..point_inputs import moving_square, result_marks, tapvid_clip, true_marks, write_jhmdb, write_pickle
 from ..sheets import holds, read
 
 # Drawing.
@@ -186,8 +186,8 @@ def open_own(folder: Path, table: Path) -> list[object]:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--limit", 2), "has 2, or others: give --every and --limit"),
-        (("--results", "EMPTY"), "there are no joints or points in"),
+        (("--limit", 2), "the result has 4 frames, the video 2; select the same frames"),
+        (("--results", "EMPTY"), "there is no "),
         (("--results", "nowhere"), "there are no results at nowhere"),
     ],
 )

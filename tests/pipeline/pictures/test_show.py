@@ -13,9 +13,10 @@ from PIL import Image
 from ted.pipeline.datasets.sources import Source, open_sources
 from ted.pipeline.pictures import arrow_pictures, similarity_pictures
 from ted.pipeline.pictures.columns import enlarge_cells
-from ted.pipeline.pictures.mask_pictures import parse_results, true_masks
 from ted.pipeline.pictures.overlay import overlay_mask
 from ted.pipeline.pictures.pca import pca_basis, pca_colours, pca_limits
+from ted.pipeline.pictures.result import parse_results
+from ted.pipeline.tasks.masks.frames import true_masks
 from ted.store import FeatureChoice, open_cache
 from ted.store.errors import ConfigError
 
@@ -231,9 +232,13 @@ def test_what_is_void_is_background_but_a_binary_mask_is_an_object(davis_source:
     (masks / "00003.png").unlink()
     read_mask = true_masks(open_sources([Source(path=root)])[0])
     first, *others, last = (read_mask(frame) for frame in range(4))
-    assert first is not None
-    assert np.unique(first).tolist() == [0, 1]
-    assert not np.any(others)
+    for mask in (first, others[0]):  # one meaning for all masks of a video
+        assert mask is not None
+        assert np.unique(mask).tolist() == [0, 1]
+    assert not np.any(others[1])
+    mask_file(masks / "00000.png", (96, 128), value=1)
+    read_mask = true_masks(open_sources([Source(path=root)])[0])
+    assert not np.any(read_mask(1))  # void beside numbers
     assert last is None
 
 

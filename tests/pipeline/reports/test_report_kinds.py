@@ -12,11 +12,15 @@ from ted.pipeline.datasets.sources import Source, open_sources
 from ted.pipeline.reports.page import make_page, render_page
 from ted.pipeline.tasks.boxes.frames import BoxFrames
 from ted.pipeline.tasks.boxes.results import BoxResult
+from ted.pipeline.tasks.boxes.scores import BOXES
 from ted.pipeline.tasks.joints.frames import JointFrames
 from ted.pipeline.tasks.joints.results import JointResult
-from ted.pipeline.tasks.metric_specs import BOXES, JOINTS, PARTS, POINTS, MetricSpec
-from ted.pipeline.tasks.points.frames import TrackFrames
+from ted.pipeline.tasks.joints.scores import JOINTS
+from ted.pipeline.tasks.metric_specs import MetricSpec
+from ted.pipeline.tasks.parts.scores import PARTS
+from ted.pipeline.tasks.points.frames import PointFrames
 from ted.pipeline.tasks.points.results import TrackResult
+from ted.pipeline.tasks.points.scores import POINTS
 from ted.store.errors import ConfigError, LabelError
 
 from ..conftest import Cli
@@ -178,7 +182,7 @@ def test_frames_of_points_are_scored_as_a_video_of_one_frame(tmp_path: Path) -> 
         mass=np.ones((2, len(names))), visible=visible,
     )  # fmt: skip
     result.write(folder := made(tmp_path / "one"))
-    frames = TrackFrames(video, folder)
+    frames = PointFrames(video, folder)
     scores = [frames.score(name) for name in names]
     # Nothing is asked for in the first; the second point from the fourth on. Lost: 1 of 2 visible, and one wrong.
     nearly = np.mean([1 / 3, 1 / 3, 1, 1, 1])
@@ -186,11 +190,11 @@ def test_frames_of_points_are_scored_as_a_video_of_one_frame(tmp_path: Path) -> 
     assert scores[0] is None
     own = TrackResult(**{**vars(result), "mode": "given"})
     own.write(folder)
-    given = TrackFrames(video, folder)
+    given = PointFrames(video, folder)
     assert (given.ranked, given.score(names[3])) == ((), None)
     TrackResult(**{**vars(result), "tracks": np.array([0, 9])}).write(folder)
     with pytest.raises(LabelError, match="more tracks than the 4"):
-        TrackFrames(video, folder)
+        PointFrames(video, folder)
 
 
 def test_frames_of_boxes_are_scored_by_overlap(tmp_path: Path) -> None:

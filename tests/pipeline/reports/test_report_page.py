@@ -20,7 +20,7 @@ from ted.pipeline.synthetic.scene import SceneSpec
 from ted.pipeline.synthetic.writing import write_davis
 from ted.pipeline.tasks.masks.davis import DavisScore, score_sequence
 from ted.pipeline.tasks.masks.frames import MaskFrames
-from ted.pipeline.tasks.metric_specs import MASKS
+from ted.pipeline.tasks.masks.scores import MASKS
 from ted.store.errors import ConfigError
 
 from ..report_inputs import (

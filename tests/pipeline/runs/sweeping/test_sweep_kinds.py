@@ -15,11 +15,11 @@ from ted.pipeline.reports.page import make_page, render_page
 from ted.pipeline.runs.sweeping import running
 from ted.pipeline.runs.sweeping.journal import JOURNAL, open_journal
 from ted.pipeline.tasks.base import Score
-from ted.pipeline.tasks.boxes.evaluation import BoxesScore
-from ted.pipeline.tasks.joints.evaluation import JointScore
-from ted.pipeline.tasks.metric_specs import BOXES, JOINTS, MASKS, POINTS
-from ted.pipeline.tasks.parts.evaluation import PartScore
-from ted.pipeline.tasks.points.evaluation import PointScore
+from ted.pipeline.tasks.boxes.scores import BOXES, BoxesScore
+from ted.pipeline.tasks.joints.scores import JOINTS, JointScore
+from ted.pipeline.tasks.masks.scores import MASKS
+from ted.pipeline.tasks.parts.scores import PartScore
+from ted.pipeline.tasks.points.scores import POINTS, PointScore
 from ted.pipeline.tasks.registry import read_score
 from ted.pipeline.tasks.tables import mean_values
 from ted.store import open_cache
@@ -221,7 +221,7 @@ def test_wrong_use_leaves_nothing_behind(cli: Cli, tmp_path: Path) -> None:
     refused = sweep(cli, source, tmp_path, "--metrics", "jf")
     assert (refused.code, "--metrics is for masks" in refused.err) == (2, True)
     refused = sweep(cli, source, tmp_path, "--target", "boxes")
-    assert (refused.code, "is for sources with masks of objects" in refused.err) == (2, True)
+    assert (refused.code, "has annotations for joints, not for boxes" in refused.err) == (2, True)
     mixed = cli("sweep", source, vip(tmp_path), "--cache", tmp_path / "cache", "--out", tmp_path / "sweep")
     assert (mixed.code, "one by one" in mixed.err) == (2, True)
     nowhere = sweep(cli, source, tmp_path, "--scheduler", "tcp://127.0.0.1:1", "--scheduler-timeout", 1)

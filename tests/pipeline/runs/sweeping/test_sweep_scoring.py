@@ -23,10 +23,9 @@ from ted.pipeline.runs.sweeping.space import Setting
 from ted.pipeline.runs.sweeping.summary import best_lines
 from ted.pipeline.runs.sweeping.tables import write_tables
 from ted.pipeline.tasks.masks.davis import DavisScore, score_sequence
-from ted.pipeline.tasks.masks.evaluation import MaskGrader
 from ted.pipeline.tasks.masks.png import write_mask
-from ted.pipeline.tasks.masks.scores import MaskScore, ObjectScore
-from ted.pipeline.tasks.metric_specs import MASKS
+from ted.pipeline.tasks.masks.scores import MASKS, MaskScore, ObjectScore
+from ted.pipeline.tasks.masks.task import MaskEvaluator
 from ted.propagate.targets.mask_target import MaskTarget
 from ted.propagate.targets.masks import decode_mask
 
@@ -44,7 +43,7 @@ def mask(soft: torch.Tensor) -> NDArray[np.uint8]:
 
 
 @pytest.fixture
-def grader(tmp_path: Path) -> MaskGrader:
+def grader(tmp_path: Path) -> MaskEvaluator:
     """Every second frame has a true mask, some of it void."""
     rng = np.random.default_rng(0)
     annotations = {}
@@ -53,7 +52,7 @@ def grader(tmp_path: Path) -> MaskGrader:
         ids[:3] = 255
         ids[-1, -1] = 2  # object 2 is in the first mask
         annotations[name] = write_mask(tmp_path / "truth" / f"{name}.png", ids)
-    return MaskGrader(
+    return MaskEvaluator(
         video="v",
         frame_names=FRAMES,
         annotations=annotations,
@@ -62,7 +61,7 @@ def grader(tmp_path: Path) -> MaskGrader:
     )
 
 
-def test_scores_in_memory_are_those_of_files(grader: MaskGrader, tmp_path: Path) -> None:
+def test_scores_in_memory_are_those_of_files(grader: MaskEvaluator, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     labels = [(frame, [label(rng) for _ in range(3)]) for frame in range(1, len(FRAMES))]
     seconds: dict[str, float] = {}
@@ -79,7 +78,7 @@ def test_scores_in_memory_are_those_of_files(grader: MaskGrader, tmp_path: Path)
     assert len(means) == 3
 
 
-def test_nothing_is_asked_for_behind_the_last_scored_frame(grader: MaskGrader) -> None:
+def test_nothing_is_asked_for_behind_the_last_scored_frame(grader: MaskEvaluator) -> None:
     rng = np.random.default_rng(1)
 
     def labels() -> Iterator[tuple[int, list[torch.Tensor]]]:
@@ -90,7 +89,7 @@ def test_nothing_is_asked_for_behind_the_last_scored_frame(grader: MaskGrader) -
     assert len(grader.score([labels()], 1, (32, 48), {})) == 1
 
 
-def test_j_alone_is_the_same_j(grader: MaskGrader) -> None:
+def test_j_alone_is_the_same_j(grader: MaskEvaluator) -> None:
     rng = np.random.default_rng(1)
     labels = [(frame, [label(rng)]) for frame in range(1, len(FRAMES))]
     (both,) = grader.score([labels], 1, (32, 48), {})
@@ -153,7 +152,7 @@ def result(settings: Sequence[Setting] = SETTINGS, *, f: bool = True) -> SweepRe
     return SweepResult(metric_spec=MASKS, settings=settings, videos=videos)
 
 
-def test_means_are_over_objects_as_the_official_ones(grader: MaskGrader, tmp_path: Path) -> None:
+def test_means_are_over_objects_as_the_official_ones(grader: MaskEvaluator, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     sequences, videos = [], []
     setting = SETTINGS[0]

@@ -1,0 +1,78 @@
+"""Finding the features of a video that a run reads."""
+
+import logging
+from collections.abc import Sequence
+
+from ....store import Cache, FeatureChoice, Unit
+from ....store.errors import UnitNotFoundError
+from ...datasets.video import Video
+
+__all__ = ["find_units", "find_weighted_units", "warn_of_other_settings"]
+
+_log = logging.getLogger(__name__)
+
+
+def find_units(
+    cache: Cache, video: Video, choices: Sequence[FeatureChoice], prefer: Sequence[tuple[str, str]]
+) -> dict[FeatureChoice, Unit]:
+    """Find the units of a video's features, and log those that were made with other settings than preferred.
+
+    Parameters
+    ----------
+    cache
+        The cache.
+    video
+        The video, whose frames must be those of the features.
+    choices
+        The features.
+    prefer
+        Fields that decide between several units of a feature, as in `Cache.find`.
+
+    Raises
+    ------
+    UnitNotFoundError
+        When units are missing, or cannot be told apart; the message names all of them.
+    FrameError
+        For frames that cannot be read.
+    CacheError
+        For features that are of other frames, incomplete or damaged.
+    """
+    frames = video.frames.digest()
+    units: dict[FeatureChoice, Unit] = {}
+    problems: dict[FeatureChoice, UnitNotFoundError] = {}
+    for choice in choices:
+        try:
+            units[choice] = cache.find(video.dataset, video.name, choice, frames=frames, prefer=prefer)
+        except UnitNotFoundError as error:
+            problems[choice] = error
+        else:
+            warn_of_other_settings(units[choice], prefer)
+    if len(problems) == 1:
+        raise next(iter(problems.values()))
+    if problems:
+        first = next(iter(problems.values()))
+        wanted = " ".join(f"--feature '{choice.backbone}:{choice.timestep}:{choice.tap}'" for choice in problems)
+        raise UnitNotFoundError(
+            f"{first}; {len(problems) - 1} more features are not there either\n"
+            f"to extract what is not there: ted extract SOURCE {wanted}",
+            hint=first.hint,
+        )
+    return units
+
+
+def find_weighted_units(
+    cache: Cache, video: Video, parts: Sequence[tuple[FeatureChoice, float]], prefer: Sequence[tuple[str, str]]
+) -> list[tuple[Unit, float]]:
+    """Find the units of all features that have a weight; see `find_units`."""
+    weighted = [(choice, weight) for choice, weight in parts if weight > 0]
+    units = find_units(cache, video, list(dict.fromkeys(choice for choice, _ in weighted)), prefer)
+    return [(units[choice], weight) for choice, weight in weighted]
+
+
+def warn_of_other_settings(unit: Unit, prefer: Sequence[tuple[str, str]]) -> None:
+    """Log that the only features there are were made with other settings than the user, or the preset, prefers."""
+    for field, value in prefer:
+        actual, request = unit.spec.field_text(field), unit.request
+        moot = {"clip_overlap": request.clip_length == 1, "ensemble": request.noise == "none"}.get(field, False)
+        if actual != value and not moot:
+            _log.warning("%s: made with %s %s, not %s", unit.spec.label, field, actual, value)

@@ -1,0 +1,82 @@
+"""Scores of joints: PCK."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ...metrics.pck import PCK_THRESHOLDS, PckScore, joint_distances
+from ..base import ScoreRow
+from ..metric_specs import Measure, MetricSpec, Values
+from .results import JointResult
+
+__all__ = ["JOINTS", "JointScore", "score_joint_result"]
+
+#: Joints, in percent, are ranked by PCK@0.2, and between equals by PCK@0.1. A tenth of a person is about a cell of the
+#: feature grid, so that PCK@0.1 also measures how coordinates are read off it.
+JOINTS = MetricSpec(
+    measures=(
+        *(Measure(column=f"pck_{threshold}", title=f"PCK@{threshold}") for threshold in PCK_THRESHOLDS),
+        Measure(column="found", title="found"),
+    ),
+    shown=("pck_0.2", "pck_0.1", "found"),
+    order=("pck_0.2", "pck_0.1"),
+    perfect=100.0,
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JointScore:
+    """PCK of a video.
+
+    Attributes
+    ----------
+    pck
+        Counts of its joints.
+    """
+
+    pck: PckScore
+    metric_spec: ClassVar[MetricSpec] = JOINTS
+    json_key: ClassVar[str] = "pck"
+
+    @property
+    def rows(self) -> tuple[ScoreRow]:
+        """One row for the video."""
+        return (ScoreRow(frames=self.pck.samples, values=self.means([self])),)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts."""
+        correct, counted = self.pck.correct.tolist(), self.pck.counted.tolist()
+        return {"pck": {"correct": correct, "counted": counted, "samples": self.pck.samples}}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "JointScore":
+        """Build a score from the value of `to_json`."""
+        correct, counted = (np.array(value["pck"][name], dtype=np.int64) for name in ("correct", "counted"))
+        if correct.shape != (len(PCK_THRESHOLDS), *counted.shape):
+            raise ValueError(f"correct samples are {correct.shape}, counted ones {counted.shape}")
+        return cls(pck=PckScore(correct=correct, counted=counted, samples=int(value["pck"]["samples"])))
+
+    @classmethod
+    def means(cls, scores: "Sequence[JointScore]") -> Values:
+        """Return PCK in percent: of each joint over the frames of all videos, then the mean over joints."""
+        total = PckScore.joined([score.pck for score in scores])
+        values = zip(JOINTS.columns, [*total.mean.tolist(), total.found], strict=True)
+        return {name: None if math.isnan(value) else value for name, value in values}
+
+
+def score_joint_result(result: JointResult, truth: npt.NDArray[np.float64]) -> PckScore:
+    """Score joints against true ones.
+
+    Parameters
+    ----------
+    result
+        The joints.
+    truth
+        (2, joint, frame), x and y in the same pixels; it may cover the first frames alone.
+    """
+    predicted = result.points.transpose(2, 1, 0)[:, :, : truth.shape[2]]
+    return PckScore.of(joint_distances(truth, predicted))

@@ -1,0 +1,244 @@
+"""The task of following points: TAP-Vid, tracks of synthetic videos, and points of one's own."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ....propagate.targets.points import PointTarget, TrackedPoints
+from ....store.errors import ConfigError, LabelError
+from ...datasets.place_video import PlaceVideo
+from ...datasets.point_queries import QueryMode, Tracks, choose_queries
+from ...datasets.tapvid import TrackVideo
+from ...datasets.video import Video
+from ...metrics.tapvid import TapVidScore
+from ..archives import check_frames
+from ..base import AnnotatedTarget, EvalCase, Evaluation, EvaluationTables, Task, TaskRun
+from ..in_memory import ResultEvaluator
+from ..tables import as_number, last_row, mean_values, read_table, text_table, write_table
+from .frames import PointFrames, check_tracks
+from .results import TrackMode, TrackResult, has_tracks
+from .scores import POINTS, PointScore, score_track_result
+
+__all__ = ["PointRun", "PointTask", "VideoPoints"]
+
+_Array = npt.NDArray[np.float64]
+
+
+class VideoPoints(NamedTuple):
+    """TAP-Vid's metrics of one video, and the queries that they are of."""
+
+    mode: QueryMode
+    score: TapVidScore
+
+
+class PointRun(TaskRun):
+    """Points of a video. Those with the same annotated frames are one target; none influences another.
+
+    Parameters
+    ----------
+    video
+        The video.
+    mode
+        How the points were chosen.
+    tracks
+        (point,), number of the track, or id, of each.
+    groups
+        Indices of the points with the same annotated frames, and their (point, 2), x and y, by index of the frame.
+    record
+        What is tracked.
+    """
+
+    files = ("tracks.npz", "tracks.csv")
+
+    def __init__(
+        self,
+        video: Video,
+        mode: TrackMode,
+        tracks: npt.NDArray[np.integer],
+        groups: Sequence[tuple[Sequence[int], Mapping[int, _Array]]],
+        record: Mapping[str, Any],
+    ) -> None:
+        shape = len(tracks), len(video.frames)
+        query_frames = np.zeros(len(tracks), dtype=np.intp)
+        for points, rows in groups:
+            query_frames[list(points)] = min(rows)
+        self._points = [list(points) for points, _ in groups]
+        self._result = TrackResult(
+            frames=video.frames.names,
+            mode=mode,
+            query_frames=query_frames,
+            tracks=tracks,
+            places=np.full((*shape, 2), np.nan),
+            mass=np.zeros(shape),
+            visible=np.zeros(shape, dtype=bool),
+        )
+        size = video.frames.size
+        self.targets = [AnnotatedTarget(tuple(rows), PointTarget(points=rows, size=size)) for _, rows in groups]
+        self.backward = mode != "first"
+        self.record = record
+
+    @classmethod
+    def of_queries(cls, video: TrackVideo, mode: QueryMode) -> "PointRun":
+        """Query true tracks as TAP-Vid does; raises LabelError when none is visible in a frame that is queried."""
+        truth = video.tracks.read(video.frames.names, video.frames.size)
+        queries = choose_queries(truth, mode)
+        if not len(queries.frames):
+            raise LabelError(f"video {video.name!r} has no visible point to begin with (queries: {mode})")
+        given = truth.places[queries.tracks, queries.frames]  # (query, 2)
+        digest = hashlib.sha256(given.tobytes() + queries.frames.tobytes() + queries.tracks.tobytes()).hexdigest()
+        groups = [(points.tolist(), {frame: given[points]}) for frame, points in queries.by_frame()]
+        record = {"queries": mode, "points": len(given), "given": digest}
+        return cls(video, mode, queries.tracks, groups, record)
+
+    @classmethod
+    def of_table(cls, video: PlaceVideo) -> "PointRun":
+        """Take the points of a table, in any frames; raises LabelError when it does not fit the video."""
+        given = video.read_places()
+        record = {"points": len(given.ids), "given": given.digest()}
+        return cls(video, "given", np.array(given.ids), given.groups(), record)
+
+    def collect(self, number: int, frame: int, value: TrackedPoints, label: torch.Tensor) -> None:
+        """Take the points of a target in a frame."""
+        points = self._points[number]
+        self._result.places[points, frame] = value.places
+        self._result.mass[points, frame] = value.mass
+        self._result.visible[points, frame] = value.visible
+
+    @property
+    def result(self) -> TrackResult:
+        """The points collected so far."""
+        return self._result
+
+    def write(self, folder: Path) -> None:
+        """Write a `TrackResult`."""
+        self._result.write(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointTask(Task):
+    """Points, scored by TAP-Vid's metrics; points of one's own have no ground truth.
+
+    Attributes
+    ----------
+    query_mode
+        Which points of TAP-Vid are queried, and in which frames.
+    """
+
+    name = "points"
+    noun = "points"
+    metric_spec = POINTS
+    score_type = PointScore
+    tables = ("tapvid_*", None)
+
+    query_mode: QueryMode = "first"
+
+    def used_options(self, video: Video) -> dict[str, Any]:
+        """Return how true tracks are queried."""
+        return {"query_mode": self.query_mode} if isinstance(video, TrackVideo) else {}
+
+    def start(self, video: Video) -> PointRun:
+        """Read the annotated points."""
+        return PointRun.of_table(video) if isinstance(video, PlaceVideo) else self._queries(video)
+
+    def missing_truth(self, video: Video) -> str | None:
+        """Say that there are no true tracks, or no frame but one."""
+        if not isinstance(video, TrackVideo):
+            return "has points without true tracks: such points have no measure; sweep over points of TAP-Vid"
+        return None if len(video.frames) > 1 else "has no frame but one, in which points are given"
+
+    def eval_case(self, video: Video) -> EvalCase:
+        """Query the true tracks; see `Task`."""
+        run = self._queries(video)
+        size = video.frames.size
+        truth = _track_video(video).tracks.read(video.frames.names, size)
+        digest = hashlib.sha256(f"{self.query_mode} {truth.places.shape} {size} ".encode())
+        digest.update(truth.places.tobytes() + truth.occluded.tobytes())
+        return EvalCase(
+            targets=run.targets,
+            evaluator=ResultEvaluator(
+                run=run, score_run=partial(_score_run, mode=self.query_mode, truth=truth, size=size)
+            ),
+            key={"truth": digest.hexdigest(), "metrics": "tapvid"},
+        )
+
+    def has_results(self, folder: Path) -> bool:
+        """Return whether a folder holds points."""
+        return has_tracks(folder)
+
+    def score_video(self, video: Video, folder: Path) -> VideoPoints:
+        """Score the points of one video, on a raster of 256x256; see `Task`."""
+        if not isinstance(video, TrackVideo):
+            raise ConfigError(
+                f"there is no measure for the points of video {video.name!r}: boxes of one's own are scored, and "
+                "points of TAP-Vid"
+            )
+        result = TrackResult.read(folder)
+        check_frames(folder, result.frames, video.frames.names)
+        if result.mode == "given":
+            raise LabelError(f"{folder} is of points that a user gave, not of the queries of TAP-Vid")
+        size = video.frames.size
+        truth = video.tracks.read(video.frames.names, size)
+        check_tracks(folder, result, truth)
+        return VideoPoints(result.mode, score_track_result(result, result.mode, truth, size))
+
+    def evaluation(self, scores: Mapping[str, VideoPoints], results: Path, set_name: str) -> Evaluation:
+        """Summarise TAP-Vid's metrics, and write a table by video, in percent."""
+        modes = {item.mode for item in scores.values()}
+        if len(modes) > 1:
+            raise ConfigError(
+                f"{results} has results of both query modes; propagate all videos with the same query mode"
+            )
+        (mode,) = modes
+        per_video = {name: item.score.values for name, item in scores.items()}
+        mean = mean_values(list(per_video.values()))
+        percent = {
+            name: [100 * value for value in values.values()] for name, values in [*per_video.items(), ("mean", mean)]
+        }
+        table = write_table(results / f"tapvid_{mode}.csv", ["Video", *mean], percent)
+        shown = ["video", *(POINTS.official[column] for column in POINTS.shown)]
+        lines = text_table(shown, ((name, row[:3]) for name, row in percent.items()), digits=1)
+        lines.append("  ".join(f"{name} {value:.1f}" for name, value in zip(mean, percent["mean"], strict=True)))
+        lines.append(f"queries: {mode}; table: {table}")
+        return Evaluation(values={"query_mode": mode, "mean": mean, "videos": per_video}, lines=lines)
+
+    def read_table(self, name: str, path: Path, other: Path | None) -> EvaluationTables:
+        """Read the table by video, whose percentages become shares, as in sweeps; see `Task`."""
+        videos = read_table(path, ["Video", *POINTS.columns])
+        total = last_row(path, videos, "mean")
+        return EvaluationTables(
+            metric_spec=POINTS,
+            name=name,
+            means={title: _share(total[column]) for column, title in POINTS.official.items()},
+            by_video={row["Video"]: as_number(_share(row[POINTS.order[0]])) for row in videos.records[:-1]},
+            tables=(videos,),
+        )
+
+    def open_frames(self, video: Video, folder: Path) -> PointFrames:
+        """Open a video's points for drawing."""
+        return PointFrames(video, folder)
+
+    def _queries(self, video: Video) -> PointRun:
+        return PointRun.of_queries(_track_video(video), self.query_mode)
+
+
+def _score_run(run: PointRun, mode: QueryMode, truth: Tracks, size: tuple[int, int]) -> PointScore:
+    return PointScore.of(run.result, mode, truth, size)
+
+
+def _track_video(video: Video) -> TrackVideo:
+    if not isinstance(video, TrackVideo):
+        raise LabelError(f"video {video.name!r} has no tracks")
+    return video
+
+
+def _share(text: str) -> str:
+    """Return a percentage as a share, digit by digit."""
+    return "" if as_number(text) is None else format(Decimal(text).scaleb(-2), "f")
