@@ -1,4 +1,4 @@
-"""Where tasks run: in this process, in worker processes of this machine, or on a Dask cluster that is already there."""
+"""Places where tasks run: this process, worker processes of this machine, or an existing Dask cluster."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ..store.errors import ConfigError
+from ..store.errors import ConfigError, Hint
 
 if TYPE_CHECKING:
     from .cluster_checks import Stored
@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 
 class Workers(Protocol):
-    """What runs tasks."""
+    """An executor of tasks."""
 
     @property
     def count(self) -> int:
-        """How many tasks run at once; it changes when workers come and go."""
+        """Number of tasks that run at once; it changes when workers come and go."""
 
     def map(
         self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int | None = None
@@ -32,28 +32,29 @@ class Workers(Protocol):
         Parameters
         ----------
         function
-            Pure, since a task may run twice, and of a module that the workers can import.
+            A pure function, since a task may run twice, in a module that the workers can import.
         tasks
-            Arguments. They are pickled: paths and settings rather than arrays.
+            Arguments of each call. They are pickled: pass paths and settings rather than arrays.
         ahead
-            At most so many tasks are taken from the iterable before their results are consumed. Default:
-            ``2 * count + 2``, at any time.
+            Maximum number of tasks that are taken from the iterable before their results are consumed. The default is
+            ``2 * count + 2`` at any time.
 
         Yields
         ------
-        The results, in the order of the tasks. Nothing starts before the first is asked for, none is kept once it
-        was yielded, and what has not started is given up when the iterator is closed.
+        result
+            The results, in the order of the tasks. No task starts before the first result is requested. Closing the
+            iterator cancels the tasks that have not started.
 
         Raises
         ------
         TedError
-            When workers die again and again on one task, when none is left, or when the scheduler is gone. What the
-            function raises is raised as itself, in the task's place.
+            When one task kills several workers, when no worker is left, or when the scheduler is gone. Errors of the
+            function itself are raised unchanged, in the place of the task's result.
         """
 
 
 class InProcess:
-    """Run tasks one after the other, in this process, when their results are asked for."""
+    """Run tasks one after the other, in this process, when their results are requested."""
 
     count = 1
 
@@ -74,23 +75,23 @@ def connect(
     resources: Mapping[str, float] | None = None,
     timeout: float = 30.0,
 ) -> AbstractContextManager[Workers]:
-    """Return what runs tasks, as a context manager that stops or leaves it at the end.
+    """Return an executor of tasks, as a context manager that stops or leaves it at the end.
 
     Parameters
     ----------
     workers
-        Start so many processes on this machine.
+        Number of processes to start on this machine.
     scheduler
-        Or use a cluster that is there: the address of its scheduler (``tcp://host:8786``, ``host:8786``), or its
-        scheduler file. Without both, tasks run in this process.
+        Instead, an existing cluster: the address of its scheduler (``tcp://host:8786``, ``host:8786``), or its
+        scheduler file. Without workers and scheduler, tasks run in this process.
     threads
-        Of torch in each task. Default: processors / `workers`; on a cluster, as its workers are set up.
+        Number of torch's threads in each task. The default is processors / `workers`; on a cluster, the setting of its
+        workers.
     resources
-        Of a cluster, what a task occupies while it runs, such as ``{"GPU": 1}``: only workers that were started with
-        ``--resources`` get tasks then.
+        Resources that a task occupies while it runs on a cluster, such as ``{"GPU": 1}``: only workers that were
+        started with these resources get tasks.
     timeout
-        Seconds to wait for the scheduler and a first suitable worker, and later, when all workers are gone, for
-        another one.
+        Seconds to wait for the scheduler, for each of its answers, and for a suitable worker when there is none.
 
     Raises
     ------
@@ -99,7 +100,10 @@ def connect(
         (with the resources), or runs other versions.
     """
     if workers is not None and scheduler is not None:
-        raise ConfigError("--workers starts processes here, --scheduler uses a cluster that is there: give one of them")
+        raise ConfigError(
+            "tasks run either on worker processes of this machine or on a cluster with a scheduler",
+            hint=Hint("choose-workers"),
+        )
     for name, number in (("workers", workers), ("threads of a worker", threads)):
         if number is not None and number < 1:
             raise ConfigError(f"the number of {name} must be at least 1, not {number}")
@@ -107,7 +111,8 @@ def connect(
         raise ConfigError(f"the time to wait for a scheduler must be positive, not {timeout:g} s")
     if resources and scheduler is None:
         raise ConfigError(
-            f"resources ({_amounts(resources)}) are properties of the workers of a cluster: they need --scheduler"
+            f"resources ({_amounts(resources)}) are properties of the workers of a cluster, and no scheduler is named",
+            hint=Hint("name-scheduler"),
         )
     if any(not amount > 0 for amount in (resources or {}).values()):
         raise ConfigError(f"amounts of resources must be positive, not {_amounts(resources or {})}")
@@ -116,7 +121,7 @@ def connect(
     if scheduler is not None:
         return _existing(_address(scheduler), threads, dict(resources or {}), timeout)
     if threads is not None:
-        raise ConfigError("threads of a worker were given, and neither --workers nor --scheduler")
+        raise ConfigError("a number of threads for each worker was given, and no workers", hint=Hint("name-workers"))
     return nullcontext(InProcess())
 
 
@@ -126,21 +131,21 @@ def check_access(workers: Workers, units: Iterable["Stored"]) -> None:
     Parameters
     ----------
     workers
-        That tasks with these units will be given to.
+        The workers that will get the tasks.
     units
-        What the tasks will read.
+        The units that the tasks will read.
 
     Raises
     ------
     ConfigError
-        Naming the hosts that do not see a unit, or see another one, and what to do.
+        When a host does not see a unit, or sees another one.
     """
     from .dask_workers import DaskWorkers
 
     if isinstance(workers, DaskWorkers):
         from .cluster_checks import compare_units
 
-        compare_units(workers.client, workers.able(), list(units))
+        compare_units(workers.client, workers.able(), list(units), workers.timeout)
 
 
 @contextmanager
@@ -161,21 +166,24 @@ def _existing(address: str, threads: int | None, resources: dict[str, float], ti
     with remote_client(address, timeout) as client:
         workers = DaskWorkers(client, threads=threads, resources=resources, timeout=timeout)
         workers.wait_for_one()
-        check_versions(client, workers.able())
+        check_versions(client, workers.able(), timeout)
         yield workers
 
 
 def _address(scheduler: str) -> str:
-    """Return the address that a scheduler's address or scheduler file gives."""
+    """Return the address in a scheduler's address or scheduler file."""
     import json
 
     if "://" in scheduler:
         return scheduler
-    path = Path(scheduler)
+    path = Path(scheduler).expanduser()
     if path.is_file():
         try:
-            return str(json.loads(path.read_bytes())["address"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            address = json.loads(path.read_bytes())["address"]
+            if not isinstance(address, str):
+                raise TypeError("its address is not a text")
+            return address
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigError(
                 f"{scheduler} is not the file of a Dask scheduler ({type(error).__name__}: {error}); "
                 "`dask scheduler --scheduler-file FILE` writes one"
@@ -183,13 +191,13 @@ def _address(scheduler: str) -> str:
     if re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):\d+", scheduler):
         return f"tcp://{scheduler}"
     raise ConfigError(
-        f"--scheduler {scheduler} is neither an address (tcp://HOST:PORT) nor a file that is there; "
+        f"{scheduler} is neither the address of a scheduler (tcp://HOST:PORT) nor an existing file; "
         "`dask scheduler --scheduler-file FILE` writes the file and prints the address"
     )
 
 
 def _processors() -> int:
-    """Return the processors that this process may use: of a batch job, often fewer than the machine has."""
+    """Return the number of processors that this process may use; a batch job often has fewer than the machine."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:

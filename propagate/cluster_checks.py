@@ -1,4 +1,4 @@
-"""Whether the workers of a cluster can do what this process asks: same software, same files."""
+"""Checks that the workers of a cluster have the software and see the files of this process."""
 
 import logging
 import socket
@@ -10,6 +10,7 @@ from distributed import Client
 
 from ..store.errors import ConfigError, TedError
 from ..store.marker import read_marker
+from .dask_clients import ask
 
 __all__ = ["Stored", "check_versions", "compare_units"]
 
@@ -17,6 +18,8 @@ __all__ = ["Stored", "check_versions", "compare_units"]
 _EQUAL = ("dask", "distributed", "ted-tracking")
 #: Packages whose versions can show in the last digits of a result.
 _SIMILAR = ("numpy", "torch", "zarr")
+#: Seconds that reading a unit's marker may take.
+_READ_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -26,14 +29,14 @@ class Stored(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """The unit's folder."""
 
     @property
     def content_hash(self) -> str:
-        """What it holds."""
+        """Hash of the unit's content."""
 
 
-def check_versions(client: Client, workers: Sequence[str]) -> None:
+def check_versions(client: Client, workers: Sequence[str], timeout: float) -> None:
     """Compare the software of a scheduler and its workers with this process's.
 
     Versions of numpy, torch and zarr that differ are only logged as a warning.
@@ -41,16 +44,20 @@ def check_versions(client: Client, workers: Sequence[str]) -> None:
     Parameters
     ----------
     client
-        Connected to the cluster.
+        A client of the cluster.
     workers
         Addresses of the workers that will get tasks.
+    timeout
+        Seconds to wait for each answer.
 
     Raises
     ------
+    TedError
+        When the scheduler does not answer.
     ConfigError
         When Python, dask, distributed or this package are of other versions, or a worker cannot import this package.
     """
-    found = client.get_versions(packages=[*_EQUAL, *_SIMILAR])
+    found = ask(client, client.get_versions, packages=[*_EQUAL, *_SIMILAR], timeout=timeout)
     own = _versions(found["client"])
     places = {f"the scheduler {client.scheduler.address}": found["scheduler"]}
     places |= {f"worker {address}": found["workers"][address] for address in workers if address in found["workers"]}
@@ -72,14 +79,16 @@ def check_versions(client: Client, workers: Sequence[str]) -> None:
         )
     if remarks:
         _log.warning("results may differ in the last digits: %s", _some(remarks))
-    _check_import(client, workers)
+    _check_import(client, workers, timeout)
 
 
-def _check_import(client: Client, workers: Sequence[str]) -> None:
-    answers: dict[str, Any] = client.run(_hostname, workers=list(workers), on_error="return")
+def _check_import(client: Client, workers: Sequence[str], timeout: float) -> None:
+    answers: dict[str, Any] = ask(
+        client, client.run, _hostname, workers=list(workers), on_error="return", timeout=timeout
+    )
     try:
-        client.run_on_scheduler(_hostname)
-    except Exception as error:  # dask raises what it was, or what it was like
+        ask(client, client.run_on_scheduler, _hostname, timeout=timeout)
+    except Exception as error:  # dask raises the scheduler's error, or one like it
         answers[f"the scheduler {client.scheduler.address}"] = error
     failed = [f"{place} ({error})" for place, error in answers.items() if "ModuleNotFoundError" in repr(error)]
     if failed:
@@ -89,14 +98,18 @@ def _check_import(client: Client, workers: Sequence[str]) -> None:
         )
 
 
-def compare_units(client: Client, workers: Sequence[str], units: Sequence[Stored]) -> None:
+def compare_units(client: Client, workers: Sequence[str], units: Sequence[Stored], timeout: float) -> None:
     """Check that each worker finds the same units at the same paths; see `ted.propagate.cluster.check_access`."""
     expected = {str(unit.folder): unit.content_hash for unit in units}
     troubles = []
-    answers = client.run(_read_hashes, list(expected), workers=list(workers), on_error="return")
+    # Every worker reads small files of every unit, which takes a while on a busy file system.
+    patience = max(timeout, _READ_S * len(expected))
+    answers = ask(
+        client, client.run, _read_hashes, list(expected), workers=list(workers), on_error="return", timeout=patience
+    )
     for worker, answer in answers.items():
         if isinstance(answer, OSError):
-            continue  # it has gone; others get its tasks
+            continue  # the worker has gone; others get its tasks
         if isinstance(answer, Exception):
             troubles.append(f"worker {worker}: {answer}")
             continue
@@ -115,7 +128,7 @@ def compare_units(client: Client, workers: Sequence[str], units: Sequence[Stored
 
 
 def _read_hashes(folders: Sequence[str]) -> tuple[str, dict[str, str | TedError]]:
-    """Return this host, and of each unit the hash of its content or why it cannot be read."""
+    """Return this host's name, and the content hash of each unit, or the error on reading it."""
     hashes: dict[str, str | TedError] = {}
     for folder in folders:
         try:

@@ -1,19 +1,67 @@
-"""Dask clusters: one that is started here and stopped again, or one that is there already."""
+"""Clients of Dask clusters: one that is started here and stopped at the end, or one that exists already."""
 
+import asyncio
+import inspect
 import logging
 import os
+import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.comm import connect
 from distributed.system import MEMORY_LIMIT
 from distributed.versions import VersionMismatchWarning
 
 from ..store.errors import ConfigError, TedError
 
-__all__ = ["local_client", "remote_client"]
+__all__ = ["ask", "local_client", "remote_client"]
+
+#: Seconds that leaving a cluster may take, whose scheduler may be gone.
+_LEAVE_S = 5.0
+
+
+def ask(client: Client, method: Callable[..., Any], *args: Any, timeout: float, **options: Any) -> Any:
+    """Call a method of a client, or of its scheduler, and wait for the answer for a limited time.
+
+    Parameters
+    ----------
+    client
+        The client.
+    method
+        A method that returns an awaitable within the client's event loop.
+    *args, **options
+        Its arguments.
+    timeout
+        Seconds to wait.
+
+    Raises
+    ------
+    TedError
+        When the scheduler does not answer in time, or cannot be reached any more.
+    """
+
+    async def call() -> Any:
+        answer = method(*args, **options)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    try:
+        return client.sync(call, callback_timeout=timeout)
+    except TimeoutError as error:
+        raise TedError(
+            f"the scheduler at {_address_of(client)} has not answered for {timeout:g} s: it stopped, or hangs, or "
+            "cannot be reached any more"
+        ) from error
+    except (OSError, AttributeError) as error:  # the latter from a client that has given up
+        raise TedError(f"the scheduler at {_address_of(client)} stopped, or cannot be reached any more") from error
+
+
+def _address_of(client: Client) -> str:
+    return client.scheduler.address if client.scheduler is not None else "an unknown address"
 
 
 @contextmanager
@@ -62,32 +110,67 @@ def local_client(count: int, threads: int) -> Iterator[Client]:
 
 @contextmanager
 def remote_client(address: str, timeout: float) -> Iterator[Client]:
-    """Connect to the scheduler of a cluster that is there, and leave it at the end.
+    """Connect to the scheduler of an existing cluster, and leave it at the end.
 
     Parameters
     ----------
     address
-        Of the scheduler, with its protocol.
+        The scheduler's address, with its protocol.
     timeout
         Seconds to wait for an answer.
 
     Raises
     ------
     ConfigError
-        When there is no answer, or not that of a scheduler.
+        When nothing answers in time, or something else than a scheduler.
     """
+    started = time.monotonic()
     with _quiet():
+        # Dask's own handshake waits without limit for a port that accepts connections and says nothing.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, _greet(address, timeout)).result()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", VersionMismatchWarning)  # `check_versions` says it in fewer words
-                client = Client(address, timeout=timeout, set_as_default=False)
+                warnings.simplefilter("ignore", VersionMismatchWarning)  # `check_versions` explains it
+                left = max(1.0, timeout - (time.monotonic() - started))
+                client = Client(address, timeout=left, set_as_default=False)
         except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
-            raise ConfigError(
-                f"no Dask scheduler answers at {address} within {timeout:g} s ({error or type(error).__name__}): is "
-                "the address right, does the scheduler run, is its port open from here? `dask scheduler` starts one"
-            ) from error
-        with client:
+            raise _no_scheduler(address, timeout, error) from error
+        try:
             yield client
+        finally:
+            with suppress(TimeoutError, OSError):
+                client.close(timeout=_LEAVE_S)
+
+
+async def _greet(address: str, timeout: float) -> None:
+    """Check that a scheduler answers at an address."""
+
+    async def identity() -> Any:
+        comm = await connect(address, timeout=timeout)
+        try:
+            await comm.write({"op": "identity", "reply": True})
+            return await comm.read()
+        finally:
+            comm.abort()
+
+    try:
+        found = await asyncio.wait_for(identity(), timeout)
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise _no_scheduler(address, timeout, error) from error
+    except Exception as error:  # bytes of another protocol may raise anything
+        raise ConfigError(f"a Dask scheduler is expected at {address}, and another program answers there") from error
+    kind = found.get("type") if isinstance(found, dict) else None
+    if kind != "Scheduler":
+        raise ConfigError(f"a Dask scheduler is expected at {address}, and a {kind or 'different program'} answers")
+
+
+def _no_scheduler(address: str, timeout: float, error: Exception) -> ConfigError:
+    silent = "nothing there speaks Dask's protocol" if isinstance(error, TimeoutError) else type(error).__name__
+    return ConfigError(
+        f"no Dask scheduler answers at {address} within {timeout:g} s ({str(error) or silent}): is the address right, "
+        "does the scheduler run, is its port open from here? `dask scheduler` starts one"
+    )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""Tasks on the workers of a Dask cluster: in order, few at a time, indifferent to workers that die."""
+"""Tasks on the workers of a Dask cluster: in order, few at a time, unharmed by workers that die."""
 
+import asyncio
 import reprlib
 import threading
 import time
@@ -12,9 +13,11 @@ from typing import Any, TypeVar
 
 import dask
 from distributed import CancelledError, Client, Future, KilledWorker
+from distributed.comm import CommClosedError
 from distributed.protocol import pickle
 
 from ..store.errors import ConfigError, TedError
+from .dask_clients import ask
 
 __all__ = ["DaskWorkers"]
 
@@ -25,10 +28,10 @@ _LOOK = 5.0
 
 
 class _InThread:
-    """While any is entered, dask's arrays are computed in the thread that asks for them.
+    """A context in which dask arrays are computed by the thread that asks for them.
 
-    The configuration is of the process, and tasks of several threads begin and end as they like: the first one sets it,
-    and the last one brings back what was.
+    Dask's configuration belongs to the whole process, and tasks of several threads begin and end in any order: the
+    first one sets it, and the last one restores it.
     """
 
     def __init__(self) -> None:
@@ -54,18 +57,18 @@ _IN_THREAD = _InThread()
 
 @dataclass(frozen=True, kw_only=True)
 class _Call:
-    """A task as it travels: pickled, so that the scheduler neither searches it for tasks nor imports what it names."""
+    """A pickled task: the scheduler neither searches it for further tasks nor imports the modules that it names."""
 
     payload: bytes
     threads: int | None
 
     def __call__(self) -> Any:
         if self.threads is not None:
-            import torch  # here: the scheduler, which has to know this class, has no use for it
+            import torch  # here: the scheduler unpickles this class, and needs no torch
 
             torch.set_num_threads(self.threads)
         function, task = pickle.loads(self.payload)
-        # Dask arrays computed inside of a task would become tasks of this cluster, and pass through its scheduler.
+        # Dask arrays that are computed in a task would become tasks of this cluster, and pass through its scheduler.
         with _IN_THREAD:
             return function(*task)
 
@@ -73,23 +76,25 @@ class _Call:
 class DaskWorkers:
     """The workers of a cluster as `Workers`.
 
+    While a result is awaited, the scheduler is asked for its workers every few seconds.
+
     Parameters
     ----------
     client
         Connected to the cluster.
     threads
-        Of torch in each task; None: as the worker is set up.
+        Number of torch's threads in each task; None leaves it as the worker is set up.
     resources
-        What a task occupies on its worker while it runs.
+        Resources that a task occupies on its worker while it runs.
     timeout
-        Seconds that the cluster may be without a suitable worker.
+        Seconds that the scheduler may take to answer, and that the cluster may be without a suitable worker.
     """
 
     def __init__(self, client: Client, *, threads: int | None, resources: Mapping[str, float], timeout: float) -> None:
         self.client = client
         self._threads = threads
         self._resources = dict(resources)
-        self._timeout = timeout
+        self.timeout = timeout
         self._look = min(_LOOK, timeout / 4)
         self._count = 1
         self._looked = float("-inf")
@@ -103,9 +108,15 @@ class DaskWorkers:
         return self._count
 
     def able(self) -> list[str]:
-        """Return the addresses of the workers that have what a task needs."""
+        """Return the addresses of the workers that have the resources of a task.
+
+        Raises
+        ------
+        TedError
+            When the scheduler is gone, or does not answer in time.
+        """
         slots = {}
-        for address, worker in self.client.scheduler_info(n_workers=-1)["workers"].items():
+        for address, worker in self._workers().items():
             offers = worker["resources"]
             limits = [offers.get(name, 0) // amount for name, amount in self._resources.items()]
             if all(limit >= 1 for limit in limits):
@@ -114,19 +125,31 @@ class DaskWorkers:
         self._count = max(1, sum(slots.values()))
         return list(slots)
 
+    def _workers(self) -> dict[str, Any]:
+        """Ask the scheduler for its workers: their descriptions by address."""
+        if self._lost:
+            raise TedError(self._lost)
+        try:
+            # A closed client has no scheduler: `ask` explains the AttributeError.
+            found = ask(self.client, lambda: self.client.scheduler.identity(n_workers=-1), timeout=self.timeout)
+        except TedError as error:
+            self._lost = f"{error}; start it again, then run the same command again"
+            raise TedError(self._lost) from error
+        return dict(found["workers"])
+
     def wait_for_one(self) -> None:
-        """Wait until a worker has what a task needs.
+        """Wait until a worker has the resources of a task.
 
         Raises
         ------
         ConfigError
             When none comes in time.
         """
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self.timeout
         while not self.able():
             if time.monotonic() > deadline:
                 raise ConfigError(self._missing())
-            time.sleep(min(0.2, self._timeout / 10))
+            time.sleep(min(0.2, self.timeout / 10))
 
     def map(
         self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int | None = None
@@ -161,49 +184,52 @@ class DaskWorkers:
         return future, f"task {number} ({group.rpartition('-')[0]}{reprlib.repr(task)})"
 
     def _result(self, future: Future, task: str) -> Any:
-        """Return a task's result; every few seconds of waiting, see whether there is still someone to wait for."""
-        patience = 60.0
+        """Return a task's result; check every few seconds that the scheduler answers and that there are workers."""
+
+        async def result() -> Any:
+            return await future
+
+        answer = asyncio.run_coroutine_threadsafe(result(), self.client.loop.asyncio_loop)
         gone: float | None = None
-        while True:
-            try:
+        try:
+            while True:
                 with suppress(TimeoutError):
-                    future.exception(timeout=self._look)  # returns it, if there is one, once the task is done
-                if future.status == "finished":
-                    # A result whose worker died meanwhile is computed again, which may find no worker.
-                    with suppress(TimeoutError):
-                        return future.result(timeout=patience)
-                    patience *= 2
-                elif future.status in ("error", "cancelled"):
-                    return future.result()
-            except KilledWorker as error:
-                raise TedError(
-                    f"{task}: {error.allowed_failures + 1} workers died, one after the other, while they had this "
-                    "task. They probably ran out of memory: use fewer workers or give each more memory, then run the "
-                    "same command again; the log of a worker, if there is one, tells why it was killed"
-                ) from error
-            except CancelledError as error:
-                self._lost = (
-                    f"{task} was given up: the scheduler stopped, or cannot be reached any more; start it again, then "
-                    "run the same command again"
-                )
-                raise TedError(self._lost) from error
-            except Exception as error:
-                if _is_of_dask(error):
-                    raise TedError(f"{task} could not be run on the cluster: {error}") from error
-                raise
-            if self.able():
-                gone = None
-                continue
-            gone = self._looked if gone is None else gone
-            if self._looked - gone >= self._timeout:
-                self._lost = f"{task} was given up: {self._missing()}"
-                raise TedError(self._lost)
+                    answer.exception(timeout=self._look)
+                if answer.done():
+                    return answer.result()
+                if self.able():
+                    gone = None
+                    continue
+                gone = self._looked if gone is None else gone
+                if self._looked - gone >= self.timeout:
+                    self._lost = f"{task} was given up: {self._missing()}"
+                    raise TedError(self._lost)
+        except KilledWorker as error:
+            raise TedError(
+                f"{task}: {error.allowed_failures + 1} workers died, one after the other, while they had this "
+                "task. They probably ran out of memory: use fewer workers or give each more memory, then run the "
+                "same command again; the log of a worker, if there is one, tells why it was killed"
+            ) from error
+        except CancelledError as error:
+            self._lost = (
+                f"{task} was given up: the scheduler stopped, or cannot be reached any more; start it again, then "
+                "run the same command again"
+            )
+            raise TedError(self._lost) from error
+        except Exception as error:
+            if _is_of_dask(error):
+                if isinstance(error, CommClosedError):
+                    self.able()  # which explains that the scheduler is gone
+                raise TedError(f"{task} could not be run on the cluster: {error}") from error
+            raise
+        finally:
+            answer.cancel()
 
     def _missing(self) -> str:
         """Say which workers are missing, and which there are."""
-        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        workers = self._workers().values()
         where = f"the cluster at {self.client.scheduler.address}"
-        waited = f"and none came within {self._timeout:g} s"
+        waited = f"and none came within {self.timeout:g} s"
         if not workers:
             return f"{where} has no workers, {waited}: start some (`dask worker ADDRESS`), or wait longer for them"
         wanted = ", ".join(f"{name}={amount:g}" for name, amount in self._resources.items())

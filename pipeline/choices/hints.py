@@ -16,6 +16,10 @@ _MAKERS = {
 
 # What to type, by `Hint.action`; the names in braces are the hint's data, and `command` is its maker's.
 _TEXTS = {
+    # propagate
+    "choose-workers": "give one of --workers and --scheduler",
+    "name-scheduler": "add --scheduler, or leave out --worker-resource",
+    "name-workers": "add --workers or --scheduler, or leave out --worker-threads",
     # store
     "extract": "extract them with `ted extract`, or choose among what there is",
     "make-cache": "`ted extract` makes one, or name another with --cache",

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +303,98 @@ def test_resources_limit_what_runs_at_once() -> None:
         assert max(workers.map(together, ((i,) for i in range(9)), ahead=9)) <= 2
 
 
+@pytest.fixture
+def other_processes(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Start a scheduler and a worker as processes of their own; give the scheduler's file and process."""
+    file = tmp_path / "scheduler.json"
+    scheduler, worker = (
+        [sys.executable, "-m", f"distributed.cli.dask_{name}", "--scheduler-file", str(file), "--no-dashboard"]
+        for name in ("scheduler", "worker")
+    )
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    processes = [subprocess.Popen([*scheduler, "--host", "127.0.0.1", "--port", "0"], **quiet)]
+    try:
+        deadline = time.monotonic() + 120
+        while not file.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        processes.append(subprocess.Popen([*worker, "--no-nanny"], **quiet))
+        yield str(file), processes[0]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize(
+    ("blow", "message"),
+    [(signal.SIGSTOP, "has not answered for 6 s"), (signal.SIGKILL, "stopped, or .*cannot be reached any more")],
+)
+def test_a_scheduler_that_freezes_or_dies_is_an_error(
+    other_processes: tuple[str, "subprocess.Popen[bytes]"], blow: signal.Signals, message: str
+) -> None:
+    file, scheduler = other_processes
+    with connect(scheduler=file, timeout=60) as workers:
+        assert isinstance(workers, DaskWorkers)
+        results = workers.map(slow_first, ((i,) for i in range(4, 200)), ahead=2)
+        assert next(results) == 16
+        workers.timeout = 6.0
+        scheduler.send_signal(blow)
+        with pytest.raises(TedError, match=message):
+            list(results)
+        with pytest.raises(TedError, match=message):  # at once
+            list(workers.map(slow_first, [(1,)]))
+
+
+@contextmanager
+def listening(greeting: bytes) -> Iterator[int]:
+    """Accept connections on a port, and say something else than a scheduler would."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        connections = []
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    connections.append(server.accept()[0])
+                    connections[-1].sendall(greeting)
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for connection in connections:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("greeting", "message"),
+    [
+        (b"", r"no Dask scheduler answers at .* within 1 s"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "Dask"),
+        (b"SSH-2.0-OpenSSH_9.0\r\n" * 20, "Dask"),
+        (bytes(10_000), "another program answers"),
+    ],
+)
+def test_a_port_that_speaks_something_else_is_an_error(greeting: bytes, message: str) -> None:
+    with (
+        listening(greeting) as port,
+        pytest.raises(ConfigError, match=message),
+        connect(scheduler=f"tcp://127.0.0.1:{port}", timeout=1),
+    ):
+        pass
+
+
+def test_a_worker_is_not_a_scheduler(local: Workers) -> None:
+    assert isinstance(local, DaskWorkers)
+    with (
+        pytest.raises(ConfigError, match="and a Worker answers"),
+        connect(scheduler=local.able()[0], timeout=10),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("place", ["tcp://127.0.0.1:9", "127.0.0.1:9", "tcp://no.such.host.invalid:8786", "odd://x:1"])
 def test_a_scheduler_that_does_not_answer_is_an_error(place: str) -> None:
     with (
@@ -312,11 +406,12 @@ def test_a_scheduler_that_does_not_answer_is_an_error(place: str) -> None:
 
 def test_a_scheduler_is_found_by_its_file(local: Workers, tmp_path: Path) -> None:
     file = tmp_path / "scheduler.json"
-    with pytest.raises(ConfigError, match=r"neither an address .* nor a file"):
+    with pytest.raises(ConfigError, match=r"neither the address of a scheduler .* nor an existing file"):
         connect(scheduler=str(file))
-    file.write_text("{}")
-    with pytest.raises(ConfigError, match="not the file of a Dask scheduler"):
-        connect(scheduler=str(file))
+    for content in ("{}", "[" * 100_000, '{"address": ' * 50_000, '{"address": {"host": "x"}}', "\x00"):
+        file.write_text(content)
+        with pytest.raises(ConfigError, match="not the file of a Dask scheduler"):
+            connect(scheduler=str(file))
     file.write_text(f'{{"address": "{address(local)}"}}')
     with connect(scheduler=str(file)) as workers:
         assert list(workers.map(slow_first, [(4,)])) == [16]
@@ -325,13 +420,16 @@ def test_a_scheduler_is_found_by_its_file(local: Workers, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"workers": 2, "scheduler": "tcp://127.0.0.1:9"}, "give one of them"),
+        (
+            {"workers": 2, "scheduler": "tcp://127.0.0.1:9"},
+            "either on worker processes of this machine or",
+        ),
         ({"workers": 0}, "at least 1, not 0"),
         ({"workers": 1, "threads": 0}, "at least 1, not 0"),
         ({"workers": 1, "timeout": 0}, "must be positive"),
-        ({"workers": 1, "resources": {"GPU": 1}}, "need --scheduler"),
+        ({"workers": 1, "resources": {"GPU": 1}}, "no scheduler is named"),
         ({"scheduler": "host:1", "resources": {"GPU": 0}}, "must be positive, not GPU=0"),
-        ({"threads": 2}, "neither --workers nor --scheduler"),
+        ({"threads": 2}, "and no workers"),
     ],
 )
 def test_options_that_make_no_sense_are_errors(options: dict[str, Any], message: str) -> None:
@@ -345,15 +443,15 @@ def test_other_versions_are_an_error_or_a_warning(
     assert isinstance(local, DaskWorkers)
     found = local.client.get_versions(packages=["numpy", "torch", "zarr", "ted-tracking"])
     monkeypatch.setattr(local.client, "get_versions", lambda packages: found)
-    check_versions(local.client, local.able())
+    check_versions(local.client, local.able(), 30)
     assert not caplog.records
     packages = found["workers"][local.able()[1]]["packages"]
     packages["torch"] = "1.0"
-    check_versions(local.client, local.able())
+    check_versions(local.client, local.able(), 30)
     assert f"{local.able()[1]} has torch 1.0" in caplog.text
     packages["distributed"] = "2020.1.0"
     with pytest.raises(ConfigError, match=r"has distributed 2020\.1\.0, this process .*same environment"):
-        check_versions(local.client, local.able())
+        check_versions(local.client, local.able(), 30)
 
 
 def test_a_worker_without_this_package_is_an_error(small_cluster: Any, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import pytest
 
+from ted.pipeline.choices.hints import explain
 from ted.pipeline.cli.cluster_options import cluster_options, open_workers
 from ted.pipeline.cli.options import CONTEXT
 from ted.propagate import InProcess
@@ -121,14 +122,15 @@ def test_the_options_are_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--workers 2 --scheduler tcp://127.0.0.1:9", "give one of them"),
-        ("--scheduler nowhere.json", "neither an address"),
+        ("--workers 2 --scheduler tcp://127.0.0.1:9", "give one of --workers and --scheduler"),
+        ("--scheduler nowhere.json", "neither the address"),
         ("--scheduler host:1 --worker-resource GPU", "'GPU' is not NAME=AMOUNT"),
         ("--scheduler host:1 --worker-resource GPU=many", "'GPU=many' is not NAME=AMOUNT"),
-        ("--workers 2 --worker-resource GPU=1", "need --scheduler"),
-        ("--worker-threads 2", "neither --workers nor --scheduler"),
+        ("--workers 2 --worker-resource GPU=1", "add --scheduler"),
+        ("--worker-threads 2", "add --workers or --scheduler"),
     ],
 )
 def test_options_that_make_no_sense_are_errors(arguments: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError) as raised:
         open_workers(**_options(arguments.split()))
+    assert message in explain(raised.value)
