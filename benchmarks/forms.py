@@ -32,7 +32,7 @@ from ted.pipeline.runs.converting.codec_error import (
     propagate_mask,
     search_frames,
 )
-from ted.propagate import FrameAffinity, PropagationSettings
+from ted.propagate import FrameCandidates, PropagationSettings
 from ted.store import Cache, FeatureCodec, FeatureRequest, Unit, UnitSpec, open_cache, parse_codec
 from ted.store.codecs import BitRound
 
@@ -147,7 +147,7 @@ def errors(target: Cache, items: Iterator[tuple[str, Unit, NDArray[np.uint8]]]) 
         original = unit.features[:MOST_FRAMES].compute()
         given = (mask, block_mask(mask.shape))
 
-        def carried(found: list[FrameAffinity], unit: Unit = unit, given: Any = given) -> list[NDArray[np.uint8]]:
+        def carried(found: list[FrameCandidates], unit: Unit = unit, given: Any = given) -> list[NDArray[np.uint8]]:
             return [propagate_mask(found, mask, unit.grid, unit.frame_size, settings) for mask in given]
 
         before = search_frames(original, unit.frame_size, settings)

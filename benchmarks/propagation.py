@@ -27,24 +27,23 @@ sys.path.insert(0, str(Path(__file__).parent))
 from peers import fused, propagate_dense, window_mask
 
 from ted.propagate import (
+    CosineKernel,
     Fusion,
     PropagationSettings,
     SearchSpec,
     WeightedSettings,
     cache_affinities,
     connect,
-    label_settings,
+    label_frames,
     part_weights,
     plan_passes,
     propagate_labels,
     search,
     search_units,
 )
-from ted.propagate.kernels.cosine.candidates import find_candidates
-from ted.propagate.kernels.cosine.keys import Keys
+from ted.propagate.kernels.cosine.index import CosineIndex
 from ted.propagate.kernels.cosine.pairs import unit_vectors
 from ted.propagate.kernels.cosine.precision import BFLOAT16, FLOAT32, Precision, best_precision
-from ted.propagate.ranking import rank
 from ted.store import Cache, FeatureRequest, Unit, UnitSpec, open_cache
 
 GRID, CHANNELS, RADIUS, CONTEXT, TOP_K, TEMPERATURE, ALPHA = (60, 104), (640, 512), 15, 28, 10, 0.2, 0.4
@@ -99,6 +98,14 @@ def apart(part: str, **options: Any) -> Any:
     return json.loads(out.stdout.splitlines()[-1])
 
 
+def held(spec: SearchSpec, context: list[torch.Tensor], precision: Precision) -> CosineIndex:
+    """Return an index that holds a context, (frame, y, x, channel) for each part."""
+    index = CosineIndex(spec, len(context[0]), precision)
+    for frame in range(len(context[0])):
+        index.add(frame, [part[frame] for part in context])
+    return index
+
+
 def one(device: str, kind: str, way: str) -> dict[str, float]:
     """Measure one frame of a full context: the dense way, or ours."""
     units = [unit_vectors(features(CONTEXT + 2, GRID, c, kind, c)) for c in CHANNELS]
@@ -123,9 +130,7 @@ def one(device: str, kind: str, way: str) -> dict[str, float]:
         precision = best_precision(torch.device(device), torch.get_num_threads()) if way == "ours" else FLOAT32
         fusion = Fusion(weights=weights, context=CONTEXT)
         wanted = SearchSpec(radius=RADIUS, top_k=TOP_K, fusions=(fusion,))
-        keys = Keys(CONTEXT + 1, precision)
-        for place in range(CONTEXT + 1):
-            keys.put(place, [unit[place].to(device) for unit in units])
+        index = held(wanted, [unit[:-1].to(device) for unit in units], precision)
         query_parts = [unit[-1].clone().to(device) for unit in units]
         del units
         labels = labels.to(device)
@@ -133,15 +138,16 @@ def one(device: str, kind: str, way: str) -> dict[str, float]:
         soft = []
 
         def run() -> None:
-            found = find_candidates(query_parts, keys, range(CONTEXT + 1), wanted)
-            affinity = rank(found, fusion, TOP_K, grid=GRID, frames=CONTEXT + 1)
-            soft[:] = [propagate_labels(affinity, labels, TEMPERATURE)]
+            found = index.search(query_parts, range(CONTEXT + 1), 1)
+            affinity = wanted.kernel.rank(found, fusion, TOP_K, cells=GRID[0] * GRID[1], frames=CONTEXT + 1)
+            weights = wanted.kernel.weights(affinity.similarity, TEMPERATURE)
+            soft[:] = [propagate_labels(affinity.sources, weights, labels)]
             if device != "cpu":
                 torch.cuda.synchronize()
 
         seconds = timed(run)
-        held = sum(part.nbytes for part in [*keys.parts, *keys.low]) / 1e9
-        own = peak() - before + held if device == "cpu" else torch.cuda.max_memory_allocated() / 1e9
+        kept = sum(part.nbytes for part in [*index.parts, *index.low]) / 1e9
+        own = peak() - before + kept if device == "cpu" else torch.cuda.max_memory_allocated() / 1e9
     Path(tempfile.gettempdir(), f"ted-benchmark-{way}.npy").write_bytes(soft[0].cpu().numpy().tobytes())
     return {"seconds": seconds, "gigabytes": own}
 
@@ -151,16 +157,17 @@ def exact(kind: str) -> dict[str, int]:
     units = [unit_vectors(features(CONTEXT + 2, GRID, c, kind, c)) for c in CHANNELS]
     fusion = Fusion(weights=(ALPHA, 1 - ALPHA), context=CONTEXT)
     wanted = SearchSpec(radius=RADIUS, top_k=TOP_K, fusions=(fusion,))
-    keys = Keys.of([unit[:-1] for unit in units], FLOAT32)
-    found = find_candidates([unit[-1] for unit in units], keys, range(CONTEXT + 1), wanted)
-    sources = rank(found, fusion, TOP_K, grid=GRID, frames=CONTEXT + 1).sources
+    index = held(wanted, [unit[:-1] for unit in units], FLOAT32)
+    found = index.search([unit[-1] for unit in units], range(CONTEXT + 1), 1)
+    kernel = CosineKernel()
+    sources = kernel.rank(found, fusion, TOP_K, cells=GRID[0] * GRID[1], frames=CONTEXT + 1).sources
     compared = equal = 0
     for pixel in range(0, GRID[0] * GRID[1], 17):
         y, x = divmod(pixel, GRID[1])
         rows, columns = (slice(max(0, at - RADIUS), at + RADIUS + 1) for at in (y, x))
         sims = sum(
             scale * (unit[:-1, rows, columns].double() @ unit[-1, y, x].double())
-            for unit, scale in zip(units, fusion.scales, strict=True)
+            for unit, scale in zip(units, kernel.scales(fusion), strict=True)
         )
         values, order = sims.flatten().topk(TOP_K + 1)
         frame, down, right = np.unravel_index(order[:TOP_K].numpy(), sims.shape)
@@ -268,9 +275,10 @@ def run_settings(cache: Cache, units: list[Unit], settings: list[WeightedSetting
     (shared,) = plan_passes(settings, [GRID, GRID])
     first = torch.rand(OBJECTS, *GRID, generator=torch.Generator().manual_seed(0))
     parts = [units[part] for part in shared.parts]
+    chosen = [item.of_parts(shared.parts) for item in shared.settings]
     start = time.perf_counter()
     if not keep:
-        for _ in label_settings(search(parts, shared.search), first, shared):
+        for _ in label_frames(search(parts, shared.search), first, chosen):
             pass
         return time.perf_counter() - start, 0.0
     kept = cache_affinities(cache, parts, shared.search)
@@ -279,7 +287,7 @@ def run_settings(cache: Cache, units: list[Unit], settings: list[WeightedSetting
     for item in shared.settings:
         groups.setdefault(item.weights, []).append(item)
     for some in groups.values():
-        for _ in label_settings(kept.steps(), first, shared, some):
+        for _ in label_frames(kept.steps(), first, [item.of_parts(shared.parts) for item in some]):
             pass
     return middle - start, time.perf_counter() - middle
 
@@ -332,16 +340,13 @@ def retune(device: str) -> None:
                 ("alpha 0.45", weighted(0.45)),
                 ("alpha 0.8", weighted(0.8)),
             ]:
-                theirs = kept.fusion(units, item.weights, item.settings.context, True)
-                assert theirs is not None
-                (shared,) = plan_passes([item], [GRID, GRID])
 
-                def run(kept: Any = kept, shared: Any = shared) -> None:
-                    for _ in label_settings(kept.steps(), first, shared):
+                def run(kept: Any = kept, item: WeightedSettings = item) -> None:
+                    for _ in label_frames(kept.steps(), first, [item]):
                         pass
 
                 seconds = timed(run, 2)
-                share = kept.unproven(theirs, item.settings.top_k)
+                share = kept.unproven(item.fusion(), item.settings.top_k)
                 print(f"  {change:28}  {1000 * seconds / (frames - 1):8.1f}  {share:9.2%}")
 
 
@@ -370,12 +375,12 @@ def shape(device: str) -> None:
 def shaped(grid: list[int], channels: int, radius: int, context: int) -> float:
     """Measure one frame of our engine at a scale."""
     size = (grid[0], grid[1])
-    keys = Keys(context + 1, best_precision(torch.device("cpu"), torch.get_num_threads()))
-    for place in range(context + 1):
-        keys.put(place, [unit_vectors(features(1, size, channels, "noise", place)[0])])
     query = [unit_vectors(features(1, size, channels, "noise", 99)[0])]
     wanted = SearchSpec(radius=radius, top_k=TOP_K, fusions=(Fusion(weights=(1.0,), context=context),))
-    return timed(lambda: find_candidates(query, keys, range(context + 1), wanted), 3)
+    frames = [unit_vectors(features(1, size, channels, "noise", frame)) for frame in range(context + 1)]
+    index = held(wanted, [torch.cat(frames)], best_precision(torch.device("cpu"), torch.get_num_threads()))
+    del frames
+    return timed(lambda: index.search(query, range(context + 1), 1), 3)
 
 
 def length(device: str) -> None:
@@ -399,7 +404,7 @@ def long(frames: int) -> dict[str, float]:
         first = torch.rand(OBJECTS, 14, 24, generator=torch.Generator().manual_seed(0))
         (shared,) = plan_passes([settings], [(14, 24)] * 2)
         start = time.perf_counter()
-        for _ in label_settings(search(units, shared.search), first, shared):
+        for _ in label_frames(search(units, shared.search), first, [settings]):
             pass
         return {"seconds": time.perf_counter() - start, "gigabytes": peak()}
 
@@ -440,14 +445,14 @@ def admitted(kind: str, count: int, low: bool) -> float:
     """Measure one frame with products of a precision."""
     chosen: Precision = BFLOAT16 if low else FLOAT32
     units = [unit_vectors(features(CONTEXT + 2, GRID, c, kind, c)) for c in CHANNELS]
-    keys = Keys.of([unit[:-1] for unit in units], chosen)
     query = [unit[-1].clone() for unit in units]
-    del units
     alphas = [ALPHA] if count == 1 else [i / 10 for i in range(11)]
     wanted = SearchSpec(
         radius=RADIUS, top_k=TOP_K, fusions=tuple(Fusion(weights=(a, 1 - a), context=CONTEXT) for a in alphas)
     )  # fmt: skip
-    return timed(lambda: find_candidates(query, keys, range(CONTEXT + 1), wanted), 2)
+    index = held(wanted, [unit[:-1] for unit in units], chosen)
+    del units
+    return timed(lambda: index.search(query, range(CONTEXT + 1), 1), 2)
 
 
 PARTS: dict[str, Callable[[str], None]] = {

@@ -1,6 +1,6 @@
 """Propagation of labels through a video along the similarity of its features.
 
-Names are imported when they are first used.
+Each name is imported when it is first used.
 """
 
 from importlib import import_module
@@ -9,31 +9,37 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .affinity_cache import CachedAffinities, affinity_spec, cache_affinities, find_cached
     from .affinity_source import AffinitySource, AffinityUse, choose_affinities
-    from .blocks import search_units
+    from .candidate_search import FrameCandidates, search, search_units
     from .cluster import InProcess, Workers, check_access, connect
-    from .engine import FrameAffinity, FrameCandidates, affinities, label_frames, propagate, search
     from .features import FeatureReader, FeatureVolume, Part, finest_part
     from .fusion import Fusion
-    from .labels import ContextLabels, propagate_labels
+    from .kernels import CosineKernel, Kernel, KernelParameter, get_kernel, kernel_class, kernel_names, parse_kernel
+    from .kernels.candidates import Affinity, Candidates
+    from .kernels.dense import DenseKernel
+    from .kernels.window import window_mask
+    from .labels import label_frames, propagate_labels
     from .origins import Origins, trace_origins
+    from .propagation import SweepPass, plan_passes, propagate, sweep
     from .settings import PropagationSettings, WeightedSettings, part_weights
-    from .similarity import similarity_map, window_cells
     from .spec import SearchSpec
-    from .sweeping import SweepPass, label_settings, plan_passes, sweep
     from .targets.base import AnnotatedLabel, Target, annotation_labels
 
 __all__ = [
+    "Affinity",
     "AffinitySource",
     "AffinityUse",
     "AnnotatedLabel",
     "CachedAffinities",
-    "ContextLabels",
+    "Candidates",
+    "CosineKernel",
+    "DenseKernel",
     "FeatureReader",
     "FeatureVolume",
-    "FrameAffinity",
     "FrameCandidates",
     "Fusion",
     "InProcess",
+    "Kernel",
+    "KernelParameter",
     "Origins",
     "Part",
     "PropagationSettings",
@@ -42,7 +48,6 @@ __all__ = [
     "Target",
     "WeightedSettings",
     "Workers",
-    "affinities",
     "affinity_spec",
     "annotation_labels",
     "cache_affinities",
@@ -51,18 +56,20 @@ __all__ = [
     "connect",
     "find_cached",
     "finest_part",
+    "get_kernel",
+    "kernel_class",
+    "kernel_names",
     "label_frames",
-    "label_settings",
+    "parse_kernel",
     "part_weights",
     "plan_passes",
     "propagate",
     "propagate_labels",
     "search",
     "search_units",
-    "similarity_map",
     "sweep",
     "trace_origins",
-    "window_cells",
+    "window_mask",
 ]
 
 _MODULES = {
@@ -77,20 +84,16 @@ _MODULES = {
         "AffinityUse",
         "choose_affinities",
     ),
-    "blocks": ("search_units",),
+    "candidate_search": (
+        "FrameCandidates",
+        "search",
+        "search_units",
+    ),
     "cluster": (
         "InProcess",
         "Workers",
         "check_access",
         "connect",
-    ),
-    "engine": (
-        "FrameAffinity",
-        "FrameCandidates",
-        "affinities",
-        "label_frames",
-        "propagate",
-        "search",
     ),
     "features": (
         "FeatureReader",
@@ -99,30 +102,41 @@ _MODULES = {
         "finest_part",
     ),
     "fusion": ("Fusion",),
+    "kernels": (
+        "CosineKernel",
+        "Kernel",
+        "KernelParameter",
+        "get_kernel",
+        "kernel_class",
+        "kernel_names",
+        "parse_kernel",
+    ),
+    "kernels.candidates": (
+        "Affinity",
+        "Candidates",
+    ),
+    "kernels.dense": ("DenseKernel",),
+    "kernels.window": ("window_mask",),
     "labels": (
-        "ContextLabels",
+        "label_frames",
         "propagate_labels",
     ),
     "origins": (
         "Origins",
         "trace_origins",
     ),
+    "propagation": (
+        "SweepPass",
+        "plan_passes",
+        "propagate",
+        "sweep",
+    ),
     "settings": (
         "PropagationSettings",
         "WeightedSettings",
         "part_weights",
     ),
-    "similarity": (
-        "similarity_map",
-        "window_cells",
-    ),
     "spec": ("SearchSpec",),
-    "sweeping": (
-        "SweepPass",
-        "label_settings",
-        "plan_passes",
-        "sweep",
-    ),
     "targets.base": (
         "AnnotatedLabel",
         "Target",

@@ -1,8 +1,9 @@
-"""Where a setting's affinities come from: what the cache keeps, where that is exact, or the features."""
+"""The source of a setting's candidates: cached affinities where that is exact, or else the features."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -10,52 +11,68 @@ import torch
 from ..store import Cache, Unit
 from ..store.errors import ClaimedError
 from .affinity_cache import cache_affinities, find_cached
-from .blocks import search_units
+from .candidate_search import FrameCandidates, search_units
 from .cluster import InProcess, Workers, check_access
-from .engine import FrameAffinity, FrameCandidates
-from .fusion import Fusion
-from .settings import PropagationSettings
+from .labels import label_frames
+from .settings import PropagationSettings, WeightedSettings
 from .spec import SearchSpec
+from .targets.base import AnnotatedLabel, annotation_labels
 
 __all__ = ["AffinitySource", "AffinityUse", "choose_affinities"]
 
-#: What to do with kept affinities. ``auto``: read them where that is exact. ``keep``: so, or compute and keep them.
-#: ``keep-per-frame``: the best sources of every context frame, ten times as much, which serve every shorter context.
-#: ``approximate``: read them even where nothing proves that it is exact. ``off``: leave them alone.
+#: What to do with cached affinities. ``auto``: read them where that is exact. ``keep``: the same, or compute and cache
+#: them. ``keep-per-frame``: cache the best sources of every context frame, ten times as much, which serve every shorter
+#: context. ``approximate``: read them even where nothing proves that it is exact. ``off``: do not use them.
 AffinityUse = Literal["auto", "keep", "keep-per-frame", "approximate", "off"]
 
-# Affinities that are kept hold at least so many sources a pixel, so that a larger top-k can be tried.
-_LEAST_KEPT = 16
+# Affinities are cached with at least this many sources a pixel, so that a larger top-k can be tried.
+_FEWEST_CACHED = 16
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AffinitySource:
-    """Affinities of a video's frames for one setting.
+    """Candidates of a video's frames that a setting is read from.
 
     Attributes
     ----------
     source
         ``"features"``, ``"kept"`` (they were in the cache) or ``"features, kept"`` (they are from now on).
     unproven
-        Share of pixels, over all frames, whose sources may not be the best ones; 0 where the reading is exact.
+        Share of pixels, over all frames, whose sources may not be the best ones; 0 where they are exact.
     device
-        Where the affinities are.
+        Where the candidates are.
+    settings
+        The setting, with the weights of the parts that were searched.
+    steps
+        Yields the candidates of each frame but the first annotated one, in the order of propagation.
     """
 
     source: str
     unproven: float
     device: torch.device
-    _steps: Callable[[], Iterator[FrameCandidates]]
-    _fusion: Fusion
-    _top_k: int
+    settings: WeightedSettings
+    steps: Callable[[], Iterator[FrameCandidates]]
 
-    def frames(self) -> Iterator[FrameAffinity]:
-        """Yield the affinity of each frame but the first annotated one, in the order of propagation."""
-        for step in self._steps():
-            ranked = step.rank(self._fusion, self._top_k)
-            yield FrameAffinity(frame=step.frame, context=step.context, affinity=ranked)
+    def labels(self, annotations: Mapping[int, AnnotatedLabel]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Propagate annotated labels.
+
+        Parameters
+        ----------
+        annotations
+            Labels of the frames that are annotated here, on the features' grid.
+
+        Yields
+        ------
+        frame : int
+            Index of the frame, in the order of propagation: the first annotated one comes first.
+        label : torch.Tensor
+            Its soft label: (channel, y, x), float32, on `device`.
+        """
+        labels = annotation_labels(annotations, self.device)
+        for frame, (label,) in label_frames(self.steps(), labels, [self.settings]):
+            yield frame, label
 
 
 def choose_affinities(
@@ -69,24 +86,24 @@ def choose_affinities(
     workers: Workers | None = None,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> AffinitySource:
-    """Decide where a setting's affinities come from. With ``keep``, they are computed and kept at once.
+    """Choose where a setting's candidates come from. With ``keep``, compute and cache them at once.
 
     Parameters
     ----------
     cache
         The cache.
     parts
-        Feature units of one video and what each weighs, more than 0.
+        Feature units of one video and their weights, more than 0.
     settings
         Parameters.
     annotated
-        Indices of the frames with a given label, rising.
+        Indices of the annotated frames, rising.
     use
-        What to do with kept affinities.
+        What to do with cached affinities.
     device
-        Where affinities are computed.
+        Where to compute.
     workers
-        Who computes them; this process by default.
+        Who computes; this process by default.
     progress
         Called with the number of frames just done, by ``keep``.
 
@@ -97,82 +114,66 @@ def choose_affinities(
     CacheError
         For features that are damaged, or a cache that cannot be written.
     """
-    units, weights = [unit for unit, _ in parts], tuple(weight for _, weight in parts)
-    fusion = Fusion(weights=weights, context=settings.context, renormalize=settings.renormalize)
+    units = [unit for unit, _ in parts]
+    setting = WeightedSettings(weights=tuple(weight for _, weight in parts), settings=settings)
     # The device may be the workers' alone.
     own = device if workers is None or isinstance(workers, InProcess) else torch.device("cpu")
     if use != "off":
-        kept = _kept(cache, units, settings, fusion, annotated, own, approximate=use == "approximate")
-        if kept is not None:
-            return kept
+        exact = _find_exact(cache, units, setting, annotated, own, approximate=use == "approximate")
+        if exact is not None:
+            return exact
     if workers is not None:
         check_access(workers, units)
-    if use in ("keep", "keep-per-frame"):
-        per_frame = use == "keep-per-frame"
-        wanted = SearchSpec(
-            radius=settings.radius,
-            top_k=settings.top_k if per_frame else max(settings.top_k, _LEAST_KEPT),
-            fusions=(fusion,),
-            per_frame=per_frame,
-            annotated=annotated,
+    own_search = SearchSpec.of(settings, [setting.fusion()], annotated=annotated)
+    steps = partial(search_units, units, own_search, device=device, workers=workers)
+    found = AffinitySource(source="features", unproven=0.0, device=own, settings=setting, steps=steps)
+    if use not in ("keep", "keep-per-frame"):
+        return found
+    per_frame = use == "keep-per-frame"
+    top_k = settings.top_k if per_frame else max(settings.top_k, _FEWEST_CACHED)
+    try:
+        cached = cache_affinities(
+            cache,
+            units,
+            replace(own_search, top_k=top_k, per_frame=per_frame),
+            device=device,
+            workers=workers,
+            progress=progress,
         )
-        try:
-            found = cache_affinities(cache, units, wanted, device=device, workers=workers, progress=progress)
-        except ClaimedError as error:
-            _log.warning("the affinities are computed again and not cached: %s", error)
-        else:
-            return AffinitySource(
-                source="features, kept",
-                unproven=0.0,
-                device=own,
-                _steps=lambda: found.steps(own),
-                _fusion=fusion,
-                _top_k=settings.top_k,
-            )
-    wanted = SearchSpec(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,), annotated=annotated)
-    return AffinitySource(
-        source="features",
-        unproven=0.0,
-        device=own,
-        _steps=lambda: search_units(units, wanted, device=device, workers=workers),
-        _fusion=fusion,
-        _top_k=settings.top_k,
-    )
+    except ClaimedError as error:
+        _log.warning("the affinities are computed again and not cached: %s", error)
+        return found
+    return replace(found, source="features, kept", steps=partial(cached.steps, own))
 
 
-def _kept(
+def _find_exact(
     cache: Cache,
     units: Sequence[Unit],
-    settings: PropagationSettings,
-    fusion: Fusion,
+    setting: WeightedSettings,
     annotated: tuple[int, ...],
     device: torch.device,
     *,
     approximate: bool,
 ) -> AffinitySource | None:
-    """Return the reading from kept affinities that is exact, or the nearest to it if that is good enough."""
-    best: tuple[float, AffinitySource] | None = None
-    for kept, theirs in find_cached(cache, units, fusion.weights, settings.radius, fusion, settings.top_k, annotated):
-        unproven = kept.unproven(theirs, settings.top_k, device)
-        if best is None or unproven < best[0]:
-            reading = AffinitySource(
+    """Return cached affinities that serve a setting exactly, or if `approximate` those with the fewest unproven."""
+    best: AffinitySource | None = None
+    for cached, theirs in find_cached(cache, units, setting, annotated):
+        unproven = cached.unproven(theirs.fusion(), theirs.settings.top_k, device)
+        if best is None or unproven < best.unproven:
+            best = AffinitySource(
                 source="kept",
                 unproven=unproven,
                 device=device,
-                _steps=lambda kept=kept: kept.steps(device),  # type: ignore[misc]
-                _fusion=theirs,
-                _top_k=settings.top_k,
+                settings=theirs,
+                steps=partial(cached.steps, device),
             )
-            best = unproven, reading
         if unproven == 0:
             break
-    if best is None:
-        return None
-    if best[0] == 0 or approximate:
-        return best[1]
+    if best is None or best.unproven == 0 or approximate:
+        return best
     _log.info(
-        "%s: kept affinities are not proven exact for %.3g %% of the pixels with these settings: using the features",
+        "%s: cached affinities are not proven exact for %.3g %% of the pixels with these settings: using the features",
         units[0].spec.request.video,
-        100 * best[0],
+        100 * best.unproven,
     )
     return None

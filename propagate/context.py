@@ -1,11 +1,11 @@
-"""Which frames a frame takes its labels from."""
+"""The context of a frame: the frames that it takes its label from."""
 
 from collections.abc import Collection, Sequence
 from typing import Literal
 
 from ..store.errors import ConfigError
 
-__all__ = ["Direction", "context_frames", "fixed_frames", "frame_context", "places_within", "propagation_order"]
+__all__ = ["Direction", "context_frames", "fixed_frames", "frame_context", "positions_within", "propagation_order"]
 
 #: Order in which a video is propagated through: from low to high frame indices, or from high to low.
 Direction = Literal["forward", "backward"]
@@ -103,20 +103,36 @@ def fixed_frames(frame: int, annotated: Sequence[int]) -> tuple[int, ...]:
     return tuple(index for index in annotated if index < frame) or tuple(annotated[:1])
 
 
-def frame_context(frame: int, annotated: Sequence[int], context: int) -> tuple[int, ...]:
+def frame_context(frame: int, annotated: Sequence[int], context: int, *, fill: bool = False) -> tuple[int, ...]:
     """Return the context of a frame of a video: `context_frames` of its `fixed_frames`, in their direction.
+
+    Parameters
+    ----------
+    frame
+        Index of a frame other than the first annotated one.
+    annotated
+        Indices of annotated frames, rising.
+    context
+        Largest number of last frames.
+    fill
+        Repeat the first annotated frame until there are `context` last frames, as CRW does for early frames.
 
     Examples
     --------
     >>> frame_context(6, (2, 4), 2), frame_context(0, (2, 4), 9)
     ((2, 4, 3, 5), (2, 1))
+    >>> frame_context(2, (0,), 3, fill=True)
+    (0, 0, 0, 1)
     """
-    direction: Direction = "forward" if frame > annotated[0] else "backward"
-    return context_frames(frame, fixed_frames(frame, annotated), context, direction)
+    fixed = fixed_frames(frame, annotated)
+    found = context_frames(frame, fixed, context, "forward" if frame > annotated[0] else "backward")
+    last = found[len(fixed) :]
+    repeated = (fixed[0],) * (context - len(last)) if fill else ()
+    return *fixed, *repeated, *last
 
 
-def places_within(count: int, annotated: int, context: int) -> list[int]:
-    """Return the places, in a frame's context, of the frames that a shorter context has.
+def positions_within(count: int, annotated: int, context: int) -> list[int]:
+    """Return the positions in a context of the frames that a shorter context has.
 
     Parameters
     ----------
@@ -129,7 +145,7 @@ def places_within(count: int, annotated: int, context: int) -> list[int]:
 
     Examples
     --------
-    >>> places_within(5, 1, 2)
+    >>> positions_within(5, 1, 2)
     [0, 3, 4]
     """
     return [*range(annotated), *range(max(annotated, count - context), count)]

@@ -1,4 +1,4 @@
-"""Features as propagation needs them: read once, block by block, brought to one grid, normalised."""
+"""Reading the features of a video: block by block, one block ahead, all parts on one grid."""
 
 from bisect import bisect_right
 from collections import deque
@@ -12,7 +12,6 @@ import torch
 from torch.nn import functional
 
 from ..store.errors import ConfigError, CorruptUnitError
-from .kernels.cosine.pairs import unit_vectors
 
 __all__ = ["FeatureReader", "FeatureVolume", "Part", "finest_part"]
 
@@ -80,7 +79,7 @@ class FeatureReader:
     def frames(
         self, device: torch.device, wanted: Sequence[int] | None = None
     ) -> Iterator[tuple[int, tuple[torch.Tensor, ...]]]:
-        """Yield index and parts of frames: (y, x, channel), float32, L2-normalised, all on `grid` and on `device`.
+        """Yield index and parts of frames: (y, x, channel), float32, all on `grid` and on `device`.
 
         Every chunk that is needed is read once, in a thread that is one chunk ahead.
 
@@ -112,7 +111,7 @@ class FeatureReader:
                         "'ted cache verify', and extract it again if it is damaged; if it is not, the backbone "
                         "overflowed: extract with a wider compute dtype"
                     )
-                yield unit_vectors(_resize(raw, self.grid))
+                yield _resize(raw, self.grid)
 
     @staticmethod
     def _common(what: str, values: Sequence[Any]) -> Any:
@@ -146,7 +145,7 @@ def _blocks(features: Any, wanted: Sequence[int]) -> Iterator[tuple[list[int], i
 
 
 def _resize(raw: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Resize (y, x, channel) to another grid: before normalising, since interpolation does not keep lengths."""
+    """Resize (y, x, channel) to another grid. Kernels normalise afterwards: interpolation does not keep lengths."""
     if raw.shape[:2] == grid:
         return raw
     resized = functional.interpolate(raw.movedim(-1, 0)[None], size=grid, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Where the label of a pixel comes from: its sources in the context, and what each of them weighs."""
+"""The origins of a pixel's label: its sources in the context and their weights."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,10 @@ import numpy.typing as npt
 import torch
 
 from ..store.errors import ConfigError
-from .engine import search
+from .candidate_search import search
 from .features import Part
-from .fusion import Fusion
-from .labels import source_weights
-from .settings import PropagationSettings
+from .labels import weigh_sources
+from .settings import PropagationSettings, WeightedSettings
 from .spec import SearchSpec
 
 __all__ = ["Origins", "trace_origins"]
@@ -20,7 +19,7 @@ __all__ = ["Origins", "trace_origins"]
 
 @dataclass(frozen=True, kw_only=True)
 class Origins:
-    """The sources of some pixels of a frame: those whose labels propagation sums up, with their weights.
+    """The sources of some pixels of a frame, whose labels propagation sums up, and their weights.
 
     Attributes
     ----------
@@ -88,24 +87,22 @@ def trace_origins(
     CorruptUnitError
         For features that are not finite.
     """
-    weights = tuple(weight for _, weight in parts)
-    fusion = Fusion(weights=weights, context=settings.context, renormalize=settings.renormalize)
-    wanted = SearchSpec(radius=settings.radius, top_k=settings.top_k, fusions=(fusion,), annotated=annotated)
-    for step in search([volume for volume, _ in parts], wanted, frames=frames, device=device):
-        affinity = step.rank(fusion, settings.top_k)
+    setting = WeightedSettings(weights=tuple(weight for _, weight in parts), settings=settings)
+    spec = SearchSpec.of(settings, [setting.fusion()], annotated=annotated)
+    for step in search([volume for volume, _ in parts], spec, frames=frames, device=device):
+        ((affinity, weights),) = weigh_sources(step, [setting])
         height, width = step.grid
         here = np.asarray(cells(step.frame), dtype=np.int64).reshape(-1, 2)
         if here.size and not ((here >= 0) & (here < step.grid)).all():
             raise ConfigError(f"a pixel to be traced lies outside of the feature grid, which is {height}x{width}")
         rows = torch.from_numpy(here[:, 0] * width + here[:, 1]).to(affinity.sources.device)
-        sources = affinity.sources[rows].cpu().numpy()
-        places, inside = np.divmod(sources, height * width)
+        position, cell = np.divmod(affinity.sources[rows].cpu().numpy(), height * width)
         yield Origins(
             frame=step.frame,
             context=step.context,
             cells=here,
             grid=step.grid,
-            frames=np.asarray(step.context, dtype=np.int64)[places],
-            places=np.stack(np.divmod(inside, width), axis=-1),
-            weights=source_weights(affinity.similarity[rows], settings.temperature).cpu().numpy(),
+            frames=np.asarray(step.context, dtype=np.int64)[position],
+            places=np.stack(np.divmod(cell, width), axis=-1),
+            weights=weights[rows].cpu().numpy(),
         )

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, get_args
 
 from ..store.errors import ConfigError
 from .fusion import Fusion
+from .kernels import CosineKernel, Kernel
+from .kernels.window import WindowShape
 
 __all__ = ["PropagationSettings", "WeightedSettings", "part_weights"]
 
@@ -29,6 +31,15 @@ class PropagationSettings:
         them. At least 0, which leaves the annotated frame alone. DIFT's choice is 28.
     renormalize
         Whether the fused feature is L2-normalised again before similarities are taken, as DIFT's evaluation does.
+    kernel
+        How pixels are compared; see `ted.propagate.kernels`.
+    window
+        ``square``, or ``circle``: sources at a Euclidean distance strictly below the radius, as in CRW.
+    unrestricted_first
+        Search annotated frames over the whole grid instead of the window, as CRW does.
+    context_fill
+        Repeat the first annotated frame until there are `context` last frames, as CRW does: early frames then count its
+        sources several times.
 
     Raises
     ------
@@ -41,6 +52,10 @@ class PropagationSettings:
     radius: int = 15
     context: int = 28
     renormalize: bool = True
+    kernel: Kernel = field(default_factory=CosineKernel)
+    window: WindowShape = "square"
+    unrestricted_first: bool = False
+    context_fill: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
@@ -49,10 +64,27 @@ class PropagationSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        if self.window not in get_args(WindowShape):
+            raise ConfigError(f"window must be one of {', '.join(get_args(WindowShape))}, not {self.window!r}")
+        if self.window == "circle" and self.radius < 1:
+            raise ConfigError("a circular window needs a radius of at least 1")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the parameters as JSON values, as results record them."""
-        return asdict(self)
+        """Return the parameters as JSON values, as results record them.
+
+        `kernel` and the fields after it are left out if they have their defaults, as in records of earlier versions.
+        """
+        values = {
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "radius": self.radius,
+            "context": self.context,
+            "renormalize": self.renormalize,
+        }
+        later = {name: getattr(self, name) for name in ("window", "unrestricted_first", "context_fill")}
+        later = {name: value for name, value in later.items() if value != getattr(type(self), name)}
+        kernel = {} if self.kernel == CosineKernel() else {"kernel": self.kernel.identity}
+        return values | kernel | later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +116,13 @@ class WeightedSettings:
         return tuple(part for part, weight in enumerate(self.weights) if weight > 0)
 
     def fusion(self, parts: Iterable[int] | None = None) -> Fusion:
-        """Return the fusion of all parts, or of those with the given indices."""
+        """Return the fusion of all parts, or of the parts with these indices."""
         chosen = self.weights if parts is None else tuple(self.weights[part] for part in parts)
         return Fusion(weights=chosen, context=self.settings.context, renormalize=self.settings.renormalize)
+
+    def of_parts(self, parts: Iterable[int]) -> "WeightedSettings":
+        """Return the settings for features that are the parts with these indices."""
+        return WeightedSettings(weights=tuple(self.weights[part] for part in parts), settings=self.settings)
 
 
 def part_weights(alpha: float) -> tuple[float, float]:

@@ -1,41 +1,50 @@
-"""What the best sources of a video's pixels are looked for."""
+"""Specification of a windowed top-k search."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from ..store.errors import ConfigError, SchemaError
+from .context import fixed_frames, frame_context
 from .fusion import Fusion
+from .kernels import CosineKernel, Kernel, kernel_of
+from .kernels.window import WindowShape
 
-__all__ = ["KERNEL", "SearchSpec"]
+if TYPE_CHECKING:
+    from .settings import PropagationSettings, WeightedSettings
 
-#: Names how similarities are computed and ties are broken. Kept affinities of another kernel are not read.
-KERNEL = "cosine-float32-1"
+__all__ = ["SearchSpec"]
+
+#: Rules that differ from the defaults are recorded; records of earlier versions have none.
+_RULES = {"window": "square", "unrestricted_first": False, "context_fill": False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpec:
-    """All that determines which sources are found for the pixels of a video, beside its features.
+    """Everything, beside the features, that determines which sources are found for the pixels of a video.
 
     Attributes
     ----------
     radius
-        Half the side of the square window, in cells of the grid.
+        Half the side of the square window, or the radius of the circle, in cells of the grid.
     top_k
-        How many of the best sources are found for each fusion, at least 1.
+        Number of best sources found for each fusion, at least 1.
     fusions
-        The fusions that sources are found for, at least one, no two of them equal.
+        The fusions that sources are found for, at least one, each once.
     per_frame
-        Whether the `top_k` best of every context frame are found, instead of those of all context frames together:
-        more sources, which serve every shorter context exactly.
+        Find the `top_k` best of every context frame instead of those of all context frames together. More sources,
+        which serve every shorter context exactly.
     annotated
-        Indices of the frames with a given label, rising: with the fusions' contexts, they decide each frame's context
-        (`frame_context`).
+        Indices of the annotated frames, rising.
+    kernel
+        The similarity.
+    window, unrestricted_first, context_fill
+        As in `PropagationSettings`.
 
     Raises
     ------
     ConfigError
-        For a value out of range.
+        For a value out of range, or several contexts where the kernel searches one at a time.
     """
 
     radius: int
@@ -43,58 +52,109 @@ class SearchSpec:
     fusions: tuple[Fusion, ...]
     per_frame: bool = False
     annotated: tuple[int, ...] = (0,)
+    kernel: Kernel = field(default_factory=CosineKernel)
+    window: WindowShape = "square"
+    unrestricted_first: bool = False
+    context_fill: bool = False
 
     def __post_init__(self) -> None:
         if self.radius < 0 or self.top_k < 1:
             raise ConfigError(f"radius must be at least 0 and top_k at least 1, not {self.radius} and {self.top_k}")
         if not self.fusions or len(set(self.fusions)) < len(self.fusions):
-            raise ConfigError("a search needs fusions, each of them once")
+            raise ConfigError("a search needs at least one fusion, and each of them once")
         if len({len(fusion.weights) for fusion in self.fusions}) > 1:
-            raise ConfigError("the fusions of a search must be of the same parts")
+            raise ConfigError("the fusions of a search must weigh the same parts")
         if not self.annotated or list(self.annotated) != sorted({frame for frame in self.annotated if frame >= 0}):
             raise ConfigError(f"annotated frames must be rising indices, at least one, not {list(self.annotated)}")
+        if not self.kernel.joint_contexts and len({fusion.context for fusion in self.fusions}) > 1:
+            raise ConfigError(f"the kernel {self.kernel.name!r} searches one length of context at a time")
+
+    @classmethod
+    def of(
+        cls,
+        settings: "PropagationSettings",
+        fusions: Sequence[Fusion],
+        *,
+        annotated: tuple[int, ...] = (0,),
+        top_k: int | None = None,
+        per_frame: bool = False,
+    ) -> "SearchSpec":
+        """Return the search for settings; `top_k` stands for that of the settings."""
+        return cls(
+            radius=settings.radius,
+            top_k=top_k or settings.top_k,
+            fusions=tuple(fusions),
+            per_frame=per_frame,
+            annotated=annotated,
+            kernel=settings.kernel,
+            **{name: getattr(settings, name) for name in _RULES},
+        )
+
+    @property
+    def region(self) -> tuple[Any, ...]:
+        """The kernel and which pixels may be sources: equal for searches whose candidates can replace each other."""
+        return self.kernel, self.radius, *(getattr(self, name) for name in _RULES)
+
+    def serves(self, setting: "WeightedSettings") -> bool:
+        """Tell whether the search finds, by its definition, everything that a setting of the same parts needs."""
+        fusion, top_k = setting.fusion(), setting.settings.top_k
+        own = SearchSpec.of(setting.settings, [fusion])
+        return own.region == self.region and self.kernel.serves(self, fusion, top_k)
 
     @property
     def context(self) -> int:
         """Number of last frames that are searched: the longest of the fusions' contexts."""
         return max(fusion.context for fusion in self.fusions)
 
-    @property
-    def slots(self) -> int:
-        """The most sources that a pixel can be given."""
-        return sum(
+    def frame_context(self, frame: int) -> tuple[tuple[int, ...], int]:
+        """Return the context of a frame, and how many of its frames are annotated: they come first."""
+        context = frame_context(frame, self.annotated, self.context, fill=self.context_fill)
+        return context, len(fixed_frames(frame, self.annotated))
+
+    def most_sources(self, grid: tuple[int, int]) -> int:
+        """Return the most sources that a pixel on a grid (y, x) can be given."""
+        contexts = self.context + len(self.annotated)
+        found = sum(
             self.top_k * (fusion.context + len(self.annotated) if self.per_frame else 1) for fusion in self.fusions
         )
-
-    def window_cells(self, grid: tuple[int, int]) -> int:
-        """Return the most cells of a grid (y, x) that a window holds."""
-        return min(grid[0], 2 * self.radius + 1) * min(grid[1], 2 * self.radius + 1)
+        sides = [size if self.unrestricted_first else min(size, 2 * self.radius + 1) for size in grid]
+        return min(found, sides[0] * sides[1] * contexts)
 
     def to_json(self) -> dict[str, Any]:
         """Return the search as JSON values."""
+        rules = {name: getattr(self, name) for name, default in _RULES.items() if getattr(self, name) != default}
         return {
-            "kernel": KERNEL,
+            "kernel": self.kernel.identity,
             "annotated": list(self.annotated),
             "direction": "forward" if self.annotated[0] == 0 else "both",
             "radius": self.radius,
             "top_k": self.top_k,
             "per_frame": self.per_frame,
             "fusions": [fusion.to_json() for fusion in self.fusions],
+            **rules,
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "SearchSpec":
-        """Build a search from what `to_json` gave; raises SchemaError when it is something else."""
+        """Build a search from the values of `to_json`.
+
+        Raises
+        ------
+        SchemaError
+            For other values, or a kernel that is not known here.
+        """
         try:
-            search = cls(
+            spec = cls(
                 radius=values["radius"],
                 top_k=values["top_k"],
                 per_frame=values["per_frame"],
                 annotated=tuple(values["annotated"]),
                 fusions=tuple(map(Fusion.from_json, values["fusions"])),
+                kernel=kernel_of(values["kernel"]),
+                **{name: values.get(name, default) for name, default in _RULES.items()},
             )
         except (TypeError, KeyError, ConfigError) as error:
             raise SchemaError(f"the cache records a search that this version does not know: {error}") from error
-        if search.to_json() != dict(values):
-            raise SchemaError("the cache records affinities of another kernel than this version's; remove them")
-        return search
+        if spec.to_json() != {name: value for name, value in values.items() if name != "components"}:
+            raise SchemaError("the cache records a search that this version does not know; remove the affinities")
+        return spec

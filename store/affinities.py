@@ -34,7 +34,8 @@ class AffinitySpec:
         The most sources that a pixel can have: the length of the last axis of sources and cosines.
     search
         What was searched for, as JSON values: ``radius``, ``top_k``, ``fusions`` (a list of ``{weights, context,
-        renormalize}``) and what else the search depends on.
+        renormalize}``) and what else the search depends on. ``components`` is the number of scores of a source, if it
+        differs from the number of features.
 
     Raises
     ------
@@ -70,7 +71,7 @@ class AffinitySpec:
         pixels = self.grid[0] * self.grid[1]
         return {
             "sources": (self.frame_count, pixels, self.slots),
-            "cosines": (self.frame_count, len(self.features), pixels, self.slots),
+            "cosines": (self.frame_count, self.search.get("components", len(self.features)), pixels, self.slots),
             "bounds": (self.frame_count, len(self.search["fusions"]), pixels),
         }
 

@@ -46,7 +46,7 @@ class AffinityWriter(StoredWriter[AffinitySpec]):
         shapes = {name: shape[1:] for name, shape in self.spec.shapes.items()}
         pixels, slots = shapes["sources"]
         used = sources.shape[-1] if sources.ndim == 2 else slots
-        wanted = [(pixels, min(used, slots)), (len(self.spec.features), pixels, used), shapes["bounds"]]
+        wanted = [(pixels, min(used, slots)), (shapes["cosines"][0], pixels, used), shapes["bounds"]]
         if [sources.shape, cosines.shape, bounds.shape] != wanted:
             raise CacheError(
                 f"frame {frame} of {self.spec.label} has sources, cosines and bounds of shapes {sources.shape}, "

@@ -8,9 +8,8 @@ import torch
 from ted.extract.backbones import BACKBONES, load_backbone
 from ted.extract.runtime import use_reproducible_kernels
 from ted.extract.small_models import make_small
-from ted.propagate import propagate_labels
 from ted.propagate.kernels.cosine.pairs import unit_vectors
-from ted.propagate.ranking import frame_affinity
+from tests.propagate.helpers import frame_affinity, label_of
 
 from .extract.conftest import features_of, random_frames
 
@@ -46,7 +45,7 @@ def test_affinities_and_labels() -> None:
     for device in (CPU, GPU):
         vectors = [unit_vectors(part.to(device)) for part in parts]
         affinity = frame_affinity([part[0] for part in vectors], [part[1:] for part in vectors], (0.4, 0.6), 5, 10)
-        label = propagate_labels(affinity, labels.to(device), 0.1)
+        label = label_of(affinity, labels.to(device), 0.1)
         assert label.device.type == device.type
         results[device] = affinity.sources.cpu(), affinity.similarity.cpu(), label.cpu()
     torch.testing.assert_close(results[GPU][1], results[CPU][1], rtol=0, atol=1e-5)

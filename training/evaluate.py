@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,11 +25,12 @@ from ted.pipeline.datasets.video import Video
 from ted.pipeline.demo.features import METHODS, SETTINGS
 from ted.pipeline.synthetic.scene import SceneSpec
 from ted.pipeline.synthetic.writing import make_sets
+from ted.propagate import PropagationSettings
 
 from .features import FRAME_SIZE, Network, extract_features, open_unit
 from .probe import Cells, object_cells, remembered
 from .probe import probe as read_linearly
-from .tracking import Score, Tracking, mean_and_error, through_grid, track
+from .tracking import TRACKING, Score, mean_and_error, through_grid, track
 
 _ALPHAS = (0.1, 0.15, 0.4, 0.6)
 _TAUS = (500, 600, 800, 900)
@@ -87,7 +89,7 @@ def _compare(
     videos: Sequence[Video],
     parts: Sequence[tuple[Network, str]],
     fusions: Sequence[tuple[float, ...]],
-    settings: Tracking,
+    settings: PropagationSettings,
 ) -> dict[tuple[float, ...], dict[str, list[float]]]:
     """Score fusions of features over videos: mean and standard error of each measure."""
     scores: dict[tuple[float, ...], list[Score]] = {fusion: [] for fusion in fusions}
@@ -181,7 +183,7 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--image-taus", default="20,100,250", show_default=True)
 def choose(run: _Run, count: int, taus: str, image_taus: str) -> None:
     """Score every tau and tap, and alpha for the best of them, on videos to choose by."""
-    networks, sets, settings = run.networks, _videos(run.out, 1, count), Tracking()
+    networks, sets, settings = run.networks, _videos(run.out, 1, count), TRACKING
     every = [one for some in sets.values() for one in some]
     taps = {
         "demo-video": ("up_blocks[0]", "up_blocks[1]", "up_blocks[2]"),
@@ -219,7 +221,7 @@ def choose(run: _Run, count: int, taus: str, image_taus: str) -> None:
 def report(run: _Run, count: int, names: Sequence[str], curves: bool, seed: int) -> None:
     """Score what was chosen, `ted demo`'s methods, on videos that no choice was made on, beside the controls."""
     networks, sets = run.networks, _videos(run.out, seed, count)
-    settings = Tracking(temperature=SETTINGS.temperature, top_k=SETTINGS.top_k)
+    settings = replace(TRACKING, temperature=SETTINGS.temperature, top_k=SETTINGS.top_k)
     caches = run.out / f"report-{seed}"
     features = {feature for method in METHODS.values() for feature in method.features}
     (moving,) = METHODS["video"].features

@@ -9,27 +9,15 @@ from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.video import Video
 from ted.pipeline.metrics.identity import identity_accuracy
 from ted.pipeline.metrics.jf import contour_accuracy, region_similarity
-from ted.propagate import ContextLabels, FeatureReader, Fusion, SearchSpec, annotation_labels, search
+from ted.propagate import FeatureReader, PropagationSettings, SearchSpec, WeightedSettings, label_frames, search
 from ted.propagate.targets.masks import decode_mask, encode_mask
 from ted.store import Unit
 
-__all__ = ["Score", "Tracking", "mean_and_error", "through_grid", "track"]
+__all__ = ["TRACKING", "Score", "mean_and_error", "through_grid", "track"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tracking:
-    """What stays the same over all fusions that are compared.
-
-    Attributes
-    ----------
-    temperature, top_k, radius, context
-        As in `PropagationSettings`.
-    """
-
-    temperature: float = 0.1
-    top_k: int = 10
-    radius: int = 16
-    context: int = 28
+#: What stays the same over all fusions that are compared.
+TRACKING = PropagationSettings(temperature=0.1, top_k=10, radius=16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +38,7 @@ class Score:
 
 
 def track(
-    units: Sequence[Unit], fusions: Sequence[tuple[float, ...]], video: Video, settings: Tracking
+    units: Sequence[Unit], fusions: Sequence[tuple[float, ...]], video: Video, settings: PropagationSettings
 ) -> dict[tuple[float, ...], Score]:
     """Propagate a video's first mask with several weights of the same features, and score the masks.
 
@@ -69,17 +57,15 @@ def track(
     size = video.frames.size
     truths = [read_mask(path, size) for path in video.frame_masks.values()]
     first = encode_mask(truths[0], sources.grid)
-    chosen = {weights: Fusion(weights=weights, context=settings.context) for weights in fusions}
-    wanted = SearchSpec(radius=settings.radius, top_k=settings.top_k, fusions=tuple(chosen.values()))
-    labels = ContextLabels(annotation_labels(first.label), len(chosen))
-    masks: list[list[np.ndarray]] = [[] for _ in chosen]
-    for step in search(units, wanted):
-        affinities = [step.rank(fusion, settings.top_k) for fusion in chosen.values()]
-        ranked = [(affinity, settings.top_k, settings.temperature) for affinity in affinities]
-        for label, of_fusion in zip(labels.advance(step.frame, step.context, ranked), masks, strict=True):
-            of_fusion.append(decode_mask(label, first.object_ids, frame_size=sources.frame_size, size=size))
+    masks: dict[tuple[float, ...], list[np.ndarray]] = {weights: [] for weights in fusions}
+    chosen = [WeightedSettings(weights=weights, settings=settings) for weights in masks]
+    steps = search(units, SearchSpec.of(settings, [item.fusion() for item in chosen]))
+    for frame, labels in label_frames(steps, first.label, chosen):
+        for label, found in zip(labels, masks.values(), strict=True):
+            if frame:
+                found.append(decode_mask(label, first.object_ids, frame_size=sources.frame_size, size=size))
     true = np.stack(truths[1:-1])
-    return {weights: score(true, np.stack(found[:-1])) for weights, found in zip(chosen, masks, strict=True)}
+    return {weights: score(true, np.stack(found[:-1])) for weights, found in masks.items()}
 
 
 def score(truth: np.ndarray, predicted: np.ndarray) -> Score:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from ...propagate import FeatureReader, Fusion, Part, similarity_map
+from ...propagate import CosineKernel, FeatureReader, Fusion, Part
 from ...store.errors import LabelError
 from ..datasets.video import Video
 from ..pictures.selection import sample_cells
@@ -59,16 +59,18 @@ def own_object_shares(video: Video, parts: Sequence[Part], *, pixels: int = 40) 
         raise LabelError(f"the first frame of video {video.name!r} has no mask with two objects to be told apart")
     device = torch.device("cpu")
     shares = np.full(sources.frame_count, np.nan)
-    queries: list[list[torch.Tensor]] = []
-    for frame, features in sources.frames(device):
-        queries = queries or [[part[y, x] for part in features] for y, x in cells.tolist()]
+    kernel = CosineKernel()
+    first: tuple[torch.Tensor, ...] = ()
+    for frame, parts_of_frame in sources.frames(device):
+        features = kernel.prepare(parts_of_frame)
+        first = first or features
         objects = on_grid(frame)
         seen = np.isin(owners, objects)
         if len(np.unique(objects[objects > 0])) < 2:
             continue
         right = []
-        for query, owner in zip(queries, owners, strict=True):
-            similarity = similarity_map(query, features, fusion).numpy()
+        for (y, x), owner in zip(cells.tolist(), owners, strict=True):
+            similarity = kernel.similarity_map(first, (y, x), features, fusion).numpy()
             right.append(objects[objects > 0][similarity[objects > 0].argmax()] == owner)
         shares[frame] = np.mean(np.array(right)[seen])
     return shares

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...propagate import FeatureReader
+from ...propagate import CosineKernel, FeatureReader
 from ...store import Unit
 from ...store.errors import ConfigError
 from ..datasets.video import Video
@@ -195,11 +195,12 @@ def write_pca(
 
 
 def _column(title: str, unit: Unit, chosen: Sequence[int], size: tuple[int, int]) -> Column:
+    kernel = CosineKernel()
     reader = FeatureReader([(_AllChannels(features=unit.reconstruction, frame_size=unit.frame_size), 1.0)])
 
     def features(frames: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
         for _, (values,) in reader.frames(torch.device("cpu"), frames):
-            yield values.numpy()
+            yield kernel.prepare([values])[0].numpy()
 
     basis = pca_basis(features(chosen))
     limits = pca_limits(map(basis.project, features(chosen)))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...propagate import FeatureReader, Fusion, Part, similarity_map, window_cells
+from ...propagate import CosineKernel, FeatureReader, Fusion, Part, window_mask
 from ..datasets.video import Video
 from .columns import Column, PictureOutput, enlarge_frame, write_columns
 from .heatmap import colour_bar, overlay_heatmap
@@ -70,13 +70,14 @@ def write_similarity(
     reader = FeatureReader(parts)
     fusion = Fusion(weights=reader.weights, context=0, renormalize=renormalize)
     cell = cell_of(point.x, point.y, video.frames.size, reader.grid)
+    kernel = CosineKernel()
     _, features = next(reader.frames(device, [point.frame]))
-    query = [part[cell] for part in features]
-    window = None if radius is None else window_cells(reader.grid, cell, radius).numpy()
+    query = kernel.prepare(features)
+    window = None if radius is None else window_mask(reader.grid, cell, radius).numpy()
 
     def maps(frames: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
         for _, features in reader.frames(device, frames):
-            values = similarity_map(query, features, fusion).cpu().numpy()
+            values = kernel.similarity_map(query, cell, kernel.prepare(features), fusion).cpu().numpy()
             yield values if window is None else np.where(window, values, np.float32(np.nan))
 
     low, high = np.nanpercentile(np.stack(list(maps(output.frames))), _SPAN).tolist()

@@ -1,6 +1,7 @@
 """Affinities in the cache: what is read from them is what the features give, or is said not to be."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -11,23 +12,20 @@ from numpy.typing import NDArray
 
 from ted.propagate import (
     CachedAffinities,
-    FrameAffinity,
     Fusion,
     PropagationSettings,
     SearchSpec,
     WeightedSettings,
-    affinities,
     cache_affinities,
     find_cached,
-    label_settings,
+    label_frames,
     part_weights,
-    plan_passes,
     propagate,
     search,
 )
 from ted.propagate import affinity_cache as module
-from ted.propagate.kernels.cosine.exactness import proven
 from ted.store import Cache, Unit, open_cache
+from tests.propagate.helpers import FrameAffinity, affinities
 from tests.propagate.test_engine import first_label, smooth
 from tests.propagate.units import write_unit
 from tests.propagate.volumes import volume
@@ -65,7 +63,7 @@ def test_kept_steps_are_those_of_the_search(cache: Cache, units: list[Unit]) -> 
     assert len(read) == len(found) == FRAMES - 1
     for ours, theirs in zip(read, found, strict=True):
         assert (ours.frame, ours.context, ours.grid) == (theirs.frame, theirs.context, theirs.grid)
-        for name in ("sources", "cosines", "bounds"):
+        for name in ("sources", "scores", "bounds"):
             assert torch.equal(getattr(ours.candidates, name), getattr(theirs.candidates, name))
 
 
@@ -76,10 +74,9 @@ def test_settings_that_were_searched_for_read_bit_for_bit(cache: Cache, units: l
             settings = PropagationSettings(temperature=temperature, top_k=top_k, radius=3, context=5)
             own = WeightedSettings(weights=part_weights(alpha), settings=settings)
             expected = dict(propagate(list(zip(units, own.weights, strict=True)), first_label(GRID), settings))
-            (shared,) = plan_passes([own], [GRID, GRID])
-            shared = type(shared)(parts=(0, 1), search=kept.search, settings=(own,))
             assert kept.serves(own.fusion(), top_k)
-            for frame, (label,) in label_settings(kept.steps(), first_label(GRID), shared):
+            assert kept.search.serves(own)
+            for frame, (label,) in label_frames(kept.steps(), first_label(GRID), [own]):
                 assert torch.equal(label, expected[frame])
 
 
@@ -110,7 +107,7 @@ def test_what_is_called_proven_is_what_the_features_give(
         for top_k in TOP_KS:
             certain = []
             for step, own in zip(steps, truth, strict=True):
-                good = proven(step.candidates, kept.search, fusion, top_k, grid=GRID, frames=len(step.context))
+                good = step.proven(fusion, top_k)
                 certain.append(good)
                 ranked = step.rank(fusion, top_k)
                 # Sources of a longer context are those of the shorter one with other numbers.
@@ -171,20 +168,22 @@ def test_keeping_resumes_where_it_was_interrupted(
 def test_finding_what_serves(cache: Cache, units: list[Unit]) -> None:
     cache_affinities(cache, units, wanted((0.3,), top_k=3))
     both = cache_affinities(cache, units, wanted((0.0, 0.4)))
-    fusion = Fusion(weights=(0.4, 0.6), context=5)
-    found = find_cached(cache, units, fusion.weights, 3, fusion, 6)
+    settings = PropagationSettings(radius=3, context=5, top_k=6)
+    fused = WeightedSettings(weights=(0.4, 0.6), settings=settings)
+    found = find_cached(cache, units, fused)
     assert found[0][0].unit.content_hash == both.unit.content_hash
-    assert found[0][0].serves(*found[0][1:], 6)
+    assert found[0][0].serves(found[0][1].fusion(), 6)
     assert len(found) == 2
     # The image features alone are a fusion of both in which the others have no weight.
-    alone = Fusion(weights=(1.0,), context=5)
-    kept, theirs = find_cached(cache, units[1:], alone.weights, 3, alone, 6)[0]
+    alone = WeightedSettings(weights=(1.0,), settings=settings)
+    kept, theirs = find_cached(cache, units[1:], alone)[0]
     assert theirs.weights == (0.0, 1.0)
-    assert kept.serves(theirs, 6)
-    assert find_cached(cache, units, fusion.weights, 4, fusion, 6) == []  # another radius
-    assert find_cached(cache, units[::-1], fusion.weights, 3, fusion, 6) == []  # the order of a sum
+    assert kept.serves(theirs.fusion(), 6)
+    for change in ({"radius": 4}, {"window": "circle"}, {"unrestricted_first": True}, {"context_fill": True}):
+        assert find_cached(cache, units, replace(fused, settings=replace(settings, **change))) == []
+    assert find_cached(cache, units[::-1], fused) == []  # the order of a sum
     other = write_unit(cache, "image", smooth(FRAMES, GRID, 7, seed=3), video="other")
-    assert find_cached(cache, [units[0], other], fusion.weights, 3, fusion, 6) == []
+    assert find_cached(cache, [units[0], other], fused) == []
 
 
 def test_kept_affinities_outlive_their_features(cache: Cache, units: list[Unit]) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from ted.propagate import Part, PropagationSettings, affinities, part_weights, propagate, propagate_labels
-from ted.propagate.affinity import Affinity
+from ted.propagate import Affinity, Part, PropagationSettings, part_weights, propagate
 from ted.propagate.targets.masks import decode_mask, encode_mask
+from tests.propagate.helpers import affinities, label_of
 from tests.propagate.volumes import volume
 
 GRID, FRAME_SIZE, SIZE = (30, 54), (480, 864), (240, 432)
@@ -68,7 +68,7 @@ def test_soft_labels_differ_only_where_a_tie_decides(shared: Path, number: int) 
         doubt = (weights * in_doubt).sum(1).reshape(1, *GRID)
         for values, own in ((labels, 0.0), (bounds, doubt)):
             context = torch.stack([values[frame] for frame in step.context])
-            values[step.frame] = propagate_labels(kept, context, settings.temperature) + own
+            values[step.frame] = label_of(kept, context, settings.temperature) + own
     difference = np.abs(labels[23].numpy() - expected["soft_last"]).max(0)
     decided_by_ties = bounds[23][0].numpy() > 1e-3
     assert difference[~decided_by_ties].max() < 5e-3

@@ -13,7 +13,6 @@ from ted.propagate import (
     PropagationSettings,
     SearchSpec,
     WeightedSettings,
-    affinities,
     cache_affinities,
     find_cached,
     label_frames,
@@ -26,7 +25,7 @@ from ted.propagate import (
 from ted.propagate.context import frame_context, propagation_order
 from ted.store import open_cache
 from ted.store.errors import ConfigError, LabelError, SchemaError
-from tests.propagate.test_blocks import Apart
+from tests.propagate.test_candidate_search import Apart
 from tests.propagate.test_engine import first_label, smooth, two_parts
 from tests.propagate.units import write_unit
 from tests.propagate.volumes import Counting, volume
@@ -142,11 +141,14 @@ def test_blocks_and_kept_affinities_give_the_same(tmp_path: Path) -> None:
         for ours, theirs in zip(steps, expected, strict=True):
             assert (ours.frame, ours.context, ours.annotated) == (theirs.frame, theirs.context, theirs.annotated)
             assert torch.equal(ours.candidates.sources, theirs.candidates.sources)
-            assert torch.equal(ours.candidates.cosines, theirs.candidates.cosines)
-    found = find_cached(cache, units, (0.4, 0.6), 3, fusion, 5, annotated)
+            assert torch.equal(ours.candidates.scores, theirs.candidates.scores)
+    setting = WeightedSettings(
+        weights=(0.4, 0.6), settings=PropagationSettings(radius=3, top_k=5, context=fusion.context)
+    )
+    found = find_cached(cache, units, setting, annotated)
     assert [item.unit.folder for item, _ in found] == [kept.unit.folder]
     assert found[0][0].unproven(fusion, 4) == 0
-    assert find_cached(cache, units, (0.4, 0.6), 3, fusion, 5) == []
+    assert find_cached(cache, units, setting) == []
 
 
 def test_a_sweep_equals_runs_of_their_own() -> None:
@@ -186,10 +188,11 @@ def test_annotations_that_do_not_fit_are_refused() -> None:
 
 def test_label_frames_takes_shared_affinities() -> None:
     parts = [(volume(smooth(6, GRID, 6, seed=18)), 1.0)]
-    steps = list(affinities(parts, SETTINGS, annotated=(2, 3)))
+    weighted = WeightedSettings(weights=(1.0,), settings=SETTINGS)
+    steps = list(search([parts[0][0]], SearchSpec.of(SETTINGS, [weighted.fusion()], annotated=(2, 3))))
     for seed in (1, 2):
         generator = torch.Generator().manual_seed(seed)
         labels = {frame: AnnotatedLabel(label=torch.rand(2, *GRID, generator=generator)) for frame in (2, 3)}
         expected = dict(propagate(parts, labels, SETTINGS))
-        for frame, label in label_frames(steps, labels, SETTINGS):
+        for frame, (label,) in label_frames(steps, labels, [weighted]):
             assert torch.equal(label, expected[frame])

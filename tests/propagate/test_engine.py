@@ -8,20 +8,22 @@ import pytest
 import torch
 
 from ted.propagate import (
-    ContextLabels,
-    FrameAffinity,
+    Fusion,
     Part,
     PropagationSettings,
-    affinities,
-    engine,
-    features,
+    SearchSpec,
+    WeightedSettings,
     label_frames,
     part_weights,
     propagate,
-    propagate_labels,
+    search,
 )
+from ted.propagate import labels as labels_module
+from ted.propagate.kernels.cosine import kernel as cosine_kernel
 from ted.propagate.kernels.cosine.pairs import unit_vectors
+from ted.propagate.labels import ContextLabels
 from ted.store.errors import ConfigError, CorruptUnitError, LabelError
+from tests.propagate.helpers import FrameAffinity, affinities, label_of
 from tests.propagate.volumes import Counting, Untouchable, volume
 from tests.references import dense_propagation as dense
 
@@ -62,7 +64,7 @@ def test_each_step_equals_the_dense_reference(context: int, renormalize: bool) -
         np.testing.assert_array_equal(np.sort(ours[clear], 1), np.sort(theirs[clear], 1))
         # Both are given the same labels, so that one frame's ties do not count against the next.
         given = torch.stack([labels[frame] for frame in step.context])
-        label = propagate_labels(step.affinity, given, settings.temperature)
+        label = label_of(step.affinity, given, settings.temperature)
         expected = dense.propagate_frame(theirs, values, given.double().numpy(), settings.temperature)
         difference = np.abs(label.numpy() - expected).reshape(3, -1)
         assert difference[:, clear].max() < 1e-5
@@ -114,12 +116,13 @@ def test_ends_of_alpha_read_one_part_only(alpha: float) -> None:
 
 def test_affinities_serve_several_labels_and_temperatures() -> None:
     parts, settings = [(volume(smooth(5, (6, 7), 8, seed=8)), 1.0)], PropagationSettings(radius=2)
-    shared = list(affinities(parts, settings))
+    shared = list(search([parts[0][0]], SearchSpec.of(settings, [Fusion(weights=(1.0,), context=28)])))
     for channels, temperature in ((2, 0.2), (5, 0.05)):
         label = first_label((6, 7), channels)
         own = PropagationSettings(radius=2, temperature=temperature)
         expected = dict(propagate(parts, label, own))
-        for frame, produced in label_frames(shared, label, own):
+        weighted = WeightedSettings(weights=(1.0,), settings=own)
+        for frame, (produced,) in label_frames(shared, label, [weighted]):
             assert torch.equal(produced, expected[frame])
 
 
@@ -176,7 +179,7 @@ class Alive:
 def test_frames_are_read_once_and_dropped_with_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
     part, context = Counting(smooth(30, (5, 6), 4, seed=13), chunk=2), 3
     normalised = Alive(unit_vectors)
-    monkeypatch.setattr(features, "unit_vectors", normalised)
+    monkeypatch.setattr(cosine_kernel, "unit_vectors", normalised)
     settings = PropagationSettings(context=context, radius=2)
     for done, _ in enumerate(propagate([(part, 1.0)], first_label((5, 6)), settings), 1):
         assert len(part.reads) <= done + 4
@@ -194,7 +197,7 @@ def test_labels_are_dropped_with_the_context(monkeypatch: pytest.MonkeyPatch) ->
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(engine, "ContextLabels", Watched)
+    monkeypatch.setattr(labels_module, "ContextLabels", Watched)
     settings = PropagationSettings(context=2, radius=2)
     for _ in propagate([(volume(smooth(20, (4, 5), 6, seed=14)), 1.0)], first_label((4, 5)), settings):
         pass
@@ -218,7 +221,7 @@ def test_errors_that_can_be_known_come_at_once() -> None:
     with pytest.raises(ConfigError):
         propagate([(volume(values), 0.0)], first_label((4, 5)), PropagationSettings())
     with pytest.raises(ConfigError):
-        affinities([], PropagationSettings())
+        propagate([], first_label((4, 5)), PropagationSettings())
 
 
 def test_features_that_are_not_finite_stop_at_their_frame() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ted.propagate import propagate_labels
-from ted.propagate.affinity import Affinity
+from ted.propagate import Affinity
+from tests.propagate.helpers import label_of
 from tests.references import dense_propagation as dense
 
 
@@ -16,7 +16,7 @@ def test_two_pixels_by_hand() -> None:
     labels = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]], [[[0.25, 0.5]], [[0.75, 0.5]]]])
     similarity = torch.tensor([[0.9, 0.7], [0.4, -torch.inf]])
     affinity = Affinity(sources=torch.tensor([[0, 2], [3, 0]]), similarity=similarity)
-    label = propagate_labels(affinity, labels, 0.1)
+    label = label_of(affinity, labels, 0.1)
     best = 1 / (1 + math.exp(-2))
     torch.testing.assert_close(
         label, torch.tensor([[[best + (1 - best) * 0.25, 0.5]], [[(1 - best) * 0.75, 0.5]]])
@@ -28,7 +28,7 @@ def test_equals_the_plain_reference() -> None:
     sims = -np.sort(-generator.uniform(-1, 1, (30, 7)), axis=1)
     sources = generator.integers(0, 4 * 30, (30, 7))
     labels = generator.uniform(size=(4, 3, 5, 6))
-    ours = propagate_labels(
+    ours = label_of(
         Affinity(sources=torch.from_numpy(sources), similarity=torch.from_numpy(sims).float()),
         torch.from_numpy(labels).float(),
         0.07,
@@ -40,7 +40,7 @@ def test_equals_the_plain_reference() -> None:
 def test_a_tiny_temperature_takes_the_best_source_alone(temperature: float) -> None:
     affinity = Affinity(sources=torch.tensor([[1, 0]]), similarity=torch.tensor([[1.0, 0.999]]))
     labels = torch.tensor([[[[0.0]]], [[[1.0]]]])
-    assert propagate_labels(affinity, labels, temperature).item() == 1.0
+    assert label_of(affinity, labels, temperature).item() == 1.0
 
 
 def test_no_matrix_product_takes_part() -> None:
@@ -53,5 +53,5 @@ def test_no_matrix_product_takes_part() -> None:
 
     affinity = Affinity(sources=torch.tensor([[1, 0]]), similarity=torch.tensor([[1.0, 0.9]]))
     with NoProducts():
-        label = propagate_labels(affinity, torch.tensor([[[[0.0]]], [[[1.0]]]]), 0.1)
+        label = label_of(affinity, torch.tensor([[[[0.0]]], [[[1.0]]]]), 0.1)
     assert label.item() == pytest.approx(1 / (1 + math.exp(-1)))

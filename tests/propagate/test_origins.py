@@ -7,10 +7,9 @@ import torch
 
 from ted.propagate import PropagationSettings, propagate, trace_origins
 from ted.store.errors import ConfigError
+from tests.propagate.features import random_parts
+from tests.propagate.volumes import Counting, volume
 from tests.references.dense_propagation import best, fuse, similarities
-
-from .features import random_parts
-from .volumes import Counting, volume
 
 GRID, WEIGHTS = (5, 6), (0.4, 0.6)
 SETTINGS = PropagationSettings(radius=2, top_k=4, context=2, temperature=0.07)

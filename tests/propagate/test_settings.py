@@ -1,4 +1,3 @@
-import dataclasses
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ from ted.store.errors import ConfigError
 
 
 def test_defaults_are_the_papers_for_davis() -> None:
-    assert dataclasses.asdict(PropagationSettings()) == {
+    assert PropagationSettings().to_json() == {
         "temperature": 0.2, "top_k": 10, "radius": 15, "context": 28, "renormalize": True,
     }  # fmt: skip
 
@@ -46,3 +45,13 @@ def test_weighted_settings_make_the_fusion_of_the_parts_with_a_weight() -> None:
     for weights in ((), (0.0, 0.0), (1.0, -1.0), (float("inf"),)):
         with pytest.raises(ConfigError, match="weights"):
             WeightedSettings(weights=weights, settings=PropagationSettings())
+
+
+def test_records_name_the_rules_that_differ_from_the_defaults() -> None:
+    settings = PropagationSettings(window="circle", unrestricted_first=True, context_fill=True)
+    assert settings.to_json() == PropagationSettings().to_json() | {
+        "window": "circle", "unrestricted_first": True, "context_fill": True,
+    }  # fmt: skip
+    for wrong in ({"window": "round"}, {"window": "circle", "radius": 0}):
+        with pytest.raises(ConfigError, match="window"):
+            PropagationSettings(**wrong)  # type: ignore[arg-type]

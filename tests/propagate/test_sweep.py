@@ -3,11 +3,10 @@
 import itertools
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from ted.propagate import PropagationSettings, WeightedSettings, part_weights, plan_passes, propagate, sweep
+from ted.propagate import Fusion, PropagationSettings, WeightedSettings, part_weights, plan_passes, propagate, sweep
 from ted.store.errors import ConfigError, LabelError
 from tests.propagate.test_engine import first_label, smooth
 from tests.propagate.volumes import Counting, volume
@@ -94,4 +93,4 @@ def test_repeated_settings_count_once() -> None:
     (shared,) = plan_passes(grid_of_settings(alpha=[0.4, 0.4], top_k=[3, 9, 3]), [GRID, GRID])
     assert len(shared.settings) == 2
     assert shared.search.top_k == 9
-    assert np.isclose(sum(shared.search.fusions[0].scales), 1)
+    assert shared.search.fusions == (Fusion(weights=(0.4, 0.6), context=4),)

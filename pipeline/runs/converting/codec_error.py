@@ -9,7 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....propagate import FrameAffinity, PropagationSettings, affinities, label_frames
+from ....propagate import (
+    FrameCandidates,
+    PropagationSettings,
+    SearchSpec,
+    WeightedSettings,
+    label_frames,
+    search,
+)
 from ....propagate.kernels.cosine.pairs import pair_cosines, unit_vectors
 from ....propagate.targets.masks import decode_mask, encode_mask
 
@@ -119,13 +126,14 @@ def search_frames(
     settings: PropagationSettings,
     *,
     device: torch.device | str = "cpu",
-) -> list[FrameAffinity]:
-    """Return the affinities of all frames but the first of features (frame, y, x, channel)."""
-    return list(affinities([(_Volume(values, frame_size), 1.0)], settings, device=device))
+) -> list[FrameCandidates]:
+    """Return the candidates of all frames but the first of features (frame, y, x, channel)."""
+    spec = SearchSpec.of(settings, [WeightedSettings(weights=(1.0,), settings=settings).fusion()])
+    return list(search([_Volume(values, frame_size)], spec, device=device))
 
 
 def propagate_mask(
-    found: Sequence[FrameAffinity],
+    found: Sequence[FrameCandidates],
     mask: NDArray[np.integer[Any]],
     grid: tuple[int, ...],
     frame_size: tuple[int, int],
@@ -135,16 +143,18 @@ def propagate_mask(
 ) -> NDArray[np.uint8]:
     """Return the masks (frame, height, width) that affinities make of the first one, without it."""
     first = encode_mask(mask, (grid[0], grid[1]))
-    labels = label_frames(found, first.label.to(torch.device(device)), settings)
+    weighted = WeightedSettings(weights=(1.0,), settings=settings)
+    labels = label_frames(found, first.label.to(torch.device(device)), [weighted])
     size = (mask.shape[0], mask.shape[1])
-    return np.stack([decode_mask(label, first.object_ids, frame_size=frame_size, size=size) for _, label in labels])
+    masks = [decode_mask(label, first.object_ids, frame_size=frame_size, size=size) for _, (label,) in labels]
+    return np.stack(masks[1:])
 
 
 def compare_sources(
     original: NDArray[np.floating[Any]],
     stored: NDArray[np.floating[Any]],
-    before: Sequence[FrameAffinity],
-    after: Sequence[FrameAffinity],
+    before: Sequence[FrameCandidates],
+    after: Sequence[FrameCandidates],
 ) -> dict[str, Any]:
     """Return the errors of cosines and sources, as `CodecError` names them, from the affinities of both features."""
     differences = torch.cat([_cosine_differences(original, stored, step) for step in before])
@@ -167,20 +177,20 @@ def block_mask(size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _cosine_differences(
-    original: NDArray[np.floating[Any]], stored: NDArray[np.floating[Any]], step: FrameAffinity
+    original: NDArray[np.floating[Any]], stored: NDArray[np.floating[Any]], step: FrameCandidates
 ) -> torch.Tensor:
     """Return, for each pixel of a frame and each of its sources, by how much their cosine differs: (pair,)."""
-    real = torch.isfinite(step.affinity.similarity).cpu()
+    sources = step.candidates.sources.cpu()
     cosines = []
     for values in (original, stored):
         query = unit_vectors(torch.from_numpy(values[step.frame])).flatten(0, 1)
         keys = unit_vectors(torch.from_numpy(values[list(step.context)])).flatten(0, 2)
-        cosines.append(pair_cosines(query, keys, step.affinity.sources.cpu())[real])
+        cosines.append(pair_cosines(query, keys, sources.clamp(min=0))[sources >= 0])
     return (cosines[0] - cosines[1]).abs()
 
 
-def _overlap(before: FrameAffinity, after: FrameAffinity) -> float:
+def _overlap(before: FrameCandidates, after: FrameCandidates) -> float:
     """Return the share of a frame's sources that are also among the other's."""
-    real = torch.isfinite(before.affinity.similarity)
-    same = (before.affinity.sources[:, :, None] == after.affinity.sources[:, None, :]).any(2)
-    return float(same[real].double().mean())
+    sources, others = before.candidates.sources, after.candidates.sources
+    same = (sources[:, :, None] == others[:, None, :]).any(2)
+    return float(same[sources >= 0].double().mean())

@@ -1,9 +1,8 @@
 """Stage 2 for one video: cached features and annotations in, a folder of results out."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,8 @@ from ....propagate import (
     AffinityUse,
     FeatureReader,
     PropagationSettings,
-    Target,
     Workers,
-    annotation_labels,
     choose_affinities,
-    label_frames,
 )
 from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import explain_os_errors
@@ -164,7 +160,7 @@ def propagate_video(
             target = plain if refiner is None else RefinedTarget(plain, annotated, refiner, video.frames)
             source = sources.get(number) or choose(annotated)
             used[source.source] = None
-            for frame, label in _labels(target, annotated, source, features.grid, settings):
+            for frame, label in source.labels(target.encode(features.grid)):
                 if frame < annotated[0] and not run.backward:
                     break  # these frames come last
                 run.collect(number, frame, target.decode(frame, label, features.frame_size), label)
@@ -219,15 +215,3 @@ def _describe(units: Sequence[tuple[Unit, float]], settings: PropagationSettings
         ],
         "settings": settings.to_json(),
     }
-
-
-def _labels(
-    target: Target[Any],
-    annotated: tuple[int, ...],
-    source: AffinitySource,
-    grid: tuple[int, int],
-    settings: PropagationSettings,
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield frames and a target's soft labels: the first annotated frame, those after it, those before it."""
-    labels = annotation_labels(target.encode(grid), source.device)
-    return chain([(annotated[0], labels[annotated[0]].label)], label_frames(source.frames(), labels, settings))

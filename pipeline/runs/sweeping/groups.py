@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 
@@ -13,7 +12,7 @@ from ....propagate import (
     SweepPass,
     WeightedSettings,
     annotation_labels,
-    label_settings,
+    label_frames,
 )
 from ....store import AffinityUnit
 from ....store.errors import TedError
@@ -121,9 +120,8 @@ def score_group(group: Group) -> GroupScores:
 
 
 def _labels(group: Group, course: Course, seconds: Seconds) -> Iterator[tuple[int, list[torch.Tensor]]]:
-    """Yield each frame and a target's soft labels in it: first of the first annotated one, as it is given."""
+    """Yield each frame and a target's soft labels in it, under each setting; the first annotated frame comes first."""
     steps = timed_items(CachedAffinities(course.unit).steps(group.device), seconds, "reading")
     given = annotation_labels(course.given, group.device)
-    first = next(iter(given))
-    labels = label_settings(steps, given, course.the_pass, group.settings)
-    return chain([(first, [given[first].label] * len(group.settings))], timed_items(labels, seconds, "labels"))
+    settings = [item.of_parts(course.the_pass.parts) for item in group.settings]
+    return timed_items(label_frames(steps, given, settings), seconds, "labels")

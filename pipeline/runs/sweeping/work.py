@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ....propagate import SearchSpec, SweepPass, WeightedSettings, affinity_spec, finest_part, plan_passes
-from ....propagate.kernels.cosine.exactness import found_for
 from ....store import AffinitySpec, FeatureChoice, Unit
 from ....store.errors import SchemaError
 from ...datasets.video import Video
@@ -218,8 +217,7 @@ def _serves(spec: AffinitySpec, offered: SweepPass, values: WeightedSettings, vo
         and all(feature_of.get(part) == volumes[part].content_hash for part in used)
         # A run of the setting's own is on the grid of the finest feature that has a weight.
         and spec.grid == max((volumes[part].grid for part in used), key=math.prod)
-        and offered.search.radius == values.settings.radius
-        and found_for(offered.search, values.fusion(offered.parts), values.settings.top_k)
+        and offered.search.serves(values.of_parts(offered.parts))
     )
 
 

@@ -49,10 +49,19 @@ class TileScores:
         One or more tables; each is a sum of the products of its operands. All keys are of the same frames and type.
     buffers
         One for each table, flat, of the operands' type, at least `Tile.products` long: they are written to.
+    circle
+        Exclude keys at this Euclidean distance or more from `locate`; maxima still include them.
     """
 
-    def __init__(self, tile: Tile, tables: Sequence[Sequence[Operand]], buffers: Sequence[torch.Tensor]) -> None:
+    def __init__(
+        self,
+        tile: Tile,
+        tables: Sequence[Sequence[Operand]],
+        buffers: Sequence[torch.Tensor],
+        circle: int | None = None,
+    ) -> None:
         self.tile = tile
+        self.circle = circle
         self.frames = tables[0][0][1].shape[0]
         self.buffers = buffers
         self._sizes = [len(tile.seen_from(row)) * len(tile.columns) for row in tile.key_rows]
@@ -142,6 +151,10 @@ class TileScores:
         among = (row[..., None] - first[known]) * len(tile.columns)
         inside = (key_y == known) & (among >= 0) & (among < size[known])
         inside &= self._in_columns[key_x, column][..., None]
+        if self.circle is not None:
+            dy = known + tile.key_rows.start - (row + tile.rows.start)[..., None]
+            dx = (key_x + tile.key_columns.start - column - tile.columns.start)[..., None]
+            inside &= dy * dy + dx * dx < self.circle**2
         address = start[known] + (frame * depth + key_x)[..., None] * size[known] + among + column[..., None]
         return Located(
             frame=frame,

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from ted.propagate.affinity import Affinity
+from ted.propagate import Affinity
 from ted.propagate.kernels.cosine.pairs import unit_vectors
 from ted.propagate.kernels.cosine.precision import BFLOAT16, FLOAT16, FLOAT32, Precision
-from ted.propagate.ranking import frame_affinity
 from ted.store.errors import ConfigError
 from tests.propagate.features import Parts, adversarial, random_parts
+from tests.propagate.helpers import frame_affinity
 from tests.references import dense_propagation as dense
 
 

@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from ted.propagate import Fusion, SearchSpec
-from ted.propagate.kernels.cosine import candidates as module
-from ted.propagate.kernels.cosine.candidates import Candidates, find_candidates
-from ted.propagate.kernels.cosine.keys import Keys
+from ted.propagate import Affinity, Candidates, CosineKernel, Fusion, SearchSpec
+from ted.propagate.kernels.cosine import index as module
 from ted.propagate.kernels.cosine.pairs import pair_cosines, unit_vectors
 from ted.propagate.kernels.cosine.precision import BFLOAT16, FLOAT32, Precision
-from ted.propagate.ranking import frame_affinity, rank
 from ted.store.errors import ConfigError
 from tests.propagate.features import Parts, adversarial, random_parts
+from tests.propagate.helpers import find_candidates, frame_affinity
 from tests.references import dense_propagation as dense
 
 GRID, FRAMES, RADIUS, TOP_K = (11, 18), 7, 4, 6
@@ -25,8 +23,13 @@ def fusions(contexts: tuple[int, ...] = (28,)) -> tuple[Fusion, ...]:
 
 def find(parts: Parts, search: SearchSpec, precision: Precision = FLOAT32, **options: int) -> Candidates:
     units = [unit_vectors(part) for part in parts]
-    keys = Keys.of([unit[:-1] for unit in units], precision)
-    return find_candidates([unit[-1] for unit in units], keys, range(len(units[0]) - 1), search, **options)
+    return find_candidates(
+        [unit[-1] for unit in units], [unit[:-1] for unit in units], search, precision=precision, **options
+    )
+
+
+def rank(found: Candidates, fusion: Fusion, top_k: int, *, grid: tuple[int, int], frames: int) -> Affinity:
+    return CosineKernel().rank(found, fusion, top_k, cells=grid[0] * grid[1], frames=frames)
 
 
 @pytest.mark.parametrize("precision", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
@@ -77,7 +80,7 @@ def test_per_frame_search_holds_the_best_of_every_frame() -> None:
     search = SearchSpec(radius=RADIUS, top_k=3, fusions=(fusion,), per_frame=True)
     found = find(parts, search)
     assert found.sources.shape == (GRID[0] * GRID[1], 3 * (FRAMES - 1))
-    assert found.sources.shape[1] <= search.slots
+    assert found.sources.shape[1] <= search.most_sources(GRID)
     units = [unit_vectors(part) for part in parts]
     cells = GRID[0] * GRID[1]
     for frame in range(FRAMES - 1):
@@ -90,7 +93,7 @@ def test_per_frame_search_holds_the_best_of_every_frame() -> None:
 
 def test_candidates_rise_and_padding_comes_last() -> None:
     found = find(random_parts((4, 5), 3, (8, 3), seed=4), SearchSpec(radius=1, top_k=30, fusions=fusions()))
-    for row, cosines in zip(found.sources, found.cosines.movedim(1, 0), strict=True):
+    for row, cosines in zip(found.sources, found.scores.movedim(1, 0), strict=True):
         count = int((row >= 0).sum())
         assert bool((row[:count].diff() > 0).all())
         assert row[count:].eq(-1).all()
@@ -107,7 +110,7 @@ def test_tiles_change_no_bit(budget: int) -> None:
         SearchSpec(radius=RADIUS, top_k=TOP_K, fusions=fusions((28, 2))),
     )
     whole, tiled = find(parts, search), find(parts, search, budget=budget)
-    for name in ("sources", "cosines", "bounds"):
+    for name in ("sources", "scores", "bounds"):
         assert torch.equal(getattr(whole, name), getattr(tiled, name))
 
 
@@ -142,30 +145,30 @@ def test_products_that_are_off_by_more_than_allowed_are_noticed(monkeypatch: pyt
             buffer += 3e-5 * torch.rand(buffer.shape, generator=generator)
             return maxima + 3e-5
 
-    original = module._Job.tile
+    original = module._Pass.tile
 
     def watching(self, tile, precision, buffers):  # type: ignore[no-untyped-def]
         tried.append(precision)
         return original(self, tile, precision, buffers)
 
     monkeypatch.setattr(module, "TileScores", Disturbed)
-    monkeypatch.setattr(module._Job, "tile", watching)
+    monkeypatch.setattr(module._Pass, "tile", watching)
     found = find(parts, search)
     assert max(precision.error for precision in tried) > 2e-5
     assert torch.equal(found.sources, expected.sources)
-    assert torch.equal(found.cosines, expected.cosines)
+    assert torch.equal(found.scores, expected.scores)
 
 
 def test_low_precision_that_tells_nothing_apart_gives_way_to_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = adversarial("outliers", (24, 30), 8, (24, 9), seed=8)
     tried: list[torch.dtype] = []
-    original = module._Job.tile
+    original = module._Pass.tile
 
     def watching(self, tile, precision, buffers):  # type: ignore[no-untyped-def]
         tried.append(precision.dtype)
         return original(self, tile, precision, buffers)
 
-    monkeypatch.setattr(module._Job, "tile", watching)
+    monkeypatch.setattr(module._Pass, "tile", watching)
     search = SearchSpec(radius=9, top_k=3, fusions=(Fusion(weights=(0.5, 0.5), context=28),))
     low = find(parts, search, BFLOAT16)
     assert tried[0] == torch.bfloat16

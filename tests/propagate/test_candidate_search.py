@@ -51,7 +51,7 @@ def test_blocks_give_the_same_candidates(units: list[Unit], count: int, frames: 
     assert [step.frame for step in found] == [step.frame for step in expected]
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.context == theirs.context
-        for name in ("sources", "cosines", "bounds"):
+        for name in ("sources", "scores", "bounds"):
             assert torch.equal(getattr(ours.candidates, name), getattr(theirs.candidates, name))
     # Every frame is in one block, and the blocks are not too many.
     run = range(FRAMES) if frames is None else frames

@@ -1,0 +1,221 @@
+"""The heavy step of propagation: find the sources of every frame of a video, here or on workers.
+
+It depends on no label. In memory are the features of one context, whatever the length of the video.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..store.errors import ConfigError, CorruptUnitError
+from ..store.unit import Unit
+from .cluster import InProcess, Workers
+from .context import propagation_order
+from .features import FeatureReader, FeatureVolume
+from .fusion import Fusion
+from .kernels.candidates import Affinity, Candidates
+from .spec import SearchSpec
+
+__all__ = ["FrameCandidates", "search", "search_units"]
+
+# A block of frames on a worker reads its context again: fewer frames cost too much reading; with more, all others wait
+# for the last block, and results take memory.
+_FEWEST, _MOST = 4, 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameCandidates:
+    """The candidates of one frame.
+
+    Attributes
+    ----------
+    frame
+        Index of the frame.
+    context
+        Indices of its context frames: the first axis that `Candidates.sources` index.
+    annotated
+        How many of these are annotated: they come first.
+    grid
+        (y, x) of the finest features.
+    spec
+        The search that found them.
+    candidates
+        The candidates, on that grid.
+    """
+
+    frame: int
+    context: tuple[int, ...]
+    annotated: int
+    grid: tuple[int, int]
+    spec: SearchSpec
+    candidates: Candidates
+
+    def to(self, device: torch.device | str) -> "FrameCandidates":
+        """Return a copy on a device."""
+        return replace(self, candidates=self.candidates.to(device))
+
+    def rank(self, fusion: Fusion, top_k: int) -> Affinity:
+        """Return the k most similar sources of each pixel under a fusion."""
+        return self.spec.kernel.rank(self.candidates, fusion, top_k, **self._shape)
+
+    def proven(self, fusion: Fusion, top_k: int) -> torch.Tensor:
+        """Return for which pixels `rank` certainly gives the k best sources; see `Kernel.proven`."""
+        return self.spec.kernel.proven(self.candidates, self.spec, fusion, top_k, **self._shape)
+
+    @property
+    def _shape(self) -> dict[str, int]:
+        return {
+            "cells": self.grid[0] * self.grid[1],
+            "frames": len(self.context),
+            "annotated": self.annotated,
+        }
+
+
+def search(
+    volumes: Sequence[FeatureVolume],
+    spec: SearchSpec,
+    *,
+    frames: range | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[FrameCandidates]:
+    """Find the candidates of the frames of a video; each frame's features are read once.
+
+    Parameters
+    ----------
+    volumes
+        The parts: features of one video.
+    spec
+        The search.
+    frames
+        A run of frames; all by default. Their contexts are read, too.
+    device
+        Where to compute.
+
+    Returns
+    -------
+    iterator of FrameCandidates
+        In the order of propagation: the frames after the first annotated one, then those before it, backward.
+
+    Raises
+    ------
+    ConfigError
+        For parts that cannot be fused, or frames that do not exist (at once).
+    CorruptUnitError
+        For features that are not finite (when their frame is reached).
+    """
+    reader = FeatureReader([(volume, 1.0) for volume in volumes])
+    if len(spec.fusions[0].weights) != len(volumes):
+        raise ConfigError(f"fusions weigh {len(spec.fusions[0].weights)} parts; there are {len(volumes)}")
+    run = range(reader.frame_count) if frames is None else frames
+    if run.step != 1 or not (0 <= run.start <= run.stop <= reader.frame_count):
+        raise ConfigError(f"there is no such run of frames as {run}; the video has {reader.frame_count}")
+    if spec.annotated[-1] >= reader.frame_count:
+        raise ConfigError(f"frame {spec.annotated[-1]} is annotated; the video has {reader.frame_count} frames")
+    return (
+        step
+        for ordered in propagation_order(run, spec.annotated)
+        for step in _search_one_way(reader, spec, ordered, torch.device(device))
+    )
+
+
+def _search_one_way(
+    reader: FeatureReader, spec: SearchSpec, frames: range, device: torch.device
+) -> Iterator[FrameCandidates]:
+    """Search successive frames, all in one direction of propagation."""
+    contexts = {frame: spec.frame_context(frame) for frame in frames}
+    if not contexts:
+        return
+    needed = {*contexts, *(frame for context, _ in contexts.values() for frame in context)}
+    index = spec.kernel.index(spec, max(len(set(context)) for context, _ in contexts.values()))
+    last: tuple[int, Any] | None = None
+    for frame, parts in reader.frames(device, sorted(needed, reverse=frames.step < 0)):
+        features = spec.kernel.prepare(parts)
+        del parts
+        if frame in contexts:
+            context, annotated = contexts[frame]
+            # Drop first: the frame before takes the memory of one that has left the context.
+            index.keep(context)
+            if last is not None and last[0] in context:
+                index.add(*last)
+            found = index.search(features, context, annotated)
+            yield FrameCandidates(
+                frame=frame, context=context, annotated=annotated, grid=reader.grid, spec=spec, candidates=found
+            )
+        elif last is not None:
+            index.add(*last)
+        last = frame, features
+
+
+def search_units(
+    units: Sequence[Unit],
+    spec: SearchSpec,
+    *,
+    frames: range | None = None,
+    device: torch.device | str = "cpu",
+    workers: Workers | None = None,
+) -> Iterator[FrameCandidates]:
+    """Find the candidates of the frames of a video, in blocks of frames on workers.
+
+    The result does not depend on who computes. Each block reads its frames and their contexts.
+
+    Parameters
+    ----------
+    units
+        The parts: feature units of one video.
+    spec
+        The search.
+    frames
+        A run of frames; all by default.
+    device
+        Where workers compute.
+    workers
+        Who computes; by default this process, which reads each frame once.
+
+    Returns
+    -------
+    iterator of FrameCandidates
+        In the order of `search`; on `device` if this process computes, else on the CPU.
+
+    Raises
+    ------
+    ConfigError, CorruptUnitError
+        As in `search`; CorruptUnitError also when a unit is replaced meanwhile.
+    """
+    if workers is None or isinstance(workers, InProcess):
+        return search(units, spec, frames=frames, device=device)
+    run = range(units[0].shape[0]) if frames is None else frames
+    first = spec.annotated[0]
+    after, before = range(max(run.start, first), run.stop), range(run.start, min(run.stop, first))
+    blocks = [*_blocks(after, workers.count), *reversed([*_blocks(before, workers.count)])]
+    references = tuple(_Reference(folder=unit.folder.absolute(), content_hash=unit.content_hash) for unit in units)
+    tasks = ((references, spec, block, str(device)) for block in blocks)
+    return (step for block in workers.map(_search_block, tasks) for step in block)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reference:
+    """A feature unit that a worker opens."""
+
+    folder: Path
+    content_hash: str
+
+    def open(self) -> Unit:
+        unit = Unit(self.folder)
+        if unit.content_hash != self.content_hash:
+            raise CorruptUnitError(f"{self.folder} was replaced while it was used: run the command again")
+        return unit
+
+
+def _blocks(run: range, workers: int) -> Iterator[range]:
+    count = max(1, -(-len(run) // min(_MOST, max(_FEWEST, -(-len(run) // (2 * workers))))))
+    edges = [run.start + number * len(run) // count for number in range(count + 1)]
+    yield from (range(start, stop) for start, stop in pairwise(edges) if start < stop)
+
+
+def _search_block(units: Sequence[_Reference], spec: SearchSpec, frames: range, device: str) -> list[FrameCandidates]:
+    opened = [unit.open() for unit in units]
+    return [step.to("cpu") for step in search(opened, spec, frames=frames, device=device)]

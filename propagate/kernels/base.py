@@ -1,0 +1,257 @@
+"""The seam of affinity kernels: how pixels of a frame are compared with those of its context."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from ...store.errors import ConfigError
+from ..fusion import Fusion
+from .candidates import Affinity, Candidates, rank
+
+if TYPE_CHECKING:
+    from ..spec import SearchSpec
+
+__all__ = ["ContextIndex", "Kernel", "KernelParameter"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelParameter:
+    """A parameter of a kernel, as a field of its dataclass declares it.
+
+    Attributes
+    ----------
+    name
+        Name of the field.
+    default
+        Its default, which also gives the type: bool, int, float, str, or a tuple of float.
+    help
+        One line about it, from the field's metadata.
+    """
+
+    name: str
+    default: Any
+    help: str = ""
+
+    def parse(self, text: str) -> Any:
+        """Read a value from text; a tuple's numbers are separated by commas.
+
+        Raises
+        ------
+        ConfigError
+            For text that is no value of the parameter's type.
+        """
+        kind = type(self.default)
+        try:
+            if kind is bool:
+                return {"true": True, "false": False}[text.lower()]
+            if kind is tuple:
+                return tuple(float(number) for number in text.split(","))
+            return kind(text)
+        except (ValueError, KeyError) as error:
+            wanted = {bool: "true or false", int: "a whole number", tuple: "numbers separated by commas"}
+            raise ConfigError(
+                f"{self.name} must be {wanted.get(kind, 'a number' if kind is float else kind.__name__)}, not {text!r}"
+            ) from error
+
+
+class ContextIndex(ABC):
+    """The keys of a frame's context, held in memory and searched."""
+
+    @abstractmethod
+    def keep(self, frames: Iterable[int]) -> None:
+        """Drop every frame but these; frames that are not held are ignored."""
+
+    @abstractmethod
+    def add(self, frame: int, features: Any) -> None:
+        """Hold a frame's keys, given what `Kernel.prepare` returned for it."""
+
+    @abstractmethod
+    def search(self, features: Any, context: Sequence[int], annotated: int) -> Candidates:
+        """Find the candidates of a frame.
+
+        Parameters
+        ----------
+        features
+            What `Kernel.prepare` returned for the frame.
+        context
+            Indices of held frames, the annotated ones first. A frame may occur several times.
+        annotated
+            How many of them are annotated.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel(ABC):
+    """A similarity of pixels, and a search for the most similar sources in a context.
+
+    A kernel is a frozen dataclass; its fields are its parameters. It is registered under the entry-point group
+    ``ted.kernels``. `DenseKernel` provides everything but `prepare`, `score` and `similarity`.
+
+    Attributes
+    ----------
+    name
+        Name in the registry.
+    revision
+        Counts changes of the computed values. Affinities of another revision are not read.
+    finished_weights
+        Whether similarities are already weights (such as attention probabilities). They are divided by the sum of those
+        that are kept; the temperature has no effect.
+    joint_contexts
+        Whether one search may serve several lengths of context: every score depends on its two pixels alone, to the
+        last bit. A softmax over the context does not, and a matrix product of another shape may not.
+    """
+
+    name: ClassVar[str]
+    revision: ClassVar[int] = 1
+    finished_weights: ClassVar[bool] = False
+    joint_contexts: ClassVar[bool] = False
+
+    @classmethod
+    def parameters(cls) -> tuple[KernelParameter, ...]:
+        """Return the parameters, in the order of the fields."""
+        return tuple(
+            KernelParameter(name=field.name, default=field.default, help=field.metadata.get("help", ""))
+            for field in dataclasses.fields(cls)
+        )
+
+    @property
+    def identity(self) -> Any:
+        """JSON value that determines all similarities, recorded with cached affinities and with results."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            "name": self.name,
+            "revision": self.revision,
+            "parameters": {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()},
+        }
+
+    def component_count(self, parts: int) -> int:
+        """Return the number of component scores of a pair of pixels, given the number of parts."""
+        return parts
+
+    @abstractmethod
+    def prepare(self, parts: Sequence[torch.Tensor]) -> Any:
+        """Return what is held of a frame, for example its queries and keys.
+
+        Parameters
+        ----------
+        parts
+            Features of each part, (y, x, channel), float32, on one grid.
+        """
+
+    @abstractmethod
+    def index(self, spec: "SearchSpec", capacity: int) -> ContextIndex:
+        """Return an empty index for a search, for at most `capacity` frames at once."""
+
+    @abstractmethod
+    def similarity(self, scores: torch.Tensor, fusion: Fusion) -> torch.Tensor:
+        """Compute similarities, (...), from component scores, (component, ...), float32.
+
+        The result for one pair must not depend on the other pairs.
+        """
+
+    @abstractmethod
+    def similarity_map(self, query: Any, cell: tuple[int, int], keys: Any, fusion: Fusion) -> torch.Tensor:
+        """Return the similarity of one pixel with every pixel of a frame.
+
+        Parameters
+        ----------
+        query, keys
+            What `prepare` returned for the pixel's frame and for the other frame.
+        cell
+            (y, x) of the pixel on the grid.
+        fusion
+            Weights of the parts.
+
+        Returns
+        -------
+        torch.Tensor
+            (y, x), float32.
+        """
+
+    def weights(self, similarity: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Return the weights of the sources of each pixel.
+
+        Parameters
+        ----------
+        similarity
+            (pixel, k), falling along k, as in `Affinity`; -inf where there is no source.
+        temperature
+            Positive; divides similarities before the softmax.
+
+        Returns
+        -------
+        torch.Tensor
+            (pixel, k), summing to 1 along k; 0 where there is no source.
+        """
+        if self.finished_weights:
+            kept = similarity.masked_fill(similarity == -torch.inf, 0)
+            total = kept.sum(1, keepdim=True)
+            even = (similarity > -torch.inf).float()
+            return torch.where(total > 0, kept / total, even / even.sum(1, keepdim=True).clamp(min=1))
+        # Subtract before dividing: a tiny temperature must not overflow. Nor may its reciprocal, which a GPU multiplies
+        # by instead.
+        temperature = max(temperature, torch.finfo(similarity.dtype).tiny)
+        return ((similarity - similarity[:, :1]) / temperature).softmax(1)
+
+    def rank(
+        self, candidates: Candidates, fusion: Fusion, top_k: int, *, cells: int, frames: int, annotated: int = 1
+    ) -> Affinity:
+        """Return the k most similar candidates of each pixel; see `rank`."""
+        return rank(candidates, self.similarity, fusion, top_k, cells=cells, frames=frames, annotated=annotated)
+
+    def same_similarity(self, one: Fusion, other: Fusion) -> bool:
+        """Tell whether two fusions give every pair of pixels the same similarity."""
+        return one.weights == other.weights and one.renormalize == other.renormalize
+
+    def serves(self, spec: "SearchSpec", fusion: Fusion, top_k: int) -> bool:
+        """Tell whether a search finds, by its definition, the k best sources of every pixel under a fusion.
+
+        It does so for its own fusions and at most as many sources; and for shorter contexts, if it finds the best of
+        each context frame.
+        """
+        shorter = spec.per_frame and self.joint_contexts
+        return top_k <= spec.top_k and any(
+            self.same_similarity(own, fusion)
+            and (own.context == fusion.context or (shorter and own.context > fusion.context))
+            for own in spec.fusions
+        )
+
+    def proven(
+        self,
+        candidates: Candidates,
+        spec: "SearchSpec",
+        fusion: Fusion,
+        top_k: int,
+        *,
+        cells: int,
+        frames: int,
+        annotated: int = 1,
+    ) -> torch.Tensor:
+        """Return for which pixels the k best candidates under a fusion are certainly the k best sources.
+
+        Kernels are exact for what was searched (`serves`); those that can prove more override this.
+
+        Parameters
+        ----------
+        candidates
+            A frame's candidates.
+        spec
+            The search that found them.
+        fusion
+            Any fusion of the same parts.
+        top_k
+            k, at least 1.
+        cells, frames, annotated
+            As in `rank`.
+
+        Returns
+        -------
+        torch.Tensor
+            (pixel,), bool. Where it is False, the k best sources may still be among the candidates.
+        """
+        served = self.serves(spec, fusion, top_k)
+        return torch.full((len(candidates.sources),), served, device=candidates.sources.device)
