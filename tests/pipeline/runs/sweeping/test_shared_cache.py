@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from ted.pipeline.runs.sweeping import running
-from ted.propagate.affinity_cache import affinity_spec, cache_affinities
+from ted.propagate import affinity_spec, cache_affinities
 from ted.store import Cache, open_cache
 from ted.store.layout import video_folder
 from ted.store.readers import ReadLock
