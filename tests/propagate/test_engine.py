@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from ted.propagate import (
-    ContextLabels,
     Fusion,
     Part,
     PropagationSettings,
@@ -22,6 +21,7 @@ from ted.propagate import (
 from ted.propagate import labels as labels_module
 from ted.propagate.kernels.cosine import kernel as cosine_kernel
 from ted.propagate.kernels.cosine.pairs import unit_vectors
+from ted.propagate.labels import ContextLabels
 from ted.store.errors import ConfigError, CorruptUnitError, LabelError
 from tests.propagate.helpers import FrameAffinity, affinities, label_of
 from tests.propagate.volumes import Counting, Untouchable, volume
