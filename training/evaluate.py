@@ -22,7 +22,7 @@ from ted.extract.settings import BackboneOptions, ConditionOn
 from ted.pipeline.datasets.davis import davis_sequences, davis_video
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.video import Video
-from ted.pipeline.demo.features import METHODS, SETTINGS
+from ted.pipeline.demo.setup import METHODS, SETTINGS
 from ted.pipeline.synthetic.scene import SceneSpec
 from ted.pipeline.synthetic.writing import make_sets
 from ted.propagate import PropagationSettings

@@ -4,21 +4,20 @@ from pathlib import Path
 
 import click
 
-from .options import CONTEXT, LocalPath
+from .options import CONTEXT
 
 
 @click.command(context_settings=CONTEXT)
-@click.option("--out", type=LocalPath(), default="ted-demo", help="Folder for everything it makes.")
+@click.option("--out", type=click.Path(path_type=Path), default="ted-demo", help="Folder for all files of the demo.")
 def demo(out: Path) -> None:
-    """Run the whole path on synthetic videos, with small models that come with the package.
+    """Run both stages on synthetic videos, with the small models of the package.
 
-    Makes videos of two identical objects that cross and of two distinct ones, extracts image and video features,
-    propagates the first frame's masks with either and with both fused, evaluates beside controls, sweeps a few hundred
-    settings from the cache, and draws the results side by side.
+    The demo renders videos of two identical objects that cross and of two distinct ones, extracts image and video
+    features, propagates the first frame's masks with either and with both fused, scores the results beside controls,
+    sweeps 216 settings from the cache, draws the results, and writes a report.
     """
-    from ..demo.features import METHODS
     from ..demo.run import run_demo
-    from ..demo.scenes import KINDS
+    from ..demo.setup import KINDS, METHODS
     from ..runs.progress import FrameBars
 
     with FrameBars() as bars:
@@ -28,22 +27,23 @@ def demo(out: Path) -> None:
         for name, method in METHODS.items():
             score = result.scores[kind, name]
             click.echo(f"  {method.title:<30}{score.j:>8.1%}{score.f:>8.1%}{score.identity:>10.1%}")
-    best = result.swept.best.setting
-    settings = best.propagation
+    best = result.ranking[0]
+    settings = best.setting.propagation
     click.echo(
-        f"\nBest of {result.swept.settings} settings: alpha {best.alpha:g}, temperature {settings.temperature:g}, "
-        f"top-k {settings.top_k}, radius {settings.radius}: J {result.swept.best.measures['j']:.1%} "
-        f"({result.swept.folder})"
+        "\nIdentity is the share of object pixels with the label of the right object; 50% is chance.\n"
+        f"\nThe sweep scored {len(result.ranking)} settings on the first video of each kind. Their mean J is "
+        f"{result.fused.measures['j']:.1%} as fused above,\nand {best.measures['j']:.1%} with the best setting: alpha "
+        f"{best.setting.alpha:g}, temperature {settings.temperature:g}, top-k {settings.top_k}, radius "
+        f"{settings.radius}.\n"
     )
-    click.echo("\nLook at:")
-    for path in result.pictures:
-        click.echo(f"  {path}")
+    for what, path in (
+        ("report", result.report),
+        ("sweep", result.sweep / "settings.csv"),
+        *(("movie" if path.suffix == ".mp4" else "picture", path) for path in result.pictures),
+    ):
+        click.echo(f"{what + ':':<9}{path}")
     click.echo(
-        "Identity is the share of object pixels that carry the right object's label; 50% is chance. The models\n"
-        "are small and know synthetic scenes only (docs/evidence/small-models.md): for your video, bring published\n"
-        "weights.\n"
-        "\nNext:\n"
-        f"  ted report {result.swept.folder}\n"
-        "  ted extract VIDEO.mp4 --dry-run     what to download, and what it takes\n"
-        "  ted propagate --help                the README has the whole path"
+        "\nThe models are small and know synthetic scenes only. For your own video, use published weights. Next:\n"
+        "  ted extract VIDEO.mp4 --dry-run     what to download, and how long it takes\n"
+        "  ted propagate --help                all options of tracking"
     )

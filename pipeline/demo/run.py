@@ -1,14 +1,16 @@
-"""The demo: both stages, a sweep and the evaluation on synthetic videos, with the bundled models."""
+"""The demo: both stages, a sweep, the evaluation and a report on synthetic videos, with the bundled models."""
 
 import importlib.util
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...extract.frame_size import FrameSize
 from ...extract.settings import ExtractionSettings
@@ -20,11 +22,13 @@ from ..choices.features import parse_choice, parse_job
 from ..datasets.masks_io import read_mask
 from ..datasets.video import Video
 from ..metrics.identity import identity_accuracy
-from ..pictures.columns import PictureOutput, frame_column, write_columns
-from ..pictures.result import mask_column
+from ..pictures.columns import Column, PictureOutput, frame_column, write_columns
+from ..pictures.overlay import overlay_mask
 from ..pictures.selection import evenly_spaced
+from ..reports.page import make_page, render_page
 from ..runs.extracting.request import ExtractionRequest, Share
 from ..runs.extracting.running import Failure, extract
+from ..runs.files import written_whole
 from ..runs.propagating.propagation import propagate_video
 from ..runs.result_folders import result_folder
 from ..runs.sweeping.journal import open_journal
@@ -34,32 +38,24 @@ from ..runs.sweeping.progress import SweepBars
 from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.running import run_sweep
 from ..runs.sweeping.space import SweepSpace
-from ..tasks.masks.davis import ObjectScore, score_sequence
-from ..tasks.masks.frames import result_masks, true_masks
+from ..tasks.masks.davis import DavisScore, SequenceScore, score_sequence, write_tables
+from ..tasks.masks.frames import ReadMask, result_masks, true_masks
 from ..tasks.masks.task import MaskTask
-from .features import METHODS, SETTINGS
-from .scenes import KINDS, make_videos
+from .setup import KINDS, METHODS, SETTINGS, make_videos
 
-__all__ = ["DemoScore", "Swept", "run_demo"]
+__all__ = ["DemoResult", "DemoScore", "run_demo"]
 
-#: What the sweep varies: alpha, temperature, top-k and radius, 216 settings.
+#: The sweep's grid: 216 settings, among them that of the method ``fused``.
 _ALPHAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 _TEMPERATURES, _TOP_KS, _RADII = (0.05, 0.1, 0.2), (5, 10, 15), (5, 8)
 
 Progress = Callable[[str, int], Callable[[int], None]]
+_Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoScore:
-    """Means of one method over the videos of one kind, in [0, 1].
-
-    Attributes
-    ----------
-    j, f
-        As DAVIS has them.
-    identity
-        See `identity_accuracy`.
-    """
+    """Means of a method over the videos of one kind, in [0, 1]: DAVIS's J and F, and identity accuracy."""
 
     j: float
     f: float
@@ -67,73 +63,57 @@ class DemoScore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Swept:
-    """What came of the sweep.
-
-    Attributes
-    ----------
-    settings
-        How many settings were scored.
-    seconds
-        How long all of them took.
-    best
-        The best of them.
-    folder
-        Where its tables are.
-    """
-
-    settings: int
-    seconds: float
-    best: SettingMeans
-    folder: Path
-
-
-@dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """All that the demo found.
+    """Results of the demo.
 
     Attributes
     ----------
     scores
-        By kind of video and name of method.
-    swept
-        The sweep.
+        Scores by kind of video and name of method.
+    ranking
+        Means of the sweep over the first video of each kind, best setting first.
+    fused
+        Means of the sweep with the setting of the method ``fused``.
     pictures
         Contact sheets and movies.
+    sweep, report
+        Folder of the sweep's tables, and the HTML report.
     """
 
     scores: Mapping[tuple[str, str], DemoScore]
-    swept: Swept
+    ranking: Sequence[SettingMeans]
+    fused: SettingMeans
     pictures: Sequence[Path]
+    sweep: Path
+    report: Path
 
 
 def run_demo(out: Path, *, videos: int = 2, progress: Progress, say: Callable[[str], None]) -> DemoResult:
-    """Run the whole path in a folder.
+    """Run both stages, a sweep, the evaluation and a report in one folder.
 
     Parameters
     ----------
     out
-        Folder for everything: ``data`` (a DAVIS root), ``cache``, ``results`` with a folder for each method, ``sweep``,
-        and the pictures.
+        Folder for ``data`` (a DAVIS root), ``cache``, ``results`` with one folder per method, ``sweep``, pictures and
+        ``report.html``.
     videos
-        How many of each kind.
+        Number of videos of each kind.
     progress
-        Called with a title and a number of frames, returns what is called with frames done.
+        Called with a title and a number of frames; returns a function to call with the number of frames just done.
     say
         Called with a line about each step.
 
     Raises
     ------
     TedError
-        When a step fails; the message says which and why.
+        If a step fails.
     """
     device = torch.device("cpu")
     with explain_os_errors(f"write {out}"):
         made = make_videos(out / "data", videos)
     every = [video for some in made.values() for video in some]
-    say(
-        f"made {len(every)} videos of {len(every[0].frames)} frames: {', '.join(kind.title for kind in KINDS.values())}"
-    )
+    kinds = ", ".join(kind.title for kind in KINDS.values())
+    say(f"made {len(every)} videos of {len(every[0].frames)} frames: {kinds}")
     cache = open_cache(out / "cache", create=True)
     started = time.monotonic()
     _extract(cache, every, device, progress, say)
@@ -141,17 +121,33 @@ def run_demo(out: Path, *, videos: int = 2, progress: Progress, say: Callable[[s
     started = time.monotonic()
     scores = {}
     for method in METHODS:
-        _propagate(cache, every, method, out, device, progress)
-        for kind, some in made.items():
-            scores[kind, method] = _score(some, out / "results" / method)
+        folder = out / "results" / method
+        _propagate(cache, every, method, folder, device, progress)
+        scored = {kind: [_score(video, folder) for video in some] for kind, some in made.items()}
+        for kind, found in scored.items():
+            objects = [item for sequence, _ in found for item in sequence.objects]
+            scores[kind, method] = DemoScore(
+                j=fmean(item.j.mean for item in objects),
+                f=fmean(item.f.mean for item in objects),
+                identity=fmean(identity for _, identity in found),
+            )
+        write_tables(DavisScore(sequences=tuple(item for some in scored.values() for item, _ in some)), folder, "val")
     say(f"stage 2: propagated with {len(METHODS)} sets of features in {time.monotonic() - started:.0f} s")
-    first = [some[0] for some in made.values()]
-    swept = _sweep(cache, first, out / "sweep", device)
+    started = time.monotonic()
+    ranking = _sweep(cache, [some[0] for some in made.values()], out / "sweep", device)
     say(
-        f"swept {swept.settings} settings over the first video of each kind in {swept.seconds:.0f} s, "
+        f"swept {len(ranking)} settings over the first video of each kind in {time.monotonic() - started:.0f} s, "
         "without running a network again"
     )
-    return DemoResult(scores=scores, swept=swept, pictures=_draw(made, out))
+    alpha = next(iter(METHODS["fused"].features.values()))
+    return DemoResult(
+        scores=scores,
+        ranking=ranking,
+        fused=next(item for item in ranking if (item.setting.alpha, item.setting.propagation) == (alpha, _settings())),
+        pictures=_draw(made, out),
+        sweep=out / "sweep",
+        report=_report(every, out),
+    )
 
 
 def _extract(
@@ -179,33 +175,26 @@ def _settings() -> PropagationSettings:
 
 
 def _propagate(
-    cache: Cache, videos: Sequence[Video], method: str, out: Path, device: torch.device, progress: Progress
+    cache: Cache, videos: Sequence[Video], method: str, folder: Path, device: torch.device, progress: Progress
 ) -> None:
     parts = [(parse_choice(feature), weight) for feature, weight in METHODS[method].features.items()]
     advance = progress(METHODS[method].title, sum(len(video.frames) for video in videos))
     for video in videos:
-        folder = out / "results" / method
         propagate_video(
             cache, video, parts, _settings(), folder, device=device, overwrite=True, affinities="off", progress=advance
         )
 
 
-def _score(videos: Sequence[Video], results: Path) -> DemoScore:
-    objects: list[ObjectScore] = []
-    identities = []
-    for video in videos:
-        truth, folder = video.annotations(), result_folder(results, video)
-        scored = score_sequence(video.name, truth, folder)
-        objects += scored.objects
-        masks = [(read_mask(truth[name]), read_mask(folder / f"{name}.png")) for name in scored.frames]
-        true, found = (np.stack(some) for some in zip(*masks, strict=True))
-        identities.append(identity_accuracy(true, found))
-    return DemoScore(
-        j=fmean(item.j.mean for item in objects), f=fmean(item.f.mean for item in objects), identity=fmean(identities)
-    )
+def _score(video: Video, results: Path) -> tuple[SequenceScore, float]:
+    """Return J and F of a video's objects, and its identity accuracy over the same frames."""
+    truth, folder = video.annotations(), result_folder(results, video)
+    scored = score_sequence(video.name, truth, folder)
+    masks = [(read_mask(truth[name]), read_mask(folder / f"{name}.png")) for name in scored.frames]
+    true, found = (np.stack(some) for some in zip(*masks, strict=True))
+    return scored, identity_accuracy(true, found)
 
 
-def _sweep(cache: Cache, videos: Sequence[Video], out: Path, device: torch.device) -> Swept:
+def _sweep(cache: Cache, videos: Sequence[Video], out: Path, device: torch.device) -> Sequence[SettingMeans]:
     video, image = (parse_choice(feature) for feature in METHODS["fused"].features)
     space = SweepSpace(
         video_features=(video,),
@@ -217,7 +206,6 @@ def _sweep(cache: Cache, videos: Sequence[Video], out: Path, device: torch.devic
         contexts=(_settings().context,),
         renormalize=True,
     )
-    started = time.monotonic()
     with open_journal(out, overwrite=True) as journal:
         plan = plan_sweep(cache, videos, space, journal.scores, task=MaskTask(metrics="j"))
         with SweepBars(plan) as bars:
@@ -225,24 +213,67 @@ def _sweep(cache: Cache, videos: Sequence[Video], out: Path, device: torch.devic
         for name, reason in plan.failures.items():
             raise TedError(f"the demo's sweep failed on {name}: {reason}")
         result = sweep_result(plan, journal)
-        seconds = time.monotonic() - started
         plots = importlib.util.find_spec("matplotlib") is not None
-        write_outputs(result, out, options={}, timing=timing, plots=plots, compare=None)
-    return Swept(settings=len(plan.settings), seconds=seconds, best=result.ranking[0], folder=out)
+        options = {"cache": str(cache.root)}
+        write_outputs(result, out, options=options, timing=timing, plots=plots, compare=None)
+    return result.ranking
 
 
 def _draw(made: Mapping[str, Sequence[Video]], out: Path) -> list[Path]:
-    """Draw the first video of each kind: frames, truth and results side by side."""
+    """Draw the first video of each kind: its frames, and ground truth and results over grey frames."""
     pictures: list[Path] = []
     for kind, videos in made.items():
         video = videos[0]
-        columns = [frame_column(video.frames), mask_column("ground truth", video, true_masks(video))]
+        truth = true_masks(video)
+        columns = [frame_column(video.frames), _mask_column("ground truth", video, truth, truth)]
         for method in ("image", "video", "fused"):
             read = result_masks(video, out / "results" / method)
-            columns.append(mask_column(METHODS[method].title, video, read))
-        look = PictureOutput(base=out / f"demo-{kind}", frames=evenly_spaced(len(video.frames), 5), fps=6.0)
+            columns.append(_mask_column(METHODS[method].title, video, read, truth))
+        output = PictureOutput(base=out / f"demo-{kind}", frames=evenly_spaced(len(video.frames), 3), fps=6.0)
+        title = f"ted demo: {KINDS[kind].title} (white box: most of the object has the other one's label)"
         legend = {1: "object 1", 2: "object 2"}
-        pictures += write_columns(
-            columns, video.frames.names, look, title=f"ted demo: {KINDS[kind].title}", legend=legend
-        )
+        pictures += write_columns(columns, video.frames.names, output, title=title, legend=legend)
     return pictures
+
+
+def _mask_column(title: str, video: Video, read: ReadMask, truth: ReadMask) -> Column:
+    """Return a column of masks over grey frames, in which colours are those of the labels alone."""
+
+    def draw(frames: Sequence[int]) -> Iterator[_Picture]:
+        for frame in frames:
+            grey = cv2.cvtColor(video.frames.read(frame), cv2.COLOR_RGB2GRAY)
+            ids, true = read(frame), truth(frame)
+            if ids is None or true is None:
+                raise TedError(f"frame {frame} of the demo's video {video.name} has no mask")
+            yield mark_swaps(overlay_mask(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB).astype(np.uint8), ids), ids, true)
+
+    return Column(title=title, draw=draw)
+
+
+def mark_swaps(picture: _Picture, ids: _Picture, true: _Picture) -> _Picture:
+    """Draw a white box around each true object of which more pixels have another object's label than its own.
+
+    Parameters
+    ----------
+    picture
+        (height, width, 3), RGB; drawn on in place and returned.
+    ids, true
+        (height, width), predicted and true object numbers; 0 for background.
+    """
+    for number in np.unique(true[true > 0]).tolist():
+        found = ids[true == number]
+        if np.count_nonzero((found > 0) & (found != number)) > np.count_nonzero(found == number):
+            x, y, width, height = cv2.boundingRect((true == number).astype(np.uint8))
+            for colour, thickness in (((0, 0, 0), 5), ((255, 255, 255), 2)):
+                cv2.rectangle(picture, (x, y), (x + width, y + height), colour, thickness)
+    return picture
+
+
+def _report(videos: Sequence[Video], out: Path) -> Path:
+    """Write a report of all methods and of the sweep."""
+    folders = [out / "results" / method for method in METHODS]
+    page = make_page([*folders, out / "sweep"], title="ted demo", videos=videos, cache=out / "cache", pictures=2)
+    path = out / "report.html"
+    with written_whole(path) as temporary:
+        temporary.write_text(render_page(page), encoding="utf-8")
+    return path

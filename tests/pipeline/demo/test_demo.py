@@ -5,11 +5,14 @@ from pathlib import Path
 from statistics import fmean
 
 import cv2
+import numpy as np
 import pytest
 from PIL import Image
 
 from ted.pipeline.demo import run as demo
-from ted.pipeline.demo.features import METHODS
+from ted.pipeline.demo.setup import METHODS
+
+from ..report_inputs import check_page
 
 
 def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,14 +32,17 @@ def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Distinct objects are easy for what knows colours.
     assert result.scores["distinct", "image"].j > 0.6
     # The sweep, which writes no masks, scores what the masks have scored.
-    assert result.swept.settings == 3
+    assert len(result.ranking) == 3
     table = (tmp_path / "sweep" / "settings.csv").read_text().splitlines()
     alpha, j = (table[0].split(",").index(name) for name in ("alpha", "j"))
     swept = {float(row.split(",")[alpha]): float(row.split(",")[j]) for row in table[1:]}
     for value, method in ((0.0, "image"), (0.25, "fused"), (1.0, "video")):
         expected = fmean(result.scores[kind, method].j for kind in ("identical", "distinct"))
         assert swept[value] == pytest.approx(expected, abs=1e-6)
-    assert result.swept.best.measures["j"] == pytest.approx(max(swept.values()))
+    assert result.ranking[0].measures["j"] == pytest.approx(max(swept.values()))
+    # What the demo prints of the sweep and of the table above it agrees.
+    fused = fmean(result.scores[kind, "fused"].j for kind in ("identical", "distinct"))
+    assert result.fused.measures["j"] == pytest.approx(fused, abs=1e-6)
     assert [path.name for path in result.pictures] == [
         "demo-identical.png", "demo-identical.mp4", "demo-distinct.png", "demo-distinct.mp4",
     ]  # fmt: skip
@@ -46,3 +52,20 @@ def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 assert picture.size[0] > 1000
         else:
             assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) == 16
+    page = check_page(result.report.read_text(encoding="utf-8"))
+    names = [row[0][0] for row in page.tables["Means over all objects"][1:]]
+    assert names == ["image", "video", "fused", "sweep", "image-position", "colours-position"]
+    assert [tag for tag, _ in page.elements].count("img") > 4
+    assert str(tmp_path) not in result.report.read_text(encoding="utf-8")
+
+
+def test_swapped_objects_are_boxed() -> None:
+    true = np.zeros((40, 60), np.uint8)
+    true[5:15, 5:15], true[20:30, 30:45] = 1, 2
+    found = true.copy()
+    found[20:30, 30:40] = 1  # two thirds of object 2
+    picture = demo.mark_swaps(np.full((40, 60, 3), 90, np.uint8), found, true)
+    white = np.argwhere((picture == 255).all(-1))
+    assert white.min(0).tolist() >= [18, 28]
+    assert len(white) > 60
+    assert not (demo.mark_swaps(np.full((40, 60, 3), 90, np.uint8), true, true) != 90).any()
