@@ -70,17 +70,8 @@ class Work:
 
     def read(self, name: str, wanted: list[int] | None = None) -> list[HostClip]:
         plan = self.plan(name)
-        reader = ClipReader(
-            self.sources[name],
-            self.size,
-            noise_shape=self.shape,
-            video=name,
-            seed=0,
-            draws=self.settings.ensemble,
-            condition_on=self.backbone.condition_on,
-            pin=self.backbone.device.type == "cuda",
-        )
-        return list(reader.read(plan.clips, range(len(plan.clips)) if wanted is None else wanted))
+        reader = ClipReader(self.backbone, self.sources[name], plan, self.shape)
+        return list(reader.read(range(len(plan.clips)) if wanted is None else wanted))
 
     def bare(self) -> Callable[[], None]:
         """The same device work, and nothing else."""
@@ -89,7 +80,7 @@ class Work:
 
         def run() -> None:
             for name, hosts in loaded.items():
-                encoder, passes = ClipEncoder(self.backbone, video=name, seed=0), plans[name].passes
+                encoder, passes = ClipEncoder(self.backbone, plans[name]), plans[name].passes
                 clips: dict[int, Any] = {}
                 waiting = iter(hosts)
                 for number in range(len(passes)):
@@ -126,10 +117,10 @@ class Work:
         for name in self.sources:
             for index, clip in enumerate(self.plan(name).clips):
                 (host,) = self.read(name, [index]) if loaded is None else [loaded[name][index]]
-                device_clip = ClipEncoder(self.backbone, video=name, seed=0).encode(host)
+                device_clip = ClipEncoder(self.backbone, self.plan(name)).encode(host)
                 total: Any = 0
                 for draw in range(self.settings.ensemble):
-                    noisy = self.backbone.perturb(device_clip.latents, device_clip.noise[draw], self.timestep)[None]
+                    noisy = device_clip.noisy(self.timestep, draw)[None]
                     total = (
                         total
                         + self.backbone.features(
@@ -159,8 +150,8 @@ class Work:
         counts = []
         for early in (True, False):
             with FlopCounterMode(display=False) as counter:
-                clip = ClipEncoder(self.backbone, video=name, seed=0).encode(host)
-                noisy = self.backbone.perturb(clip.latents, clip.noise[0], self.timestep)[None]
+                clip = ClipEncoder(self.backbone, self.plan(name)).encode(host)
+                noisy = clip.noisy(self.timestep, 0)[None]
                 self.backbone.features(noisy, self.timestep, clip.condition, [self.tap], stop_early=early)
             counts.append(counter.get_total_flops() / 1e12 / len(host.clip.frames))
         return counts[0], counts[1]

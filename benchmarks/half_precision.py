@@ -48,7 +48,7 @@ def features(backbone: Backbone, size: tuple[int, int]) -> tuple[torch.Tensor, f
             for name, value in backbone.condition(pixels[: backbone.clip_length], pixels[:1], draw).items()
         }
         name = backbone.name
-        noisy = backbone.perturb(clips, draw(tuple(clips.shape)).to(backbone.device), TIMESTEPS[name])
+        noisy = backbone.schedule.perturb(clips, draw(tuple(clips.shape)).to(backbone.device), TIMESTEPS[name])
         clock = time.perf_counter()
         found = backbone.features(noisy, TIMESTEPS[name], condition, [TAPS[name]])[TAPS[name]]
     return found.flatten(0, 1).cpu(), time.perf_counter() - clock

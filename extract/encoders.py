@@ -1,29 +1,42 @@
-"""What surrounds a latent diffusion UNet: frames to latents, a prompt to text states, an image to CLIP's."""
+"""Encoders around a latent diffusion network: frames to latents, a prompt to text states, an image to CLIP's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import nn
-from transformers import CLIPTextModel, CLIPVisionModelWithProjection
+from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from ..store.errors import ConfigError, WeightsError
 from .model_folder import ModelFolder, quiet_libraries
 from .placeholders import PROMPT_TOKENS, PixelLatents
 
-__all__ = ["FrameEncoder", "ImageEmbedder", "VaeLatents", "colour_statistics", "load_frame_encoder", "prompt_states"]
+__all__ = [
+    "FrameEncoder",
+    "ImageEmbedder",
+    "TextModel",
+    "VaeLatents",
+    "clip_text",
+    "colour_statistics",
+    "encode_prompt",
+    "load_frame_encoder",
+]
 
 
 class FrameEncoder(Protocol):
-    """Turns frames into latents.
+    """An encoder of single frames.
 
     Attributes
     ----------
     scaling_factor
-        What the UNet wants the latents multiplied by.
+        Factor by which the network wants the latents multiplied.
+    stride
+        Pixels per latent, along each axis.
     """
 
     scaling_factor: float
+    stride: int
 
     def mode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Encode pixels (frame, 3, height, width) in [-1, 1] to unscaled latents (frame, channel, y, x), float32."""
@@ -32,7 +45,7 @@ class FrameEncoder(Protocol):
 class VaeLatents:
     """The mode of a VAE's posterior.
 
-    Frames are encoded one by one, so that a frame's latents do not depend on which others were encoded with it.
+    Frames are encoded one by one, so that a frame's latents do not depend on others in the batch.
 
     Parameters
     ----------
@@ -43,6 +56,7 @@ class VaeLatents:
     def __init__(self, vae: Any) -> None:
         self._vae = vae
         self.scaling_factor = float(vae.config.scaling_factor)
+        self.stride = 2 ** (len(vae.config.block_out_channels) - 1)
 
     @torch.inference_mode()
     def mode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -55,7 +69,7 @@ class VaeLatents:
 def load_frame_encoder(
     folder: ModelFolder, cls: Any, *, channels: int, device: torch.device, dtype: torch.dtype, upcast: bool = False
 ) -> FrameEncoder:
-    """Load the VAE, or what the folder declares to stand in for it.
+    """Load the VAE, or the placeholder that the folder declares.
 
     Parameters
     ----------
@@ -64,16 +78,16 @@ def load_frame_encoder(
     cls
         The VAE's class.
     channels
-        Latent channels that the UNet wants.
+        Latent channels that the network takes.
     device, dtype
-        Where and in which precision it runs.
+        Device and precision in which it runs.
     upcast
-        Run in float32 instead of float16 where the VAE's configuration says ``force_upcast``.
+        Run in float32 instead of float16 if the VAE's configuration says ``force_upcast``.
 
     Raises
     ------
     WeightsError
-        When the VAE is missing or damaged, or does not fit the UNet.
+        When the VAE is missing or damaged, or does not fit the network.
     """
     if folder.placeholders.vae is not None:
         folder.check_absent("vae")
@@ -86,24 +100,60 @@ def load_frame_encoder(
     return VaeLatents(vae)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TextModel:
+    """How a pipeline turns a prompt into text states.
+
+    Attributes
+    ----------
+    encoder, tokenizer
+        Classes of the transformers library, of the parts ``text_encoder`` and ``tokenizer``.
+    tokens
+        Tokens to which a prompt is padded.
+    states
+        Returns the text states (1, token, channel) of an encoder, token ids (1, token) and their attention mask.
+    """
+
+    encoder: Any
+    tokenizer: Any
+    tokens: int
+    states: Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def clip_text(skip: int = 0) -> TextModel:
+    """Return CLIP's text model, without its last `skip` layers (``clip_skip`` of the diffusers pipelines)."""
+
+    def states(encoder: Any, ids: torch.Tensor, _mask: torch.Tensor) -> torch.Tensor:
+        outputs = encoder(ids, output_hidden_states=True)
+        if skip == 0:
+            last: torch.Tensor = outputs.last_hidden_state
+            return last
+        # Up to version 4, transformers keeps the final norm one level down.
+        norm = getattr(encoder, "text_model", encoder).final_layer_norm
+        normed: torch.Tensor = norm(outputs.hidden_states[-(skip + 1)])
+        return normed
+
+    return TextModel(encoder=CLIPTextModel, tokenizer=CLIPTokenizer, tokens=PROMPT_TOKENS, states=states)
+
+
 @torch.inference_mode()
-def prompt_states(
-    folder: ModelFolder, prompt: str, *, width: int, skip: int = 0, device: torch.device, dtype: torch.dtype
+def encode_prompt(
+    folder: ModelFolder, text: TextModel, prompt: str, *, width: int, device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Return the text states of a prompt; the text encoder itself is not kept.
+    """Encode a prompt; the text encoder does not stay in memory.
 
     Parameters
     ----------
     folder
         The pipeline's folder.
+    text
+        The pipeline's text model.
     prompt
         The prompt, which may be empty.
     width
-        Channels of the text states that the UNet wants.
-    skip
-        Last layers of the text encoder to leave out (``clip_skip`` of the diffusers pipelines).
+        Channels of the text states that the network takes.
     device, dtype
-        Where and in which precision the encoder runs.
+        Device and precision in which the encoder runs.
 
     Returns
     -------
@@ -113,9 +163,9 @@ def prompt_states(
     Raises
     ------
     WeightsError
-        When the text encoder or the tokenizer is missing or damaged, or does not fit the UNet.
+        When the text encoder or the tokenizer is missing or damaged, or does not fit the network.
     ConfigError
-        For a prompt that is longer than the text encoder reads, or that a stand-in would not see.
+        For a prompt that is longer than the text encoder reads, or that a placeholder would ignore.
     """
     if folder.placeholders.text is not None:
         if prompt:
@@ -123,48 +173,41 @@ def prompt_states(
         folder.check_absent("text_encoder")
         folder.check_absent("tokenizer")
         return torch.zeros(1, folder.placeholders.text, width, device=device, dtype=dtype)
-    tokenizer = folder.tokenizer()
-    encoder = folder.model("text_encoder", CLIPTextModel, device=device, dtype=dtype)
+    tokenizer = folder.tokenizer(text.tokenizer)
+    encoder = folder.model("text_encoder", text.encoder, device=device, dtype=dtype)
     if encoder.config.hidden_size != width:
         raise WeightsError(f"text states have {encoder.config.hidden_size} channels, but the UNet takes {width}")
     with quiet_libraries():
         length = len(tokenizer(prompt).input_ids)
-    if length > PROMPT_TOKENS:
-        raise ConfigError(
-            f"the prompt has {length} tokens, of which the text encoder reads {PROMPT_TOKENS}: shorten it"
-        )
-    tokens = tokenizer(prompt, padding="max_length", max_length=PROMPT_TOKENS, return_tensors="pt")
-    with quiet_libraries():
-        outputs = encoder(tokens.input_ids.to(device), output_hidden_states=True)
-    if skip == 0:
-        states: torch.Tensor = outputs.last_hidden_state
-    else:
-        # transformers up to 4 keeps the final norm one level down.
-        states = getattr(encoder, "text_model", encoder).final_layer_norm(outputs.hidden_states[-(skip + 1)])
-    return states
+        if length > text.tokens:
+            raise ConfigError(
+                f"the prompt has {length} tokens, of which the text encoder reads {text.tokens}: shorten it"
+            )
+        padded = tokenizer(prompt, padding="max_length", max_length=text.tokens, return_tensors="pt")
+        return text.states(encoder, padded.input_ids.to(device), padded.attention_mask.to(device))
 
 
 class ImageEmbedder:
-    """CLIP's embedding of an image, or zeros where the folder declares them.
+    """CLIP's embedding of an image, or zeros if the folder declares them.
 
     Parameters
     ----------
     folder
         The pipeline's folder.
     width
-        Channels of the embedding that the UNet wants.
+        Channels of the embedding that the network takes.
     device, dtype
-        Where and in which precision the encoder runs.
+        Device and precision in which the encoder runs.
 
     Attributes
     ----------
     size
-        (height, width) of the images that the encoder was made for.
+        (height, width) of the images that the encoder takes.
 
     Raises
     ------
     WeightsError
-        When the encoder or its preprocessing is missing or damaged, or does not fit the UNet.
+        When the encoder or its preprocessing is missing or damaged, or does not fit the network.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -198,8 +241,8 @@ class ImageEmbedder:
         Parameters
         ----------
         image
-            (1, 3, height, width) of the encoder's size, float32, RGB in [0, 1], on the CPU; None gives zeros, as the
-            pipelines pass where they guide away from any image.
+            (1, 3, height, width) of the encoder's size, float32, RGB in [0, 1], on the CPU. None gives zeros, which
+            the pipelines pass to guide away from any image.
 
         Returns
         -------
@@ -214,7 +257,12 @@ class ImageEmbedder:
 
 
 def colour_statistics(settings: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read mean and standard deviation of the colours in [0, 1], each (3, 1, 1), float32, from a processor's settings.
+    """Return the mean and standard deviation of colours in [0, 1] from a processor's settings.
+
+    Returns
+    -------
+    (torch.Tensor, torch.Tensor)
+        Each (3, 1, 1), float32.
 
     Raises
     ------

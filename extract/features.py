@@ -1,4 +1,4 @@
-"""The pure middle of extraction: clips in, averaged features out; no cache, no files."""
+"""Clips to averaged features, on the device: no cache, no files, no threads."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -9,34 +9,36 @@ import torch
 from .backbones.base import Backbone, Condition
 from .clip_reader import HostClip
 from .clips import Clip, count_contributions
-from .noising.random_draws import NoiseKey, draw_noise
+from .noising.base import CleanClip, NoisyClip
+from .noising.keyed_noise import NoiseKey, draw_noise
 from .passes import Item
+from .plan import VideoPlan
 
 __all__ = ["Averages", "ClipEncoder", "DeviceClip", "Features", "latent_shape", "run_pass"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceClip:
-    """A clip as the UNet's passes need it, on the backbone's device.
+    """A clip on the backbone's device, ready for the network's passes.
 
     Attributes
     ----------
-    latents
-        x_0: (frame, channel, y, x), float32.
+    frame_size
+        (height, width) of its frames in pixels.
     condition
         Its conditioning.
-    noise
-        (draw, frame, channel, y, x), float32.
+    noisy
+        Gives x_tau for a timestep and a draw.
     """
 
-    latents: torch.Tensor
+    frame_size: tuple[int, int]
     condition: Condition
-    noise: torch.Tensor
+    noisy: NoisyClip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """Finished features of some frames at one timestep and tap.
+    """Averaged features of some frames at one timestep and tap.
 
     Attributes
     ----------
@@ -55,83 +57,108 @@ class Features:
 
 
 class ClipEncoder:
-    """Turns a video's clips into latents and conditioning: each frame is encoded once, for all timesteps and draws.
+    """Encodes a video's clips: each frame (or clip) once, for all timesteps and draws.
 
     Parameters
     ----------
     backbone
-        Encodes frames and computes conditioning.
-    video, seed
-        Key of the noise that conditioning may need.
+        The backbone.
+    plan
+        The video's plan.
     """
 
-    def __init__(self, backbone: Backbone, *, video: str, seed: int) -> None:
+    def __init__(self, backbone: Backbone, plan: VideoPlan) -> None:
         self._backbone = backbone
-        self._video = video
-        self._seed = seed
+        self._plan = plan
         self._latents: OrderedDict[int, torch.Tensor] = OrderedDict()
 
     @torch.inference_mode()
     def encode(self, host: HostClip) -> DeviceClip:
         """Encode a clip; clips come in the order of the video."""
-        backbone, clip = self._backbone, host.clip
+        backbone, plan = self._backbone, self._plan
 
         def draw(shape: Sequence[int]) -> torch.Tensor:
-            key = NoiseKey(seed=self._seed, video=self._video, start=host.image_index, purpose="conditioning")
-            return draw_noise(key, shape)
+            return draw_noise(
+                NoiseKey(
+                    seed=plan.request.seed, video=plan.request.video, start=host.image_index, purpose="conditioning"
+                ),
+                shape,
+            )
 
-        condition = backbone.condition(host.pixels, host.image, draw)
+        condition = backbone.condition(host.pixels, host.image, draw, plan.artifacts)
         pixels = host.pixels.to(backbone.device, non_blocking=True)
+        latents = self._encode(host.clip, pixels)
+        noise = None if host.noise is None else host.noise.to(backbone.device, non_blocking=True)
+        clean = CleanClip(latents=latents, condition=condition, noise=noise)
+        return DeviceClip(
+            frame_size=plan.request.frame_size,
+            condition=condition,
+            noisy=plan.noising.perturb(backbone, clean, plan.passes.timesteps),
+        )
+
+    def _encode(self, clip: Clip, pixels: torch.Tensor) -> torch.Tensor:
+        """Encode a clip's frames, (latent frame, channel, y, x); frames that clips share only once, where they can."""
+        backbone = self._backbone
+        if backbone.latent_of_frame is not None:
+            return backbone.encode_clip(pixels)
         for frame, values in zip(clip.frames, pixels, strict=True):
             if frame not in self._latents:
                 self._latents[frame] = backbone.encode(values[None])[0]
         latents = torch.stack([self._latents[frame] for frame in clip.frames])
         while len(self._latents) > backbone.clip_length:
             self._latents.popitem(last=False)
-        noise = host.noise.to(backbone.device, non_blocking=True)
-        return DeviceClip(latents=latents, condition=condition, noise=noise)
+        return latents
 
 
 @torch.inference_mode()
 def latent_shape(backbone: Backbone, frame_size: tuple[int, int]) -> tuple[int, ...]:
-    """Return (channel, y, x) of one frame's x_0, by encoding a grey frame of (height, width) pixels."""
-    return tuple(backbone.encode(torch.zeros(1, 3, *frame_size, device=backbone.device)).shape[1:])
+    """Return the shape of a clip's x_0, (latent frame, channel, y, x), by encoding grey frames of (height, width)."""
+    if backbone.latent_of_frame is not None:
+        grey = torch.zeros(backbone.clip_length, 3, *frame_size, device=backbone.device)
+        return tuple(backbone.encode_clip(grey).shape)
+    grey = torch.zeros(1, 3, *frame_size, device=backbone.device)
+    return (backbone.clip_length, *backbone.encode(grey).shape[1:])
 
 
 @torch.inference_mode()
 def run_pass(
     backbone: Backbone, items: Sequence[Item], clips: Mapping[int, DeviceClip], taps: Sequence[str]
 ) -> dict[str, torch.Tensor]:
-    """Run the UNet once: x_tau of each item from x_0 and its draw's noise, up to the last tap.
+    """Run the network once, up to the last tap.
 
     Parameters
     ----------
     backbone
         The backbone.
     items
-        What makes up the batch: clips, timesteps and draws may be mixed.
+        The batch: clips, timesteps and draws may be mixed.
     clips
         The clips, by index.
     taps
-        Which taps to read.
+        Names of the taps to read.
 
     Returns
     -------
     dict
-        By tap: (item, frame, channel, grid y, grid x), float32, on the backbone's device.
+        By tap: (item, latent frame, channel, grid y, grid x), float32, on the backbone's device.
+
+    Raises
+    ------
+    ConfigError
+        When a map does not have the stride or the heads that its tap declares.
     """
-    noisy = torch.stack(
-        [backbone.perturb(clips[item.clip].latents, clips[item.clip].noise[item.draw], item.timestep) for item in items]
-    )
+    noisy = torch.stack([clips[item.clip].noisy(item.timestep, item.draw) for item in items])
     conditions = [clips[item.clip].condition for item in items]
     condition = {name: torch.cat([one[name] for one in conditions]) for name in conditions[0]}
-    return backbone.features(noisy, [item.timestep for item in items], condition, taps)
+    features = backbone.features(noisy, [item.timestep for item in items], condition, taps)
+    declared = backbone.taps
+    for name, values in features.items():
+        declared[name].check(name, values.shape, clips[items[0].clip].frame_size)
+    return features
 
 
 class Averages:
-    """Means over noise draws and over the clips in which a frame counts, of what passes give in the order of the items.
-
-    Raw, in float32.
+    """Means of features over noise draws, and over the clips in which a frame counts; not normalised, float32.
 
     Parameters
     ----------
@@ -140,20 +167,29 @@ class Averages:
     draws
         Noise draws to average.
     wanted
-        The (timestep, tap) pairs wanted of each clip, by its index; others are dropped.
+        The wanted (timestep, tap) pairs of each clip, by its index; others are dropped.
+    latent_of_frame
+        See `Backbone`.
     """
 
-    def __init__(self, clips: Sequence[Clip], draws: int, wanted: Mapping[int, Collection[tuple[int, str]]]) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        draws: int,
+        wanted: Mapping[int, Collection[tuple[int, str]]],
+        latent_of_frame: Sequence[int] | None = None,
+    ) -> None:
         self._clips = clips
         self._draws = draws
         self._wanted = wanted
+        self._latent_of_frame = latent_of_frame
         self._contributions = count_contributions(clips)
         self._draw_sums: dict[tuple[int, int, str], torch.Tensor] = {}
-        #: Of frames that count in several clips, what those before gave: how many there were, and their sum.
+        # Number and sum of the clips so far, for frames that count in several.
         self._clip_sums: dict[tuple[int, int, str], tuple[int, torch.Tensor]] = {}
 
     def add(self, items: Sequence[Item], outputs: Mapping[str, torch.Tensor]) -> Iterator[Features]:
-        """Take the outputs of a pass, of its real items; yield what they complete."""
+        """Add the outputs of a pass, without its repeated items; yield the means that they complete."""
         for position, item in enumerate(items):
             for tap, values in outputs.items():
                 if (item.timestep, tap) not in self._wanted.get(item.clip, ()):
@@ -164,11 +200,17 @@ class Averages:
                     self._draw_sums[key] = total
                     continue
                 clip = self._clips[item.clip]
-                mean = total[clip.keep.start : clip.keep.stop] / self._draws
+                mean = self._of_frames(total, clip.keep) / self._draws
                 yield from self._over_clips(item.timestep, tap, clip.kept_frames, mean)
 
+    def _of_frames(self, values: torch.Tensor, positions: range) -> torch.Tensor:
+        """Return the values of frames, by position in the clip, from those of latent frames."""
+        if self._latent_of_frame is None:
+            return values[positions.start : positions.stop]
+        return values[[self._latent_of_frame[position] for position in positions]]
+
     def _over_clips(self, timestep: int, tap: str, frames: range, values: torch.Tensor) -> Iterator[Features]:
-        """Take the features of a clip; yield those of frames that count in no later one."""
+        """Add the features of a clip; yield those of frames that count in no later one."""
         if all(self._contributions[frame] == 1 for frame in frames):
             yield Features(timestep=timestep, tap=tap, frames=frames, values=values)
             return

@@ -14,24 +14,9 @@ from ..store.errors import WeightsError
 from .backbones import backbone_info
 from .placeholders import DECLARATIONS, Placeholders, read_placeholders
 from .random_weights import draw_parameters
-from .weights import digest_files, random_id
+from .weights import digest_files, missing_files, model_files, random_id
 
 __all__ = ["ModelFolder", "quiet_libraries"]
-
-#: Names of weight files, best first: (file, variant, safetensors). Full precision before half, tensors before pickles
-#: (which the libraries read with an unpickler that admits tensors only).
-_DIFFUSERS_FILES = (
-    ("diffusion_pytorch_model.safetensors", None, True),
-    ("diffusion_pytorch_model.fp16.safetensors", "fp16", True),
-    ("diffusion_pytorch_model.bin", None, False),
-    ("diffusion_pytorch_model.fp16.bin", "fp16", False),
-)
-_TRANSFORMERS_FILES = (
-    ("model.safetensors", None, True),
-    ("model.fp16.safetensors", "fp16", True),
-    ("pytorch_model.bin", None, False),
-    ("pytorch_model.fp16.bin", "fp16", False),
-)
 
 _TOKENIZER_FILES = (
     "tokenizer_config.json",
@@ -40,11 +25,13 @@ _TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
 )
 
 
 class ModelFolder:
-    """A pipeline's folder, which remembers what was read from it.
+    """The folder of a pipeline, or of a single model, which remembers the files that were read.
 
     Parameters
     ----------
@@ -53,19 +40,19 @@ class ModelFolder:
     backbone
         Name of the backbone whose weights it should hold.
     declarable
-        What its `ted.json` may declare (see `standins`).
+        What its `ted.json` may declare (see `placeholders`).
     seed
-        Of a network of random weights (see `network`); None for the trained one.
+        Seed of an untrained network (see `network`); None for the trained one.
 
     Attributes
     ----------
     placeholders
-        What the folder declares.
+        The placeholders that the folder declares.
 
     Raises
     ------
     WeightsError
-        When it is no folder, or declares what makes no sense.
+        When it is no folder, when parts are missing (all are named), and for a declaration that makes no sense.
     """
 
     placeholders: Placeholders
@@ -77,27 +64,40 @@ class ModelFolder:
         self._backbone = backbone
         self._files: dict[str, Path] = {}
         if not path.is_dir():
-            raise WeightsError(f"{path} is not a folder. {self._info.how_to_get()}")
+            raise self._info.error(f"{path} is not a folder")
         self.placeholders = read_placeholders(path, declarable)
         if (path / DECLARATIONS).is_file():
             self._files[DECLARATIONS] = path / DECLARATIONS
+        published = self._info.published
+        missing = [] if published is None else missing_files(path, published, untrained=seed is not None)
+        if missing:
+            raise self._info.error(f"{', '.join(missing)} in {path}, which backbone {backbone!r} needs")
 
     def weights_id(self) -> str:
-        """Identify the weights: a digest of the files that were read so far, wherever they lie, and any seed."""
+        """Return the identity of the weights: a digest of the files that were read so far, and any seed."""
         digest = digest_files(self._files)
         return digest if self._seed is None else random_id(self._seed, digest)
 
     def check_absent(self, part: str) -> None:
-        """Refuse a folder that has a part although it declares a stand-in for it."""
+        """Raise WeightsError if a part is there although the folder declares a placeholder for it."""
         if (self._path / part).exists():
             raise WeightsError(f"{self._path / DECLARATIONS} declares a stand-in for {part}, but {part} is there too")
 
+    def file(self, part: str, name: str) -> Path:
+        """Return the path of a file of a part, which becomes part of the identity; raises WeightsError if absent."""
+        path = self._path / part / name
+        if not path.is_file():
+            what = f"no {name} in {path.parent}" if path.parent.is_dir() else f"no folder {part} in {self._path}"
+            raise self._info.error(f"{what}, which backbone {self._backbone!r} needs")
+        self._files[str(PurePosixPath(part, name))] = path
+        return path
+
     def config(self, part: str, name: str = "config.json") -> dict[str, Any]:
         """Read a part's configuration."""
-        path = self._file(part, name)
+        path = self.file(part, name)
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise WeightsError(f"{path} is not JSON: {error}") from error
         if not isinstance(config, dict):
             raise WeightsError(f"{path} does not hold a configuration")
@@ -113,7 +113,7 @@ class ModelFolder:
         cls
             The model's class.
         device, dtype
-            Where and in which precision it runs.
+            Device and precision in which it runs.
 
         Raises
         ------
@@ -121,70 +121,61 @@ class ModelFolder:
             When the part is missing, incomplete, damaged or another model.
         """
         self._config_of(part, cls)
-        candidates = _DIFFUSERS_FILES if issubclass(cls, diffusers.ModelMixin) else _TRANSFORMERS_FILES
-        present = [entry for entry in candidates if (self._path / part / entry[0]).is_file()]
-        if not present:
-            raise WeightsError(f"{self._path / part} has no {candidates[0][0]}. {self._info.how_to_get()}")
-        name, variant, safe = present[0]
-        file = self._file(part, name)
+        folder = self._path / part
+        stem = "diffusion_pytorch_model" if _is_diffusers(cls) else "model"
+        files = model_files(folder, stem, stem if _is_diffusers(cls) else "pytorch_model")
+        if files is None:
+            raise self._info.error(f"{folder} has no {stem}.safetensors")
+        paths = [self.file(part, name) for name in files.names]
         try:
             with quiet_libraries():
                 model, info = cls.from_pretrained(
-                    self._path / part,
-                    variant=variant,
-                    use_safetensors=safe,
+                    folder,
+                    variant=files.variant,
+                    use_safetensors=files.safetensors,
                     local_files_only=True,
                     output_loading_info=True,
                 )
         except Exception as error:  # the libraries raise whatever a damaged file or a wrong shape leads to
-            raise WeightsError(f"cannot load {file} as {cls.__name__}: {error}") from error
+            raise WeightsError(f"cannot load {paths[0]} as {cls.__name__}: {error}") from error
         if info["missing_keys"]:
             missing = sorted(info["missing_keys"])
             raise WeightsError(
-                f"{file} lacks {len(missing)} of the tensors of {cls.__name__}: {', '.join(missing[:3])}"
+                f"{paths[0]} lacks {len(missing)} of the tensors of {cls.__name__}: {', '.join(missing[:3])}"
                 + (", ..." if len(missing) > 3 else "")
             )
-        with quiet_libraries():
-            return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        return _ready(model, device, dtype)
 
     def network(self, part: str, cls: Any, *, device: torch.device, dtype: torch.dtype) -> Any:
-        """Load the network whose features are read; with a seed, make one of the same configuration.
+        """Load the network whose features are read; with a seed, build it with random weights.
 
-        Then its weights are random (see `drawing`), and none of its files but the configuration is read or needed.
-        Parameters, result and errors are those of `model`.
+        A network of random weights (see `random_weights`) has the folder's configuration; no other file of the part is
+        read. Parameters, result and errors are those of `model`.
         """
         if self._seed is None:
             return self.model(part, cls, device=device, dtype=dtype)
         config = self._config_of(part, cls)
         try:
             with quiet_libraries(), torch.random.fork_rng(devices=[]):  # the library draws weights, too
-                of_diffusers = issubclass(cls, diffusers.ModelMixin)
-                model = cls.from_config(config) if of_diffusers else cls(cls.config_class.from_dict(config))
+                model = cls.from_config(config) if _is_diffusers(cls) else cls(cls.config_class.from_dict(config))
         except Exception as error:  # as above
             raise WeightsError(f"cannot make {cls.__name__} by {self._path / part / 'config.json'}: {error}") from error
         draw_parameters(model, torch.Generator().manual_seed(self._seed))
-        with quiet_libraries():
-            return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        return _ready(model, device, dtype)
 
-    def tokenizer(self) -> Any:
-        """Load the CLIP tokenizer.
-
-        Raises
-        ------
-        WeightsError
-            When it is missing or damaged.
-        """
-        self._file("tokenizer", "tokenizer_config.json")
-        folder = self._path / "tokenizer"
-        self._files |= {f"tokenizer/{name}": folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()}
+    def tokenizer(self, cls: Any, part: str = "tokenizer") -> Any:
+        """Load a tokenizer of a transformers class; raises WeightsError when it is missing or damaged."""
+        self.file(part, "tokenizer_config.json")
+        folder = self._path / part
+        self._files |= {f"{part}/{name}": folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()}
         try:
             with quiet_libraries():
-                return transformers.CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+                return cls.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # as above
             raise WeightsError(f"cannot load the tokenizer in {folder}: {error}") from error
 
     def scheduler(self, cls: Any) -> Any:
-        """Make a noise scheduler of a class by the model's own configuration."""
+        """Make a diffusers scheduler of a class by the model's own configuration."""
         config = self.config("scheduler", "scheduler_config.json")
         try:
             with quiet_libraries():
@@ -194,22 +185,23 @@ class ModelFolder:
             raise WeightsError(f"cannot make a noise schedule from {path}: {error}") from error
 
     def _config_of(self, part: str, cls: Any) -> dict[str, Any]:
-        """Read a model's configuration, which must be of its class (transformers' do not name it reliably)."""
+        """Read a model's configuration, which must name its class (that of transformers does not, reliably)."""
         config = self.config(part)
-        if issubclass(cls, diffusers.ModelMixin) and config.get("_class_name") != cls.__name__:
-            raise WeightsError(
+        if _is_diffusers(cls) and config.get("_class_name") != cls.__name__:
+            raise self._info.error(
                 f"{self._path / part} is of class {config.get('_class_name')}; backbone {self._backbone!r} needs "
-                f"{cls.__name__}. {self._info.how_to_get()}"
+                f"{cls.__name__}"
             )
         return config
 
-    def _file(self, part: str, name: str) -> Path:
-        path = self._path / part / name
-        if not path.is_file():
-            what = f"no {name} in {path.parent}" if path.parent.is_dir() else f"no folder {part} in {self._path}"
-            raise WeightsError(f"{what}, which backbone {self._backbone!r} needs. {self._info.how_to_get()}")
-        self._files[str(PurePosixPath(part, name))] = path
-        return path
+
+def _is_diffusers(cls: Any) -> bool:
+    return issubclass(cls, diffusers.ModelMixin)
+
+
+def _ready(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    with quiet_libraries():
+        return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Which forward passes a video takes: its (clip, timestep, draw) items, batched with boundaries that never move."""
+"""The forward passes of a video: its (clip, timestep, draw) items in batches with fixed boundaries."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ __all__ = ["Item", "Passes"]
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One noisy clip: what a UNet sees as one element of its batch.
+    """One element of a batch: a noisy clip.
 
     Attributes
     ----------
     clip
-        Index of the clip in the video's list of clips.
+        Index in the video's list of clips.
     timestep
         tau.
     draw
@@ -27,22 +27,22 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Passes:
-    """All items of a video, in fixed order, cut into passes of one size.
+    """All items of a video in a fixed order, cut into passes of one size.
 
-    The draws of a timestep follow each other, the timesteps of a clip, and the clips of the video; so a clip is
-    finished, and can leave memory, before later ones begin. Which items share a pass depends on these numbers alone,
-    never on what is done already: the last bits of a UNet's output depend on the batch's shape and on the place in it.
+    Clips come in the order of the video, within a clip the timesteps, within a timestep the draws. So a clip is
+    finished, and can leave memory, before later ones begin. The items of a pass depend on the four numbers below
+    alone, never on what is done already: a network's last bits depend on the batch's shape and on the index in it.
 
     Attributes
     ----------
     clips
         Number of clips.
     timesteps
-        tau, in the order in which they are computed.
+        tau, in the order of computation.
     draws
-        Noise draws averaged.
+        Noise draws that are averaged.
     size
-        Items in a pass; the last pass is filled up by repeating its last item.
+        Items in a pass. The last pass is filled up by repeating its last item.
     """
 
     clips: int
@@ -63,11 +63,11 @@ class Passes:
         return [self._item(min(i, self._total - 1)) for i in range(first, first + self.size)]
 
     def real(self, number: int) -> int:
-        """Return how many items of a pass are no repetitions: they come first."""
+        """Return how many items of a pass, at its beginning, are no repetitions."""
         return min(self.size, self._total - number * self.size)
 
     def needed(self, wanted: Collection[tuple[int, int]]) -> list[int]:
-        """Return the passes that hold an item of these (clip, timestep) pairs, in order."""
+        """Return the passes with an item of these (clip, timestep) pairs, in order."""
         numbers: set[int] = set()
         for clip, timestep in wanted:
             first = (clip * len(self.timesteps) + self.timesteps.index(timestep)) * self.draws

@@ -173,7 +173,7 @@ class PixelLatents:
             raise WeightsError(
                 f"a UNet of {channels} latent channels needs a VAE: pixels stand in only for 3 (RGB) or 4 (RGB, luma)"
             )
-        self._factor = factor
+        self.stride = self._factor = factor
         self._channels = channels
         self._device = device
         self._colourfulness = colourfulness

@@ -1,40 +1,62 @@
-"""From a video, a backbone and settings to the units that one pass over the video writes."""
+"""From a video, a backbone and settings to the units that one run over the video writes."""
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
 
 from ..store import FeatureRequest, UnitSpec
-from ..store.errors import ConfigError, FrameError
-from .backbones.base import Backbone
+from ..store.errors import FrameError, UnitNotFoundError
+from .backbones.base import Artifacts, Backbone
 from .clips import Clip, plan_clips
 from .frames import FrameSource, processed_size
-from .noising.random_draws import NOISE_SCHEME
+from .noising.base import Noising
+from .noising.closed_form import NoNoise, RandomDraws
 from .passes import Passes
 from .settings import ExtractionSettings
 from .taps import choose_taps
 
-__all__ = ["VideoPlan", "default_batch_size", "plan_video"]
+__all__ = ["Artifact", "VideoPlan", "default_batch_size", "plan_video"]
 
-#: Frames in a batch unless the user says otherwise: one clip of a video backbone.
+#: Frames in a batch by default; of a video backbone, one clip.
 _DEFAULT_BATCH_FRAMES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A video's artefact on which a backbone is conditioned, such as a learned token.
+
+    Attributes
+    ----------
+    digest
+        Hash of its content, ``"sha256:..."``: part of the request of the features.
+    values
+        The values, on the CPU.
+    """
+
+    digest: str
+    values: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoPlan:
-    """What one pass of one backbone over one video computes.
+    """What one run of one backbone over one video computes.
 
     Attributes
     ----------
     request
         What determines the features.
     specs
-        The units to write, by (timestep, tap); not all that the passes could give, where some are there in another
-        form.
+        The units to write, by (timestep, tap). The passes could give more, where some are there in another codec.
     clips
         The windows over the video, in order.
     passes
-        The passes of the UNet over them.
+        The network's passes over them.
+    noising
+        How clips become noisy inputs.
+    artifacts
+        What the backbone is conditioned on.
     frame_times
         Presentation times of the frames in seconds; None if the source has none.
     """
@@ -43,15 +65,17 @@ class VideoPlan:
     specs: dict[tuple[int, str], UnitSpec]
     clips: list[Clip]
     passes: Passes
+    noising: Noising
+    artifacts: Artifacts = field(default_factory=dict, compare=False)
     frame_times: tuple[float, ...] | None = None
 
     @property
     def frame_count(self) -> int:
-        """Frames in the video."""
+        """Number of frames in the video."""
         return self.clips[-1].kept_frames.stop
 
     def with_batch_size(self, size: int) -> "VideoPlan":
-        """Return the same with passes of so many items; of all that there are, if they are fewer."""
+        """Return the plan with passes of this many items, or of all items if they are fewer."""
         items = self.passes.clips * len(self.passes.timesteps) * self.passes.draws
         return dataclasses.replace(self, passes=dataclasses.replace(self.passes, size=min(size, items)))
 
@@ -65,58 +89,66 @@ def plan_video(
     timesteps: Sequence[int],
     taps: Sequence[str],
     settings: ExtractionSettings,
+    artifacts: Mapping[str, Artifact] | None = None,
 ) -> VideoPlan:
     """Plan the units of one backbone on one video.
 
     Parameters
     ----------
     backbone
-        The backbone; its weights' identity and conditioning enter the request.
+        The backbone; its weights and conditioning enter the request.
     source
         The video's frames.
     dataset, video
-        Names under which the cache files them.
+        Names in the cache.
     timesteps, taps
         Every combination becomes a unit.
     settings
-        Frame size, overlap, ensemble, seed; those that a backbone knows nothing of are not part of its request.
+        Frame size, overlap, noising, ensemble, seed. Settings that mean nothing to the backbone stay out of the
+        request.
+    artifacts
+        The video's artefacts by name, at least those that the backbone asks for.
 
     Raises
     ------
     ConfigError
-        For an unknown tap or a timestep that the backbone was not trained with.
+        For an unknown tap, and for a timestep that the backbone or the noising does not take.
     FrameError
         For a video without frames.
+    UnitNotFoundError
+        For an artefact that the backbone needs and the video lacks.
     """
-    choose_taps(backbone.taps, taps, backbone.name)
-    outside = [timestep for timestep in timesteps if not 0 <= timestep < backbone.timestep_count]
-    if outside or not timesteps:
-        what = f"timestep {outside[0]}" if outside else "no timestep"
-        takes = f"0 to {backbone.timestep_count - 1}" if backbone.takes_noise else "0 alone, for it knows no noise"
-        raise ConfigError(f"{what} for backbone {backbone.name!r}; it takes {takes}")
+    chosen = choose_taps(backbone.taps, taps, backbone.name)
+    noising = (settings.noising or RandomDraws()) if backbone.takes_noise else NoNoise()
+    noising.check_timesteps(backbone, timesteps)
     if not len(source):
         raise FrameError(f"{dataset}/{video} has no frames")
-    overlap = settings.overlap if backbone.clip_length > 1 else 0
-    overlap_rule = settings.overlap_rule if backbone.clip_length > 1 else "first"
-    frame_size = processed_size(source.size, settings.frame_size, backbone.frame_multiple)
+    absent = [name for name in backbone.artifacts if name not in (artifacts or {})]
+    if absent:
+        raise UnitNotFoundError(f"backbone {backbone.name!r} needs what {dataset}/{video} lacks: {', '.join(absent)}")
+    used = {name: (artifacts or {})[name] for name in backbone.artifacts}
+    hashes = {"artifacts": {name: artifact.digest for name, artifact in used.items()}} if used else {}
+    is_video = backbone.clip_length > 1
+    overlap = settings.overlap if is_video else 0
+    overlap_rule = settings.overlap_rule if is_video else "first"
     request = FeatureRequest(
         video=video,
         frames=source.digest(),
         backbone=backbone.name,
         weights=backbone.weights_id,
-        frame_size=frame_size,
+        frame_size=processed_size(source.size, settings.frame_size, backbone.frame_multiple),
         clip_length=backbone.clip_length,
         clip_overlap=overlap,
         overlap_rule=overlap_rule,
-        conditioning=backbone.conditioning,
-        # Without noise, draws and seed do not exist: another number of them would be the same features.
-        ensemble=settings.ensemble if backbone.takes_noise else 1,
-        seed=settings.seed if backbone.takes_noise else 0,
-        noise=NOISE_SCHEME if backbone.takes_noise else "none",
+        conditioning={**backbone.conditioning, **hashes},
+        # Without random noise, another number of draws or another seed would be the same features.
+        ensemble=settings.ensemble if noising.random else 1,
+        seed=settings.seed if noising.random else 0,
+        noise=noising.identity,
         compute_dtype=str(backbone.dtype).removeprefix("torch."),
     )
     steps = tuple(dict.fromkeys(timesteps))
-    alpha_bars = {timestep: backbone.alpha_bar(timestep) for timestep in steps}
+    alpha_bars = {timestep: noising.alpha_bar(backbone, timestep) for timestep in steps}
     specs = {
         (timestep, tap): UnitSpec(
             dataset=dataset,
@@ -128,17 +160,21 @@ def plan_video(
             alpha_bar=alpha_bars[timestep],
         )
         for timestep in steps
-        for tap in dict.fromkeys(taps)
+        for tap in chosen
     }
     clips = plan_clips(len(source), backbone.clip_length, overlap, overlap_rule)
-    passes = Passes(clips=len(clips), timesteps=steps, draws=request.ensemble, size=1)
-    batch_size = settings.batch_size or default_batch_size(backbone)
     plan = VideoPlan(
-        request=request, specs=specs, clips=clips, passes=passes, frame_times=getattr(source, "times", None)
+        request=request,
+        specs=specs,
+        clips=clips,
+        passes=Passes(clips=len(clips), timesteps=steps, draws=request.ensemble, size=1),
+        noising=noising,
+        artifacts={name: artifact.values for name, artifact in used.items()},
+        frame_times=getattr(source, "times", None),
     )
-    return plan.with_batch_size(batch_size)
+    return plan.with_batch_size(settings.batch_size or default_batch_size(backbone))
 
 
 def default_batch_size(backbone: Backbone) -> int:
-    """Items in a pass where nothing else is asked for: eight frames, or one clip of a video backbone."""
+    """Return the default number of items in a pass: eight frames, or one clip of a video backbone."""
     return max(1, _DEFAULT_BATCH_FRAMES // backbone.clip_length)

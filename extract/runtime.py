@@ -1,4 +1,4 @@
-"""Process-wide settings of torch and the allocator, and the record of a run's environment."""
+"""Process-wide settings of torch and of the allocator, and the record of a run's environment."""
 
 import ctypes
 import platform
@@ -21,13 +21,15 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
+_PACKAGES = ("ted-tracking", "torch", "diffusers", "transformers", "zarr", "numpy", "opencv-python-headless", "av")
+
 
 def keep_freed_memory() -> None:
-    """Let this process reuse memory that it frees, instead of giving it back to the system at once.
+    """Let this process reuse freed memory instead of returning it to the system at once.
 
-    A UNet allocates and frees tensors of many megabytes in every layer. glibc gets each from the system anew, page by
-    page: half of the time of extraction on a CPU, measured with a small ADM at 480x832; to keep them costs about a
-    tenth more peak memory. Does nothing where the C library is another.
+    A network allocates and frees tensors of many megabytes in every layer, and glibc gets each from the system anew,
+    page by page: half of the time of extraction on a processor (small ADM, 480x832). Keeping them costs about a tenth
+    more peak memory. No effect with another C library.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -37,7 +39,7 @@ def keep_freed_memory() -> None:
 
 
 def use_reproducible_kernels() -> None:
-    """Make equal inputs give equal features on one machine, in the precision that was asked for."""
+    """Make equal inputs give equal features on one machine, in the chosen precision."""
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
@@ -57,9 +59,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-_PACKAGES = ("ted-tracking", "torch", "diffusers", "transformers", "zarr", "numpy", "opencv-python-headless", "av")
-
-
 def describe_run(
     backbone: Backbone,
     *,
@@ -70,12 +69,12 @@ def describe_run(
     waited: Mapping[str, float],
     frame_times: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """Describe the run that finished a unit.
+    """Return a unit's run record: what may differ between runs of one request.
 
     Parameters
     ----------
     backbone
-        Says where it was computed.
+        The backbone, for its device.
     batch_size
         Items in a pass.
     started

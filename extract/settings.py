@@ -1,21 +1,28 @@
-"""How features are extracted, apart from which."""
+"""How features are extracted, and what varies a backbone."""
 
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..store.errors import ConfigError
 from .clips import OverlapRule
 from .frame_size import FrameSize
 
-__all__ = [
-    "CONDITIONING_FRAMES",
-    "DEFAULT_OPTIONS",
-    "BackboneOptions",
-    "ConditionOn",
-    "ExtractionSettings",
-]
+if TYPE_CHECKING:  # brings torch, which the list of backbones does without
+    from .noising.base import Noising
+
+__all__ = ["CONDITIONING_FRAMES", "DEFAULT_OPTIONS", "BackboneOptions", "ConditionOn", "ExtractionSettings"]
+
+#: The frame on which a video backbone is conditioned.
+ConditionOn = Literal["clip", "video", "none"]
+
+#: Its name in a unit's request.
+CONDITIONING_FRAMES: dict[ConditionOn, str] = {
+    "clip": "first frame of the clip",
+    "video": "first frame of the video",
+    "none": "none",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,25 +32,27 @@ class ExtractionSettings:
     Attributes
     ----------
     frame_size
-        Size that frames are resized to; None for DIFT's and TED's short side of 480, or the nearest below that the
+        Size to which frames are resized; None for a short side of 480 (DIFT, TED), or the nearest below that the
         backbone takes (see `processed_size`).
     overlap
-        Frames that neighbouring clips of a video backbone share; image backbones have none.
+        Frames that neighbouring clips of a video backbone share; means nothing to image backbones.
     overlap_rule
-        What becomes of a frame that several clips cover: ``"first"`` keeps the feature of the first of them (TED),
-        ``"mean"`` averages all of theirs.
+        Feature of a frame that several clips cover: ``"first"``, of the first of them (TED), or ``"mean"``.
+    noising
+        How clean clips become noisy inputs; None for random draws. Means nothing to backbones without noise.
     ensemble
-        Noise draws whose features are averaged, at least 1; backbones without noise have none.
+        Noise draws whose features are averaged, at least 1.
     seed
         Seed of the noise.
     batch_size
-        Clips (for an image backbone: frames) in one pass of the UNet; None for the backbone's default. Batches have
-        fixed boundaries and the last is padded, for a UNet's last bits depend on the batch's shape.
+        Clips (image backbones: frames) in one forward pass; None for the backbone's default. Batches have fixed
+        boundaries and the last is padded, because a network's last bits depend on the shape of the batch.
     """
 
     frame_size: FrameSize | None = None
     overlap: int = 2
     overlap_rule: OverlapRule = "first"
+    noising: "Noising | None" = None
     ensemble: int = 1
     seed: int = 0
     batch_size: int | None = None
@@ -59,38 +68,27 @@ class ExtractionSettings:
             raise ConfigError(f"the overlap rule is {' or '.join(get_args(OverlapRule))}, not {self.overlap_rule!r}")
 
 
-#: Which frame a video backbone is conditioned on.
-ConditionOn = Literal["clip", "video", "none"]
-
-#: How a unit's request names it.
-CONDITIONING_FRAMES: dict[ConditionOn, str] = {
-    "clip": "first frame of the clip",
-    "video": "first frame of the video",
-    "none": "none",
-}
-
-
 @dataclass(frozen=True, kw_only=True)
 class BackboneOptions:
     """Options of backbones; each backbone takes some of them (`BackboneInfo.options`).
 
-    None stands for what the backbone's published pipeline does, and gives the same request as that value written out.
+    None means what the model's published pipeline does, and gives the same request as that value written out.
 
     Attributes
     ----------
     prompt
         Text prompt.
     condition_on
-        The frame that a video backbone is conditioned on: the first of the ``"clip"`` or of the ``"video"``, or
-        ``"none"``: image latents and image embedding of zeros.
+        Frame on which a video backbone is conditioned: the first of the ``"clip"`` or of the ``"video"``, or
+        ``"none"``: image latents and image embedding are zeros.
     fps
-        Frames per second that the backbone is told, at least 1.
+        Frames per second that the network is told, at least 1.
     motion_bucket
-        SVD's measure of how much moves, at least 0.
+        SVD's measure of motion, at least 0.
     noise_augmentation
-        SVD's noise on the conditioning frame's pixels (standard deviation, of values in [-1, 1]), at least 0.
+        Standard deviation of SVD's noise on the conditioning frame's pixels in [-1, 1], at least 0.
     temporal
-        False leaves out the layers through which the frames of a clip see each other (see `temporal`).
+        False leaves out the temporal layers (see `backbones.temporal_layers`).
     """
 
     prompt: str | None = None
@@ -114,14 +112,14 @@ class BackboneOptions:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """Names of the options that are not left at their default."""
+        """Names of the options that differ from their defaults."""
         return tuple(item.name for item in dataclasses.fields(self) if getattr(self, item.name) != item.default)
 
     @property
     def request(self) -> dict[str, Any]:
-        """What enters a request's conditioning only where an option is used: nothing by default."""
+        """Entries of a request's conditioning for options that are used; empty by default."""
         return {} if self.temporal else {"temporal_layers": "off"}
 
 
-#: What the backbones' published pipelines do.
+#: The options of the models' published pipelines.
 DEFAULT_OPTIONS = BackboneOptions()

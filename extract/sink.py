@@ -1,4 +1,4 @@
-"""Features on their way to the disk: from the device to the host and into units, while the next are computed."""
+"""Writing features while the next are computed: from the device to the host, and into units."""
 
 import threading
 import time
@@ -15,24 +15,24 @@ __all__ = ["FeatureSink", "VideoSink"]
 
 R = TypeVar("R")
 
-#: Frames of a unit that are entered in its journal together, at least: what a killed job computes again.
+#: Frames of a unit per journal entry, at least: a killed job computes no more than these again.
 _FRAMES_A_COMMIT = 8
 
 
 class FeatureSink:
-    """Threads that write, with a bound on what waits for them.
+    """Writing threads with a bounded queue.
 
     Parameters
     ----------
     threads
-        Threads that write. A frame is one task: copying, hashing and syncing of several frames overlap.
+        Number of threads. A frame is one task: copying, hashing and syncing of several frames overlap.
     most_bytes
-        Features on their way, at most: who has more waits. One delivery is accepted whatever its size.
+        Bytes of features in the queue, at most; a single delivery may exceed it.
 
     Attributes
     ----------
     waited
-        Seconds that deliveries have had to wait for room.
+        Seconds that deliveries waited for room.
     """
 
     def __init__(self, *, threads: int = 4, most_bytes: int = 1 << 30) -> None:
@@ -43,15 +43,15 @@ class FeatureSink:
         self.waited = 0.0
 
     def close(self) -> None:
-        """Write what is on its way, also after an error: it was computed, and need not be again."""
+        """Write all that is in the queue, also after an error: it is computed already."""
         self._pool.shutdown()
 
     def submit(self, task: Callable[[], R]) -> "Future[R]":
-        """Run something in one of the threads, after all that was submitted before has begun."""
+        """Run a task in one of the threads, after all earlier tasks have started."""
         return self._pool.submit(task)
 
     def reserve(self, size: int) -> None:
-        """Wait until so many bytes fit in, and count them."""
+        """Wait until `size` bytes fit into the queue, and count them."""
         clock = time.monotonic()
         with self._room:
             self._room.wait_for(lambda: not self._bytes or self._bytes + size <= self._most_bytes)
@@ -59,23 +59,23 @@ class FeatureSink:
         self.waited += time.monotonic() - clock
 
     def release(self, size: int) -> None:
-        """Give room back."""
+        """Free `size` bytes of the queue."""
         with self._room:
             self._bytes -= size
             self._room.notify_all()
 
 
 class VideoSink:
-    """Writes the features of one video into its units.
+    """Writer of one video's features into its units.
 
     Parameters
     ----------
     sink
         The threads.
     writers
-        The entered writers of the units, by (timestep, tap).
+        The units' writers, entered, by (timestep, tap).
     missing
-        Frames that each of them lacks; others are not written again.
+        Frames that each unit lacks; others are not written again.
     """
 
     def __init__(
@@ -91,12 +91,12 @@ class VideoSink:
         self._error: BaseException | None = None
 
     def check(self) -> None:
-        """Raise the first error of a thread, if there was one: what follows would be computed in vain."""
+        """Raise the first error of a writing thread, if there was one: further work would be in vain."""
         if self._error is not None:
             raise self._error
 
     def deliver(self, features: Features) -> None:
-        """Take the features of some frames; returns as soon as there is room for them, before they are written."""
+        """Queue the features of some frames; return as soon as there is room, before they are written."""
         key = features.timestep, features.tap
         missing = self._missing[key]
         chosen = [(position, frame) for position, frame in enumerate(features.frames) if frame in missing]
@@ -109,7 +109,7 @@ class VideoSink:
         self._sink.release(size * (len(features.frames) - len(chosen)))
         try:
             host, arrived = _to_host(features.values)
-        except BaseException:  # no memory, on the device or to be locked on the host
+        except BaseException:  # out of memory, on the device or of page-locked memory
             self._sink.release(size * len(chosen))
             raise
         for position, frame in chosen:
@@ -118,7 +118,7 @@ class VideoSink:
             )
 
     def settle(self) -> None:
-        """Wait until all that was delivered is written or has failed."""
+        """Wait until all deliveries are written or have failed."""
         wait(self._tasks)
         self._tasks = []
 
@@ -133,7 +133,7 @@ class VideoSink:
                     writer.write(frame, values.numpy())
                     if writer.pending >= _FRAMES_A_COMMIT:
                         writer.commit()
-            except BaseException as error:  # raised by `check`, in the thread that computes
+            except BaseException as error:  # `check` raises it in the computing thread
                 self._error = self._error or error
             finally:
                 self._sink.release(size)
@@ -142,9 +142,12 @@ class VideoSink:
 
 
 def _to_host(values: torch.Tensor) -> "tuple[torch.Tensor, torch.cuda.Event | None]":
-    """Begin to copy (frame, channel, y, x) to the host as (frame, y, x, channel); the event tells when it is there."""
-    # Half precision before the transfer: half the bytes. A value too large for it becomes infinite, which the writer
-    # refuses.
+    """Start copying (frame, channel, y, x) to the host as (frame, y, x, channel), float16.
+
+    The event tells when the copy is done; None for a copy that is.
+    """
+    # Half precision before the transfer halves the bytes. Values beyond its range become infinite; the writer refuses
+    # them.
     half = values.to(torch.float16).permute(0, 2, 3, 1).contiguous()
     if half.device.type != "cuda":
         return half, None

@@ -1,4 +1,4 @@
-"""The parts of small models: as the published ones, with fewer channels and layers."""
+"""Parts of small models: those of the published ones with fewer channels and layers."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ import transformers
 from .model_folder import quiet_libraries
 from .random_weights import draw_parameters
 
-__all__ = ["MODELS", "Part"]
+__all__ = ["MODELS", "Part", "write_json"]
 
 #: Channels of text states and of image embeddings.
 _WIDTH = 32
@@ -32,9 +32,9 @@ class Part:
     Attributes
     ----------
     library, class_name
-        Its class, as the pipeline's index names it.
+        Its class in the pipeline's index.
     write
-        Writes it into its folder, with weights drawn from a generator.
+        Writes the part into a folder, with weights drawn from a generator.
     """
 
     library: str
@@ -49,7 +49,7 @@ def _model(class_name: str, make: Callable[[], Any], *, library: str = "diffuser
                 model = make()
             draw_parameters(model, generator)
             if hasattr(model, "quant_conv"):
-                model.quant_conv.weight.data *= 10  # published VAEs' latents have a standard deviation of about 5
+                model.quant_conv.weight.data *= 10  # latents of published VAEs have a standard deviation of about 5
             model.save_pretrained(folder)
 
     return Part(library=library, class_name=class_name, write=write)
@@ -57,7 +57,7 @@ def _model(class_name: str, make: Callable[[], Any], *, library: str = "diffuser
 
 def _settings(library: str, class_name: str, name: str, settings: Mapping[str, Any]) -> Part:
     def write(folder: Path, _generator: torch.Generator) -> None:
-        _write_json(folder / name, {"_class_name": class_name, **settings} if library == "diffusers" else settings)
+        write_json(folder / name, {"_class_name": class_name, **settings} if library == "diffusers" else settings)
 
     return Part(library=library, class_name=class_name, write=write)
 
@@ -68,20 +68,21 @@ def _scheduler(class_name: str, **settings: Any) -> Part:
 
 
 def _write_tokenizer(folder: Path, _generator: torch.Generator) -> None:
-    """Write CLIP's tokenizer without merges: single characters, inside and at the end of a word."""
+    """Write CLIP's tokenizer without merges: single characters, within and at the end of a word."""
     words = [*_CHARACTERS, *(f"{character}</w>" for character in _CHARACTERS), "<|startoftext|>", "<|endoftext|>"]
     special = dict.fromkeys(("eos_token", "unk_token", "pad_token"), "<|endoftext|>")
     special["bos_token"] = "<|startoftext|>"
-    _write_json(folder / "vocab.json", {word: i for i, word in enumerate(words)})
+    write_json(folder / "vocab.json", {word: i for i, word in enumerate(words)})
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
-    _write_json(
+    write_json(
         folder / "tokenizer_config.json", {**special, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
     )
-    # Two files that disagree on padding, as the published ones do: this one counts.
-    _write_json(folder / "special_tokens_map.json", {**special, "pad_token": "!"})
+    # The published files disagree on padding, too; this one decides.
+    write_json(folder / "special_tokens_map.json", {**special, "pad_token": "!"})
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file."""
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
@@ -213,7 +214,7 @@ _IMAGE_PROCESSOR = _settings(
     {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
 )
 
-#: Pipeline class and parts, by backbone; without a pipeline the parts lie in the folder itself.
+#: Pipeline class and parts, by backbone. Without a pipeline, the parts lie in the folder itself.
 MODELS: Mapping[str, tuple[str | None, Mapping[str, Part]]] = {
     "dinov2": (None, {"model": _DINOV2, "feature_extractor": _IMAGE_PROCESSOR}),
     "dinov3": (None, {"model": _DINOV3, "feature_extractor": _IMAGE_PROCESSOR}),

@@ -1,25 +1,32 @@
-"""Small backbones with random weights, on disk as the published ones are: for tests, trials and demonstrations."""
+"""Small backbones with random weights, on disk like the published ones: for tests, trials and demonstrations."""
 
 import dataclasses
 import json
+import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
+from safetensors import SafetensorError
 
-from ..store.errors import ConfigError
+from ..store.durable import explain_os_errors
+from ..store.errors import ConfigError, TedError
 from .backbones import backbone_info
 from .backbones.adm_checkpoint import checkpoint_shapes
 from .backbones.adm_config import AdmConfig, build_unet
 from .placeholders import DECLARATIONS
 from .random_weights import draw_tensor
-from .small_model_parts import MODELS
+from .small_model_parts import MODELS, write_json
 
-__all__ = ["SMALL", "make_small", "make_small_adm"]
+__all__ = ["SMALL_ADM", "make_small"]
 
-#: What is declared in the place of parts that are left out.
+#: As deep as the published ADM, so that its taps have the same names and strides, but narrow.
+SMALL_ADM = AdmConfig(image_size=64, num_channels=32, channel_mult=(1, 1, 1, 2, 2, 2), num_head_channels=32)
+
+#: What is declared instead of parts that are left out.
 _DECLARED: Mapping[str, Mapping[str, Any]] = {
     "vae": {"vae": {"area_average": 8}},
     "text_encoder": {"text": "zeros"},
@@ -30,91 +37,79 @@ _DECLARED: Mapping[str, Mapping[str, Any]] = {
 
 
 def make_small(name: str, folder: Path, *, seed: int = 0, standins: bool = False) -> Path:
-    """Write a small backbone with random weights.
+    """Write a small backbone with random weights; the folder appears whole or not at all.
 
     The folder has the layout of the published weights, the schedulers have their configuration, and the UNets as many
-    levels. Every parameter is random, also those that the library initialises to zero or to one: a new temporal layer
-    does nothing, and a test with it would pass for the wrong reason.
+    levels. Every parameter is random, also those that training starts from zero or one, such as the last layer of a
+    temporal block: otherwise a test of that block would pass for the wrong reason.
 
     Parameters
     ----------
     name
         A backbone of the registry.
     folder
-        Where to write; created if absent.
+        Where to write: an empty folder, or one that does not exist.
     seed
-        Of the weights.
+        Seed of the weights, which are the same on every machine.
     standins
-        Leave VAE and encoders out and declare stand-ins for them (see `standins`). ADM and DINO have none of them.
+        Leave out VAE and encoders and declare placeholders for them (see `placeholders`). ADM and DINO have none.
 
     Returns
     -------
     Path
-        The folder, to be given as the backbone's weights.
+        The folder: a path of weights.
 
     Raises
     ------
     ConfigError
-        For an unknown backbone, and for one of another package.
+        For a backbone without a small model, and for a folder that is not empty.
+    CacheError, TedError
+        When the folder cannot be written, as on a full disk.
     """
     backbone_info(name)
-    if name == "adm":
-        return make_small_adm(folder, seed=seed)
-    if name not in MODELS:
+    if name != "adm" and name not in MODELS:
         raise ConfigError(f"there is no small model of backbone {name!r}, only of: {', '.join([*MODELS, 'adm'])}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is not an empty folder; choose another, so that nothing is overwritten")
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.partial")
+    try:
+        with explain_os_errors(f"write {folder}"):
+            partial.mkdir(parents=True)
+            generator = torch.Generator().manual_seed(seed)
+            _write_adm(partial, generator) if name == "adm" else _write_parts(name, partial, generator, standins)
+            partial.replace(folder)
+    except (SafetensorError, RuntimeError) as error:  # what the libraries make of a full disk
+        raise TedError(f"cannot write {folder}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _write_parts(name: str, folder: Path, generator: torch.Generator, standins: bool) -> None:
+    """Write the parts of a pipeline into subfolders, or a single model into the folder itself."""
     pipeline, parts = MODELS[name]
-    generator = torch.Generator().manual_seed(seed)
     if pipeline is None:
-        folder.mkdir(parents=True, exist_ok=True)
         for part in parts.values():
             part.write(folder, generator)
-        return folder
+        return
     absent = [part for part in parts if part in _DECLARED] if standins else []
     index: dict[str, Any] = {"_class_name": pipeline, "_diffusers_version": diffusers.__version__}
-    for name_of_part, part in parts.items():
-        if name_of_part in absent:
-            index[name_of_part] = [None, None]
+    for part_name, part in parts.items():
+        if part_name in absent:
+            index[part_name] = [None, None]
             continue
-        (folder / name_of_part).mkdir(parents=True, exist_ok=True)
-        part.write(folder / name_of_part, generator)
-        index[name_of_part] = [part.library, part.class_name]
-    _write_json(folder / "model_index.json", index)
+        (folder / part_name).mkdir()
+        part.write(folder / part_name, generator)
+        index[part_name] = [part.library, part.class_name]
+    write_json(folder / "model_index.json", index)
     if absent:
-        _write_json(folder / DECLARATIONS, {key: value for part in absent for key, value in _DECLARED[part].items()})
-    return folder
+        write_json(folder / DECLARATIONS, {key: value for part in absent for key, value in _DECLARED[part].items()})
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-#: As deep as the published model, so that its taps bear the same names at the same strides, but narrow.
-SMALL = AdmConfig(image_size=64, num_channels=32, channel_mult=(1, 1, 1, 2, 2, 2), num_head_channels=32)
-
-
-def make_small_adm(folder: Path, *, seed: int = 0) -> Path:
-    """Write `model.pt`, in the original's key names, and `config.json`.
-
-    All layers are random, also those that training starts from zero (the last convolution of each residual block,
-    attention's output, normalisation's shift), so that no part of the network is without effect.
-
-    Parameters
-    ----------
-    folder
-        Where to write; created if absent.
-    seed
-        Of the weights, which are the same on every machine.
-
-    Returns
-    -------
-    Path
-        The folder, to be given as the backbone's weights.
-    """
+def _write_adm(folder: Path, generator: torch.Generator) -> None:
+    """Write `model.pt`, in the original's key names, and `config.json`."""
     with torch.device("meta"):
-        shapes = checkpoint_shapes(SMALL, build_unet(SMALL).state_dict())
-    generator = torch.Generator().manual_seed(seed)
+        shapes = checkpoint_shapes(SMALL_ADM, build_unet(SMALL_ADM).state_dict())
     tensors = {name: draw_tensor(name, shape, generator) for name, shape in shapes.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(SMALL), indent=1) + "\n", encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(SMALL_ADM), indent=1) + "\n", encoding="utf-8")
     torch.save(tensors, folder / "model.pt")
-    return folder

@@ -1,6 +1,7 @@
-"""Reading features inside a UNet: named taps, several in one pass, which stops after the last of them."""
+"""Taps: the modules of a network whose outputs are read as feature maps, several in one forward pass."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,20 +9,61 @@ from torch import nn
 
 from ..store.errors import ConfigError
 
-__all__ = ["choose_taps", "read_taps"]
+__all__ = ["Tap", "choose_taps", "read_taps"]
 
 
-class _StopForwardError(Exception):
-    """Raised inside a UNet's forward once every tap was read; never leaves `read_taps`."""
+def _is_a_map(output: torch.Tensor, _noisy: torch.Tensor) -> torch.Tensor:
+    return output
 
 
-def choose_taps(available: Mapping[str, nn.Module], names: Sequence[str], backbone: str) -> dict[str, nn.Module]:
-    """Pick modules by tap name.
+@dataclass(frozen=True, kw_only=True)
+class Tap:
+    """A module whose output is read as a feature map.
+
+    Attributes
+    ----------
+    module
+        The module. It runs exactly once in a forward pass. Of a tuple, the first element is read.
+    stride
+        Pixels of a frame per cell of the map, along each axis.
+    heads
+        Attention heads. The channels of a map are head-major: (head, channel of the head), flattened.
+    to_map
+        Turns the module's output and the network's noisy input (clip, latent frame, channel, y, x) into maps
+        (clip * latent frame, channel, grid y, grid x), clip-major. By default the output is a map already.
+    """
+
+    module: nn.Module
+    stride: int
+    heads: int = 1
+    to_map: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _is_a_map
+
+    def check(self, name: str, shape: Sequence[int], frame_size: tuple[int, int]) -> None:
+        """Check features (..., channel, grid y, grid x) against the declared stride and heads.
+
+        Raises
+        ------
+        ConfigError
+            When they disagree: the backbone declares its tap wrongly.
+        """
+        channels, *grid = shape[-3:]
+        expected = [-(-side // self.stride) for side in frame_size]  # networks round up
+        if grid != expected:
+            raise ConfigError(
+                f"tap {name!r} gives a map of {grid[0]}x{grid[1]} cells for frames of {frame_size[0]}x{frame_size[1]} "
+                f"pixels; its stride of {self.stride} means {expected[0]}x{expected[1]}"
+            )
+        if channels % self.heads:
+            raise ConfigError(f"tap {name!r} has {channels} channels, which {self.heads} heads do not divide")
+
+
+def choose_taps(available: Mapping[str, Tap], names: Sequence[str], backbone: str) -> dict[str, Tap]:
+    """Return the taps with these names, each once.
 
     Raises
     ------
     ConfigError
-        For an unknown name, with the list of taps.
+        For an unknown name; the message lists the taps.
     """
     unknown = [name for name in names if name not in available]
     if unknown or not names:
@@ -30,25 +72,28 @@ def choose_taps(available: Mapping[str, nn.Module], names: Sequence[str], backbo
     return {name: available[name] for name in dict.fromkeys(names)}
 
 
+class _StopForwardError(Exception):
+    """Ends a forward pass after its last tap; never leaves `read_taps`."""
+
+
 def read_taps(
     forward: Callable[[], Any], modules: Mapping[str, nn.Module], *, stop_early: bool = True
 ) -> dict[str, torch.Tensor]:
-    """Run a UNet's forward pass and return the outputs of some of its modules.
+    """Run a forward pass and return the outputs of some modules.
 
     Parameters
     ----------
     forward
-        Calls the UNet once.
+        Runs the network once.
     modules
-        Modules to read, by tap name. Each must be called once in a pass.
+        Modules to read, by tap name. Each must run once in a pass.
     stop_early
-        End the pass as soon as all of them were read: everything after the last tap is saved.
+        End the pass as soon as all modules were read.
 
     Returns
     -------
     dict of str to torch.Tensor
-        The modules' outputs, in the order of `modules`. Where a module returns a tuple (a diffusers down block), its
-        first element.
+        The outputs, in the order of `modules`; the first element where a module returns a tuple (a diffusers block).
     """
     outputs: dict[str, torch.Tensor] = {}
 

@@ -1,4 +1,4 @@
-"""One video in progress: its claimed units, and what is still to be computed for them."""
+"""One video in progress: its claimed units, and the passes that they still lack."""
 
 import contextlib
 import datetime
@@ -23,20 +23,20 @@ __all__ = ["ExtractionReport", "VideoJob"]
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionReport:
-    """What an extraction of one video did.
+    """Summary of the extraction of one video.
 
     Attributes
     ----------
     written, skipped
         Units that were written or finished, and units that were complete before.
     frames_computed
-        Frames whose features were computed and kept.
+        Frames whose features were computed and written.
     batch_size
         Items (clips; for an image backbone frames) in a pass.
     seconds
-        Wall time, from the opening of the units to their completion.
+        Wall time, from opening the units to completing them.
     waited
-        Seconds in which there was nothing to compute, because of the ``"frames"`` or the ``"disk"``.
+        Seconds without anything to compute, waiting for ``"frames"`` or for the ``"disk"``.
     """
 
     written: tuple[UnitSpec, ...]
@@ -48,36 +48,36 @@ class ExtractionReport:
 
 
 class VideoJob:
-    """Computes the missing features of one video, clip by clip, and completes its units.
+    """Compute the missing features of one video, clip by clip, and complete its units.
 
-    Making it claims the units that are not complete; of damaged ones, what is whole stays.
+    The constructor claims the units that are not complete. Whole chunks of damaged units stay.
 
     Parameters
     ----------
     cache
-        Where to.
+        The cache to write to.
     backbone, plan
-        What to compute.
+        The backbone and the video's plan.
     sink
-        Writes.
+        The writing threads.
     overwrite
         Compute complete units again, too.
 
     Attributes
     ----------
     plan
-        What is computed.
+        The plan.
     clips
-        Indices of the clips that have to be read, rising.
+        Indices of the clips to read, rising.
     frames_settled
-        Frames that need nothing more, from the beginning.
+        Number of frames that were done before.
     abandoned
         Whether the video was given up.
 
     Raises
     ------
     ClaimedError
-        When another process writes one of the units; then none of them is claimed.
+        When another process writes one of the units; then none is claimed.
     CacheError
         When a unit cannot be written.
     """
@@ -93,7 +93,7 @@ class VideoJob:
         self._claims = ExitStack()
         self._writers: dict[tuple[int, str], UnitWriter] = {}
         try:
-            # Claimed in one order by all jobs, or two that share a list could each hold what the other needs.
+            # All jobs claim in one order, so that no two hold what the other needs.
             for key in sorted(plan.specs, key=lambda key: plan.specs[key].folder(cache.root)):
                 writer = _claim_unit(cache, plan.specs[key], self._claims, overwrite=overwrite)
                 if writer is not None:
@@ -116,20 +116,20 @@ class VideoJob:
         self.clips = sorted({item.clip for number in self._passes for item in plan.passes.items(number)})
         self.frames_settled = len(frames) - self._frames(self._wanted)
         self._taps = list(dict.fromkeys(tap for _, tap in self._writers))
-        self._encoder = ClipEncoder(backbone, video=plan.request.video, seed=plan.request.seed)
-        self._averages = Averages(plan.clips, plan.request.ensemble, self._wanted)
+        self._encoder = ClipEncoder(backbone, plan)
+        self._averages = Averages(plan.clips, plan.request.ensemble, self._wanted, backbone.latent_of_frame)
         self._sink = VideoSink(sink, self._writers, missing)
         self._loaded: dict[int, DeviceClip] = {}
 
     def add(self, host: HostClip, advance: Callable[[int], None]) -> None:
-        """Take the next of `clips`, and run the passes that it makes possible.
+        """Encode the next of `clips` and run the passes that it makes possible.
 
         Parameters
         ----------
         host
             The clip.
         advance
-            Called with frames that are through the UNet.
+            Called with numbers of finished frames.
         """
         self._loaded[host.index] = self._encoder.encode(host)
         passes = self.plan.passes
@@ -148,12 +148,12 @@ class VideoJob:
             advance(self._frames(self._wanted.keys() & through))
 
     def finish(self, waited: Mapping[str, float]) -> ExtractionReport:
-        """Wait for the disk, complete the units, and give up the claims.
+        """Wait for the disk, complete the units and release the claims.
 
         Parameters
         ----------
         waited
-            For the report: seconds without anything to compute.
+            Seconds without anything to compute, for the report.
         """
         try:
             self._sink.settle()
@@ -183,26 +183,26 @@ class VideoJob:
             self.close()
 
     def abandon(self) -> None:
-        """Give the video up: what is on its way is written, the units stay incomplete."""
+        """Give the video up: finish the writes under way, leave the units incomplete."""
         self.abandoned = True
         self._loaded.clear()
         self._sink.settle()
         self.close()
 
     def close(self) -> None:
-        """Enter what is written in the journals, and give up the claims."""
+        """Commit written frames to the journals and release the claims."""
         for writer in self._writers.values():
-            with contextlib.suppress(TedError):  # of a disk that is full, say: reported already, or soon
+            with contextlib.suppress(TedError):  # a full disk, for example, which is reported elsewhere
                 writer.commit()
         self._claims.close()
 
     def _frames(self, clips: Iterable[int]) -> int:
-        """Count the frames that count in one of these clips, and in no later one."""
+        """Return the number of frames whose last clip is one of these."""
         return sum(self._last_frames[index] for index in clips)
 
 
 def _claim_unit(cache: Cache, spec: UnitSpec, claims: ExitStack, *, overwrite: bool) -> UnitWriter | None:
-    """Return a unit's entered writer, or None when it is complete; of a damaged unit, what is whole stays."""
+    """Return the writer of a unit, entered; None for a complete unit. Whole chunks of a damaged unit stay."""
     if not overwrite and cache.state(spec) == "complete":
         tidy_unit(spec.folder(cache.root))
         return None
@@ -211,4 +211,4 @@ def _claim_unit(cache: Cache, spec: UnitSpec, claims: ExitStack, *, overwrite: b
     except CacheError:
         if overwrite or cache.state(spec) != "complete":
             raise
-        return None  # another process has completed it since we looked
+        return None  # another process completed it meanwhile

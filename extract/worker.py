@@ -1,4 +1,4 @@
-"""Extracting videos: frames in, clips through the UNet, features to the cache, each step while the others go on."""
+"""Extraction of videos: reading, computing and writing overlap, also from one video to the next."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ from typing import Self
 import torch
 
 from ..store import Cache
-from ..store.errors import ClaimedError, ConfigError, TedError
+from ..store.errors import ClaimedError, ConfigError, Hint, TedError
 from .backbones.base import Backbone
 from .batching import fit_batch_size
 from .clip_reader import ClipReader, HostClip
@@ -24,9 +24,9 @@ from .runtime import is_out_of_memory, use_reproducible_kernels
 from .sink import FeatureSink
 from .video_job import ExtractionReport, VideoJob
 
-__all__ = ["ExtractionReport", "VideoTask", "extract_video", "extract_videos"]
+__all__ = ["ExtractionReport", "Progress", "VideoTask", "extract_video", "extract_videos"]
 
-#: Frames that are decoded, and their noise drawn, ahead of the device.
+#: Frames that are read, and their noise drawn, ahead of the device.
 _FRAMES_AHEAD = 16
 
 
@@ -37,11 +37,11 @@ class VideoTask:
     Attributes
     ----------
     name
-        For progress.
+        Name for progress.
     source
-        Its frames.
+        The frames.
     plan
-        Gives what to compute, by `plan_video`; called in a thread, when the video's turn comes.
+        Returns the video's plan (see `plan_video`); called in a thread when the video's turn comes.
     """
 
     name: str
@@ -49,10 +49,10 @@ class VideoTask:
     plan: Callable[[], VideoPlan]
 
 
-#: A video, and what was done or why it could not be.
+#: A video, with the report of its extraction or the error that ended it.
 Outcome = tuple[VideoTask, ExtractionReport | TedError]
 
-#: Called with a video's name and number of frames, returns what is called with numbers of frames that are through.
+#: Called with a video's name and number of frames; returns a function that is called with numbers of finished frames.
 Progress = Callable[[str, int], Callable[[int], None]]
 
 
@@ -65,18 +65,18 @@ def extract_video(
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> ExtractionReport:
-    """Write all units of one plan, resuming what an interrupted run left; see `extract_videos`.
+    """Write all units of one plan, resuming an interrupted run; see `extract_videos`.
 
     Parameters
     ----------
     cache
-        Where to.
+        The cache to write to.
     backbone, source, plan
-        What to compute, from `plan_video` with the same backbone and source.
+        The plan, from `plan_video` with the same backbone and source.
     overwrite
         Compute complete units again, too.
     progress
-        Called with numbers of frames that are through.
+        Called with numbers of finished frames.
     """
     task = VideoTask(name=plan.request.video, source=source, plan=lambda: plan)
     ((_, result),) = extract_videos(cache, backbone, [task], overwrite=overwrite, progress=lambda *_: progress)
@@ -94,37 +94,37 @@ def extract_videos(
     adapt: bool = False,
     progress: Progress = lambda name, frames: lambda done: None,
 ) -> Iterator[Outcome]:
-    """Write the units of many videos; decoding, the UNet and writing overlap, also from one video to the next.
+    """Write the units of many videos.
 
-    Complete units are left alone; of units that look damaged (a promised file is absent or of another size) only what
-    is damaged is computed again. A video that fails stops no other. On the same device, with the same batch size and
+    Complete units are left alone. Of units that look damaged (a promised file is absent or of another size) only the
+    damage is computed again. A video that fails stops no other. On the same device, with the same batch size and
     number of threads, features are the same bytes however often the work was interrupted.
 
     Parameters
     ----------
     cache
-        Where to.
+        The cache to write to.
     backbone
-        With what.
+        The backbone.
     tasks
         The videos; taken one by one, in a thread, shortly before their turn.
     overwrite
         Compute complete units again, too.
     adapt
-        Fit the batch size to the memory of the device, and halve it where that was too much: the video goes on from
+        Fit the batch size to the device's memory, and halve it when that was too much; the video then goes on from
         what is written.
     progress
-        Called with a video's name and number of frames, returns what is called with frames that are through.
+        See `Progress`.
 
     Yields
     ------
     (VideoTask, ExtractionReport or TedError)
-        As videos are completed: what was done, or why it could not be.
+        As videos are completed or fail.
 
     Raises
     ------
     ConfigError
-        From a task's plan: an option that is wrong is wrong for every video.
+        From a task's plan: a wrong option is wrong for every video.
     """
     use_reproducible_kernels()
     with _Extraction(cache, backbone, overwrite=overwrite, adapt=adapt, progress=progress) as extraction:
@@ -135,9 +135,9 @@ def extract_videos(
 
 @dataclass(frozen=True, kw_only=True)
 class _Event:
-    """What the reading thread has for the computing one: a clip, an error, or, without both, the end of a video.
+    """A message of the reading thread: a clip, an error, or, without both, the end of a video.
 
-    `job` is None for a video that could not be begun.
+    `job` is None for a video that could not be started.
     """
 
     task: VideoTask
@@ -148,7 +148,7 @@ class _Event:
 
 
 class _Extraction:
-    """The moving parts: a thread that reads, this one that computes, some that write."""
+    """One reading thread, the computing thread (the caller's), and the sink's writing threads."""
 
     def __init__(self, cache: Cache, backbone: Backbone, *, overwrite: bool, adapt: bool, progress: Progress) -> None:
         self._cache = cache
@@ -157,10 +157,10 @@ class _Extraction:
         self._adapt = adapt
         self._progress = progress
         self._sink = FeatureSink()
-        self._fitted: tuple[int, int] | None = None  # items that fit in a pass, and pixels of the frames measured
-        self._at_most: int | None = None  # after memory ran out
+        self._fitted: tuple[int, int] | None = None  # items that fit in a pass, and pixels of the measured frames
+        self._at_most: int | None = None  # items in a pass, after memory ran out
         self._begun: set[int] = set()  # tasks whose complete units were discarded already
-        self._noise_shapes: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._latent_shapes: dict[tuple[int, int], tuple[int, ...]] = {}
         self._open: set[VideoJob] = set()
         self._retries: list[VideoTask] = []
 
@@ -175,7 +175,7 @@ class _Extraction:
             job.close()
 
     def take_retries(self) -> list[VideoTask]:
-        """Return the videos that ran out of memory, to be tried with smaller batches."""
+        """Return the videos that ran out of memory and are to be tried with smaller batches."""
         retries, self._retries = self._retries, []
         return retries
 
@@ -190,7 +190,8 @@ class _Extraction:
                 if job is None:
                     if error is not None:
                         if not isinstance(error, ClaimedError):
-                            yield from self._completed(finishing, list(finishing))  # who stops here, knows of these
+                            # A caller that stops at this error has heard of the videos before it.
+                            yield from self._completed(finishing, list(finishing))
                         yield task, error
                     continue
                 if job.abandoned:
@@ -212,12 +213,12 @@ class _Extraction:
                     waited = {what: waits[what] - before[what] for what in waits}
                     finishing[self._sink.submit(partial(job.finish, waited))] = task, job
                 if job.abandoned or event.clip is None:
-                    del began[job]  # which holds memory of the device
+                    del began[job]  # frees the device's memory
                 yield from self._completed(finishing, [future for future in finishing if future.done()])
         yield from self._completed(finishing, list(finishing))
 
     def _read(self, tasks: Iterable[VideoTask]) -> Iterator[_Event]:
-        """Begin videos and read their clips, in the reading thread."""
+        """Start videos and read their clips, in the reading thread."""
         for task in tasks:
             try:
                 plan = self._sized(task.plan())
@@ -225,58 +226,46 @@ class _Extraction:
                 job = VideoJob(self._cache, self._backbone, plan, self._sink, overwrite=overwrite)
             except ConfigError:
                 raise
-            except TedError as error:
-                yield _Event(task=task, job=None, error=error)
+            except Exception as error:
+                yield _Event(task=task, job=None, error=_as_video_error(error))
                 continue
             self._open.add(job)
             self._begun.add(id(task))
             event = _Event(task=task, job=job)
             try:
-                for clip in self._reader(task, plan).read(plan.clips, job.clips):
+                for clip in self._reader(task, plan).read(job.clips):
                     if job.abandoned:
                         break
                     yield dataclasses.replace(event, clip=clip)
-            except TedError as error:
-                event = dataclasses.replace(event, error=error)
-            except (RuntimeError, MemoryError) as error:  # the noise's shape takes the device, beside a pass
-                if not is_out_of_memory(error):
-                    raise
-                event = dataclasses.replace(event, out_of_memory=True)
+            except Exception as error:
+                if is_out_of_memory(error):  # the shape of the noise is measured on the device, beside a pass
+                    event = dataclasses.replace(event, out_of_memory=True)
+                else:
+                    event = dataclasses.replace(event, error=_as_video_error(error))
             yield event
 
     def _reader(self, task: VideoTask, plan: VideoPlan) -> ClipReader:
-        request = plan.request
-        if request.frame_size not in self._noise_shapes:
-            self._noise_shapes[request.frame_size] = latent_shape(self._backbone, request.frame_size)
-        return ClipReader(
-            task.source,
-            request.frame_size,
-            noise_shape=self._noise_shapes[request.frame_size],
-            video=request.video,
-            seed=request.seed,
-            draws=request.ensemble if self._backbone.takes_noise else 0,
-            condition_on=self._backbone.condition_on,
-            pin=self._backbone.device.type == "cuda",
-        )
+        size = plan.request.frame_size
+        if size not in self._latent_shapes:
+            self._latent_shapes[size] = latent_shape(self._backbone, size)
+        return ClipReader(self._backbone, task.source, plan, self._latent_shapes[size])
 
     def _sized(self, plan: VideoPlan) -> VideoPlan:
-        """Fit a plan's batch size to the memory, if that was asked for."""
+        """Fit a plan's batch size to the memory, if asked to."""
         if not self._adapt or not plan.specs:
             return plan
-        frame_size = plan.request.frame_size
-        pixels = math.prod(frame_size)
+        pixels = math.prod(plan.request.frame_size)
         if self._fitted is None:
-            taps = list(dict.fromkeys(tap for _, tap in plan.specs))
-            fitted = fit_batch_size(self._backbone, frame_size, taps)
+            fitted = fit_batch_size(self._backbone, plan)
             self._fitted = (fitted or default_batch_size(self._backbone)), pixels
-        # One measurement serves videos of all sizes: memory goes with the pixels.
+        # One measurement serves videos of all sizes: memory is proportional to the pixels.
         size = max(1, self._fitted[0] * self._fitted[1] // pixels)
         return plan.with_batch_size(min(size, self._at_most or size))
 
     def _compute(
         self, task: VideoTask, job: VideoJob, clip: HostClip, advance: Callable[[int], None]
     ) -> TedError | None:
-        """Give a clip to its job; return what went wrong."""
+        """Give a clip to its job; return the error, if any."""
         try:
             job.add(clip, advance)
             return None
@@ -285,20 +274,18 @@ class _Extraction:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        # Here the error, with the frames that hold the pass's tensors, is gone.
+        # Here the error is gone, and with its frames the tensors of the pass.
         return self._out_of_memory(task, job)
 
     def _out_of_memory(self, task: VideoTask, job: VideoJob) -> TedError | None:
-        """Give a video up, to be tried again with smaller batches; without those, return what went wrong."""
+        """Give a video up, to be tried again with smaller batches; return an error if there are none."""
         size = job.plan.passes.size
         self._abandon(job)
         if self._adapt and size > 1:
             self._at_most = size // 2
             self._retries.append(task)
             return None
-        return TedError(
-            f"out of memory with {size} in a batch: try --batch-size auto, a smaller --frame-size, or --dtype float16"
-        )
+        return TedError(f"out of memory with {size} in a batch", hint=Hint("use-less-memory"))
 
     def _abandon(self, job: VideoJob) -> None:
         job.abandon()
@@ -311,7 +298,7 @@ class _Extraction:
         finishing: dict[Future[ExtractionReport], tuple[VideoTask, VideoJob]],
         futures: Iterable[Future[ExtractionReport]],
     ) -> Iterator[Outcome]:
-        """Yield what became of videos that wait for their last writes."""
+        """Yield the outcomes of videos whose last writes are awaited."""
         for future in futures:
             task, job = finishing.pop(future)
             try:
@@ -320,3 +307,12 @@ class _Extraction:
                 outcome = error
             self._open.discard(job)
             yield task, outcome
+
+
+def _as_video_error(error: Exception) -> TedError:
+    """Return an error of one video: whatever a decoder or a file system raises ends that video, not the run."""
+    if isinstance(error, TedError):
+        return error
+    failure = TedError(f"stopped by an unexpected error: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure

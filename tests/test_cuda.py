@@ -29,7 +29,7 @@ def test_features(name: str, tmp_path: Path) -> None:
         backbone = load_backbone(name, weights, device=device, dtype=torch.float32)
         source = random_frames(backbone.clip_length)
         size = (4 * backbone.frame_multiple, 4 * backbone.frame_multiple)
-        timestep = min(300, backbone.timestep_count - 1)
+        timestep = min(300, len(backbone.schedule) - 1)
         found = features_of(backbone, source, size, [timestep], [tap], draws=2, batch_size=2)
         assert found[timestep, tap].device.type == device.type
         results[device] = found[timestep, tap].cpu()

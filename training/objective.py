@@ -67,16 +67,18 @@ class Objective:
         taus = [self._draw(rng) for _ in pixels]
         latents = torch.stack([backbone.encode(clip) for clip in pixels])
         noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)).to(backbone.device)
-        noisy = torch.stack([backbone.perturb(x, eps, tau) for x, eps, tau in zip(latents, noise, taus, strict=True)])
+        noisy = torch.stack(
+            [backbone.schedule.perturb(x, eps, tau) for x, eps, tau in zip(latents, noise, taus, strict=True)]
+        )
         # v = sqrt(abar) eps - sqrt(1 - abar) x_0 is x_t with eps in the place of x_0 and -x_0 in the place of eps.
-        target = torch.stack([backbone.perturb(eps, -x, tau) for x, eps, tau in zip(latents, noise, taus, strict=True)])
+        target = torch.stack(
+            [backbone.schedule.perturb(eps, -x, tau) for x, eps, tau in zip(latents, noise, taus, strict=True)]
+        )
         conditions = [self.condition(clip, rng) for clip in pixels]
         condition = {key: torch.cat([each[key] for each in conditions]) for key in conditions[0]}
         with torch.autocast(backbone.device.type, torch.bfloat16, enabled=self.bfloat16):
-            predicted = backbone.network(**backbone.network_arguments(noisy, taus, condition))[0].float()
-        if predicted.ndim == 5:  # a video UNet: (clip, channel, frame, y, x)
-            predicted = predicted.transpose(1, 2)
-        errors = predicted.reshape(target.shape) - target
+            output = backbone.network(**backbone.network_arguments(noisy, taus, condition))[0].float()
+        errors = backbone.unfold_output(output, noisy) - target
         weights = errors.new_tensor(self.channel_weights)[:, None, None]  # (clip, frame, channel, y, x)
         losses = (weights * errors**2).flatten(1).mean(1)
         return Batch(losses=losses, timesteps=torch.tensor(taus))

@@ -107,7 +107,7 @@ def train_model(
         out,
         LoopConfig(**config["loop"]),
         objective.batches,
-        timestep_count=backbone.timestep_count,
+        timestep_count=len(backbone.schedule),
         keep=lambda averaged: save_half(averaged, weights),
         seconds=seconds,
         say=lambda line: print(line, flush=True),

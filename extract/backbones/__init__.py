@@ -1,15 +1,15 @@
-"""The backbones, one file each. Light: models load on demand."""
+"""The backbones, one file each. Light to import: networks load on demand."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...store.errors import ConfigError
+from ...store.errors import ConfigError, Hint, WeightsError
 from ..settings import DEFAULT_OPTIONS, BackboneOptions
-from ..weights import find_weights, split_random
+from ..weights import find_weights, missing_files, split_random
 from .registry import BACKBONES, BackboneInfo, backbone_info, register_backbone
 
 if TYPE_CHECKING:
@@ -17,28 +17,56 @@ if TYPE_CHECKING:
 
     from .base import Backbone
 
-__all__ = ["BACKBONES", "BackboneInfo", "backbone_info", "check_options", "load_backbone", "register_backbone"]
+__all__ = [
+    "BACKBONES",
+    "BackboneInfo",
+    "backbone_info",
+    "check_options",
+    "check_weights",
+    "load_backbone",
+    "register_backbone",
+]
 
 
 def check_options(options: BackboneOptions, backbones: Sequence[str]) -> None:
-    """Refuse an option that none of the backbones of a run takes.
+    """Raise ConfigError for an option that none of a run's backbones takes, and for an unknown backbone.
 
-    An option that some of them take applies to those.
-
-    Raises
-    ------
-    ConfigError
-        For such an option, with the backbones that take it; for an unknown backbone.
+    An option that only some of them take applies to those.
     """
     taken = {option for name in backbones for option in backbone_info(name).options}
     for option in options.given:
         if option not in taken:
-            flag = f"--{'no-' if option == 'temporal' else ''}{option.replace('_', '-')}"
+            flag = "no-temporal" if option == "temporal" else option.replace("_", "-")
             takers = [name for name, info in BACKBONES.items() if option in info.options]
+            names = list(dict.fromkeys(backbones))
             raise ConfigError(
-                f"{flag} would have no effect: {', '.join(dict.fromkeys(backbones))} "
-                f"{'takes' if len(set(backbones)) == 1 else 'take'} no such option; {', '.join(takers)} would"
+                f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no option {flag}; "
+                f"{', '.join(takers)} {'has' if len(takers) == 1 else 'have'} it",
+                hint=Hint("leave-option-out"),
             )
+
+
+def check_weights(weights: Mapping[str, Path | str | None]) -> None:
+    """Raise WeightsError if weights of any backbone are missing; one message names all of them. Loads nothing.
+
+    Parameters
+    ----------
+    weights
+        Weights of each backbone, by its name; see `load_backbone`.
+    """
+    problems: list[WeightsError] = []
+    for name, given in weights.items():
+        try:
+            path, seed = _locate(name, given)
+            published = backbone_info(name).published
+            if path is not None and published is not None:
+                missing = missing_files(path, published, untrained=seed is not None)
+                if missing:
+                    raise published.error(f"{', '.join(missing)} in {path}, which backbone {name!r} needs")
+        except WeightsError as error:
+            problems.append(error)
+    if problems:
+        raise WeightsError("\n".join(map(str, problems)), hint=problems[0].hint)
 
 
 def load_backbone(
@@ -54,15 +82,15 @@ def load_backbone(
     Parameters
     ----------
     name
-        A key of `BACKBONES`.
+        A key of `BACKBONES`, or a name that an installed package offers.
     weights
         A local folder or file; or, as a string, a repository of the hub that is in its cache; or None for the
         published weights in the cache. ``"random:SEED"`` and ``"random:SEED:PATH"`` give the network of the same
         configuration random weights; all other parts (VAE, encoders) are those of the published weights or of PATH.
     device, dtype
-        Where and in which precision the models run.
+        Device and precision of the network and its encoders.
     options
-        What to vary; options that the backbone does not take do not concern it (see `check_options`).
+        Options of backbones; those that this one does not take are ignored (see `check_options`).
 
     Raises
     ------
@@ -72,19 +100,25 @@ def load_backbone(
         When the weights are absent, incomplete, damaged or of another architecture.
     """
     info = backbone_info(name)
-    seed, place = split_random(weights)
-    if seed is not None and not info.random:
-        raise ConfigError(f"backbone {name!r} cannot have random weights")
-    if info.published is None:
-        if place is not None:
-            raise ConfigError(f"backbone {name!r} has no weights: leave {place} out")
-        path = None
-    else:
-        needs_files = seed is None or place is not None or info.published.on_hub
-        path = find_weights(name, info.published, place) if needs_files else None
+    path, seed = _locate(name, weights)
     varied: dict[str, Any] = {"options": options} if info.options else {}
     if info.random:
         varied["seed"] = seed
     module, _, function = info.loader.partition(":")
     backbone: Backbone = getattr(importlib.import_module(module), function)(path, device=device, dtype=dtype, **varied)
     return backbone
+
+
+def _locate(name: str, weights: Path | str | None) -> tuple[Path | None, int | None]:
+    """Return the path of a backbone's weights, None where it needs no file, and the seed of random ones."""
+    info = backbone_info(name)
+    seed, location = split_random(weights)
+    if seed is not None and not info.random:
+        raise ConfigError(f"backbone {name!r} cannot have random weights")
+    if info.published is None:
+        if location is not None:
+            raise ConfigError(f"backbone {name!r} has no weights: leave {location} out")
+        return None, seed
+    if seed is not None and location is None and not info.published.on_hub:
+        return None, seed
+    return find_weights(name, info.published, location), seed

@@ -10,8 +10,8 @@ from torch import nn
 
 from ...store.errors import WeightsError
 from ..model_folder import quiet_libraries
-from ..noising.schedules import NoiseSchedule
 from ..random_weights import draw_parameters
+from ..taps import Tap
 from ..weights import digest_files, random_id
 from . import backbone_info
 from .adm_checkpoint import block_names, convert, read_checkpoint
@@ -29,44 +29,43 @@ class AdmBackbone(Backbone):
     ----------
     config
         The architecture.
-    schedule
-        The noise schedule of training.
     """
 
     config: AdmConfig
-    schedule: NoiseSchedule
 
     @property
-    def taps(self) -> dict[str, nn.Module]:
-        """Modules that can be read, in the order of the forward pass.
+    def taps(self) -> dict[str, Tap]:
+        """The taps in the order of the forward pass.
 
-        `down_blocks[i]`, `mid_block` and `up_blocks[i]` are diffusers' blocks. `output_blocks[i]` are the original's
-        (DIFT and TED count these): a residual block, its attention where the level has it, and the up-sampling block
-        where it ends a level.
+        ``down_blocks[i]``, ``mid_block`` and ``up_blocks[i]`` are diffusers' blocks. ``output_blocks[i]`` are the
+        original's, which DIFT and TED count: a residual block, the level's attention if any, and the up-sampling block
+        at the end of a level.
         """
         levels = len(self.config.channel_mult)
-        taps = {f"down_blocks[{i}]": self.network.get_submodule(f"down_blocks.{i}") for i in range(levels)}
-        taps["mid_block"] = self.network.get_submodule("mid_block")
+        coarsest = self.config.frame_multiple
+
+        def tap(module: str, stride: int) -> Tap:
+            return Tap(module=self.network.get_submodule(module), stride=stride)
+
+        taps = {f"down_blocks[{i}]": tap(f"down_blocks.{i}", min(2 << i, coarsest)) for i in range(levels)}
+        taps["mid_block"] = tap("mid_block", coarsest)
         per_level = self.config.num_res_blocks + 1
-        last_member: dict[int, str] = {}  # of each output block: what comes out of it is the entry's output
+        last_member: dict[int, str] = {}  # the block whose output is that of output_blocks[i]
         for original, ours in block_names(self.config).items():
             kind, entry, *_ = original.split(".")
             if kind == "output_blocks":
                 last_member[int(entry)] = ours
         for i, name in last_member.items():
-            taps[f"output_blocks[{i}]"] = self.network.get_submodule(name)
-            if (i + 1) % per_level == 0:
-                up = i // per_level
-                taps[f"up_blocks[{up}]"] = self.network.get_submodule(f"up_blocks.{up}")
+            up, ends_level = i // per_level, (i + 1) % per_level == 0
+            stride = max(coarsest >> (up + ends_level), 1)
+            taps[f"output_blocks[{i}]"] = tap(name, stride)
+            if ends_level:
+                taps[f"up_blocks[{up}]"] = tap(f"up_blocks.{up}", stride)
         return taps
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the frames themselves, (frame, 3, height, width) in [-1, 1], float32, on `device`."""
         return pixels.to(self.device, torch.float32)
-
-    def perturb(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
-        """Return sqrt(abar) x_0 + sqrt(1 - abar) eps."""
-        return self.schedule.perturb(latents, noise, timestep)
 
     def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the frames of all clips as one batch, and their timestep."""
@@ -84,12 +83,12 @@ def load(weights: Path | None, *, device: torch.device, dtype: torch.dtype, seed
     ----------
     weights
         The `.pt` file, or a folder with exactly one. A `config.json` beside the file describes its architecture (see
-        `AdmConfig`); without it, it is the published unconditional 256x256 model's. With a seed, only that
-        description is read, and None stands for the published architecture.
+        `AdmConfig`); without it, the architecture is that of the published unconditional 256x256 model. With a seed,
+        only that description is read, and None means the published architecture.
     device, dtype
-        Where and in which precision the UNet runs; the checkpoint may be in another.
+        Device and precision of the UNet; the checkpoint may be in another.
     seed
-        Of random weights; None for those of the checkpoint.
+        Seed of random weights; None for the checkpoint.
 
     Raises
     ------
@@ -107,7 +106,6 @@ def load(weights: Path | None, *, device: torch.device, dtype: torch.dtype, seed
         dtype=dtype,
         weights_id=identity,
         frame_multiple=config.frame_multiple,
-        timestep_count=config.diffusion_steps,
         config=config,
         schedule=build_schedule(config),
     )
@@ -143,15 +141,11 @@ def _config_beside(folder: Path) -> AdmConfig:
 def _find_checkpoint(weights: Path | None) -> Path:
     if weights is not None and weights.is_file():
         return weights
-    how_to_get = (
-        f"{backbone_info('adm').how_to_get()}\n"
-        "It is the unconditional 256x256 model of https://github.com/openai/guided-diffusion."
-    )
     if weights is None or not weights.is_dir():
-        raise WeightsError(f"{weights}: no such file or folder of ADM weights. {how_to_get}")
+        raise backbone_info("adm").error(f"{weights}: no such file or folder of ADM weights")
     found = sorted(path for path in weights.glob("*.pt") if path.is_file())
     if not found:
-        raise WeightsError(f"{weights}: no .pt file in this folder of ADM weights. {how_to_get}")
+        raise backbone_info("adm").error(f"{weights}: no .pt file in this folder of ADM weights")
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise WeightsError(f"{weights}: more than one .pt file ({names}); give the path of one of them")
@@ -159,5 +153,5 @@ def _find_checkpoint(weights: Path | None) -> Path:
 
 
 def _identity(checkpoint: str, config: AdmConfig) -> str:
-    """Hash what the features depend on: the checkpoint and its architecture, not how the file is called."""
+    """Return a hash of the checkpoint and its architecture, without the name of the file."""
     return f"sha256:{hashlib.sha256(f'{checkpoint} {config.identity}'.encode()).hexdigest()}"

@@ -1,36 +1,43 @@
-"""What a backbone is: a network, in most a diffusion UNet, all it needs for one correct forward pass, and its taps."""
+"""The contract of a backbone: a network, all it needs for one correct forward pass, and the taps that can be read."""
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from ...store.errors import ConfigError
+from ..noising.schedules import NOISELESS, Noiseless, Schedule
 from ..settings import ConditionOn
-from ..taps import choose_taps, read_taps
+from ..taps import Tap, choose_taps, read_taps
 
-__all__ = ["Backbone", "Condition", "Draw", "Timestep"]
+__all__ = ["NO_ARTIFACTS", "Artifacts", "Backbone", "Condition", "Draw", "Timestep"]
 
 #: Conditioning of some clips: tensors whose first axis is the clip, concatenated along it to make a batch.
 Condition = Mapping[str, torch.Tensor]
 
-#: tau, as training counts it: the same for all clips of a batch, or one for each.
+#: tau: one for all clips of a batch, or one for each.
 Timestep = int | Sequence[int]
 
-#: Draws standard normal noise of a shape, keyed by the clip: float32 on the CPU.
+#: Draws standard normal noise of a shape, keyed by the clip: float32, on the CPU.
 Draw = Callable[[Sequence[int]], torch.Tensor]
+
+#: A video's artefacts, such as a learned token, by name; on the CPU.
+Artifacts = Mapping[str, torch.Tensor]
+
+NO_ARTIFACTS: Artifacts = MappingProxyType({})
 
 
 @dataclass(kw_only=True)
 class Backbone(abc.ABC):
-    """A network and its surroundings, ready to turn frames into features.
+    """A network that turns frames into features, ready to run.
 
-    Everything works on clips; an image backbone's clips are one frame long. Subclasses implement `taps`, `encode`,
-    `perturb` and `network_arguments`, `condition` where the network is told something of the clip beside its frames,
-    and `feature_map` where its modules give something else than maps; the forward pass itself, `features`, is the
-    same for all.
+    Everything works on clips; an image backbone's clips are one frame long. A subclass gives `taps`, `encode` and
+    `network_arguments`, and `condition` if the network is told more of a clip than its frames. The forward pass,
+    `features`, is the same for all.
 
     Attributes
     ----------
@@ -39,22 +46,29 @@ class Backbone(abc.ABC):
     network
         The network, in evaluation mode, on its device.
     device, dtype
-        Where and in which precision the network (and VAE, and encoders) run.
+        Device and precision of the network and of its encoders.
     weights_id
-        Identity of the weights, independent of the path they were read from: ``"sha256:..."``.
+        Identity of the weights by content, whatever their path: ``"sha256:..."``.
+    schedule
+        The forward process of the model's training; its length is the number of timesteps. By default there is no
+        noise, and timestep 0 alone.
+    prediction
+        What the network predicts from x_tau: the noise eps, or v = sqrt(abar) eps - sqrt(1 - abar) x_0.
     clip_length
-        Frames the network sees at once; 1 for an image backbone.
+        Frames that the network sees at once; 1 for an image backbone.
+    latent_of_frame
+        For a network whose encoder compresses time: index of the latent frame that stands for each frame of a clip,
+        `clip_length` numbers, not falling, from 0. `encode` then gets whole clips, and a frame's features are those of
+        its latent frame. None for encoders that treat every frame alone: each frame is then encoded once, however many
+        clips share it.
     frame_multiple
-        Height and width of a frame must be multiples of this.
-    timestep_count
-        Timesteps that the model was trained with: tau is in [0, timestep_count).
-    takes_noise
-        Whether features depend on noise. Without, there is one timestep, 0, and nothing to draw or to average.
+        Height and width of a frame must be multiples of this number of pixels.
     condition_on
-        The frame that `condition` is given.
+        The frame that `condition` gets.
+    artifacts
+        Names of the video's artefacts that `condition` gets. Their content hashes enter the request of the features.
     conditioning
-        What the network is told beside the noisy clip (prompt, fps, ...), and options that change it, as JSON values;
-        part of a unit's request.
+        All else that changes features (prompt, fps, options, ...), as JSON values: part of the request.
     """
 
     name: str
@@ -62,34 +76,62 @@ class Backbone(abc.ABC):
     device: torch.device
     dtype: torch.dtype
     weights_id: str
+    schedule: Schedule = NOISELESS
+    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
     clip_length: int = 1
+    latent_of_frame: tuple[int, ...] | None = None
     frame_multiple: int = 32
-    timestep_count: int = 1000
-    takes_noise: bool = True
     condition_on: ConditionOn = "none"
+    artifacts: tuple[str, ...] = ()
     conditioning: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def takes_noise(self) -> bool:
+        """Whether the network was trained on noisy inputs."""
+        return not isinstance(self.schedule, Noiseless)
+
+    @property
     @abc.abstractmethod
-    def taps(self) -> dict[str, nn.Module]:
-        """Modules that can be read, by tap name, in the order of the forward pass."""
+    def taps(self) -> dict[str, Tap]:
+        """The taps, by name, in the order of the forward pass."""
 
     @abc.abstractmethod
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn frames into what is noised.
+        """Encode frames to x_0, the space in which noise is added.
 
         Parameters
         ----------
         pixels
-            (frame, 3, height, width), float32, RGB in [-1, 1].
+            (frame, 3, height, width), float32, RGB in [-1, 1]: one frame, or a whole clip with `latent_of_frame`.
 
         Returns
         -------
         torch.Tensor
-            x_0: (frame, channel, y, x), float32, on `device`.
+            (latent frame, channel, y, x), float32, on `device`.
         """
 
-    def condition(self, pixels: torch.Tensor, image: torch.Tensor | None, draw: Draw) -> Condition:
+    def encode_clip(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Encode a whole clip and check the number of latent frames; for backbones with `latent_of_frame`.
+
+        Raises
+        ------
+        ConfigError
+            When the encoder gives another number of latent frames than `latent_of_frame` declares, as causal VAEs do
+            that silently drop frames beyond a multiple.
+        """
+        latents = self.encode(pixels)
+        if self.latent_of_frame is not None:
+            declared = max(self.latent_of_frame) + 1
+            if len(self.latent_of_frame) != len(pixels) or len(latents) != declared:
+                raise ConfigError(
+                    f"backbone {self.name!r} encodes {len(pixels)} frames to {len(latents)} latent frames; it declares "
+                    f"{declared} for {len(self.latent_of_frame)} frames"
+                )
+        return latents
+
+    def condition(
+        self, pixels: torch.Tensor, image: torch.Tensor | None, draw: Draw, artifacts: Artifacts = NO_ARTIFACTS
+    ) -> Condition:
         """Compute a clip's conditioning, the same for all its timesteps and noise draws.
 
         Parameters
@@ -99,7 +141,9 @@ class Backbone(abc.ABC):
         image
             The frame that `condition_on` names, (1, 3, height, width), in the same range; None for ``"none"``.
         draw
-            Source of any noise that the conditioning itself needs, keyed by the conditioning frame.
+            Source of noise that the conditioning itself needs, keyed by the conditioning frame.
+        artifacts
+            The video's artefacts that the attribute `artifacts` names.
 
         Returns
         -------
@@ -109,58 +153,18 @@ class Backbone(abc.ABC):
         return {}
 
     @abc.abstractmethod
-    def perturb(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
-        """Return x_tau from x_0 and noise of the same shape (any), by the model's own noise schedule."""
-
-    def alpha_bar(self, timestep: int) -> float | None:
-        """Return the clean share of the power of x_tau, for x_0 and noise of unit variance; None without noise.
-
-        Measured on `perturb`, which is linear in both: x_tau = c x_0 + n eps has the share c^2 / (c^2 + n^2). So it is
-        what features see, and means the same whatever the model's parametrisation: of sqrt(abar) x_0 +
-        sqrt(1 - abar) eps it is abar, of x_0 + sigma eps it is 1 / (1 + sigma^2).
-
-        Returns
-        -------
-        float or None
-            In [0, 1]; 0 for pure noise. The signal-to-noise ratio is alpha_bar / (1 - alpha_bar).
-        """
-        if not self.takes_noise:
-            return None
-        one, zero = torch.ones(1, device=self.device), torch.zeros(1, device=self.device)
-        signal = float(self.perturb(one, zero, timestep)) ** 2
-        noise = float(self.perturb(zero, one, timestep)) ** 2
-        return signal / (signal + noise)
-
-    @abc.abstractmethod
     def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the keyword arguments of the network's forward pass.
 
         Parameters
         ----------
         noisy
-            x_tau: (clip, frame, channel, y, x), on `device`, float32.
+            x_tau: (clip, latent frame, channel, y, x), float32, on `device`.
         timestep
-            tau, as training counts it: of all clips, or of each.
+            tau, of all clips or of each.
         condition
             Conditioning of the same clips.
         """
-
-    def feature_map(self, output: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
-        """Turn a tapped module's output into maps; here they are maps already.
-
-        Parameters
-        ----------
-        output
-            What the module gave, with clips and frames folded into the first axis, clip-major.
-        noisy
-            What the pass was given: (clip, frame, channel, y, x).
-
-        Returns
-        -------
-        torch.Tensor
-            (clip * frame, channel, grid y, grid x).
-        """
-        return output
 
     @torch.inference_mode()
     def features(
@@ -172,33 +176,49 @@ class Backbone(abc.ABC):
         *,
         stop_early: bool = True,
     ) -> dict[str, torch.Tensor]:
-        """Run one pass of the UNet that stops after the last of the taps.
+        """Run one forward pass that ends after the last of the taps.
 
         Parameters
         ----------
         noisy
-            x_tau: (clip, frame, channel, y, x).
+            x_tau: (clip, latent frame, channel, y, x).
         timestep, condition
             As in `network_arguments`.
         taps
             Names out of `taps`.
         stop_early
-            Leave the pass after the last tap (the default), or run all of it.
+            End the pass after the last tap (the default), or run all of it.
 
         Returns
         -------
         dict of str to torch.Tensor
-            By tap: (clip, frame, channel, grid y, grid x), float32, on `device`.
+            By tap: (clip, latent frame, channel, grid y, grid x), float32, on `device`.
 
         Raises
         ------
         ConfigError
             For an unknown tap.
         """
-        modules = choose_taps(self.taps, taps, self.name)
+        chosen = choose_taps(self.taps, taps, self.name)
         arguments = self.network_arguments(noisy, timestep, condition)
+        modules = {name: tap.module for name, tap in chosen.items()}
         outputs = read_taps(lambda: self.network(**arguments), modules, stop_early=stop_early)
-        clips, frames = noisy.shape[:2]
+        maps = {name: tap.to_map(outputs[name], noisy).float() for name, tap in chosen.items()}
         # 3D UNets fold clip and frame into the first axis inside their blocks, clip-major, as 2D UNets' batches are.
-        maps = {tap: self.feature_map(output, noisy).float() for tap, output in outputs.items()}
-        return {tap: found.reshape(clips, frames, *found.shape[1:]) for tap, found in maps.items()}
+        return {name: found.reshape(*noisy.shape[:2], *found.shape[1:]) for name, found in maps.items()}
+
+    @torch.inference_mode()
+    def predict(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> torch.Tensor:
+        """Run the whole network; return its prediction (see `prediction`), of the shape of x_tau, float32."""
+        output = self.network(**self.network_arguments(noisy, timestep, condition))[0].float()
+        return self.unfold_output(output, noisy)
+
+    def unfold_output(self, output: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
+        """Lay out the network's output like x_tau: (clip, latent frame, channel, y, x).
+
+        Here for networks that see frames as a batch, (clip * frame, channel, y, x), or clips channel first, (clip,
+        channel, frame, y, x). Channels beyond those of x_tau, as of predicted variances, are dropped.
+        """
+        if output.ndim == noisy.ndim:
+            output = output.transpose(1, 2)
+        return output.reshape(*noisy.shape[:2], -1, *output.shape[-2:])[:, :, : noisy.shape[2]]

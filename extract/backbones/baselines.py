@@ -1,8 +1,8 @@
-"""Features that nothing was learned for: colours, and positions. Controls, to be held beside a network's features.
+"""Features without learning, colours and positions: controls to compare a network's features with.
 
-Both lay values out as angles, (cos, sin) of each, so that the cosine of two places is the mean of the cosines of their
-values' differences: 1 where they are equal, and falling with the square of a small difference. TED's weighted fusion
-then fuses them with anything, as it fuses two networks' features.
+Each value v in [0, 1] becomes (cos(v pi / 2), sin(v pi / 2)). So the cosine similarity of two cells is the mean of the
+cosines of their differences: 1 for equal values, and quadratic in a small difference. They can be fused with any
+network's features.
 """
 
 import math
@@ -14,16 +14,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..taps import Tap
 from .base import Backbone, Condition, Timestep
 
 __all__ = ["Baseline", "load_position", "load_rgb"]
 
-#: Strides of the grids that can be read.
+#: Strides of the grids, in pixels.
 _STRIDES = (4, 8, 16)
 
 
 class _Grids(nn.Module):
-    """Averages values over squares, and lays them out as angles: a child for each stride."""
+    """Average values over squares and turn them into angles, with one child for each stride."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,27 +42,28 @@ class _Angles(nn.Module):
         self._stride = stride
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Return (frame, 2 * value, grid y, grid x) of values (frame, value, height, width) in [0, 1]."""
+        """Turn values (frame, value, height, width) in [0, 1] into (frame, 2 * value, grid y, grid x)."""
         angles = functional.avg_pool2d(values, self._stride) * (math.pi / 2)
         return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
 @dataclass(kw_only=True)
 class Baseline(Backbone):
-    """A frame's own values on a grid, without a network.
+    """Values of a frame's pixels on a grid.
 
     Attributes
     ----------
     positions
-        Whether the values are the positions, x and y over the longer side, instead of the colours, R, G and B.
+        True for positions (x and y, divided by the longer side), False for colours (R, G and B).
     """
 
     positions: bool
 
     @property
-    def taps(self) -> dict[str, nn.Module]:
-        """``stride4``, ``stride8`` and ``stride16``: pixels that make a cell, along each axis."""
-        return dict(self.network.named_children())
+    def taps(self) -> dict[str, Tap]:
+        """``stride4``, ``stride8`` and ``stride16``: pixels per cell, along each axis."""
+        children = dict(self.network.named_children())
+        return {f"stride{stride}": Tap(module=children[f"stride{stride}"], stride=stride) for stride in _STRIDES}
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return colours or positions in [0, 1]: (frame, value, height, width); see `Backbone.encode`."""
@@ -71,22 +73,18 @@ class Baseline(Backbone):
         y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
         return (torch.stack([x, y]) / max(height, width)).to(self.device).expand(len(pixels), -1, -1, -1)
 
-    def perturb(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
-        """Return the values as they are: there is no noise."""
-        return latents
-
     def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the values of all clips as one batch."""
         return {"values": noisy.flatten(0, 1)}
 
 
 def load_rgb(_weights: Path | None, *, device: torch.device, dtype: torch.dtype) -> Baseline:
-    """Make the colours; there is nothing to load, and they are computed in float32 whatever is asked for."""
+    """Make the colours, without weights and always in float32."""
     return _make("rgb", device, positions=False)
 
 
 def load_position(_weights: Path | None, *, device: torch.device, dtype: torch.dtype) -> Baseline:
-    """Make the positions; see `load_rgb`."""
+    """Make the positions, without weights and always in float32."""
     return _make("position", device, positions=True)
 
 
@@ -98,7 +96,5 @@ def _make(name: str, device: torch.device, *, positions: bool) -> Baseline:
         dtype=torch.float32,
         weights_id="none",
         frame_multiple=max(_STRIDES),
-        timestep_count=1,
-        takes_noise=False,
         positions=positions,
     )

@@ -1,4 +1,4 @@
-"""The small models that come with the package (docs/evidence/small-models.md), by the code of the published ones."""
+"""The bundled small models (docs/evidence/small-models.md), run by the code of the published ones."""
 
 import dataclasses
 from pathlib import Path
@@ -21,7 +21,7 @@ def load_video(
     options: BackboneOptions = DEFAULT_OPTIONS,
     seed: int | None = None,
 ) -> I2VGenXL:
-    """Load the video model; see `i2vgen_xl.load`. Unlike that, it was trained without the first frame."""
+    """Load the video model; see `i2vgen_xl.load`. It was trained without a conditioning frame."""
     options = dataclasses.replace(options, condition_on=options.condition_on or "none")
     return i2vgen_xl.load(weights, device=device, dtype=dtype, options=options, seed=seed, name="demo-video")
 

@@ -1,4 +1,4 @@
-"""DINOv2 and DINOv3 (arXiv 2304.07193, 2508.10104): image backbones that are no diffusion models and know no noise."""
+"""DINOv2 and DINOv3 (arXiv 2304.07193, 2508.10104): image backbones without noise."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from transformers import Dinov2Model, DINOv3ViTModel
 from ...store.errors import WeightsError
 from ..encoders import colour_statistics
 from ..model_folder import ModelFolder
+from ..taps import Tap
 from .base import Backbone, Condition, Timestep
 
 __all__ = ["Dino", "load_dinov2", "load_dinov3"]
@@ -23,37 +24,35 @@ class Dino(Backbone):
     Attributes
     ----------
     mean, std
-        Of the colours in [0, 1] that the model was trained with: (3, 1, 1), on `device`.
+        Mean and standard deviation of colours in [0, 1] in training: (3, 1, 1), on `device`.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
     @property
-    def taps(self) -> dict[str, nn.Module]:
-        """``layers[i]``, the output of each block, and ``last_hidden_state``, the last one's after the final norm."""
+    def taps(self) -> dict[str, Tap]:
+        """``layers[i]``, the output of each block, and ``last_hidden_state``, the last one after the final norm."""
         blocks = next(
             module
             for name, module in self.network.named_modules()
             if isinstance(module, nn.ModuleList) and name.split(".")[-1] == "layer"
         )
         final = self.network.get_submodule("layernorm" if hasattr(self.network, "layernorm") else "norm")
-        return {f"layers[{i}]": block for i, block in enumerate(blocks)} | {"last_hidden_state": final}
+        modules = {f"layers[{i}]": block for i, block in enumerate(blocks)} | {"last_hidden_state": final}
+        stride = self.frame_multiple
+        return {name: Tap(module=module, stride=stride, to_map=self._patches) for name, module in modules.items()}
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the frames in the colours that the model was trained with; see `Backbone.encode`."""
+        """Normalise the frames' colours as in training; see `Backbone.encode`."""
         return ((pixels.to(self.device, torch.float32) + 1) / 2 - self.mean) / self.std
-
-    def perturb(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
-        """Return the frames as they are: there is no noise."""
-        return latents
 
     def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the frames of all clips as one batch."""
         return {"pixel_values": noisy.flatten(0, 1).to(self.device, self.dtype)}
 
-    def feature_map(self, output: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
-        """Drop the class and register tokens, which come first, and lay the patches out as a map."""
+    def _patches(self, output: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
+        """Drop the class and register tokens, which come first, and lay out the patches as a map."""
         rows, columns = (side // self.frame_multiple for side in noisy.shape[-2:])
         patches = output[:, -rows * columns :]
         return patches.transpose(1, 2).reshape(len(output), -1, rows, columns)
@@ -81,7 +80,7 @@ def _load(name: str, cls: Any, weights: Path, seed: int | None, device: torch.de
     if kind != needed:
         raise WeightsError(f"{weights} holds a model of type {kind}; backbone {name!r} needs one of type {needed}")
     model = folder.network("", cls, device=device, dtype=dtype)
-    # Its pass forward gives the same bits each time, on every device.
+    # This attention is deterministic on every device.
     model.set_attn_implementation("sdpa")
     mean, std = colour_statistics(folder.config("", "preprocessor_config.json"))
     return Dino(
@@ -91,8 +90,6 @@ def _load(name: str, cls: Any, weights: Path, seed: int | None, device: torch.de
         dtype=dtype,
         weights_id=folder.weights_id(),
         frame_multiple=model.config.patch_size,
-        timestep_count=1,
-        takes_noise=False,
         mean=mean.to(device),
         std=std.to(device),
     )

@@ -9,11 +9,11 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, I2VGenXLUNet
 from PIL import Image
 
-from ..encoders import ImageEmbedder, load_frame_encoder, prompt_states
+from ..encoders import ImageEmbedder, clip_text, encode_prompt, load_frame_encoder
 from ..model_folder import ModelFolder
 from ..noising.schedules import NoiseSchedule
 from ..settings import CONDITIONING_FRAMES, DEFAULT_OPTIONS, BackboneOptions
-from .base import Condition, Draw, Timestep
+from .base import NO_ARTIFACTS, Artifacts, Condition, Draw, Timestep
 from .latent import LatentBackbone
 from .temporal_layers import skip_temporal_layers
 
@@ -21,13 +21,13 @@ __all__ = ["I2VGenXL", "centre_square", "load"]
 
 NAME = "i2vgen-xl"
 
-#: Frames of a clip in training.
+#: Frames in a clip of the training.
 CLIP_LENGTH = 16
 
-#: Frames per second that the UNet is told, unless an option says otherwise: the pipeline's default.
+#: Default frames per second that the UNet is told, as in the pipeline.
 FPS = 16
 
-#: The pipeline reads the text encoder's last layer but one.
+#: The pipeline reads the text encoder's second last layer.
 _CLIP_SKIP = 1
 
 
@@ -38,7 +38,7 @@ class I2VGenXL(LatentBackbone):
     Attributes
     ----------
     text_states
-        Of the prompt: (1, token, channel).
+        Text states of the prompt: (1, token, channel).
     image_embedder
         CLIP, for the conditioning frame.
     fps
@@ -49,7 +49,9 @@ class I2VGenXL(LatentBackbone):
     image_embedder: ImageEmbedder
     fps: int = FPS
 
-    def condition(self, pixels: torch.Tensor, image: torch.Tensor | None, draw: Draw) -> Condition:
+    def condition(
+        self, pixels: torch.Tensor, image: torch.Tensor | None, draw: Draw, artifacts: Artifacts = NO_ARTIFACTS
+    ) -> Condition:
         """Compute the image latents and the CLIP embedding of the conditioning frame; see `Backbone.condition`.
 
         Returns
@@ -57,15 +59,13 @@ class I2VGenXL(LatentBackbone):
         Condition
             ``image_latents`` (1, channel, frame, y, x): that frame's latents, then planes that hold the position in
             (0, 1] of each frame after the first; ``image_embeddings`` (1, 1, channel). Without a conditioning frame
-            its latents and its embedding are zeros; the planes stay, for they say where a frame is and not what it
-            shows.
+            its latents and its embedding are zeros; the planes stay, because they hold no content.
         """
-        latents = self.encode(pixels[:1] if image is None else image).to(self.dtype)[
-            :, :, None
-        ]  # (1, channel, 1, y, x)
+        latents = self.encode(pixels[:1] if image is None else image).to(self.dtype)
+        latents = latents[:, :, None]  # (1, channel, 1, y, x)
         if image is None:
             latents = torch.zeros_like(latents)
-        # In float32 first: in half precision the steps between them would be rounded, too.
+        # In float32 first: half precision would round the steps between them, too.
         positions = torch.linspace(0, 1, len(pixels), dtype=torch.float32)[1:].to(latents)
         planes = positions[None, None, :, None, None].expand(*latents.shape[:2], -1, *latents.shape[3:])
         square = None if image is None else centre_square(image[0], self.image_embedder.size)[None]
@@ -89,7 +89,7 @@ class I2VGenXL(LatentBackbone):
 
 
 def centre_square(frame: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Cut the centre square out of a frame as `I2VGenXLPipeline` does for CLIP, when it works at the frame's size.
+    """Cut the centre square out of a frame as `I2VGenXLPipeline` does for CLIP when it runs at the frame's size.
 
     The frame is enlarged by a box filter until its height covers its width, a square of the width is cut out of it
     and resized bilinearly. The sizes are rounded as there, in the same arithmetic.
@@ -127,12 +127,12 @@ def load(
 ) -> I2VGenXL:
     """Load I2VGen-XL from a pipeline's folder; with a seed, its UNet has random weights.
 
-    `name` is that of the registry, for models of the same kind that have names of their own.
+    `name` is the name in the registry: other models of this kind have their own.
 
     Raises
     ------
     WeightsError
-        When a part is missing without a stand-in declared for it, damaged or of another model.
+        When a part is missing and not declared as a placeholder, damaged or of another model.
     ConfigError
         For a prompt that cannot be encoded.
     """
@@ -147,7 +147,7 @@ def load(
     )
     prompt, fps = options.prompt or "", options.fps or FPS
     condition_on = options.condition_on or "clip"
-    text_states = prompt_states(folder, prompt, width=width, skip=_CLIP_SKIP, device=device, dtype=dtype)
+    text_states = encode_prompt(folder, clip_text(_CLIP_SKIP), prompt, width=width, device=device, dtype=dtype)
     image_embedder = ImageEmbedder(folder, width=width, device=device, dtype=dtype)
     return I2VGenXL(
         name=name,
@@ -155,7 +155,7 @@ def load(
         device=device,
         dtype=dtype,
         weights_id=folder.weights_id(),
-        timestep_count=len(scheduler.alphas_cumprod),
+        prediction=scheduler.config.prediction_type,
         clip_length=folder.placeholders.clip_length or CLIP_LENGTH,
         condition_on=condition_on,
         conditioning={

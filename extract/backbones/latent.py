@@ -1,4 +1,4 @@
-"""What the latent diffusion backbones share."""
+"""What the latent diffusion UNets share."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ from torch import nn
 
 from ..encoders import FrameEncoder
 from ..noising.schedules import NoiseSchedule
+from ..taps import Tap
 from .base import Backbone
 
 __all__ = ["LatentBackbone"]
@@ -14,33 +15,37 @@ __all__ = ["LatentBackbone"]
 
 @dataclass(kw_only=True)
 class LatentBackbone(Backbone):
-    """A backbone whose UNet works on a VAE's latents.
+    """A diffusers UNet on a VAE's latents.
 
     Attributes
     ----------
     frame_encoder
-        The VAE, or what stands in for it.
+        The VAE, or its placeholder.
     schedule
-        The noise schedule of the model's training.
+        The forward process of training.
     """
 
     frame_encoder: FrameEncoder
     schedule: NoiseSchedule
 
     @property
-    def taps(self) -> dict[str, nn.Module]:
+    def taps(self) -> dict[str, Tap]:
         """``down_blocks[i]``, ``mid_block`` and ``up_blocks[i]``, in the order of the forward pass."""
-        down, up = self.network.get_submodule("down_blocks"), self.network.get_submodule("up_blocks")
-        return {
-            **{f"down_blocks[{i}]": block for i, block in enumerate(down.children())},
-            "mid_block": self.network.get_submodule("mid_block"),
-            **{f"up_blocks[{i}]": block for i, block in enumerate(up.children())},
-        }
+        stride = self.frame_encoder.stride
+        taps: dict[str, Tap] = {}
+        for i, block in enumerate(self.network.get_submodule("down_blocks").children()):
+            stride *= 2 if _resamples(block, "downsamplers") else 1
+            taps[f"down_blocks[{i}]"] = Tap(module=block, stride=stride)
+        taps["mid_block"] = Tap(module=self.network.get_submodule("mid_block"), stride=stride)
+        for i, block in enumerate(self.network.get_submodule("up_blocks").children()):
+            stride //= 2 if _resamples(block, "upsamplers") else 1
+            taps[f"up_blocks[{i}]"] = Tap(module=block, stride=stride)
+        return taps
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Encode frames to latents, multiplied by the VAE's scaling factor; see `Backbone.encode`."""
+        """Encode frames to latents times the VAE's scaling factor; see `Backbone.encode`."""
         return self.frame_encoder.mode(pixels) * self.frame_encoder.scaling_factor
 
-    def perturb(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
-        """Return sqrt(abar) x_0 + sqrt(1 - abar) eps."""
-        return self.schedule.perturb(latents, noise, timestep)
+
+def _resamples(block: nn.Module, layers: str) -> bool:
+    return getattr(block, layers, None) is not None

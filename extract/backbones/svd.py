@@ -11,9 +11,9 @@ from torch.nn import functional
 from ...store.errors import WeightsError
 from ..encoders import ImageEmbedder, load_frame_encoder
 from ..model_folder import ModelFolder
-from ..noising.schedules import NoiseSchedule
+from ..noising.schedules import EdmSchedule
 from ..settings import CONDITIONING_FRAMES, DEFAULT_OPTIONS, BackboneOptions
-from .base import Condition, Draw, Timestep
+from .base import NO_ARTIFACTS, Artifacts, Condition, Draw, Timestep
 from .latent import LatentBackbone
 from .temporal_layers import skip_temporal_layers
 
@@ -21,13 +21,12 @@ __all__ = ["StableVideoDiffusion", "load", "resize_for_clip"]
 
 NAME = "svd"
 
-#: The pipeline's defaults, unless options say otherwise. The UNet was trained on frames per second less one, and is
-#: told so.
+#: The pipeline's defaults. The UNet was trained on frames per second minus one, and is told that.
 FPS = 7
 MOTION_BUCKET = 127
 NOISE_AUGMENTATION = 0.02
 
-#: CLIP's image size, which the pipeline fixes.
+#: Size of CLIP's images in the pipeline.
 _CLIP_SIZE = (224, 224)
 
 
@@ -37,31 +36,33 @@ class StableVideoDiffusion(LatentBackbone):
 
     Attributes
     ----------
+    schedule
+        The forward process x_0 + sigma eps.
     image_embedder
         CLIP, for the conditioning frame.
     fps, motion_bucket, noise_augmentation
-        What the UNet is told: frames per second (it is told one less), how much moves, and the standard deviation of
-        the noise on the conditioning frame's pixels.
+        What the UNet is told: frames per second (minus one), the amount of motion, and the standard deviation of the
+        noise on the conditioning frame's pixels.
     """
+
+    schedule: EdmSchedule
 
     image_embedder: ImageEmbedder
     fps: int = FPS
     motion_bucket: int = MOTION_BUCKET
     noise_augmentation: float = NOISE_AUGMENTATION
 
-    def perturb(self, latents: torch.Tensor, noise: torch.Tensor, timestep: int) -> torch.Tensor:
-        """Return x_0 + sigma eps, sigma from the betas of the model's training schedule."""
-        return latents + self.schedule.sigma(timestep).to(latents.device) * noise.to(latents.device)
-
-    def condition(self, pixels: torch.Tensor, image: torch.Tensor | None, draw: Draw) -> Condition:
+    def condition(
+        self, pixels: torch.Tensor, image: torch.Tensor | None, draw: Draw, artifacts: Artifacts = NO_ARTIFACTS
+    ) -> Condition:
         """Compute the image latents and the CLIP embedding of the conditioning frame; see `Backbone.condition`.
 
         Returns
         -------
         Condition
-            ``image_latents`` (1, frame, channel, y, x): the latents of that frame with a little noise on its pixels,
-            not multiplied by the scaling factor, the same for every frame; ``image_embeddings`` (1, 1, channel), of
-            the frame without that noise. Zeros without a conditioning frame.
+            ``image_latents`` (1, frame, channel, y, x): the latents of that frame with noise on its pixels, unscaled,
+            the same for every frame; ``image_embeddings`` (1, 1, channel) of the frame without that noise. Zeros
+            without a conditioning frame.
         """
         if image is None:
             latents = torch.zeros_like(self.frame_encoder.mode(pixels[:1]))
@@ -91,6 +92,10 @@ class StableVideoDiffusion(LatentBackbone):
             "added_time_ids": torch.tensor(told, dtype=self.dtype, device=self.device).repeat(len(noisy), 1),
             "return_dict": False,
         }
+
+    def unfold_output(self, output: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
+        """Return the output: its axes are those of x_tau."""
+        return output
 
 
 def resize_for_clip(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -135,14 +140,14 @@ def load(
     options: BackboneOptions = DEFAULT_OPTIONS,
     seed: int | None = None,
 ) -> StableVideoDiffusion:
-    """Load Stable Video Diffusion (14 or 25 frames, as its configuration says) from a pipeline's folder.
+    """Load Stable Video Diffusion from a pipeline's folder; with a seed, its UNet has random weights.
 
-    With a seed, its UNet has random weights.
+    The configuration says whether a clip has 14 or 25 frames.
 
     Raises
     ------
     WeightsError
-        When a part is missing without a stand-in declared for it, damaged or of another model.
+        When a part is missing and not declared as a placeholder, damaged or of another model.
     """
     folder = ModelFolder(weights, backbone=NAME, declarable=("vae", "image"), seed=seed)
     unet = folder.network("unet", UNetSpatioTemporalConditionModel, device=device, dtype=dtype)
@@ -167,7 +172,7 @@ def load(
         device=device,
         dtype=dtype,
         weights_id=folder.weights_id(),
-        timestep_count=len(scheduler.alphas_cumprod),
+        prediction=scheduler.config.prediction_type,
         clip_length=unet.config.num_frames,
         condition_on=condition_on,
         conditioning={
@@ -178,7 +183,7 @@ def load(
             **options.request,
         },
         frame_encoder=frame_encoder,
-        schedule=NoiseSchedule(alphas_cumprod=scheduler.alphas_cumprod),
+        schedule=EdmSchedule(alphas_cumprod=scheduler.alphas_cumprod),
         image_embedder=image_embedder,
         fps=fps,
         motion_bucket=motion_bucket,

@@ -1,4 +1,4 @@
-"""Leaving out the temporal layers of a video UNet: what is left sees every frame by itself (TED's ablation)."""
+"""Removing the temporal layers of a video UNet, which then sees every frame alone (TED's ablation)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,27 +13,27 @@ __all__ = ["skip_temporal_layers"]
 
 
 class _Identity(nn.Module):
-    """Gives its first argument, whatever else it is called with."""
+    """Return the first argument."""
 
     def forward(self, hidden_states: torch.Tensor, *_args: Any, **_kwargs: Any) -> torch.Tensor:
         return hidden_states
 
 
 class _IdentityInTuple(nn.Module):
-    """The same for a layer that returns a tuple."""
+    """Return the first argument in a tuple."""
 
     def forward(self, hidden_states: torch.Tensor, *_args: Any, **_kwargs: Any) -> tuple[torch.Tensor]:
         return (hidden_states,)
 
 
 class _SpatialBranch(nn.Module):
-    """Blends nothing in: gives the spatial branch."""
+    """Return the spatial branch, unblended."""
 
     def forward(self, x_spatial: torch.Tensor, **_kwargs: Any) -> torch.Tensor:
         return x_spatial
 
 
-#: I2VGen-XL's temporal layers, each with a skip connection of its own, so that the identity is the layer left out.
+#: I2VGen-XL's temporal layers. Each has its own skip connection, so the identity replaces it.
 _REPLACED: dict[type[nn.Module], Callable[[], nn.Module]] = {
     TemporalConvLayer: _Identity,
     TransformerTemporalModel: _IdentityInTuple,
@@ -42,11 +42,11 @@ _REPLACED: dict[type[nn.Module], Callable[[], nn.Module]] = {
 
 
 def skip_temporal_layers(unet: nn.Module) -> None:
-    """Replace the temporal layers of a UNet, in place, by modules that do nothing.
+    """Replace the temporal layers of a UNet by identities, in place.
 
     I2VGen-XL: ``transformer_in``, the temporal transformers and temporal convolutions, and the encoder that mixes the
-    image latents along the frames. Stable Video Diffusion: each residual block and each transformer gives its spatial
-    branch alone. Spatial layers and conditioning stay as they are.
+    image latents along the frames. Stable Video Diffusion: the temporal branch of each residual block and transformer.
+    Spatial layers and conditioning do not change.
 
     Parameters
     ----------

@@ -1,0 +1,86 @@
+"""Noisings: how a clean clip becomes the noisy input of a network. One module each; entry points may add more."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from ...store.errors import ConfigError
+
+if TYPE_CHECKING:
+    from .base import Noising
+
+__all__ = ["noising_names", "parse_noising", "register_noising"]
+
+#: Entry points by which other packages add noisings: the name, and ``module:Class``.
+_GROUP = "ted.noisings"
+
+#: ``module:Class`` by name; what `register_noising` adds is a class.
+_NOISINGS: dict[str, str | type[Noising]] = {
+    "random": f"{__package__}.closed_form:RandomDraws",
+    "none": f"{__package__}.closed_form:NoNoise",
+}
+
+
+def noising_names() -> list[str]:
+    """Return the names of all noisings, those of installed packages last."""
+    return list(dict.fromkeys([*_NOISINGS, *(offer.name for offer in entry_points(group=_GROUP))]))
+
+
+def register_noising(cls: type[Noising]) -> None:
+    """Add a noising under its `name`, in this process.
+
+    Raises
+    ------
+    ConfigError
+        When the name is taken.
+    """
+    if _NOISINGS.setdefault(cls.name, cls) is not cls:
+        raise ConfigError(f"there is a noising {cls.name!r} already; choose another name")
+
+
+def parse_noising(text: str) -> Noising:
+    """Make a noising from ``NAME`` or ``NAME:option=value,option=value``.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name or option, with the list of those that there are, and for a value of the wrong type.
+    """
+    name, _, rest = text.partition(":")
+    cls = _noising_class(name)
+    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(cls)}
+    options: dict[str, Any] = {}
+    for item in filter(None, (part.strip() for part in rest.split(","))):
+        option, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or option not in defaults:
+            known = f"its options are {', '.join(defaults)}" if defaults else "it has no options"
+            raise ConfigError(f"noising {name!r} has no option {item!r}; {known}")
+        kind = type(defaults[option])
+        try:
+            options[option] = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
+        except (ValueError, KeyError) as error:
+            raise ConfigError(
+                f"option {option} of noising {name!r} is of type {kind.__name__}, not {value!r}"
+            ) from error
+    return cls(**options)
+
+
+def _noising_class(name: str) -> type[Noising]:
+    from .base import Noising
+
+    found = _NOISINGS.get(name)
+    if isinstance(found, str):
+        module, _, attribute = found.partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+    for offer in entry_points(group=_GROUP, name=name) if found is None else ():
+        found = offer.load()
+        if not (isinstance(found, type) and issubclass(found, Noising) and found.name == name):
+            raise ConfigError(f"{offer.value}, which is offered as noising {name!r}, is no Noising of that name")
+        register_noising(found)
+    if found is None:
+        raise ConfigError(f"unknown noising {name!r}; there are: {', '.join(noising_names())}")
+    assert isinstance(found, type)
+    return found

@@ -33,6 +33,11 @@ _TEXTS = {
     "the frames), or extract these frames",
     "separate": "use another cache, or, for features, another --seed",
     "verify": "run `ted cache verify`",
+    # extract
+    "give-weights": "give their path with --weights",
+    "leave-option-out": "leave it out",
+    "use-bundled-weights": "leave --weights out, or install the package again",
+    "use-less-memory": "try --batch-size auto, a smaller --frame-size, or --dtype float16",
 }
 
 

@@ -17,7 +17,6 @@ from .options import CONTEXT, cache_option, config_option, json_option, open_vid
 
 if TYPE_CHECKING:
     from ...extract.clips import OverlapRule
-    from ...extract.settings import ConditionOn
     from ..runs.extracting.estimate import Estimate
     from ..runs.extracting.request import ExtractionRequest
     from ..runs.extracting.running import Extracted, Failure
@@ -28,7 +27,7 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
     if value is None or value == "auto":
         return value
     if not value.isdecimal() or int(value) < 1:
-        raise click.BadParameter(f"{value!r} is neither a number of at least 1 nor auto")
+        raise click.BadParameter(f"{value!r} is neither a whole number of at least 1 nor auto")
     return int(value)
 
 
@@ -38,14 +37,14 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
 @click.option(
     "--preset",
     default="davis-efficient",
-    help="Published setting that fills in --feature, --ensemble, --overlap: davis-best, dift-adm and others (README).",
+    help="Published setting for --feature, --ensemble and --overlap: davis-best, dift-adm and others (README).",
 )
 @click.option(
     "--feature",
     "features",
     multiple=True,
     metavar="BACKBONE:TIMESTEP:TAP",
-    help="What to extract, instead of the preset's; lists by comma, such as i2vgen-xl:300,600:up_blocks[2]. Repeat.",
+    help="Features to extract instead of the preset's, with lists such as i2vgen-xl:300,600:up_blocks[2]. Repeat.",
 )
 @click.option(
     "--weights",
@@ -64,20 +63,26 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
 )
 @overlap_rule_option
 @click.option("--seed", type=int, default=0, help="Seed of the noise.")
+@click.option(
+    "--noising",
+    metavar="NAME[:OPTION=VALUE,...]",
+    default="random",
+    help="How clips get noise: random draws (as published), none, or a noising of an installed package.",
+)
 @backbone_options
 @click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", help="Precision.")
 @click.option(
     "--batch-size",
     metavar="N|auto",
     callback=_batch_size,
-    help="Clips (image backbones: frames) in a pass; auto: what fits into memory.  [default: 8 frames, or one clip]",
+    help="Clips (image backbones: frames) in a pass, or auto: as fit into memory.  [default: 8 frames, or one clip]",
 )
-@click.option("--device", help="auto, cpu, cuda or cuda:N; on a cluster, of each worker.  [default: auto]")
-@click.option("--devices", metavar="LIST", help="A process for each of these devices: 0,1,2,3 (CUDA), or cpu,cpu.")
+@click.option("--device", help="auto, cpu, cuda or cuda:N; on a cluster, each worker's.  [default: auto]")
+@click.option("--devices", metavar="LIST", help="Run one process on each of these devices: 0,1,2,3 (CUDA), or cpu,cpu.")
 @click.option(
     "--shard",
     metavar="I/N|slurm",
-    help="Do only this share of the videos and backbones: 1/N to N/N, or this task's of a SLURM job array.",
+    help="Only this shard of the videos and backbones: 1/N to N/N, or the SLURM array task's.",
 )
 @scheduler_options
 @click.option("--fail-fast", is_flag=True, help="Stop at the first video that fails.  [default: go on]")
@@ -88,7 +93,7 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
     help="Form in the cache: float16, int8 (half), bitround:N, pca:N, or pca:FILE (docs/reference/codecs.md).",
 )
 @click.option("--overwrite", is_flag=True, help="Compute complete units again.")
-@click.option("--dry-run", is_flag=True, help="Only print the units, their bytes and an estimate of the time.")
+@click.option("--dry-run", is_flag=True, help="Write nothing; print units, bytes and an estimate of the time.")
 @json_option
 @config_option
 def extract(
@@ -101,6 +106,7 @@ def extract(
     overlap: int | None,
     overlap_rule: "OverlapRule",
     seed: int,
+    noising: str,
     dtype: str,
     batch_size: int | str | None,
     device: str | None,
@@ -114,22 +120,17 @@ def extract(
     scheduler: str | None,
     worker_resources: tuple[str, ...],
     scheduler_timeout: float,
-    prompt: str | None,
-    condition_on: "ConditionOn | None",
-    fps: int | None,
-    motion_bucket: int | None,
-    noise_augmentation: float | None,
-    no_temporal: bool,
     **choice: Any,
 ) -> None:
     """Write diffusion features of videos into the cache.
 
     SOURCE is the root of a dataset (DAVIS, YouTube-VOS, MOSE, VIP, Kubric; JHMDB), a pickle of TAP-Vid, a folder of
-    frames or a video file. An interrupted run is resumed by the same command; what is complete is left alone. Several
-    jobs may be given the same list: they share the work.
+    frames or a video file. Run the same command again to resume an interrupted run; complete units are left alone.
+    Several jobs with the same list share the work.
     """
     from ...extract.backbones import check_options
     from ...extract.frames import FrameSize
+    from ...extract.noising import parse_noising
     from ...extract.settings import ExtractionSettings
     from ...store import open_cache, parse_codec
     from ...store.errors import ConfigError
@@ -141,32 +142,26 @@ def extract(
     from ..runs.progress import FrameBars
 
     if sum(option is not None for option in (device, devices)) == 2 or (devices and scheduler):
-        raise ConfigError("--devices starts processes here: it goes neither with --device nor with --scheduler")
+        raise ConfigError("--devices runs processes on this machine: leave out --device and --scheduler")
     if devices and overwrite:
-        raise ConfigError("with --devices, processes would overwrite each other's work: remove units by `ted cache rm`")
+        raise ConfigError("--devices cannot go with --overwrite: remove the units with `ted cache rm` first")
     codec = parse_codec(store_as)
     chosen = get_preset(preset)
     jobs = [parse_job(text) for text in features or chosen.features]
-    varied = read_backbone_options(
-        prompt=prompt,
-        condition_on=condition_on,
-        fps=fps,
-        motion_bucket=motion_bucket,
-        noise_augmentation=noise_augmentation,
-        no_temporal=no_temporal,
-    )
+    varied = read_backbone_options(choice)
     check_options(varied, [job.backbone for job in jobs])
     settings = ExtractionSettings(
         frame_size=None if frame_size is None else FrameSize.parse(frame_size),
         overlap=chosen.overlap if overlap is None else overlap,
         overlap_rule=overlap_rule,
+        noising=parse_noising(noising),
         ensemble=chosen.ensemble if ensemble is None else ensemble,
         seed=seed,
         batch_size=batch_size if isinstance(batch_size, int) else None,
     )
     open_cache(cache, create=True)
     paths = parse_weights(weights, jobs)
-    if scheduler:  # workers need not be in this folder
+    if scheduler:  # workers may run in other folders
         cache = cache.absolute()
         paths = {name: str(Path(path).absolute()) if Path(path).exists() else path for name, path in paths.items()}
         choice["sources"] = tuple(source.absolute() for source in choice["sources"])
@@ -222,14 +217,14 @@ def _results(
     worker_resources: tuple[str, ...],
     scheduler_timeout: float,
 ) -> Iterator["Extracted | Failure"]:
-    """Extract where the options say."""
+    """Extract on a cluster, on several devices or on one."""
     from ..runs.devices import choose_device
     from ..runs.extracting.running import extract as run
 
     if scheduler is not None:
         from ..runs.extracting.cluster import extract_on_cluster
 
-        # Without a resource, as many tasks as a worker has threads would share its GPU.
+        # Without a resource, a worker's threads would share its GPU.
         resources = worker_resources or (("GPU=1",) if device != "cpu" else ())
         with open_workers(
             workers=None,
@@ -262,8 +257,9 @@ def _describe(result: "Extracted | Failure") -> str:
     report = result.report
     name = f"{result.share.video.dataset}/{result.share.name}"
     if not report.written:
-        return f"{name}: complete before"
-    return f"{name}: {len(report.written)} units, {report.frames_computed} frames in {report.seconds:.1f} s"
+        return f"{name}: complete already"
+    units = _count(len(report.written), "unit")
+    return f"{name}: {units}, {_count(report.frames_computed, 'frame')} in {report.seconds:.1f} s"
 
 
 def _print_summary(results: "list[Extracted | Failure]", seconds: float, cache: Path, as_json: bool) -> None:
@@ -283,12 +279,16 @@ def _print_summary(results: "list[Extracted | Failure]", seconds: float, cache: 
     if as_json:
         click.echo(json.dumps(summary, indent=1))
         return
-    for item in failures:  # once more, where nothing scrolls them away
+    for item in failures:  # again, at the end of a long log
         click.echo(f"failed: {item.share.name}: {item.reason}", err=True)
     click.echo(
-        f"{len(summary['written'])} units written, {len(summary['skipped'])} complete before, "
-        f"{len(failures)} videos failed, in {summary['seconds']} s; cache: {cache}"
+        f"{_count(len(summary['written']), 'unit')} written, {len(summary['skipped'])} complete already, "
+        f"{_count(len(failures), 'video')} failed, in {summary['seconds']} s; cache: {cache}"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _print_estimates(estimates: "list[Estimate]", cache: Path, as_json: bool) -> None:
@@ -307,6 +307,6 @@ def _print_estimates(estimates: "list[Estimate]", cache: Path, as_json: bool) ->
     for item in estimates:
         click.echo(f"{item.state:<10} {item.frames:>6} frames {item.bytes / 1e6:>10.1f} MB  {item.label}")
     click.echo(
-        f"to do: {len(pending)} units, {total['bytes'] / 1e9:.3f} GB (free: {total['disk_free'] / 1e9:.1f} GB), "
-        f"about {total['seconds']:.0f} s by one measured pass"
+        f"to do: {_count(len(pending), 'unit')}, {total['bytes'] / 1e9:.3f} GB (free: "
+        f"{total['disk_free'] / 1e9:.1f} GB), about {total['seconds']:.0f} s, estimated from one pass"
     )

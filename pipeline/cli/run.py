@@ -7,7 +7,7 @@ from typing import NoReturn
 import click
 
 from ..choices.hints import explain
-from ..runs.signals import exit_on_sigterm
+from ..runs.signals import exit_on_signals
 
 __all__ = ["run"]
 
@@ -25,7 +25,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     arguments
         Of the command; the process's by default.
     """
-    exit_on_sigterm()
+    exit_on_signals()
     variables = name.replace("-", "_").upper()
     try:
         code = command.main(arguments, prog_name=name, standalone_mode=False, auto_envvar_prefix=variables)

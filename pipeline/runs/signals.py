@@ -1,19 +1,26 @@
-"""Ending by a signal."""
+"""Ending on a signal."""
 
 import signal
 import sys
 
-__all__ = ["exit_on_sigterm"]
+__all__ = ["exit_on_signals"]
 
 
-def exit_on_sigterm() -> None:
-    """Leave through the `with` blocks, which give up claims, when a batch system (or a parent) ends this process.
+def exit_on_signals() -> None:
+    """Exit through the `with` blocks, which release claims, on SIGTERM and SIGHUP.
 
-    Once: a second signal, such as to the whole group of processes, must not break that off.
+    A batch system or a parent process sends SIGTERM, a terminal that closes SIGHUP. The exit code is 128 plus the
+    signal's number. Further signals of these kinds, such as one to the whole process group, do not disturb the exit.
+    A SIGHUP that is ignored already (``nohup``) stays ignored.
     """
+    handled = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        handled.append(signal.SIGHUP)
 
-    def leave(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        sys.exit(143)
+    def leave(number: int, *_: object) -> None:
+        for each in handled:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
 
-    signal.signal(signal.SIGTERM, leave)
+    for each in handled:
+        signal.signal(each, leave)

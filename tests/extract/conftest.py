@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from ted.extract.backbones import load_backbone
 from ted.extract.backbones.base import Backbone
 from ted.extract.clip_reader import ClipReader
-from ted.extract.clips import Clip, plan_clips
 from ted.extract.features import Averages, ClipEncoder, DeviceClip, latent_shape, run_pass
-from ted.extract.passes import Passes
+from ted.extract.frames import FrameSize
+from ted.extract.plan import VideoPlan, plan_video
+from ted.extract.settings import ExtractionSettings
 
 from .small_folders import SmallFolders
 
@@ -44,28 +46,33 @@ def random_frames(count: int, size: tuple[int, int] = (64, 64), seed: int = 0) -
     return ArrayFrames(rng.integers(0, 256, (count, *size, 3), dtype=np.uint8))
 
 
-def load_clips(
+def make_plan(
     backbone: Backbone,
     source: ArrayFrames,
     frame_size: tuple[int, int],
-    clips: Sequence[Clip],
-    wanted: Sequence[int],
-    *,
-    seed: int = 0,
-    draws: int = 1,
-) -> dict[int, DeviceClip]:
-    """Read and encode the wanted ones of a video's clips, by index."""
-    reader = ClipReader(
+    timesteps: Sequence[int] | None = None,
+    taps: Sequence[str] | None = None,
+    **settings: Any,
+) -> VideoPlan:
+    """Plan a video at an exact size; by default of the first tap at the last timestep, without overlap of clips."""
+    return plan_video(
+        backbone,
         source,
-        frame_size,
-        noise_shape=latent_shape(backbone, frame_size),
+        dataset="d",
         video="v",
-        seed=seed,
-        draws=draws,
-        condition_on=backbone.condition_on,
+        timesteps=timesteps or [len(backbone.schedule) - 1],
+        taps=taps or [next(iter(backbone.taps))],
+        settings=ExtractionSettings(**{"frame_size": FrameSize(exact=frame_size), "overlap": 0, **settings}),
     )
-    encoder = ClipEncoder(backbone, video="v", seed=seed)
-    return {host.index: encoder.encode(host) for host in reader.read(clips, wanted)}
+
+
+def load_clips(
+    backbone: Backbone, source: ArrayFrames, plan: VideoPlan, wanted: Sequence[int]
+) -> dict[int, DeviceClip]:
+    """Read and encode the wanted clips of a plan, by index."""
+    reader = ClipReader(backbone, source, plan, latent_shape(backbone, plan.request.frame_size))
+    encoder = ClipEncoder(backbone, plan)
+    return {host.index: encoder.encode(host) for host in reader.read(wanted)}
 
 
 def features_of(
@@ -78,18 +85,20 @@ def features_of(
     seed: int = 0,
     draws: int = 1,
     batch_size: int = 1,
+    **settings: Any,
 ) -> dict[tuple[int, str], torch.Tensor]:
     """Compute features (frame, channel, y, x) without a cache, threads or overlap of clips."""
-    clips = plan_clips(len(source), backbone.clip_length, 0)
-    passes = Passes(clips=len(clips), timesteps=tuple(timesteps), draws=draws, size=batch_size)
-    loaded = load_clips(backbone, source, frame_size, clips, range(len(clips)), seed=seed, draws=draws)
-    wanted = {(timestep, tap) for timestep in timesteps for tap in taps}
-    averages = Averages(clips, draws, dict.fromkeys(range(len(clips)), wanted))
+    plan = make_plan(
+        backbone, source, frame_size, timesteps, taps, seed=seed, ensemble=draws, batch_size=batch_size, **settings
+    )
+    loaded = load_clips(backbone, source, plan, range(len(plan.clips)))
+    wanted = {index: set(plan.specs) for index in range(len(plan.clips))}
+    averages = Averages(plan.clips, plan.request.ensemble, wanted, backbone.latent_of_frame)
     parts: dict[tuple[int, str], list[torch.Tensor]] = {}
-    for number in range(len(passes)):
-        items = passes.items(number)
+    for number in range(len(plan.passes)):
+        items = plan.passes.items(number)
         outputs = run_pass(backbone, items, loaded, taps)
-        for found in averages.add(items[: passes.real(number)], outputs):
+        for found in averages.add(items[: plan.passes.real(number)], outputs):
             parts.setdefault((found.timestep, found.tap), []).append(found.values)
     return {key: torch.cat(values) for key, values in parts.items()}
 

@@ -10,6 +10,7 @@ from ted.extract import worker
 from ted.extract.backbones.base import Backbone
 from ted.extract.features import latent_shape
 from ted.extract.worker import ExtractionReport, extract_video
+from ted.pipeline.choices.hints import explain
 from ted.store import Unit
 from ted.store.errors import TedError
 
@@ -108,7 +109,7 @@ def test_memory_that_is_too_small_for_one_is_an_error_that_says_what_to_do(tmp_p
     for adapt in (False, True):
         results = run(new_cache(tmp_path), Scarce(adm, most=0), {"v": random_frames(3)}, adapt=adapt)
         assert isinstance(results["v"], TedError)
-        assert "--frame-size" in str(results["v"])
+        assert "--frame-size" in explain(results["v"])
 
 
 @pytest.mark.parametrize("adapt", [False, True])

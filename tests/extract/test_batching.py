@@ -5,6 +5,8 @@ from ted.extract.backbones.base import Backbone
 from ted.extract.batching import fit_batch_size, largest_batch
 from ted.extract.runtime import is_out_of_memory
 
+from .conftest import make_plan, random_frames
+
 
 @pytest.mark.parametrize(
     ("available", "most", "expected"),
@@ -35,7 +37,7 @@ def test_two_items_are_not_tried_where_one_hardly_fits() -> None:
 
 
 def test_a_processor_takes_the_default(adm: Backbone) -> None:
-    assert fit_batch_size(adm, (64, 64), ["output_blocks[7]"]) is None
+    assert fit_batch_size(adm, make_plan(adm, random_frames(1), (64, 64))) is None
 
 
 def test_memory_that_ran_out_is_recognised() -> None:

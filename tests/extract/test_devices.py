@@ -8,8 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ted.extract.backbones import load_backbone
-from ted.extract.clips import plan_clips
-from tests.extract.conftest import features_of, load_clips, random_frames
+from tests.extract.conftest import features_of, load_clips, make_plan, random_frames
 from tests.extract.small_folders import SmallFolders
 
 META = torch.device("meta")
@@ -43,12 +42,13 @@ def test_everything_follows_the_backbones_device_and_precision(
         backbone.clip_length = min(3, backbone.clip_length)  # each frame costs hundreds of operations
         size = (4 * backbone.frame_multiple, 6 * backbone.frame_multiple) if name.startswith("dino") else (64, 96)
         source = random_frames(2 * backbone.clip_length)
-        clips = plan_clips(len(source), backbone.clip_length, 0)
-        for clip in load_clips(backbone, source, size, clips, [0]).values():
-            assert (clip.latents.device, clip.latents.dtype) == (META, torch.float32)
-            assert clip.noise.device == META
+        plan = make_plan(backbone, source, size)
+        for clip in load_clips(backbone, source, plan, [0]).values():
+            noisy = clip.noisy(plan.passes.timesteps[0], 0)
+            assert (noisy.device, noisy.dtype) == (META, torch.float32)
             assert {(part.device, part.dtype) for part in clip.condition.values()} <= {(META, torch.float16)}
-        # Batches that mix clips, timesteps and draws; DINO heeds neither timestep nor draw.
-        features = features_of(backbone, source, size, [0, 999], list(backbone.taps), draws=2, batch_size=5)
-    assert len(features) == 2 * len(backbone.taps)
+        # Batches that mix clips, timesteps and draws.
+        timesteps = [0, 999] if backbone.takes_noise else [0]
+        features = features_of(backbone, source, size, timesteps, list(backbone.taps), draws=2, batch_size=5)
+    assert len(features) == len(timesteps) * len(backbone.taps)
     assert {(value.device, value.dtype) for value in features.values()} == {(META, torch.float32)}

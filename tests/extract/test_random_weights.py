@@ -80,8 +80,8 @@ def test_vae_and_encoders_are_those_of_the_folder(name: str, small_folder: Small
     if name != "svd":
         assert torch.equal(control.text_states, trained.text_states)  # type: ignore[attr-defined]
     assert torch.equal(
-        control.perturb(trained.encode(clip), torch.ones(2, 4, 8, 8), 300),
-        trained.perturb(trained.encode(clip), torch.ones(2, 4, 8, 8), 300),
+        control.schedule.perturb(trained.encode(clip), torch.ones(2, 4, 8, 8), 300),
+        trained.schedule.perturb(trained.encode(clip), torch.ones(2, 4, 8, 8), 300),
     )
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch import nn
 from ted.extract.backbones import BACKBONES, load_backbone
 from ted.extract.small_model_parts import MODELS
 from ted.extract.small_models import make_small
-from ted.store.errors import ConfigError
+from ted.store.errors import ConfigError, TedError
 from tests.extract.small_folders import SmallFolders, make_clip
 
 CPU = torch.device("cpu")
@@ -46,7 +47,7 @@ def test_every_backbone_gives_features(name: str, standins: bool, small_folder: 
     tap = BACKBONES[name].default_tap
     clip = make_clip(backbone.clip_length, 4 * backbone.frame_multiple, 4 * backbone.frame_multiple)
     condition = backbone.condition(clip, clip[:1], lambda shape: torch.zeros(tuple(shape)))
-    timestep = min(51, backbone.timestep_count - 1)
+    timestep = min(51, len(backbone.schedule) - 1)
     features = backbone.features(backbone.encode(clip)[None], timestep, condition, [tap])[tap]
     assert features.shape[:2] == (1, backbone.clip_length)
     assert features.isfinite().all()
@@ -114,3 +115,19 @@ def test_unknown_name(tmp_path: Path) -> None:
         ConfigError, match="unknown backbone 'sd3'; there are: i2vgen-xl, svd, sd21, adm, dinov2, dinov3"
     ):
         make_small("sd3", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["adm", "sd21"])
+def test_a_full_disk_is_an_error_and_leaves_nothing(name: str, small_disk: Path) -> None:
+    folder = small_disk / "model"
+    with pytest.raises(TedError, match=re.escape(f"cannot write {folder}")):
+        make_small(name, folder)
+    assert list(small_disk.iterdir()) == []
+    assert make_small("dinov3", folder.parent.parent / "elsewhere").is_dir()
+
+
+def test_only_an_empty_folder_is_written_to(tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("mine")
+    with pytest.raises(ConfigError, match="not an empty folder"):
+        make_small("dinov2", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["note"]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ted.extract.backbones.adm import AdmBackbone, load
-from ted.extract.small_models import make_small_adm
+from ted.extract.small_models import make_small
 from ted.extract.taps import choose_taps, read_taps
 from ted.store.errors import ConfigError
 
@@ -16,7 +16,7 @@ TAPS = ["down_blocks[1]", "mid_block", "output_blocks[4]", "output_blocks[7]", "
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> AdmBackbone:
-    weights = make_small_adm(tmp_path_factory.mktemp("weights"))
+    weights = make_small("adm", tmp_path_factory.mktemp("weights"))
     return load(weights, device=torch.device("cpu"), dtype=torch.float32)
 
 
@@ -53,7 +53,7 @@ def full_pass(backbone: AdmBackbone, noisy: torch.Tensor) -> dict[str, torch.Ten
 
         return hook
 
-    handles = [module.register_forward_hook(copy(name)) for name, module in backbone.taps.items()]
+    handles = [tap.module.register_forward_hook(copy(name)) for name, tap in backbone.taps.items()]
     with torch.inference_mode():
         backbone.network(**backbone.network_arguments(noisy, 51, {}))
     for handle in handles:
@@ -100,7 +100,7 @@ def test_hooks_are_removed_after_an_error(backbone: AdmBackbone, noisy: torch.Te
         backbone.features(noisy[..., :40], 51, {}, ["output_blocks[17]"])
     assert hooks_left(backbone.network) == 0
     with pytest.raises(KeyboardInterrupt):
-        read_taps(_interrupt, backbone.taps)
+        read_taps(_interrupt, {name: tap.module for name, tap in backbone.taps.items()})
     assert hooks_left(backbone.network) == 0
     full = full_pass(backbone, noisy)["output_blocks[7]"]
     feature = backbone.features(noisy, 51, {}, ["output_blocks[7]"])["output_blocks[7]"]
@@ -113,7 +113,7 @@ def _interrupt() -> None:
 
 def test_other_hooks_stay(backbone: AdmBackbone, noisy: torch.Tensor) -> None:
     seen = []
-    handle = backbone.taps["mid_block"].register_forward_hook(lambda *_: seen.append(1))
+    handle = backbone.taps["mid_block"].module.register_forward_hook(lambda *_: seen.append(1))
     backbone.features(noisy, 51, {}, ["mid_block"])
     backbone.features(noisy, 51, {}, ["mid_block", "output_blocks[0]"])
     handle.remove()

@@ -163,7 +163,7 @@ def test_undeclared_absence_names_the_part(name: str, part: str, small_folder: S
 
 def test_missing_weight_file(copied: Path) -> None:
     (copied / UNET).unlink()
-    with pytest.raises(WeightsError, match=r"unet has no diffusion_pytorch_model\.safetensors"):
+    with pytest.raises(WeightsError, match=r"no unet/diffusion_pytorch_model\.safetensors in"):
         load("sd21", copied)
 
 
@@ -217,9 +217,13 @@ def test_tensor_of_another_shape(copied: Path) -> None:
         load("sd21", copied)
 
 
-def test_another_models_folder(small_folder: SmallFolders) -> None:
+def test_another_models_folder(small_folder: SmallFolders, copied: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no folder image_encoder, no folder feature_extractor in .* 'svd' needs"):
+        load("svd", copied)
+    for part in ("image_encoder", "feature_extractor"):
+        shutil.copytree(small_folder("svd") / part, copied / part)
     with pytest.raises(WeightsError, match="is of class UNet2DConditionModel; backbone 'svd' needs"):
-        load("svd", small_folder("sd21"))
+        load("svd", copied)
 
 
 def test_configuration_that_is_not_json(copied: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from ted.extract.backbones.base import Backbone
 from ted.extract.frames import FrameSize, SelectedFrames, VideoFrames, to_pixels
-from ted.extract.noising.random_draws import NoiseKey, draw_noise
+from ted.extract.noising.keyed_noise import NoiseKey, draw_noise
 from ted.extract.plan import plan_video
 from ted.extract.worker import extract_video
 from ted.store import Unit
@@ -30,7 +30,7 @@ def test_image_features_are_the_mean_over_draws_of_single_forwards(tmp_path: Pat
         draws = []
         for draw in range(3):
             noise = draw_noise(NoiseKey(seed=5, video="v", start=frame, draw=draw), x0.shape[1:])[None]
-            noisy = adm.perturb(x0, noise, 51)
+            noisy = adm.schedule.perturb(x0, noise, 51)
             draws.append(adm.features(noisy, 51, {}, [ADM_TAP], stop_early=False)[ADM_TAP][0, 0])
         expected = torch.stack(draws).mean(0).permute(1, 2, 0).numpy()
         assert relative(found[frame], expected) < 1e-3  # float16 rounding alone is 3e-4
@@ -50,7 +50,7 @@ def test_video_features_come_from_the_first_clip_that_covers_a_frame(tmp_path: P
             return draw_noise(NoiseKey(seed=5, video="v", start=start, purpose="conditioning"), shape)
 
         noise = draw_noise(NoiseKey(seed=5, video="v", start=start), clip.shape)
-        noisy = svd.perturb(clip[None], noise[None], 300)
+        noisy = svd.schedule.perturb(clip[None], noise[None], 300)
         with torch.inference_mode():
             condition = svd.condition(pixels[start : start + length], pixels[start : start + 1], draw)
         whole = svd.features(noisy, 300, condition, [SVD_TAP], stop_early=False)[SVD_TAP][0]

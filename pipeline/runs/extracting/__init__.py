@@ -1,1 +1,1 @@
-"""Running stage 1: which videos with which backbones, on which devices, by which processes."""
+"""Runs of stage 1: videos and backbones on devices, in one or several processes."""

@@ -1,4 +1,4 @@
-"""The shares of an extraction as tasks on a Dask cluster."""
+"""Extraction on a Dask cluster, one share per task."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ from .running import Extracted, Failure, extract, load
 
 __all__ = ["extract_on_cluster"]
 
-#: Of each worker: the backbone of its last task.
+#: Each worker keeps the backbone of its last task in memory.
 _load_once = functools.lru_cache(maxsize=1)(load)
 
 
@@ -23,19 +23,18 @@ def extract_on_cluster(
     progress: Callable[[str, int], Callable[[int], None]],
     say: Callable[[str], None],
 ) -> Iterator[Extracted | Failure]:
-    """Extract with the workers of a cluster, one share a task; see `running.extract`.
+    """Extract with the workers of a cluster, one share per task; see `running.extract`.
 
-    Workers must see the videos, the weights and the cache at the same absolute paths. A worker keeps the backbone of
-    its last task.
+    Workers must see the videos, the weights and the cache at the same absolute paths.
 
     Parameters
     ----------
     request
         What to extract.
     workers
-        Where tasks run, from `ted.propagate.cluster.connect`.
+        The workers, from `ted.propagate.cluster.connect`.
     device
-        On each worker: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        Device of each worker: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     progress, say
         As for `running.extract`.
     """
@@ -46,7 +45,7 @@ def extract_on_cluster(
         for remark in remarks:
             say(remark)
         advance(1)
-        yield dataclasses.replace(result, share=share)  # not the copy that has travelled
+        yield dataclasses.replace(result, share=share)  # rather than the copy that the worker returns
 
 
 def _extract_share(request: ExtractionRequest, share: Share, device: str) -> tuple[Extracted | Failure, list[str]]:

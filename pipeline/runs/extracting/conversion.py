@@ -21,7 +21,13 @@ from ..converting.converting import convert_unit, remove_source
 if TYPE_CHECKING:
     from .request import ExtractionRequest, Share
 
-__all__ = ["Finisher", "Outcome", "StoredAs"]
+__all__ = ["Converter", "Outcome", "StoredAs"]
+
+#: A share, its plan of float16 units, and its report or the error that ended it.
+Outcome = tuple["Share", VideoPlan, ExtractionReport | TedError]
+
+#: Most videos that wait to be converted: staged features take space on the disk.
+_MOST_WAITING = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +52,7 @@ class StoredAs:
         return [self._goal(spec) for spec in plan.specs.values()]
 
     def to_extract(self, cache: Cache, plan: VideoPlan, *, overwrite: bool) -> VideoPlan:
-        """Return what has to be extracted for a plan of float16 units: nothing of what is there with either codec."""
+        """Return a plan of the units to extract: without those that are complete with either codec."""
         if self.codec == FLOAT16:
             return plan
         specs = {
@@ -59,25 +65,25 @@ class StoredAs:
     def convert(
         self, cache: Cache, plan: VideoPlan, video: Video, device: torch.device, *, overwrite: bool
     ) -> tuple[tuple[UnitSpec, ...], tuple[UnitSpec, ...]]:
-        """Store a plan's features with the codec, and remove those that were only staged.
+        """Store a plan's features with the codec, and remove staged ones.
 
         Parameters
         ----------
         cache
-            Where they are.
+            The cache.
         plan
-            Of the float16 units.
+            The plan of the float16 units.
         video
-            Its first mask, if there is one, is what the error is measured with.
+            The video, whose first mask, if any, is used to measure the codec's error.
         device
-            Where the error is measured; on the processor, if its memory is taken.
+            Where the error is measured; the processor if its memory does not suffice.
         overwrite
-            Convert again what is there.
+            Convert complete units again.
 
         Returns
         -------
         written, skipped : tuple of UnitSpec
-            Units that were written now, and that were there before.
+            Units that were written now, and that were complete before.
 
         Raises
         ------
@@ -99,7 +105,7 @@ class StoredAs:
                 if waiting:
                     remove_source(cache, unit, report)
             except CorruptUnitError:
-                # Another process may have been faster, and have removed what was staged.
+                # Another process may have been faster, and have removed the staged unit.
                 if cache.state(goal) != "complete" or cache.state(staged) != "absent":
                     raise
                 skipped.append(goal)
@@ -113,7 +119,7 @@ class StoredAs:
     def _convert(self, cache: Cache, unit: Unit, video: Video, device: torch.device, *, overwrite: bool) -> Any:
         mask = None
         if video.given:
-            with contextlib.suppress(LabelError):  # of another video, say: that is the business of propagation
+            with contextlib.suppress(LabelError):  # propagation reports masks that do not fit the video
                 mask = video.read_given_masks().get(0)
         options: Mapping[str, Any] = {"first_mask": mask, "overwrite": overwrite}
         try:
@@ -124,22 +130,15 @@ class StoredAs:
         return convert_unit(cache, unit, self.codec, **options)
 
 
-#: A share, its plan of float16 units, and what was done for it, or why it could not be finished.
-Outcome = tuple["Share", VideoPlan, ExtractionReport | TedError]
-
-#: Videos that may wait to be converted: what is staged takes space on the disk.
-_MOST_WAITING = 2
-
-
-class Finisher:
-    """Brings extracted features into the codec of a request, in a thread; use as a context manager.
+class Converter:
+    """Convert extracted features to the codec of a request, in a thread; use as a context manager.
 
     Parameters
     ----------
     request
-        What is extracted, and how it is stored.
+        The extraction, with its codec.
     cache
-        Where to.
+        The cache.
     device
         Where the codec's error is measured.
     """
@@ -159,8 +158,8 @@ class Finisher:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def take(self, share: "Share", plan: VideoPlan, report: ExtractionReport) -> Iterator[Outcome]:
-        """Take a share that was extracted; yield those that are finished, this one or earlier ones."""
+    def add(self, share: "Share", plan: VideoPlan, report: ExtractionReport) -> Iterator[Outcome]:
+        """Queue an extracted share; yield shares that are finished, this one or earlier ones."""
         if self._request.store_as.codec == FLOAT16:
             yield share, plan, report
             return
@@ -169,7 +168,7 @@ class Finisher:
             yield self._first()
 
     def rest(self) -> Iterator[Outcome]:
-        """Yield the others, as they are finished."""
+        """Yield the other shares as they are finished."""
         while self._waiting:
             yield self._first()
 

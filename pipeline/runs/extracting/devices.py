@@ -1,4 +1,4 @@
-"""One process for each device of this machine, all with the same list: whoever is free takes what nobody is at."""
+"""Extraction with one process per device of this machine; all share one list by claims."""
 
 import contextlib
 import multiprocessing
@@ -14,18 +14,18 @@ from typing import Any
 import torch
 
 from ....store.errors import ConfigError, TedError
-from ..signals import exit_on_sigterm
+from ..signals import exit_on_signals
 from .request import ExtractionRequest
 from .running import Extracted, Failure, extract
 
 __all__ = ["extract_on_devices", "parse_devices"]
 
-#: How processes are started: CUDA does not survive a fork.
+#: Processes are spawned: CUDA does not survive a fork.
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
 def parse_devices(text: str) -> list[str]:
-    """Read a list such as ``0,1,2`` (CUDA devices), ``cuda:0,cuda:1`` or ``cpu,cpu``.
+    """Parse a list such as ``0,1,2`` (CUDA devices), ``cuda:0,cuda:1`` or ``cpu,cpu``.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def parse_devices(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     devices = [f"cuda:{name}" if name.isdecimal() else name for name in names]
     if not devices:
-        raise ConfigError("--devices names no device; such as 0,1,2,3")
+        raise ConfigError("--devices names no device; give a list such as 0,1,2,3")
     twice = next((name for name in devices if name != "cpu" and devices.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"--devices names {twice} twice: two processes would compete for its memory")
@@ -49,10 +49,10 @@ def extract_on_devices(
     progress: Callable[[str, int], Callable[[int], None]],
     say: Callable[[str], None],
 ) -> Iterator[Extracted | Failure]:
-    """Extract with a process for each device; see `running.extract`.
+    """Extract with one process per device; see `running.extract`.
 
-    A process that dies stops no other: what it was at is taken over, and its death is remarked upon. A share has failed
-    when no process could complete it: each has tried, or has died.
+    A process that dies stops no other: they take over its share, and `say` reports the death. A share has failed when
+    every process has tried it or died.
 
     Yields
     ------
@@ -66,13 +66,13 @@ def extract_on_devices(
     streams: dict[Connection, SpawnProcess] = {}
     try:
         for device in devices:
-            # A pipe for each: a process that is killed while it writes would leave a shared queue locked.
+            # One pipe per process: a process killed while writing would leave a shared queue locked.
             receiver, sender = _CONTEXT.Pipe(duplex=False)
             arguments = (request, str(device), threads, sender)
             process = _CONTEXT.Process(target=_run, args=arguments, name=str(device), daemon=True)
             with _interrupts_blocked():
                 process.start()
-            sender.close()  # ours: the stream ends with the process
+            sender.close()  # our end, so that the stream ends with the process
             processes.append(process)
             streams[receiver] = process
         while streams:
@@ -107,7 +107,7 @@ def extract_on_devices(
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Start processes that no Ctrl-C reaches, not even while they import: who started them ends them."""
+    """Start processes that Ctrl-C does not reach, not even while they import: their parent ends them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -116,10 +116,10 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 class _Tally:
-    """Makes one result for each share out of those of several processes, all of which go through all shares.
+    """Combine the results of several processes, which all go through all shares, into one per share.
 
-    That one finds a share complete means that another has written it, or that it was complete before. That one fails
-    at it means nothing while another may yet complete it.
+    A process finds a share complete if another wrote it or if it was complete before. A failure counts only once no
+    other process can complete the share.
     """
 
     def __init__(self, request: ExtractionRequest, processes: int) -> None:
@@ -130,7 +130,7 @@ class _Tally:
         self._failures: dict[int, list[Failure]] = {}
 
     def add(self, index: int, result: Extracted | Failure) -> Iterator[Extracted | Failure]:
-        """Take a process's result for a share; yield it if it is the one that counts."""
+        """Add a process's result for a share; yield it if it decides the share."""
         if index in self._settled:
             return
         if isinstance(result, Failure):
@@ -145,7 +145,7 @@ class _Tally:
         yield result
 
     def rest(self, processes: Sequence[SpawnProcess]) -> Iterator[Extracted | Failure]:
-        """Yield what remains at the end: what was complete before, has failed, or has died with its process."""
+        """Yield the undecided shares at the end: complete before, failed, or lost with their process."""
         ends = [f"{process.name}: {_describe_exit(process.exitcode)}" for process in processes if process.exitcode]
         reason = f"the processes ended before it was done ({', '.join(ends) or 'no reason given'})"
         for index, share in enumerate(self._request.shares):
@@ -163,11 +163,12 @@ def _describe_exit(code: int) -> str:
 
 def _run(request: ExtractionRequest, device: str, threads: int, sender: Connection) -> None:
     """Extract in a process of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's: two signals would disturb each other
-    exit_on_sigterm()
+    for number in (signal.SIGINT, signal.SIGHUP):  # the parent handles these and ends this process
+        signal.signal(number, signal.SIG_IGN)
+    exit_on_signals()
     _end_with_parent()
     torch.set_num_threads(threads)
-    places = {id(share): index for index, share in enumerate(request.shares)}
+    indices = {id(share): index for index, share in enumerate(request.shares)}
     sending = threading.Lock()
 
     def send(message: Any) -> None:
@@ -178,16 +179,16 @@ def _run(request: ExtractionRequest, device: str, threads: int, sender: Connecti
         for result in extract(
             request, torch.device(device), progress=lambda _title, _frames: lambda _done: None, say=send
         ):
-            send((places[id(result.share)], result))
-    except TedError as error:  # a wrong option: for all processes the same
+            send((indices[id(result.share)], result))
+    except TedError as error:  # wrong options or weights: the same for all processes
         kind = ConfigError if isinstance(error, ConfigError) else TedError  # others may not survive pickling
         send(kind(str(error), hint=error.hint))
-    except BrokenPipeError:  # who started this process has gone
+    except BrokenPipeError:  # the parent has ended
         sys.exit(143)
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it has gone without a word: nobody would learn what it does."""
+    """End this process when its parent has died."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

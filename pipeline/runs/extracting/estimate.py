@@ -1,4 +1,4 @@
-"""What an extraction would take: its units, their bytes, and the time by a measured sample."""
+"""Estimates of an extraction: its units, their bytes, and the time by a measured sample."""
 
 import math
 import time
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ....extract.backbones import check_weights
 from ....extract.backbones.base import Backbone
 from ....extract.clip_reader import ClipReader
 from ....extract.features import ClipEncoder, latent_shape, run_pass
@@ -20,21 +21,20 @@ __all__ = ["Estimate", "estimate"]
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What one unit would take.
+    """Estimated cost of one unit.
 
     Attributes
     ----------
     label
         Name of the unit.
     state
-        What the cache has of it.
+        Its state in the cache.
     frames
         Number of frames.
     bytes
-        Size on disk once complete; at most that, for a form that is compressed.
+        Size on disk once complete; an upper bound for compressed codecs.
     seconds
-        Its share of the time of the passes that are still to be run for its video, by one measured pass; 0 when it is
-        complete.
+        The unit's share of the time of its video's remaining passes, by one measured pass; 0 when it is complete.
     """
 
     label: str
@@ -45,20 +45,22 @@ class Estimate:
 
 
 def estimate(request: ExtractionRequest, device: torch.device) -> Iterator[Estimate]:
-    """Say what `extract` would do; of each backbone and choice of features one pass is run, on the first video.
+    """Estimate what `extract` would take; one pass is run for each backbone and choice of features.
 
-    Nothing is written. Units of another frame size than the first video's are taken to cost as their pixels do.
+    Nothing is written. The pass is of the first video; the cost of others is proportional to their frame size.
     """
     cache = open_cache(request.cache, create=True)
-    for name, shares in by_backbone(request.shares).items():
+    groups = by_backbone(request.shares)
+    check_weights({name: request.weights.get(name) for name in groups})
+    for name, shares in groups.items():
         backbone = load(request.model(name), device)
         samples: dict[tuple[tuple[int, ...], tuple[str, ...]], _Sample] = {}
         for share in shares:
             plan = plan_share(request, share, backbone)
-            kind = share.job.timesteps, share.job.taps
-            if kind not in samples:
-                samples[kind] = _measure(backbone, share, plan)
-            sample = samples[kind]
+            choice = share.job.timesteps, share.job.taps
+            if choice not in samples:
+                samples[choice] = _measure(backbone, share, plan)
+            sample = samples[choice]
             scale = math.prod(plan.request.frame_size) / sample.pixels
             goals = request.store_as.goals(plan)
             states = [cache.state(goal) for goal in goals]
@@ -77,7 +79,7 @@ def estimate(request: ExtractionRequest, device: torch.device) -> Iterator[Estim
 
 @dataclass(frozen=True, kw_only=True)
 class _Sample:
-    """What one clip and one pass took; and the shape (channel, y, x) of a frame's features, by tap."""
+    """Measured times of one clip and one pass, and the shape (channel, y, x) of a frame's features by tap."""
 
     pixels: int
     clip_seconds: float
@@ -85,36 +87,28 @@ class _Sample:
     shapes: dict[str, tuple[int, ...]]
 
     def seconds(self, plan: VideoPlan) -> float:
-        """Return what a whole video takes, at the same frame size."""
+        """Return the time of a whole video of the same frame size."""
         return self.clip_seconds * len(plan.clips) + self.pass_seconds * len(plan.passes)
 
 
 def _measure(backbone: Backbone, share: Share, plan: VideoPlan) -> _Sample:
-    request, items = plan.request, plan.passes.items(0)
-    reader = ClipReader(
-        share.video.frames,
-        request.frame_size,
-        noise_shape=latent_shape(backbone, request.frame_size),
-        video=request.video,
-        seed=request.seed,
-        draws=request.ensemble if backbone.takes_noise else 0,
-        condition_on=backbone.condition_on,
-    )
-    encoder = ClipEncoder(backbone, video=request.video, seed=request.seed)
+    items = plan.passes.items(0)
+    reader = ClipReader(backbone, share.video.frames, plan, latent_shape(backbone, plan.request.frame_size))
+    encoder = ClipEncoder(backbone, plan)
     wanted = sorted({item.clip for item in items})
     clock = time.monotonic()
-    loaded = {host.index: encoder.encode(host) for host in reader.read(plan.clips, wanted)}
+    loaded = {host.index: encoder.encode(host) for host in reader.read(wanted)}
     _synchronize(backbone)
     clip_seconds = (time.monotonic() - clock) / len(wanted)
     taps = list(dict.fromkeys(share.job.taps))
     if backbone.device.type == "cuda":
-        run_pass(backbone, items, loaded, taps)  # the first one sets things up
+        run_pass(backbone, items, loaded, taps)  # the first pass sets up kernels and memory
         _synchronize(backbone)
     clock = time.monotonic()
     outputs = run_pass(backbone, items, loaded, taps)
     _synchronize(backbone)
     return _Sample(
-        pixels=math.prod(request.frame_size),
+        pixels=math.prod(plan.request.frame_size),
         clip_seconds=clip_seconds,
         pass_seconds=time.monotonic() - clock,
         shapes={tap: tuple(values.shape[2:]) for tap, values in outputs.items()},

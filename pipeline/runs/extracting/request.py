@@ -1,4 +1,4 @@
-"""What an extraction is of: everything that all processes of a run have in common."""
+"""The request of an extraction, which all processes of a run share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,18 +17,18 @@ __all__ = ["ExtractionRequest", "Model", "Share", "parse_weights"]
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """All that loading a backbone needs, apart from the device.
+    """A backbone to load, apart from the device.
 
     Attributes
     ----------
     name
-        Of the backbone.
+        Name of the backbone.
     weights
-        Path or hub name; None for the published ones in the hub cache.
+        Path or hub name; None for the published weights in the hub cache.
     dtype
         Precision, a name of `DTYPES`.
     options
-        What it may vary.
+        Options of backbones.
     """
 
     name: str
@@ -39,14 +39,14 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """One backbone's features of one video: what is extracted in one go, claimed and resumed together."""
+    """One backbone's features of one video, which are extracted, claimed and resumed together."""
 
     job: BackboneJob
     video: Video
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Name for messages."""
         return f"{self.video.name} {self.job.backbone}"
 
 
@@ -87,20 +87,20 @@ class ExtractionRequest:
     adapt: bool = False
 
     def model(self, backbone: str) -> Model:
-        """Return what loads one of the backbones."""
+        """Return one of the backbones, to be loaded."""
         return Model(name=backbone, weights=self.weights.get(backbone), dtype=self.dtype, options=self.options)
 
 
 def parse_weights(values: Sequence[str], jobs: Sequence[BackboneJob]) -> dict[str, str]:
-    """Read ``[BACKBONE=]PATH`` options; without a name, the path is for the run's only backbone.
+    """Parse ``[BACKBONE=]PATH`` options; a path without a name is for the run's only backbone.
 
-    In the place of a path may stand ``random:SEED`` or ``random:SEED:PATH`` (see `load_backbone`). Weights of backbones
-    that the run does not use are ignored: one configuration can name all that a person has.
+    A path may be ``random:SEED`` or ``random:SEED:PATH`` (see `load_backbone`). Weights of backbones that the run does
+    not use are ignored, so that one configuration can name them all.
 
     Raises
     ------
     ConfigError
-        For an unknown backbone, no name where the run uses several, or random weights without a seed.
+        For an unknown backbone, a missing name in a run with several, or random weights without a seed.
     """
     names = list(dict.fromkeys(job.backbone for job in jobs))
     for name in names:

@@ -1,4 +1,4 @@
-"""Running stage 1 in one process, on one device: one backbone in memory at a time, a failing video stops no other."""
+"""Stage 1 in one process on one device: one backbone in memory at a time."""
 
 import functools
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ....extract.backbones import load_backbone
+from ....extract.backbones import check_weights, load_backbone
 from ....extract.backbones.base import Backbone
 from ....extract.plan import VideoPlan, plan_video
 from ....extract.runtime import DTYPES, keep_freed_memory
@@ -15,16 +15,16 @@ from ....extract.worker import ExtractionReport, Progress, VideoTask, extract_vi
 from ....store import Cache, open_cache
 from ....store.errors import ClaimedError, TedError
 from ...choices.hints import explain
-from .conversion import Finisher
+from .conversion import Converter
 from .request import ExtractionRequest, Model, Share
-from .waiting import Held, any_is_free, complete_before, describe_held, split_complete
+from .waiting import ClaimedShare, any_is_free, complete_report, describe_claimed, split_complete
 
 __all__ = ["Extracted", "Failure", "Load", "by_backbone", "describe_changes", "extract", "load", "plan_share"]
 
-#: Seconds between looks at what other processes hold.
+#: Seconds between looks at shares that other processes have claimed.
 _LOOK_S = 2.0
 
-#: Gives a backbone on a device.
+#: Returns a backbone on a device.
 Load = Callable[[Model, torch.device], Backbone]
 
 
@@ -38,7 +38,7 @@ class Extracted:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A share that could not be completed, and why."""
+    """A share that could not be completed, with the reason."""
 
     share: Share
     reason: str
@@ -61,21 +61,21 @@ def extract(
 ) -> Iterator[Extracted | Failure]:
     """Extract every share of a request.
 
-    Any number of processes may be given the same request: each takes what nobody is at. What is left in the hands of
-    others is waited for, and taken over should they die.
+    Any number of processes may run the same request: each takes the next share that no other has claimed. At the end
+    it waits for the others' shares, and takes over those of processes that died. A video that fails stops no other.
 
     Parameters
     ----------
     request
         What to extract.
     device
-        Where.
+        Where to compute.
     progress
-        Called with a title and a number of frames, returns what is called with frames that are through.
+        See `Progress`.
     say
         Called with remarks, from any thread.
     load
-        Gives the backbones.
+        Loads the backbones.
 
     Yields
     ------
@@ -85,29 +85,32 @@ def extract(
     Raises
     ------
     ConfigError
-        For an option that is wrong, whatever the video.
+        For an option that is wrong for every video.
+    WeightsError
+        When weights are missing; all of them are named before any is loaded.
     """
     cache = open_cache(request.cache, create=True)
+    check_weights({name: request.weights.get(name) for name in by_backbone(request.shares)})
     remaining: Sequence[Share] = request.shares
     while remaining:
-        held: list[Held] = []
+        claimed: list[ClaimedShare] = []
         for result in _extract_once(request, remaining, cache, device, progress, say, load):
-            if isinstance(result, Held):
-                held.append(result)
+            if isinstance(result, ClaimedShare):
+                claimed.append(result)
             else:
                 yield result
-        if held:
-            say(describe_held(held))
-            if len(held) == len(remaining):  # as before: what seemed to be free is not
+        if claimed:
+            say(describe_claimed(claimed))
+            if len(claimed) == len(remaining):  # no progress: what seemed to be free is not
                 time.sleep(_LOOK_S)
         remaining = []
-        while held and not remaining:
-            complete, held = split_complete(cache, held)
-            yield from (Extracted(share=item.share, report=complete_before(item)) for item in complete)
-            if any_is_free(cache, held):
-                # The rest is tried, too: it may be free by then.
-                remaining = [item.share for item in held]
-            elif held:
+        while claimed and not remaining:
+            complete, claimed = split_complete(cache, claimed)
+            yield from (Extracted(share=item.share, report=complete_report(item)) for item in complete)
+            if any_is_free(cache, claimed):
+                # All are tried: others may be free by then.
+                remaining = [item.share for item in claimed]
+            elif claimed:
                 time.sleep(_LOOK_S)
 
 
@@ -119,33 +122,35 @@ def _extract_once(
     progress: Progress,
     say: Callable[[str], None],
     load: Load,
-) -> Iterator[Extracted | Failure | Held]:
-    """Extract what nobody else is at, one backbone after the other."""
+) -> Iterator[Extracted | Failure | ClaimedShare]:
+    """Extract the shares that no other process has claimed, one backbone after the other."""
 
-    def settle(share: Share, plan: VideoPlan, outcome: ExtractionReport | TedError) -> Extracted | Failure | Held:
+    def result_of(
+        share: Share, plan: VideoPlan, outcome: ExtractionReport | TedError
+    ) -> Extracted | Failure | ClaimedShare:
         if isinstance(outcome, ClaimedError):
-            return Held(share=share, plan=plan, goals=request.store_as.goals(plan), error=outcome)
+            return ClaimedShare(share=share, plan=plan, goals=request.store_as.goals(plan), error=outcome)
         if isinstance(outcome, TedError):
             return Failure(share=share, reason=explain(outcome))
         return Extracted(share=share, report=outcome)
 
-    with Finisher(request, cache, device) as finisher:
-        for name, some in by_backbone(shares).items():
+    with Converter(request, cache, device) as converter:
+        for name, group in by_backbone(shares).items():
             backbone = load(request.model(name), device)
-            planned = [(share, _planner(request, share, backbone, cache, say)) for share in some]
+            planned = [(share, _planner(request, share, backbone, cache, say)) for share in group]
             tasks = {_task(request, share, plan, cache): (share, plan) for share, plan in planned}
-            for task, result in extract_videos(
+            for task, outcome in extract_videos(
                 cache, backbone, tasks, overwrite=request.overwrite, adapt=request.adapt, progress=progress
             ):
                 share, plan = tasks[task]
-                if isinstance(result, ExtractionReport):
-                    yield from (settle(*finished) for finished in finisher.take(share, plan(), result))
-                elif isinstance(result, ClaimedError):
-                    yield settle(share, plan(), result)
-                else:  # perhaps it could not even be planned
-                    yield Failure(share=share, reason=explain(result))
-            del backbone, planned, tasks, plan  # before the next one takes memory
-        yield from (settle(*finished) for finished in finisher.rest())
+                if isinstance(outcome, ExtractionReport):
+                    yield from (result_of(*done) for done in converter.add(share, plan(), outcome))
+                elif isinstance(outcome, ClaimedError):
+                    yield result_of(share, plan(), outcome)
+                else:  # planning itself may have failed
+                    yield Failure(share=share, reason=explain(outcome))
+            del backbone, planned, tasks, plan  # before the next backbone takes memory
+        yield from (result_of(*done) for done in converter.rest())
 
 
 def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone) -> VideoPlan:
@@ -163,7 +168,7 @@ def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone) -> 
 
 
 def by_backbone(shares: Sequence[Share]) -> dict[str, list[Share]]:
-    """Group shares, so that each backbone is loaded once."""
+    """Group shares by backbone, so that each is loaded once."""
     groups: dict[str, list[Share]] = {}
     for share in shares:
         groups.setdefault(share.job.backbone, []).append(share)
@@ -173,7 +178,7 @@ def by_backbone(shares: Sequence[Share]) -> dict[str, list[Share]]:
 def _planner(
     request: ExtractionRequest, share: Share, backbone: Backbone, cache: Cache, say: Callable[[str], None]
 ) -> Callable[[], VideoPlan]:
-    """Return what plans a share, once, when it is first asked for."""
+    """Return a function that plans a share at its first call."""
 
     @functools.cache
     def plan() -> VideoPlan:
@@ -194,15 +199,10 @@ def _task(request: ExtractionRequest, share: Share, plan: Callable[[], VideoPlan
 
 
 def describe_changes(cache: Cache, plan: VideoPlan) -> Iterator[str]:
-    """Compare what is planned with what the cache has of the same video.
+    """Yield a sentence for each cached request of the video that differs from the plan in frames or weights alone.
 
-    Features of other frames, or of other weights, are never mixed: they are units of their own. But who runs a command
-    again expects to find it done, and should learn why it is not.
-
-    Yields
-    ------
-    str
-        A sentence for each request in the cache that differs from the planned one in its frames or weights alone.
+    Features of other frames or weights are units of their own and never mixed. But a person who runs a command again
+    expects to find it done, and should learn why it is not.
     """
     request = plan.request
     dataset = next(iter(plan.specs.values())).dataset
@@ -215,5 +215,5 @@ def describe_changes(cache: Cache, plan: VideoPlan) -> Iterator[str]:
             seen.add(name)
             yield (
                 f"{dataset}/{request.video} {request.backbone}: the {' and '.join(sorted(changed))} have changed since "
-                f"{name} was extracted; this makes {request.backbone}@{request.digest()[:8]} beside it"
+                f"{name} was extracted; {request.backbone}@{request.digest()[:8]} is added beside it"
             )

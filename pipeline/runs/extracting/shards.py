@@ -1,4 +1,4 @@
-"""Shares of a list for jobs that know nothing of each other."""
+"""Shards of a list, for jobs that do not communicate."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ T = TypeVar("T")
 
 
 def parse_shard(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
-    """Read ``I/N``, from ``1/N`` to ``N/N``; or ``slurm``: this task's place in a SLURM job array.
+    """Parse ``I/N``, from ``1/N`` to ``N/N``, or ``slurm``, this task's index in a SLURM job array.
 
     Parameters
     ----------
     text
-        What was given.
+        Value of ``--shard``.
     environment
         The process's variables. SLURM sets ``SLURM_ARRAY_TASK_ID``, ``_MIN``, ``_MAX``, ``_STEP`` and ``_COUNT``.
         Arrays may begin anywhere (``--array=0-7``, ``--array=1-16:4``), but must be evenly spaced.
@@ -25,7 +25,7 @@ def parse_shard(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
     Returns
     -------
     (int, int)
-        The number of the share, from 0, and how many there are.
+        Index of the shard, from 0, and number of shards.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def parse_shard(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
 
 
 def take_shard(items: Sequence[T], shard: tuple[int, int]) -> list[T]:
-    """Return every n-th item from the i-th on: each item is in exactly one share, whatever the number of shares."""
+    """Return every n-th item from the i-th on; each item is in exactly one shard."""
     number, count = shard
     return list(items[number::count])
 
@@ -63,6 +63,6 @@ def _slurm(environment: Mapping[str, str]) -> tuple[int, int]:
     if rest or not 0 <= number < count or (count > 1 and first + step * (count - 1) != last):
         raise ConfigError(
             f"--shard slurm: the array's tasks ({first} to {last}, {count} of them) are not evenly spaced, so that the "
-            f"place of task {task} is unknown; submit it as --array=1-{count}"
+            f"index of task {task} is unknown; submit it as --array=1-{count}"
         )
     return number, count

@@ -1,4 +1,4 @@
-"""What another process is writing: waiting for it, and taking it over should that process die."""
+"""Shares that other processes have claimed: waiting for them, and taking over those of processes that died."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,21 +12,21 @@ from ....store.errors import ClaimedError
 from ....store.tidying import tidy_unit
 from .request import Share
 
-__all__ = ["Held", "any_is_free", "complete_before", "describe_held", "split_complete"]
+__all__ = ["ClaimedShare", "any_is_free", "complete_report", "describe_claimed", "split_complete"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
-    """A share that another process was found to be writing.
+class ClaimedShare:
+    """A share that another process is writing.
 
     Attributes
     ----------
     share, plan
-        What it is.
+        The share and its plan.
     goals
-        The units that are wanted in the end, in their form.
+        The units that are wanted in the end, in their codec.
     error
-        Says who writes it.
+        Names the other process.
     """
 
     share: Share
@@ -35,38 +35,38 @@ class Held:
     error: ClaimedError
 
 
-def describe_held(held: Sequence[Held]) -> str:
-    """Say in a line what is waited for."""
-    names = ", ".join(item.share.name for item in held[:3]) + (", ..." if len(held) > 3 else "")
-    return f"waiting for {len(held)} that other processes are at ({names}): {held[0].error}"
+def describe_claimed(claimed: Sequence[ClaimedShare]) -> str:
+    """Return a line about what is waited for."""
+    names = ", ".join(item.share.name for item in claimed[:3]) + (", ..." if len(claimed) > 3 else "")
+    return f"waiting for {len(claimed)} that other processes extract ({names}): {claimed[0].error}"
 
 
-def split_complete(cache: Cache, held: Sequence[Held]) -> tuple[list[Held], list[Held]]:
-    """Split into what is complete by now, and the rest; of who died just after completing it, nothing stays."""
-    complete = [item for item in held if all(cache.state(spec) == "complete" for spec in item.goals)]
+def split_complete(cache: Cache, claimed: Sequence[ClaimedShare]) -> tuple[list[ClaimedShare], list[ClaimedShare]]:
+    """Split into complete shares and the others; also delete leftovers of processes that died after completing them."""
+    complete = [item for item in claimed if all(cache.state(spec) == "complete" for spec in item.goals)]
     for goal in (goal for item in complete for goal in item.goals):
         tidy_unit(goal.folder(cache.root))
-    return complete, [item for item in held if item not in complete]
+    return complete, [item for item in claimed if item not in complete]
 
 
-def any_is_free(cache: Cache, held: Sequence[Held]) -> bool:
-    """Tell whether nobody is writing one of these any more."""
-    return any(not any(is_claimed(folder) for folder in _folders(cache, item)) for item in held)
+def any_is_free(cache: Cache, claimed: Sequence[ClaimedShare]) -> bool:
+    """Tell whether no process is writing one of these shares any more."""
+    return any(not any(is_claimed(folder) for folder in _folders(cache, item)) for item in claimed)
 
 
-def _folders(cache: Cache, held: Held) -> set[Path]:
-    """Return where another process may be writing: the units wanted, and those they are made from."""
-    forms = {goal.form for goal in held.goals} | {goal.codec.staging().name for goal in held.goals}
-    return {replace(goal, form=form).folder(cache.root) for goal in held.goals for form in forms}
+def _folders(cache: Cache, claimed: ClaimedShare) -> set[Path]:
+    """Return the folders of the wanted units and of those they are converted from."""
+    codecs = {goal.form for goal in claimed.goals} | {goal.codec.staging().name for goal in claimed.goals}
+    return {replace(goal, form=codec).folder(cache.root) for goal in claimed.goals for codec in codecs}
 
 
-def complete_before(held: Held) -> ExtractionReport:
-    """Return the report on units that others have written."""
+def complete_report(claimed: ClaimedShare) -> ExtractionReport:
+    """Return the report of units that other processes have written."""
     return ExtractionReport(
         written=(),
-        skipped=tuple(held.goals),
+        skipped=tuple(claimed.goals),
         frames_computed=0,
-        batch_size=held.plan.passes.size,
+        batch_size=claimed.plan.passes.size,
         seconds=0.0,
         waited={},
     )

@@ -31,7 +31,7 @@ TAPS = ["layers[0]", "layers[1]", "last_hidden_state"]
 
 
 def code_block(language: str) -> str:
-    (code,) = re.findall(rf"^ *```{language}\n(.*?)^ *```$", PAGE, re.DOTALL | re.MULTILINE)
+    code, *_ = re.findall(rf"^ *```{language}\n(.*?)^ *```$", PAGE, re.DOTALL | re.MULTILINE)
     return str(code)
 
 

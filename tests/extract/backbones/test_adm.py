@@ -11,7 +11,7 @@ from diffusers import DDPMScheduler
 from ted.extract.backbones.adm import AdmBackbone
 from ted.extract.backbones.adm_checkpoint import block_names, checkpoint_shapes
 from ted.extract.backbones.adm_config import PUBLISHED, build_unet
-from ted.extract.small_models import SMALL, make_small_adm
+from ted.extract.small_models import SMALL_ADM, make_small
 from ted.store.errors import ConfigError
 from tests.extract.adm_files import load_cpu, relative_error
 from tests.references.adm_unet import adm_forward
@@ -19,7 +19,7 @@ from tests.references.adm_unet import adm_forward
 
 @pytest.fixture(scope="module")
 def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_small_adm(tmp_path_factory.mktemp("weights") / "small")
+    return make_small("adm", tmp_path_factory.mktemp("weights") / "small")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def original(shared: Path) -> tuple[AdmBackbone, dict[str, torch.Tensor]]:
 
 def test_noisy_frame_is_the_originals(original: tuple[AdmBackbone, dict[str, torch.Tensor]]) -> None:
     backbone, expected = original
-    noisy = backbone.perturb(backbone.encode(expected["x0"]), expected["noise"], int(expected["t"]))
+    noisy = backbone.schedule.perturb(backbone.encode(expected["x0"]), expected["noise"], int(expected["t"]))
     assert noisy.dtype == torch.float32
     assert relative_error(noisy, expected["x_t"]) < 1e-6
 
@@ -52,7 +52,7 @@ def test_noisy_frame_is_the_originals(original: tuple[AdmBackbone, dict[str, tor
 def test_every_output_block_is_the_originals(original: tuple[AdmBackbone, dict[str, torch.Tensor]]) -> None:
     backbone, expected = original
     timestep = int(expected["t"])
-    noisy = backbone.perturb(backbone.encode(expected["x0"]), expected["noise"], timestep)[:, None]
+    noisy = backbone.schedule.perturb(backbone.encode(expected["x0"]), expected["noise"], timestep)[:, None]
     count = 4 * (2 + 1)
     features = backbone.features(noisy, timestep, {}, [f"output_blocks[{i}]" for i in range(count)])
     for i in range(count):
@@ -88,7 +88,7 @@ def test_output_blocks_agree_with_plain_reference(
 ) -> None:
     frames = frames[:1]
     tensors = torch.load(small_weights / "model.pt", weights_only=True)
-    output, blocks = adm_forward(tensors, dataclasses.asdict(SMALL), frames[:, 0], timestep)
+    output, blocks = adm_forward(tensors, dataclasses.asdict(SMALL_ADM), frames[:, 0], timestep)
     taps = [f"output_blocks[{i}]" for i in range(len(blocks))]
     features = small.features(frames, timestep, {}, taps)
     for tap, block in zip(taps, blocks, strict=True):
@@ -100,7 +100,7 @@ def test_output_blocks_agree_with_plain_reference(
 def test_taps_follow_the_forward_pass(small: AdmBackbone, frames: torch.Tensor) -> None:
     called: list[str] = []
     handles = [
-        module.register_forward_hook(lambda *_, name=name: called.append(name)) for name, module in small.taps.items()
+        tap.module.register_forward_hook(lambda *_, name=name: called.append(name)) for name, tap in small.taps.items()
     ]
     with torch.inference_mode():
         small.network(**small.network_arguments(frames, 51, {}))
@@ -200,25 +200,25 @@ def test_pixels_are_noised_as_they_are(small: AdmBackbone, frames: torch.Tensor)
 @pytest.mark.parametrize(("timestep", "signal"), [(0, 1 - 1e-4), (51, 0.969), (300, 0.394), (600, 0.026)])
 def test_noise_level(small: AdmBackbone, timestep: int, signal: float) -> None:
     one, zero = torch.ones(2, 3), torch.zeros(2, 3)
-    assert float(small.perturb(one, zero, timestep)[0, 0]) ** 2 == pytest.approx(signal, abs=6e-4)
-    assert float(small.perturb(zero, one, timestep)[0, 0]) ** 2 == pytest.approx(1 - signal, abs=6e-4)
+    assert float(small.schedule.perturb(one, zero, timestep)[0, 0]) ** 2 == pytest.approx(signal, abs=6e-4)
+    assert float(small.schedule.perturb(zero, one, timestep)[0, 0]) ** 2 == pytest.approx(1 - signal, abs=6e-4)
 
 
 def test_schedule_is_the_librarys_linear_one(small: AdmBackbone) -> None:
     library = DDPMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
     torch.testing.assert_close(small.schedule.alphas_cumprod.float(), library.alphas_cumprod, rtol=1e-6, atol=0)
-    assert small.timestep_count == 1000
+    assert len(small.schedule) == 1000
 
 
 def test_noise_is_exact_where_it_is_weakest(small: AdmBackbone) -> None:
-    noise = small.perturb(torch.zeros(1), torch.ones(1), 0)
+    noise = small.schedule.perturb(torch.zeros(1), torch.ones(1), 0)
     assert float(noise) == pytest.approx(1e-2, rel=1e-6)  # the square root of the first beta
 
 
 @pytest.mark.parametrize("timestep", [-1, 1000])
 def test_timestep_outside_of_training(small: AdmBackbone, timestep: int) -> None:
     with pytest.raises(ConfigError, match=f"timestep {timestep} "):
-        small.perturb(torch.zeros(1), torch.ones(1), timestep)
+        small.schedule.perturb(torch.zeros(1), torch.ones(1), timestep)
 
 
 def test_no_gradients_and_no_training_mode(small: AdmBackbone) -> None:
@@ -236,12 +236,12 @@ def test_features_in_bfloat16(small: AdmBackbone, small_weights: Path, frames: t
 
 
 def test_small_checkpoint_is_reproducible(tmp_path: Path, small_weights: Path) -> None:
-    again, other = make_small_adm(tmp_path / "again"), make_small_adm(tmp_path / "other", seed=1)
+    again, other = make_small("adm", tmp_path / "again"), make_small("adm", tmp_path / "other", seed=1)
     digests = [hashlib.sha256((path / "model.pt").read_bytes()).digest() for path in (small_weights, again, other)]
     assert digests[0] == digests[1] != digests[2]
 
 
 def test_small_checkpoint_leaves_the_global_generator_alone(tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
-    load_cpu(make_small_adm(tmp_path))
+    load_cpu(make_small("adm", tmp_path))
     assert torch.equal(torch.random.get_rng_state(), before)

@@ -246,6 +246,6 @@ def test_model_that_predicts_no_variance(tmp_path: Path) -> None:
     frame = torch.zeros(1, 1, 3, 16, 16)
     with torch.inference_mode():
         assert backbone.network(**backbone.network_arguments(frame, 0, {}))[0].shape == (1, 3, 16, 16)
-    assert (backbone.frame_multiple, backbone.timestep_count) == (2, 500)
+    assert (backbone.frame_multiple, len(backbone.schedule)) == (2, 500)
     # Half as many steps of twice the size.
-    assert float(backbone.perturb(torch.zeros(1), torch.ones(1), 0)) ** 2 == pytest.approx(2e-4, rel=1e-5)
+    assert float(backbone.schedule.perturb(torch.zeros(1), torch.ones(1), 0)) ** 2 == pytest.approx(2e-4, rel=1e-5)

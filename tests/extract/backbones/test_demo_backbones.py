@@ -26,7 +26,9 @@ def test_they_need_no_path_and_depend_on_clip_noise_and_timestep(name: str) -> N
     latents = backbone.encode(clip)[None]
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     found = [
-        backbone.features(backbone.perturb(latents, noise, tau), tau, condition, ["up_blocks[1]"])["up_blocks[1]"]
+        backbone.features(backbone.schedule.perturb(latents, noise, tau), tau, condition, ["up_blocks[1]"])[
+            "up_blocks[1]"
+        ]
         for tau in (100, 800)
     ]
     grid = 16 if name == "demo-video" else 64
@@ -65,5 +67,5 @@ def test_controls_of_the_video_model() -> None:
 
 
 def test_an_installation_without_them_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"The weights of demo-video come with this package: leave --weights out"):
+    with pytest.raises(WeightsError, match=r"The weights of demo-video are part of this package"):
         load_backbone("demo-video", tmp_path, device=CPU, dtype=torch.float32)

@@ -50,7 +50,7 @@ def test_features_are_the_librarys(
 ) -> None:
     backbone = load(name)
     assert list(backbone.taps) == TAPS
-    assert (backbone.clip_length, backbone.frame_multiple, backbone.timestep_count) == (1, PATCH[name], 1)
+    assert (backbone.clip_length, backbone.frame_multiple, len(backbone.schedule)) == (1, PATCH[name], 1)
     frames = make_clip(2, grid[0] * PATCH[name], grid[1] * PATCH[name])
 
     # The library's processor on the images as they are on disk, and its model called plainly.
@@ -84,7 +84,7 @@ def test_the_pass_stops_after_the_tap(name: str, load: Callable[..., Backbone]) 
     def refuse(*_args: object) -> None:
         raise AssertionError("a block after the tap ran")
 
-    handle = backbone.taps["layers[2]"].register_forward_pre_hook(refuse)
+    handle = backbone.taps["layers[2]"].module.register_forward_pre_hook(refuse)
     try:
         backbone.features(torch.zeros(1, 1, 3, side, side), 0, {}, ["layers[1]"])
         with pytest.raises(AssertionError, match="ran"):
@@ -166,12 +166,12 @@ def test_wrong_folders(small_folder: SmallFolders, tmp_path: Path) -> None:
 
     with pytest.raises(WeightsError, match="of type dinov3_vit; backbone 'dinov2' needs one of type dinov2"):
         load_from(small_folder("dinov3"))
-    with pytest.raises(WeightsError, match=r"no config\.json in .*dinov2-base \(346 MB"):
+    with pytest.raises(WeightsError, match=r"no config\.json, no model\.safetensors, .*dinov2-base \(346 MB"):
         load_from(small_folder("sd21"))
     with pytest.raises(WeightsError, match="does not exist"):
         load_from(tmp_path / "nowhere", "dinov3")
     for file, message in (
-        ("model.safetensors", r"has no model\.safetensors"),
+        ("model.safetensors", r"no model\.safetensors in"),
         ("preprocessor_config.json", r"no preprocessor_config\.json"),
     ):
         folder = shutil.copytree(small_folder("dinov2"), tmp_path / file)

@@ -40,7 +40,9 @@ def test_arguments_are_the_pipelines(
     assert backbone.clip_length == 16
     clip = make_clip(16, *size)
     latents = backbone.encode(clip)
-    noisy = backbone.perturb(latents, torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)), 501)
+    noisy = backbone.schedule.perturb(
+        latents, torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)), 501
+    )
     ours = backbone.network_arguments(noisy[None], 501, backbone.condition(clip, clip[:1], no_noise))
 
     # The choice made here: the mode of the posterior where the pipeline samples it.
@@ -118,9 +120,9 @@ def test_noise_is_the_schedulers(small_folder: SmallFolders) -> None:
     clean, noise = torch.randn(2, 16, 4, 8, 8, generator=generator)
     for timestep in (0, 51, 300, 600, 900, 999):
         expected = scheduler.add_noise(clean, noise, torch.tensor([timestep]))
-        torch.testing.assert_close(backbone.perturb(clean, noise, timestep), expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(backbone.schedule.perturb(clean, noise, timestep), expected, rtol=1e-6, atol=1e-6)
     # What the published configuration amounts to, and its zero terminal signal-to-noise ratio.
     published = {300: 0.786, 600: 0.339, 900: 0.024, 999: 0.0}
     for timestep, abar in published.items():
         assert float(backbone.schedule.alpha_bar(timestep)) == pytest.approx(abar, abs=5e-4)
-    assert torch.equal(backbone.perturb(clean, noise, 999), noise)
+    assert torch.equal(backbone.schedule.perturb(clean, noise, 999), noise)

@@ -32,7 +32,7 @@ def prepare(
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Give x_tau of one clip, (1, frame, channel, y, x), and its conditioning."""
     latents = backbone.encode(clip)
-    noisy = backbone.perturb(latents, seeded(latents.shape, seed), timestep)
+    noisy = backbone.schedule.perturb(latents, seeded(latents.shape, seed), timestep)
     return noisy[None], dict(backbone.condition(clip, clip[:1], seeded))
 
 
@@ -87,9 +87,9 @@ def test_unknown_tap_lists_the_taps(name: str, loaded: Callable[[str], Backbone]
 @pytest.mark.parametrize("timestep", [-1, 1000])
 def test_timestep_outside_training_is_refused(name: str, timestep: int, loaded: Callable[[str], Backbone]) -> None:
     backbone = loaded(name)
-    assert backbone.timestep_count == 1000
+    assert len(backbone.schedule) == 1000
     with pytest.raises(ConfigError, match="0 to 999"):
-        backbone.perturb(torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8, 8), timestep)
+        backbone.schedule.perturb(torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8, 8), timestep)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -136,7 +136,7 @@ def test_an_image_feature_depends_on_its_frame_and_noise_alone(loaded: Callable[
     noise = seeded((3, 4, 8, 8))
 
     def features(order: list[int]) -> torch.Tensor:
-        noisy = backbone.perturb(backbone.encode(frames[order]), noise[order], 51)[:, None]
+        noisy = backbone.schedule.perturb(backbone.encode(frames[order]), noise[order], 51)[:, None]
         return backbone.features(noisy, 51, backbone.condition(frames[:1], None, seeded), [TAP])[TAP]
 
     first, second = features([0, 1]), features([2, 0])

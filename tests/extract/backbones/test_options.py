@@ -15,12 +15,11 @@ from diffusers.pipelines.deprecated.i2vgen_xl.pipeline_i2vgen_xl import I2VGenXL
 
 from ted.extract.backbones import BACKBONES, check_options, load_backbone
 from ted.extract.backbones.base import Backbone
-from ted.extract.clips import plan_clips
 from ted.extract.frames import to_pixels
-from ted.extract.noising.random_draws import NoiseKey, draw_noise
+from ted.extract.noising.keyed_noise import NoiseKey, draw_noise
 from ted.extract.settings import BackboneOptions
 from ted.store.errors import ConfigError
-from tests.extract.conftest import ArrayFrames, features_of, load_clips, random_frames
+from tests.extract.conftest import ArrayFrames, features_of, load_clips, make_plan, random_frames
 from tests.extract.small_folders import SmallFolders, make_clip
 from tests.references.pipeline_arguments import as_image, assert_same_arguments, recorded_arguments
 
@@ -67,7 +66,7 @@ def pipelines(small_folder: SmallFolders) -> Callable[[str], Any]:
 def arguments_of(backbone: Backbone, clip: torch.Tensor, image: torch.Tensor | None, timestep: int) -> dict[str, Any]:
     """Give what the UNet is called with for a clip, with seeded noise."""
     latents = backbone.encode(clip)
-    noisy = backbone.perturb(latents, seeded(latents.shape), timestep)
+    noisy = backbone.schedule.perturb(latents, seeded(latents.shape), timestep)
     return backbone.network_arguments(noisy[None], timestep, backbone.condition(clip, image, seeded))
 
 
@@ -78,9 +77,9 @@ def test_options_that_no_backbone_takes_name_those_that_do() -> None:
     check_options(BackboneOptions(), ["adm"])
     check_options(BackboneOptions(prompt="x", fps=3, temporal=False), ["i2vgen-xl", "adm"])
     check_options(BackboneOptions(motion_bucket=3, prompt="x"), ["svd", "sd21"])
-    with pytest.raises(ConfigError, match=r"--no-temporal would have no effect: adm, dinov2 take.*; i2vgen-xl, svd"):
+    with pytest.raises(ConfigError, match=r"adm, dinov2 have no option no-temporal; i2vgen-xl, svd, demo-video have"):
         check_options(BackboneOptions(temporal=False), ["adm", "dinov2", "adm"])
-    with pytest.raises(ConfigError, match=r"--motion-bucket would have no effect: i2vgen-xl takes.*; svd would"):
+    with pytest.raises(ConfigError, match=r"i2vgen-xl has no option motion-bucket.*; svd has it"):
         check_options(BackboneOptions(fps=3, motion_bucket=0), ["i2vgen-xl"])
     with pytest.raises(ConfigError, match="unknown backbone"):
         check_options(BackboneOptions(fps=3), ["vdm"])
@@ -249,8 +248,8 @@ def test_i2vgen_xl_without_an_image_keeps_the_positions(load: Callable[..., Back
 
 
 def conditions(backbone: Backbone, source: ArrayFrames, skip: int = 0) -> list[dict[str, torch.Tensor]]:
-    clips = plan_clips(len(source), backbone.clip_length, 2)
-    loaded = load_clips(backbone, source, (64, 64), clips, range(skip, len(clips)))
+    plan = make_plan(backbone, source, (64, 64), overlap=2)
+    loaded = load_clips(backbone, source, plan, range(skip, len(plan.clips)))
     return [dict(clip.condition) for clip in loaded.values()]
 
 

@@ -25,7 +25,9 @@ def test_arguments_are_the_pipelines(pipeline: Any, small_folder: SmallFolders) 
     backbone = load(small_folder(NAME), device=CPU, dtype=torch.float32)
     frames = make_clip(3, 64, 96)
     latents = backbone.encode(frames)
-    noisy = backbone.perturb(latents, torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)), 501)
+    noisy = backbone.schedule.perturb(
+        latents, torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)), 501
+    )
     condition = backbone.condition(frames[:1], None, no_noise)
     assert condition == {}
     ours = backbone.network_arguments(noisy[:, None], 501, condition)  # three clips of one frame
@@ -57,6 +59,6 @@ def test_noise_is_the_schedulers(small_folder: SmallFolders) -> None:
     clean, noise = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     for timestep in (0, 51, 300, 999):
         expected = scheduler.add_noise(clean, noise, torch.tensor([timestep]))
-        torch.testing.assert_close(backbone.perturb(clean, noise, timestep), expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(backbone.schedule.perturb(clean, noise, timestep), expected, rtol=1e-6, atol=1e-6)
     for timestep, abar in {300: 0.591, 600: 0.161, 900: 0.014}.items():
         assert float(backbone.schedule.alpha_bar(timestep)) == pytest.approx(abar, abs=5e-4)

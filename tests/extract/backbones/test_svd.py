@@ -34,7 +34,7 @@ def test_arguments_are_the_pipelines(
     assert backbone.clip_length == pipeline.unet.config.num_frames == 14
     clip = make_clip(14, *size)
     latents = backbone.encode(clip)
-    noisy = backbone.perturb(latents, seeded(latents.shape), timestep)
+    noisy = backbone.schedule.perturb(latents, seeded(latents.shape), timestep)
     ours = backbone.network_arguments(noisy[None], timestep, backbone.condition(clip, clip[:1], seeded))
 
     sigma = float(pipeline.scheduler.__class__.from_config(pipeline.scheduler.config).sigmas[:-1].flip(0)[timestep])
@@ -84,7 +84,7 @@ def test_noise_is_the_schedulers(small_folder: SmallFolders) -> None:
     for timestep in (0, 51, 300, 600, 999):
         position = scheduler.timesteps[999 - timestep]  # it counts from noise to data
         expected = scheduler.add_noise(clean[None], noise[None], position[None])[0]
-        torch.testing.assert_close(backbone.perturb(clean, noise, timestep), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(backbone.schedule.perturb(clean, noise, timestep), expected, rtol=1e-5, atol=1e-5)
         arguments = backbone.network_arguments(
             clean[None],
             timestep,

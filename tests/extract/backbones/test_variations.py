@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ted.extract.backbones import load_backbone
 from ted.extract.backbones.base import Backbone
-from ted.extract.clips import plan_clips
 from ted.extract.features import run_pass
 from ted.extract.frames import FrameSize
 from ted.extract.passes import Item
@@ -20,7 +19,7 @@ from ted.extract.settings import BackboneOptions, ExtractionSettings
 from ted.extract.worker import extract_video
 from ted.store import Unit, open_cache
 from ted.store.errors import ConfigError
-from tests.extract.conftest import ArrayFrames, features_of, load_clips, random_frames
+from tests.extract.conftest import ArrayFrames, features_of, load_clips, make_plan, random_frames
 
 CPU = torch.device("cpu")
 TAPS = ("up_blocks[1]", "up_blocks[2]")
@@ -140,9 +139,10 @@ def test_a_frame_of_two_windows_is_their_mean(tmp_path: Path, load: Callable[...
     backbone, source = load(), random_frames(7)
     key = (300, TAPS[1])
     found = extract(tmp_path / "mean", backbone, source, overlap_rule="mean", overlap=2, batch_size=batch_size)[key]
-    clips = plan_clips(7, 4, 2, "mean")
+    planned = make_plan(backbone, source, (64, 64), [300], [TAPS[1]], overlap=2, overlap_rule="mean")
+    clips = planned.clips
     assert [clip.start for clip in clips] == [0, 2, 3]
-    loaded = load_clips(backbone, source, (64, 64), clips, range(3))
+    loaded = load_clips(backbone, source, planned, range(3))
     windows: dict[int, list[NDArray[np.float32]]] = {}
     for index, clip in enumerate(clips):
         item = Item(clip=index, timestep=300, draw=0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ted.extract.backbones import load_backbone
 from ted.extract.plan import plan_video
 from ted.extract.settings import ExtractionSettings
-from tests.extract.conftest import random_frames
+from tests.extract.conftest import make_plan, random_frames
 from tests.extract.small_folders import SmallFolders
 
 CPU = torch.device("cpu")
@@ -90,12 +90,14 @@ def test_the_level_is_that_of_what_the_unet_is_given(name: str, small_folder: Sm
     backbone = load_backbone(name, small_folder(name), device=CPU, dtype=torch.float32)
     generator = torch.Generator().manual_seed(0)
     clean, noise = torch.randn(2, 1, 4, 60, 60, generator=generator)
-    noisy = backbone.perturb(clean, noise, 300)
+    noisy = backbone.schedule.perturb(clean, noise, 300)
     basis = torch.stack([clean.flatten(), noise.flatten()], dim=1)
     signal, other = torch.linalg.lstsq(basis, noisy.flatten()[:, None]).solution.flatten().tolist()
-    assert backbone.alpha_bar(300) == pytest.approx(signal**2 / (signal**2 + other**2), rel=1e-5)
+    assert backbone.schedule.alpha_bar(300) == pytest.approx(signal**2 / (signal**2 + other**2), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["rgb", "position"])
 def test_features_without_noise_have_no_level(name: str) -> None:
-    assert load_backbone(name, None, device=CPU, dtype=torch.float32).alpha_bar(0) is None
+    backbone = load_backbone(name, None, device=CPU, dtype=torch.float32)
+    plan = make_plan(backbone, random_frames(1), (64, 64), [0], ["stride8"])
+    assert plan.specs[0, "stride8"].alpha_bar is None

@@ -21,7 +21,7 @@ def read(*arguments: str) -> tuple[BackboneOptions, str]:
     @backbone_options
     @overlap_rule_option
     def command(overlap_rule: str, **choice: Any) -> None:
-        seen.append((read_backbone_options(**choice), overlap_rule))
+        seen.append((read_backbone_options(choice), overlap_rule))
 
     result = CliRunner().invoke(command, arguments)
     if result.exit_code:

@@ -64,7 +64,7 @@ def test_a_truncated_image_fails_its_video_and_no_other(
     entries = open_cache(tmp_path / "cache").entries()
     assert {entry.spec.request.video for entry in entries if entry.state == "complete"} == {"two"}
     frame.write_bytes((davis_source / "JPEGImages/480p/one/00002.jpg").read_bytes())
-    assert "2 units written, 2 complete before" in extract(cli, weights, tmp_path / "cache", root).out
+    assert "2 units written, 2 complete already" in extract(cli, weights, tmp_path / "cache", root).out
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video" * 100])
@@ -138,7 +138,7 @@ def test_changed_frames_are_noticed(
     before = propagate(cli, cache, tmp_path / "out", root, "--videos", "one")
     assert before.code == 1
     assert "the frames have changed" in before.err
-    assert "2 units written, 2 complete before" in extract(cli, weights, cache, root).out
+    assert "2 units written, 2 complete already" in extract(cli, weights, cache, root).out
     # Both are in the cache now; each source means those of its own frames.
     records = []
     for name, source in (("new", root), ("old", davis_source)):

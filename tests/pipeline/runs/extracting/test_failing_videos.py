@@ -68,7 +68,7 @@ def test_failing_videos_are_isolated_and_named_at_the_end(
     cache = tmp_path / "cache"
     result = extract(cli, weights, cache, *order, *ONE)
     assert result.code == 1
-    assert "2 units written, 0 complete before, 4 videos failed" in result.out
+    assert "2 units written, 0 complete already, 4 videos failed" in result.out
     last = [line for line in result.err.splitlines() if line][-4:]
     assert {line.split()[1] for line in last} == set(REASONS)
     for line in last:

@@ -170,7 +170,7 @@ def test_changed_frames_and_weights_are_noticed(
     assert cv2.imwrite(str(frame), np.full_like(cv2.imread(str(frame)), 77))
     changed = cli(*command)
     assert "davis/one adm: the frames have changed since adm@" in changed.err
-    assert "davis/two adm: complete before" in changed.err
+    assert "davis/two adm: complete already" in changed.err
     other = cli("small-weights", "adm", tmp_path / "other", "--seed", 9)
     assert other.code == 0
     again = cli(*command[:6], "--weights", f"adm={tmp_path / 'other'}", *FEATURES[:2])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from ted.extract.noising.random_draws import NOISE_SCHEME, NoiseKey, draw_noise
+from ted.extract.noising.keyed_noise import NOISE_SCHEME, NoiseKey, draw_noise
 
 SHAPE = (2, 3, 8, 8)
 KEY = NoiseKey(seed=0, video="blackswan", start=14)

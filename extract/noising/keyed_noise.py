@@ -1,0 +1,63 @@
+"""Random noise keyed by what it is for: the same on every machine, in any order, batch and thread."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+__all__ = ["NOISE_SCHEME", "NoiseKey", "draw_noise"]
+
+#: Name of the rule in `draw_noise`, part of every request: another rule must have another name.
+NOISE_SCHEME = "sha256-philox-float32-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseKey:
+    """Identity of a noise tensor.
+
+    Attributes
+    ----------
+    seed
+        Seed that the user chose.
+    video
+        Name of the video.
+    start
+        Index of the clip's first frame in the video; of the frame itself for an image backbone.
+    draw
+        Number of the draw in the ensemble, from 0.
+    purpose
+        ``"features"`` for the noise of x_tau. Another purpose of the same clip, such as ``"conditioning"``, gives
+        independent noise.
+    """
+
+    seed: int
+    video: str
+    start: int
+    draw: int = 0
+    purpose: str = "features"
+
+
+def draw_noise(key: NoiseKey, shape: Sequence[int]) -> torch.Tensor:
+    """Draw standard normal noise; equal keys and shapes give equal noise.
+
+    Parameters
+    ----------
+    key
+        Identity of the noise. The timestep is no part of it: all timesteps share their noise.
+    shape
+        Shape of the result, for features (latent frame, channel, y, x) of one clip.
+
+    Returns
+    -------
+    torch.Tensor
+        float32, on the CPU.
+    """
+    text = "\x1f".join([key.purpose, str(key.seed), key.video, str(key.start), str(key.draw)])
+    philox_key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
+    # Philox takes all 128 bits. torch's CPU generator keeps 32 bits of a seed: keys of one dataset would collide.
+    generator = np.random.Generator(np.random.Philox(key=philox_key))
+    values = generator.standard_normal(math.prod(shape), dtype=np.float32)
+    return torch.from_numpy(values).reshape(tuple(shape))
