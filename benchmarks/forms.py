@@ -170,7 +170,7 @@ def errors(target: Cache, items: Iterator[tuple[str, Unit, NDArray[np.uint8]]]) 
 
 def chunk_bytes(unit: Unit) -> int:
     """Return the bytes of a unit's frames: what grows with the video."""
-    keys = (key for frame in range(unit.spec.frame_count) for key in unit.spec.kind.chunk_keys(frame))
+    keys = (key for frame in range(unit.spec.frame_count) for key in unit.spec.layout.chunk_keys(frame))
     return sum(unit.marker.files[key].bytes for key in keys)
 
 

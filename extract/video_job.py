@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from ..store import Cache, UnitSpec, UnitWriter
+from ..store import Cache, UnitSpec, UnitWriter, tidy_unit
 from ..store.errors import CacheError, TedError
-from ..store.tidying import tidy_unit
 from .backbones.base import Backbone
 from .clip_reader import HostClip
 from .features import Averages, ClipEncoder, DeviceClip, run_pass

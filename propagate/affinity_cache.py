@@ -159,7 +159,7 @@ def cache_affinities(
         For features that are damaged, or a cache that cannot be written.
     """
     described = affinity_spec(units, spec)
-    if cache.affinity_state(described) == "complete":
+    if cache.state(described) == "complete":
         progress(described.frame_count)
         return CachedAffinities(AffinityUnit(described.folder(cache.root)))
     clock = time.monotonic()

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from ..store import Unit
 from ..store.errors import ConfigError, CorruptUnitError
-from ..store.unit import Unit
 from .cluster import InProcess, Workers
 from .context import propagation_order
 from .features import FeatureReader, FeatureVolume

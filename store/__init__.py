@@ -8,17 +8,17 @@
 >>> unit.provenance
 """
 
-from .affinities import AffinitySpec
-from .affinity_unit import AffinityUnit
-from .affinity_writer import AffinityWriter
-from .cache import Cache, open_cache
-from .choice import FeatureChoice
+from .artifacts.affinities import AffinitySpec, AffinityUnit, AffinityWriter
+from .artifacts.features import Unit, UnitWriter
+from .artifacts.generic import Artifact, ArtifactSpec, ArtifactWriter
+from .artifacts.registry import ArtifactKind, artifact_kinds, kind_at, register_artifact
+from .cache import AffinityEntry, ArtifactEntry, Cache, Entry, open_cache
 from .codecs import FLOAT16, FeatureCodec, parse_codec, register_codec
-from .entries import AffinityEntry, Entry
-from .integrity import Verdict, verify_unit
-from .request import FeatureRequest, UnitSpec
-from .unit import Unit
-from .writer import UnitWriter
+from .copying import Transfer, copy_unit, plan_transfer
+from .integrity import Verdict, demote, open_unit, tidy_unit, verify_unit
+from .layout import ArrayLayout, printable, safe_name
+from .leftovers import Leftover, find_leftovers, reclaim
+from .request import FeatureChoice, FeatureRequest, UnitSpec, fits, most_faithful
 
 __all__ = [
     "FLOAT16",
@@ -26,17 +26,39 @@ __all__ = [
     "AffinitySpec",
     "AffinityUnit",
     "AffinityWriter",
+    "ArrayLayout",
+    "Artifact",
+    "ArtifactEntry",
+    "ArtifactKind",
+    "ArtifactSpec",
+    "ArtifactWriter",
     "Cache",
     "Entry",
     "FeatureChoice",
     "FeatureCodec",
     "FeatureRequest",
+    "Leftover",
+    "Transfer",
     "Unit",
     "UnitSpec",
     "UnitWriter",
     "Verdict",
+    "artifact_kinds",
+    "copy_unit",
+    "demote",
+    "find_leftovers",
+    "fits",
+    "kind_at",
+    "most_faithful",
     "open_cache",
+    "open_unit",
     "parse_codec",
+    "plan_transfer",
+    "printable",
+    "reclaim",
+    "register_artifact",
     "register_codec",
+    "safe_name",
+    "tidy_unit",
     "verify_unit",
 ]

@@ -1,24 +1,39 @@
-"""Making a unit's groups and arrays, as docs/reference/storage-format.md has them, and opening arrays for writing."""
+"""A unit's groups and arrays: creating, writing, and reading with every byte checked against the marker."""
 
+import asyncio
 import json
+import stat
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import zarr
+from numpy.typing import NDArray
+from zarr.abc.store import ByteRequest
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import LocalStore, WrapperStore
 
-from .durable import sync_folder, write_atomic
-from .layout import GROUP, SCHEMA_VERSION, ArrayLayout, video_folder
+from .artifacts.registry import layout_at
+from .durable import explain_os_errors, sync_folder, write_atomic
+from .errors import CacheError, CorruptUnitError, Hint
+from .layout import GROUP, SCHEMA_VERSION, ArrayLayout
+from .marker import FileRecord, Marker, checksum
 from .removal import discard
-from .stored import Spec
 
-__all__ = ["create_array", "make_groups", "open_array", "write_group"]
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
 
-# Level 1: higher ones save 4 % of affinities at the most and take two to three times as long. Of rounded features, bits
-# that are alike are put together first, which no compressor finds by itself; lz4 is then within 4 % of the smallest,
-# and three times as fast (docs/reference/codecs.md).
+    from .stored import Spec
+
+__all__ = ["ArrayReader", "create_array", "damage", "make_groups", "open_array", "open_store", "write_group"]
+
+# zstd: higher levels save 4 % of affinities at most, and take two to three times as long. blosc: shuffling puts equal
+# bits of rounded features together, which no compressor finds by itself. lz4 is then within 4 % of the smallest, and
+# three times as fast (docs/evidence/codec-errors.md).
 _COMPRESSORS = {
     None: (),
     "zstd": (ZstdCodec(level=1),),
@@ -29,21 +44,32 @@ _COMPRESSORS = {
 _CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
 
 
+def damage(unit: Path, key: str, what: str) -> CorruptUnitError:
+    """Return the error for a file of a unit that is not what was written."""
+    return CorruptUnitError(
+        f"{unit / key} {what}: the unit is damaged, or was replaced or removed while it was read",
+        hint=Hint("repair", {"maker": layout_at(unit).maker}),
+    )
+
+
 def open_array(unit: Path, layout: ArrayLayout) -> Any:
     """Open an array of a unit for writing."""
     opened = zarr.open_array(str(unit / layout.name), mode="r+", zarr_format=3)
-    # Of an array that exists, `open_array` ignores the configuration that it is given.
+    # `open_array` ignores the configuration of an array that exists.
     return zarr.Array(zarr.AsyncArray(opened.metadata, opened.store_path, config=_CONFIG))
 
 
 def create_array(unit: Path, layout: ArrayLayout, shape: tuple[int, ...]) -> Any:
-    """Create an array of a unit, of this shape (with the frames, if it has any), and open it for writing."""
+    """Create an array of this shape (with the frames, if it has any), and open it for writing."""
+    fill = layout.fill_value
+    if fill is None:
+        fill = np.nan if layout.dtype.startswith("float") else 0
     return zarr.create_array(
         store=str(unit / layout.name),
         shape=shape,
-        chunks=(1, *shape[1:]) if layout.per_frame else shape,
+        chunks=layout.chunk_shape(shape),
         dtype=layout.dtype,
-        fill_value=layout.fill_value,
+        fill_value=fill,
         filters=None,
         serializer=BytesCodec(endian="little"),
         compressors=[*_COMPRESSORS[layout.compressor], Crc32cCodec()],
@@ -56,7 +82,7 @@ def create_array(unit: Path, layout: ArrayLayout, shape: tuple[int, ...]) -> Any
 def write_group(
     folder: Path, attributes: Mapping[str, Any], *, replace: bool = False, scratch: Path | None = None
 ) -> None:
-    """Write the metadata of a group, unless it is there already and not to be replaced; see `write_atomic`."""
+    """Write the metadata of a group, unless it exists and is not to be replaced; see `write_atomic`."""
     path = folder / GROUP
     content = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
     if replace or not path.is_file():
@@ -65,20 +91,107 @@ def write_group(
         write_atomic(path, json.dumps(content, indent=2).encode(), scratch=scratch)
 
 
-def make_groups(root: Path, spec: Spec, *, scratch: Path | None = None) -> None:
+def make_groups(root: Path, spec: "Spec", *, scratch: Path) -> None:
     """Create the groups of a cache down to a unit, durably.
 
-    Their content is fixed: to lose a race to create one is success. Temporary files are made in `scratch`, a unit's
-    folder: in a group that many share, nobody could tell those that a crash has left.
+    Their content is fixed: another process may create the same group at the same moment. Temporary files are made in
+    `scratch`, a folder of this process: in a group that many share, nobody could tell which ones a crash has left.
     """
-    video = video_folder(root, spec.dataset, spec.video)
-    write_group(
-        video,
-        {"ted": {"schema_version": SCHEMA_VERSION, "dataset": spec.dataset, "video": spec.video}},
-        scratch=scratch,
-    )
-    for group in list(spec.folder(root).relative_to(video).parents)[:-1]:
+    folder = spec.folder(root)
+    video = root.joinpath(*folder.relative_to(root).parts[:2])
+    about = {"schema_version": SCHEMA_VERSION, "dataset": spec.dataset, "video": spec.video}
+    write_group(video, {"ted": about}, scratch=scratch)
+    for group in list(folder.relative_to(video).parents)[:-1]:
         write_group(video / group, {}, scratch=scratch)
         sync_folder(video / group)
-    for folder in (video, video.parent, root):
-        sync_folder(folder)
+    for parent in (video, video.parent, root):
+        sync_folder(parent)
+
+
+def open_store(location: Path | str) -> "Store":
+    """Open the store of a cache, or of a unit in it, for reading: the one place that knows what a location can be.
+
+    Raises
+    ------
+    CacheError
+        For a URL: only local folders can be read.
+    """
+    if "://" in str(location):
+        raise CacheError(f"{location} is a URL; a cache must be a local folder: copy it here first")
+    return LocalStore(location, read_only=True)
+
+
+class _CheckedStore(WrapperStore["Store"]):
+    """A unit's store that compares what it reads with the marker: bit flips, truncation, swapped and lost chunks."""
+
+    def __init__(self, store: "Store", unit: Path, files: Mapping[str, FileRecord]) -> None:
+        super().__init__(store)
+        self._unit = unit
+        self._files = files
+
+    def _with_store(self, store: "Store") -> "_CheckedStore":
+        return type(self)(store, self._unit, self._files)
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        promised = self._files.get(key)
+        if promised is None:
+            return await super().get(key, prototype, byte_range)
+        path = self._unit / key
+        if byte_range is not None:
+            raise CorruptUnitError(f"{path}: a part of a checksummed file was asked for")
+        changed = damage(self._unit, key, "is not what was written (its checksum differs)")
+        with explain_os_errors(f"read {path}"):
+            try:
+                found = path.stat()
+                if not stat.S_ISREG(found.st_mode) or found.st_size != promised.bytes:  # a pipe would block
+                    raise changed
+                content = await super().get(key, prototype)
+            except (FileNotFoundError, NotADirectoryError):
+                content = None
+        if content is None:
+            raise damage(self._unit, key, "is missing")
+        if await asyncio.to_thread(lambda: checksum(content.as_buffer_like())) != promised.sha256:
+            raise changed
+        return content
+
+
+class ArrayReader:
+    """An array-like of one of a unit's arrays that dask can slice, pickle and send to other processes.
+
+    Every chunk is checked against the marker that was read when the unit was opened. If the unit is overwritten
+    meanwhile, reading gives an error or equal values, and never a mixture.
+    """
+
+    def __init__(self, unit: Path, marker: Marker, layout: ArrayLayout) -> None:
+        self._unit = unit
+        self._marker = marker
+        self._layout = layout
+        self.ndim = len(layout.dimensions)
+        self.shape: tuple[int, ...] = self._array.shape
+        self.dtype: np.dtype[Any] = self._array.dtype
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_array"}
+
+    @cached_property
+    def _array(self) -> Any:
+        store = _CheckedStore(open_store(self._unit), self._unit, self._marker.files)
+        wrong = damage(self._unit, self._layout.metadata, "does not describe the array that belongs here")
+        try:
+            with explain_os_errors(f"read {self._unit}"):
+                array = zarr.open_array(store, path=self._layout.name, mode="r", zarr_format=3)
+        except CacheError:
+            raise
+        except Exception as error:  # whatever zarr makes of metadata that it did not write
+            raise wrong from error
+        as_laid_out = (
+            array.dtype == np.dtype(self._layout.dtype)
+            and getattr(array.metadata, "dimension_names", None) == self._layout.dimensions
+            and getattr(array.metadata.chunk_grid, "chunk_shape", None) == self._layout.chunk_shape(array.shape)
+        )
+        if not as_laid_out:
+            raise wrong
+        return array
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        return np.asarray(self._array[index])

@@ -2,27 +2,67 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from .affinities import AffinitySpec
-from .affinity_writer import AffinityWriter
-from .choice import FeatureChoice, fits, most_faithful
+from .arrays import open_store
+from .artifacts.affinities import AFFINITIES, AffinitySpec, AffinityUnit, AffinityWriter
+from .artifacts.features import FEATURES, Unit, UnitWriter
+from .artifacts.generic import Artifact, ArtifactSpec, ArtifactWriter
+from .artifacts.registry import ArtifactKind, artifact_kind
 from .claims import take_claim
 from .durable import explain_os_errors
-from .entries import AffinityEntry, Entry, unit_state
-from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError, UnitNotFoundError
-from .integrity import demote
-from .layout import GROUP, safe_name
-from .marker import marker_key
-from .removal import remove_empty_group, remove_folder
-from .request import UnitSpec
-from .stored import SpecT, open_store, read_spec
-from .unit import Unit
-from .writer import UnitWriter
+from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError, TedError, UnitNotFoundError
+from .integrity import demote, looks_whole
+from .layout import GROUP, check_inside, safe_name
+from .marker import marker_key, read_marker
+from .removal import remove_empty_groups, remove_folder
+from .request import FeatureChoice, UnitSpec, fits, most_faithful
+from .stored import Spec, SpecT, read_spec
 
-__all__ = ["Cache", "open_cache"]
+__all__ = ["AffinityEntry", "ArtifactEntry", "Cache", "Entry", "open_cache"]
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found(Generic[SpecT]):
+    folder: Path
+    spec: SpecT
+    state: str
+    bytes: int
+
+
+class Entry(_Found[UnitSpec]):
+    """One feature unit as found on disk: `folder`, `spec`, `state` and `bytes`.
+
+    The state is ``"complete"``, ``"incomplete"``, or ``"damaged"`` (the marker is unreadable, or promised files are
+    absent or of another size). The bytes are those that its marker promises, 0 without one.
+    """
+
+    def open(self) -> Unit:
+        """Open the unit for reading."""
+        return Unit(self.folder)
+
+
+class AffinityEntry(_Found[AffinitySpec]):
+    """One affinity unit as found on disk; see `Entry`."""
+
+    def open(self) -> AffinityUnit:
+        """Open the unit for reading."""
+        return AffinityUnit(self.folder)
+
+
+class ArtifactEntry(_Found[ArtifactSpec]):
+    """One artefact of a plug-in's kind as found on disk; see `Entry`."""
+
+    def open(self) -> Artifact:
+        """Open the unit for reading."""
+        return Artifact(self.folder)
+
+
+_EntryT = TypeVar("_EntryT", Entry, AffinityEntry, ArtifactEntry)
 
 
 class Cache:
@@ -42,7 +82,7 @@ class Cache:
 
     def videos(self) -> list[tuple[str, str]]:
         """List the (dataset, video) pairs that have feature units, by their real names, in alphabetical order."""
-        return sorted({(spec.dataset, spec.request.video) for _, spec in self._specs()})
+        return sorted({(spec.dataset, spec.video) for _, spec in self._described(FEATURES, UnitSpec, None, None)})
 
     def entries(
         self, *, dataset: str | None = None, video: str | None = None, backbone: str | None = None
@@ -54,15 +94,25 @@ class Cache:
         dataset, video, backbone
             Only units with these names; all of them by default.
         """
-        found = []
-        for folder, spec in self._specs(dataset, video):
-            if backbone in (None, spec.request.backbone):
-                state, size = unit_state(folder)
-                found.append(Entry(folder=folder, spec=spec, state=state, bytes=size))
-        return found
+        found = self._found(FEATURES, Entry, UnitSpec, dataset, video)
+        return [entry for entry in found if backbone in (None, entry.spec.request.backbone)]
+
+    def affinities(self, dataset: str | None = None, video: str | None = None) -> list[AffinityEntry]:
+        """List affinity units, complete or not, with these names (all by default), in the order of their folders."""
+        return self._found(AFFINITIES, AffinityEntry, AffinitySpec, dataset, video)
+
+    def artifacts(self, kind: str, dataset: str | None = None, video: str | None = None) -> list[ArtifactEntry]:
+        """List units of a plug-in's kind, complete or not, with these names (all by default).
+
+        Raises
+        ------
+        SchemaError
+            For an unknown kind.
+        """
+        return self._found(artifact_kind(kind), ArtifactEntry, ArtifactSpec, dataset, video)
 
     def units(self, *, dataset: str | None = None, video: str | None = None, backbone: str | None = None) -> list[Unit]:
-        """Open all complete feature units with these names, in all their forms."""
+        """Open all complete feature units with these names, with all their codecs."""
         entries = self.entries(dataset=dataset, video=video, backbone=backbone)
         return [entry.open() for entry in entries if entry.state == "complete" and not entry.spec.codec.is_staging]
 
@@ -84,16 +134,16 @@ class Cache:
         choice
             Backbone, timestep and tap.
         frames
-            Digest of the frames that the features must be of; of any frames by default.
+            Digest of the frames that the features must be computed from; any frames by default.
         prefer
             Fields of the request, or ``form``, and their values as text (``("ensemble", "4")``, ``("frame_size",
-            "480x832")``). Of several units that fit, those that agree are meant, one field after the other, as far as
-            there are any. Of the same features in several forms the most faithful are meant: see `FeatureCodec.loss`.
+            "480x832")``). If several units fit, each field in turn keeps those that agree, if any do. Of the same
+            features with several codecs, the most faithful are opened: see `FeatureCodec.loss`.
 
         Raises
         ------
         UnitNotFoundError
-            When there is none, or more than one, with what there is instead.
+            When there is none, or more than one; the message lists what there is.
         IncompleteUnitError, CorruptUnitError, SchemaError
             When it cannot be read.
         """
@@ -134,9 +184,10 @@ class Cache:
             )
         return complete[0].open()
 
-    def state(self, spec: UnitSpec) -> str:
-        """Return a feature unit's state: ``"absent"``, ``"incomplete"``, ``"complete"`` or ``"damaged"``."""
-        return _state_in(spec.folder(self.root))
+    def state(self, spec: Spec) -> str:
+        """Return a unit's state: ``"absent"``, ``"incomplete"``, ``"complete"`` or ``"damaged"``."""
+        folder = spec.folder(self.root)
+        return _state(folder)[0] if folder.is_dir() else "absent"
 
     def writer(self, spec: UnitSpec, *, overwrite: bool = False, repair: bool = False) -> UnitWriter:
         """Return a writer of a feature unit (a context manager); see `UnitWriter`.
@@ -144,11 +195,11 @@ class Cache:
         Parameters
         ----------
         spec
-            The unit.
+            Description of the unit.
         overwrite
-            Discard whatever is there, complete or not.
+            Discard a unit that exists, complete or not.
         repair
-            If the unit is damaged, let the writer find what is whole of it, as of an incomplete one; without that, it
+            If the unit is damaged, let the writer resume what is whole of it, as of an incomplete one. Without that it
             refuses a unit with a marker.
         """
         if repair and not overwrite and self.state(spec) == "damaged":
@@ -160,24 +211,16 @@ class Cache:
                 pass
         return UnitWriter(self.root, spec, overwrite=overwrite)
 
-    def affinities(self, dataset: str | None = None, video: str | None = None) -> list[AffinityEntry]:
-        """List affinity units, complete or not, of these names (all by default), in the order of their folders."""
-        found = []
-        for folder, spec in _described(self.affinity_folders(dataset, video), AffinitySpec, dataset, video):
-            state, size = unit_state(folder)
-            found.append(AffinityEntry(folder=folder, spec=spec, state=state, bytes=size))
-        return found
-
-    def affinity_state(self, spec: AffinitySpec) -> str:
-        """Return an affinity unit's state: ``"absent"``, ``"incomplete"``, ``"complete"`` or ``"damaged"``."""
-        return _state_in(spec.folder(self.root))
-
     def affinity_writer(self, spec: AffinitySpec, *, overwrite: bool = False) -> AffinityWriter:
         """Return a writer of an affinity unit (a context manager); see `AffinityWriter`."""
         return AffinityWriter(self.root, spec, overwrite=overwrite)
 
+    def artifact_writer(self, spec: ArtifactSpec, *, overwrite: bool = False) -> ArtifactWriter:
+        """Return a writer of an artefact (a context manager); see `ArtifactWriter`."""
+        return ArtifactWriter(self.root, spec, overwrite=overwrite)
+
     def remove(self, folder: Path) -> None:
-        """Remove a unit, of features or of affinities; affinities of removed features stay, and can be read.
+        """Remove a unit of any kind; affinities of removed features stay, and can be read.
 
         A reader that has it open gets an error at its next read, never fill values.
 
@@ -185,34 +228,50 @@ class Cache:
         ------
         ClaimedError
             When a process is writing it.
+        CacheError
+            When it lies outside of the cache, or behind a link; or on a failing disk.
         """
-        parents = list(folder.relative_to(self.root).parents)[:-1]
         with explain_os_errors(f"remove {folder}"):
+            check_inside(self.root, folder)
             with take_claim(folder):  # which goes with the folder
                 remove_folder(folder)
-            # Groups that have become empty, up to the dataset's folder; never the cache itself.
-            for parent in parents:
-                if not remove_empty_group(self.root / parent):
-                    break
+            remove_empty_groups(self.root, folder)
 
-    def _specs(self, dataset: str | None = None, video: str | None = None) -> Iterator[tuple[Path, UnitSpec]]:
-        """Yield folder and description of feature units that have a readable one, in the order of their folders."""
-        return _described(self.folders(dataset, video), UnitSpec, dataset, video)
-
-    def folders(self, dataset: str | None = None, video: str | None = None) -> Iterator[Path]:
-        """Yield the folders of the feature units of a dataset and a video (of all, by default), readable or not."""
-        return self._units_at("[!.]*@*/t*/[!.]*/[!.]*", dataset, video)
-
-    def affinity_folders(self, dataset: str | None = None, video: str | None = None) -> Iterator[Path]:
-        """Yield the folders of the affinity units of a dataset and a video (of all, by default), readable or not."""
-        return self._units_at("affinities/[!.]*", dataset, video)
-
-    def _units_at(self, pattern: str, dataset: str | None, video: str | None) -> Iterator[Path]:
+    def folders(self, kind: str, dataset: str | None = None, video: str | None = None) -> Iterator[Path]:
+        """Yield the folders of a kind's units of a dataset and a video (of all, by default), readable or not."""
         first = "[!.]*" if dataset is None else safe_name(dataset)
         second = "[!.]*" if video is None else safe_name(video)
-        for folder in self.root.glob(f"{first}/{second}.zarr/{pattern}"):
+        for folder in self.root.glob(f"{first}/{second}.zarr/{artifact_kind(kind).pattern}"):
             if (folder / GROUP).exists() or (folder / marker_key(folder)).exists():
                 yield folder
+
+    def _found(
+        self,
+        kind: ArtifactKind,
+        entry_type: type[_EntryT],
+        spec_type: Any,
+        dataset: str | None,
+        video: str | None,
+    ) -> list[_EntryT]:
+        found = []
+        for folder, spec in self._described(kind, spec_type, dataset, video):
+            state, size = _state(folder)
+            found.append(entry_type(folder=folder, spec=spec, state=state, bytes=size))
+        return found
+
+    def _described(
+        self, kind: ArtifactKind, spec_type: type[SpecT], dataset: str | None, video: str | None
+    ) -> Iterator[tuple[Path, SpecT]]:
+        """Yield folder and description of units that have a readable one, with these names, sorted by folder."""
+        for folder in sorted(self.folders(kind.name, dataset, video)):
+            try:
+                spec = read_spec(folder, spec_type)
+            except TedError as error:
+                # One unreadable unit must not hide the others.
+                _log.warning("skipped: %s", error)
+                continue
+            if dataset in (None, spec.dataset) and video in (None, spec.video):
+                yield folder, spec
 
 
 def open_cache(root: Path | str, *, create: bool = False) -> Cache:
@@ -239,23 +298,15 @@ def open_cache(root: Path | str, *, create: bool = False) -> Cache:
     return Cache(path)
 
 
-def _state_in(folder: Path) -> str:
-    return unit_state(folder)[0] if folder.is_dir() else "absent"
-
-
-def _described(
-    folders: Iterator[Path], spec_type: type[SpecT], dataset: str | None, video: str | None
-) -> Iterator[tuple[Path, SpecT]]:
-    """Yield folder and description of units that have a readable one, of these names, in the order of their folders."""
-    for folder in sorted(folders):
-        try:
-            spec = read_spec(folder, spec_type)
-        except CacheError as error:
-            # One unreadable unit must not hide the others.
-            _log.warning("skipped: %s", error)
-            continue
-        if dataset in (None, spec.dataset) and video in (None, spec.video):
-            yield folder, spec
+def _state(folder: Path) -> tuple[str, int]:
+    """Return a unit's state, as an entry gives it, and the bytes that its marker promises (0 without one)."""
+    try:
+        marker = read_marker(folder)
+    except IncompleteUnitError:
+        return "incomplete", 0
+    except CacheError:
+        return "damaged", 0
+    return ("complete" if looks_whole(folder, marker) else "damaged"), marker.total_bytes
 
 
 def _differing(entries: Sequence[Entry]) -> list[str]:
@@ -265,10 +316,5 @@ def _differing(entries: Sequence[Entry]) -> list[str]:
 
 
 def _describe(entry: Entry, fields: Sequence[str] = ("frame_size", "ensemble", "seed", "form")) -> str:
-    request = entry.spec.request
     details = ", ".join(f"{field} {entry.spec.field_text(field)}" for field in fields)
-    frames = f"{len(entry.spec.frame_names)} frames"
-    return (
-        f"{request.backbone}@{request.digest()[:8]}:{entry.spec.timestep}:{entry.spec.tap} "
-        f"({entry.state}, {frames}, {details})"
-    )
+    return f"{entry.spec.feature} ({entry.state}, {entry.spec.frame_count} frames, {details})"

@@ -1,4 +1,4 @@
-"""Who writes a unit: a claim file that one process holds, and that outlives a crash without blocking the next."""
+"""Claims: a file says which process writes a unit. A crash leaves it behind, and does not block the next process."""
 
 import contextlib
 import hashlib
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from .durable import PARTIAL_SUFFIX, create_whole, write_atomic
+from .artifacts.registry import layout_at
+from .durable import NO_FILE, PARTIAL_SUFFIX, create_whole, open_regular, parse_json, write_atomic
 from .errors import ClaimedError
 from .heartbeat import HEARTBEAT
-from .kinds import kind_of
 from .owners import SINCE_HEARTBEATS, is_local, is_running, this_process
 
 __all__ = ["STALE_AFTER_S", "Claim", "is_claimed", "take_claim"]
@@ -33,6 +33,7 @@ _TORN_AFTER_S = 10.0
 _RIGHT_STALE_AFTER_S = 60.0
 
 _NAME = "claim.json"
+_LARGEST = 1 << 16  # bytes
 _ATTEMPTS = 100
 
 
@@ -113,10 +114,11 @@ def take_claim(unit: Path) -> Claim:
     ClaimedError
         When another process holds it.
     """
-    path = unit / kind_of(unit).records / _NAME
+    path = unit / layout_at(unit).records / _NAME
     content = json.dumps({"token": uuid.uuid4().hex, **this_process()}).encode()
     for _ in range(_ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):  # given up just now, or removed with its folder: once more
+        _unlink_link(path)
+        with contextlib.suppress(FileNotFoundError):  # given up just now, or removed with its folder: try again
             if _create(path, content) or _take_over(unit, path, content):
                 claim = Claim(path=path, content=content, pid=os.getpid())
                 HEARTBEAT.add(claim)
@@ -125,8 +127,8 @@ def take_claim(unit: Path) -> Claim:
 
 
 def is_claimed(unit: Path) -> bool:
-    """Tell whether a process holds a unit's claim, and lives as far as can be told."""
-    path = unit / kind_of(unit).records / _NAME
+    """Tell whether a process holds a unit's claim, and seems to be alive."""
+    path = unit / layout_at(unit).records / _NAME
     try:
         return not _is_stale(path, _look(path))
     except (FileNotFoundError, NotADirectoryError):
@@ -167,16 +169,22 @@ def _take_over(unit: Path, path: Path, content: bytes) -> bool:
 def _right_to_replace(path: Path, content: bytes) -> Iterator[bool]:
     """Hold the right to replace or delete the claim with just this content; gives False when another process has it.
 
-    The right is a file, created exclusively, whose name carries a digest of the content. One that a crash has left is
-    never deleted to be made again, which two processes could do, but gives way to one with the next number.
+    The right is a file, created exclusively, whose name carries a digest of the content. A file left by a crash is
+    never reused, which two processes could do: the next number is tried. The holder of the claim links it to the
+    right's name, which needs no inode: it can release its claim when none is left.
     """
     digest = hashlib.sha256(content).hexdigest()[:16]
+    ours = (_parse(content) or {}).items() >= this_process().items()
     rights: list[Path] = []
     granted = False
     while not granted:
         right = path.with_name(f".{_NAME}.{digest}.{len(rights)}{PARTIAL_SUFFIX}")
+        _unlink_link(right)
         try:
-            _create_right(right)
+            if ours:
+                _link_right(path, right)
+            else:
+                _create_right(right)
             granted = True
         except FileExistsError:
             with contextlib.suppress(FileNotFoundError):  # given up just now: once more
@@ -204,21 +212,44 @@ def _create_right(path: Path) -> None:
         path.open("xb").close()
 
 
+def _link_right(claim: Path, right: Path) -> None:
+    try:
+        os.link(claim, right)
+    except FileExistsError:
+        if not right.samefile(claim):  # else NFS made the link, lost its answer, and was asked again
+            raise
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without hard links
+        _create_right(right)
+
+
+def _unlink_link(path: Path) -> None:
+    """Delete a link in the place of a claim: claims are files, and a dangling link would be waited for for ever."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+
+
 class _Found(NamedTuple):
     content: bytes
     modified: float
 
 
 def _look(path: Path) -> _Found:
-    # Opening makes NFS clients ask the server, and the time is of the file that was read.
-    with path.open("rb") as file:
-        return _Found(file.read(), os.fstat(file.fileno()).st_mtime)
+    try:
+        # Opening makes NFS clients ask the server, and the time is of the file that was read.
+        with open_regular(path, _LARGEST) as file:
+            return _Found(file.read(), os.fstat(file.fileno()).st_mtime)
+    except OSError as error:
+        if error.errno not in NO_FILE:
+            raise
+        return _Found(b"", path.lstat().st_mtime)  # a pipe or a device counts as torn
 
 
 def _parse(content: bytes) -> dict[str, Any] | None:
     try:
-        owner = json.loads(content)
-    except (ValueError, RecursionError):
+        owner = parse_json(content)
+    except ValueError:
         return None
     return owner if isinstance(owner, dict) else None
 
@@ -236,7 +267,7 @@ def _is_stale(path: Path, found: _Found) -> bool:
 def _age(folder: Path, modified: float) -> float:
     """Return how long ago a file of a folder was modified, in seconds, by the clock that stamps the folder's files.
 
-    Clocks of hosts may disagree. A time to come was not set here, but came with a copy: its distance counts.
+    Clocks of hosts may disagree. A future time comes from a copied file: its distance counts.
     """
     probe = folder / f".clock.{uuid.uuid4().hex}{PARTIAL_SUFFIX}"
     try:

@@ -1,31 +1,48 @@
-"""Files that survive a crash: written whole or not at all, and on the disk before the next step relies on them."""
+"""Files that survive a crash, and files of others read with care."""
 
 import contextlib
 import errno
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import CacheError
 
 __all__ = [
+    "NO_FILE",
     "PARTIAL_SUFFIX",
     "canonical_json",
     "create_whole",
     "explain_os_errors",
+    "open_regular",
+    "parse_json",
+    "read_regular",
     "sync_file",
     "sync_folder",
     "write_atomic",
 ]
 
-#: Ending of temporary files, ours and zarr's; what a killed process leaves behind has it.
+#: Ending of temporary files, ours and zarr's. A killed process leaves them behind.
 PARTIAL_SUFFIX = ".partial"
 
-#: What file systems without hard links say to a link.
+#: Largest file of JSON that is read, in bytes: a description, journal or marker of a million chunks is smaller.
+_MOST_JSON = 1 << 28
+
+#: Deepest nesting of JSON that is read. Deeper values, which nothing here writes, would overflow Python's stack later.
+_DEEPEST = 64
+
+#: Errors of `read_regular` that say what is in a file's place: a folder, a loop of links, a pipe, a device, too much.
+NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.EFBIG, errno.ENXIO})
+
+#: Answers of file systems without hard links.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+#: Answers of file systems that cannot sync a folder, such as old CIFS.
+_NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again, it resumes",
@@ -37,8 +54,54 @@ _ADVICE = {
 
 
 def canonical_json(value: Any) -> bytes:
-    """Serialise to JSON in the one form that digests are computed of: sorted keys, no spaces, ASCII, no NaN."""
+    """Serialise to the form of JSON that digests are computed from: sorted keys, no spaces, ASCII, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def open_regular(path: Path, most: int = _MOST_JSON) -> BinaryIO:
+    """Open a regular file of at most `most` bytes for reading.
+
+    A named pipe or a device would block, or never end.
+
+    Raises
+    ------
+    OSError
+        As opening does; with ``errno.EINVAL`` for something else than a regular file, ``errno.EFBIG`` for a larger one.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if found.st_size > most:
+            raise OSError(errno.EFBIG, f"has {found.st_size} bytes; at most {most} are expected", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path, most: int = _MOST_JSON) -> bytes:
+    """Read a regular file of at most `most` bytes; see `open_regular`."""
+    with open_regular(path, most) as file:
+        return file.read()
+
+
+def parse_json(text: bytes) -> Any:
+    """Parse JSON; raise ValueError for invalid, or deeply nested, text."""
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    level = [value]
+    for _ in range(_DEEPEST):
+        items = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
+        level = [value for values in items for value in values if isinstance(value, dict | list)]
+        if not level:
+            return value
+    raise ValueError("nested too deeply")
 
 
 def sync_file(path: Path) -> None:
@@ -51,8 +114,12 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Force a folder's entries (names of files created or renamed in it) to the disk."""
-    sync_file(path)
+    """Force a folder's entries (names of files created or renamed in it) to the disk, where the file system can."""
+    try:
+        sync_file(path)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
 
 
 def write_atomic(path: Path, data: bytes, *, scratch: Path | None = None) -> None:
@@ -67,7 +134,7 @@ def write_atomic(path: Path, data: bytes, *, scratch: Path | None = None) -> Non
     data
         Its content.
     scratch
-        Folder for the temporary file, on the same file system; the file's own by default.
+        Folder for the temporary file, on the same file system; by default the folder of `path`.
     """
     temporary = _temporary(path, scratch or path.parent)
     try:
@@ -83,14 +150,14 @@ def write_atomic(path: Path, data: bytes, *, scratch: Path | None = None) -> Non
 
 
 def create_whole(path: Path, data: bytes) -> None:
-    """Create a file, exclusively, that nobody ever sees without its content: not after a kill, nor on a full disk.
+    """Create a file exclusively, and never visible without its content: not after a kill, nor on a full disk.
 
-    It is not forced to the disk. Where the file system has no hard links, it is created first and filled then.
+    The content is not forced to the disk. On file systems without hard links, the file is created and then filled.
 
     Raises
     ------
     FileExistsError
-        When the file is there.
+        When the file exists.
     """
     temporary = _temporary(path, path.parent)
     try:
@@ -125,7 +192,7 @@ def _temporary(path: Path, folder: Path) -> Path:
 
 @contextlib.contextmanager
 def explain_os_errors(action: str) -> Iterator[None]:
-    """Turn the operating system's errors into a `CacheError` that says what was being done and what to do.
+    """Turn an OSError into a `CacheError` that says what failed and what to do.
 
     Parameters
     ----------

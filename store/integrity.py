@@ -1,28 +1,35 @@
-"""Verifying units against their markers, and preparing the repair of damaged ones."""
+"""Verifying units against their markers, preparing the repair of damaged ones, and tidying complete ones."""
 
+import contextlib
+import errno
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .affinity_unit import AffinityUnit
+from .artifacts.registry import kind_at, layout_at
 from .claims import take_claim
-from .durable import explain_os_errors, write_atomic
-from .errors import CacheError, IncompleteUnitError
-from .journal import replace_journal
-from .kinds import AFFINITIES, FEATURES, check_codec, kind_of
-from .layout import GROUP
-from .marker import Marker, checksum, matches, read_marker, remove_marker
+from .durable import NO_FILE, PARTIAL_SUFFIX, explain_os_errors, read_regular, write_atomic
+from .errors import CacheError, ClaimedError, IncompleteUnitError
+from .layout import GROUP, check_inside
+from .marker import Marker, checksum, matches, read_marker, remove_journal, remove_marker, replace_journal
 from .removal import discard, find_strays
-from .unit import Unit
+from .request import UnitSpec, check_codec
+from .stored import StoredUnit
 
-__all__ = ["Verdict", "demote", "looks_whole", "open_unit", "verify_unit"]
+__all__ = ["Verdict", "demote", "looks_whole", "open_unit", "tidy_unit", "verify_unit"]
+
+# The records that a complete unit keeps.
+_LASTING = frozenset({"complete.json", "run.json"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What verification of one unit found.
+    """Result of verifying one unit.
 
     Attributes
     ----------
+    folder
+        The unit's folder.
     state
         ``"ok"``, ``"incomplete"`` or ``"damaged"``.
     problems
@@ -34,15 +41,17 @@ class Verdict:
     problems: tuple[str, ...] = ()
 
 
-def open_unit(folder: Path) -> Unit | AffinityUnit:
-    """Open a complete unit of either kind for reading."""
-    return AffinityUnit(folder) if kind_of(folder) is AFFINITIES else Unit(folder)
+def open_unit(folder: Path) -> StoredUnit[Any]:
+    """Open a complete unit of any kind for reading."""
+    unit_type: Any = kind_at(folder).unit_type  # whose constructors take the folder alone
+    unit: StoredUnit[Any] = unit_type(folder)
+    return unit
 
 
 def verify_unit(folder: Path) -> Verdict:
     """Read a whole unit and compare it with its marker.
 
-    Reads every byte: about the disk's speed, or 2 GB/s of SHA-256, whichever is slower.
+    Reads every byte: at the speed of the disk, or 2 GB/s of SHA-256, whichever is slower.
     """
     try:
         marker = read_marker(folder)
@@ -64,51 +73,81 @@ def verify_unit(folder: Path) -> Verdict:
 
 
 def demote(unit: Path) -> None:
-    """Make a complete but damaged unit incomplete, so that the next writer redoes what is damaged and only that.
+    """Make a complete but damaged unit incomplete, so that the next writer redoes only what is damaged.
 
-    The marker's checksums become the journal, and the marker goes. Damaged metadata are restored from the marker. Where
-    it is of an earlier version and holds none, a damaged description goes, too: it cannot tell any more what the chunks
-    are, and the next writer starts over.
+    The marker's checksums become the journal, and the marker is deleted. Damaged metadata are restored from the marker.
+    The marker of an earlier version holds none: then a damaged description is deleted, too. It cannot tell any more
+    what the chunks are, and the next writer starts over.
 
     Raises
     ------
     SchemaError
-        When it is of a newer format or an unknown form, which this version could not make again.
+        When it is of a newer format, an unknown codec or kind, which this version could not make again.
     CorruptUnitError
         When the marker itself is damaged: nothing says what is whole.
     ClaimedError, CacheError
-        When it is being written, or the disk fails.
+        When it is being written, lies behind a link, or the disk fails.
     """
-    if kind_of(unit).name == FEATURES.name:
+    kind = kind_at(unit)
+    if kind.name == UnitSpec.kind:
         check_codec(unit.name, unit)
-    with explain_os_errors(f"repair {unit}"), take_claim(unit):
-        marker = read_marker(unit)
-        for key in {GROUP, *kind_of(unit).metadata}:
-            if key in marker.files and matches(unit / key, marker.files[key]):
-                continue
-            discard(unit / key)
-            text = marker.metadata.get(key, "").encode()
-            if key in marker.files and checksum(text) == marker.files[key].sha256:
-                (unit / key).parent.mkdir(exist_ok=True)
-                write_atomic(unit / key, text)
-        replace_journal(unit, marker.files)
-        remove_marker(unit)
+    metadata = kind.layout_at(unit).metadata
+    with explain_os_errors(f"repair {unit}"):
+        _check_no_link(unit)
+        with take_claim(unit):
+            marker = read_marker(unit)
+            for key in {GROUP, *metadata}:
+                if key in marker.files and matches(unit / key, marker.files[key]):
+                    continue
+                discard(unit / key)
+                text = marker.metadata.get(key, "").encode()
+                if key in marker.files and checksum(text) == marker.files[key].sha256:
+                    (unit / key).parent.mkdir(exist_ok=True)
+                    write_atomic(unit / key, text)
+            replace_journal(unit, marker.files)
+            remove_marker(unit)
+
+
+def tidy_unit(unit: Path) -> None:
+    """Delete the journal, the claim and temporary files that a kill after the marker has left in a complete unit.
+
+    They do no harm. A unit that another process is just about to leave, or to replace, is left alone.
+    """
+    records = unit / layout_at(unit).records
+    with explain_os_errors(f"tidy {unit}"), contextlib.suppress(ClaimedError, IncompleteUnitError, FileNotFoundError):
+        if all(path.name in _LASTING for path in records.iterdir()):
+            return
+        with take_claim(unit):
+            read_marker(unit)
+            remove_journal(unit)
+            for leftover in records.glob(f".*{PARTIAL_SUFFIX}"):
+                leftover.unlink(missing_ok=True)
 
 
 def looks_whole(folder: Path, marker: Marker) -> bool:
-    """Tell cheaply, without reading them, whether all promised files are there in their full size."""
+    """Tell cheaply, without reading them, whether all promised files exist in their full size."""
     try:
         return all((folder / key).stat().st_size == record.bytes for key, record in marker.files.items())
     except OSError:
         return False
 
 
+def _check_no_link(unit: Path) -> None:
+    """Refuse a unit in a cache that is reached through a link below the cache's folder."""
+    video = next((folder for folder in unit.absolute().parents if folder.name.endswith(".zarr")), None)
+    if video is not None:
+        check_inside(video.parent.parent, unit.absolute())
+
+
 def _check_file(folder: Path, key: str, marker: Marker) -> str | None:
-    try:
-        data = (folder / key).read_bytes()
-    except OSError as error:
-        return f"{key}: {error.strerror}"
     promised = marker.files[key]
+    try:
+        size = (folder / key).stat().st_size
+        data = read_regular(folder / key, promised.bytes)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            return f"{key} has {size} bytes instead of {promised.bytes}"
+        return f"{key}: {error.strerror if error.errno not in NO_FILE else 'not a regular file'}"
     if len(data) != promised.bytes:
         return f"{key} has {len(data)} bytes instead of {promised.bytes}"
     return None if checksum(data) == promised.sha256 else f"{key} has another checksum than was written"

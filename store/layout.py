@@ -1,29 +1,31 @@
-"""Names and places on disk (docs/reference/storage-format.md): nothing a dataset says can point outside the cache."""
+"""Names and files on disk (docs/reference/storage-format.md). No name of a data set can lead out of the cache."""
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .errors import ConfigError
+from .errors import CacheError, ConfigError
 
 __all__ = [
     "GROUP",
     "SCHEMA_VERSION",
     "ArrayLayout",
-    "UnitKind",
-    "affinity_folder",
+    "UnitLayout",
+    "check_inside",
+    "printable",
     "safe_name",
     "tap_name",
-    "unit_folder",
+    "unit_path",
     "video_folder",
 ]
 
 #: Version of the on-disk format. A reader refuses a higher one.
 SCHEMA_VERSION = 1
 
-#: Zarr's metadata of a group or an array, in its folder. That of a unit's group carries the unit's description.
+#: Zarr's metadata of a group or an array, in its folder. The one of a unit's group carries the unit's description.
 GROUP = "zarr.json"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]|^[.-]")
@@ -33,7 +35,7 @@ _LONGEST = 120
 def safe_name(name: str) -> str:
     """Turn any name into one that is a plain file name everywhere.
 
-    Letters, digits and ``_ . -`` stay (``.`` and ``-`` not in front); every other byte of the UTF-8 form becomes
+    Letters, digits and ``_ . -`` stay (``.`` and ``-`` not in front). Every other byte of the UTF-8 form becomes
     ``%XX``, so that different names stay different. Names longer than 120 characters are cut and end in ``~`` and the
     first 16 hex digits of the name's SHA-256.
 
@@ -58,27 +60,64 @@ def tap_name(tap: str) -> str:
     return safe_name(tap.replace("[", ".").replace("]", ""))
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""Escape what is not printable, as Python does: ``\x1b``, ``\n``, ``\u202e``.
+
+    Use it wherever a name that comes from a file, a folder or a data set is printed. Otherwise a name could move the
+    cursor, colour the terminal or fake a line of output.
+
+    Parameters
+    ----------
+    text
+        The text.
+    keep
+        Characters that stay as they are, for example ``"\n"`` in a message of several lines.
+    """
+    return "".join(
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 def video_folder(root: Path, dataset: str, video: str) -> Path:
     """Return the folder of a video's Zarr hierarchy."""
     return root / safe_name(dataset) / f"{safe_name(video)}.zarr"
 
 
-def unit_folder(
-    root: Path, *, dataset: str, video: str, backbone: str, digest: str, timestep: int, tap: str, form: str
-) -> Path:
-    """Return the folder of a unit; the digest's first eight characters name it, the whole of it is compared."""
-    return (
-        video_folder(root, dataset, video)
-        / f"{safe_name(backbone)}@{digest[:8]}"
-        / f"t{timestep}"
-        / tap_name(tap)
-        / safe_name(form)
-    )
+def unit_path(root: Path, dataset: str, video: str, *parts: str) -> Path:
+    """Return a unit's folder in a cache: ``root/DATASET/VIDEO.zarr/PART/...``.
+
+    Raises
+    ------
+    ConfigError
+        For a part that is no plain file name: the folder would lie elsewhere.
+    """
+    for name in parts:
+        if name in ("", ".", "..") or "/" in name or os.sep in name or "\0" in name:
+            raise ConfigError(f"{name!r} is no name of a folder: the unit would lie outside of its place in {root}")
+    return video_folder(root, dataset, video).joinpath(*parts)
 
 
-def affinity_folder(root: Path, *, dataset: str, video: str, digest: str) -> Path:
-    """Return the folder of an affinity unit; the digest's first eight characters name it, the whole is compared."""
-    return video_folder(root, dataset, video) / "affinities" / digest[:8]
+def check_inside(root: Path, folder: Path) -> None:
+    """Check that a folder lies below a root and that no folder between them is a link.
+
+    What changes or deletes a unit calls this before it begins, claims included.
+
+    Raises
+    ------
+    CacheError
+        Otherwise: files of another folder would be changed.
+    """
+    try:
+        names = folder.relative_to(root).parts
+    except ValueError as error:
+        raise CacheError(f"{folder} does not lie in the cache {root}") from error
+    path = root
+    for name in names:
+        path = path / name
+        if name == ".." or path.is_symlink():
+            raise CacheError(f"{path} is a link: nothing behind it is changed. Use the cache that it leads to")
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise CacheError(f"{folder} does not lie in the cache {root}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,23 +127,23 @@ class ArrayLayout:
     Attributes
     ----------
     name
-        Its folder.
+        Name of its folder.
     dimensions
-        Names of its axes. Where the first is ``"frame"``, a chunk is one frame; else all frames share the array, and it
-        is one chunk.
+        Names of its axes. An array whose first axis is ``"frame"`` has one chunk a frame. Any other array is shared by
+        all frames, and is one chunk.
     dtype
-        Its type, stored little endian.
+        Type of its values, stored little endian.
     compressor
-        What makes chunks smaller, without loss; all have a checksum.
+        Lossless compressor of chunks; None stores them as they are. Every chunk has a checksum.
     fill_value
-        What Zarr readers show for a chunk that is lost.
+        What Zarr readers show for a lost chunk; by default NaN, or 0 in integers.
     """
 
     name: str
     dimensions: tuple[str, ...]
     dtype: str
     compressor: Literal["zstd", "blosc"] | None = None
-    fill_value: float = float("nan")
+    fill_value: float | None = None
 
     @property
     def per_frame(self) -> bool:
@@ -114,49 +153,51 @@ class ArrayLayout:
     @property
     def metadata(self) -> str:
         """Key of the array's metadata, relative to the unit."""
-        return f"{self.name}/zarr.json"
+        return f"{self.name}/{GROUP}"
 
     @property
     def chunks(self) -> str:
         """Folder of the array's chunks, relative to the unit."""
         return f"{self.name}/c"
 
+    def chunk_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a chunk of an array with this shape."""
+        return (1, *shape[1:]) if self.per_frame else shape
+
     def chunk_key(self, frame: int) -> str:
-        """Return the key, relative to the unit, of the one chunk that holds a frame; of a shared array, of frame 0."""
+        """Return the key, relative to the unit, of a frame's chunk; for a shared array, of frame 0."""
         return "/".join([self.chunks, str(frame), *"0" * (len(self.dimensions) - 1)])
 
     def chunk_frame(self, key: str) -> int | None:
         """Return the frame whose chunk a key names, or None for the key of another file."""
         if not self.per_frame:
             return None
-        found = re.fullmatch(rf"{self.chunks}/(\d+){'/0' * (len(self.dimensions) - 1)}", key, re.ASCII)
+        found = re.fullmatch(rf"{re.escape(self.chunks)}/(\d+){'/0' * (len(self.dimensions) - 1)}", key, re.ASCII)
         return int(found[1]) if found else None
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnitKind:
-    """What all units of a kind have in common.
+class UnitLayout:
+    """Arrays of a unit, and where its files lie, relative to its folder.
 
     Attributes
     ----------
-    name
-        What their descriptions give as ``kind``.
     arrays
-        Their arrays.
+        The arrays.
     maker
-        What makes them, for messages and hints: ``"extraction"``, ``"conversion"`` or ``"search"``.
+        What makes such units, for messages and hints: ``"extraction"``, ``"conversion"``, ``"search"`` or a word of a
+        plug-in.
     """
 
-    name: str
     arrays: tuple[ArrayLayout, ...]
     maker: str
 
     @property
     def records(self) -> str:
-        """Folder of a unit's own records (marker, journal, claim, run), relative to the unit.
+        """Folder of the unit's own records (marker, journal, claim, run record), relative to the unit.
 
-        It lies inside the first array's folder because Zarr readers list a group's members, and warn of files that are
-        none, but not an array's.
+        It lies inside the first array's folder because Zarr readers list the members of a group, and warn about files
+        that are none, but do not list an array's folder.
         """
         return f"{self.arrays[0].name}/ted"
 
@@ -166,18 +207,23 @@ class UnitKind:
         return frozenset(array.metadata for array in self.arrays)
 
     @property
+    def frame_arrays(self) -> tuple[ArrayLayout, ...]:
+        """The arrays with one chunk a frame."""
+        return tuple(array for array in self.arrays if array.per_frame)
+
+    @property
     def shared_arrays(self) -> tuple[ArrayLayout, ...]:
         """The arrays that all frames share."""
         return tuple(array for array in self.arrays if not array.per_frame)
 
     @property
     def shared(self) -> frozenset[str]:
-        """Keys of what gives all frames their meaning: the arrays' metadata, and the chunks of shared arrays."""
+        """Keys of the files without which no frame means anything: metadata of arrays, chunks of shared arrays."""
         return self.metadata | {array.chunk_key(0) for array in self.shared_arrays}
 
     def chunk_keys(self, frame: int) -> tuple[str, ...]:
-        """Return the keys of the chunks that hold a frame, one for each array with frames."""
-        return tuple(array.chunk_key(frame) for array in self.arrays if array.per_frame)
+        """Return the keys of a frame's chunks, one for each array with frames."""
+        return tuple(array.chunk_key(frame) for array in self.frame_arrays)
 
     def chunk_frame(self, key: str) -> int | None:
         """Return the frame whose chunk a key names, or None for the key of another file."""

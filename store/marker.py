@@ -1,28 +1,39 @@
-"""The completion marker: a fact that is written last, with a checksum of everything the unit is made of."""
+"""Records of a unit: the completion marker, and the journal of an incomplete unit."""
 
-import errno
+import contextlib
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from .durable import canonical_json, write_atomic
+from .artifacts.registry import layout_at
+from .durable import NO_FILE, canonical_json, parse_json, read_regular, write_atomic
 from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError
-from .kinds import check_schema, kind_of
+from .fields import check_schema
 from .layout import SCHEMA_VERSION
 
 __all__ = [
     "FileRecord",
     "Marker",
+    "append_journal",
     "checksum",
     "marker_key",
     "matches",
+    "read_journal",
     "read_marker",
     "record_file",
+    "remove_journal",
     "remove_marker",
+    "replace_journal",
     "write_marker",
 ]
+
+_JOURNAL = "journal.jsonl"
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", re.ASCII)
 
 
 def checksum(data: bytes | bytearray | memoryview) -> str:
@@ -40,16 +51,16 @@ class FileRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Marker:
-    """What a finished unit promises.
+    """What a complete unit promises. The marker is written last.
 
     Attributes
     ----------
     digest
-        Digest of what the unit is of.
+        Digest of the unit's description.
     files
-        By path relative to the unit, every file whose content is promised: metadata and chunks.
+        Record of every promised file (metadata and chunks), by its path relative to the unit.
     metadata
-        Content of those that are metadata, from which a damaged one is restored; absent in units of earlier versions.
+        Content of the promised metadata, from which a damaged file is restored. Units of earlier versions lack it.
     """
 
     digest: str
@@ -68,31 +79,35 @@ class Marker:
 
 
 def marker_key(unit: Path) -> str:
-    """Return the marker's place, relative to the unit."""
-    return f"{kind_of(unit).records}/complete.json"
+    """Return the path of a unit's marker, relative to the unit."""
+    return f"{layout_at(unit).records}/complete.json"
 
 
 def record_file(path: Path) -> FileRecord:
     """Read a file and return its record."""
-    data = path.read_bytes()
+    data = read_regular(path, path.stat().st_size)
     return FileRecord(bytes=len(data), sha256=checksum(data))
 
 
 def matches(path: Path, promised: FileRecord) -> bool:
-    """Tell whether a file is there, may be read, and is what was promised, byte for byte."""
+    """Tell whether a file exists, can be read, and equals what was promised, byte for byte."""
     try:
-        return path.is_file() and record_file(path) == promised
-    except PermissionError:
+        return path.stat().st_size == promised.bytes and record_file(path) == promised
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    except OSError as error:
+        if error.errno not in NO_FILE:  # says nothing about what the file holds
+            raise
         return False
 
 
 def write_marker(unit: Path, marker: Marker) -> None:
-    """Write the marker durably; everything it promises must already be on the disk."""
+    """Write the marker durably; everything that it promises must be on the disk already."""
     body = {
         "schema_version": SCHEMA_VERSION,
         "digest": marker.digest,
         "content_hash": marker.content_hash,
-        "files": {path: [record.bytes, record.sha256] for path, record in marker.files.items()},
+        "files": _listed(marker.files),
         "metadata": dict(marker.metadata),
     }
     body["checksum"] = checksum(canonical_json(body))
@@ -113,36 +128,93 @@ def read_marker(unit: Path) -> Marker:
     CacheError
         When the disk does not give it.
     """
-    kind, path = kind_of(unit), unit / marker_key(unit)
-    damaged = CorruptUnitError(
-        f"the completion marker of {unit} is damaged", hint=Hint("remake", {"maker": kind.maker})
-    )
+    maker, path = layout_at(unit).maker, unit / marker_key(unit)
+    damaged = CorruptUnitError(f"the completion marker of {unit} is damaged", hint=Hint("remake", {"maker": maker}))
     try:
-        text = path.read_bytes()
+        text = read_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         raise IncompleteUnitError(
-            f"{unit} is not complete: its {kind.maker} was interrupted or is still running",
-            hint=Hint("resume", {"maker": kind.maker}),
+            f"{unit} is not complete: its {maker} was interrupted or is still running",
+            hint=Hint("resume", {"maker": maker}),
         ) from None
     except OSError as error:
-        if error.errno in (errno.EISDIR, errno.ELOOP):
+        if error.errno in NO_FILE:
             raise damaged from error
         # Says nothing about what the marker holds.
         raise CacheError(f"cannot read {path}: {error.strerror}") from error
     try:
-        body = json.loads(text)
+        body = parse_json(text)
         if isinstance(body["schema_version"], int):
             check_schema(body["schema_version"], unit)
         promised = body.pop("checksum")
-        files = {path: FileRecord(bytes=size, sha256=digest) for path, (size, digest) in body["files"].items()}
-        if promised != checksum(canonical_json(body)):
+        if promised != checksum(canonical_json(body)) or not all(map(_KEY.fullmatch, body["files"])):
             raise damaged
-        marker = Marker(digest=body["digest"], files=files, metadata=body.get("metadata", {}))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        metadata = body.get("metadata", {})
+        if not all(isinstance(text, str) for text in metadata.values()):
+            raise damaged
+        return Marker(digest=body["digest"], files=_records(body["files"]), metadata=metadata)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged from error
-    return marker
 
 
 def remove_marker(unit: Path) -> None:
-    """Withdraw the promise: the unit counts as incomplete from here on."""
+    """Delete the marker: from here on the unit counts as incomplete."""
     (unit / marker_key(unit)).unlink(missing_ok=True)
+
+
+def append_journal(unit: Path, records: Mapping[str, FileRecord]) -> None:
+    """Enter files, by key, that are on the disk already; durable on return."""
+    with _journal(unit).open("ab") as journal:
+        journal.write(canonical_json(_listed(records)) + b"\n")
+        journal.flush()
+        os.fsync(journal.fileno())
+
+
+def replace_journal(unit: Path, records: Mapping[str, FileRecord]) -> None:
+    """Replace the journal by one of these files alone."""
+    write_atomic(_journal(unit), canonical_json(_listed(records)) + b"\n")
+
+
+def remove_journal(unit: Path) -> None:
+    """Delete the journal, if there is one."""
+    _journal(unit).unlink(missing_ok=True)
+
+
+def read_journal(unit: Path) -> dict[str, FileRecord]:
+    """Return the records of the journal that are of the unit's metadata and chunks, by key.
+
+    Whatever cannot be read counts as absent: a last line that a crash has torn, a journal that is no file.
+    """
+    layout = layout_at(unit)
+    found: dict[str, FileRecord] = {}
+    content = b""
+    try:
+        content = read_regular(_journal(unit))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno not in NO_FILE:
+            raise
+    for line in content.splitlines():
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
+            for key, record in _records(parse_json(line)).items():
+                if key in layout.shared or layout.chunk_frame(key) is not None:
+                    found[key] = record
+    return found
+
+
+def _journal(unit: Path) -> Path:
+    return unit / layout_at(unit).records / _JOURNAL
+
+
+def _listed(records: Mapping[str, FileRecord]) -> dict[str, list[Any]]:
+    return {key: [record.bytes, record.sha256] for key, record in records.items()}
+
+
+def _records(values: Mapping[str, Any]) -> dict[str, FileRecord]:
+    found = {}
+    for key, (size, digest) in values.items():
+        if not isinstance(size, int) or not isinstance(digest, str):
+            raise TypeError("a file's record is its size and its checksum")
+        found[key] = FileRecord(bytes=size, sha256=digest)
+    return found

@@ -1,4 +1,4 @@
-"""Deleting: what a reader or a writer may be using at the same moment."""
+"""Deleting what a reader or a writer may be using at the same moment."""
 
 import contextlib
 import os
@@ -7,17 +7,29 @@ import uuid
 from collections.abc import Iterator, Set
 from pathlib import Path
 
+from .artifacts.registry import layout_at
 from .durable import PARTIAL_SUFFIX, write_atomic
-from .kinds import kind_of
 from .layout import GROUP
 from .marker import marker_key
 
-__all__ = ["clear_unit", "discard", "find_strays", "remove_empty_group", "remove_folder", "set_aside"]
+__all__ = [
+    "REMOVED_SUFFIX",
+    "clear_unit",
+    "discard",
+    "find_strays",
+    "remove_empty_group",
+    "remove_empty_groups",
+    "remove_folder",
+    "set_aside",
+]
+
+#: Ending of folders that are being deleted.
+REMOVED_SUFFIX = ".removed"
 
 
 def remove_folder(folder: Path) -> None:
     """Delete a folder so that no reader sees half of it: rename first, then delete."""
-    for leftover in folder.parent.glob(".*.removed"):  # of an earlier removal that was killed
+    for leftover in folder.parent.glob(f".*{REMOVED_SUFFIX}"):  # of an earlier removal that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     if not folder.exists():
         return
@@ -26,27 +38,27 @@ def remove_folder(folder: Path) -> None:
 
 
 def set_aside(folder: Path) -> Path:
-    """Rename a folder, to be deleted, so that nobody sees it any more; return where it is."""
-    doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.removed")
+    """Rename a folder so that nobody sees it any more; return its new path, for deletion."""
+    doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{REMOVED_SUFFIX}")
     folder.rename(doomed)
     return doomed
 
 
 def find_strays(unit: Path, files: Set[str]) -> Iterator[str]:
-    """Yield the keys of what is in a unit and is none of these files: leftovers, copies gone wrong.
+    """Yield the keys of everything in a unit that is none of these files: leftovers, copies gone wrong.
 
     The unit's records do not count, nor do hidden files (of file managers and network file systems) outside of chunks'
     folders. Links to folders are not followed; those on the way to one of the files are in order.
     """
-    kind = kind_of(unit)
-    chunks = tuple(f"{array.chunks}/" for array in kind.arrays)
+    layout = layout_at(unit)
+    chunks = tuple(f"{array.chunks}/" for array in layout.arrays)
     ways = set()
     for key in (*files, marker_key(unit)):
         while (key := key.rpartition("/")[0]) and key not in ways:
             ways.add(key)
     for parent, folders, names in os.walk(unit):
         top = parent[len(str(unit)) + 1 :].replace(os.sep, "/") + "/"
-        if top == f"{kind.records}/":
+        if top == f"{layout.records}/":
             folders.clear()
             continue
         links = [name for name in folders if Path(parent, name).is_symlink()]
@@ -56,14 +68,14 @@ def find_strays(unit: Path, files: Set[str]) -> Iterator[str]:
 
 
 def clear_unit(unit: Path, *, keep: Set[str]) -> None:
-    """Delete all in a unit but these files, its records and hidden files, with folders that thereby become empty.
+    """Delete everything in a unit but these files, its records and hidden files, with folders that become empty.
 
     Deletes nothing behind links, which may lead out of the cache.
     """
     for leftover in unit.rglob(f"*{PARTIAL_SUFFIX}"):
         if leftover.is_symlink() or not leftover.is_dir():
-            leftover.unlink(missing_ok=True)  # it may be another process's, which gives it up at this moment
-    records = kind_of(unit).records
+            leftover.unlink(missing_ok=True)  # another process may be deleting its own at this moment
+    records = layout_at(unit).records
     for key in list(find_strays(unit, keep)):
         (unit / key).unlink(missing_ok=True)
     for parent, folders, _ in os.walk(unit, topdown=False):
@@ -73,17 +85,24 @@ def clear_unit(unit: Path, *, keep: Set[str]) -> None:
 
 
 def discard(path: Path) -> None:
-    """Delete a file, or the folder that is in its place, if there is one."""
+    """Delete a file, or a folder that took its place, if there is one."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
+def remove_empty_groups(root: Path, unit: Path) -> None:
+    """Remove the groups above a removed unit that have become empty, up to the dataset's folder; never the root."""
+    for parent in list(unit.relative_to(root).parents)[:-1]:
+        if not remove_empty_group(root / parent):
+            break
+
+
 def remove_empty_group(group: Path) -> bool:
     """Remove a group that has no members; tell whether it is gone.
 
-    A writer may be making a member at this moment: rmdir, unlike a rename, cannot take that along.
+    A writer may be making a member at this moment: unlike a rename, rmdir cannot take that along.
     """
     metadata = group / GROUP
     content = None

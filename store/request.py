@@ -1,20 +1,20 @@
-"""What a unit of features is: the request that determines its values, and its digest."""
+"""Descriptions of features: the request that determines their values, and one unit of them."""
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from .codecs import FeatureCodec, parse_codec
+from .codecs import FLOAT16, FeatureCodec, parse_codec
 from .durable import canonical_json
 from .errors import ConfigError, SchemaError
-from .kinds import FEATURES, check_codec, check_kind, feature_kind
-from .layout import SCHEMA_VERSION, UnitKind, unit_folder
+from .fields import Fields, check_kind, readable
+from .layout import SCHEMA_VERSION, UnitLayout, safe_name, tap_name, unit_path
 
-__all__ = ["FeatureRequest", "UnitSpec"]
+__all__ = ["FeatureChoice", "FeatureRequest", "UnitSpec", "check_codec", "fits", "most_faithful"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class FeatureRequest:
     video
         Name of the video: it keys the noise.
     frames
-        SHA-256 of the frames as encoded on disk, and of how they were chosen.
+        SHA-256 of the encoded frames on disk, and of how they were selected.
     backbone
         Name of the backbone.
     weights
@@ -36,19 +36,21 @@ class FeatureRequest:
     frame_size
         (height, width) in pixels to which frames were resized.
     clip_length, clip_overlap
-        Frames that the UNet saw at once, and frames shared by neighbouring clips.
+        Frames that the network saw at once, and frames shared by neighbouring clips.
     overlap_rule
         What became of a frame that several clips cover: ``"first"`` or ``"mean"``.
     conditioning
-        What the UNet was told beside the noisy frames, as JSON values.
+        What the network was told beside the noisy frames, as JSON values. The key ``"artifacts"`` holds the content
+        hashes of per-video artefacts that the features were made with, by name: ``{"token": "ab12..."}``. Thereby
+        features of another token are other features.
     ensemble
-        Noise draws averaged.
+        Number of noise draws that were averaged.
     seed
         Seed of the noise.
     noise
         Name of the rule that turns the seed into noise.
     compute_dtype
-        Precision of the UNet: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
+        Precision of the network: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
     """
 
     video: str
@@ -66,7 +68,7 @@ class FeatureRequest:
     overlap_rule: str = "first"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the request as JSON values; the overlap rule ``"first"``, as in all requests once, is left out."""
+        """Return the request as JSON values, without the overlap rule if it is ``"first"``, as in all old requests."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         if self.overlap_rule == "first":
             del values["overlap_rule"]
@@ -94,10 +96,23 @@ class FeatureRequest:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "FeatureRequest":
-        """Build a request from what `to_json` gave; raises SchemaError when it is something else."""
+        """Build a request from what `to_json` returned; raise SchemaError for anything else."""
         try:
-            return cls(**{**values, "frame_size": tuple(values["frame_size"])})
-        except (TypeError, KeyError, ValueError) as error:
+            found = Fields(values)
+            known = {item.name for item in dataclasses.fields(cls)}
+            if unknown := values.keys() - known:
+                raise ValueError(f"unknown fields: {', '.join(sorted(unknown))[:80]}")
+            checked: dict[str, Any] = {"frame_size": found.pair("frame_size")}
+            optional = {"noise", "compute_dtype", "overlap_rule"} & values.keys()
+            for name in {"video", "frames", "backbone", "weights"} | optional:
+                checked[name] = found.text(name)
+            for name, low in {"clip_length": 1, "clip_overlap": 0, "ensemble": 1, "seed": -(2**63)}.items():
+                if name in values:
+                    checked[name] = found.integer(name, low, 2**64)
+            if "conditioning" in values:
+                checked["conditioning"] = found.mapping("conditioning")
+            return cls(**checked)
+        except ValueError as error:
             raise SchemaError(
                 f"the request recorded in the cache is not one that this version knows: {error}"
             ) from error
@@ -109,7 +124,7 @@ class FeatureRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitSpec:
-    """One feature unit: a request at one timestep and tap, in one form, of one dataset's video.
+    """One feature unit: a request at one timestep and tap, stored with one codec, of one dataset's video.
 
     Attributes
     ----------
@@ -120,7 +135,7 @@ class UnitSpec:
     timestep
         tau, as the model's training counts it.
     tap
-        The place in the UNet that is read, for example ``"up_blocks[2]"``.
+        Point in the network that is read, for example ``"up_blocks[2]"``.
     form
         Name of the codec that the features are stored with.
     frame_names
@@ -128,11 +143,13 @@ class UnitSpec:
     source_size
         (height, width) in pixels of the frames before resizing.
     source
-        Of features that were converted: the content hash of the float16 unit that they were made from; else None.
+        Content hash of the float16 unit that these features were converted from; None for features as extracted.
     alpha_bar
-        Clean share of the power of what the UNet saw, in [0, 1]; None without noise, and where it was not recorded.
-        It follows from the weights and the timestep, and tells no units apart.
+        Clean share of the power of what the network saw, in [0, 1]; None without noise, and where it was not recorded.
+        It follows from the weights and the timestep, and does not tell units apart.
     """
+
+    kind: ClassVar[str] = "features"
 
     dataset: str
     request: FeatureRequest
@@ -145,7 +162,7 @@ class UnitSpec:
     alpha_bar: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        # Also not NaN, which canonical JSON does not have.
+        # Also refuses NaN, which canonical JSON does not have.
         if self.alpha_bar is not None and not 0 <= self.alpha_bar <= 1:
             raise ConfigError(f"alpha_bar is a share, 0 to 1, not {self.alpha_bar}")
 
@@ -155,22 +172,18 @@ class UnitSpec:
         return parse_codec(self.form)
 
     @property
-    def kind(self) -> UnitKind:
-        """What units of this form are made of."""
-        return feature_kind(self.codec)
+    def layout(self) -> UnitLayout:
+        """Arrays of the unit, and where its files lie."""
+        return feature_layout(self.codec)
 
     def folder(self, root: Path) -> Path:
-        """Return the unit's folder in a cache."""
-        return unit_folder(
-            root,
-            dataset=self.dataset,
-            video=self.request.video,
-            backbone=self.request.backbone,
-            digest=self.request.digest(),
-            timestep=self.timestep,
-            tap=self.tap,
-            form=self.form,
-        )
+        """Return the unit's folder in a cache: BACKBONE@DIGEST/tTIMESTEP/TAP/FORM in the video's hierarchy.
+
+        The digest's first eight characters name it; the whole digest is compared.
+        """
+        backbone = f"{safe_name(self.request.backbone)}@{self.digest()[:8]}"
+        names = (backbone, f"t{self.timestep}", tap_name(self.tap), safe_name(self.form))
+        return unit_path(root, self.dataset, self.video, *names)
 
     @property
     def video(self) -> str:
@@ -187,30 +200,39 @@ class UnitSpec:
         return self.request.digest()
 
     @property
+    def feature(self) -> str:
+        """Backbone, timestep and tap as one writes them: ``i2vgen-xl@1a2b3c4d:300:up_blocks[2]``."""
+        return f"{self.request.backbone}@{self.digest()[:8]}:{self.timestep}:{self.tap}"
+
+    @property
     def label(self) -> str:
-        """Name for messages: ``davis/camel i2vgen-xl@1a2b3c4d t300 up_blocks[2]``, and the form if not float16."""
-        digest = self.request.digest()[:8]
-        form = "" if self.form == "float16" else f" {self.form}"
-        return f"{self.dataset}/{self.request.video} {self.request.backbone}@{digest} t{self.timestep} {self.tap}{form}"
+        """Name for messages: ``davis/camel i2vgen-xl@1a2b3c4d t300 up_blocks[2]``, and the codec if not float16."""
+        form = "" if self.form == FLOAT16.name else f" {self.form}"
+        about = f"{self.request.backbone}@{self.digest()[:8]} t{self.timestep} {self.tap}"
+        return f"{self.dataset}/{self.video} {about}{form}"
 
     def field_text(self, field: str) -> str:
-        """Return the form, or a field of the request, as text; raises ConfigError for an unknown field."""
+        """Return the form, or a field of the request, as text; raise ConfigError for an unknown field."""
         return self.form if field == "form" else self.request.field_text(field)
 
+    def columns(self) -> dict[str, Any]:
+        """Return what a list of units shows besides dataset, video, frames and state."""
+        return {"feature": self.feature, "form": self.form, "alpha_bar": self.alpha_bar}
+
     def to_json(self) -> dict[str, Any]:
-        """Return what a unit's group carries in its attribute ``ted`` (docs/reference/storage-format.md)."""
+        """Return the attribute ``ted`` of the unit's group (docs/reference/storage-format.md)."""
         described = {
             "schema_version": SCHEMA_VERSION,
-            "kind": self.kind.name,
+            "kind": self.kind,
             "dataset": self.dataset,
-            "video": self.request.video,
+            "video": self.video,
             "timestep": self.timestep,
             "tap": self.tap,
             "form": self.form,
             "frame_names": list(self.frame_names),
             "source_size": list(self.source_size),
             "request": self.request.to_json(),
-            "digest": self.request.digest(),
+            "digest": self.digest(),
         }
         optional = {"source": self.source, "alpha_bar": self.alpha_bar}
         return described | {key: value for key, value in optional.items() if value is not None}
@@ -222,29 +244,97 @@ class UnitSpec:
         Raises
         ------
         SchemaError
-            When the schema is newer than this version, the form is not one that it knows, or the record is none of a
-            feature unit.
+            When the schema is newer than this version, the codec unknown, or a field missing or wrong.
         CorruptUnitError
-            When it is one of another kind of unit.
+            When it describes another kind of unit.
         """
-        check_kind(values, FEATURES, where)
-        try:
-            spec = cls(
-                dataset=values["dataset"],
-                request=FeatureRequest.from_json(values["request"]),
-                timestep=values["timestep"],
-                tap=values["tap"],
-                form=check_codec(values["form"], where).name,
-                frame_names=tuple(values["frame_names"]),
-                source_size=tuple(values["source_size"]),
-                source=values.get("source"),
-                alpha_bar=values.get("alpha_bar"),
+        check_kind(values, cls.kind, FLOAT16_LAYOUT.maker, where)
+        with readable(where):
+            found = Fields(values)
+            return cls(
+                dataset=found.text("dataset"),
+                request=FeatureRequest.from_json(found.mapping("request")),
+                timestep=found.integer("timestep"),
+                tap=found.text("tap"),
+                form=check_codec(found.text("form"), where).name,
+                frame_names=found.texts("frame_names"),
+                source_size=found.pair("source_size"),
+                source=found.text("source") if found.has("source") else None,
+                alpha_bar=found.fraction("alpha_bar") if found.has("alpha_bar") else None,
             )
-            spec.label, spec.folder(Path())  # whether they can be told
-            for item in dataclasses.fields(spec.request):
-                spec.request.field_text(item.name)
-            if not all(isinstance(name, str) for name in (spec.dataset, spec.video, *spec.frame_names)):
-                raise TypeError("names are strings")
-        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-            raise SchemaError(f"{where} carries no readable description of a feature unit: {error!r}") from error
-        return spec
+
+
+def feature_layout(codec: FeatureCodec) -> UnitLayout:
+    """Return the layout of feature units that are stored with a codec."""
+    return UnitLayout(arrays=codec.arrays, maker="extraction" if codec.family == FLOAT16.family else "conversion")
+
+
+#: Layout of features as extraction writes them.
+FLOAT16_LAYOUT = feature_layout(FLOAT16)
+
+
+def check_codec(name: str, where: Path) -> FeatureCodec:
+    """Return the codec of a name on disk; raise SchemaError for one that this version does not know."""
+    try:
+        if safe_name(name) != name:  # a notation, which could name a file
+            raise ConfigError(f"{name!r} is no name of a codec")
+        return parse_codec(name)
+    except ConfigError as error:
+        raise SchemaError(
+            f"{where} holds features stored as {name!r}, which this version does not know: upgrade ted-tracking, or "
+            "install the plug-in that offers it"
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureChoice:
+    """Which features of a video are meant.
+
+    Attributes
+    ----------
+    backbone
+        Name of the backbone.
+    timestep
+        tau.
+    tap
+        Name of the tap, ``"up_blocks[2]"``.
+    digest
+        First characters of the request's digest, where a cache holds several requests of this backbone; or None.
+    """
+
+    backbone: str
+    timestep: int
+    tap: str
+    digest: str | None = None
+
+    def __str__(self) -> str:
+        backbone = self.backbone + (f"@{self.digest}" if self.digest else "")
+        return f"{backbone}:{self.timestep}:{self.tap}"
+
+
+def fits(spec: UnitSpec, choice: FeatureChoice) -> bool:
+    """Tell whether a choice means a unit."""
+    return (
+        spec.request.backbone == choice.backbone
+        and spec.timestep == choice.timestep
+        and tap_name(spec.tap) == tap_name(choice.tap)
+        and spec.digest().startswith(choice.digest or "")
+    )
+
+
+class _Described(Protocol):
+    @property
+    def spec(self) -> UnitSpec: ...
+
+
+_Any = TypeVar("_Any", bound=_Described)
+
+
+def most_faithful(entries: Iterable[_Any]) -> list[_Any]:
+    """Of units that hold the same features, keep the one whose codec loses least (`FeatureCodec.loss`)."""
+    best: dict[str, _Any] = {}
+    for entry in entries:
+        there = best.setdefault(entry.spec.digest(), entry)
+        if entry.spec.codec.loss < there.spec.codec.loss:
+            best[entry.spec.digest()] = entry
+    return list(best.values())

@@ -1,4 +1,4 @@
-"""Writing a unit of any kind: frames in, one writer at a time, the completion marker last."""
+"""Writing a unit of any kind: one writer at a time, frame by frame, the completion marker last."""
 
 import contextlib
 import json
@@ -14,9 +14,19 @@ from .arrays import create_array, make_groups, open_array, write_group
 from .claims import Claim, take_claim
 from .durable import explain_os_errors, sync_file, sync_folder, write_atomic
 from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError
-from .journal import append_journal, read_journal, remove_journal, replace_journal
-from .layout import GROUP, ArrayLayout
-from .marker import FileRecord, Marker, matches, read_marker, record_file, write_marker
+from .layout import GROUP, ArrayLayout, check_inside
+from .marker import (
+    FileRecord,
+    Marker,
+    append_journal,
+    matches,
+    read_journal,
+    read_marker,
+    record_file,
+    remove_journal,
+    replace_journal,
+    write_marker,
+)
 from .removal import clear_unit, discard, remove_folder
 from .stored import SpecT, read_spec
 
@@ -24,28 +34,28 @@ __all__ = ["StoredWriter"]
 
 
 class StoredWriter(Generic[SpecT]):
-    """Writes one unit, frame by frame, in any order and by any threads; use as a context manager.
+    """Writes one unit, frame by frame, in any order and from any threads; use as a context manager.
 
-    On entering it claims the unit and takes up what an interrupted writer left: frames in the journal whose chunks
-    still have their recorded checksum are `done`, everything else is written anew. Frames count once `commit` has put
-    them on the disk, the unit once `finish` has written its marker. Leaving early leaves an incomplete unit, which
-    readers refuse and the next writer resumes.
+    Entering claims the unit and resumes what an interrupted writer left: frames in the journal whose chunks still have
+    their recorded checksum are `done`, everything else is written anew. Frames count once `commit` has put them on the
+    disk, the unit once `finish` has written its marker. Leaving early leaves an incomplete unit, which readers refuse
+    and the next writer resumes.
 
     Parameters
     ----------
     root
         The cache's folder.
     spec
-        What is written.
+        Description of the unit.
     overwrite
-        Discard whatever is there, complete or not.
+        Discard a unit that exists, complete or not.
 
     Raises
     ------
     ClaimedError
         When another process writes the unit.
     CacheError
-        When the unit is complete already, or the folder cannot be written.
+        When the unit is complete already, its folder leads out of the cache, or cannot be written.
     """
 
     def __init__(self, root: Path, spec: SpecT, *, overwrite: bool = False) -> None:
@@ -57,6 +67,7 @@ class StoredWriter(Generic[SpecT]):
         self._arrays: dict[str, Any] = {}
         self._written: dict[str, FileRecord] = {}
         self._pending: dict[str, FileRecord] = {}
+        self._shared_stored = False
         self._opening = threading.Lock()  # arrays
         self._noting = threading.Lock()  # pending files
         self._committing = threading.Lock()  # the journal
@@ -64,19 +75,20 @@ class StoredWriter(Generic[SpecT]):
     @property
     def done(self) -> frozenset[int]:
         """Frames that are written, durably."""
-        return frozenset(frame for frame in map(self.spec.kind.chunk_frame, self._written) if frame is not None)
+        return frozenset(frame for frame in map(self.spec.layout.chunk_frame, self._written) if frame is not None)
 
     def __enter__(self) -> Self:
         with explain_os_errors(f"write {self.folder}"):
+            check_inside(self._root, self.folder)
             if self._overwrite:
-                # The claim comes first, so that nobody else's work in progress is thrown away; it goes with the folder.
+                # The claim comes first, so that no work in progress is thrown away; it goes with the folder.
                 with take_claim(self.folder):
                     remove_folder(self.folder)
-            # Claimed before its groups are made: the claim keeps them from being removed as empty.
+            # The claim comes before the groups: it keeps them from being removed as empty.
             self._claim = take_claim(self.folder)
             try:
                 make_groups(self._root, self.spec, scratch=self.folder)
-                self._take_up()
+                self._resume()
             except BaseException:
                 self._claim.release()
                 raise
@@ -91,21 +103,22 @@ class StoredWriter(Generic[SpecT]):
 
     @property
     def pending(self) -> int:
-        """Frames that were written since the last commit."""
+        """Number of frames written since the last commit."""
         with self._noting:
-            return len({self.spec.kind.chunk_frame(key) for key in self._pending})
+            return len({self.spec.layout.chunk_frame(key) for key in self._pending})
 
     def commit(self) -> None:
         """Enter the frames written since the last commit in the journal, durably."""
         with self._committing:
             with self._noting:  # what other threads write from here on belongs to the next commit
                 records, self._pending = self._pending, {}
-            if not records:
+            layout = self.spec.layout
+            missing = layout.shared - self._written.keys()
+            if not records and not (missing and self._shared_stored and not layout.frame_arrays):
                 return
-            kind = self.spec.kind
             with explain_os_errors(f"write {self.folder}"):
-                records |= {key: self._sync_chunk(key) for key in sorted(kind.shared - self._written.keys())}
-                for array in kind.arrays:
+                records |= {key: self._sync_chunk(key) for key in sorted(missing)}
+                for array in layout.arrays:
                     sync_folder(self.folder / array.chunks)
                     sync_folder(self.folder / array.name)
                 sync_folder(self.folder)
@@ -119,24 +132,27 @@ class StoredWriter(Generic[SpecT]):
         Parameters
         ----------
         run
-            The run record (host, versions, device, timings): kept beside the arrays, outside what is promised.
+            The run record (host, versions, device, timings): stored beside the arrays, not promised by the marker.
 
         Raises
         ------
         IncompleteUnitError
-            When frames are missing.
+            When frames, or arrays that all frames share, are missing.
         """
         self.commit()
+        layout = self.spec.layout
         missing = sorted(set(range(self.spec.frame_count)) - self.done)
         if missing:
             raise IncompleteUnitError(f"{self.spec.label} lacks {len(missing)} frames, the first is {missing[0]}")
+        if not self._written.keys() >= layout.shared:
+            raise IncompleteUnitError(f"{self.spec.label} lacks its arrays")
         with explain_os_errors(f"write {self.folder}"):
             files = {GROUP: record_file(self.folder / GROUP)} | self._written
-            metadata = {key: (self.folder / key).read_text("utf-8") for key in {GROUP, *self.spec.kind.metadata}}
+            metadata = {key: (self.folder / key).read_text("utf-8") for key in {GROUP, *layout.metadata}}
             self._held().check()
             record = json.dumps(dict(run), indent=1).encode() + b"\n"
-            discard(self.folder / self.spec.kind.records / "run.json")
-            write_atomic(self.folder / self.spec.kind.records / "run.json", record)
+            discard(self.folder / layout.records / "run.json")
+            write_atomic(self.folder / layout.records / "run.json", record)
             write_marker(self.folder, Marker(digest=self.spec.digest(), files=files, metadata=metadata))
             remove_journal(self.folder)
 
@@ -145,8 +161,8 @@ class StoredWriter(Generic[SpecT]):
             raise CacheError(f"{self.folder}: the writer must be entered (`with`) before it is used")
         return self._claim
 
-    def _take_up(self) -> None:
-        """Find what is there: refuse a complete unit, resume an incomplete one."""
+    def _resume(self) -> None:
+        """Refuse a complete unit, resume an incomplete one."""
         with contextlib.suppress(IncompleteUnitError):
             read_marker(self.folder)
             raise CacheError(f"{self.spec.label} is complete already", hint=Hint("overwrite"))
@@ -159,39 +175,39 @@ class StoredWriter(Generic[SpecT]):
             replace_journal(self.folder, self._written)
         else:
             remove_journal(self.folder)
-            for key in self.spec.kind.shared:
+            for key in self.spec.layout.shared:
                 discard(self.folder / key)
         clear_unit(self.folder, keep={GROUP, *self._written})
 
     def _find_written(self) -> dict[str, FileRecord]:
-        """Return the files of the journal that are whole: what all frames share, and frames with all chunks."""
-        kind, journal = self.spec.kind, read_journal(self.folder)
+        """Return the journal's files that are whole: those that all frames share, and frames with all chunks."""
+        layout, journal = self.spec.layout, read_journal(self.folder)
         whole = {key: record for key, record in journal.items() if matches(self.folder / key, record)}
         # Without the arrays' own metadata, and what frames are encoded with, no chunk means anything.
-        if not whole.keys() >= kind.shared:
+        if not whole.keys() >= layout.shared:
             return {}
-        frames = (frame for frame in map(kind.chunk_frame, whole) if frame is not None)
-        done = {frame for frame in frames if whole.keys() >= set(kind.chunk_keys(frame))}
-        return {key: record for key, record in whole.items() if key in kind.shared or kind.chunk_frame(key) in done}
+        frames = (frame for frame in map(layout.chunk_frame, whole) if frame is not None)
+        done = {frame for frame in frames if whole.keys() >= set(layout.chunk_keys(frame))}
+        return {key: record for key, record in whole.items() if key in layout.shared or layout.chunk_frame(key) in done}
 
     def _is_ours(self) -> bool:
-        """Tell whether what is there is of this unit, by its description: folders can be renamed and copied."""
+        """Tell by its description whether the folder holds this unit: folders can be renamed and copied."""
         try:
             there = read_spec(self.folder, type(self.spec))
         except CorruptUnitError:
             return False
         if there.folder(self._root) != self.folder:
             return False
-        # The folder's name has eight characters of the digest; they may be another unit's too.
+        # The folder's name has eight characters of the digest; another unit's may begin with them too.
         if there.digest() != self.spec.digest():
             raise CacheError(
                 f"{self.folder} holds another request whose digest begins with the same eight characters",
                 hint=Hint("separate"),
             )
-        return self._fits(there)
+        return self._can_resume(there)
 
-    def _fits(self, there: SpecT) -> bool:
-        """Tell whether frames written under this description, of the same digest, can be kept."""
+    def _can_resume(self, there: SpecT) -> bool:
+        """Tell whether frames written under this description, of the same digest, are of use."""
         return True
 
     def _check_frame(self, frame: int) -> None:
@@ -199,7 +215,7 @@ class StoredWriter(Generic[SpecT]):
             raise CacheError(f"{self.spec.label} has {self.spec.frame_count} frames; there is no frame {frame}")
 
     def _array(self, layout: ArrayLayout, shape: tuple[int, ...]) -> Any:
-        """Return an array, opened, or created for frames of this shape (of a shared array: of this shape)."""
+        """Open an array, or create it for frames of this shape (a shared array: of this shape)."""
         with self._opening:
             if layout.name not in self._arrays:
                 with explain_os_errors(f"write {self.folder}"):
@@ -214,9 +230,7 @@ class StoredWriter(Generic[SpecT]):
     def _store(self, frame: int, values: Mapping[str, NDArray[Any]]) -> None:
         """Put a frame's values on the disk, one array a name; they count once they are committed."""
         records = {}
-        for layout in self.spec.kind.arrays:
-            if not layout.per_frame:
-                continue
+        for layout in self.spec.layout.frame_arrays:
             stored = values[layout.name]
             with explain_os_errors(f"write {self.folder}"):
                 self._held().check()
@@ -228,23 +242,25 @@ class StoredWriter(Generic[SpecT]):
 
     def _store_shared(self, values: Mapping[str, NDArray[Any]]) -> None:
         """Write the arrays that all frames share; they enter the journal with the first frames."""
-        for layout in self.spec.kind.shared_arrays:
+        for layout in self.spec.layout.shared_arrays:
             with explain_os_errors(f"write {self.folder}"):
+                self._held().check()
                 self._array(layout, values[layout.name].shape)[...] = values[layout.name]
+        self._shared_stored = True
 
     def _read_shared(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays that all frames share as an interrupted writer left them, whole; {} if it left none."""
-        if not self._written.keys() >= self.spec.kind.shared:
+        """Return the arrays that all frames share as an interrupted writer left them; empty if it left none."""
+        if not self._written.keys() >= self.spec.layout.shared:
             return {}
         with explain_os_errors(f"read {self.folder}"):
-            return {layout.name: self._array(layout, ())[...] for layout in self.spec.kind.shared_arrays}
+            return {layout.name: self._array(layout, ())[...] for layout in self.spec.layout.shared_arrays}
 
     def _sync_chunk(self, key: str) -> FileRecord:
-        """Put a file and the folders that were made for it on the disk; return its checksum."""
+        """Put a file and the folders that were made for it on the disk; return its record."""
         path = self.folder / key
         record = record_file(path)
         sync_file(path)
-        # <array>/c/<frame>/0/0: all below c.
+        # <array>/c/<frame>/0/0: all folders below c.
         for folder in list(path.relative_to(self.folder).parents)[:-3]:
             sync_folder(self.folder / folder)
         return record

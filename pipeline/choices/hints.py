@@ -50,9 +50,12 @@ def hint_text(hint: "Hint") -> str:
 def explain(error: "TedError") -> str:
     """Return an error's message and what to type about it.
 
-    A message of several lines is followed by the hint on a line of its own.
+    A message of several lines is followed by the hint on a line of its own. Names in the message cannot control the
+    terminal: what is not printable is escaped.
     """
-    message, text = str(error), hint_text(error.hint) if error.hint else ""
+    from ...store import printable
+
+    message, text = printable(str(error), keep="\n"), hint_text(error.hint) if error.hint else ""
     if not text:
         return message
     return f"{message}\n{text}" if "\n" in message else f"{message}; {text}"

@@ -1,4 +1,4 @@
-"""``ted cache``: ls, info, verify, rm; convert, copy and merge from modules of their own."""
+"""``ted cache``: ls, info, verify, rm and gc; convert, copy and merge from modules of their own."""
 
 import json
 import sys
@@ -11,16 +11,16 @@ from ..choices.hints import explain, hint_text
 from ..runs.extracting.noise_level import level_text
 from .cache_convert import convert
 from .cache_copy import copy, merge
-from .cache_units import select_folders, select_units, unit_filters
+from .cache_units import plural, select_folders, select_units, unit_filters
 from .options import CONTEXT, cache_option, json_option
 
 if TYPE_CHECKING:
-    from ...store import AffinityEntry, Entry
+    from .cache_units import AnyEntry
 
 
 @click.group(context_settings=CONTEXT)
 def cache() -> None:
-    """List, describe, verify, convert, copy and remove what the cache holds."""
+    """List, describe, verify, convert, copy and remove the units of a cache."""
 
 
 cache.add_command(convert)
@@ -33,23 +33,26 @@ cache.add_command(merge)
 @unit_filters
 @json_option
 def list_units(cache: Path, as_json: bool, **chosen: Any) -> None:
-    """List the units, features and then affinities: one line each, complete or not.
+    """List the units, one line each, complete or not: features, affinities, then those of plug-ins.
 
-    Beside the form of features: the signal-to-noise ratio of what the UNet saw, where it is known.
+    Features are shown with their codec and, where it is known, the signal-to-noise ratio of what the network saw.
     """
+    from ...store import printable
+
     entries = select_units(cache, **chosen)
     if as_json:
         click.echo(json.dumps([_row(entry) for entry in entries], indent=1))
         return
     for entry in entries:
         row = _row(entry)
-        what = row["feature"] if "feature" in row else f"{row['affinities']} {row['summary']}"
-        name = f"{row['dataset']}/{row['video']} {what}"
+        what = row["feature"] if "feature" in row else f"{row.get('affinities') or row['artifact']} {row['summary']}"
+        name = printable(f"{row['dataset']}/{row['video']} {what}")
         about = f"{row['state']:<10} {row['frames']:>6} frames {entry.bytes / 1e6:>10.1f} MB"
         level = row.get("alpha_bar")
         click.echo(f"{about}  {row.get('form', ''):<8} {'' if level is None else level_text(level):>10}  {name}")
     complete = sum(entry.state == "complete" for entry in entries)
-    click.echo(f"{len(entries)} units, {complete} complete, {sum(entry.bytes for entry in entries) / 1e9:.3f} GB")
+    size = sum(entry.bytes for entry in entries) / 1e9
+    click.echo(f"{plural(len(entries), 'unit')}, {complete} complete, {size:.3f} GB")
 
 
 @cache.command(context_settings=CONTEXT)
@@ -57,11 +60,11 @@ def list_units(cache: Path, as_json: bool, **chosen: Any) -> None:
 @unit_filters
 @json_option
 def info(cache: Path, as_json: bool, **chosen: Any) -> None:
-    """Say how features and affinities were made.
+    """Show how units were made.
 
     That is the request or the search, the noise level, the hash of the content, and the run that finished them.
     """
-    from ...store import Unit
+    from ...store import Unit, open_unit, printable
     from ...store.errors import UnitNotFoundError
 
     entries = select_units(cache, **chosen)
@@ -71,9 +74,10 @@ def info(cache: Path, as_json: bool, **chosen: Any) -> None:
     for entry in entries:
         details = entry.spec.to_json() | {"folder": str(entry.folder), "state": entry.state}
         if entry.state == "complete":
-            unit = entry.open()
-            shape = {"shape": list(unit.shape)} if isinstance(unit, Unit) else {"summary": unit.spec.summary}
-            details |= unit.provenance | shape | {"bytes": entry.bytes}
+            unit = open_unit(entry.folder)
+            summary = {"summary": unit.spec.columns()["summary"]} if not isinstance(unit, Unit) else {}
+            shape = {"shape": list(unit.shape)} if isinstance(unit, Unit) else {}
+            details |= unit.provenance | shape | summary | {"bytes": entry.bytes}
         records.append(details)
     if as_json:
         click.echo(json.dumps(records, indent=1))
@@ -84,25 +88,23 @@ def info(cache: Path, as_json: bool, **chosen: Any) -> None:
             record["frames"] = f"{len(names)} ({names[0]} to {names[-1]})" if names else "0"
         if "alpha_bar" in record:
             record["alpha_bar"] = f"{record['alpha_bar']:.6g} (signal-to-noise ratio {level_text(record['alpha_bar'])})"
-        click.echo("\n".join(_lines(record)) + "\n")
+        click.echo("\n".join(map(printable, _lines(record))) + "\n")
 
 
 @cache.command(context_settings=CONTEXT)
 @cache_option
 @unit_filters
-@click.option("--repair", is_flag=True, help="Mark damaged units so that what made them redoes just what is damaged.")
+@click.option("--repair", is_flag=True, help="Mark damaged units, so that the command that made them redoes the rest.")
 @json_option
 def verify(cache: Path, repair: bool, as_json: bool, **chosen: Any) -> None:
-    """Read every byte and compare it with what was written. Exit code 1 when a unit is damaged.
+    """Read every byte and compare it with what was written. Exit code 1 if a unit is damaged.
 
-    Incomplete units are named, and are no damage: the command that makes them resumes them.
+    Incomplete units are listed and are not damaged: the command that makes them resumes them.
     """
     from tqdm import tqdm
 
-    from ...store import verify_unit
+    from ...store import demote, kind_at, printable, verify_unit
     from ...store.errors import Hint, TedError
-    from ...store.integrity import demote
-    from ...store.kinds import kind_of
 
     wanted = select_folders(cache, **chosen)
     verdicts = [verify_unit(folder) for folder in tqdm(wanted, unit="unit", disable=None)]
@@ -120,13 +122,16 @@ def verify(cache: Path, repair: bool, as_json: bool, **chosen: Any) -> None:
     else:
         for verdict in verdicts:
             for problem in verdict.problems:
-                click.echo(f"{verdict.state:<10} {verdict.folder}: {problem}")
+                click.echo(printable(f"{verdict.state:<10} {verdict.folder}: {problem}"))
         whole = sum(verdict.state == "ok" for verdict in verdicts)
-        click.echo(f"{len(verdicts)} units: {whole} ok, {len(damaged)} damaged, rest incomplete")
+        click.echo(
+            f"{plural(len(verdicts), 'unit')}: {whole} ok, {len(damaged)} damaged, "
+            f"{len(verdicts) - whole - len(damaged)} incomplete"
+        )
     for problem in unrepaired:
         click.echo(f"Error: {problem}", err=True)
     if damaged and not repair:
-        for maker in dict.fromkeys(kind_of(verdict.folder).maker for verdict in damaged):
+        for maker in dict.fromkeys(kind_at(v.folder).layout_at(v.folder).maker for v in damaged):
             click.echo(hint_text(Hint("repair", {"maker": maker})), err=True)
     if damaged and (not repair or unrepaired):
         sys.exit(1)
@@ -138,19 +143,21 @@ def verify(cache: Path, repair: bool, as_json: bool, **chosen: Any) -> None:
 @click.option("--yes", is_flag=True, allow_from_autoenv=False, help="Do not ask.")
 @json_option
 def rm(cache: Path, yes: bool, as_json: bool, **chosen: Any) -> None:
-    """Remove units. At least one filter is needed; nothing outside the cache is touched.
+    """Remove units. At least one filter is needed; nothing outside of the cache, or behind a link, is touched.
 
-    Affinities hold all that labels are propagated with: those of removed features can still be used.
+    Affinities hold everything that labels are propagated with: they can be used after their features were removed.
     """
-    from ...store import open_cache
+    from ...store import open_cache, printable
     from ...store.errors import ConfigError
 
     if not any(chosen.values()):
-        raise ConfigError("name what to remove: --dataset, --video, --backbone, --feature, --form or --affinities")
+        raise ConfigError(
+            "name what to remove: --dataset, --video, --backbone, --feature, --form, --kind or --affinities"
+        )
     entries = select_units(cache, **chosen)
     for entry in entries:
-        click.echo(f"{entry.spec.label} ({entry.bytes / 1e6:.1f} MB)", err=True)
-    if entries and not yes and not click.confirm(f"remove {len(entries)} units?", err=True):
+        click.echo(printable(f"{entry.spec.label} ({entry.bytes / 1e6:.1f} MB)"), err=True)
+    if entries and not yes and not click.confirm(f"remove {plural(len(entries), 'unit')}?", err=True):
         click.echo("nothing removed", err=True)
         sys.exit(1)
     for entry in entries:
@@ -159,24 +166,50 @@ def rm(cache: Path, yes: bool, as_json: bool, **chosen: Any) -> None:
     if as_json:
         click.echo(json.dumps({"removed": [str(entry.folder) for entry in entries], "bytes": size}, indent=1))
     else:
-        click.echo(f"{len(entries)} units removed, {size / 1e6:.1f} MB")
+        click.echo(f"{plural(len(entries), 'unit')} removed, {size / 1e6:.1f} MB")
 
 
-def _row(entry: "Entry | AffinityEntry") -> dict[str, Any]:
-    from ...store import AffinitySpec
+@cache.command(context_settings=CONTEXT)
+@cache_option
+@click.option("--dry-run", is_flag=True, help="Only list what would be deleted.")
+@json_option
+def gc(cache: Path, dry_run: bool, as_json: bool) -> None:
+    """Delete what killed processes left behind: half deleted or half copied units, temporary files, empty groups.
 
-    spec = entry.spec
-    kind: dict[str, Any]
-    if isinstance(spec, AffinitySpec):
-        kind = {"affinities": f"affinities@{spec.digest()[:8]}", "summary": spec.summary}
+    Whatever a running process may be using stays. Units stay, also incomplete and damaged ones.
+    """
+    from ...store import find_leftovers, open_cache, printable, reclaim
+    from ...store.errors import TedError
+
+    root = open_cache(cache).root
+    found = list(find_leftovers(root))
+    failures: list[str] = []
+    for leftover in found if not dry_run else ():
+        try:
+            reclaim(root, leftover)
+        except TedError as error:
+            failures.append(explain(error))
+    size = sum(leftover.bytes for leftover in found)
+    if as_json:
+        rows = [{"path": str(item.path), "kind": item.kind, "bytes": item.bytes} for item in found]
+        click.echo(json.dumps({"leftovers": rows, "bytes": size, "deleted": not dry_run}, indent=1))
     else:
-        feature = f"{spec.request.backbone}@{spec.request.digest()[:8]}:{spec.timestep}:{spec.tap}"
-        kind = {"feature": feature, "form": spec.form, "alpha_bar": spec.alpha_bar}
+        for item in found:
+            click.echo(printable(f"{item.kind:<10} {item.bytes / 1e6:>10.1f} MB  {item.path}"))
+        click.echo(f"{plural(len(found), 'leftover')}{' to delete' if dry_run else ' deleted'}, {size / 1e6:.1f} MB")
+    for failure in failures:
+        click.echo(f"Error: {failure}", err=True)
+    if failures:
+        sys.exit(1)
+
+
+def _row(entry: "AnyEntry") -> dict[str, Any]:
+    spec = entry.spec
     return {
         "dataset": spec.dataset,
         "video": spec.video,
-        "kind": spec.kind.name,
-        **kind,
+        "kind": spec.kind,
+        **spec.columns(),
         "frames": spec.frame_count,
         "state": entry.state,
         "bytes": entry.bytes,

@@ -14,11 +14,11 @@ from .cache_units import select_folders, unit_filters
 from .options import CONTEXT, LocalFolder, cache_option, json_option
 
 if TYPE_CHECKING:
-    from ...store.copying import Transfer
+    from ...store import Transfer
 
 __all__ = ["copy", "merge"]
 
-#: What became of units, in the order of the summary, and how that is said there.
+# Words of the summary for each state of a unit, in its order.
 _STATES = {
     "copied": "copied",
     "wanted": "to copy",
@@ -71,8 +71,7 @@ def _transfer(
 ) -> None:
     from tqdm import tqdm
 
-    from ...store import open_cache
-    from ...store.copying import copy_unit
+    from ...store import copy_unit, open_cache, printable
     from ...store.errors import CacheError, ConfigError
 
     for source in sources:
@@ -96,7 +95,7 @@ def _transfer(
     _report(plan, root, as_json)
     for item in plan:
         if item.problem:
-            click.echo(f"Error: {item.label}: {explain(item.problem)}", err=True)
+            click.echo(f"Error: {printable(item.label)}: {explain(item.problem)}", err=True)
     if full:
         click.echo(f"Error: {full}", err=True)
     if full or any(item.problem for item in plan):
@@ -104,10 +103,10 @@ def _transfer(
 
 
 def _plan(folders: Iterable[Path], root: Path) -> list["Transfer"]:
-    """Say what would become of units; of those that several sources have, the first one counts."""
+    """Plan the transfer of units; if several sources have one, the first is taken."""
     from dataclasses import replace
 
-    from ...store.copying import plan_transfer
+    from ...store import plan_transfer
 
     plan: list[Transfer] = []
     chosen: dict[Path, str] = {}
@@ -122,6 +121,8 @@ def _plan(folders: Iterable[Path], root: Path) -> list["Transfer"]:
 
 
 def _report(items: Sequence["Transfer"], root: Path, as_json: bool) -> None:
+    from ...store import printable
+
     existing = next(folder for folder in [root.absolute(), *root.absolute().parents] if folder.is_dir())
     free = shutil.disk_usage(existing).free
     moved = sum(item.bytes for item in items if item.state in ("copied", "wanted"))
@@ -140,7 +141,7 @@ def _report(items: Sequence["Transfer"], root: Path, as_json: bool) -> None:
         click.echo(json.dumps({"units": rows, "bytes": moved, "disk_free": free}, indent=1))
         return
     for item in items:
-        click.echo(f"{item.state:<10} {item.bytes / 1e6:>10.1f} MB  {item.label}")
+        click.echo(printable(f"{item.state:<10} {item.bytes / 1e6:>10.1f} MB  {item.label}"))
     states = [item.state for item in items]
     counts = [f"{states.count(state)} {words}" for state, words in _STATES.items() if state in states]
     summary = ", ".join(counts) or "no units"

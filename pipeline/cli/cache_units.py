@@ -1,4 +1,4 @@
-"""Which units of a cache a command is about: options and selection."""
+"""Which units of a cache a command works on: options and selection."""
 
 import functools
 from collections.abc import Callable
@@ -8,26 +8,32 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ...store import AffinityEntry, Entry
+    from ...store import AffinityEntry, ArtifactEntry, Entry
 
-__all__ = ["feature_filters", "select_features", "select_folders", "select_units", "unit_filters"]
+    AnyEntry = Entry | AffinityEntry | ArtifactEntry
+
+__all__ = ["feature_filters", "plural", "select_features", "select_folders", "select_units", "unit_filters"]
 
 
 def feature_filters(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose feature units; see `select_features`."""
+    """Add the options that select feature units; see `select_features`."""
     decorators = [
-        click.option("--dataset", help="Only this dataset's."),
-        click.option("--video", help="Only this video's."),
-        click.option("--backbone", help="Only this backbone's."),
+        click.option("--dataset", help="Only units of this dataset."),
+        click.option("--video", help="Only units of this video."),
+        click.option("--backbone", help="Only features of this backbone."),
         click.option("--feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help="Only these features."),
     ]
     return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
 
 
 def unit_filters(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose units of both kinds; see `select_units`."""
-    function = click.option("--affinities", is_flag=True, help="Only affinities, and no features.")(function)
-    function = click.option("--form", help="Only features in this form: float16, int8, bitround:N, pca:N.")(function)
+    """Add the options that select units of all kinds; see `select_units`."""
+    for option in (
+        click.option("--kind", help="Only units of this kind: features, affinities, or the name of a plug-in's kind."),
+        click.option("--affinities", is_flag=True, help="Only affinities; the same as --kind affinities."),
+        click.option("--form", help="Only features with this codec: float16, int8, bitround:N, pca:N."),
+    ):
+        function = option(function)
     return feature_filters(function)
 
 
@@ -40,9 +46,8 @@ def select_features(
     feature: str | None,
     form: str | None = None,
 ) -> list["Entry"]:
-    """Return the feature units that the options leave."""
-    from ...store import open_cache, parse_codec
-    from ...store.choice import fits
+    """Return the feature units that the options select."""
+    from ...store import fits, open_cache, parse_codec
     from ..choices.features import parse_choice
 
     choice = parse_choice(feature) if feature else None
@@ -63,28 +68,47 @@ def select_units(
     feature: str | None,
     form: str | None,
     affinities: bool,
-) -> list["Entry | AffinityEntry"]:
-    """Return features, then affinities; of these only those that the options leave."""
+    kind: str | None,
+) -> list["AnyEntry"]:
+    """Return the units that the options select: features, affinities, then those of plug-ins."""
     from ...store import open_cache
     from ...store.errors import ConfigError
 
-    if affinities and (backbone or feature or form):
-        raise ConfigError("--affinities selects no features: leave out --backbone, --feature and --form")
-    found: list[Entry | AffinityEntry] = []
-    if not affinities:
-        chosen = {"dataset": dataset, "video": video, "backbone": backbone, "feature": feature, "form": form}
-        found += select_features(cache, **chosen)
-    if not (backbone or feature or form):
-        found += open_cache(cache).affinities(dataset, video)
+    only_features = {"backbone": backbone, "feature": feature, "form": form}
+    if affinities and kind not in (None, "affinities"):
+        raise ConfigError(f"--affinities and --kind {kind} select different units: leave one of them out")
+    kind = "affinities" if affinities else kind
+    if kind not in (None, "features") and any(only_features.values()):
+        given = "--affinities" if affinities else f"--kind {kind}"
+        raise ConfigError(f"{given} selects no features: leave out --backbone, --feature and --form")
+    store = open_cache(cache)
+    found: list[AnyEntry] = []
+    for name in _kinds(kind if kind or not any(only_features.values()) else "features"):
+        if name == "features":
+            found += select_features(cache, dataset=dataset, video=video, **only_features)
+        elif name == "affinities":
+            found += store.affinities(dataset, video)
+        else:
+            found += store.artifacts(name, dataset, video)
     return found
 
 
 def select_folders(cache: Path, **filters: Any) -> list[Path]:
-    """Return the folders of the units that the options leave; without any, also those of unreadable descriptions."""
+    """Return the folders of the units that the options select; without any, also of units that cannot be read."""
     from ...store import open_cache
 
     wanted = [entry.folder for entry in select_units(cache, **filters)]
     if any(filters.values()):
         return wanted
-    store = open_cache(cache)
-    return sorted(store.folders()) + sorted(store.affinity_folders())
+    return [folder for kind in _kinds(None) for folder in sorted(open_cache(cache).folders(kind))]
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``"1 unit"``, ``"2 units"``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _kinds(kind: str | None) -> list[str]:
+    from ...store import artifact_kinds
+
+    return [kind] if kind else [known.name for known in artifact_kinds()]

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ...store import FeatureChoice, FeatureRequest
-from ...store.entries import Entry
+from ...store import Entry, FeatureChoice, FeatureRequest
 from ...store.errors import ConfigError
 from ..datasets.video import Video
 from ..reports.provenance import UnitIndex, UsedUnit

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ...store import Cache, FeatureChoice, Unit
-from ...store.choice import most_faithful
+from ...store import Cache, Entry, FeatureChoice, Unit, most_faithful
 from ...store.durable import canonical_json
-from ...store.entries import Entry
 from ...store.errors import CacheError, ConfigError
 from ...store.layout import tap_name
 from ..runs.extracting.noise_level import level_text

@@ -28,7 +28,7 @@ class Int8(FeatureCodec):
     notation: ClassVar = "int8"
     dtype: ClassVar = np.float32
     arrays: ClassVar = (
-        ArrayLayout(name="features", dimensions=("frame", "y", "x", "channel"), dtype="int8", fill_value=0),
+        ArrayLayout(name="features", dimensions=("frame", "y", "x", "channel"), dtype="int8"),
         ArrayLayout(name="scale", dimensions=("frame", "y", "x"), dtype="float32"),
         ArrayLayout(name="channel_mean", dimensions=("channel",), dtype="float32"),
         ArrayLayout(name="channel_scale", dimensions=("channel",), dtype="float32"),

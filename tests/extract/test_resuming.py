@@ -7,8 +7,7 @@ import pytest
 
 from ted.extract.backbones.base import Backbone
 from ted.extract.worker import extract_video
-from ted.store import Cache, UnitSpec
-from ted.store.integrity import demote
+from ted.store import Cache, UnitSpec, demote
 
 from .conftest import random_frames
 from .videos import ADM_TAP, features, new_cache, plan, tree

@@ -12,9 +12,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ted.store import AffinityUnit, Cache, FeatureRequest, Unit, UnitSpec, copying, open_cache, verify_unit
+from ted.store import (
+    AffinityUnit,
+    Cache,
+    FeatureRequest,
+    Unit,
+    UnitSpec,
+    copy_unit,
+    copying,
+    open_cache,
+    plan_transfer,
+    verify_unit,
+)
 from ted.store.claims import STALE_AFTER_S, take_claim
-from ted.store.copying import copy_unit, plan_transfer
 from ted.store.errors import CacheError, Hint, IncompleteUnitError
 
 from .claim_inputs import leave_claim
@@ -226,7 +236,7 @@ def test_the_place_follows_from_the_description(
     video.parent.mkdir()
     unit.folder.parents[3].rename(video)
     before = set(tmp_path.iterdir()) | {other.root}
-    (folder,) = cache.folders()
+    (folder,) = cache.folders("features")
     assert copy_unit(folder, other.root).state == "copied"
     assert set(tmp_path.iterdir()) == before
     assert files(spec.folder(other.root)) == files(folder)
@@ -335,4 +345,6 @@ def test_a_cache_copied_by_other_means_reads_and_resumes_there(
             writer.write(frame, values[frame])
         writer.finish({})
     np.testing.assert_array_equal(Unit(begun.folder(there.root)).features.compute(), values)
-    assert {verify_unit(folder).state for folder in [*there.folders(), *there.affinity_folders()]} == {"ok"}
+    assert {verify_unit(folder).state for folder in [*there.folders("features"), *there.folders("affinities")]} == {
+        "ok"
+    }

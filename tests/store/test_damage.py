@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ted.store import Cache, Unit, UnitSpec, verify_unit
+from ted.store import Cache, Unit, UnitSpec, demote, verify_unit
 from ted.store.errors import CacheError, ClaimedError, CorruptUnitError
-from ted.store.integrity import demote
 from ted.store.marker import Marker, read_marker, write_marker
 
 from .conftest import make_spec, write_unit
@@ -154,7 +153,7 @@ def test_a_unit_without_its_description_is_still_verified(
     cache: Cache, unit: Unit, values: NDArray[np.float16]
 ) -> None:
     (unit.folder / "zarr.json").unlink()
-    assert list(cache.folders()) == [unit.folder]
+    assert list(cache.folders("features")) == [unit.folder]
     assert cache.state(unit.spec) == "damaged"
     repair(cache, unit.spec, values)
 
@@ -162,14 +161,14 @@ def test_a_unit_without_its_description_is_still_verified(
 def test_a_marker_that_cannot_be_read_is_told_and_nothing_is_thrown_away(
     cache: Cache, unit: Unit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Path.read_bytes
+    opened = os.open
 
-    def fail(path: Path) -> bytes:
+    def fail(path: Path, *rest: int, **options: int) -> int:
         if path == unit.folder / MARKER:
             raise OSError(errno.EIO, "Input/output error")
-        return read(path)
+        return opened(path, *rest, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(os, "open", fail)
     assert [entry.state for entry in cache.entries()] == ["damaged"]
     with pytest.raises(CacheError, match="cannot read"):
         demote(unit.folder)

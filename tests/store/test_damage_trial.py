@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ted.store import AffinitySpec, AffinityUnit, Cache, Unit, UnitSpec, open_cache, verify_unit
+from ted.store import AffinitySpec, AffinityUnit, Cache, Unit, UnitSpec, demote, open_cache, open_unit, verify_unit
 from ted.store.errors import CacheError, CorruptUnitError, SchemaError, TedError
-from ted.store.integrity import demote, open_unit
 
 from .conftest import make_affinities, make_frames, make_spec, write_affinities, write_unit
 from .test_writer import tree
@@ -172,8 +171,8 @@ def draw_case(
     damage: Damage | None = None,
 ) -> Case:
     """Draw a file of a unit and what happens to it, all kinds of files alike often, unless told."""
-    kind, unit, records = kind or rng.choice([*KINDS, "chunk"]), spec.folder(Path()), spec.kind.records
-    array = rng.choice(spec.kind.arrays)
+    kind, unit, records = kind or rng.choice([*KINDS, "chunk"]), spec.folder(Path()), spec.layout.records
+    array = rng.choice(spec.layout.arrays)
     frame = rng.randrange(FRAMES)
     if kind == "stray":
         key = rng.choice([array.chunk_key(FRAMES + 4), f"{array.name}/x/zarr.json", "x/zarr.json", "notes", "c/0/0"])
@@ -235,16 +234,16 @@ def stamps(root: Path) -> dict[str, tuple[int, int]]:
 
 def rewritten(case: Case) -> set[str]:
     """What a repair may write: the marker, the run record, what was damaged, and, of chunks, all of their frame."""
-    kind, unit = case.spec.kind, case.spec.folder(Path())
-    keys = {f"{kind.records}/complete.json", f"{kind.records}/run.json", "zarr.json"}
+    layout, unit = case.spec.layout, case.spec.folder(Path())
+    keys = {f"{layout.records}/complete.json", f"{layout.records}/run.json", "zarr.json"}
     damaged = [case.key]
     if case.damage is swap and str(unit) in case.other:
         damaged.append(str(Path(case.other).relative_to(unit)))
     if case.key.endswith("complete.json"):  # nothing tells what is whole
-        return {str(unit / key) for key in kind.files(FRAMES)} | {str(unit / key) for key in keys}
+        return {str(unit / key) for key in layout.files(FRAMES)} | {str(unit / key) for key in keys}
     for key in damaged:
-        frame = kind.chunk_frame(key)
-        keys |= {key} if frame is None or frame >= FRAMES else set(kind.chunk_keys(frame))
+        frame = layout.chunk_frame(key)
+        keys |= {key} if frame is None or frame >= FRAMES else set(layout.chunk_keys(frame))
     return {str(unit / key) for key in keys}
 
 
@@ -261,7 +260,7 @@ def try_case(case: Case, rng: random.Random, root: Path) -> bool:
         return True  # bytes swapped for equal ones
     # Found, and refused:
     state = verify_unit(unit).state
-    marker, promised = case.key.endswith("complete.json"), case.key in case.spec.kind.files(FRAMES)
+    marker, promised = case.key.endswith("complete.json"), case.key in case.spec.layout.files(FRAMES)
     if case.key.endswith("run.json"):
         assert state == "ok"
     elif marker and not path.exists():

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ted.store import AffinityUnit, Cache, Unit, UnitSpec
-from ted.store.copying import copy_unit
+from ted.store import AffinityUnit, Cache, Unit, UnitSpec, copy_unit
+from ted.store.artifacts.registry import layout_at
 from ted.store.durable import write_atomic
-from ted.store.kinds import kind_of
 
 from .conftest import make_affinities, write_affinities, write_unit
 
@@ -86,7 +85,7 @@ def test_a_journal_names_what_is_on_the_disk(
         for frame in (0, 1):
             writer.write(frame, values[frame])
             writer.commit()
-    layout = kind_of(writer.folder).arrays[0]
+    layout = layout_at(writer.folder).arrays[0]
     _empty, *entries = disk.before(journal)
     assert len(entries) == 2
     for frame, synced in enumerate(entries):
@@ -120,6 +119,6 @@ def test_a_marker_names_what_is_on_the_disk(
         (synced,) = disk.before(unit.folder)
         (place,) = {path.parents[2] for path in synced if path.match(".*.copying/features/ted/complete.json")}
     else:
-        (synced,), place = disk.before(unit.folder / unit.spec.kind.records / "complete.json"), unit.folder
+        (synced,), place = disk.before(unit.folder / unit.spec.layout.records / "complete.json"), unit.folder
     assert_on_disk(synced, place, set(unit.marker.files))
-    assert {place / unit.spec.kind.records, unit.folder.parent, cache.root} <= disk.synced
+    assert {place / unit.spec.layout.records, unit.folder.parent, cache.root} <= disk.synced

@@ -41,7 +41,7 @@ def stored(kind: str, cache: Cache, values: NDArray[np.float16]) -> StoredUnit[A
 
 def test_every_key_on_disk_is_documented(stored: StoredUnit[Any]) -> None:
     spec = stored.spec.to_json()
-    marker = json.loads((stored.folder / stored.spec.kind.records / "complete.json").read_text())
+    marker = json.loads((stored.folder / stored.spec.layout.records / "complete.json").read_text())
     search = spec.get("search", {})
     keys = {*spec, *spec.get("request", {}), *search, *search.get("fusions", [{}])[0], *marker}
     assert not [key for key in keys if f"`{key}`" not in PAGE]
@@ -54,7 +54,7 @@ def test_every_file_on_disk_is_documented(stored: StoredUnit[Any]) -> None:
 
 
 def test_arrays_are_as_documented(stored: StoredUnit[Any], kind: str) -> None:
-    for array in stored.spec.kind.arrays:
+    for array in stored.spec.layout.arrays:
         metadata = json.loads((stored.folder / array.metadata).read_text())
         assert f"`{', '.join(metadata['dimension_names'])}`" in PAGE
         assert f"`{array.name}`" in PAGE

@@ -12,9 +12,8 @@ from typing import Self
 
 import pytest
 
-from ted.store import AffinitySpec, UnitSpec, open_cache, verify_unit
+from ted.store import AffinitySpec, UnitSpec, open_cache, open_unit, verify_unit
 from ted.store.errors import CacheError
-from ted.store.integrity import open_unit
 
 from .conftest import make_affinities, make_spec
 from .test_writer import tree

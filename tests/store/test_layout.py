@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from ted.store import AffinitySpec
 from ted.store.errors import ConfigError
-from ted.store.kinds import AFFINITIES, FEATURES
-from ted.store.layout import safe_name, tap_name, unit_folder
+from ted.store.layout import printable, safe_name, tap_name, unit_path
+from ted.store.request import FLOAT16_LAYOUT
+
+from .conftest import make_affinities, make_spec
 
 HOSTILE = [
     "..", ".", "../../etc/passwd", "/etc", "a/b", "a\\b", " ", "a b", "a%20b", "-rf", ".hidden", "x" * 500, "x" * 501,
@@ -39,20 +42,32 @@ def test_empty_name_is_refused() -> None:
         safe_name("")
 
 
-def test_unit_folder_is_as_the_format_says() -> None:
-    folder = unit_folder(
-        Path("cache"), dataset="davis", video="camel", backbone="i2vgen-xl", digest="0123456789abcdef", timestep=300,
-        tap="up_blocks[2]", form="float16",
-    )  # fmt: skip
-    assert folder == Path("cache/davis/camel.zarr/i2vgen-xl@01234567/t300/up_blocks.2/float16")
+def test_the_folder_of_a_unit_is_as_the_format_says() -> None:
+    spec = make_spec()
+    assert spec.folder(Path("cache")) == Path(f"cache/davis/swan.zarr/adm@{spec.digest()[:8]}/t51/up_blocks.2/float16")
+    affinities = make_affinities()
+    folder = Path(f"cache/davis/swan.zarr/affinities/{affinities.digest()[:8]}")
+    assert affinities.folder(Path("cache")) == folder
     assert tap_name("output_blocks[7]") == "output_blocks.7"
 
 
+@pytest.mark.parametrize("part", ["", ".", "..", "../victim", "a/b", "/etc", "a\x00b"])
+def test_no_part_of_a_folder_leads_elsewhere(part: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="outside of its place"):
+        unit_path(tmp_path, "davis", "swan", part, "float16")
+
+
+def test_what_is_not_printable_is_escaped() -> None:
+    assert printable("a\x1b[31mb\n\u202e\udcff\x7f") == r"a\x1b[31mb\n\u202e\udcff\x7f"
+    assert printable("one\ntwo\r", keep="\n") == "one\ntwo\\r"
+    assert printable("Käfer 狗 (1)") == "Käfer 狗 (1)"
+
+
 def test_chunk_keys_can_be_read_back() -> None:
-    assert FEATURES.chunk_keys(12) == ("features/c/12/0/0/0",)
-    assert AFFINITIES.chunk_keys(3) == ("sources/c/3/0/0", "cosines/c/3/0/0/0", "bounds/c/3/0/0")
-    for kind in (FEATURES, AFFINITIES):
+    assert FLOAT16_LAYOUT.chunk_keys(12) == ("features/c/12/0/0/0",)
+    assert AffinitySpec.layout.chunk_keys(3) == ("sources/c/3/0/0", "cosines/c/3/0/0/0", "bounds/c/3/0/0")
+    for kind in (FLOAT16_LAYOUT, AffinitySpec.layout):
         assert [kind.chunk_frame(key) for key in kind.chunk_keys(12)] == [12] * len(kind.arrays)
-    assert FEATURES.chunk_frame("features/zarr.json") is None
-    assert FEATURES.chunk_frame("features/c/12/0/0/0.partial") is None
-    assert FEATURES.chunk_frame("sources/c/3/0/0") is None
+    assert FLOAT16_LAYOUT.chunk_frame("features/zarr.json") is None
+    assert FLOAT16_LAYOUT.chunk_frame("features/c/12/0/0/0.partial") is None
+    assert FLOAT16_LAYOUT.chunk_frame("sources/c/3/0/0") is None

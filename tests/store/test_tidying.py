@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ted.store import Cache, UnitSpec, durable
+from ted.store import Cache, UnitSpec, durable, tidy_unit
 from ted.store.claims import take_claim
-from ted.store.tidying import tidy_unit
 
 from .conftest import write_unit
 from .test_writer import tree

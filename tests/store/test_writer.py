@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ted.store import Cache, FeatureChoice, FeatureRequest, Unit, UnitSpec, open_cache, verify_unit
+from ted.store import Cache, FeatureChoice, FeatureRequest, Unit, UnitSpec, demote, open_cache, verify_unit
 from ted.store import claims as claims_module
 from ted.store.errors import CacheError, ClaimedError, Hint, IncompleteUnitError
-from ted.store.integrity import demote
 
 from .conftest import FRAMES, make_spec, raises_with_hint, write_unit
 

@@ -15,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from ....propagate import PropagationSettings
-from ....store import FLOAT16, Cache, FeatureCodec, Unit, UnitSpec
+from ....store import FLOAT16, Cache, FeatureCodec, Unit, UnitSpec, verify_unit
 from ....store.errors import CacheError, ConfigError, CorruptUnitError
-from ....store.integrity import verify_unit
 from .codec_error import CodecError, measure_error
 
 __all__ = ["ERROR_FRAMES", "ConversionReport", "convert_unit", "remove_source"]
@@ -106,7 +105,7 @@ def convert_unit(
     there = None if overwrite else _complete(cache, spec)
     if there is None:
         with cache.writer(spec, overwrite=overwrite, repair=True) as writer:
-            if spec.kind.shared_arrays and not writer.parameters:
+            if spec.layout.shared_arrays and not writer.parameters:
                 writer.set_parameters(codec.fit(_frames(unit)))
             done = writer.done
             progress(len(done))

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from ....extract.plan import VideoPlan
 from ....extract.worker import ExtractionReport
-from ....store import Cache, UnitSpec
+from ....store import Cache, UnitSpec, tidy_unit
 from ....store.claims import is_claimed
 from ....store.errors import ClaimedError
-from ....store.tidying import tidy_unit
 from .request import Share
 
 __all__ = ["ClaimedShare", "any_is_free", "complete_report", "describe_claimed", "split_complete"]

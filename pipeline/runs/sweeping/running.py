@@ -142,12 +142,12 @@ class _Run:
 
     def _is_up_to_date(self, work: VideoWork) -> bool:
         """Return False if affinities that were in the cache have been removed since."""
-        return all(leg.units or self._cache.affinity_state(leg.affinities) == "complete" for leg in work.legs)
+        return all(leg.units or self._cache.state(leg.affinities) == "complete" for leg in work.legs)
 
     def _unit(self, leg: Leg, rest: Callable[[], None] | None) -> AffinityUnit:
         folder = leg.affinities.folder(self._cache.root)
         with timed(self.seconds, "affinities"):
-            if not leg.units or self._cache.affinity_state(leg.affinities) == "complete":
+            if not leg.units or self._cache.state(leg.affinities) == "complete":
                 self._progress.affinities(leg.affinities.frame_count)
                 return AffinityUnit(folder)
         if rest is not None:

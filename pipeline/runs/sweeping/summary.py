@@ -48,7 +48,7 @@ def describe_plan(plan: SweepPlan, cache: Cache) -> dict[str, Any]:
     videos = []
     for work in plan.videos:
         specs = list({leg.affinities.folder(cache.root): leg.affinities for leg in work.legs}.values())
-        absent = [spec for spec in specs if cache.affinity_state(spec) != "complete"]
+        absent = [spec for spec in specs if cache.state(spec) != "complete"]
         videos.append(
             {
                 "video": work.video.name,

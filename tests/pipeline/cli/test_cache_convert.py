@@ -45,9 +45,9 @@ def test_forms_are_listed_described_and_removed_by_name(cli: Cli, cache: Path) -
     assert record["form"] == "pca4"
     assert record["shape"][-1] == 4
     assert record["run"]["error"]["frames"] == 4
-    assert cli("cache", "verify", "--cache", cache, "--form", "pca4").out.startswith("1 units: 1 ok")
+    assert cli("cache", "verify", "--cache", cache, "--form", "pca4").out.startswith("1 unit: 1 ok")
     removed = cli("cache", "rm", "--cache", cache, "--form", "float16", *chosen, "--yes")
-    assert removed.out.startswith("1 units removed")
+    assert removed.out.startswith("1 unit removed")
     assert forms(cache) == ["float16"] * 3 + ["pca4"]
     assert cli("cache", "rm", "--cache", cache, "--form", "vq", "--yes").code == 2
     assert cli("cache", "rm", "--cache", cache, "--form", "int8", "--affinities", "--yes").code == 2
@@ -56,7 +56,7 @@ def test_forms_are_listed_described_and_removed_by_name(cli: Cli, cache: Path) -
 def test_what_cannot_be_converted_is_told(cli: Cli, cache: Path, tmp_path: Path) -> None:
     for notation, code, message in (
         ("float16", 2, "extract again"),
-        ("vq", 2, "there is no form"),
+        ("vq", 2, "there is no codec"),
         ("pca:nowhere.npz", 2, "nowhere.npz"),
         ("pca:4096", 1, "more components than the features have channels"),
     ):
@@ -107,7 +107,7 @@ def test_propagate_from_a_smaller_form(
 def test_prefer_refuses_an_unknown_form(cli: Cli, cache: Path, davis_source: Path) -> None:
     refused = cli("propagate", davis_source, "--cache", cache, "--prefer", "form=vq")
     assert refused.code == 2
-    assert "there is no form 'vq'" in refused.err
+    assert "there is no codec 'vq'" in refused.err
 
 
 def test_convert_is_light_and_says_what_it_takes(cli: Cli) -> None:

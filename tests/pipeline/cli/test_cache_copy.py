@@ -59,7 +59,7 @@ def test_filters(cli: Cli, cache: Cache, tmp_path: Path, options: tuple[str, ...
     assert cli("cache", "copy", tmp_path / "there", "--cache", cache.root, *options).code == 0
     there = Cache(tmp_path / "there")
     found = [entry.spec for entry in [*there.entries(), *there.affinities()]]
-    assert [(spec.kind.name, spec.video) for spec in found] == kinds
+    assert [(spec.kind, spec.video) for spec in found] == kinds
 
 
 def test_merge_brings_several_caches_together(cli: Cli, cache: Cache, tmp_path: Path) -> None:

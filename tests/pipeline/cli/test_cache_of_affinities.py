@@ -61,7 +61,7 @@ def test_verify_finds_damage_and_repair_leaves_the_rest_to_be_resumed(cli: Cli, 
         assert writer.done == {0, 1, 2, 4}
         writer.write(3, *make_frames(entry.spec)[3])
         writer.finish({})
-    assert cli("cache", "verify", "--cache", cache.root, "--affinities").out.startswith("1 units: 1 ok")
+    assert cli("cache", "verify", "--cache", cache.root, "--affinities").out.startswith("1 unit: 1 ok")
 
 
 def test_verify_reads_units_whose_description_is_gone(cli: Cli, cache: Cache) -> None:
@@ -74,7 +74,7 @@ def test_verify_reads_units_whose_description_is_gone(cli: Cli, cache: Cache) ->
 def test_rm_drops_affinities_and_keeps_features(cli: Cli, cache: Cache) -> None:
     removed = cli("cache", "rm", "--cache", cache.root, "--affinities", "--yes")
     assert removed.code == 0
-    assert removed.out.startswith("1 units removed")
+    assert removed.out.startswith("1 unit removed")
     assert "davis/swan affinities@" in removed.err
     assert cache.affinities() == []
     assert [entry.state for entry in cache.entries()] == ["complete"]
@@ -86,7 +86,7 @@ def test_rm_drops_features_and_affinities_can_still_be_read(cli: Cli, cache: Cac
     assert cache.entries() == []
     (entry,) = cache.affinities()
     np.testing.assert_array_equal(entry.open().read(2)[0], make_frames(entry.spec)[2][0])
-    assert cli("cache", "verify", "--cache", cache.root).out.startswith("1 units: 1 ok")
+    assert cli("cache", "verify", "--cache", cache.root).out.startswith("1 unit: 1 ok")
     assert cli("cache", "rm", "--cache", cache.root, "--video", "swan", "--yes").code == 0
     assert list(cache.root.iterdir()) == []
 

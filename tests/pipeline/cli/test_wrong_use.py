@@ -70,7 +70,7 @@ def test_removal_refused(cli: Cli, cache: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_names_that_ls_prints_choose_units(cli: Cli, cache: Path) -> None:
     feature = cli("cache", "ls", "--cache", cache).out.splitlines()[0].split()[-1]
-    assert "1 units" in cli("cache", "ls", "--cache", cache, "--feature", feature).out
+    assert "1 unit" in cli("cache", "ls", "--cache", cache, "--feature", feature).out
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -12,9 +12,8 @@ import pytest
 import xarray
 from numpy.typing import NDArray
 
-from ted.store import Cache, FeatureChoice, Unit, UnitSpec, open_cache, parse_codec, verify_unit
+from ted.store import Cache, FeatureChoice, Unit, UnitSpec, demote, open_cache, parse_codec, verify_unit
 from ted.store.errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError, SchemaError, UnitNotFoundError
-from ted.store.integrity import demote
 
 from ..conftest import damage_chunk, make_spec, raises_with_hint, write_codec, write_unit
 from ..test_writer import tree
@@ -77,7 +76,7 @@ def test_xarray_opens_every_form_without_a_warning(cache: Cache, unit: Unit, not
         warnings.simplefilter("error")
         dataset = xarray.open_zarr(stored.folder, consolidated=False, zarr_format=3).load()
     assert {name: array.dims for name, array in dataset.items()} == {
-        array.name: array.dimensions for array in stored.spec.kind.arrays
+        array.name: array.dimensions for array in stored.spec.layout.arrays
     }
     values = dataset["features"]
     if notation == "int8":  # as docs/reference/storage-format.md says how it is decoded, in plain xarray
@@ -284,6 +283,6 @@ def test_frames_of_the_papers_channels_take_the_share_that_is_promised(
 ) -> None:
     values = np.random.default_rng(0).standard_normal((5, 8, 10, 640)).astype(np.float16)
     stored = write_codec(cache, write_unit(cache, spec, values), notation)
-    chunks = [key for frame in range(5) for key in stored.spec.kind.chunk_keys(frame)]
+    chunks = [key for frame in range(5) for key in stored.spec.layout.chunk_keys(frame)]
     size = sum(stored.marker.files[key].bytes for key in chunks)
     assert size - 4 * len(chunks) <= most * values.nbytes  # without the checksums' four bytes

@@ -12,10 +12,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ted.store import Cache, FeatureChoice, FeatureCodec, UnitSpec, open_cache, parse_codec, plugins, verify_unit
+from ted.store import (
+    Cache,
+    FeatureChoice,
+    FeatureCodec,
+    UnitSpec,
+    demote,
+    open_cache,
+    parse_codec,
+    plugins,
+    verify_unit,
+)
 from ted.store import codecs as registry
 from ted.store.errors import ConfigError, SchemaError
-from ted.store.integrity import demote
 from ted.store.layout import ArrayLayout
 from tests.pipeline.conftest import Cli
 

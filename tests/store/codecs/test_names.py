@@ -3,11 +3,12 @@ import itertools
 import pytest
 
 from ted.store import FLOAT16, parse_codec
+from ted.store.artifacts.features import FEATURES
+from ted.store.artifacts.registry import kind_at, layout_at
 from ted.store.codecs import BitRound, Pca
 from ted.store.errors import ConfigError
-from ted.store.kinds import FEATURES, feature_kind, kind_of
 from ted.store.layout import safe_name
-from ted.store.request import UnitSpec
+from ted.store.request import FLOAT16_LAYOUT, UnitSpec, feature_layout
 
 NAMES = ("float16", "int8", "bitround7", "pca64", "pca64-1a2b3c4d", "float16-for-int8", "float16-for-pca64-1a2b3c4d")
 
@@ -54,17 +55,17 @@ def test_staging_is_laid_out_like_float16_and_is_told_apart() -> None:
     assert staging.name == "float16-for-pca8"
     assert staging.is_staging
     assert not FLOAT16.is_staging
-    assert feature_kind(staging) == feature_kind(FLOAT16) == FEATURES
+    assert feature_layout(staging) == feature_layout(FLOAT16) == FLOAT16_LAYOUT
 
 
 def test_the_kind_of_a_unit_follows_its_form(spec: UnitSpec, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = spec.folder(tmp_path_factory.mktemp("cache"))
-    assert kind_of(folder) == FEATURES
+    assert kind_at(folder) is FEATURES
     for name in NAMES:
-        assert kind_of(folder.with_name(name)) == feature_kind(parse_codec(name))
-    assert kind_of(folder.with_name("of-next-year")) == FEATURES  # its records are in the same place
-    assert feature_kind(parse_codec("int8")).chunk_keys(3) == ("features/c/3/0/0/0", "scale/c/3/0/0")
-    assert feature_kind(parse_codec("pca:2")).shared == {
+        assert layout_at(folder.with_name(name)) == feature_layout(parse_codec(name))
+    assert layout_at(folder.with_name("of-next-year")) == FLOAT16_LAYOUT  # its records are in the same place
+    assert feature_layout(parse_codec("int8")).chunk_keys(3) == ("features/c/3/0/0/0", "scale/c/3/0/0")
+    assert feature_layout(parse_codec("pca:2")).shared == {
         "features/zarr.json",
         "components/zarr.json",
         "components/c/0/0",

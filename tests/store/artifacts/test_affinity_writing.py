@@ -16,8 +16,8 @@ from ted.store.errors import (
     IncompleteUnitError,
 )
 
-from .conftest import assert_affinities_equal, make_affinities, make_frames, raises_with_hint, write_affinities
-from .test_writer import tree
+from ..conftest import assert_affinities_equal, make_affinities, make_frames, raises_with_hint, write_affinities
+from ..test_writer import tree
 
 
 def test_a_resumed_unit_equals_an_undisturbed_one(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_resumed_unit_equals_an_undisturbed_one(tmp_path: Path) -> None:
         writer.write(3, *frames[4])  # written, not committed: to be done again
     with raises_with_hint(IncompleteUnitError, Hint("resume", {"maker": "search"})):
         AffinityUnit(spec.folder(cache.root))
-    assert [entry.state for entry in cache.affinities()] == [cache.affinity_state(spec)] == ["incomplete"]
+    assert [entry.state for entry in cache.affinities()] == [cache.state(spec)] == ["incomplete"]
     (spec.folder(cache.root) / "bounds/c/1/0/0").write_bytes(b"torn")
     (spec.folder(cache.root) / "cosines/c/3/x.partial").write_bytes(b"torn")
     with cache.affinity_writer(spec) as writer:

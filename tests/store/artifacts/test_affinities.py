@@ -20,7 +20,7 @@ from ted.store.errors import (
     SchemaError,
 )
 
-from .conftest import (
+from ..conftest import (
     SEARCH,
     assert_affinities_equal,
     make_affinities,
@@ -33,7 +33,7 @@ from .conftest import (
 
 def test_what_is_written_is_read(cache: Cache, affinities: AffinityUnit) -> None:
     assert_affinities_equal(affinities)
-    assert cache.affinity_state(affinities.spec) == "complete"
+    assert cache.state(affinities.spec) == "complete"
     (entry,) = cache.affinities()
     assert (entry.state, entry.bytes, entry.spec) == ("complete", affinities.marker.total_bytes, make_affinities())
     assert entry.open().content_hash == affinities.content_hash
@@ -44,7 +44,7 @@ def test_what_is_written_is_read(cache: Cache, affinities: AffinityUnit) -> None
 
 
 def test_features_do_not_list_affinities(cache: Cache, affinities: AffinityUnit) -> None:
-    assert not cache.entries() + cache.units() + cache.videos() + list(cache.folders())
+    assert not cache.entries() + cache.units() + cache.videos() + list(cache.folders("features"))
     write_unit(cache, make_spec(), np.ones((5, 3, 4, 6), np.float16))
     assert len(cache.entries()) == len(cache.affinities()) == 1
 
@@ -89,7 +89,7 @@ def test_specs_survive_json() -> None:
     assert AffinitySpec.from_json(values, Path("x")) == spec
     with pytest.raises(SchemaError, match=r"format 2.*upgrade"):
         AffinitySpec.from_json(values | {"schema_version": 2}, Path("x"))
-    with pytest.raises(CorruptUnitError, match="holds features in a place for affinities"):
+    with pytest.raises(CorruptUnitError, match="holds 'features' where affinities belong"):
         AffinitySpec.from_json(make_spec().to_json(), Path("x"))
 
 

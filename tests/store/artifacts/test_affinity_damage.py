@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ted.store import AffinitySpec, AffinityUnit, Cache, verify_unit
+from ted.store import AffinitySpec, AffinityUnit, Cache, demote, verify_unit
 from ted.store.errors import (
     CacheError,
     CorruptUnitError,
@@ -15,10 +15,9 @@ from ted.store.errors import (
     IncompleteUnitError,
     SchemaError,
 )
-from ted.store.integrity import demote
 from ted.store.marker import Marker, read_marker, record_file, write_marker
 
-from .conftest import (
+from ..conftest import (
     assert_affinities_equal,
     damage_chunk,
     make_affinities,
@@ -28,7 +27,7 @@ from .conftest import (
     write_affinities,
     write_unit,
 )
-from .test_writer import tree
+from ..test_writer import tree
 
 MARKER = "sources/ted/complete.json"
 
@@ -73,7 +72,7 @@ def test_what_is_no_chunk_of_the_unit_is_found_and_cleared(cache: Cache, affinit
 
 def test_what_a_killed_removal_left_is_not_listed(cache: Cache, affinities: AffinityUnit) -> None:
     affinities.folder.rename(affinities.folder.with_name(f".{affinities.folder.name}.0.removed"))
-    assert not [*cache.affinities(), *cache.affinity_folders()]
+    assert not [*cache.affinities(), *cache.folders("affinities")]
     write_affinities(cache, make_affinities(frame_count=2))
     cache.remove(cache.affinities()[0].folder)
     assert list(cache.root.iterdir()) == []
@@ -190,7 +189,7 @@ def test_an_open_reader_notices_replacement_and_removal(cache: Cache, affinities
     cache.remove(affinities.folder)
     with pytest.raises(CorruptUnitError, match="is missing"):
         affinities.read(2)
-    assert cache.affinity_state(affinities.spec) == "absent"
+    assert cache.state(affinities.spec) == "absent"
     assert list(cache.root.iterdir()) == []
 
 
@@ -198,5 +197,5 @@ def test_one_unreadable_unit_does_not_hide_the_others(cache: Cache, affinities: 
     other = write_affinities(cache, make_affinities(frame_count=2))
     (other.folder / "zarr.json").write_text("{")
     assert [entry.folder for entry in cache.affinities()] == [affinities.folder]
-    assert set(cache.affinity_folders()) == {affinities.folder, other.folder}
-    assert cache.affinity_state(other.spec) == "damaged"
+    assert set(cache.folders("affinities")) == {affinities.folder, other.folder}
+    assert cache.state(other.spec) == "damaged"

@@ -1,0 +1,200 @@
+"""Units of plug-ins: any arrays of one video, with a JSON description of what determines them."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import ArrayReader, damage
+from ..durable import canonical_json
+from ..errors import CacheError, ConfigError
+from ..fields import MOST, Fields, check_kind, readable
+from ..layout import GROUP, SCHEMA_VERSION, UnitLayout, unit_path
+from ..stored import StoredUnit
+from ..writing import StoredWriter
+from .registry import artifact_kind
+
+__all__ = ["Artifact", "ArtifactSpec", "ArtifactWriter"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactSpec:
+    """One per-video artefact of a plug-in's kind, such as a learned token.
+
+    Attributes
+    ----------
+    kind
+        Name of the kind (`ArtifactKind`).
+    dataset, video
+        Names.
+    request
+        What determines the values, as JSON values: hashes of the frames and of weights, settings of the training.
+    sizes
+        Length of each axis of the arrays, by name; with the axis ``"frame"`` the number of frames.
+    """
+
+    kind: str
+    dataset: str
+    video: str
+    request: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        axes = {axis for array in self.layout.arrays for axis in array.dimensions}
+        if axes != set(self.sizes):
+            raise ConfigError(f"units of the kind {self.kind} have the axes {sorted(axes)}, not {sorted(self.sizes)}")
+
+    @property
+    def layout(self) -> UnitLayout:
+        """Arrays of the unit, and where its files lie."""
+        kind = artifact_kind(self.kind)
+        return UnitLayout(arrays=kind.arrays, maker=kind.maker)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each array, by name."""
+        return {array.name: tuple(self.sizes[axis] for axis in array.dimensions) for array in self.layout.arrays}
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frames; 0 for a kind whose arrays have none."""
+        return self.sizes.get("frame", 0)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical JSON of kind, request and sizes, 64 hex digits."""
+        determining = {"kind": self.kind, "request": dict(self.request), "sizes": dict(self.sizes)}
+        return hashlib.sha256(canonical_json(determining)).hexdigest()
+
+    def folder(self, root: Path) -> Path:
+        """Return the unit's folder in a cache."""
+        return unit_path(root, self.dataset, self.video, self.kind, self.digest()[:8])
+
+    @property
+    def label(self) -> str:
+        """Name for messages: ``davis/camel token@1a2b3c4d``."""
+        return f"{self.dataset}/{self.video} {self.kind}@{self.digest()[:8]}"
+
+    def columns(self) -> dict[str, Any]:
+        """Return what a list of units shows besides dataset, video, frames and state."""
+        shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in self.shapes.items())
+        return {"artifact": f"{self.kind}@{self.digest()[:8]}", "summary": shapes}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the attribute ``ted`` of the unit's group (docs/reference/storage-format.md)."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "kind": self.kind,
+            "dataset": self.dataset,
+            "video": self.video,
+            "request": dict(self.request),
+            "sizes": dict(self.sizes),
+            "digest": self.digest(),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], where: Path) -> "ArtifactSpec":
+        """Build a spec from a group's attribute ``ted``.
+
+        Raises
+        ------
+        SchemaError
+            When the schema is newer than this version, the kind unknown, or a field missing or wrong.
+        CorruptUnitError
+            When it describes a unit of another kind than its folder holds.
+        """
+        with readable(where):
+            found = Fields(values)
+            kind = found.text("kind")
+            if where.parent.parent.name.endswith(".zarr"):
+                check_kind(values, where.parent.name, artifact_kind(where.parent.name).maker, where)
+            sizes = found.mapping("sizes")
+            return cls(
+                kind=kind,
+                dataset=found.text("dataset"),
+                video=found.text("video"),
+                request=found.mapping("request"),
+                sizes={axis: Fields(sizes).integer(axis, 1, MOST) for axis in sizes},
+            )
+
+
+class Artifact(StoredUnit[ArtifactSpec]):
+    """One complete artefact.
+
+    ``artifact["token"]`` is an array-like that reads, and checks, what it is sliced for: ``artifact["token"][...]``.
+
+    Parameters
+    ----------
+    folder
+        The unit's folder.
+
+    Raises
+    ------
+    IncompleteUnitError
+        When it was not finished.
+    CorruptUnitError
+        When its files contradict its marker. Values are checked when they are read.
+    SchemaError
+        When it was written in a newer format, or its kind is unknown here.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, ArtifactSpec)
+        if any(self._readers[name].shape != shape for name, shape in self.spec.shapes.items()):
+            raise damage(folder, GROUP, "describes arrays of another shape than are stored")
+
+    def __repr__(self) -> str:
+        return f"<Artifact {self.spec.label}>"
+
+    def __getitem__(self, name: str) -> ArrayReader:
+        """Return the array of a name; raise KeyError if there is none."""
+        return self._readers[name]
+
+
+class ArtifactWriter(StoredWriter[ArtifactSpec]):
+    """Writes one artefact; see `StoredWriter`."""
+
+    def write_shared(self, values: Mapping[str, NDArray[Any]]) -> None:
+        """Store the arrays without the axis ``"frame"``, all of them, before any frame.
+
+        Parameters
+        ----------
+        values
+            By name; cast to the types of the kind's arrays.
+
+        Raises
+        ------
+        CacheError
+            For other names or shapes than the spec's, values that the type cannot hold, or on a failing disk.
+        """
+        self._store_shared(self._checked(values, [array.name for array in self.spec.layout.shared_arrays], ()))
+
+    def write(self, frame: int, values: Mapping[str, NDArray[Any]]) -> None:
+        """Store one frame of the arrays with the axis ``"frame"``; see `write_shared`."""
+        self._check_frame(frame)
+        if self.spec.layout.shared_arrays and not self._read_shared() and not self._shared_stored:
+            raise CacheError(f"the writer of {self.spec.label} needs `write_shared` before the first frame")
+        self._store(frame, self._checked(values, [array.name for array in self.spec.layout.frame_arrays], (frame,)))
+
+    def _checked(
+        self, values: Mapping[str, NDArray[Any]], names: list[str], frame: tuple[int, ...]
+    ) -> dict[str, NDArray[Any]]:
+        """Cast arrays to the kind's types; raise CacheError for other shapes, and values that do not fit."""
+        shapes = {name: self.spec.shapes[name][len(frame) :] for name in names}
+        found = {name: np.shape(value) for name, value in values.items()}
+        if found != shapes:
+            raise CacheError(f"{self.spec.label} has arrays of shapes {shapes}, not {found}")
+        stored = {}
+        for array in self.spec.layout.arrays:
+            if array.name not in shapes:
+                continue
+            with np.errstate(over="ignore", invalid="ignore"):
+                cast = np.ascontiguousarray(values[array.name]).astype(array.dtype)
+            fit = np.isfinite(cast) if cast.dtype.kind == "f" else cast == values[array.name]
+            if not fit.all():
+                raise CacheError(f"{self.spec.label}: {array.name} has values that {array.dtype} cannot hold")
+            stored[array.name] = cast
+        return stored

@@ -1,0 +1,127 @@
+"""Registry of the kinds of units, and which kind a folder holds."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError, SchemaError
+from ..layout import ArrayLayout, UnitLayout
+from ..plugins import load_offers, offered_names
+
+if TYPE_CHECKING:
+    from ..stored import StoredUnit
+
+__all__ = ["ArtifactKind", "artifact_kind", "artifact_kinds", "kind_at", "layout_at", "register_artifact"]
+
+_GROUP = "ted.artifacts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactKind:
+    """A kind of units that belong to one video.
+
+    Its units lie in ``VIDEO.zarr/NAME/DIGEST``, DIGEST being the first 8 hex digits of the unit's digest. A plug-in
+    makes one object, and offers it as an entry point of the group ``ted.artifacts`` with the same name.
+
+    Attributes
+    ----------
+    name
+        Name on disk: lower-case letters, digits, ``-`` and ``_``, beginning with a letter.
+    arrays
+        Arrays of a unit. An array whose first axis is ``"frame"`` has a chunk for each frame, any other one chunk.
+    maker
+        What makes such units, for messages: ``"training"``.
+    """
+
+    name: str
+    arrays: tuple[ArrayLayout, ...] = field(default=())
+    maker: str = "writer"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", self.name):
+            raise ConfigError(f"{self.name!r} is no name of a kind: use lower-case letters, digits, - and _")
+
+    @property
+    def unit_type(self) -> "type[StoredUnit[Any]]":
+        """Class that opens a complete unit, given its folder."""
+        from .generic import Artifact
+
+        return Artifact
+
+    @property
+    def pattern(self) -> str:
+        """Pattern of the folders of units in a video's hierarchy."""
+        return f"{self.name}/[!.]*"
+
+    def is_at(self, unit: Path) -> bool:
+        """Tell by its place in a video's hierarchy whether a folder holds a unit of this kind."""
+        return unit.parent.name == self.name and unit.parent.parent.name.endswith(".zarr")
+
+    def layout_at(self, unit: Path) -> UnitLayout:
+        """Return the layout of a unit of this kind, from its folder's name alone."""
+        return UnitLayout(arrays=self.arrays, maker=self.maker)
+
+
+# Kinds that are known in this process, and the names of those that are listed first.
+_KINDS: dict[str, ArtifactKind] = {}
+_FIRST = ("features", "affinities")
+
+
+def register_artifact(kind: ArtifactKind) -> None:
+    """Add a kind of units to those that are known in this process.
+
+    Raises
+    ------
+    ConfigError
+        When the name is taken.
+    """
+    if _KINDS.setdefault(kind.name, kind) != kind:
+        raise ConfigError(f"there is a kind {kind.name!r} of units already; choose another name")
+
+
+def artifact_kind(name: str) -> ArtifactKind:
+    """Return a kind by its name, also one that an installed package offers.
+
+    Raises
+    ------
+    SchemaError
+        For an unknown kind.
+    """
+    if name not in _KINDS:
+        for kind in load_offers(_GROUP, lambda offered: offered == name, ArtifactKind):
+            register_artifact(kind)
+    if name not in _KINDS:
+        raise SchemaError(f"units of the kind {name!r} are unknown here: install the plug-in that offers them")
+    return _KINDS[name]
+
+
+def artifact_kinds() -> Iterator[ArtifactKind]:
+    """Yield all kinds: features, affinities, then those of plug-ins."""
+    names = [*_FIRST, *sorted({*_KINDS, *offered_names(_GROUP)} - set(_FIRST))]
+    yield from map(artifact_kind, names)
+
+
+def kind_at(unit: Path) -> ArtifactKind:
+    """Return the kind of a unit: from its place in a video's hierarchy, or, of a copy elsewhere, from its arrays.
+
+    Raises
+    ------
+    SchemaError
+        For a place of a kind that is unknown here.
+    """
+    unit = unit.absolute()
+    for kind in _KINDS.values():
+        if kind.is_at(unit):
+            return kind
+    if unit.parent.parent.name.endswith(".zarr"):
+        return artifact_kind(unit.parent.name)
+    features = _KINDS[_FIRST[0]]
+    others = (kind for kind in _KINDS.values() if kind is not features)
+    return next((kind for kind in others if (unit / kind.layout_at(unit).records).is_dir()), features)
+
+
+def layout_at(unit: Path) -> UnitLayout:
+    """Return the layout of the unit in a folder; see `kind_at`."""
+    return kind_at(unit).layout_at(unit)
