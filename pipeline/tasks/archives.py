@@ -4,7 +4,6 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +28,15 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
 
 
 def read_archive(path: Path, keys: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """Read arrays of an archive; raises LabelError when it is absent or damaged."""
+    """Read arrays of an archive; raises LabelError if it is absent or damaged."""
     if not path.is_file():
         raise LabelError(f"there is no {path}; `ted propagate` makes it")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: numpy leaves files open where an archive is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {key: archive[key] for key in keys}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise LabelError(f"{path} is damaged ({error}): run `ted propagate` again with --overwrite") from error
+    except Exception as error:  # of many kinds, by where in the file the damage is
+        raise LabelError(f"{path} is damaged ({str(error) or type(error).__name__}): run `ted propagate` again with --overwrite") from error
 
 
 def check_shape(path: Path, array: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
