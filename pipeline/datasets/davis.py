@@ -1,41 +1,59 @@
-"""DAVIS-2017: JPEGImages/480p/<sequence>, Annotations/480p/<sequence>, ImageSets/2017/<set>.txt."""
+"""DAVIS-2017 and DAVIS-2016: JPEGImages/480p/<sequence>, Annotations/480p/<sequence>, and lists of sequences.
 
-from pathlib import Path
+The lists are ``ImageSets/2017/<set>.txt`` (names) or ``ImageSets/480p/<set>.txt`` (DAVIS-2016: the paths of each frame
+and its mask).
+"""
+
+from pathlib import Path, PurePosixPath
 
 from ...extract.frames import ImageFrames
 from ...store.errors import ConfigError, FrameError
-from .listing import is_plain_name, list_images, list_masks, read_names
+from .listing import is_plain_name, list_files, list_images, list_masks, read_lines, read_names
 from .video import GivenMask, Video
 
 __all__ = ["davis_sequences", "davis_video", "is_davis_root"]
 
 
 def is_davis_root(root: Path) -> bool:
-    """Whether a folder looks like a DAVIS root."""
+    """Return whether a folder looks like a DAVIS root."""
     return (root / "JPEGImages").is_dir()
 
 
-def davis_sequences(root: Path, set_name: str = "val") -> tuple[str, ...]:
-    """Names of the sequences in a set, in the order of its list.
+def davis_sequences(root: Path, set_name: str = "val", resolution: str = "480p") -> tuple[str, ...]:
+    """Return the names of the sequences in a set, in the order of its list.
 
     Parameters
     ----------
     root
         DAVIS root.
     set_name
-        Name of the list in ``ImageSets/2017``, without ``.txt``.
+        Name of the list in ``ImageSets/2017``, or else in ``ImageSets/<resolution>``, without ``.txt``.
+    resolution
+        Folder between ``JPEGImages`` and the sequences.
 
     Raises
     ------
     ConfigError
-        When there is no such list, it is empty, or a line is not the name of a folder.
+        If there is no such list, it is empty, or a line is not the name of a sequence or the path of a frame.
     """
-    folder = root / "ImageSets" / "2017"
+    folders = [root / "ImageSets" / name for name in ("2017", resolution)]
+    folder = next((folder for folder in folders if (folder / f"{set_name}.txt").is_file()), None)
+    if not is_plain_name(set_name) or folder is None:
+        known = sorted({path.stem for folder in folders for path in list_files(folder, ".txt")})
+        raise ConfigError(f"no set {set_name!r} in {folders[0]} (there: {', '.join(known) or 'none'})")
     path = folder / f"{set_name}.txt"
-    if not is_plain_name(set_name) or not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.txt"))) or "none"
-        raise ConfigError(f"no set {set_name!r} in {folder} (there: {known})")
-    return read_names(path, "sequence")
+    if folder is folders[0]:
+        return read_names(path, "sequence")
+    names: dict[str, None] = {}
+    for number, line in read_lines(path):
+        name = PurePosixPath(line.split()[0]).parent.name
+        if not is_plain_name(name):
+            raise ConfigError(
+                f"line {number} of {path} must have the paths of a frame and its mask, such as "
+                f"/JPEGImages/{resolution}/bear/00000.jpg /Annotations/{resolution}/bear/00000.png"
+            )
+        names[name] = None
+    return tuple(names)
 
 
 def davis_video(root: Path, sequence: str, resolution: str = "480p") -> Video:

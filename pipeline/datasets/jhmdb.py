@@ -6,7 +6,7 @@ from pathlib import Path
 from ...extract.frames import ImageFrames
 from ...store.errors import ConfigError, FrameError
 from .joint_file import JointFile
-from .listing import is_plain_name, list_images, read_lines
+from .listing import is_plain_name, list_files, list_images, read_lines
 from .video import Video
 
 __all__ = ["JOINTS", "JointVideo", "is_jhmdb_root", "jhmdb_clips", "jhmdb_video", "joint_names"]
@@ -74,9 +74,9 @@ def jhmdb_clips(root: Path, split: str = "split1") -> dict[str, str]:
     """
     folder = root / "splits"
     suffix = f"_test_{split}.txt"
-    lists = sorted(path for path in folder.glob("*.txt") if path.name.endswith(suffix)) if is_plain_name(split) else []
+    lists = list_files(folder, suffix) if is_plain_name(split) else []
     if not lists:
-        known = sorted({path.stem.rpartition("_test_")[2] for path in folder.glob("*_test_*.txt")})
+        known = sorted({path.stem.rpartition("_test_")[2] for path in list_files(folder, ".txt")})
         raise ConfigError(f"no lists *{suffix} in {folder} (sets there: {', '.join(known) or 'none'})")
     classes: dict[str, str] = {}
     for path in lists:

@@ -1,64 +1,99 @@
-"""Listing folders of images and checking names that come from files."""
+"""List folders of images, read lists of names, and check names that come from files."""
 
+import os
 import re
+from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 from ...extract.frames import IMAGE_SUFFIXES
 from ...store.errors import ConfigError, FrameError
 
-__all__ = ["is_plain_name", "list_folders", "list_images", "list_masks", "read_lines", "read_names"]
+__all__ = [
+    "is_plain_name",
+    "list_files",
+    "list_folders",
+    "list_images",
+    "list_masks",
+    "natural_order",
+    "read_lines",
+    "read_names",
+    "select_frames",
+]
+
+#: Files and folders that operating systems and network storage leave everywhere, in lower case; beside hidden ones.
+_SYSTEM_FILES = frozenset(
+    {"@eadir", "@tmp", "#recycle", "#snapshot", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"}
+)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Image files of a folder in the order of the numbers in their names, so that 2.png comes before 10.png.
-
-    Hidden files and files of other kinds are left out.
+    """List the image files of a folder in the order of the numbers in their names, so that 2.png precedes 10.png.
 
     Raises
     ------
     FrameError
-        When the folder cannot be listed.
+        If the folder cannot be listed.
     """
-    try:
-        files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
-    except OSError as error:
-        raise FrameError(f"cannot list folder {folder}: {error.strerror}") from error
-    return sorted(files, key=_natural_key)
+    found = _entries(folder, lambda entry: entry.is_file())
+    return natural_order(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def list_masks(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by name of the frame, in the order of the numbers in it; none if it is absent.
+    """List the image files of a folder by the name of the frame, as `list_images`; none if the folder is absent.
 
     Raises
     ------
     FrameError
-        When the folder cannot be listed.
+        If the folder cannot be listed.
     """
     return {path.stem: path for path in (list_images(folder) if folder.is_dir() else ())}
 
 
 def list_folders(folder: Path) -> tuple[str, ...]:
-    """Names of the folders in a folder, in the order of the numbers in them; hidden ones are left out.
+    """List the names of the folders in a folder, in the order of the numbers in them.
 
     Raises
     ------
     FrameError
-        When the folder cannot be listed.
+        If the folder cannot be listed.
     """
+    found = _entries(folder, lambda entry: entry.is_dir())
+    return tuple(path.name for path in natural_order(found, lambda path: path.name) if is_plain_name(path.name))
+
+
+def list_files(folder: Path, suffix: str) -> list[Path]:
+    """List the files of a folder whose names end so, in alphabetical order; none if the folder is absent."""
+    found = _entries(folder, lambda entry: entry.is_file()) if folder.is_dir() else []
+    return sorted(path for path in found if path.name.endswith(suffix))
+
+
+def _entries(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
+    """List what is in a folder, but for hidden files and those of operating systems."""
     try:
-        found = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
+        with os.scandir(folder) as entries:
+            return [
+                folder / entry.name
+                for entry in entries
+                if entry.name[0] != "." and entry.name.lower() not in _SYSTEM_FILES and wanted(entry)
+            ]
     except OSError as error:
         raise FrameError(f"cannot list folder {folder}: {error.strerror}") from error
-    return tuple(path.name for path in sorted(found, key=_natural_key) if is_plain_name(path.name))
+
+
+def select_frames(masks: Mapping[str, Path], images: Iterable[Path]) -> dict[str, Path]:
+    """Return the masks of frames that exist, by the name of the frame, in the order of the frames."""
+    return {image.stem: masks[image.stem] for image in images if image.stem in masks}
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Read the lines of a list that are not empty, stripped, each with its number.
+    """Return the lines of a list that are not empty, stripped, each with its number from 1.
 
     Raises
     ------
     ConfigError
-        When it cannot be read, or is empty.
+        If it cannot be read, or is empty.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -71,12 +106,12 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def read_names(path: Path, what: str = "video") -> tuple[str, ...]:
-    """Read a list of names, one a line, each once.
+    """Return the names in a list, one per line, without repetitions.
 
     Raises
     ------
     ConfigError
-        When it cannot be read, is empty, or a line is not the name of a folder.
+        If it cannot be read, is empty, or a line is not the name of a folder.
     """
     names: dict[str, None] = {}
     for number, line in read_lines(path):
@@ -87,10 +122,38 @@ def read_names(path: Path, what: str = "video") -> tuple[str, ...]:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a name is that of one folder, and does not lead anywhere else."""
+    """Return whether a name can be that of a folder, and does not lead elsewhere."""
     return name not in {"", ".", ".."} and name.isprintable() and not set(name) & set("/\\:")
 
 
-def _natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
-    parts = re.findall(r"[0-9]+|[^0-9]+", path.stem)
-    return [(int(part), "") if part[0] in "0123456789" else (-1, part) for part in parts], path.name
+def natural_order(paths: Iterable[Path], name: Callable[[Path], str] = lambda path: path.stem) -> list[Path]:
+    """Sort paths by their names, numbers in them by value.
+
+    Numbers may have a sign, if they are the whole name, and decimals: 1, 1.25, 1.5, 2. Digits after a dot are whole
+    numbers if they count: cam1.8, cam1.9, cam1.10.
+    """
+    by_name = {path: name(path) for path in paths}
+    decimal = r"(?<![0-9.])[0-9]+\.[0-9]+(?!\.?[0-9])"  # but not 1.2.3
+    number = "[0-9]+" if _count_after_dot(list(by_name.values())) else f"{decimal}|[0-9]+"
+
+    def key(path: Path) -> tuple[list[tuple[int, Fraction, str]], str]:
+        text = by_name[path]
+        whole = re.fullmatch(r"-[0-9]+(\.[0-9]+)?", text)
+        parts = [text] if whole else [part for part in re.split(f"({number})", text) if part]
+        order = [
+            (1, Fraction(part), "") if whole or part[0] in "0123456789" else (0, Fraction(0), part) for part in parts
+        ]
+        return order, path.name
+
+    return sorted(by_name, key=key)
+
+
+def _count_after_dot(names: list[str]) -> bool:
+    """Return whether all names are equal up to a dot, followed by whole numbers without a gap."""
+    found = [match for name in names if (match := re.fullmatch(r"(.*[0-9])\.([0-9]+)", name))]
+    numbers = sorted(int(match[2]) for match in found)
+    return (
+        len(found) == len(names)
+        and len({match[1] for match in found}) == 1
+        and all(after - before == 1 for before, after in pairwise(numbers))
+    )

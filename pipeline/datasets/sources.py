@@ -127,7 +127,7 @@ _ROOTS = (
     _Root(
         kind="a DAVIS root",
         matches=is_davis_root,
-        names=lambda source: davis_sequences(source.path, _set_name(source)),
+        names=lambda source: davis_sequences(source.path, _set_name(source), source.resolution),
         video=lambda source, name: davis_video(source.path, name, source.resolution),
     ),
     _Root(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...store.errors import ConfigError, LabelError
 from .davis import davis_sequences, davis_video
-from .listing import list_images
+from .listing import list_files, list_images
 from .point_queries import Tracks
 from .tapvid import TrackVideo
 
@@ -63,7 +63,7 @@ class SynthTracks:
 def is_synth_tracks(path: Path) -> bool:
     """Whether a folder is the one of the tracks in a root of `ted synth`."""
     beside = (path.absolute().parent / "JPEGImages").is_dir()
-    return beside and any(True for _ in path.glob("*.json")) and not list_images(path)
+    return beside and bool(list_files(path, ".json")) and not list_images(path)
 
 
 def synth_track_videos(path: Path, set_name: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from ...extract.frames import ImageFrames
 from ...store.errors import ConfigError, FrameError
-from .listing import is_plain_name, list_images, list_masks, read_lines
+from .listing import is_plain_name, list_files, list_images, list_masks, read_lines
 from .video import GivenMask, Video
 
 __all__ = ["is_vip_root", "vip_video", "vip_videos"]
@@ -30,7 +30,7 @@ def vip_videos(root: Path, set_name: str = "val") -> tuple[str, ...]:
     folder = root / "lists"
     path = folder / f"{set_name}_videos.txt"
     if not is_plain_name(set_name) or not path.is_file():
-        known = ", ".join(sorted(file.stem.removesuffix("_videos") for file in folder.glob("*_videos.txt"))) or "none"
+        known = ", ".join(path.stem.removesuffix("_videos") for path in list_files(folder, "_videos.txt")) or "none"
         raise ConfigError(f"no set {set_name!r} in {folder} (there: {known})")
     names: dict[str, None] = {}
     for number, line in read_lines(path):

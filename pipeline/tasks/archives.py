@@ -36,7 +36,8 @@ def read_archive(path: Path, keys: Sequence[str]) -> dict[str, npt.NDArray[Any]]
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {key: archive[key] for key in keys}
     except Exception as error:  # of many kinds, by where in the file the damage is
-        raise LabelError(f"{path} is damaged ({str(error) or type(error).__name__}): run `ted propagate` again with --overwrite") from error
+        reason = str(error) or type(error).__name__
+        raise LabelError(f"{path} is damaged ({reason}): run `ted propagate` again with --overwrite") from error
 
 
 def check_shape(path: Path, array: npt.NDArray[Any], shape: tuple[int, ...]) -> None:

@@ -19,17 +19,17 @@ def test_damaged_archives_say_so(tmp_path: Path) -> None:
     damaged = [b"", b"no archive", whole[:40], whole[:-10], b"\x93NUMPY\x01\x00"]
     for at in range(0, len(whole), 7):
         damaged.append(whole[:at] + rng.bytes(4) + whole[at + 4 :])
-    refused = 0
+    refused = []
     for data in damaged:
         path.write_bytes(data)
         try:
             found = read_archive(path, ["tracks"])["tracks"]
         except LabelError as error:
-            assert "tracks.npz is damaged" in str(error)
-            refused += 1
+            refused.append(str(error))
         else:  # in a part that has no meaning, such as a date
             np.testing.assert_array_equal(found, expected)
-    assert refused > len(damaged) // 2
+    assert len(refused) > len(damaged) // 2
+    assert all("tracks.npz is damaged" in message for message in refused)
     with path.open("wb") as file:
         np.save(file, expected)  # an array, not an archive
     with pytest.raises(LabelError, match="is damaged"):
