@@ -61,3 +61,5 @@ def test_the_first_commands_and_the_python_track_the_object(folder: Path) -> Non
     for block in re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE):
         exec(compile(block, "README.md", "exec"), names)
     assert _overlap(names["mask"], FRAMES - 1) > 0.8
+    assert _overlap(names["masks"][-1], FRAMES - 1) > 0.8
+    assert len(list((folder / "results-3" / "walk").glob("*.png"))) == FRAMES

@@ -25,7 +25,7 @@ from ...tasks.registry import task_of
 from ..result_folders import atomic_folder, has_same_result, result_folder
 from .units import find_weighted_units
 
-__all__ = ["PropagationReport", "propagate_video"]
+__all__ = ["PropagationReport", "describe_result", "propagate_video"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ def propagate_video(
             progress=frames.advance,
         )
 
-    record = {**_describe(units, settings), **run.record}
+    record = {**describe_result(units, settings), **run.record}
     if refiner is not None:
         record["refiner"] = dict(refiner.identity)
     sources: dict[int, AffinitySource] = {}
@@ -202,7 +202,7 @@ class _Progress:
             self._reported = reported
 
 
-def _describe(units: Sequence[tuple[Unit, float]], settings: PropagationSettings) -> dict[str, Any]:
+def describe_result(units: Sequence[tuple[Unit, float]], settings: PropagationSettings) -> dict[str, Any]:
     """Describe the features and settings that a result depends on; JSON-compatible.
 
     A feature's noise level is included where its unit records one: it changes with the content hash at most.

@@ -1,0 +1,374 @@
+"""Track objects through one video in one call.
+
+The call needs both stages: extraction of the features that the cache lacks, and propagation. `ted.extract` and
+`ted.propagate` do not import each other, so it belongs to `ted.pipeline`.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..extract.frames import FrameSize
+from ..extract.settings import ExtractionSettings
+from ..propagate import FeatureReader, PropagationSettings, choose_affinities, part_weights
+from ..propagate.targets.object_ids import object_mask
+from ..store import Cache, FeatureChoice, Unit, open_cache
+from ..store.errors import ConfigError, FrameError, IncompleteUnitError, LabelError, TedError, UnitNotFoundError
+from .choices.features import parse_choice, parse_job
+from .datasets.sources import Source, open_source
+from .datasets.video import Video
+from .runs.devices import choose_device
+from .runs.extracting.request import ExtractionRequest, Share
+from .runs.extracting.running import Failure, extract
+from .runs.propagating.propagation import describe_result
+from .runs.result_folders import atomic_folder, result_folder
+from .tasks.masks.task import MaskTask
+
+__all__ = ["Tracks", "track"]
+
+#: A mask file, or object numbers (y, x).
+_Mask = Path | str | npt.NDArray[Any]
+
+
+def track(
+    video: Path | str | npt.NDArray[np.uint8],
+    mask: _Mask | Mapping[int, _Mask],
+    *,
+    features: str | Sequence[str] | Mapping[str, float],
+    alpha: float | None = None,
+    cache: Path | str = "cache",
+    weights: Mapping[str, str | Path] | None = None,
+    frame_size: int | tuple[int, int] | None = None,
+    ensemble: int = 1,
+    device: str = "auto",
+    **settings: Any,
+) -> "Tracks":
+    """Track objects through a video: extract the features that the cache lacks, and propagate masks along them.
+
+    >>> from ted.pipeline import track
+    >>> tracks = track("walk.mp4", "walk-first-frame.png", features="rgb:0:stride8", cache="cache")  # doctest: +SKIP
+    >>> tracks.masks.shape  # (frame, y, x)                                                           # doctest: +SKIP
+    >>> tracks.retune(temperature=0.1).overlay("walk-tracked.mp4")                                    # doctest: +SKIP
+
+    Parameters
+    ----------
+    video
+        A video file, a folder of frames, or frames as an array (frame, y, x, 3), uint8, RGB.
+    mask
+        The objects in the first frame: a mask file, or an array (y, x) of object numbers, 0 for the background (or of
+        booleans, for one object). Or such masks by the index of their frame, from 0.
+    features
+        Features as ``BACKBONE:TIMESTEP:TAP``: one, several of equal weight, or weights by feature.
+    alpha
+        Weight of the first of two features, in [0, 1]; the second weighs ``1 - alpha``.
+    cache
+        Folder of the feature cache; it is made if absent.
+    weights
+        Folder or hub name of the network's weights, by backbone. The backbones ``rgb``, ``position``, ``demo-image``
+        and ``demo-video`` need none. Without an entry, the hub's local cache is searched for the published weights.
+    frame_size
+        Size of the frames that features are computed from: the short side, or (height, width). By default that of the
+        features in the cache, or the backbone's default.
+    ensemble
+        Number of noise draws whose features are averaged.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    **settings
+        Fields of `PropagationSettings`: ``temperature``, ``top_k``, ``radius``, ``context`` and others.
+
+    Returns
+    -------
+    Tracks
+        The masks of all frames, with ways to save, draw and retune them.
+
+    Raises
+    ------
+    ConfigError
+        For features, weights or settings that make no sense.
+    FrameError
+        For a video that cannot be read.
+    LabelError
+        For a mask that cannot be used.
+    WeightsError
+        For weights that are absent.
+    CacheError
+        For a cache that cannot be read or written.
+    """
+    parts = _weigh(features, alpha)
+    propagation = _settings(PropagationSettings(), settings)
+    annotated = _open(video, mask)
+    where = choose_device(device)
+    side = FrameSize(short_side=frame_size) if isinstance(frame_size, int) else None
+    extraction = ExtractionSettings(
+        frame_size=FrameSize(exact=frame_size) if isinstance(frame_size, tuple) else side, ensemble=ensemble
+    )
+    opened = open_cache(Path(cache).expanduser(), create=True)
+    paths = {name: str(path) for name, path in (weights or {}).items()}
+    units = tuple(
+        _find(opened, annotated, choice, extraction) or _extract(opened, annotated, choice, extraction, paths, where)
+        for choice, _ in parts
+    )
+    return Tracks(
+        video=annotated,
+        parts=tuple(zip(units, (weight for _, weight in parts), strict=True)),
+        settings=propagation,
+        _cache=opened,
+        _device=where,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracks:
+    """Objects tracked through a video. Masks are computed when they are first used.
+
+    Attributes
+    ----------
+    video
+        The video, with its annotated masks.
+    parts
+        Feature units and their weights.
+    settings
+        Settings of label propagation.
+    """
+
+    video: Video
+    parts: tuple[tuple[Unit, float], ...]
+    settings: PropagationSettings
+    _cache: Cache = field(repr=False)
+    _device: torch.device = field(repr=False)
+
+    @cached_property
+    def masks(self) -> npt.NDArray[np.uint8]:
+        """Object numbers (frame, y, x), uint8, at the size of the video; 0 is the background."""
+        run = MaskTask().start(self.video)
+        ((annotated, target),) = run.targets
+        features = FeatureReader(self._weighted)
+        source = choose_affinities(self._cache, self._weighted, self.settings, annotated=annotated, device=self._device)
+        masks = np.zeros((len(self.video.frames), *self.video.frames.size), np.uint8)
+        for frame, label in source.labels(target.encode(features.grid)):
+            masks[frame] = target.decode(frame, label, features.frame_size)
+        return masks
+
+    def retune(self, *, alpha: float | None = None, **settings: Any) -> "Tracks":
+        """Return the tracks with other settings, from the same features: no network is run.
+
+        Parameters
+        ----------
+        alpha
+            New weight of the first of two features; the second weighs ``1 - alpha``.
+        **settings
+            Fields of `PropagationSettings` that change.
+
+        Raises
+        ------
+        ConfigError
+            For a setting out of range, or an alpha where there are not two features.
+        """
+        weights = [weight for _, weight in self.parts]
+        if alpha is not None:
+            weights = list(_pair_weights(alpha, len(self.parts)))
+        parts = tuple((unit, weight) for (unit, _), weight in zip(self.parts, weights, strict=True))
+        return replace(self, parts=parts, settings=_settings(self.settings, settings))
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the files that ``ted propagate --out FOLDER`` writes: a palette PNG for each frame, and a record.
+
+        An earlier result is replaced.
+
+        Parameters
+        ----------
+        folder
+            Folder of results.
+
+        Returns
+        -------
+        Path
+            The video's folder in it.
+
+        Raises
+        ------
+        ConfigError
+            When something else than a result is in the way.
+        CacheError
+            When the files cannot be written.
+        """
+        run = MaskTask().start(self.video)
+        target = result_folder(Path(folder), self.video)
+        features = FeatureReader(self._weighted)
+        masks = self.masks
+        with atomic_folder(target, {**describe_result(self._weighted, self.settings), **run.record}) as hidden:
+            run.begin(hidden, features.grid, features.frame_size)
+            for frame, ids in enumerate(masks):
+                run.collect(0, frame, ids, torch.empty(0))
+            run.write(hidden)
+        return target
+
+    def overlay(self, path: Path | str, *, fps: float = 12.0) -> Path:
+        """Write a movie of the frames with the objects drawn over them.
+
+        Parameters
+        ----------
+        path
+            The file, ending in ``.mp4``.
+        fps
+            Frames per second.
+        """
+        from .pictures.movie import write_movie
+        from .pictures.overlay import overlay_mask
+
+        frames = (overlay_mask(self.video.frames.read(index), ids) for index, ids in enumerate(self.masks))
+        return write_movie(Path(path), frames, fps=fps)
+
+    @property
+    def _weighted(self) -> list[tuple[Unit, float]]:
+        return [(unit, weight) for unit, weight in self.parts if weight > 0]
+
+
+class _ArrayFrames:
+    """Frames in memory, as a `FrameSource`: (frame, y, x, 3), uint8, RGB."""
+
+    def __init__(self, frames: npt.NDArray[np.uint8]) -> None:
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+            raise FrameError(f"frames are (frame, y, x, 3) of uint8, not {frames.shape} of {frames.dtype}")
+        self._frames = frames
+        self.names = tuple(f"{index:05d}" for index in range(len(frames)))
+        self.size: tuple[int, int] = (frames.shape[1], frames.shape[2])
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def read(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return one frame: (y, x, 3), uint8, RGB."""
+        frame: npt.NDArray[np.uint8] = self._frames[index]
+        return frame
+
+    def digest(self, indices: Sequence[int] | None = None) -> str:
+        """Hash (SHA-256) the shape and pixels of some frames, all by default."""
+        chosen = range(len(self)) if indices is None else indices
+        digest = hashlib.sha256(repr(("frames in memory", len(chosen), *self.size)).encode())
+        for index in chosen:
+            digest.update(np.ascontiguousarray(self._frames[index]).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _AnnotatedVideo(Video):
+    """A video with masks in memory: (y, x) of object numbers, by index of the frame."""
+
+    masks: Mapping[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
+
+    def read_given_masks(self) -> dict[int, npt.NDArray[np.uint8]]:
+        return dict(self.masks)
+
+
+def _open(video: Path | str | npt.NDArray[np.uint8], mask: _Mask | Mapping[int, _Mask]) -> Video:
+    """Open a video and its masks."""
+    masks = dict(mask) if isinstance(mask, Mapping) else {0: mask}
+    if isinstance(video, np.ndarray):
+        frames = _ArrayFrames(video)
+        opened = Video(dataset="array", name=f"frames-{frames.digest()[:8]}", frames=frames)
+    else:
+        # A mask among the frames is not a frame.
+        first = masks.get(0)
+        path = None if first is None or isinstance(first, np.ndarray) else Path(first)
+        found = open_source(Source(path=Path(video), first_mask=path))
+        if len(found) != 1:
+            raise ConfigError(f"{video} has {len(found)} videos: give the path of one video")
+        opened = found[0]
+    read = {}
+    for index, item in sorted(masks.items()):
+        if not 0 <= index < len(opened.frames):
+            raise LabelError(f"a mask is given for frame {index}, and the video has {len(opened.frames)} frames from 0")
+        read[index] = _read_mask(item, opened.frames.size)
+    if not read:
+        raise LabelError("no mask is given")
+    return _AnnotatedVideo(dataset=opened.dataset, name=opened.name, frames=opened.frames, masks=read)
+
+
+def _read_mask(mask: _Mask, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    from .datasets.masks_io import read_given_mask
+
+    if not isinstance(mask, np.ndarray):
+        return read_given_mask(Path(mask), size)
+    if mask.shape != size:
+        raise LabelError(f"the mask is {mask.shape} and the frames are {size} (height, width)")
+    return object_mask(mask.astype(np.uint8) if mask.dtype == bool else mask)
+
+
+def _weigh(
+    features: str | Sequence[str] | Mapping[str, float], alpha: float | None
+) -> list[tuple[FeatureChoice, float]]:
+    """Return features and weights."""
+    if isinstance(features, str):
+        features = [features]
+    weighted = dict(features) if isinstance(features, Mapping) else dict.fromkeys(features, 1.0)
+    if not weighted:
+        raise ConfigError("no feature is given, such as rgb:0:stride8")
+    if alpha is not None:
+        if isinstance(features, Mapping):
+            raise ConfigError("give either alpha or a weight for each feature")
+        weighted = dict(zip(weighted, _pair_weights(alpha, len(weighted)), strict=True))
+    return [(parse_choice(text), weight) for text, weight in weighted.items()]
+
+
+def _pair_weights(alpha: float, count: int) -> tuple[float, float]:
+    if count != 2:
+        raise ConfigError(f"alpha weighs two features, and there {'is' if count == 1 else 'are'} {count}")
+    return part_weights(alpha)
+
+
+def _settings(base: PropagationSettings, changes: Mapping[str, Any]) -> PropagationSettings:
+    known = list(PropagationSettings.__dataclass_fields__)
+    for name in changes:
+        if name not in known:
+            raise ConfigError(f"there is no setting {name!r}; there are: {', '.join(known)}")
+    return replace(base, **changes)
+
+
+def _find(cache: Cache, video: Video, choice: FeatureChoice, extraction: ExtractionSettings) -> Unit | None:
+    """Return complete features of the video in the cache that were made as asked; None if there are none."""
+    try:
+        unit = cache.find(
+            video.dataset,
+            video.name,
+            choice,
+            frames=video.frames.digest(),
+            prefer=[("ensemble", str(extraction.ensemble))],
+        )
+    except (UnitNotFoundError, IncompleteUnitError):
+        return None
+    request, size = unit.request, extraction.frame_size
+    same_ensemble = request.noise == "none" or request.ensemble == extraction.ensemble
+    same_size = size is None or request.frame_size == size.exact or min(request.frame_size) == size.short_side
+    return unit if same_ensemble and same_size else None
+
+
+def _extract(
+    cache: Cache,
+    video: Video,
+    choice: FeatureChoice,
+    extraction: ExtractionSettings,
+    weights: Mapping[str, str],
+    device: torch.device,
+) -> Unit:
+    """Extract features of the video, and open them."""
+    job = parse_job(f"{choice.backbone}:{choice.timestep}:{choice.tap}")
+    request = ExtractionRequest(
+        cache=cache.root, shares=(Share(job=job, video=video),), weights=weights, settings=extraction
+    )
+    (result,) = extract(request, device, progress=_no_progress, say=lambda remark: None)
+    if isinstance(result, Failure):
+        raise TedError(f"the features {choice} could not be extracted: {result.reason}")
+    (spec,) = (*result.report.written, *result.report.skipped)
+    return Unit(spec.folder(cache.root))
+
+
+def _no_progress(_title: str, _frames: int) -> Callable[[int], None]:
+    return lambda done: None
