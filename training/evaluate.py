@@ -1,10 +1,10 @@
-"""How well the small models track, beside their controls.
+"""Evaluation of the small models beside their controls.
 
-``python -m training.evaluate choose OUT``: J, F and identity by tau, tap and alpha on videos to choose by (seed 1).
-``python -m training.evaluate report OUT``: the choice on other videos (seed 0), with the controls and standard errors.
-``python -m training.evaluate probe OUT``: what the video model's features know of position, motion and identity.
+``python -m training.evaluate choose OUT``: J, F and identity by timestep and tap, on videos to choose with (seed 1).
+``python -m training.evaluate report OUT``: the chosen settings on other videos (seed 0), with standard errors.
+``python -m training.evaluate probe OUT``: linear probes of the video model's features for position and motion.
 
-All write JSON into OUT; videos and features stay there and are made only once.
+All commands write JSON into OUT, and reuse the videos and features there.
 """
 
 import dataclasses
@@ -35,15 +35,15 @@ from .tracking import TRACKING, Score, mean_and_error, through_grid, track
 _ALPHAS = (0.1, 0.15, 0.4, 0.6)
 _TAUS = (500, 600, 800, 900)
 
-#: Weight of the video features where colours, and not a network's features, say how things look.
+#: Weight of the video features when they are fused with colours.
 _BESIDE_COLOURS = 0.15
 _POSITION = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8)
-_COLOURS, _PLACES = "rgb:0:stride4", "position:0:stride4"
+_COLOURS, _POSITIONS = "rgb:0:stride4", "position:0:stride4"
 
-#: Of the finest features.
+#: Grid of the finest features.
 _GRID = (64, 64)
 
-#: Name, arrangement and looks of the sets.
+#: Sets by name: arrangement and appearance of the objects.
 _SETS = {
     "near": ("near", {"identical": True}),
     "crossing": ("crossing", {"identical": True}),
@@ -52,7 +52,7 @@ _SETS = {
     "camouflage": ("random", {"identical": False, "shape": "mixed", "texture": "patched", "ground": "camouflage"}),
 }
 
-#: Sets on which the controls of the video model are computed.
+#: Sets with controls of the video model.
 _CONTROLLED = ("near", "crossing")
 
 
@@ -69,7 +69,7 @@ def _videos(out: Path, seed: int, count: int) -> dict[str, list[Video]]:
 
 
 def _named(video: Video, set_name: str) -> Video:
-    """Give a video a dataset of its own: the same names stand for other looks in other sets."""
+    """Return a video whose dataset is its set, because sets share the names of videos."""
     return dataclasses.replace(video, dataset=set_name)
 
 
@@ -91,7 +91,7 @@ def _compare(
     fusions: Sequence[tuple[float, ...]],
     settings: PropagationSettings,
 ) -> dict[tuple[float, ...], dict[str, list[float]]]:
-    """Score fusions of features over videos: mean and standard error of each measure."""
+    """Score fusions of features: mean over videos and standard error of each measure."""
     scores: dict[tuple[float, ...], list[Score]] = {fusion: [] for fusion in fusions}
     for done, video in enumerate(videos, start=1):
         units = [open_unit(caches, network, video, feature) for network, feature in parts]
@@ -134,7 +134,7 @@ def main() -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What all commands are given."""
+    """Arguments of all commands."""
 
     out: Path
     networks: Mapping[str, Network]
@@ -149,14 +149,18 @@ _OPTIONS = (
     click.argument("out", type=click.Path(path_type=Path)),
     click.option("--video", help="Weights of the video model.  [default: those of the package]"),
     click.option("--image", help="Weights of the image model.  [default: those of the package]"),
-    click.option("--condition-on", type=click.Choice(get_args(ConditionOn)), help="Of the video model, as extraction."),
-    click.option("--ensemble", default=4, show_default=True, help="Noise draws to average."),
+    click.option(
+        "--condition-on",
+        type=click.Choice(get_args(ConditionOn)),
+        help="Condition of the video model, as in `ted extract`.",
+    ),
+    click.option("--ensemble", default=4, show_default=True, help="Number of noise draws to average."),
     click.option("--device", default="cpu", show_default=True),
 )
 
 
 def _with_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of all, as a `_Run`."""
+    """Add the options of all commands, which a command receives as a `_Run`."""
 
     @functools.wraps(function)
     def wrapped(
@@ -178,11 +182,11 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @main.command()
 @_with_options
-@click.option("--videos", "count", default=12, show_default=True, help="Of each set.")
-@click.option("--taus", default="100,300,500,700,900", show_default=True, help="Of the video model.")
+@click.option("--videos", "count", default=12, show_default=True, help="Number of videos in each set.")
+@click.option("--taus", default="100,300,500,700,900", show_default=True, help="Timesteps of the video model.")
 @click.option("--image-taus", default="20,100,250", show_default=True)
 def choose(run: _Run, count: int, taus: str, image_taus: str) -> None:
-    """Score every tau and tap, and alpha for the best of them, on videos to choose by."""
+    """Score every timestep and tap on videos to choose settings."""
     networks, sets, settings = run.networks, _videos(run.out, 1, count), TRACKING
     every = [one for some in sets.values() for one in some]
     taps = {
@@ -190,12 +194,12 @@ def choose(run: _Run, count: int, taus: str, image_taus: str) -> None:
         "demo-image": ("up_blocks[0]", "up_blocks[1]", "up_blocks[2]"),
     }
     caches = run.out / "choose"
-    jobs = [f"demo-image:{image_taus}:{','.join(taps['demo-image'])}", _COLOURS, _PLACES]
+    jobs = [f"demo-image:{image_taus}:{','.join(taps['demo-image'])}", _COLOURS, _POSITIONS]
     run.extract(caches, "still", every, jobs)
     run.extract(caches, "trained", every, [f"demo-video:{taus}:{','.join(taps['demo-video'])}"])
     found: dict[str, Any] = {}
     for name, some in sets.items():
-        parts = [(networks["still"], _PLACES), (networks["still"], _COLOURS)]
+        parts = [(networks["still"], _POSITIONS), (networks["still"], _COLOURS)]
         colours = _compare(caches, some, parts, [_weight(value) for value in _POSITION], settings)
         rows = {"truth through a grid of 64x64": _grid_row(some)}
         rows |= {f"rgb, position {weights[0]:.2f}": row for weights, row in colours.items()}
@@ -214,12 +218,23 @@ def choose(run: _Run, count: int, taus: str, image_taus: str) -> None:
 
 @main.command()
 @_with_options
-@click.option("--videos", "count", default=50, show_default=True, help="Of each set.")
-@click.option("--set", "names", multiple=True, type=click.Choice([*_SETS]), default=[*_SETS], help="All by default.")
-@click.option("--curves", is_flag=True, help="Other weights and timesteps of the video features: 8 times as long.")
-@click.option("--seed", default=0, show_default=True, help="Of the videos: 0 to report, 1 for those to choose by.")
+@click.option("--videos", "count", default=50, show_default=True, help="Number of videos in each set.")
+@click.option(
+    "--set",
+    "names",
+    multiple=True,
+    type=click.Choice([*_SETS]),
+    default=[*_SETS],
+    help="Set to score. Repeat.  [default: all]",
+)
+@click.option(
+    "--curves", is_flag=True, help="Also score other weights and timesteps of the video features, in 8 times the time."
+)
+@click.option(
+    "--seed", default=0, show_default=True, help="Seed of the videos: 0 to report results, 1 to choose settings."
+)
 def report(run: _Run, count: int, names: Sequence[str], curves: bool, seed: int) -> None:
-    """Score what was chosen, `ted demo`'s methods, on videos that no choice was made on, beside the controls."""
+    """Score the methods of `ted demo` and their controls on videos that were not used to choose settings."""
     networks, sets = run.networks, _videos(run.out, seed, count)
     settings = replace(TRACKING, temperature=SETTINGS.temperature, top_k=SETTINGS.top_k)
     caches = run.out / f"report-{seed}"
@@ -249,7 +264,7 @@ def report(run: _Run, count: int, names: Sequence[str], curves: bool, seed: int)
             fused = list(parts("fused", network))
             wanted |= {f"alpha {a:.2f}, {network}": dict(zip(fused, _weight(a), strict=True)) for a in _ALPHAS}
             wanted |= {f"tau {t}, {network}": parts("fused", network, f"{backbone}:{t}:{tap}") for t in _TAUS}
-        # One search serves all fusions of the same grid; video features alone have a coarser one.
+        # Fusions on the same grid share one search; video features alone have a coarser grid.
         rows = {"truth through a grid of 64x64": _grid_row(some)}
         for group in (wanted, {METHODS["video"].title: alone}):
             used = list(dict.fromkeys(part for fusion in group.values() for part in fusion))
@@ -263,11 +278,13 @@ def report(run: _Run, count: int, names: Sequence[str], curves: bool, seed: int)
 
 @main.command()
 @_with_options
-@click.option("--videos", "count", default=24, show_default=True, help="Of `crossing`; half of them to fit by.")
+@click.option(
+    "--videos", "count", default=24, show_default=True, help="Number of videos of `crossing`, half of them to fit on."
+)
 @click.option("--taus", default="600,700,800,900,950", show_default=True)
 @click.option("--taps", default="up_blocks[0],up_blocks[1],up_blocks[2]", show_default=True)
 def probe(run: _Run, count: int, taus: str, taps: str) -> None:
-    """Read position, velocity and identity from the video model's features, on videos to choose by."""
+    """Probe the video model's features for position, velocity and identity, on videos to choose settings."""
     some = _videos(run.out, 1, count)["crossing"]
     features = [f"demo-video:{tau}:{tap}" for tau in taus.split(",") for tap in taps.split(",")]
     rows: dict[str, dict[str, float]] = {}
@@ -285,7 +302,7 @@ def probe(run: _Run, count: int, taus: str, taps: str) -> None:
 
 
 def _cells(out: Path, network: Network, video: Video, feature: str) -> Cells:
-    """Gather the cells of a synthetic video."""
+    """Gather the object cells of a synthetic video."""
     features = open_unit(out / "probe", network, video, feature).features.compute()
     masks = np.stack([read_mask(path, video.frames.size) for path in video.frame_masks.values()])
     tracks = out / f"videos-1-{video.dataset}" / "Tracks" / f"{video.name}.json"

@@ -1,4 +1,4 @@
-"""The same functions in forms that a processor computes faster."""
+"""Equivalent forms of layers that a CPU computes faster."""
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor
@@ -9,7 +9,7 @@ __all__ = ["hasten"]
 
 
 class _TemporalConv(nn.Conv3d):
-    """A convolution along frames alone, as a two-dimensional one over (frame, pixel)."""
+    """A convolution along frames only, computed as a two-dimensional one over (frame, pixel)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         clips, channels, frames, height, width = x.shape
@@ -19,10 +19,10 @@ class _TemporalConv(nn.Conv3d):
 
 
 def hasten(unet: nn.Module, device: torch.device) -> None:
-    """Change a UNet in place: dropout off, and on a processor the two forms that are slow there.
+    """Disable dropout of a UNet, and replace two forms that are slow on CPUs; in place.
 
-    These are convolutions of size (3, 1, 1), which oneDNN computes well only in two dimensions, and attention over
-    many short sequences, which fused attention serves badly. On a GPU the library's own forms are best.
+    oneDNN is slow with three-dimensional convolutions of size (3, 1, 1), and fused attention with many short sequences.
+    On a GPU the library's own forms are the fastest.
     """
     for module in unet.modules():
         if isinstance(module, nn.Dropout):

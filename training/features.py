@@ -1,4 +1,4 @@
-"""Features of synthetic videos under several networks, in one cache each: the trained one and its controls."""
+"""Features of synthetic videos from the trained network and its controls, in one cache each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ted.store.errors import TedError
 
 __all__ = ["FRAME_SIZE", "Network", "extract_features", "open_unit"]
 
-#: Short side of the frames that the small models see.
+#: Short side of the small models' frames in pixels.
 FRAME_SIZE = 256
 
 
@@ -28,11 +28,11 @@ class Network:
     Attributes
     ----------
     name
-        Of its cache: ``trained``, ``untrained``, ``no-temporal``, or ``still`` for all that sees single frames.
+        Name of its cache: ``trained``, ``untrained``, ``no-temporal``, or ``still`` for all image backbones.
     weights
-        By backbone, as ``--weights`` takes them.
+        Weights by backbone, as in ``--weights``.
     options
-        Of the video model.
+        Options of the video model.
     """
 
     name: str
@@ -43,22 +43,22 @@ class Network:
 def extract_features(
     folder: Path, network: Network, videos: Sequence[Video], jobs: Sequence[str], *, ensemble: int, device: str
 ) -> None:
-    """Extract what is not there yet.
+    """Extract features that are not in the cache yet.
 
     Parameters
     ----------
     folder
-        Of the caches.
+        Folder of the caches.
     network
-        The network.
+        Network.
     videos
-        What to extract of.
+        Videos.
     jobs
-        ``BACKBONE:TIMESTEP,...:TAP,...``.
+        Features as ``BACKBONE:TIMESTEP,...:TAP,...``.
     ensemble
-        Noise draws to average.
+        Number of noise draws to average.
     device
-        Where to compute.
+        Device of the extraction.
     """
     parsed = [parse_job(job) for job in jobs]
     request = ExtractionRequest(

@@ -1,4 +1,4 @@
-"""A model's folder in the layout of the published weights: how training begins, and what it leaves."""
+"""Folder of a model in the layout of the published weights."""
 
 import copy
 import json
@@ -17,20 +17,20 @@ __all__ = ["save_half", "write_folder"]
 def write_folder(
     folder: Path, *, pipeline: str, unet: Mapping[str, Any], scheduler: Mapping[str, Any], standins: Mapping[str, Any]
 ) -> None:
-    """Write all but the weights: the UNet's configuration, the scheduler's, and what stands in for other parts.
+    """Write everything except the weights.
 
     Parameters
     ----------
     folder
-        Created if absent.
+        Folder of the model; created if absent.
     pipeline
-        Class of the pipeline.
+        Class name of the pipeline.
     unet
-        Configuration of the UNet with its class as ``_class_name``.
+        Configuration of the UNet, with its class as ``_class_name``.
     scheduler
         Configuration of a `DDIMScheduler`.
     standins
-        Content of ``ted.json``.
+        Content of ``ted.json``: replacements of the parts that the small models do not have.
     """
     absent = ("vae", "text_encoder", "tokenizer", "image_encoder", "feature_extractor")
     index: dict[str, Any] = {"_class_name": pipeline, "_diffusers_version": diffusers.__version__}
@@ -48,6 +48,6 @@ def write_folder(
 
 
 def save_half(unet: Any, folder: Path) -> None:
-    """Write a UNet's weights in half precision: ``unet/diffusion_pytorch_model.fp16.safetensors``."""
+    """Write the weights of a UNet as ``unet/diffusion_pytorch_model.fp16.safetensors``."""
     with quiet_libraries():
         copy.deepcopy(unet).to(torch.float16).save_pretrained(folder / "unet", variant="fp16", safe_serialization=True)

@@ -1,4 +1,4 @@
-"""The loop of training: steps, an average of the weights, checkpoints that resume exactly, the loss by noise level."""
+"""Training loop: steps, averaged weights, checkpoints that resume exactly, and the loss by noise level."""
 
 import copy
 import csv
@@ -12,30 +12,28 @@ from torch import nn
 
 __all__ = ["Batch", "LoopConfig", "train"]
 
-#: Noise levels are reported in this many equal ranges of the timestep.
+#: Number of equal ranges of timesteps whose losses are reported.
 _LEVELS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How long and how fast to learn.
+    """Length and rates of training.
 
     Attributes
     ----------
     steps
-        Steps in all; a run that stops earlier is whole at any checkpoint, for the rate is constant after warming up.
+        Number of steps. The rate is constant after warm-up, so training can end at any checkpoint.
     learning_rate, weight_decay
-        Of AdamW.
+        Parameters of AdamW.
     warmup
-        Steps in which the rate rises from zero.
+        Number of steps in which the rate rises from zero.
     ema
-        Decay per step of the average of the weights; the average is what is used.
+        Decay per step of the averaged weights, which are the result.
     clip_norm
-        Greatest norm of the gradient.
-    log_every
-        Steps between two rows of the curve.
-    checkpoint_every
-        Steps between two checkpoints.
+        Largest norm of the gradient.
+    log_every, checkpoint_every
+        Number of steps between two rows of the curve, and between two checkpoints.
     """
 
     steps: int
@@ -50,15 +48,7 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What a step's loss is made of.
-
-    Attributes
-    ----------
-    losses
-        (sample,), with gradient.
-    timesteps
-        (sample,), tau of each.
-    """
+    """Losses (sample,) of a step, with gradient, and the timestep (sample,) of each."""
 
     losses: torch.Tensor
     timesteps: torch.Tensor
@@ -75,27 +65,27 @@ def train(
     seconds: float | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Train, going on from the last checkpoint in a folder.
+    """Train a network, resuming from the last checkpoint in a folder.
 
     Parameters
     ----------
     unet
-        The network, float32, on its device. It is trained in place.
+        Network, float32, on its device; trained in place.
     folder
-        For ``checkpoint.pt`` and ``curve.csv``.
+        Folder of ``checkpoint.pt`` and ``curve.csv``.
     config
-        The loop.
+        Length and rates.
     batches
-        Gives the losses of the steps from its first argument to its second. A step's batch must depend on its number
-        and on the network alone: that is what makes resuming exact.
+        Yields the losses of the steps from its first argument up to its second. For exact resuming, a step's batch
+        depends only on its number and on the network.
     timestep_count
-        Timesteps of the noise schedule.
+        Number of timesteps of the noise schedule.
     keep
-        Called at each checkpoint with the network that holds the average of the weights.
+        Called at each checkpoint with the network of the averaged weights.
     seconds
-        Stop after this time, at a checkpoint.
+        Stop at the first checkpoint after this time.
     say
-        Called with a line of progress.
+        Called with each line of progress.
     """
     averaged = copy.deepcopy(unet).eval().requires_grad_(False)
     unet.train().requires_grad_(True)
@@ -105,7 +95,7 @@ def train(
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, config.warmup)))
     average = dict(averaged.named_parameters())
-    levels = torch.zeros(2, _LEVELS, dtype=torch.float64)  # sums and numbers of losses since the last row
+    levels = torch.zeros(2, _LEVELS, dtype=torch.float64)  # sum and number of losses since the last row
     first, before = 0, 0.0
     path = folder / "checkpoint.pt"
     if path.exists():
@@ -126,7 +116,7 @@ def train(
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
-            # Early on the average follows closely: the first weights are worth nothing.
+            # The average follows early weights closely, because they are far from good.
             decay = min(config.ema, (1 + step) / (10 + step))
             torch._foreach_lerp_(list(average.values()), list(parameters.values()), 1 - decay)
             level = (batch.timesteps.cpu() * _LEVELS // timestep_count).long()
@@ -172,7 +162,7 @@ def _add_row(path: Path, step: int, seconds: float, losses: list[float]) -> None
 
 
 def _cut_curve(path: Path, step: int) -> None:
-    """Drop rows after a step: they are written again."""
+    """Drop rows after a step, which resuming writes again."""
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as file:

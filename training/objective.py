@@ -1,4 +1,4 @@
-"""The loss of a diffusion model: v-prediction (Salimans and Ho, 2022) at timesteps drawn by a configured density."""
+"""Loss of a diffusion model: v-prediction (Salimans and Ho, 2022) at timesteps of a configured density."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,28 +17,28 @@ __all__ = ["Objective"]
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """Gives the losses of steps, by their numbers.
+    """Loss of each training step.
 
     Attributes
     ----------
     backbone
-        The very backbone that extracts features: it encodes, conditions, adds noise and calls the UNet here as there.
+        Backbone of the extraction: it encodes, conditions, adds noise and calls the network with the same code.
     scenes
-        What to learn from.
+        Training data.
     batch
-        Videos in a step.
+        Number of videos per step.
     timesteps
-        Ranges (first, last, share): a timestep is drawn from a range with the probability `share`, evenly inside.
+        Ranges (first, last, share) of timesteps: a range is drawn with probability `share`, a timestep uniformly in it.
     seed
-        Of timesteps, noise and dropped conditions.
+        Seed of timesteps, noise and dropped conditions.
     condition
-        Gives the condition of one clip (frame, 3, height, width) in [-1, 1].
+        Returns the condition of a clip (frame, 3, height, width) in [-1, 1], given a random generator.
     channel_weights
-        Weights of the latents' channels in the loss.
+        Weight of each latent channel in the loss.
     bfloat16
-        Whether the network computes in bfloat16 where that is safe (autocast).
+        Use bfloat16 autocast.
     workers
-        Processes that render.
+        Number of rendering processes.
     """
 
     backbone: LatentBackbone
@@ -52,7 +52,7 @@ class Objective:
     workers: int = 0
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
-        """Give the losses of steps `first` to `last`, the latter not included."""
+        """Yield the losses of steps `first` to `last`, which is excluded."""
         for step, frames in enumerate(
             loader(self.scenes, first=first, last=last, batch=self.batch, workers=self.workers), start=first
         ):
@@ -67,13 +67,10 @@ class Objective:
         taus = [self._draw(rng) for _ in pixels]
         latents = torch.stack([backbone.encode(clip) for clip in pixels])
         noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)).to(backbone.device)
-        noisy = torch.stack(
-            [backbone.schedule.perturb(x, eps, tau) for x, eps, tau in zip(latents, noise, taus, strict=True)]
-        )
-        # v = sqrt(abar) eps - sqrt(1 - abar) x_0 is x_t with eps in the place of x_0 and -x_0 in the place of eps.
-        target = torch.stack(
-            [backbone.schedule.perturb(eps, -x, tau) for x, eps, tau in zip(latents, noise, taus, strict=True)]
-        )
+        perturb = backbone.schedule.perturb
+        noisy = torch.stack([perturb(x, eps, tau) for x, eps, tau in zip(latents, noise, taus, strict=True)])
+        # v = sqrt(abar) eps - sqrt(1 - abar) x_0 is x_t with x_0 replaced by eps, and eps by -x_0.
+        target = torch.stack([perturb(eps, -x, tau) for x, eps, tau in zip(latents, noise, taus, strict=True)])
         conditions = [self.condition(clip, rng) for clip in pixels]
         condition = {key: torch.cat([each[key] for each in conditions]) for key in conditions[0]}
         with torch.autocast(backbone.device.type, torch.bfloat16, enabled=self.bfloat16):

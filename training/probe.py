@@ -1,4 +1,4 @@
-"""What the features of an object know of it: where it is, which way it goes (by a linear map), and which one it is."""
+"""Linear probes of features for an object's position and motion, and nearest neighbours for its identity."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,26 +8,16 @@ import numpy.typing as npt
 
 __all__ = ["Cells", "Probed", "object_cells", "probe", "remembered"]
 
-#: Weight of the ridge, in mean squares of the (standardised) features.
+#: Weight of the ridge penalty, in mean squares of the standardized features.
 _RIDGE = 1e-2
 
-#: Share of a cell that an object must cover.
+#: Share of a cell that an object covers at least.
 _COVERED = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """R squared on videos that the map was not fitted on; 0 is what the mean alone reaches, 1 perfect.
-
-    Attributes
-    ----------
-    position
-        Of the objects' centres.
-    velocity
-        Of their motion from frame to frame.
-    heading
-        Of the unit vector of the motion.
-    """
+    """R squared on held-out videos, of the centres, the velocity, and the unit vector of the velocity."""
 
     position: float
     velocity: float
@@ -36,16 +26,16 @@ class Probed:
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """Feature vectors on a video's objects, and what is true of the object there.
+    """Feature vectors on a video's objects, with the ground truth of the object.
 
     Attributes
     ----------
     vectors
         (cell, channel).
     truth
-        (cell, 6): x, y, the velocity, and its unit vector; lengths in widths and heights of the frame.
+        (cell, 6), x, y, velocity and its unit vector; lengths in widths and heights of the frame.
     objects, frames
-        (cell,): number of the object, and of the frame.
+        (cell,), number of the object and index of the frame.
     """
 
     vectors: npt.NDArray[np.float64]
@@ -64,9 +54,9 @@ def object_cells(
     features
         (frame, y, x, channel).
     masks
-        (frame, height, width): 0, or the number of the object seen there; whole cells.
+        (frame, height, width), object numbers, 0 for background; the size is a multiple of the grid's.
     centres
-        (object, frame, 2), x and y, in pixels of the masks.
+        (object, frame, 2), x and y in pixels of the masks.
     """
     frames, rows, columns, _ = features.shape
     height, width = masks.shape[1:]
@@ -87,14 +77,14 @@ def object_cells(
 
 
 def probe(cells: Sequence[Cells], *, fitted: int) -> Probed:
-    """Fit a linear map on some videos and score it on the others.
+    """Fit a linear map on the first `fitted` videos and score it on the others.
 
     Parameters
     ----------
     cells
-        Of each video, from `object_cells`.
+        Cells of each video, from `object_cells`.
     fitted
-        The map is fitted on so many of the first videos.
+        Number of videos to fit on.
     """
     vectors, truth = _joined(cells[:fitted])
     mean, spread, middle = vectors.mean(0), vectors.std(0) + 1e-12, truth.mean(0)
@@ -110,16 +100,16 @@ def probe(cells: Sequence[Cells], *, fitted: int) -> Probed:
 
 
 def remembered(cells: Cells, *, ends: int) -> float:
-    """Share of the cells in a video's last frames whose most similar cell in its first frames is of the same object.
+    """Return the share of cells in the last frames whose nearest cell in the first frames is on the same object.
 
-    The similarity is the cosine; places play no part. Chance is one in as many as there are objects.
+    The similarity is the cosine, without regard to position. Chance is one over the number of objects.
 
     Parameters
     ----------
     cells
-        Of a video.
+        Cells of a video.
     ends
-        How many frames are the first, and how many the last.
+        Number of first frames, and of last frames.
     """
     unit = cells.vectors / np.linalg.norm(cells.vectors, axis=1, keepdims=True)
     early, late = cells.frames < ends, cells.frames > cells.frames.max() - ends

@@ -1,4 +1,4 @@
-"""What the small models learn from: scenes drawn at random, the same ones for the same step and seed."""
+"""Training data: randomly drawn synthetic scenes, determined by their number and the seed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,22 +13,22 @@ from ted.store.errors import ConfigError
 
 __all__ = ["Scenes", "loader"]
 
-#: Seeds of training's scenes start here; those of evaluation are far below.
+#: First seed of training scenes; seeds of evaluation are far below.
 FIRST_SEED = 1_000_000_000
 
 
 class Scenes(Dataset[torch.Tensor]):
-    """Videos by number. Nothing is kept: the seed is the data.
+    """Videos by number, rendered when they are read.
 
     Parameters
     ----------
     choices
-        For each field of `SceneSpec` that varies, the values to choose from at random. ``size`` and ``radius`` are
-        values themselves, not lists of choices.
+        Values to choose from at random, for each varying field of `SceneSpec`; ``size`` and ``radius`` are single
+        values.
     seed
-        Of the whole training.
+        Seed of the training.
     frames
-        Frames that are given of each video: drawn at random, in order.
+        Number of frames of each video, drawn at random, in order.
     """
 
     def __init__(self, choices: Mapping[str, Any], *, seed: int, frames: int) -> None:
@@ -42,7 +42,7 @@ class Scenes(Dataset[torch.Tensor]):
             rng = np.random.default_rng([self._seed, number, attempt])
             try:
                 clip = render(self._draw(rng))
-            except ConfigError:  # too many objects for their arrangement: other choices will do
+            except ConfigError:  # too many objects for their arrangement: draw other choices
                 continue
             chosen = np.sort(rng.choice(len(clip.frames), size=self._frames, replace=False))
             return torch.from_numpy(clip.frames[chosen]).permute(0, 3, 1, 2).contiguous()
@@ -56,7 +56,7 @@ class Scenes(Dataset[torch.Tensor]):
 
 
 class _Batches(Sequence[list[int]]):
-    """Numbers of the videos of each step, from a step on."""
+    """Numbers of the videos of each step, beginning with a step."""
 
     def __init__(self, first: int, last: int, size: int) -> None:
         self._first, self._last, self._size = first, last, size
@@ -72,17 +72,17 @@ class _Batches(Sequence[list[int]]):
 
 
 def loader(scenes: Scenes, *, first: int, last: int, batch: int, workers: int) -> DataLoader[torch.Tensor]:
-    """Load batches (clip, frame, 3, height, width), uint8, of steps `first` to `last`, in order.
+    """Load batches (clip, frame, 3, height, width), uint8, in order.
 
     Parameters
     ----------
     scenes
-        The videos.
+        Videos.
     first, last
-        Steps, `last` not included.
+        Range of steps; `last` is excluded.
     batch
-        Videos in a step.
+        Number of videos per step.
     workers
-        Processes that render; 0 renders in this one.
+        Number of rendering processes; 0 renders in this one.
     """
     return DataLoader(scenes, batch_sampler=_Batches(first, last, batch), num_workers=workers)

@@ -1,4 +1,4 @@
-"""What the scripts of all kinds of models share: the configuration's file, the folders, the device."""
+"""Common part of the training scripts: configuration file, folders, device."""
 
 import tomllib
 from collections.abc import Callable, Mapping
@@ -25,10 +25,10 @@ B = TypeVar("B", I2VGenXL, StableDiffusion)
 
 
 def training_command(function: Callable[..., None]) -> click.Command:
-    """Make a command of a script: CONFIG, OUT, and where and how long to train."""
+    """Turn a function into a command with CONFIG, OUT, the device and the duration."""
     for option in (
         click.option("--seconds", type=float, help="Stop at the first checkpoint after this time."),
-        click.option("--workers", type=int, default=0, show_default=True, help="Processes that render."),
+        click.option("--workers", type=int, default=0, show_default=True, help="Number of rendering processes."),
         click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True),
         click.argument("out", type=click.Path(path_type=Path)),
         click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path)),
@@ -49,28 +49,28 @@ def train_model(
     workers: int = 0,
     seconds: float | None = None,
 ) -> None:
-    """Train a model, or go on training it.
+    """Train a model, or continue its training.
 
     Parameters
     ----------
     config_file
         TOML with the tables ``unet``, ``scheduler``, ``standins``, ``scenes``, ``objective`` and ``loop``.
     out
-        For ``checkpoint.pt``, ``curve.csv`` and ``weights`` (the average of the weights, in half precision, in the
-        published layout), all brought up to date at each checkpoint.
+        Folder of ``checkpoint.pt``, ``curve.csv`` and ``weights`` (averaged, in half precision, in the published
+        layout), all updated at each checkpoint.
     pipeline
-        Class name of the pipeline that such weights belong to.
+        Class name of the published pipeline.
     unet_class
         Class of the network.
     load
-        Loads the backbone from such a folder.
+        Loads the backbone from a folder of weights.
     condition
-        Gives a clip's condition: arguments are the backbone, the table ``objective``, the clip (frame, 3, height,
-        width) in [-1, 1], and a source of randomness.
+        Returns a clip's condition, given the backbone, the table ``objective``, the clip (frame, 3, height, width) in
+        [-1, 1], and a random generator.
     device
-        Where to train.
+        Device of the training.
     workers
-        Processes that render.
+        Number of rendering processes.
     seconds
         Stop at the first checkpoint after this time.
     """
@@ -89,7 +89,7 @@ def train_model(
     save_half(unet, weights)
     backbone = load(weights, device=device, dtype=torch.float32)
     backbone.network = unet.to(device)
-    backbone.text_states = backbone.text_states.clone()  # it was made for inference alone
+    backbone.text_states = backbone.text_states.clone()  # a tensor of inference mode cannot be trained with
     hasten(unet, device)
     objective = Objective(
         backbone=backbone,

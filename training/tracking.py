@@ -1,4 +1,4 @@
-"""How well features track: J, F and identity of many fusions, straight from the cache."""
+"""Tracking scores of many fusions of cached features: J, F and identity accuracy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,21 +16,13 @@ from ted.store import Unit
 __all__ = ["TRACKING", "Score", "mean_and_error", "through_grid", "track"]
 
 
-#: What stays the same over all fusions that are compared.
+#: Settings of all fusions.
 TRACKING = PropagationSettings(temperature=0.1, top_k=10, radius=16)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Of one video, in percent.
-
-    Attributes
-    ----------
-    j, f
-        Means over objects and over all frames but the first and the last, as DAVIS has it.
-    identity
-        Over the same frames.
-    """
+    """Scores of one video in percent: DAVIS's J and F, and identity accuracy over the same frames."""
 
     j: float
     f: float
@@ -45,13 +37,13 @@ def track(
     Parameters
     ----------
     units
-        Features of the video; those that no fusion weighs are not read.
+        Features of the video. Features without weight in any fusion are not read.
     fusions
-        Weights of the units; each at least once positive.
+        Weights of the units. Each unit has a positive weight in some fusion.
     video
-        With masks of all frames.
+        Video with masks of all frames.
     settings
-        All else.
+        Settings of propagation.
     """
     sources = FeatureReader([(unit, 1.0) for unit in units])
     size = video.frames.size
@@ -69,7 +61,7 @@ def track(
 
 
 def score(truth: np.ndarray, predicted: np.ndarray) -> Score:
-    """Score masks (frame, height, width) against the truth."""
+    """Score masks (frame, height, width) against the ground truth."""
     objects = range(1, int(truth.max()) + 1)
     frames = list(zip(truth, predicted, strict=True))
     pairs = [(true == number, found == number) for true, found in frames for number in objects]
@@ -81,9 +73,9 @@ def score(truth: np.ndarray, predicted: np.ndarray) -> Score:
 
 
 def through_grid(video: Video, grid: tuple[int, int], frame_size: tuple[int, int]) -> Score:
-    """Score the truth itself after it went through the grid, one-hot: about what tracking can reach there.
+    """Score the ground truth after encoding it on the grid: about the best score that tracking can reach.
 
-    Soft labels can do a little better: they know how much of a cell an object covers.
+    Soft labels can score a little better, because they encode partly covered cells.
     """
     size = video.frames.size
     truths = [read_mask(path, size) for path in video.frame_masks.values()]
@@ -95,6 +87,6 @@ def through_grid(video: Video, grid: tuple[int, int], frame_size: tuple[int, int
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean over videos and its standard error; videos without a value do not count."""
+    """Return the mean over videos and its standard error, without NaN values."""
     known = np.array([value for value in values if not np.isnan(value)])
     return float(known.mean()), float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else float("nan")

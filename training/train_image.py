@@ -1,7 +1,7 @@
 """Train a small image diffusion model on frames of synthetic scenes: ``python -m training.train_image CONFIG OUT``.
 
-The model is a `UNet2DConditionModel` without text. Run it again with the same OUT to go on from the last checkpoint;
-``--weights sd21=OUT/weights`` takes what there is so far.
+The model is a `UNet2DConditionModel` without text. Run the command again with the same OUT to resume. To use the
+weights so far: ``--weights sd21=OUT/weights``.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from .session import train_model, training_command
 
 @training_command
 def main(config: Path, out: Path, device: str, workers: int, seconds: float | None) -> None:
-    """Train by CONFIG, with checkpoints, the curve and the weights in OUT."""
+    """Train with CONFIG; write checkpoints, the curve and the weights to OUT."""
     train_model(
         config,
         out,

@@ -1,7 +1,7 @@
 """Train a small video diffusion model on synthetic scenes: ``python -m training.train_video training/video.toml OUT``.
 
-The model is an `I2VGenXLUNet` that is told the clip's first frame, as I2VGen-XL is, except for some clips. Run it again
-with the same OUT to go on from the last checkpoint; ``--weights i2vgen-xl=OUT/weights`` takes what there is so far.
+The model is an `I2VGenXLUNet` with the clip's first frame as condition, as in I2VGen-XL, dropped for some clips. Run
+the command again with the same OUT to resume. To use the weights so far: ``--weights i2vgen-xl=OUT/weights``.
 """
 
 from collections.abc import Mapping
@@ -21,18 +21,18 @@ from .session import train_model, training_command
 def condition(
     backbone: i2vgen_xl.I2VGenXL, objective: Mapping[str, Any], clip: torch.Tensor, rng: np.random.Generator
 ) -> Condition:
-    """Return what the network is told of a clip: its first frame, or, of a configured share of the clips, nothing."""
+    """Return the condition of a clip: its first frame, or nothing for a configured share of the clips."""
     image = None if rng.uniform() < objective["untold"] else clip[:1]
     return backbone.condition(clip, image, _no_noise)
 
 
 def _no_noise(_shape: object) -> torch.Tensor:
-    raise AssertionError("the conditioning of I2VGen-XL draws no noise")
+    raise AssertionError("I2VGen-XL's conditioning draws no noise")
 
 
 @training_command
 def main(config: Path, out: Path, device: str, workers: int, seconds: float | None) -> None:
-    """Train by CONFIG, with checkpoints, the curve and the weights in OUT."""
+    """Train with CONFIG; write checkpoints, the curve and the weights to OUT."""
     train_model(
         config,
         out,

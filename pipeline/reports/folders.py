@@ -274,8 +274,16 @@ def _features(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recorded settings, with the kernel as text such as ``dense (heads 2)``."""
     found = record.get("settings")
-    return dict(found) if isinstance(found, dict) else {}
+    settings = dict(found) if isinstance(found, dict) else {}
+    kernel = settings.get("kernel")
+    if isinstance(kernel, dict):
+        parameters = kernel.get("parameters")
+        values = parameters.items() if isinstance(parameters, dict) else ()
+        text = ", ".join(f"{name} {value}" for name, value in values)
+        settings["kernel"] = f"{kernel.get('name')} ({text})" if text else str(kernel.get("name"))
+    return settings
 
 
 def _unit(item: Mapping[str, Any]) -> UsedUnit | None:

@@ -1,6 +1,7 @@
 """The page: complete, escaped, the same for the same input; its numbers are those of the tables."""
 
 import csv
+import json
 import math
 import re
 from dataclasses import replace
@@ -282,6 +283,15 @@ def contrast(one: str, other: str) -> float:
 
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
+
+
+def test_the_kernel_of_results_is_named(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "results", ["one"])
+    record = json.loads((folder / "one/ted.json").read_text())
+    record["settings"]["kernel"] = {"name": "heads", "revision": 1, "parameters": {"weights": [0.5, 0.5], "scale": 2}}
+    (folder / "one/ted.json").write_text(json.dumps(record))
+    means = page_of(folder).tables["Means over all objects"]
+    assert means[1][-1][0].endswith("kernel heads (weights [0.5, 0.5], scale 2)")
 
 
 def test_a_hundred_videos(tmp_path: Path) -> None:
