@@ -8,15 +8,17 @@ import numpy.typing as npt
 
 from ..store.errors import ConfigError
 from .frame_size import FrameSize, processed_size, to_pixels
-from .image_files import IMAGE_SUFFIXES, ImageFrames
+from .image_files import IMAGE_SUFFIXES, PAGE_SUFFIXES, ImageFrames, PageFrames
 from .video_files import VIDEO_SUFFIXES, VideoFrames
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "PAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
     "FrameSize",
     "FrameSource",
     "ImageFrames",
+    "PageFrames",
     "SelectedFrames",
     "VideoFrames",
     "processed_size",

@@ -1,9 +1,10 @@
-"""Frames that are image files."""
+"""Decode frames that are image files, and pages of one image file."""
 
 import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,32 +14,36 @@ from PIL import Image, UnidentifiedImageError
 from ..store.errors import FrameError
 from .truncation import image_is_truncated
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFrames"]
+__all__ = ["IMAGE_SUFFIXES", "PAGE_SUFFIXES", "ImageFrames", "PageFrames"]
 
 #: File name endings, in lower case, that count as images.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
+#: File name endings, in lower case, of images that may have several pages or frames.
+PAGE_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".tif", ".tiff"})
+
 _EXIF_ORIENTATION = 0x0112
+_TIFF_SUBFILE_TYPE = 254
 
 
 class ImageFrames:
-    """A video given as one image file per frame.
+    """Frames of a video that has one image file per frame.
 
     Grayscale becomes RGB, 16-bit values v become round(v / 257), an alpha channel is dropped. An EXIF orientation is
-    applied, so that frames are what viewers and annotation tools show; masks are expected to lie on that.
+    applied: frames are what viewers and annotation tools show, and masks must fit that.
 
-    Nothing is read before it is asked for, and no frame is kept.
+    Files are read on request; no frame stays in memory.
 
     Parameters
     ----------
     paths
-        The files, in the order of the video; at least one. Their stems are the frames' names.
+        The files, in the order of the video; at least one. Their stems are the names of the frames.
 
     Raises
     ------
     FrameError
-        When there are no files, or two of them have the same stem. The methods raise it, naming the file, for one that
-        cannot be read, is truncated, or differs in size from the first.
+        If there are no files, or two have the same stem. The methods raise it, naming the file, if one cannot be
+        read, is truncated, differs in size from the first, or has several pages.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -62,7 +67,7 @@ class ImageFrames:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the frames."""
+        """(height, width) of the frames, in pixels."""
         if self._size is None:
             first = _decode(_load(self._paths[0]), self._paths[0])
             self._size = (first.shape[0], first.shape[1])
@@ -72,11 +77,11 @@ class ImageFrames:
         return len(self._paths)
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """Decode one frame: (height, width, 3), RGB."""
+        """Decode one frame: (height, width, 3), uint8, RGB."""
         path = self._paths[index]
         data = _load(path)
         if index in self._hashes and hashlib.sha256(data).hexdigest() != self._hashes[index]:
-            raise FrameError(f"frame {path} has changed since it was looked at first; run the same command again")
+            raise FrameError(f"frame {path} has changed since it was read first; run the same command again")
         frame = _decode(data, path)
         if index == 0:
             self._size = (frame.shape[0], frame.shape[1])
@@ -84,14 +89,14 @@ class ImageFrames:
         return frame
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
-        """Hash the encoded frames in order, whatever the files are called and wherever they lie.
+        """Hash the encoded frames in order; independent of the files' names and folders.
 
-        Every file is read, so that a truncated one or one of another size is found here, before any computing.
+        Every file is read, so truncated files and files of another size are found before any computing.
 
         Parameters
         ----------
         indices
-            Frames to cover; all of them by default.
+            Frames to cover; all by default.
 
         Returns
         -------
@@ -103,6 +108,7 @@ class ImageFrames:
             if index not in self._hashes:
                 path = self._paths[index]
                 data = _load(path)
+                _check_single(data, path)
                 size = _stated_size(data)
                 if size is not None:
                     self._check_size(size, path)
@@ -119,6 +125,89 @@ class ImageFrames:
             )
 
 
+class PageFrames:
+    """Frames of one image file: pages of a TIFF, frames of an animated GIF, WebP or PNG.
+
+    Reduced copies of a TIFF's page are no frames. The file is loaded on the first request.
+
+    Parameters
+    ----------
+    path
+        The file.
+    at_most
+        Use only this many frames.
+
+    Raises
+    ------
+    FrameError
+        The methods raise it if the file cannot be read or decoded, has one page only, or pages of different sizes.
+    """
+
+    def __init__(self, path: Path, *, at_most: int | None = None) -> None:
+        self._path = path
+        self._at_most = at_most
+        self._data: bytes | None = None
+        self._pages: list[int] = []
+        self._image: Any = None  # an open PIL.Image.Image; None for a TIFF
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_data": None, "_image": None}  # a copy in another process loads the file again
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Numbers of the frames, from ``"00000"``."""
+        return tuple(f"{index:05d}" for index in range(len(self)))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames, in pixels."""
+        first = self._decode(0)
+        return first.shape[0], first.shape[1]
+
+    def __len__(self) -> int:
+        self._load()
+        return len(self._pages)
+
+    def read(self, index: int) -> npt.NDArray[np.uint8]:
+        """Decode one frame: (height, width, 3), uint8, RGB."""
+        frame = self._decode(index)
+        if frame.shape[:2] != self.size:
+            raise FrameError(
+                f"page {index} of {self._path} is {frame.shape[1]}x{frame.shape[0]} pixels (width x height), but the "
+                f"first is {self.size[1]}x{self.size[0]}: all frames of a video must have one size"
+            )
+        return frame
+
+    def digest(self, indices: Sequence[int] | None = None) -> str:
+        """Hash (SHA-256) the file's bytes and the selected frames, all by default."""
+        content = hashlib.sha256(self._load()).hexdigest()
+        chosen = ",".join(map(str, range(len(self)) if indices is None else indices))
+        return hashlib.sha256(f"ted image pages\n{content}\n{chosen}\n".encode()).hexdigest()
+
+    def _load(self) -> bytes:
+        if self._data is None:
+            data = _load(self._path)
+            self._pages = _page_numbers(data)[: self._at_most]
+            if len(_page_numbers(data)) == 1:
+                raise FrameError(f"{self._path} is a single image: give the folder of the frames")
+            self._data = data
+        return self._data
+
+    def _decode(self, index: int) -> npt.NDArray[np.uint8]:
+        data = self._load()
+        page = self._pages[index]
+        if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):  # TIFF; PIL would clip 16-bit values
+            done, images = cv2.imdecodemulti(np.frombuffer(data, np.uint8), _IMREAD, range=(page, page + 1))
+            return _to_rgb(images[0] if done and images else None, self._path)
+        try:
+            if self._image is None:
+                self._image = Image.open(io.BytesIO(data))
+            self._image.seek(page)
+            return np.array(self._image.convert("RGB"))
+        except Exception as error:  # of many kinds, by where in the file the damage is
+            raise FrameError(f"cannot decode frame {index} of {self._path}: {error}") from error
+
+
 def _load(path: Path) -> bytes:
     try:
         data = path.read_bytes()
@@ -131,12 +220,53 @@ def _load(path: Path) -> bytes:
     return data
 
 
-def _decode(data: bytes, path: Path) -> npt.NDArray[np.uint8]:
+def _check_single(data: bytes, path: Path) -> None:
+    count = len(_page_numbers(data))
+    if count > 1:
+        raise FrameError(
+            f"frame {path} has {count} pages or animation frames: a folder of frames needs one image per file; give "
+            "the file itself as the source to use its pages as frames"
+        )
+
+
+def _page_numbers(data: bytes) -> list[int]:
+    """Return the numbers of an image's pages, from 0; one for damaged files, which decoding finds.
+
+    The preview that phones add to a JPEG (MPO) is no page.
+    """
     try:
-        # These flags give three channels, 8 or 16 bit, and apply the EXIF orientation.
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        with Image.open(io.BytesIO(data)) as image:
+            if image.format not in ("TIFF", "GIF", "WEBP", "PNG"):
+                return [0]
+            first = int(getattr(image, "default_image", False))  # an APNG's still image for other viewers
+            numbers = range(first, getattr(image, "n_frames", 1))
+            if image.format != "TIFF" or len(numbers) == 1:
+                return list(numbers) or [0]
+            pages = []
+            for number in numbers:
+                image.seek(number)
+                if not int(getattr(image, "tag_v2", {}).get(_TIFF_SUBFILE_TYPE, 0)) & 1:  # a reduced copy
+                    pages.append(number)
+            return pages or [0]
+    except Exception:  # of many kinds, by where in the file the damage is
+        return [0]
+
+
+#: Three channels, 8 or 16 bits, with the EXIF orientation applied.
+_IMREAD = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+
+
+def _decode(data: bytes, path: Path) -> npt.NDArray[np.uint8]:
+    _check_single(data, path)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _IMREAD)
     except cv2.error as error:
         raise FrameError(f"cannot decode frame {path}: {error.err}") from error
+    return _to_rgb(image, path)
+
+
+def _to_rgb(image: npt.NDArray[Any] | None, path: Path) -> npt.NDArray[np.uint8]:
+    """Convert OpenCV's image (y, x, BGR) to 8 bits and RGB."""
     if image is None:
         raise FrameError(f"cannot decode frame {path}: damaged, or not an image that OpenCV can read")
     if image.dtype == np.uint16:
@@ -147,11 +277,11 @@ def _decode(data: bytes, path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _stated_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) that an image's header states, after the EXIF orientation; None where it cannot be told."""
+    """Return (height, width) by an image's header, after the EXIF orientation; None if it cannot be read."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
-            # A PNG keeps EXIF data in a chunk that may follow the pixels: asking for it could decode them.
+            # A PNG's EXIF data may follow the pixels: asking for it could decode them.
             has_exif = image.format != "PNG" or "exif" in image.info
             turned = has_exif and image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
