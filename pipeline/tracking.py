@@ -264,7 +264,7 @@ class _AnnotatedVideo(Video):
 
     masks: Mapping[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
-    def read_given_masks(self) -> dict[int, npt.NDArray[np.uint8]]:
+    def read_annotated_masks(self) -> dict[int, npt.NDArray[np.uint8]]:
         return dict(self.masks)
 
 
@@ -293,10 +293,10 @@ def _open(video: Path | str | npt.NDArray[np.uint8], mask: _Mask | Mapping[int, 
 
 
 def _read_mask(mask: _Mask, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    from .datasets.masks_io import read_given_mask
+    from .datasets.masks_io import read_annotated_mask
 
     if not isinstance(mask, np.ndarray):
-        return read_given_mask(Path(mask), size)
+        return read_annotated_mask(Path(mask), size)
     if mask.shape != size:
         raise LabelError(f"the mask is {mask.shape} and the frames are {size} (height, width)")
     return object_mask(mask.astype(np.uint8) if mask.dtype == bool else mask)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from ...extract.frames import ImageFrames
 from ...store.errors import ConfigError, FrameError
 from .listing import is_plain_name, list_files, list_images, list_masks, read_lines, read_names
-from .video import GivenMask, Video
+from .video import AnnotatedMask, Video
 
 __all__ = ["davis_sequences", "davis_video", "is_davis_root"]
 
@@ -87,6 +87,6 @@ def davis_video(root: Path, sequence: str, resolution: str = "480p") -> Video:
         dataset="davis",
         name=sequence,
         frames=ImageFrames(images),
-        given={first: GivenMask(path=masks[first])} if first in masks else {},
+        annotated_masks={first: AnnotatedMask(path=masks[first])} if first in masks else {},
         frame_masks={image.stem: masks[image.stem] for image in images if image.stem in masks},
     )

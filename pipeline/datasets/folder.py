@@ -4,12 +4,12 @@ from pathlib import Path
 
 from ...extract.frames import FrameSource, ImageFrames
 from ...store.errors import FrameError, LabelError
+from .annotation_tables import find_annotation_table, read_annotation_table
 from .listing import list_images, list_masks
-from .place_tables import find_place_table, read_place_table
-from .place_video import PlaceVideo
-from .video import GivenMask, Video
+from .table_video import TableVideo
+from .video import AnnotatedMask, Video
 
-__all__ = ["folder_video", "given_masks", "place_video"]
+__all__ = ["annotation_masks", "folder_video", "table_video"]
 
 
 def folder_video(folder: Path, first_mask: Path | None = None, annotations: Path | None = None) -> Video:
@@ -36,10 +36,10 @@ def folder_video(folder: Path, first_mask: Path | None = None, annotations: Path
     if not images:
         raise FrameError(f"no frames: no images in folder {folder}")
     name, frames = folder.resolve().name, ImageFrames(images)
-    placed = None if annotations is None else place_video("folder", name, frames, annotations)
+    placed = None if annotations is None else table_video("folder", name, frames, annotations)
     if placed is not None:
         return placed
-    given = {} if annotations is None else given_masks(annotations)
+    given = {} if annotations is None else annotation_masks(annotations)
     strange = sorted(given.keys() - {image.stem for image in images})
     if strange:
         raise LabelError(
@@ -49,11 +49,11 @@ def folder_video(folder: Path, first_mask: Path | None = None, annotations: Path
     masks = {}
     if first_mask is not None:
         masks = {images[0].stem: first_mask}
-        given = {images[0].stem: GivenMask(path=first_mask)}
-    return Video(dataset="folder", name=name, frames=frames, given=given, frame_masks=masks)
+        given = {images[0].stem: AnnotatedMask(path=first_mask)}
+    return Video(dataset="folder", name=name, frames=frames, annotated_masks=given, frame_masks=masks)
 
 
-def place_video(dataset: str, name: str, frames: FrameSource, annotations: Path) -> PlaceVideo | None:
+def table_video(dataset: str, name: str, frames: FrameSource, annotations: Path) -> TableVideo | None:
     """Return a video with the table that a path of annotations means; None for a folder of masks.
 
     Raises
@@ -61,7 +61,7 @@ def place_video(dataset: str, name: str, frames: FrameSource, annotations: Path)
     LabelError
         When the table cannot be used, or there are masks beside it.
     """
-    path = find_place_table(annotations)
+    path = find_annotation_table(annotations)
     if path is None:
         return None
     if annotations.is_dir() and list_masks(annotations):
@@ -69,11 +69,11 @@ def place_video(dataset: str, name: str, frames: FrameSource, annotations: Path)
             f"{annotations} has masks, and the table {path.name}: a run follows one kind of thing; give --annotations "
             "the table itself, or a folder of masks alone"
         )
-    table = read_place_table(path)
-    return PlaceVideo(dataset=dataset, name=name, frames=frames, table=table, tasks=(table.kind,))
+    table = read_annotation_table(path)
+    return TableVideo(dataset=dataset, name=name, frames=frames, table=table, tasks=(table.kind,))
 
 
-def given_masks(folder: Path) -> dict[str, GivenMask]:
+def annotation_masks(folder: Path) -> dict[str, AnnotatedMask]:
     """Return the masks of a folder by name of the frame: each gives the objects that it holds.
 
     Raises
@@ -87,4 +87,4 @@ def given_masks(folder: Path) -> dict[str, GivenMask]:
             f"there are no masks in {folder}: --annotations takes a folder of PNG files named like frames, or a table "
             "of boxes (boxes.csv, gt.txt) or points (points.csv)"
         )
-    return {name: GivenMask(path=path) for name, path in masks.items()}
+    return {name: AnnotatedMask(path=path) for name, path in masks.items()}

@@ -5,7 +5,7 @@ from pathlib import Path
 from ...extract.frames import ImageFrames
 from ...store.errors import FrameError
 from .listing import list_folders, list_images
-from .video import GivenMask, Video
+from .video import AnnotatedMask, Video
 
 __all__ = ["is_kubric_root", "is_kubric_video", "kubric_video", "kubric_videos"]
 
@@ -50,6 +50,6 @@ def kubric_video(folder: Path) -> Video:
         dataset="kubric",
         name=folder.resolve().name,
         frames=ImageFrames(images),
-        given={first: GivenMask(path=masks[first])} if first in masks else {},
+        annotated_masks={first: AnnotatedMask(path=masks[first])} if first in masks else {},
         frame_masks=masks,
     )

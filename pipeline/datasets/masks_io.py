@@ -21,7 +21,7 @@ from ...extract.truncation import image_is_truncated
 from ...propagate.targets.object_ids import VOID, object_mask
 from ...store.errors import LabelError
 
-__all__ = ["VOID", "MaskSequence", "first_appearances", "is_binary", "read_given_mask", "read_mask"]
+__all__ = ["VOID", "MaskSequence", "first_appearances", "is_binary", "read_annotated_mask", "read_mask"]
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class MaskSequence:
         return ids
 
 
-def read_given_mask(
+def read_annotated_mask(
     path: Path,
     size: tuple[int, int],
     object_ids: Sequence[int] | None = None,

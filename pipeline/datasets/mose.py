@@ -5,7 +5,7 @@ from pathlib import Path
 from ...extract.frames import ImageFrames
 from ...store.errors import FrameError
 from .listing import list_folders, list_images, list_masks
-from .video import GivenMask, Video
+from .video import AnnotatedMask, Video
 
 __all__ = ["is_mose_root", "mose_video", "mose_videos"]
 
@@ -52,7 +52,7 @@ def mose_video(root: Path, name: str) -> Video:
         dataset="mose",
         name=name,
         frames=ImageFrames(images),
-        given={first: GivenMask(path=masks[first])} if first in masks else {},
+        annotated_masks={first: AnnotatedMask(path=masks[first])} if first in masks else {},
         frame_masks={image.stem: masks[image.stem] for image in images if image.stem in masks},
         objects_join=True,
     )

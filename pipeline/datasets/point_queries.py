@@ -22,13 +22,13 @@ class Tracks:
 
     Attributes
     ----------
-    places
+    xy
         (track, frame, 2), float64, x and y in pixels of the video's frames: pixel i covers [i, i + 1).
     occluded
         (track, frame): where the point is not visible.
     """
 
-    places: npt.NDArray[np.float64]
+    xy: npt.NDArray[np.float64]
     occluded: npt.NDArray[np.bool_]
 
 

@@ -55,9 +55,7 @@ class SynthTracks:
         if not np.isfinite(points).all():
             raise LabelError(f"{self.path} has points at places that are not finite")
         frames = points.shape[2]
-        return Tracks(
-            places=points.reshape(-1, frames, 2)[:, index] + 0.5, occluded=~visible.reshape(-1, frames)[:, index]
-        )
+        return Tracks(xy=points.reshape(-1, frames, 2)[:, index] + 0.5, occluded=~visible.reshape(-1, frames)[:, index])
 
 
 def is_synth_tracks(path: Path) -> bool:

@@ -86,7 +86,7 @@ class TrackFile:
                 f"video {self.name!r} in {self.path} has visible points from {seen.min():g} to {seen.max():g}: points "
                 "of TAP-Vid are shares of the width and height, 0 to 1; divide pixels by them"
             )
-        return Tracks(places=places, occluded=hidden)
+        return Tracks(xy=places, occluded=hidden)
 
 
 @dataclass(frozen=True, kw_only=True)

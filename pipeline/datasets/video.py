@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from ...extract.frames import FrameSource
 from ...store.errors import LabelError
-from .masks_io import MaskSequence, first_appearances, read_given_mask
+from .masks_io import MaskSequence, first_appearances, read_annotated_mask
 
-__all__ = ["GivenMask", "Video"]
+__all__ = ["AnnotatedMask", "Video"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenMask:
+class AnnotatedMask:
     """A mask that propagation starts from.
 
     Attributes
@@ -43,7 +43,7 @@ class Video:
         Names, which together are unique in a run.
     frames
         The frames, after any selection.
-    given
+    annotated_masks
         Masks that propagation starts from, by name of the frame, in the order of the frames of the unselected video.
     frame_masks
         Masks by name of the frame, for all frames of the unselected video that have one, in the order of the frames.
@@ -65,7 +65,7 @@ class Video:
     dataset: str
     name: str
     frames: FrameSource
-    given: Mapping[str, GivenMask] = field(default_factory=dict)
+    annotated_masks: Mapping[str, AnnotatedMask] = field(default_factory=dict)
     frame_masks: Mapping[str, Path] = field(default_factory=dict)
     object_frames: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     objects_join: bool = False
@@ -74,7 +74,7 @@ class Video:
     tasks: tuple[str, ...] = ("masks", "boxes")
     annotation_file: Path | None = None
 
-    def read_given_masks(self) -> dict[int, npt.NDArray[np.uint8]]:
+    def read_annotated_masks(self) -> dict[int, npt.NDArray[np.uint8]]:
         """Read the masks that propagation starts from, and log objects that are not followed.
 
         Returns
@@ -87,7 +87,7 @@ class Video:
         LabelError
             When there is none, or one cannot be used with these frames.
         """
-        given = self._given()
+        given = self._start_masks()
         index_of = {name: index for index, name in enumerate(self.frames.names)} if given else {}
         meaning = MaskSequence({name: mask.path for name, mask in given.items()})
         masks = {}
@@ -99,7 +99,7 @@ class Video:
                     name,
                 )
                 continue
-            ids = read_given_mask(
+            ids = read_annotated_mask(
                 mask.path, self.frames.size, mask.object_ids, binary=meaning.binary if len(given) > 1 else None
             )
             absent = sorted(set(mask.object_ids or ()) - set(np.unique(ids).tolist()))
@@ -117,7 +117,7 @@ class Video:
 
     def annotated_frames(self) -> tuple[int, ...]:
         """Return the indices of the selected frames that have an annotated mask, rising; 0 if none has."""
-        given = self._given()
+        given = self._start_masks()
         return tuple(index for index, name in enumerate(self.frames.names) if name in given) or (0,)
 
     def annotations(self) -> dict[str, Path]:
@@ -143,7 +143,7 @@ class Video:
                 if frames[0] in names
             }
         annotated = list(self.annotations())
-        if not self.objects_join or len(self._given()) < 2:
+        if not self.objects_join or len(self._start_masks()) < 2:
             return None
         return {
             number: tuple(annotated[annotated.index(first) + 1 : -1])
@@ -155,17 +155,17 @@ class Video:
         names = self.frames.names
         return names if self.result_names is None else tuple(name for name in names if name in self.result_names)
 
-    def _given(self) -> Mapping[str, GivenMask]:
+    def _start_masks(self) -> Mapping[str, AnnotatedMask]:
         """Return the masks that propagation starts from; with `objects_join`, those of all first appearances."""
-        if not (self.objects_join and self.given and len(self.annotations()) > 1):
-            return self.given
+        if not (self.objects_join and self.annotated_masks and len(self.annotations()) > 1):
+            return self.annotated_masks
         joining: dict[str, list[int]] = {}
         for number, frame in first_appearances(self.annotations()).items():
             joining.setdefault(frame, []).append(number)
-        if set(joining) <= set(self.given):
-            return self.given
+        if set(joining) <= set(self.annotated_masks):
+            return self.annotated_masks
         return {
-            frame: GivenMask(path=self.frame_masks[frame], object_ids=tuple(sorted(numbers)))
+            frame: AnnotatedMask(path=self.frame_masks[frame], object_ids=tuple(sorted(numbers)))
             for frame, numbers in joining.items()
         }
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ...extract.frames import VideoFrames
-from .folder import given_masks, place_video
-from .video import GivenMask, Video
+from .folder import annotation_masks, table_video
+from .video import AnnotatedMask, Video
 
 __all__ = ["video_file"]
 
@@ -35,10 +35,10 @@ def video_file(
     """
     frames = VideoFrames(path, at_most=at_most)
     masks = {} if first_mask is None else {"00000": first_mask}
-    given = {name: GivenMask(path=mask) for name, mask in masks.items()}
+    given = {name: AnnotatedMask(path=mask) for name, mask in masks.items()}
     if annotations is not None:
-        placed = place_video("video", path.stem, frames, annotations)
+        placed = table_video("video", path.stem, frames, annotations)
         if placed is not None:
             return placed
-        given = given_masks(annotations)
-    return Video(dataset="video", name=path.stem, frames=frames, given=given, frame_masks=masks)
+        given = annotation_masks(annotations)
+    return Video(dataset="video", name=path.stem, frames=frames, annotated_masks=given, frame_masks=masks)

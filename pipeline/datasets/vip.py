@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from ...extract.frames import ImageFrames
 from ...store.errors import ConfigError, FrameError
 from .listing import is_plain_name, list_files, list_images, list_masks, read_lines
-from .video import GivenMask, Video
+from .video import AnnotatedMask, Video
 
 __all__ = ["is_vip_root", "vip_video", "vip_videos"]
 
@@ -61,7 +61,7 @@ def vip_video(root: Path, name: str) -> Video:
         dataset="vip",
         name=name,
         frames=ImageFrames(images),
-        given={first: GivenMask(path=masks[first])} if first in masks else {},
+        annotated_masks={first: AnnotatedMask(path=masks[first])} if first in masks else {},
         frame_masks={image.stem: masks[image.stem] for image in images if image.stem in masks},
         tasks=("parts", "boxes"),
     )

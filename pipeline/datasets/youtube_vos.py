@@ -10,7 +10,7 @@ from ...extract.frames import ImageFrames
 from ...propagate.targets.object_ids import VOID
 from ...store.errors import ConfigError, FrameError
 from .listing import is_plain_name, list_images, list_masks
-from .video import GivenMask, Video
+from .video import AnnotatedMask, Video
 
 __all__ = ["is_youtube_vos_root", "youtube_vos_video", "youtube_vos_videos"]
 
@@ -67,8 +67,8 @@ def youtube_vos_video(root: Path, name: str) -> Video:
         dataset="youtube-vos",
         name=name,
         frames=ImageFrames(images),
-        given={
-            frame: GivenMask(
+        annotated_masks={
+            frame: AnnotatedMask(
                 path=root / "Annotations" / name / f"{frame}.png", object_ids=tuple(sorted(joining[frame]))
             )
             for frame in order

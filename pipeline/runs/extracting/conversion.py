@@ -118,9 +118,9 @@ class StoredAs:
 
     def _convert(self, cache: Cache, unit: Unit, video: Video, device: torch.device, *, overwrite: bool) -> Any:
         mask = None
-        if video.given:
+        if video.annotated_masks:
             with contextlib.suppress(LabelError):  # propagation reports masks that do not fit the video
-                mask = video.read_given_masks().get(0)
+                mask = video.read_annotated_masks().get(0)
         options: Mapping[str, Any] = {"first_mask": mask, "overwrite": overwrite}
         try:
             return convert_unit(cache, unit, self.codec, device=device, **options)

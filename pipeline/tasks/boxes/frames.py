@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ....store.errors import ConfigError
 from ...datasets.masks_io import read_mask
-from ...datasets.place_video import PlaceVideo, mask_boxes
+from ...datasets.table_video import TableVideo, mask_boxes
 from ...datasets.video import Video
 from ...metrics.boxes import intersection_over_union
 from ...pictures.overlay import object_colour, overlay_boxes
@@ -45,7 +45,7 @@ class BoxFrames(DrawnFrames):
         self._result = result = BoxResult.read(folder) if has_boxes(folder) else result_boxes(video, folder)
         super().__init__(video, folder, result.frames)
         self._ids: list[int] = result.ids.tolist()
-        self.has_truth = isinstance(video, PlaceVideo) or len(video.annotations()) > 1
+        self.has_truth = isinstance(video, TableVideo) or len(video.annotations()) > 1
         if self.has_truth:
             columns = [video.frames.names.index(name) for name in result.frames]
             self._truth = true_boxes(video, tuple(self._ids))[:, columns]
@@ -87,8 +87,8 @@ def true_boxes(video: Video, ids: tuple[int, ...]) -> _Array:
         When it cannot be read.
     """
     boxes = np.full((len(ids), len(video.frames), 4), np.nan)
-    if isinstance(video, PlaceVideo):
-        given = video.read_places()
+    if isinstance(video, TableVideo):
+        given = video.read_table()
         row_of = {number: row for row, number in enumerate(given.ids)}
         for frame, rows in given.rows.items():
             for row, number in enumerate(ids):
@@ -120,7 +120,7 @@ def result_boxes(video: Video, folder: Path) -> BoxResult:
         result = BoxResult.read(folder)
         check_frames(folder, result.frames, names)
         return result
-    masks = video.read_given_masks()
+    masks = video.read_annotated_masks()
     ids = tuple(sorted({int(number) for mask in masks.values() for number in np.unique(mask) if number}))
     written = set(video.written_frames())
     boxes, given = np.full((len(ids), len(names), 4), np.nan), np.zeros((len(ids), len(names)), dtype=bool)

@@ -13,7 +13,7 @@ import torch
 
 from ....propagate.targets.boxes import BoxTarget, TrackedBoxes
 from ....store.errors import LabelError
-from ...datasets.place_video import GivenPlaces, PlaceVideo, frame_numbers, mask_boxes
+from ...datasets.table_video import TableAnnotations, TableVideo, frame_numbers, mask_boxes
 from ...datasets.video import Video
 from ...metrics.boxes import BoxScore
 from ..base import AnnotatedTarget, EvalCase, Evaluation, EvaluationTables, Task, TaskRun
@@ -41,7 +41,7 @@ class BoxRun(TaskRun):
     files = ("boxes.npz", "boxes.csv")
 
     def __init__(self, video: Video) -> None:
-        places = video.read_places() if isinstance(video, PlaceVideo) else _boxes_of_masks(video)
+        places = video.read_table() if isinstance(video, TableVideo) else _boxes_of_masks(video)
         shape = len(places.ids), len(video.frames)
         given = np.zeros(shape, dtype=bool)
         for frame, boxes in places.rows.items():
@@ -87,7 +87,7 @@ class BoxTask(Task):
 
     def used_options(self, video: Video) -> dict[str, Any]:
         """Return that boxes are followed where masks are annotated."""
-        return {} if isinstance(video, PlaceVideo) else {"target": self.name}
+        return {} if isinstance(video, TableVideo) else {"target": self.name}
 
     def start(self, video: Video) -> BoxRun:
         """Read the annotated boxes."""
@@ -95,7 +95,7 @@ class BoxTask(Task):
 
     def missing_truth(self, video: Video) -> str | None:
         """Say that frames which boxes are measured in have no ground truth."""
-        if isinstance(video, PlaceVideo):
+        if isinstance(video, TableVideo):
             return (
                 "has a table of boxes that says what is given, and not what is true: run `ted propagate` for each "
                 "setting, and `ted evaluate` with the true boxes as --annotations. Where there are masks, --target "
@@ -188,8 +188,8 @@ def _score_run(run: BoxRun, truth: npt.NDArray[np.float64]) -> BoxesScore:
     return BoxesScore.of(run.result, truth)
 
 
-def _boxes_of_masks(video: Video) -> GivenPlaces:
+def _boxes_of_masks(video: Video) -> TableAnnotations:
     """Return the boxes around the objects of a video's annotated masks."""
-    masks = video.read_given_masks()
+    masks = video.read_annotated_masks()
     ids = tuple(sorted({int(number) for mask in masks.values() for number in np.unique(mask) if number}))
-    return GivenPlaces(ids=ids, rows={frame: mask_boxes(mask, ids) for frame, mask in masks.items()})
+    return TableAnnotations(ids=ids, rows={frame: mask_boxes(mask, ids) for frame, mask in masks.items()})

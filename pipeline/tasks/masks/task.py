@@ -38,7 +38,7 @@ class MaskRun(TaskRun):
     """
 
     def __init__(self, video: Video, *, save_soft: bool = False) -> None:
-        self.target = MaskTarget(masks=video.read_given_masks())
+        self.target = MaskTarget(masks=video.read_annotated_masks())
         self.targets = [AnnotatedTarget(tuple(self.target.masks), self.target)]
         digests = {str(frame): hashlib.sha256(mask.tobytes()).hexdigest() for frame, mask in self.target.masks.items()}
         given = {"first_mask": digests["0"]} if list(digests) == ["0"] else {"given_masks": digests}
@@ -168,7 +168,7 @@ class MaskTask(Task):
 
     def eval_case(self, video: Video) -> EvalCase:
         """Read the annotated masks, and the size and objects of the ground truth; see `Task`."""
-        masks = MaskTarget(masks=video.read_given_masks())
+        masks = MaskTarget(masks=video.read_annotated_masks())
         annotations, object_frames = video.annotations(), video.scored_frames()
         truth = SequenceTruth(video.name, annotations, object_frames)
         largest, known = max(masks.object_ids), max(object_frames or truth.object_ids)

@@ -80,12 +80,12 @@ class PartTask(Task):
 
     def missing_truth(self, video: Video) -> str | None:
         """Say that no mask is annotated but the one that propagation starts from."""
-        others = video.annotations().keys() - video.given.keys()
+        others = video.annotations().keys() - video.annotated_masks.keys()
         return None if others else "has no annotated frame but the first, which is given"
 
     def eval_case(self, video: Video) -> EvalCase:
         """Read the annotated masks, and find the ground truth; see `Task`."""
-        masks = MaskTarget(masks=video.read_given_masks())
+        masks = MaskTarget(masks=video.read_annotated_masks())
         if max(masks.object_ids) >= len(VIP_CLASSES):
             raise LabelError(
                 f"the given masks of video {video.name!r} have class {max(masks.object_ids)}; there are 0 to "

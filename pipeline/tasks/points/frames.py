@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ....store.errors import LabelError
-from ...datasets.place_video import PlaceVideo
 from ...datasets.point_queries import Tracks
+from ...datasets.table_video import TableVideo
 from ...datasets.tapvid import TrackVideo
 from ...datasets.video import Video
 from ...pictures.marks import Marks
@@ -72,7 +72,7 @@ class PointFrames(DrawnFrames):
             mass=result.mass[:, here],
             visible=result.visible[:, here],
         )
-        true = Tracks(places=tracks.places[:, here], occluded=tracks.occluded[:, here])
+        true = Tracks(xy=tracks.xy[:, here], occluded=tracks.occluded[:, here])
         return known_value(score_track_result(one, result.mode, true, self._size).values[POINTS.order[0]])
 
     def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
@@ -103,9 +103,9 @@ def true_points(video: Video, frames: Sequence[str]) -> Marks | None:
     """
     if isinstance(video, TrackVideo):
         tracks = video.tracks.read(frames, video.frames.size)
-        return _marks(frames, tracks.places, ~tracks.occluded, list(range(len(tracks.places))), first=0)
-    if isinstance(video, PlaceVideo) and video.table.kind == "points":
-        given = video.read_places()
+        return _marks(frames, tracks.xy, ~tracks.occluded, list(range(len(tracks.xy))), first=0)
+    if isinstance(video, TableVideo) and video.table.kind == "points":
+        given = video.read_table()
         places = np.full((len(given.ids), len(frames), 2), np.nan)
         index = {name: column for column, name in enumerate(frames)}
         for frame, rows in given.rows.items():
@@ -117,8 +117,8 @@ def true_points(video: Video, frames: Sequence[str]) -> Marks | None:
 
 def check_tracks(folder: Path, result: TrackResult, truth: Tracks) -> None:
     """Raise LabelError for a result of more tracks than the ground truth has."""
-    if len(result.tracks) and int(result.tracks.max()) >= len(truth.places):
-        raise LabelError(f"{folder} is of more tracks than the {len(truth.places)} of the ground truth")
+    if len(result.tracks) and int(result.tracks.max()) >= len(truth.xy):
+        raise LabelError(f"{folder} is of more tracks than the {len(truth.xy)} of the ground truth")
 
 
 def _marks(

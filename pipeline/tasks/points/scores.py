@@ -102,7 +102,7 @@ def score_track_result(result: TrackResult, mode: QueryMode, truth: Tracks, size
     scale = np.array([_RASTER / size[1], _RASTER / size[0]])
     return score_tracks(
         result.query_frames,
-        truth.places[result.tracks] * scale,
+        truth.xy[result.tracks] * scale,
         truth.occluded[result.tracks],
         result.places * scale,
         ~result.visible,

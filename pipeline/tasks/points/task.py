@@ -14,8 +14,8 @@ import torch
 
 from ....propagate.targets.points import PointTarget, TrackedPoints
 from ....store.errors import ConfigError, LabelError
-from ...datasets.place_video import PlaceVideo
 from ...datasets.point_queries import QueryMode, Tracks, choose_queries
+from ...datasets.table_video import TableVideo
 from ...datasets.tapvid import TrackVideo
 from ...datasets.video import Video
 from ...metrics.tapvid import TapVidScore
@@ -92,16 +92,16 @@ class PointRun(TaskRun):
         queries = choose_queries(truth, mode)
         if not len(queries.frames):
             raise LabelError(f"video {video.name!r} has no visible point to begin with (queries: {mode})")
-        given = truth.places[queries.tracks, queries.frames]  # (query, 2)
+        given = truth.xy[queries.tracks, queries.frames]  # (query, 2)
         digest = hashlib.sha256(given.tobytes() + queries.frames.tobytes() + queries.tracks.tobytes()).hexdigest()
         groups = [(points.tolist(), {frame: given[points]}) for frame, points in queries.by_frame()]
         record = {"queries": mode, "points": len(given), "given": digest}
         return cls(video, mode, queries.tracks, groups, record)
 
     @classmethod
-    def of_table(cls, video: PlaceVideo) -> "PointRun":
+    def of_table(cls, video: TableVideo) -> "PointRun":
         """Take the points of a table, in any frames; raises LabelError when it does not fit the video."""
-        given = video.read_places()
+        given = video.read_table()
         record = {"points": len(given.ids), "given": given.digest()}
         return cls(video, "given", np.array(given.ids), given.groups(), record)
 
@@ -146,7 +146,7 @@ class PointTask(Task):
 
     def start(self, video: Video) -> PointRun:
         """Read the annotated points."""
-        return PointRun.of_table(video) if isinstance(video, PlaceVideo) else self._queries(video)
+        return PointRun.of_table(video) if isinstance(video, TableVideo) else self._queries(video)
 
     def missing_truth(self, video: Video) -> str | None:
         """Say that there are no true tracks, or no frame but one."""
@@ -159,8 +159,8 @@ class PointTask(Task):
         run = self._queries(video)
         size = video.frames.size
         truth = _track_video(video).tracks.read(video.frames.names, size)
-        digest = hashlib.sha256(f"{self.query_mode} {truth.places.shape} {size} ".encode())
-        digest.update(truth.places.tobytes() + truth.occluded.tobytes())
+        digest = hashlib.sha256(f"{self.query_mode} {truth.xy.shape} {size} ".encode())
+        digest.update(truth.xy.tobytes() + truth.occluded.tobytes())
         return EvalCase(
             targets=run.targets,
             evaluator=ResultEvaluator(

@@ -40,7 +40,7 @@ def frames_of(root: Path, sequence: str) -> Path:
 
 
 def first_mask(video: Video) -> npt.NDArray[np.uint8]:
-    ((frame, mask),) = video.read_given_masks().items()
+    ((frame, mask),) = video.read_annotated_masks().items()
     assert frame == 0
     return mask
 
@@ -147,7 +147,7 @@ def test_sequence_without_a_first_annotation_can_be_extracted_only(root: Path) -
         first_mask(video)
     shutil.rmtree(root / "Annotations")
     (video,) = open_source(Source(path=root), Selection(videos=("bear",)))
-    assert not video.given
+    assert not video.annotated_masks
     assert video.annotations() == {}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ted.pipeline.datasets.masks_io import read_given_mask, read_mask
+from ted.pipeline.datasets.masks_io import read_annotated_mask, read_mask
 from ted.pipeline.tasks.masks.png import write_mask
 from ted.store.errors import LabelError
 
@@ -102,14 +102,14 @@ def test_first_mask_needs_an_object_and_void_is_none(tmp_path: Path) -> None:
     ids = IDS.copy()
     ids[0] = 255
     write_mask(path, ids)
-    mask = read_given_mask(path, (10, 13))
+    mask = read_annotated_mask(path, (10, 13))
     np.testing.assert_array_equal(mask[1:], IDS[1:])
     assert not mask[0].any()
     write_mask(path, np.where(IDS > 1, 255, 0))
-    np.testing.assert_array_equal(read_given_mask(path, (10, 13)), IDS > 1)
+    np.testing.assert_array_equal(read_annotated_mask(path, (10, 13)), IDS > 1)
     write_mask(path, np.zeros_like(IDS))
     with pytest.raises(LabelError, match=r"a\.png: the mask holds no object"):
-        read_given_mask(path, (10, 13))
+        read_annotated_mask(path, (10, 13))
 
 
 def test_davis_annotations_are_read_as_pillow_reads_them(shared: Path) -> None:

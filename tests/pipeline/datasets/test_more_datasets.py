@@ -32,14 +32,14 @@ def youtube(tmp_path: Path) -> Path:
 def test_objects_of_youtube_vos_join_in_their_first_frames(youtube: Path) -> None:
     video, other = open_source(Source(path=youtube))
     assert (video.dataset, video.name, len(video.frames)) == ("youtube-vos", "0a49f5265b", 6)
-    masks = video.read_given_masks()
+    masks = video.read_annotated_masks()
     assert list(masks) == [0, 1, 3]
     np.testing.assert_array_equal(masks[0], boxes(o1=5))
     np.testing.assert_array_equal(masks[1], boxes(o7=35))
     np.testing.assert_array_equal(masks[3], boxes(o2=20))
     assert video.written_frames() == NAMES[:5]
     assert video.scored_frames() == {1: NAMES[1:5], 2: NAMES[4:5], 7: NAMES[2:3]}
-    assert list(other.read_given_masks()) == [0]
+    assert list(other.read_annotated_masks()) == [0]
     assert other.annotated_frames() == (0,)
     assert video.annotated_frames() == (0, 1, 3)
 
@@ -47,7 +47,7 @@ def test_objects_of_youtube_vos_join_in_their_first_frames(youtube: Path) -> Non
 def test_selected_frames_of_youtube_vos(youtube: Path, caplog: pytest.LogCaptureFixture) -> None:
     (video,) = open_source(Source(path=youtube), Selection(videos=("0a49f5265b",), every=3))
     with caplog.at_level(logging.WARNING):
-        masks = video.read_given_masks()
+        masks = video.read_annotated_masks()
     assert list(masks) == [0, 1]  # of frames 0 and 3
     assert "00005" in caplog.text  # where object 7 would have joined
     assert video.scored_frames() == {1: (NAMES[3],), 2: ()}
@@ -58,7 +58,7 @@ def test_an_object_that_is_not_in_its_first_mask_is_left_out(youtube: Path, capl
     write_mask(youtube / "Annotations/0a49f5265b/00015.png", boxes(o1=5))
     (video,) = open_source(Source(path=youtube), Selection(videos=("0a49f5265b",)))
     with caplog.at_level(logging.WARNING):
-        assert list(video.read_given_masks()) == [0, 1]
+        assert list(video.read_annotated_masks()) == [0, 1]
     assert "objects [2] are not in their first mask" in caplog.text
 
 
@@ -97,13 +97,13 @@ def test_missing_masks_of_youtube_vos(youtube: Path) -> None:
     (youtube / "Annotations/b/00000.png").unlink()
     (video,) = open_source(Source(path=youtube), Selection(videos=("b",)))
     with pytest.raises(LabelError, match=r"cannot read mask .*00000\.png"):
-        video.read_given_masks()
+        video.read_annotated_masks()
     write_mask(youtube / "Annotations/b/00000.png", np.ones((40, 55), np.uint8))
     with pytest.raises(LabelError, match=r"55x40 .* 56x40"):
-        video.read_given_masks()
+        video.read_annotated_masks()
     write_mask(youtube / "Annotations/b/00000.png", boxes(o2=5))
     with pytest.raises(LabelError, match="no mask to start from"):
-        video.read_given_masks()
+        video.read_annotated_masks()
 
 
 # --- MOSE, VIP, Kubric
@@ -118,7 +118,7 @@ def test_mose_is_every_folder(tmp_path: Path) -> None:
         ("mose", "v9", 3),
         ("mose", "v10", 3),
     ]
-    np.testing.assert_array_equal(videos[0].read_given_masks()[0], boxes(o1=5, o2=20))
+    np.testing.assert_array_equal(videos[0].read_annotated_masks()[0], boxes(o1=5, o2=20))
     assert len(videos[0].annotations()) == 3
     (tmp_path / "valid/JPEGImages/empty").mkdir()
     with pytest.raises(FrameError, match="'empty' has no frames"):
@@ -134,7 +134,7 @@ def test_vip(tmp_path: Path) -> None:
         file.write("\n./Images/videos1\n")
     (video,) = open_source(Source(path=root))
     assert (video.dataset, video.name, video.tasks) == ("vip", "videos1", ("parts", "boxes"))
-    np.testing.assert_array_equal(video.read_given_masks()[0], boxes(o2=5, o13=20))
+    np.testing.assert_array_equal(video.read_annotated_masks()[0], boxes(o2=5, o13=20))
     assert list(video.annotations()) == list(video.frames.names) == ["000000000001", "000000000026"]
     with pytest.raises(ConfigError, match=r"no set 'train' .*\(there: val\)"):
         open_source(Source(path=root, set_name="train"))
@@ -159,14 +159,14 @@ def test_kubric_videos_and_folders_of_them(tmp_path: Path) -> None:
         assert video.frames.names == ("rgba_00000", "rgba_00001", "rgba_00002")
         rgba = np.asarray(Image.open(root / "b10/rgba_00001.png"))
         np.testing.assert_array_equal(video.frames.read(1), rgba[..., :3])
-        np.testing.assert_array_equal(video.read_given_masks()[0], boxes(o1=5, o2=20))
+        np.testing.assert_array_equal(video.read_annotated_masks()[0], boxes(o1=5, o2=20))
         assert video.annotations()["rgba_00002"] == root / "b10/segmentation_00002.png"
     # Grayscale masks of 16 bits serve as well.
     Image.fromarray(boxes(o1=9).astype(np.uint16)).save(root / "b2/segmentation_00000.png")
-    np.testing.assert_array_equal(open_source(Source(path=root / "b2"))[0].read_given_masks()[0], boxes(o1=9))
+    np.testing.assert_array_equal(open_source(Source(path=root / "b2"))[0].read_annotated_masks()[0], boxes(o1=9))
     (root / "b2/segmentation_00000.png").unlink()
     with pytest.raises(LabelError, match="no mask to start from"):
-        open_source(Source(path=root / "b2"))[0].read_given_masks()
+        open_source(Source(path=root / "b2"))[0].read_annotated_masks()
 
 
 def test_roots_have_their_own_masks(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_masks_of_any_frames(clip: Path, tmp_path: Path) -> None:
     write_mask(masks / "10.png", boxes(o2=5))
     Image.fromarray((boxes(o1=9) > 0).astype(np.uint8) * 255).save(masks / "3.png")  # a binary mask
     (video,) = open_source(Source(path=clip, annotations=masks))
-    given = video.read_given_masks()
+    given = video.read_annotated_masks()
     assert list(given) == [3, 10]
     np.testing.assert_array_equal(given[3], boxes(o1=9))
     np.testing.assert_array_equal(given[10], boxes(o2=5))
@@ -213,7 +213,7 @@ def test_masks_that_fit_no_frame_are_refused(clip: Path, tmp_path: Path, caplog:
     (masks / "00003.png").rename(masks / "3.png")
     (video,) = open_source(Source(path=clip, annotations=masks), Selection(every=2))
     with caplog.at_level(logging.WARNING), pytest.raises(LabelError, match="no mask to start from"):
-        video.read_given_masks()
+        video.read_annotated_masks()
     assert "the mask of frame 3 is left out" in caplog.text
 
 
@@ -222,7 +222,7 @@ def test_an_empty_mask_of_a_later_frame_is_refused(clip: Path, tmp_path: Path) -
     write_mask(tmp_path / "masks/4.png", np.zeros(SIZE, np.uint8))
     (video,) = open_source(Source(path=clip, annotations=tmp_path / "masks"))
     with pytest.raises(LabelError, match=r"4\.png: the mask holds no object"):
-        video.read_given_masks()
+        video.read_annotated_masks()
 
 
 # --- any list of videos

@@ -44,12 +44,12 @@ def test_points_are_where_they_were_drawn(synth: Path) -> None:
     for video in found:
         clip = render(specs[video.name])
         tracks = video.tracks.read(video.frames.names, video.frames.size)
-        assert tracks.places.shape == (2 * 9, COUNT, 2)
+        assert tracks.xy.shape == (2 * 9, COUNT, 2)
         # In the file the first pixel has its centre at 0, and numbers have two decimals.
-        np.testing.assert_allclose(tracks.places, clip.points.reshape(-1, COUNT, 2) + 0.5, atol=0.00501)
+        np.testing.assert_allclose(tracks.xy, clip.points.reshape(-1, COUNT, 2) + 0.5, atol=0.00501)
         np.testing.assert_array_equal(tracks.occluded, ~clip.visible.reshape(-1, COUNT))
         # What is visible lies on its object's mask, in the pixel that contains it.
-        x, y = np.floor(tracks.places).astype(int).transpose(2, 0, 1)
+        x, y = np.floor(tracks.xy).astype(int).transpose(2, 0, 1)
         owner = np.repeat([1, 2], 9)[:, None]
         on_it = clip.masks[np.arange(COUNT), y, x] == owner
         assert (on_it == ~tracks.occluded).mean() > 0.98  # but for points on the edge of a pixel
@@ -64,7 +64,7 @@ def test_the_video_is_that_of_the_masks(synth: Path) -> None:
     chosen = video.tracks.read(video.frames.names, video.frames.size)
     (whole,) = (item for item in videos(synth) if item.name == "near-0001")
     every = whole.tracks.read(whole.frames.names, whole.frames.size)
-    np.testing.assert_array_equal(chosen.places, every.places[:, [0, 2]])
+    np.testing.assert_array_equal(chosen.xy, every.xy[:, [0, 2]])
     np.testing.assert_array_equal(chosen.occluded, every.occluded[:, [0, 2]])
 
 
@@ -101,7 +101,7 @@ def test_the_truth_scores_one(cli: Cli, synth: Path, tmp_path: Path, mode: Any) 
         tracks = video.tracks.read(video.frames.names, video.frames.size)
         queries = choose_queries(tracks, mode)
         (folder := tmp_path / "results" / video.name).mkdir(parents=True)
-        places = tracks.places[queries.tracks]
+        places = tracks.xy[queries.tracks]
         TrackResult(
             frames=video.frames.names,
             mode=mode,

@@ -201,10 +201,10 @@ def test_videos_and_tracks_are_read(tmp_path: Path, encoded: bool) -> None:
     for index in (0, 6):
         np.testing.assert_array_equal(one.frames.read(index), frames[index])
     tracks = one.tracks.read(one.frames.names, one.frames.size)
-    np.testing.assert_allclose(tracks.places, joints.transpose(1, 2, 0) + 0.5, atol=1e-4)
+    np.testing.assert_allclose(tracks.xy, joints.transpose(1, 2, 0) + 0.5, atol=1e-4)
     assert tracks.occluded.sum(1).tolist() == [0, 2, 7, 0]
     selected, _ = videos(path, Selection(every=3, limit=2))
-    np.testing.assert_array_equal(selected.tracks.read(selected.frames.names, SIZE).places, tracks.places[:, [0, 3]])
+    np.testing.assert_array_equal(selected.tracks.read(selected.frames.names, SIZE).xy, tracks.xy[:, [0, 3]])
 
 
 def test_frames_are_told_apart_by_their_digest(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def plain_queries(occluded: Any, mode: QueryMode) -> list[tuple[int, int]]:
 def test_queries_are_those_of_the_benchmark(mode: QueryMode) -> None:
     occluded = np.random.default_rng(0).random((30, 12)) < 0.7
     occluded[3] = True
-    queries = choose_queries(Tracks(places=np.zeros((30, 12, 2)), occluded=occluded), mode)
+    queries = choose_queries(Tracks(xy=np.zeros((30, 12, 2)), occluded=occluded), mode)
     found = list(zip(queries.frames.tolist(), queries.tracks.tolist(), strict=True))
     assert found == plain_queries(occluded, mode)
     groups = list(queries.by_frame())
@@ -286,7 +286,7 @@ def test_queries_are_those_of_the_benchmark(mode: QueryMode) -> None:
 @pytest.mark.parametrize("mode", ["first", "strided"])
 def test_no_track_or_none_visible_is_no_query(mode: QueryMode) -> None:
     for count in (0, 2):
-        tracks = Tracks(places=np.zeros((count, 3, 2)), occluded=np.ones((count, 3), bool))
+        tracks = Tracks(xy=np.zeros((count, 3, 2)), occluded=np.ones((count, 3), bool))
         queries = choose_queries(tracks, mode)
         assert not len(queries.frames)
         assert not list(queries.by_frame())

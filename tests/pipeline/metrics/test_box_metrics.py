@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ted.pipeline.datasets.place_video import mask_boxes
+from ted.pipeline.datasets.table_video import mask_boxes
 from ted.pipeline.metrics.boxes import BoxScore, centre_distance, intersection_over_union
 
 NONE = [math.nan] * 4

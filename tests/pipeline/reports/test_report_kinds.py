@@ -172,7 +172,7 @@ def test_frames_of_points_are_scored_as_a_video_of_one_frame(tmp_path: Path) -> 
     names, size = video.frames.names, video.frames.size
     truth = video.tracks.read(names, size)  # type: ignore[attr-defined]
     tracks = np.array([0, 1])  # the second is hidden in the first two frames
-    places = truth.places[tracks].copy()
+    places = truth.xy[tracks].copy()
     places[0, 3] += 90  # lost
     places[0, 4] += np.array([3, 0]) * size[1] / 256  # 3 pixels of the raster: within 4, 8 and 16 of 1, 2, 4, 8, 16
     visible = np.ones((2, len(names)), bool)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ted.pipeline.datasets.place_tables import find_place_table, read_place_table
+from ted.pipeline.datasets.annotation_tables import find_annotation_table, read_annotation_table
 from ted.store.errors import LabelError
 
 
@@ -15,7 +15,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 def test_boxes_of_motchallenge(tmp_path: Path) -> None:
     text = "\ufeff1, 7, 10.5, 20, 30, 4e1, 1, -1, -1, -1\r\n\r\n12.0,3,-5,.5,6,7\r\n4,7,1,2,3,4,0,1,0.3\r\n"
-    table = read_place_table(write(tmp_path / "gt.txt", text))
+    table = read_annotation_table(write(tmp_path / "gt.txt", text))
     assert table.kind == "boxes"
     # The last row says that it does not count.
     assert [(row.line, row.frame, row.id, row.values) for row in table.rows] == [
@@ -25,17 +25,17 @@ def test_boxes_of_motchallenge(tmp_path: Path) -> None:
 
 
 def test_a_header_names_columns_in_any_order(tmp_path: Path) -> None:
-    table = read_place_table(write(tmp_path / "a.csv", 'H,Width,note,y,x,id,Frame\n4,3,"a,b",2,1,9,5\n'))
+    table = read_annotation_table(write(tmp_path / "a.csv", 'H,Width,note,y,x,id,Frame\n4,3,"a,b",2,1,9,5\n'))
     assert (table.kind, table.rows[0].frame, table.rows[0].id) == ("boxes", "5", 9)
     assert table.rows[0].values == (1, 2, 3, 4)
 
 
 def test_points_as_results_have_them(tmp_path: Path) -> None:
     text = "frame,point,track,x,y,visible,mass\n00000,0,4,1.5,2.5,1,1.0\n00001,0,4,,,0,0.1\n00002,0,4,1,2,0,0.3\n"
-    table = read_place_table(write(tmp_path / "tracks.csv", text))
+    table = read_annotation_table(write(tmp_path / "tracks.csv", text))
     assert table.kind == "points"
     assert [(row.frame, row.id, row.values) for row in table.rows] == [("00000", 4, (1.5, 2.5))]
-    plain = read_place_table(write(tmp_path / "points.csv", "frame,id,x,y\nimg_7,0,3,4\n"))
+    plain = read_annotation_table(write(tmp_path / "points.csv", "frame,id,x,y\nimg_7,0,3,4\n"))
     assert [(row.frame, row.id, row.values) for row in plain.rows] == [("img_7", 0, (3, 4))]
 
 
@@ -82,17 +82,17 @@ def test_points_as_results_have_them(tmp_path: Path) -> None:
 def test_what_is_no_table_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
     path = write(tmp_path / "boxes.csv", content)
     with pytest.raises(LabelError, match=message) as refused:
-        read_place_table(path)
+        read_annotation_table(path)
     assert str(path) in str(refused.value)
     assert len(str(refused.value)) < 500 + len(str(path))
 
 
 def test_which_file_of_a_folder_is_meant(tmp_path: Path) -> None:
-    assert find_place_table(tmp_path) is None
+    assert find_annotation_table(tmp_path) is None
     write(tmp_path / "readme.txt", "1")
-    assert find_place_table(tmp_path) is None
+    assert find_annotation_table(tmp_path) is None
     path = write(tmp_path / "gt.txt", "1")
-    assert find_place_table(tmp_path) == find_place_table(path) == path
+    assert find_annotation_table(tmp_path) == find_annotation_table(path) == path
     write(tmp_path / "points.csv", "1")
     with pytest.raises(LabelError, match=r"several tables \(gt.txt, points.csv\)"):
-        find_place_table(tmp_path)
+        find_annotation_table(tmp_path)

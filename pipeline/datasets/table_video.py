@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from ...extract.frames import SelectedFrames
 from ...store.errors import LabelError
-from .place_tables import PlaceRow, PlaceTable
+from .annotation_tables import AnnotationTable, TableRow
 from .video import Video
 
-__all__ = ["GivenPlaces", "PlaceVideo", "frame_numbers", "mask_boxes"]
+__all__ = ["TableAnnotations", "TableVideo", "frame_numbers", "mask_boxes"]
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenPlaces:
+class TableAnnotations:
     """Boxes or points by frame.
 
     Attributes
@@ -54,7 +54,7 @@ class GivenPlaces:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaceVideo(Video):
+class TableVideo(Video):
     """A video with a table of boxes or points.
 
     Attributes
@@ -63,9 +63,9 @@ class PlaceVideo(Video):
         What is given: propagation starts from it; in evaluation, it is the truth.
     """
 
-    table: PlaceTable
+    table: AnnotationTable
 
-    def read_places(self) -> GivenPlaces:
+    def read_table(self) -> TableAnnotations:
         """Bring the table to the selected frames.
 
         Raises
@@ -97,9 +97,9 @@ class PlaceVideo(Video):
                 raise self.table.wrong(row, f"gives object {row.id} in frame {row.frame} again, after line {before}")
             self._check_inside(row, size)
             arrays[index][place_of[row.id]] = row.values
-        return GivenPlaces(ids=ids, rows=arrays)
+        return TableAnnotations(ids=ids, rows=arrays)
 
-    def read_given_masks(self) -> dict[int, npt.NDArray[np.uint8]]:
+    def read_annotated_masks(self) -> dict[int, npt.NDArray[np.uint8]]:
         """Refuse: there are none."""
         raise LabelError(
             f"video {self.name!r} is given {self.table.kind}, not masks: `ted propagate` follows them, and this needs "
@@ -108,9 +108,9 @@ class PlaceVideo(Video):
 
     def annotated_frames(self) -> tuple[int, ...]:
         """Return the indices of the selected frames in which something is given, rising."""
-        return tuple(self.read_places().rows)
+        return tuple(self.read_table().rows)
 
-    def _frame_finder(self) -> Callable[[PlaceRow], int | None]:
+    def _frame_finder(self) -> Callable[[TableRow], int | None]:
         """Return what finds the index of a row's frame among the selected ones; None for one that is not selected.
 
         A limit may keep the rest of a video file from being looked at: what is beyond is not selected, if it exists.
@@ -120,7 +120,7 @@ class PlaceVideo(Video):
         names, known = frames.names, set(frames.names)
         selected = {name: index for index, name in enumerate(self.frames.names)}
 
-        def of_number(row: PlaceRow) -> int | None:
+        def of_number(row: TableRow) -> int | None:
             number = int(row.frame)
             if number < 1 or (number > len(names) and not limited):
                 raise self.table.wrong(
@@ -128,7 +128,7 @@ class PlaceVideo(Video):
                 )
             return selected.get(names[number - 1]) if number <= len(names) else None
 
-        def of_name(row: PlaceRow) -> int | None:
+        def of_name(row: TableRow) -> int | None:
             if row.frame not in known and not limited:
                 raise self.table.wrong(
                     row, f"is of frame {row.frame[:60]!r}: frames of points have their names, here {names[0]} to "
@@ -138,7 +138,7 @@ class PlaceVideo(Video):
 
         return of_number if self.table.kind == "boxes" else of_name
 
-    def _check_inside(self, row: PlaceRow, size: tuple[int, int]) -> None:
+    def _check_inside(self, row: TableRow, size: tuple[int, int]) -> None:
         (height, width), (x, y, *extent) = size, row.values
         if extent:
             if not (x < width and y < height and x + extent[0] > 0 and y + extent[1] > 0):

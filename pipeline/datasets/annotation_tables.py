@@ -14,23 +14,23 @@ from typing import Literal
 
 from ...store.errors import LabelError
 
-__all__ = ["PlaceRow", "PlaceTable", "find_place_table", "read_place_table"]
+__all__ = ["AnnotationTable", "TableRow", "find_annotation_table", "read_annotation_table"]
 
 #: What a table gives.
-PlaceKind = Literal["boxes", "points"]
+TableKind = Literal["boxes", "points"]
 
 # Files of a folder of annotations that are looked for; any other is given by its own path.
 _FILES = ("boxes.csv", "boxes.txt", "gt.txt", "points.csv", "tracks.csv")
 
 _MOT = ("frame", "id", "x", "y", "w", "h", "conf")
-_VALUES: Mapping[PlaceKind, tuple[str, ...]] = {"boxes": ("x", "y", "w", "h"), "points": ("x", "y")}
+_VALUES: Mapping[TableKind, tuple[str, ...]] = {"boxes": ("x", "y", "w", "h"), "points": ("x", "y")}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LARGEST = 10**9  # whole number
 _FURTHEST = 1e6  # pixels: further out is no place, and its area might overflow
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaceRow:
+class TableRow:
     """Where an object is given.
 
     Attributes
@@ -52,7 +52,7 @@ class PlaceRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaceTable:
+class AnnotationTable:
     """A table of boxes or points.
 
     Attributes
@@ -66,15 +66,15 @@ class PlaceTable:
     """
 
     path: Path
-    kind: PlaceKind
-    rows: tuple[PlaceRow, ...]
+    kind: TableKind
+    rows: tuple[TableRow, ...]
 
-    def wrong(self, row: PlaceRow, what: str) -> LabelError:
+    def wrong(self, row: TableRow, what: str) -> LabelError:
         """Return the error that a row is refused with."""
         return _wrong(self.path, row.line, what)
 
 
-def find_place_table(annotations: Path) -> Path | None:
+def find_annotation_table(annotations: Path) -> Path | None:
     """Return the table that a path of annotations means: itself, or one in that folder; None for a folder without.
 
     Raises
@@ -93,7 +93,7 @@ def find_place_table(annotations: Path) -> Path | None:
     return found[0] if found else None
 
 
-def read_place_table(path: Path) -> PlaceTable:
+def read_annotation_table(path: Path) -> AnnotationTable:
     """Read a table of boxes or points.
 
     A file whose first line is numbers is of boxes: ``frame,id,x,y,w,h`` and whatever follows, of which a seventh value
@@ -111,12 +111,12 @@ def read_place_table(path: Path) -> PlaceTable:
         raise LabelError(f"{path} is empty: a line of boxes is frame,id,x,y,w,h; a table of points has a header")
     first, cells = lines[0]
     columns = _headerless(path, first, cells) if _NUMBER.fullmatch(cells[0]) else _header(path, first, cells)
-    kind: PlaceKind = "boxes" if "w" in columns else "points"
+    kind: TableKind = "boxes" if "w" in columns else "points"
     body = lines if _NUMBER.fullmatch(cells[0]) else lines[1:]
     rows = tuple(row for line, cells in body if (row := _row(path, line, cells, columns, kind)) is not None)
     if not rows:
         raise LabelError(f"{path} gives no {kind}: every row is empty, or says that it does not count")
-    return PlaceTable(path=path, kind=kind, rows=rows)
+    return AnnotationTable(path=path, kind=kind, rows=rows)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -177,7 +177,7 @@ def _header(path: Path, line: int, cells: Sequence[str]) -> dict[str, int]:
     return columns
 
 
-def _row(path: Path, line: int, cells: Sequence[str], columns: Mapping[str, int], kind: PlaceKind) -> PlaceRow | None:
+def _row(path: Path, line: int, cells: Sequence[str], columns: Mapping[str, int], kind: TableKind) -> TableRow | None:
     """Check a line; None where it gives nothing."""
     needed = ("frame", "id", *_VALUES[kind])
     if len(cells) <= max(columns[name] for name in needed):
@@ -197,7 +197,7 @@ def _row(path: Path, line: int, cells: Sequence[str], columns: Mapping[str, int]
             "all its frames (-1, as in files of detections, names no object)"
         )  # fmt: skip
     frame = str(_whole(path, line, "frame", texts["frame"])) if kind == "boxes" else texts["frame"]
-    return PlaceRow(line=line, frame=frame, id=number, values=values)
+    return TableRow(line=line, frame=frame, id=number, values=values)
 
 
 def _number(path: Path, line: int, name: str, text: str) -> float:
