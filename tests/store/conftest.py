@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from ted.store import AffinitySpec, AffinityUnit, Cache, FeatureRequest, Unit, UnitSpec, open_cache, parse_codec
 from ted.store.errors import Hint, TedError
+from tests.pipeline.conftest import cli, davis_source
+
+__all__ = ["cli", "davis_source"]  # fixtures: plug-ins and hostile caches run through the commands
 
 FRAMES, GRID, CHANNELS = 5, (3, 4), 6
 
