@@ -1,4 +1,4 @@
-"""The README's first commands and its Python run as they are written, on a small video."""
+"""The README's first commands, and the Python of README and guide, run as they are written, on a small video."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,8 @@ from PIL import Image
 from ted.pipeline.cli import ted
 from tests.console import console_lines
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 FRAMES, HEIGHT, WIDTH, SIDE = 6, 64, 96, 24
 
 
@@ -57,9 +58,22 @@ def test_the_first_commands_and_the_python_track_the_object(folder: Path) -> Non
     assert _overlap(Image.open(last), FRAMES - 1) > 0.8
     assert (folder / "results" / "overlays" / "walk.mp4").stat().st_size > 0
 
-    names: dict[str, Any] = {}
-    for block in re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE):
-        exec(compile(block, "README.md", "exec"), names)
-    assert _overlap(names["mask"], FRAMES - 1) > 0.8
+    names = _exec(README)
     assert _overlap(names["masks"][-1], FRAMES - 1) > 0.8
     assert len(list((folder / "results-3" / "walk").glob("*.png"))) == FRAMES
+
+
+def test_the_python_of_the_guide_tracks_the_object(folder: Path) -> None:
+    names = _exec((ROOT / "docs" / "guide" / "python.md").read_text())
+    assert _overlap(names["masks"][-1], FRAMES - 1) > 0.8
+    assert _overlap(names["mask"], FRAMES - 1) > 0.8
+    assert names["label"].shape == (2, *names["first_frame"].shape[:2])
+    assert len(list((folder / "results-python" / "walk").glob("*.png"))) == FRAMES
+
+
+def _exec(page: str) -> dict[str, Any]:
+    """Run a page's Python blocks one after the other; return their variables."""
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        exec(compile(block, "<page>", "exec"), names)
+    return names
