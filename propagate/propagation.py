@@ -27,7 +27,7 @@ def propagate(
     """Propagate annotated labels through a video (TED, Algorithm 1).
 
     Labels travel forward from the first annotated frame; every annotated frame on the way stays in the context of all
-    later frames. Frames before the first are then reached backward, from it alone (docs/reference/propagation.md).
+    later frames. Frames before the first are then reached backward, from it alone (docs/reference/engine.md).
 
     Parameters
     ----------

@@ -57,8 +57,7 @@ class _Disk:
     def _extract(self, values: Values) -> None:
         preset = get_preset(values["preset"])
         jobs = [parse_job(text) for text in values["features"] or preset.features]
-        names = ("prompt", "condition_on", "fps", "motion_bucket", "noise_augmentation", "no_temporal")
-        check_options(read_backbone_options(**{name: values[name] for name in names}), [job.backbone for job in jobs])
+        check_options(read_backbone_options(dict(values)), [job.backbone for job in jobs])
         parse_weights(values["weights"], jobs)
         parse_codec(values["store_as"])
         settings = ExtractionSettings(
