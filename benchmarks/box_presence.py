@@ -1,24 +1,23 @@
-"""From which share of its label on an object in a box counts as present, and how well boxes are read.
+"""Threshold of an object's label mass above which its box counts as present, and accuracy of the boxes.
 
 Run from the project's root:
 
     python benchmarks/box_presence.py [--scenes 6] [--temperature 0.1] [--context 10]
 
-Scenes of random smooth features like those of `point_visibility.py`, 32x32 cells: a square of 10x10 cells moves over a
-background that drifts, passes behind a larger one, and comes out of it. Its box is given in the first of thirty frames.
-It is absent where less than a twentieth of it is in sight. Those frames are held against the frames before them in
-which at least half of it is: whether it is found again afterwards is another question.
+Scenes of random smooth features as in `point_visibility.py`, 32x32 cells: a square of 10x10 cells moves over a drifting
+background, passes behind a larger square and reappears. Its box is annotated in the first of thirty frames. It is
+absent when less than 5 % of it is visible. Absent frames are compared with earlier frames in which at least half is
+visible; finding the object again is another question.
 """
 
-import argparse
 from typing import Any
 
 import dask.array as da
 import numpy as np
-from point_visibility import FINE, GRID, RASTER, SIDE, Volume, render, texture
+from point_visibility import FINE, GRID, RASTER, SIDE, Volume, parse_arguments, render, texture
 
 from ted.pipeline.metrics.boxes import intersection_over_union
-from ted.propagate import PropagationSettings, propagate
+from ted.propagate import propagate
 from ted.propagate.targets.boxes import decode_boxes, encode_boxes
 
 FRAMES = 30
@@ -27,16 +26,11 @@ THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", type=int, default=6)
-    parser.add_argument("--temperature", type=float, default=0.1)
-    parser.add_argument("--context", type=int, default=10)
-    options = parser.parse_args()
-    settings = PropagationSettings(temperature=options.temperature, radius=8, context=options.context)
+    scenes, settings = parse_arguments(__doc__)
     size = (RASTER, RASTER)
     for noise in (0.2, 0.6, 1.0):
         shares, visible, overlaps, early = [], [], [], []
-        for seed in range(options.scenes):
+        for seed in range(scenes):
             features, owners = scene(np.random.default_rng(seed), noise)
             volume = Volume(da.from_array(features, chunks=(1, -1, -1, -1)))
             seen = owners == 1
@@ -55,18 +49,18 @@ def main() -> None:
         full, half = before & (part > 0.9), before & (part >= 0.5)
         line = f"noise {noise}: {100 * absent.mean():.0f} % absent; median mass {np.median(share[full]):.2f} in full "
         line += f"sight, {np.median(share[absent]):.2f} absent; IoU in full sight {np.array(overlaps)[full].mean():.3f}"
-        line += "; kept of frames in half sight / of absent ones"
+        line += "; present, of frames in half sight / of absent ones"
         for threshold in THRESHOLDS:
-            kept = share >= threshold
-            line += f"  {threshold}: {100 * kept[half].mean():.1f} / {100 * kept[absent].mean():.1f}"
+            present = share >= threshold
+            line += f"  {threshold}: {100 * present[half].mean():.1f} / {100 * present[absent].mean():.1f}"
         print(line, flush=True)
 
 
 def scene(rng: np.random.Generator, noise: float) -> tuple[Any, Any]:
-    """Features and layers as `render` gives them; layer 1 is the square that is followed."""
+    """Return features and layers from `render`; layer 1 is the tracked square."""
     textures = [texture(rng, SIDE * 2), texture(rng, 40), texture(rng, 48)]
     for number, layer in enumerate(textures):
-        layer[number] += 5  # what comes into sight, and was never seen, is more like its own layer than like another
+        layer[number] += 5  # parts that become visible resemble their own layer more than others
     time = np.arange(FRAMES)[:, None]
     height = rng.uniform(20, SIDE - 68)
     behind = [height + rng.uniform(0, 8), 2] + time * [0, 2.9]
@@ -76,7 +70,7 @@ def scene(rng: np.random.Generator, noise: float) -> tuple[Any, Any]:
 
 
 def extent(mask: np.ndarray) -> np.ndarray:
-    """Box of a mask: x, y, width, height; NaN where it is empty."""
+    """Return the box of a mask as x, y, width, height; NaN if the mask is empty."""
     ys, xs = np.nonzero(mask)
     if not len(ys):
         return np.full(4, np.nan)

@@ -1,17 +1,17 @@
-"""Extraction against a bare loop of the same device work, and against the loop that the peers write.
+"""Speed of extraction, beside a bare loop of the same device work and a plain sequential loop.
 
-Run from the project's root, on a machine that does nothing else:
+Run from the project's root, on an idle machine:
 
     python benchmarks/extraction.py [--backbone NAME ...] [--frame-size 128x224] [--device cpu] [--dtype float32]
 
 Full-size architectures with random weights (`--small`: small ones). Three ways, in one process, on the same frames:
 
-bare    VAE, conditioning, UNet to the tap; frames and noise are in memory before, and nothing is written
+bare    VAE, conditioning, UNet to the tap; frames and noise are already in memory, nothing is written
 ted     `extract_videos`: image files in, a complete cache out
-plain   one frame or clip at a time: read, VAE, the whole UNet, wait for the file to be written
+plain   one frame or clip at a time: read, VAE, the whole UNet, write
 
-and the time of the operations alone in the plain way (the whole UNet, nothing read or written), which tells what can be
-gained by stopping at the tap. All three must give the same features.
+The time of the plain way without reading and writing shows what can be gained by stopping at the tap. All ways must
+give the same features.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from ted.store import Unit, open_cache
 
 
 class Work:
-    """One backbone, some videos, and the ways to extract them."""
+    """A backbone, videos, and the ways to extract their features."""
 
     def __init__(self, backbone: Backbone, root: Path, size: tuple[int, int], options: argparse.Namespace) -> None:
         self.backbone = backbone
@@ -74,7 +74,7 @@ class Work:
         return list(reader.read(range(len(plan.clips)) if wanted is None else wanted))
 
     def bare(self) -> Callable[[], None]:
-        """The same device work, and nothing else."""
+        """Return a function that does the device work alone."""
         loaded = {name: self.read(name) for name in self.sources}
         plans = {name: self.plan(name) for name in self.sources}
 
@@ -95,7 +95,7 @@ class Work:
         return run
 
     def ted(self, videos: int | None = None) -> None:
-        """The command's way, for all videos or the first few."""
+        """Extract all videos, or the first few, as the command does."""
         tasks = [
             VideoTask(name=name, source=source, plan=lambda name=name: self.plan(name))
             for name, source in list(self.sources.items())[:videos]
@@ -105,7 +105,7 @@ class Work:
                 raise result
 
     def forget(self) -> int:
-        """Remove what was extracted; return its bytes."""
+        """Remove the extracted features; return their size in bytes."""
         cache = open_cache(self.root / "cache")
         entries = cache.entries()
         for entry in entries:
@@ -113,7 +113,7 @@ class Work:
         return sum(entry.bytes for entry in entries)
 
     def plain(self, loaded: dict[str, list[HostClip]] | None = None) -> None:
-        """The peers' way: one after the other, and the whole UNet. With clips given, nothing is read nor written."""
+        """Extract clip by clip with the whole UNet; with clips in memory, nothing is read or written."""
         for name in self.sources:
             for index, clip in enumerate(self.plan(name).clips):
                 (host,) = self.read(name, [index]) if loaded is None else [loaded[name][index]]
@@ -133,7 +133,7 @@ class Work:
                         np.save(self.root / f"{name}-{frame}.npy", features[position])
 
     def check(self) -> float:
-        """Compare what the last two ways have written: the largest relative difference."""
+        """Return the largest relative difference between the features of the last two ways."""
         worst = 0.0
         for unit in open_cache(self.root / "cache").units():
             assert isinstance(unit, Unit)
@@ -144,7 +144,7 @@ class Work:
         return worst
 
     def flops(self) -> tuple[float, float]:
-        """TFLOP a frame to the tap and in all, VAE included."""
+        """Return TFLOP per frame to the tap and in total, with the VAE."""
         name = next(iter(self.sources))
         (host,) = self.read(name, [0])
         counts = []
@@ -157,7 +157,7 @@ class Work:
         return counts[0], counts[1]
 
     def timed_unet(self) -> Callable[[], float]:
-        """Count the seconds spent in the UNet from here on."""
+        """Start counting the seconds spent in the UNet; return a function that stops and returns them."""
         inner, spent = self.backbone.features, [0.0]
 
         def features(*arguments: Any, **named: Any) -> Any:
@@ -206,12 +206,12 @@ def measure(name: str, options: argparse.Namespace, root: Path) -> None:
         backbone = full_size(name, device, dtype)
     work = Work(backbone, root, options.size, options)
     bare = work.bare()
-    bare()  # sets up kernels, and memory that stays
-    work.ted(1)  # imports, and the threads of libraries
+    bare()  # warm-up of kernels and memory
+    work.ted(1)  # warm-up of imports and library threads
     work.forget()
     bare_seconds = timed(bare)
     ted_seconds = timed(work.ted)
-    bare_seconds = (bare_seconds + timed(bare)) / 2  # before and after: what else the machine does shows in both
+    bare_seconds = (bare_seconds + timed(bare)) / 2  # before and after, to average out other load
     loaded = {name: work.read(name) for name in work.sources}
     whole_seconds = timed(lambda: work.plain(loaded))
     plain_seconds = timed(work.plain)
@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--ensemble", type=int, default=1)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--videos", type=int, default=2)
-    parser.add_argument("--frames", type=int, default=16, help="of each video, for image backbones")
+    parser.add_argument("--frames", type=int, default=16, help="frames per video, for image backbones")
     parser.add_argument("--small", action="store_true")
     options = parser.parse_args()
     options.size = FrameSize.parse(options.frame_size).exact

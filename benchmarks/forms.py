@@ -1,11 +1,11 @@
-"""Smaller forms of cached features: bytes, speed, and what they change, on features of several kinds.
+"""Storage codecs of features: size, speed and error, on several kinds of features.
 
-Run from the project's root, on a machine that does nothing else:
+Run from the project's root, on an idle machine:
 
     python benchmarks/forms.py [--parts PART ...] [--kinds KIND ...] [--fixture FOLDER] [--cache CACHE --davis ROOT]
 
-Synthetic features are those of TED's setting at 480p: 60x104 cells, 640 channels. FOLDER is the fixture of label
-propagation (`features.npz`); CACHE holds units of the videos of a DAVIS root.
+Synthetic features have the size of TED's at 480p: 60x104 cells, 640 channels. FOLDER is the fixture of label
+propagation (`features.npz`); CACHE has units of the videos of a DAVIS root.
 """
 
 import argparse
@@ -52,7 +52,7 @@ KINDS = {
 
 
 def scene(kind: str, seed: int = 0) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
-    """Return features and the first mask: a disc that moves over a background that moves the other way."""
+    """Return features and the first mask of a disc and a background that move in opposite directions."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(FRAMES, *GRID, CHANNELS, generator=generator)
     y, x = np.indices(GRID)
@@ -89,7 +89,7 @@ def texture(generator: torch.Generator) -> torch.Tensor:
 
 
 def write(cache: Cache, source: Unit, form: FeatureCodec) -> Unit:
-    """Write a unit in another form."""
+    """Write a unit with another codec."""
     spec = replace(source.spec, form=form.name)
     parameters = form.fit(source.features[frame].compute() for frame in range(spec.frame_count))
     with cache.writer(spec) as writer:
@@ -140,7 +140,7 @@ def sizes(channels: int) -> dict[str, int]:
 
 
 def errors(target: Cache, items: Iterator[tuple[str, Unit, NDArray[np.uint8]]]) -> None:
-    """Print, for each kind of features and each form, its bytes and what it changes."""
+    """Print size and error of each codec on each kind of features."""
     settings = PropagationSettings()
     print("features                        form        bytes  cosines: mean      max   top-10  masks: object   blocks")
     for name, unit, mask in items:
@@ -169,13 +169,13 @@ def errors(target: Cache, items: Iterator[tuple[str, Unit, NDArray[np.uint8]]]) 
 
 
 def chunk_bytes(unit: Unit) -> int:
-    """Return the bytes of a unit's frames: what grows with the video."""
+    """Return the size of a unit's frames in bytes, without parts that do not grow with the video."""
     keys = (key for frame in range(unit.spec.frame_count) for key in unit.spec.layout.chunk_keys(frame))
     return sum(unit.marker.files[key].bytes for key in keys)
 
 
 def int8_choices(kinds: list[str]) -> None:
-    """Print what it changes to take out each channel's mean, and a power of its size, before pixels are scaled."""
+    """Print the error of int8 when channels are first centred, and divided by a power of their size."""
     settings, int8 = PropagationSettings(), parse_codec("int8")
     print("features                        mean  size^  cosines: mean      max   top-10   blocks")
     for kind in kinds:
@@ -200,7 +200,7 @@ def int8_choices(kinds: list[str]) -> None:
 
 
 def compressors() -> None:
-    """Print what lossless compressors make of one frame of rounded features."""
+    """Print size and speed of lossless compressors on one frame of rounded features."""
     choices: dict[str, Any] = {"zstd 1": Zstd(1)}
     for shuffle, name in ((Blosc.SHUFFLE, "byte"), (Blosc.BITSHUFFLE, "bit")):
         choices |= {f"blosc zstd 1, {name} shuffle": Blosc("zstd", 1, shuffle)}
@@ -220,7 +220,7 @@ def compressors() -> None:
 
 
 def speeds(root: Path) -> None:
-    """Print what it takes to write and read a frame, beside float16, in turns."""
+    """Print the time to write and read a frame, alternating with float16."""
     values, _ = scene("smooth, 4 channels 12 +- 4")
     source = write_float16(open_cache(root / "source", create=True), "v", values, (480, 832), (480, 832))
     times: dict[str, list[list[float]]] = {}

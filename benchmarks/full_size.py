@@ -1,4 +1,4 @@
-"""The published architectures at full size, with random weights: what they cost, without a download."""
+"""Published architectures at full size with random weights, to measure their cost without a download."""
 
 import math
 from typing import Any
@@ -25,17 +25,17 @@ from ted.extract.backbones.svd import StableVideoDiffusion
 from ted.extract.encoders import ImageEmbedder, VaeLatents
 from ted.extract.noising.schedules import NoiseSchedule
 
-#: Channels of the published VAEs.
+#: Configuration of the published VAEs.
 _VAE = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
 _BLOCKS = {"down_block_types": ("DownEncoderBlock2D",) * 4}
 
-#: TFLOP of a 480x832 frame, for orientation: VAE encoder, UNet to the tap, whole UNet.
+#: Tap and timestep of each backbone in benchmarks.
 TAPS = {"i2vgen-xl": "up_blocks[2]", "svd": "up_blocks[2]", "sd21": "up_blocks[2]", "adm": "output_blocks[7]"}
 TIMESTEPS = {"i2vgen-xl": 300, "svd": 300, "sd21": 51, "adm": 51}
 
 
 def _random(module: nn.Module, device: torch.device, dtype: torch.dtype) -> Any:
-    """Draw the weights of a module that was built on the meta device, where it will run."""
+    """Move a module from the meta device to `device`, and draw its weights there."""
     module = module.to_empty(device=device)
     generator = torch.Generator(device=device).manual_seed(0)
     with torch.no_grad():
@@ -72,7 +72,7 @@ class _Vision(ImageEmbedder):
 
 
 def full_size(name: str, device: torch.device, dtype: torch.dtype) -> Backbone:
-    """Build a backbone as published, but for its weights."""
+    """Build a published backbone with random weights."""
     common: dict[str, Any] = {"name": name, "device": device, "dtype": dtype, "weights_id": "random"}
     if name == "adm":
         with torch.device("meta"):

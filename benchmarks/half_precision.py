@@ -1,12 +1,12 @@
-"""What half precision does to features: float16 and bfloat16 against float32, same weights, frames and noise.
+"""Error of features in float16 and bfloat16 relative to float32, with the same weights, frames and noise.
 
 Run from the project's root:
 
     python benchmarks/half_precision.py [--full-size] [--backbone NAME ...] [--frame-size 96x160] [--device cpu]
 
-Small models with random weights, or the published architectures with random weights. Columns: the relative norm of the
-difference; the mean difference of the cosines between a cell of the second frame and its 10 best cells of the first;
-how many of these 10 stay; seconds of the pass.
+Models are small, or the published architectures, with random weights. Columns: relative norm of the difference; mean
+difference of the cosines between a cell of the second frame and its 10 nearest cells of the first; share of these 10
+that stay the nearest; seconds of the pass.
 """
 
 import argparse
@@ -27,14 +27,14 @@ from ted.extract.small_models import make_small
 
 
 def frames(count: int, size: tuple[int, int]) -> torch.Tensor:
-    """Return a texture that drifts: (frame, 3, height, width) in [-1, 1]."""
+    """Return frames (frame, 3, height, width) in [-1, 1] of a drifting texture."""
     coarse = np.random.default_rng(0).integers(0, 256, (60, 107, 3), dtype=np.uint8)
     texture = cv2.resize(coarse, (854, 480), interpolation=cv2.INTER_CUBIC)
     return torch.from_numpy(np.stack([to_pixels(np.roll(texture, 3 * i, axis=1), size) for i in range(count)]))
 
 
 def features(backbone: Backbone, size: tuple[int, int]) -> tuple[torch.Tensor, float]:
-    """Return features (frame, channel, y, x) of two frames, at least, and the seconds of the pass."""
+    """Return features (frame, channel, y, x) of at least two frames, and the seconds of the pass."""
     pixels = frames(max(2, backbone.clip_length), size)
 
     def draw(shape: tuple[int, ...]) -> torch.Tensor:
@@ -55,7 +55,7 @@ def features(backbone: Backbone, size: tuple[int, int]) -> tuple[torch.Tensor, f
 
 
 def compare(reference: torch.Tensor, other: torch.Tensor) -> tuple[float, float, float]:
-    """Return relative norm of the difference, mean difference of cosines, and share of the 10 best that stay."""
+    """Return relative norm of the difference, mean difference of cosines, and share of the 10 nearest that stay."""
     error = float((other - reference).norm() / reference.norm())
     cosines = []
     for values in (reference, other):
@@ -63,8 +63,8 @@ def compare(reference: torch.Tensor, other: torch.Tensor) -> tuple[float, float,
         cosines.append(unit[1].T @ unit[0])
     best, again = (found.topk(10, dim=1).indices for found in cosines)
     difference = float((cosines[0].gather(1, best) - cosines[1].gather(1, best)).abs().mean())
-    kept = (best[:, :, None] == again[:, None, :]).any(2).float().mean()
-    return error, difference, float(kept)
+    stay = (best[:, :, None] == again[:, None, :]).any(2).float().mean()
+    return error, difference, float(stay)
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def main() -> None:
     assert size is not None
     device = torch.device(options.device)
     use_reproducible_kernels()
-    print("backbone   precision  difference  cosines  top-10 kept  seconds")
+    print("backbone   precision  difference  cosines  top-10 same  seconds")
     for name in options.backbone or TAPS:
         with tempfile.TemporaryDirectory() as folder:
             weights = None if options.full_size else make_small(name, Path(folder))
@@ -91,8 +91,8 @@ def main() -> None:
                     backbone = load_backbone(name, weights, device=device, dtype=dtype)
                 found, seconds = features(backbone, size)
                 reference = found if reference is None else reference
-                error, cosines, kept = compare(reference, found)
-                print(f"{name:<10} {precision:<9}  {error:>10.1e}  {cosines:>7.1e}  {kept:>11.2%}  {seconds:>7.2f}")
+                error, cosines, stay = compare(reference, found)
+                print(f"{name:<10} {precision:<9}  {error:>10.1e}  {cosines:>7.1e}  {stay:>11.2%}  {seconds:>7.2f}")
                 del backbone
 
 

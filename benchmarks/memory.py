@@ -1,4 +1,4 @@
-"""Peak memory of both stages against the length of the video, at a small size, with a small random ADM.
+"""Peak memory of both stages over the length of the video, at a small size, with a small random ADM.
 
 Run from the project's root:
 
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def make_video(folder: Path, frames: int) -> Path:
-    """Write a texture that moves, as frames, and the mask of its first frame beside them."""
+    """Write frames of a moving texture, and the mask of its first frame beside them."""
     texture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     (folder / "clip").mkdir(parents=True)
     for index in range(frames):
@@ -28,7 +28,7 @@ def make_video(folder: Path, frames: int) -> Path:
 
 
 def peak_megabytes(*command: object) -> int:
-    """Run a command of ``ted`` and return its peak resident memory."""
+    """Run a command of ``ted`` and return its peak resident memory in MB."""
     process = subprocess.Popen(["ted", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:

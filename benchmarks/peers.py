@@ -1,6 +1,6 @@
-"""Label propagation as the field's evaluation scripts do it: dense, every pixel of a frame against every other.
+"""Dense label propagation as in the field's evaluation scripts: every pixel of a frame against every other.
 
-Written anew from their description, for comparison: same features, same settings, same result.
+Written from their description, for comparison: same features, same settings, same result.
 """
 
 import torch
@@ -18,7 +18,7 @@ def propagate_dense(
     temperature: float,
     top_k: int,
 ) -> torch.Tensor:
-    """Give a frame its label.
+    """Propagate labels to a frame.
 
     Parameters
     ----------
@@ -29,16 +29,18 @@ def propagate_dense(
     labels
         (frame, channel, y, x), float32.
     mask
-        (y x x, y x x), float32: 1 inside of the window, else 0.
-    temperature, top_k
-        Of the softmax, and the sources kept.
+        (y x x, y x x), float32, 1 inside the window, else 0.
+    temperature
+        Temperature of the softmax.
+    top_k
+        Number of sources per pixel.
     """
     frames = context.shape[0]
     affinity = torch.exp(torch.bmm(query.expand(frames, -1, -1), context.mT) / temperature)  # (frame, query, key)
     affinity *= mask
     affinity = affinity.transpose(2, 1).reshape(-1, query.shape[0])  # (frame x key, query)
-    kept = torch.topk(affinity, dim=0, k=top_k).values
-    affinity[affinity < kept.amin(dim=0)] = 0
+    largest = torch.topk(affinity, dim=0, k=top_k).values
+    affinity[affinity < largest.amin(dim=0)] = 0
     affinity = affinity / affinity.sum(dim=0, keepdim=True)
     sources = labels.transpose(0, 1).flatten(1)  # (channel, frame x key)
     return (sources @ affinity).view(labels.shape[1:])

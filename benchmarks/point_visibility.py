@@ -1,13 +1,13 @@
-"""From which share of its label on a point counts as visible, and how near its maximum a place is read.
+"""Threshold of a point's label mass above which it counts as visible, and radius around the maximum for its position.
 
 Run from the project's root:
 
     python benchmarks/point_visibility.py [--scenes 6] [--temperature 0.1] [--context 10]
 
-Scenes of random smooth features, 32x32 cells of 64 channels: a background that drifts, a patch that moves over it, and
-another that passes in front of both. Sixty points a scene are followed from the first of twenty frames. Truth is known
-exactly, so that each threshold can be scored; about a fifth of the points and frames are hidden. Noise is added to unit
-features, of the given length: with 1.0 it is as long as the feature.
+Scenes of random smooth features, 32x32 cells of 64 channels: a drifting background, a patch that moves over it, and a
+patch that passes in front of both. Sixty points per scene are tracked from the first of twenty frames; about a fifth
+of the points and frames are occluded. Noise of the printed length is added to unit features: 1.0 is as long as the
+feature.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from ted.propagate import PropagationSettings, propagate
 from ted.propagate.targets import points
 
 FRAMES, GRID, FINE, CHANNELS, POINTS = 20, 32, 4, 64, 60
-SIDE = GRID * FINE  # scenes are drawn on a finer grid, and averaged
+SIDE = GRID * FINE  # scenes are drawn on a finer grid and averaged
 RASTER = 256
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
@@ -36,15 +36,15 @@ class Volume:
 
 
 def texture(rng: np.random.Generator, side: int) -> Any:
-    """(channel, side, side), smooth over three cells."""
+    """Return a texture (channel, side, side) that is smooth over three cells."""
     coarse = torch.from_numpy(rng.standard_normal((1, CHANNELS, side // (3 * FINE), side // (3 * FINE))))
     return functional.interpolate(coarse.float(), size=(side, side), mode="bicubic", align_corners=False)[0].numpy()
 
 
 def render(layers: Any, corners: Any, noise: float, rng: np.random.Generator) -> tuple[Any, Any]:
-    """Lay textures over each other, with upper left corners (layer, frame, 2), y and x, on the fine grid.
+    """Stack textures with upper left corners (layer, frame, 2), y and x, on the fine grid.
 
-    Features (frame, y, x, channel), and the layer that is seen, (frame, fine y, fine x).
+    Return features (frame, y, x, channel) and the visible layer (frame, fine y, fine x).
     """
     features, owners = [], []
     for t in range(len(corners[0])):
@@ -66,7 +66,7 @@ def render(layers: Any, corners: Any, noise: float, rng: np.random.Generator) ->
 
 
 def scene(rng: np.random.Generator, noise: float) -> tuple[Any, Any, Any]:
-    """Features (frame, y, x, channel), places (point, frame, 2) on the raster, and occluded (point, frame)."""
+    """Return features (frame, y, x, channel), raster positions (point, frame, 2), and occluded (point, frame)."""
     layers = [texture(rng, SIDE * 2), texture(rng, 40), texture(rng, 48)]
     speeds = [rng.uniform(-limit, limit, 2) for limit in (1.5, 3, 5)]
     front = SIDE / 2 - 24 - speeds[2] * FRAMES / 2 + rng.uniform(-10, 10, 2)
@@ -87,17 +87,22 @@ def scene(rng: np.random.Generator, noise: float) -> tuple[Any, Any, Any]:
     return features, places, occluded
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_arguments(description: str | None) -> tuple[int, PropagationSettings]:
+    """Return the number of scenes and the settings of propagation."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=6)
     parser.add_argument("--temperature", type=float, default=0.1)
     parser.add_argument("--context", type=int, default=10)
     options = parser.parse_args()
-    settings = PropagationSettings(temperature=options.temperature, radius=8, context=options.context)
+    return options.scenes, PropagationSettings(temperature=options.temperature, radius=8, context=options.context)
+
+
+def main() -> None:
+    scenes, settings = parse_arguments(__doc__)
     size = (RASTER, RASTER)
     for noise in (0.2, 0.6, 1.0):
         maps, truths = [], []
-        for seed in range(options.scenes):
+        for seed in range(scenes):
             features, places, occluded = scene(np.random.default_rng(seed), noise)
             volume = Volume(da.from_array(features, chunks=(1, -1, -1, -1)))
             first = points.encode_points(places[:, 0], size, (GRID, GRID))

@@ -1,11 +1,11 @@
-"""Writing and reading features, against the floor: the same bytes in plain files, synced, and read back.
+"""Speed of writing and reading features, relative to the same bytes in plain, synced files.
 
-Run from the project's root on a machine that does nothing else:
+Run from the project's root on an idle machine:
 
     python benchmarks/store.py [FOLDER]
 
-Everything is measured side by side in one run, in turns; the ratios are what counts. Features are those of TED's
-setting at 480p: 60x104 cells, 640 channels, float16, 8 MB a frame.
+All ways alternate in one run; compare their ratios. Features have the size of TED's at 480p: 60x104 cells, 640
+channels, float16, 8 MB per frame.
 """
 
 import os
