@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..store.errors import ConfigError, CorruptUnitError
+from ..store.errors import ConfigError, CorruptUnitError, Hint
 
 __all__ = ["FeatureReader", "FeatureVolume", "Part", "finest_part"]
 
@@ -107,9 +107,9 @@ class FeatureReader:
                 raw = torch.from_numpy(block[frame - start]).to(device).float()
                 if not bool(torch.isfinite(raw).all()):
                     raise CorruptUnitError(
-                        f"features of frame {frame} ({name}) hold NaN or infinite values: check the unit with "
-                        "'ted cache verify', and extract it again if it is damaged; if it is not, the backbone "
-                        "overflowed: extract with a wider compute dtype"
+                        f"features of frame {frame} ({name}) hold NaN or infinite values: the unit is damaged, or the "
+                        "backbone overflowed and needs a wider compute dtype",
+                        hint=Hint("verify"),
                     )
                 yield _resize(raw, self.grid)
 

@@ -13,8 +13,8 @@ from ted.store.errors import ClaimedError, CorruptUnitError, Hint, TedError
 
 ROOT = Path(__file__).parents[3]
 
-# Packages whose messages are still to be converted.
-_NOT_YET = ("extract", "propagate")
+# Commands of other programs, of Dask and Hugging Face, are named where they help.
+_OTHERS = ("dask scheduler", "Start workers with --resources", "--include")
 _COMMAND = re.compile(r"`ted |'ted |(?<!\w)--[a-z]")
 
 
@@ -37,9 +37,13 @@ def _actions(package: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("package", [name for name in ("store", "extract", "propagate") if name not in _NOT_YET])
+@pytest.mark.parametrize("package", ["store", "extract", "propagate"])
 def test_messages_name_no_command_and_no_option(package: str) -> None:
-    found = [f"{path.name}:{node.lineno} {text!r}" for path, node, text in _strings(package) if _COMMAND.search(text)]
+    found = [
+        f"{path.name}:{node.lineno} {text!r}"
+        for path, node, text in _strings(package)
+        if _COMMAND.search(text) and not any(command in text for command in _OTHERS)
+    ]
     assert found == []
 
 
