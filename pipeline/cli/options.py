@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,9 +187,25 @@ def open_videos(
         raise ConfigError("--videos names no video; leave it out to take all of them")
     found = open_sources(
         [
-            Source(path=path, first_mask=mask, annotations=annotations, set_name=set_name, resolution=resolution)
+            Source(
+                path=path,
+                first_mask=mask,
+                annotations=annotations,
+                tasks=_tasks_reading(annotations),
+                set_name=set_name,
+                resolution=resolution,
+            )
             for path in sources
         ],
         Selection(videos=names, every=every, limit=limit),
     )
     return [dataclasses.replace(video, dataset=dataset) if dataset else video for video in found]
+
+
+def _tasks_reading(annotations: Path | None) -> tuple[str, ...]:
+    """Return the names of the tasks of installed packages whose own format annotations are in."""
+    if annotations is None or not entry_points(group="ted.tasks"):
+        return ()
+    from ..tasks.registry import tasks_reading
+
+    return tasks_reading(annotations)

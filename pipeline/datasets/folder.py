@@ -12,7 +12,9 @@ from .video import AnnotatedMask, Video
 __all__ = ["annotation_masks", "folder_video", "table_video"]
 
 
-def folder_video(folder: Path, first_mask: Path | None = None, annotations: Path | None = None) -> Video:
+def folder_video(
+    folder: Path, first_mask: Path | None = None, annotations: Path | None = None, *, tasks: tuple[str, ...] = ()
+) -> Video:
     """Open a folder of frames, in the order of the numbers in their names.
 
     Parameters
@@ -23,6 +25,8 @@ def folder_video(folder: Path, first_mask: Path | None = None, annotations: Path
         Mask of the first frame. It may lie in the same folder, and is not taken for a frame then.
     annotations
         Folder of masks of any frames, named like these; or a table of boxes or points, or a folder with one.
+    tasks
+        Names of the tasks whose own format the annotations are in; they are read by the task then.
 
     Raises
     ------
@@ -36,6 +40,8 @@ def folder_video(folder: Path, first_mask: Path | None = None, annotations: Path
     if not images:
         raise FrameError(f"no frames: no images in folder {folder}")
     name, frames = folder.resolve().name, ImageFrames(images)
+    if tasks:
+        return Video(dataset="folder", name=name, frames=frames, tasks=tasks, annotation_file=annotations)
     placed = None if annotations is None else table_video("folder", name, frames, annotations)
     if placed is not None:
         return placed
@@ -46,10 +52,9 @@ def folder_video(folder: Path, first_mask: Path | None = None, annotations: Path
             f"{annotations} holds masks of frames that {folder} does not have: {', '.join(strange[:5])}; masks are "
             f"named like the frames, {images[0].stem}.png to {images[-1].stem}.png"
         )
-    masks = {}
     if first_mask is not None:
-        masks = {images[0].stem: first_mask}
         given = {images[0].stem: AnnotatedMask(path=first_mask)}
+    masks = {name: mask.path for name, mask in given.items()}
     return Video(dataset="folder", name=name, frames=frames, annotated_masks=given, frame_masks=masks)
 
 

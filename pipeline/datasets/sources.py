@@ -34,7 +34,9 @@ class Source:
     first_mask
         Mask of the first frame, for a folder or a video file; datasets have their own.
     annotations
-        Instead of that: a folder of masks of any frames, or a table of boxes or points.
+        Instead of that: a folder of masks of any frames, a table of boxes or points, or a file in a task's own format.
+    tasks
+        Names of the tasks whose own format the annotations are in.
     set_name
         Which list of a DAVIS or VIP root, or of its tracks, ``val`` by default; which split of a JHMDB root, ``split1``
         by default.
@@ -45,6 +47,7 @@ class Source:
     path: Path
     first_mask: Path | None = None
     annotations: Path | None = None
+    tasks: tuple[str, ...] = ()
     set_name: str | None = None
     resolution: str = "480p"
 
@@ -244,9 +247,11 @@ def _open(source: Source, selection: Selection, names: Sequence[str]) -> list[Vi
         videos = [root.video(source, name) for name in names]
     elif path.is_file():
         at_most = None if limit is None else max(limit - 1, 0) * every + 1
-        videos = [video_file(path, source.first_mask, source.annotations, at_most=at_most) for _ in names]
+        videos = [
+            video_file(path, source.first_mask, source.annotations, at_most=at_most, tasks=source.tasks) for _ in names
+        ]
     else:
-        videos = [folder_video(path, source.first_mask, source.annotations) for _ in names]
+        videos = [folder_video(path, source.first_mask, source.annotations, tasks=source.tasks) for _ in names]
     if every == 1 and limit is None:
         return videos
     return [replace(video, frames=SelectedFrames(video.frames, every, limit)) for video in videos]

@@ -10,7 +10,12 @@ __all__ = ["video_file"]
 
 
 def video_file(
-    path: Path, first_mask: Path | None = None, annotations: Path | None = None, *, at_most: int | None = None
+    path: Path,
+    first_mask: Path | None = None,
+    annotations: Path | None = None,
+    *,
+    at_most: int | None = None,
+    tasks: tuple[str, ...] = (),
 ) -> Video:
     """Open a video file.
 
@@ -25,6 +30,8 @@ def video_file(
         or points, or a folder with one.
     at_most
         Frames beyond this many are never looked at.
+    tasks
+        Names of the tasks whose own format the annotations are in; they are read by the task then.
 
     Raises
     ------
@@ -34,11 +41,13 @@ def video_file(
         When the folder of masks holds none; when a table cannot be used.
     """
     frames = VideoFrames(path, at_most=at_most)
-    masks = {} if first_mask is None else {"00000": first_mask}
-    given = {name: AnnotatedMask(path=mask) for name, mask in masks.items()}
+    if tasks:
+        return Video(dataset="video", name=path.stem, frames=frames, tasks=tasks, annotation_file=annotations)
+    given = {} if first_mask is None else {"00000": AnnotatedMask(path=first_mask)}
     if annotations is not None:
         placed = table_video("video", path.stem, frames, annotations)
         if placed is not None:
             return placed
         given = annotation_masks(annotations)
+    masks = {name: mask.path for name, mask in given.items()}
     return Video(dataset="video", name=path.stem, frames=frames, annotated_masks=given, frame_masks=masks)

@@ -24,7 +24,15 @@ from ...store.errors import ConfigError, LabelError
 from ...store.layout import safe_name
 from ..datasets.video import Video
 
-__all__ = ["RECORD", "atomic_folder", "changed_files", "check_result", "has_same_result", "result_folder"]
+__all__ = [
+    "RECORD",
+    "atomic_folder",
+    "changed_files",
+    "check_result",
+    "given_frames",
+    "has_same_result",
+    "result_folder",
+]
 
 #: Name of the record in a folder of results.
 RECORD = "ted.json"
@@ -155,6 +163,15 @@ def atomic_folder(folder: Path, record: Mapping[str, Any]) -> Iterator[Path]:
             sync_folder(path)
         _put(hidden, folder)
         sync_folder(folder.parent)
+
+
+def given_frames(folder: Path) -> tuple[int, ...]:
+    """Return the indices of the frames whose masks a result started from; none where its record does not tell."""
+    record = _read_record(folder) or {}
+    given = record.get("given_masks")
+    if isinstance(given, dict):
+        return tuple(int(frame) for frame in given if str(frame).isdecimal())
+    return (0,) if "first_mask" in record else ()
 
 
 def _is_result(folder: Path) -> bool:

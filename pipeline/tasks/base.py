@@ -1,5 +1,6 @@
 """What a task is: what is tracked through a video, how it is annotated, written, scored and drawn."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from ...propagate import Target
 from ...store.errors import ConfigError
 from ..datasets.video import Video
 from .metric_specs import MetricSpec, Values
-from .tables import Table
+from .tables import Table, as_number, last_row, read_table, text_table, write_table
 from .timing import Seconds
 
 __all__ = [
@@ -320,14 +321,15 @@ class Task(ABC):
     name
         Name of the task: of ``--target``, and in `Video.tasks`.
     noun
-        What is drawn, in the plural: the name of the command of ``ted show``. Several tasks may share one.
+        What is drawn, in the plural: the name of the command of ``ted show``; by default the task's name. Several tasks
+        may share one.
     metric_spec
-        What is measured; None where there is no metric.
+        What is measured.
     score_type
-        Class of the scores; None where there is no metric.
+        Class of the scores.
     tables
-        Glob patterns of the tables that `evaluate` writes: the table with the means, and a second one or None. ``*``
-        stands for the name of the set.
+        Glob patterns of the tables that `evaluation` writes: the table with the means, and a second one or None. ``*``
+        stands for the name of the set. By default one table, ``<name>_results-*``.
     """
 
     name: ClassVar[str]
@@ -335,6 +337,13 @@ class Task(ABC):
     metric_spec: ClassVar[MetricSpec]
     score_type: ClassVar[type[Score]]
     tables: ClassVar[tuple[str, str | None]]
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Set the defaults of the class attributes."""
+        super().__init_subclass__(**arguments)
+        if "name" in cls.__dict__:
+            cls.noun = cls.__dict__.get("noun", cls.name)
+            cls.tables = cls.__dict__.get("tables", (f"{cls.name}_results-*", None))
 
     def accepts(self, video: Video) -> bool:
         """Return whether the task can track something in a video."""
@@ -387,7 +396,7 @@ class Task(ABC):
         """Return whether a video's folder of results holds results of this task."""
 
     def score_video(self, video: Video, folder: Path) -> Any:
-        """Score a video's folder of results: the value that `evaluation` takes.
+        """Score a video's folder of results: the value that `evaluation` takes, by default a `Score`.
 
         Raises
         ------
@@ -399,8 +408,27 @@ class Task(ABC):
         raise ConfigError(f"{self.name} of video {video.name!r} have no metric")
 
     def evaluation(self, scores: Mapping[str, Any], results: Path, set_name: str) -> Evaluation:
-        """Summarise scores of `score_video` by name of the video, at least one, and write tables into `results`."""
-        raise NotImplementedError
+        """Summarise scores, and write tables.
+
+        By default, a table of the metrics of each video, and of all together, with four decimals.
+
+        Parameters
+        ----------
+        scores
+            Values of `score_video` by name of the video, at least one.
+        results
+            Folder of results, to which tables are written.
+        set_name
+            Name of the set of videos: part of the names of the tables.
+        """
+        mean = self.score_type.means(list(scores.values()))
+        rows = {name: self._official(self.score_type.means([score])) for name, score in scores.items()}
+        every = {**rows, "mean": self._official(mean)}
+        titles = list(self.metric_spec.official.values())
+        cells = {name: list(row.values()) for name, row in every.items()}
+        path = write_table(results / f"{self.tables[0].replace('*', set_name)}.csv", ["Video", *titles], cells)
+        lines = [*text_table(["video", *titles], cells.items()), f"table: {path}"]
+        return Evaluation(values={"mean": every["mean"], "videos": rows}, lines=lines)
 
     def read_table(self, name: str, path: Path, other: Path | None) -> EvaluationTables:
         """Read tables that `evaluation` wrote, for a report.
@@ -417,7 +445,23 @@ class Task(ABC):
         ConfigError
             For tables that cannot be read, or hold something else.
         """
-        raise NotImplementedError
+        titles = list(self.metric_spec.official.values())
+        table = read_table(path, ["Video", *titles])
+        total = last_row(path, table, "mean")
+        ranked = self.metric_spec.official[self.metric_spec.order[0]]
+        return EvaluationTables(
+            metric_spec=self.metric_spec,
+            name=name,
+            means={title: total[title] for title in titles},
+            by_video={row["Video"]: as_number(row[ranked]) for row in table.records[:-1]},
+            tables=(table,),
+        )
+
+    def _official(self, values: Values) -> dict[str, float]:
+        return {
+            title: math.nan if (value := values[column]) is None else value
+            for column, title in self.metric_spec.official.items()
+        }
 
     @abstractmethod
     def open_frames(self, video: Video, folder: Path) -> ResultFrames:

@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ....store.errors import LabelError
+from ....store.errors import ConfigError, LabelError
 from ...datasets.masks_io import read_mask
 from ...datasets.video import Video
 from ...metrics.jf import contour_accuracy, region_similarity
 from ...pictures.overlay import overlay_mask
 from ...runs.result_folders import result_folder
 from ..base import ResultFrames
+from .truth import scored_frames
 
 __all__ = ["MaskFrames", "ReadMask", "result_masks", "true_masks"]
 
@@ -55,6 +56,7 @@ class MaskFrames(ResultFrames):
                 f"--out {folder.parent}"
             )
         self.has_truth = len(self._truth.paths) > 1
+        self._scored = _own_scored(video, folder) or list(self._truth.paths)[1:-1]
 
     @property
     def frames(self) -> Sequence[str]:
@@ -63,8 +65,8 @@ class MaskFrames(ResultFrames):
 
     @property
     def ranked(self) -> list[str]:
-        """Names of annotated frames with a result, without the first and the last: DAVIS leaves these out."""
-        return [name for name in list(self._truth.paths)[1:-1] if name in self._names]
+        """Names of the scored frames with a result: DAVIS leaves the first and the last annotation out."""
+        return [name for name in self._scored if name in self._names]
 
     def score(self, frame: str) -> float | None:
         """Return the mean over objects, those annotated first and those that joined, of (J + F) / 2."""
@@ -125,6 +127,19 @@ def true_masks(video: Video) -> ReadMask:
         return truth.read(name, video.frames.size) if name in truth.paths else None
 
     return read
+
+
+def _own_scored(video: Video, folder: Path) -> list[str]:
+    """Return the names of the frames that are scored of a user's own masks; none where DAVIS' rule holds."""
+    annotated = video.annotations()
+    if not set(annotated) <= set(video.given):
+        return []
+    try:
+        frames = scored_frames(video, folder) or {}
+    except ConfigError:
+        return []
+    scored = {name for of_object in frames.values() for name in of_object}
+    return [name for name in annotated if name in scored]
 
 
 def _draw(picture: _Picture, ids: npt.NDArray[np.uint8]) -> _Picture:

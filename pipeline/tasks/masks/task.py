@@ -21,7 +21,7 @@ from .davis import DavisScore, SequenceScore, score_sequence, write_tables
 from .frames import MaskFrames
 from .png import write_mask
 from .scores import MASKS, MaskScore, summarize
-from .truth import SequenceTruth
+from .truth import SequenceTruth, scored_frames
 
 __all__ = ["MaskEvaluator", "MaskRun", "MaskTask", "digest_of_masks"]
 
@@ -194,7 +194,7 @@ class MaskTask(Task):
 
     def score_video(self, video: Video, folder: Path) -> SequenceScore:
         """Score a video's masks; see `score_sequence`."""
-        return score_sequence(video.name, video.annotations(), folder, video.scored_frames())
+        return score_sequence(video.name, video.annotations(), folder, scored_frames(video, folder))
 
     def evaluation(self, scores: Mapping[str, SequenceScore], results: Path, set_name: str) -> Evaluation:
         """Summarise J and F, and write the two official tables."""
@@ -237,8 +237,9 @@ def missing_masks(video: Video) -> str | None:
     """Say which ground truth masks a video lacks for J and F, as far as file names tell; None if none."""
     annotations, of_objects = video.annotations(), video.scored_frames()
     if of_objects is None:
-        few = len(annotations) < 3
-        return f"has {len(annotations)} annotated frames, and J&F needs three" if few else None
+        if len(annotations) < 3:
+            return f"has {len(annotations)} annotated frames, and J&F needs three"
+        return "has no ground truth but the masks that are given" if set(annotations) <= set(video.given) else None
     wanted = {frame for frames in of_objects.values() for frame in frames}
     if not wanted:
         return "has no frame behind those in which objects are given"

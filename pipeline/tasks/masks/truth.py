@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ....store.errors import ConfigError, LabelError
-from ...datasets.masks_io import MaskSequence
+from ...datasets.masks_io import MaskSequence, first_appearances
+from ...datasets.video import Video
 from ...metrics.jf import Statistics, TrueContour, region_similarity, statistics
+from ...runs.result_folders import given_frames
 
-__all__ = ["ObjectScore", "SequenceScore", "SequenceTruth", "TrueFrame", "object_scores"]
+__all__ = ["ObjectScore", "SequenceScore", "SequenceTruth", "TrueFrame", "object_scores", "scored_frames"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,3 +187,42 @@ def object_scores(
         )
         for number, j_frames, f_frames, scored in zip(truth.object_ids, j, f, truth.scored, strict=True)
     )
+
+
+def scored_frames(video: Video, folder: Path) -> dict[int, tuple[str, ...]] | None:
+    """Return the names of the frames in which each object of a result is scored, by its number.
+
+    Where every true mask is one that propagation may start from (a folder of one's own masks), the result's record
+    tells from which it did; the others are scored, including the last. A result without a record started from the first
+    mask. An object that joined is scored after its first annotation. Elsewhere see `Video.scored_frames`.
+
+    Parameters
+    ----------
+    video
+        The video, with its ground truth.
+    folder
+        Folder of its results.
+
+    Raises
+    ------
+    ConfigError
+        When propagation started from all true masks.
+    """
+    annotated = list(video.annotations())
+    if len(annotated) < 2 or video.object_frames or not set(annotated) <= set(video.given):
+        return video.scored_frames()
+    names = video.frames.names
+    given = {names[frame] for frame in given_frames(folder) if frame < len(names)} or set(annotated[:1])
+    left = [name for name in annotated if name not in given]
+    if not left:
+        raise ConfigError(
+            f"propagation of video {video.name!r} started from all {len(annotated)} true masks, so none is left to "
+            "be scored: propagate from some of them alone"
+        )
+    started = {name: path for name, path in video.annotations().items() if name in given}
+    first = first_appearances(started or video.annotations())
+    begin = names.index(min(first.values(), key=names.index)) if first else 0
+    return {
+        number: tuple(name for name in left if names.index(frame) == begin or names.index(name) > names.index(frame))
+        for number, frame in sorted(first.items())
+    }
