@@ -184,7 +184,7 @@ class Video:
                 _log.warning("%s: object %d joins in frame %s, and is followed from there", self.name, number, frame)
             elif number not in followed:
                 _log.warning(
-                    "%s: object %d, first annotated in frame %s, is neither followed nor scored: %s objects are "
-                    "annotated in the first frame alone; give masks of any frames with --annotations to follow it",
+                    "%s: object %d, first annotated in frame %s, is neither followed nor scored: videos of %s are "
+                    "propagated from their first frame alone; give masks of any frames with --annotations to follow it",
                     self.name, number, frame, self.dataset,
                 )  # fmt: skip

@@ -132,7 +132,7 @@ def true_masks(video: Video) -> ReadMask:
 def _own_scored(video: Video, folder: Path) -> list[str]:
     """Return the names of the frames that are scored of a user's own masks; none where DAVIS' rule holds."""
     annotated = video.annotations()
-    if not set(annotated) <= set(video.given):
+    if not set(annotated) <= set(video.annotated_masks):
         return []
     try:
         frames = scored_frames(video, folder) or {}

@@ -209,7 +209,7 @@ def scored_frames(video: Video, folder: Path) -> dict[int, tuple[str, ...]] | No
         When propagation started from all true masks.
     """
     annotated = list(video.annotations())
-    if len(annotated) < 2 or video.object_frames or not set(annotated) <= set(video.given):
+    if len(annotated) < 2 or video.object_frames or not set(annotated) <= set(video.annotated_masks):
         return video.scored_frames()
     names = video.frames.names
     given = {names[frame] for frame in given_frames(folder) if frame < len(names)} or set(annotated[:1])

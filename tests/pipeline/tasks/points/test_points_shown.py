@@ -13,10 +13,10 @@ from ted.pipeline.pictures.palette import display_palette
 from ted.pipeline.tasks.joints.results import JointResult
 from ted.pipeline.tasks.points.results import TrackResult
 
-from ..conftest import Cli
-from ..inputs import frames_folder
-from ..point_inputs import moving_square, result_marks, tapvid_clip, true_marks, write_jhmdb, write_pickle
-from ..sheets import holds, read
+from ...conftest import Cli
+from ...inputs import frames_folder
+from ...point_inputs import moving_square, result_marks, tapvid_clip, true_marks, write_jhmdb, write_pickle
+from ...sheets import holds, read
 
 # Drawing.
 

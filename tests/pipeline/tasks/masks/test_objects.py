@@ -13,7 +13,7 @@ from ted.pipeline.tasks.masks.png import write_mask
 from ted.pipeline.tasks.parts.task import score_parts, write_parts
 from ted.store.errors import ConfigError, LabelError
 
-from ..roots import SIZE, Ids, boxes
+from ...roots import SIZE, Ids, boxes
 
 EMPTY = np.zeros(SIZE, np.uint8)
 
