@@ -239,7 +239,11 @@ def missing_masks(video: Video) -> str | None:
     if of_objects is None:
         if len(annotations) < 3:
             return f"has {len(annotations)} annotated frames, and J&F needs three"
-        return "has no ground truth but the masks that are given" if set(annotations) <= set(video.annotated_masks) else None
+        return (
+            "has no ground truth but the masks that are given"
+            if set(annotations) <= set(video.annotated_masks)
+            else None
+        )
     wanted = {frame for frames in of_objects.values() for frame in frames}
     if not wanted:
         return "has no frame behind those in which objects are given"
