@@ -71,3 +71,10 @@ def test_the_table_of_weights_names_every_backbone() -> None:
     for name, info in BACKBONES.items():
         assert f"`{name}`" in first
         assert info.published is None or info.published.bundled or info.published.name in page
+
+
+@every_page
+def test_files_that_pages_name_exist(page: Path) -> None:
+    rooms = "store|extract|propagate|pipeline|training|benchmarks|notebooks|tests"
+    for name in re.findall(rf"`((?:{rooms})/[\w/.-]+)`", page.read_text()):
+        assert (ROOT / name).exists(), name
