@@ -4,7 +4,7 @@ Run from the project's root, on a machine that does nothing else:
 
     python benchmarks/propagation.py [PART ...]
 
-PARTs: dense, floor, sweep, retune, shape, length, workers, precision; all by default. Each measures what it compares
+PARTs: dense, floor, sweep, retune, session, shape, length, workers, precision; all by default. Each measures what it compares
 side by side, in processes of its own. Where there is a GPU, `--device cuda` measures the engine on it.
 """
 
@@ -16,10 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import torch
 
@@ -31,6 +33,7 @@ from ted.propagate import (
     Fusion,
     PropagationSettings,
     SearchSpec,
+    TrackingSession,
     WeightedSettings,
     cache_affinities,
     connect,
@@ -317,6 +320,41 @@ def sweep(device: str) -> None:
                 )
 
 
+def session(device: str) -> None:
+    """Labels of a video after a change, from a session's memory: milliseconds a frame."""
+    frames = 50
+    print(
+        f"{frames} frames, {GRID[0]}x{GRID[1]} cells, {OBJECTS} channels, {CONTEXT} + 1 context frames, one part of 32"
+    )
+    print("change                      ms/frame  searched  reused  unchanged")
+    values = features(frames, GRID, 32, "smooth", 1).half().numpy()
+    part = Part(features=da.from_array(values, chunks=(1, *values.shape[1:])), frame_size=(480, 832))
+    first = torch.rand(OBJECTS, *GRID, generator=torch.Generator().manual_seed(0))
+    tracking = TrackingSession([(part, 1.0)], PropagationSettings(), first, device=device)
+    changes: list[tuple[str, Callable[[], None]]] = [
+        ("nothing yet", lambda: None),
+        ("temperature 0.1", lambda: setattr(tracking, "settings", PropagationSettings(temperature=0.1))),
+        ("top-k 5", lambda: setattr(tracking, "settings", PropagationSettings(temperature=0.1, top_k=5))),
+        ("frame 40 annotated", lambda: tracking.annotate(40, first)),
+        ("frame 40 corrected", lambda: tracking.annotate(40, first.flip(2))),
+    ]
+    for name, change in changes:
+        change()
+        start = time.perf_counter()
+        for _ in tracking.labels():
+            pass
+        seconds, run = time.perf_counter() - start, tracking.last_run
+        print(f"{name:26}  {1000 * seconds / frames:8.1f}  {run.searched:8}  {run.reused:6}  {run.unchanged:9}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Features in memory."""
+
+    features: Any
+    frame_size: tuple[int, int]
+
+
 def retune(device: str) -> None:
     """From kept affinities: milliseconds a frame, of a whole video, with reading."""
     frames = 31
@@ -456,8 +494,8 @@ def admitted(kind: str, count: int, low: bool) -> float:
 
 
 PARTS: dict[str, Callable[[str], None]] = {
-    "dense": dense, "floor": floor, "sweep": sweep, "retune": retune, "shape": shape, "length": length,
-    "workers": workers, "precision": precision,
+    "dense": dense, "floor": floor, "sweep": sweep, "retune": retune, "session": session, "shape": shape,
+    "length": length, "workers": workers, "precision": precision,
 }  # fmt: skip
 
 

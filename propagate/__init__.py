@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .labels import label_frames, propagate_labels
     from .origins import Origins, trace_origins
     from .propagation import SweepPass, plan_passes, propagate, sweep
+    from .session import SessionCancelled, SessionRun, TrackingSession
     from .settings import PropagationSettings, WeightedSettings, part_weights
     from .spec import SearchSpec
     from .targets.base import AnnotatedLabel, Target, annotation_labels
@@ -44,8 +45,11 @@ __all__ = [
     "Part",
     "PropagationSettings",
     "SearchSpec",
+    "SessionCancelled",
+    "SessionRun",
     "SweepPass",
     "Target",
+    "TrackingSession",
     "WeightedSettings",
     "Workers",
     "affinity_spec",
@@ -73,77 +77,25 @@ __all__ = [
 ]
 
 _MODULES = {
-    "affinity_cache": (
-        "CachedAffinities",
-        "affinity_spec",
-        "cache_affinities",
-        "find_cached",
-    ),
-    "affinity_source": (
-        "AffinitySource",
-        "AffinityUse",
-        "choose_affinities",
-    ),
-    "candidate_search": (
-        "FrameCandidates",
-        "search",
-        "search_units",
-    ),
-    "cluster": (
-        "InProcess",
-        "Workers",
-        "check_access",
-        "connect",
-    ),
-    "features": (
-        "FeatureReader",
-        "FeatureVolume",
-        "Part",
-        "finest_part",
-    ),
-    "fusion": ("Fusion",),
-    "kernels": (
-        "CosineKernel",
-        "Kernel",
-        "KernelParameter",
-        "get_kernel",
-        "kernel_class",
-        "kernel_names",
-        "parse_kernel",
-    ),
-    "kernels.candidates": (
-        "Affinity",
-        "Candidates",
-    ),
-    "kernels.dense": ("DenseKernel",),
-    "kernels.window": ("window_mask",),
-    "labels": (
-        "label_frames",
-        "propagate_labels",
-    ),
-    "origins": (
-        "Origins",
-        "trace_origins",
-    ),
-    "propagation": (
-        "SweepPass",
-        "plan_passes",
-        "propagate",
-        "sweep",
-    ),
-    "settings": (
-        "PropagationSettings",
-        "WeightedSettings",
-        "part_weights",
-    ),
-    "spec": ("SearchSpec",),
-    "targets.base": (
-        "AnnotatedLabel",
-        "Target",
-        "annotation_labels",
-    ),
+    "affinity_cache": "CachedAffinities affinity_spec cache_affinities find_cached",
+    "affinity_source": "AffinitySource AffinityUse choose_affinities",
+    "candidate_search": "FrameCandidates search search_units",
+    "cluster": "InProcess Workers check_access connect",
+    "features": "FeatureReader FeatureVolume Part finest_part",
+    "fusion": "Fusion",
+    "kernels": "CosineKernel Kernel KernelParameter get_kernel kernel_class kernel_names parse_kernel",
+    "kernels.candidates": "Affinity Candidates",
+    "kernels.dense": "DenseKernel",
+    "kernels.window": "window_mask",
+    "labels": "label_frames propagate_labels",
+    "origins": "Origins trace_origins",
+    "propagation": "SweepPass plan_passes propagate sweep",
+    "session": "SessionCancelled SessionRun TrackingSession",
+    "settings": "PropagationSettings WeightedSettings part_weights",
+    "spec": "SearchSpec",
+    "targets.base": "AnnotatedLabel Target annotation_labels",
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
