@@ -4,8 +4,8 @@ Run from the project's root, on a machine that does nothing else:
 
     python benchmarks/propagation.py [PART ...]
 
-PARTs: dense, floor, sweep, retune, session, shape, length, workers, precision; all by default. Each measures what it compares
-side by side, in processes of its own. Where there is a GPU, `--device cuda` measures the engine on it.
+PARTs: dense, floor, sweep, retune, session, shape, length, workers, precision; all by default. Each measures what it
+compares side by side, in processes of its own. Where there is a GPU, `--device cuda` measures the engine on it.
 """
 
 import argparse
