@@ -95,13 +95,12 @@ def means_table(results: Sequence[ComparedResult]) -> TableView:
     columns = [name for name in known if any(item.means.get(name) for item in results)]
     return TableView(
         caption=f"Means over all {'objects' if all(item.metric_spec.of_objects for item in results) else 'videos'}",
-        columns=("results", *columns, "control", "setting"),
+        columns=("results", *columns, "control"),
         rows=tuple(
             row(
                 item.name,
                 *(Number(item.means.get(name, "")) for name in columns),
                 ", ".join(item.controls),
-                item.setting,
                 control=bool(item.controls),
             )
             for item in results
