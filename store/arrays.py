@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import stat
 from collections.abc import Mapping
 from functools import cached_property
@@ -39,6 +40,8 @@ _COMPRESSORS = {
     "zstd": (ZstdCodec(level=1),),
     "blosc": (BloscCodec(typesize=2, cname="lz4", clevel=5, shuffle="bitshuffle", blocksize=0),),
 }
+
+_CRC32C_BYTES = 4
 
 # write_empty_chunks is not persisted: without it a frame of fill values would vanish, so each open passes it.
 _CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
@@ -191,7 +194,15 @@ class ArrayReader:
         )
         if not as_laid_out:
             raise wrong
+        if self._layout.compressor is None:
+            expected = math.prod(self._layout.chunk_shape(array.shape)) * array.dtype.itemsize + _CRC32C_BYTES
+            keys = map(self._layout.chunk_key, range(array.shape[0] if self._layout.per_frame else 1))
+            if any(key in self._marker.files and self._marker.files[key].bytes != expected for key in keys):
+                raise wrong
         return array
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        return np.asarray(self._array[index])
+        try:
+            return np.asarray(self._array[index])
+        except (ValueError, RuntimeError, MemoryError) as error:  # of a codec: a chunk that is no such array
+            raise damage(self._unit, self._layout.chunks, f"cannot be decoded ({error})") from error

@@ -10,12 +10,12 @@ from .arrays import open_store
 from .artifacts.affinities import AFFINITIES, AffinitySpec, AffinityUnit, AffinityWriter
 from .artifacts.features import FEATURES, Unit, UnitWriter
 from .artifacts.generic import Artifact, ArtifactSpec, ArtifactWriter
-from .artifacts.registry import ArtifactKind, artifact_kind
+from .artifacts.registry import ArtifactKind, artifact_kind, artifact_kinds
 from .claims import take_claim
 from .durable import explain_os_errors
 from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError, TedError, UnitNotFoundError
 from .integrity import demote, looks_whole
-from .layout import GROUP, check_inside, safe_name
+from .layout import GROUP, check_inside, printable, safe_name
 from .marker import marker_key, read_marker
 from .removal import remove_empty_groups, remove_folder
 from .request import FeatureChoice, UnitSpec, fits, most_faithful
@@ -245,6 +245,16 @@ class Cache:
             if (folder / GROUP).exists() or (folder / marker_key(folder)).exists():
                 yield folder
 
+    def unknown_kinds(self) -> dict[str, int]:
+        """Count the units of kinds that are unknown here, by kind: a plug-in that is not installed wrote them."""
+        known = {kind.name for kind in artifact_kinds()}
+        found: dict[str, int] = {}
+        for group in self.root.glob("[!.]*/[!.]*.zarr/[!.]*/[!.]*/" + GROUP):
+            name = group.parent.parent.name
+            if "@" not in name and name not in known:
+                found[name] = found.get(name, 0) + 1
+        return found
+
     def _found(
         self,
         kind: ArtifactKind,
@@ -268,7 +278,7 @@ class Cache:
                 spec = read_spec(folder, spec_type)
             except TedError as error:
                 # One unreadable unit must not hide the others.
-                _log.warning("skipped: %s", error)
+                _log.warning("skipped: %s", printable(str(error)))
                 continue
             if dataset in (None, spec.dataset) and video in (None, spec.video):
                 yield folder, spec

@@ -100,7 +100,7 @@ def demote(unit: Path) -> None:
                 if key in marker.files and matches(unit / key, marker.files[key]):
                     continue
                 discard(unit / key)
-                text = marker.metadata.get(key, "").encode()
+                text = marker.metadata.get(key, "").encode("utf-8", "replace")
                 if key in marker.files and checksum(text) == marker.files[key].sha256:
                     (unit / key).parent.mkdir(exist_ok=True)
                     write_atomic(unit / key, text)

@@ -11,7 +11,7 @@ from ..choices.hints import explain, hint_text
 from ..runs.extracting.noise_level import level_text
 from .cache_convert import convert
 from .cache_copy import copy, merge
-from .cache_units import plural, select_folders, select_units, unit_filters
+from .cache_units import plural, select_folders, select_units, unit_filters, warn_of_unknown_kinds
 from .options import CONTEXT, cache_option, json_option
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def list_units(cache: Path, as_json: bool, **chosen: Any) -> None:
         about = f"{row['state']:<10} {row['frames']:>6} frames {entry.bytes / 1e6:>10.1f} MB"
         level = row.get("alpha_bar")
         click.echo(f"{about}  {row.get('form', ''):<8} {'' if level is None else level_text(level):>10}  {name}")
+    if not any(chosen.values()):
+        warn_of_unknown_kinds(cache)
     complete = sum(entry.state == "complete" for entry in entries)
     size = sum(entry.bytes for entry in entries) / 1e9
     click.echo(f"{plural(len(entries), 'unit')}, {complete} complete, {size:.3f} GB")

@@ -1,4 +1,4 @@
-"""``ted cache convert``."""
+"""``ted cache convert``: store features with a smaller codec."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..choices.hints import explain
-from .cache_units import feature_filters, select_features
+from .cache_units import feature_filters, plural, select_features
 from .options import CONTEXT, cache_option, json_option
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ __all__ = ["convert", "describe_error"]
     "notation",
     required=True,
     metavar="FORM",
-    help="int8, bitround:N (bits of the mantissa), pca:N (components, fitted to each unit), or pca:FILE with "
-    "components in a .npy or .npz file.",
+    help="Codec: int8, bitround:N (bits of the mantissa), pca:N (components, fitted to each unit), pca:FILE with "
+    "components in a .npy or .npz file, or the notation of a plug-in's codec.",
 )
 @feature_filters
-@click.option("--remove-source", is_flag=True, help="Then remove the float16 features, once the others are verified.")
-@click.option("--overwrite", is_flag=True, help="Replace units of this form that were made from other features.")
+@click.option("--remove-source", is_flag=True, help="Remove the float16 features once the converted ones are verified.")
+@click.option("--overwrite", is_flag=True, help="Replace units of this codec that were made from other features.")
 @click.option("--device", default="auto", help="Where the error is measured: auto, cpu, cuda or cuda:N.")
 @json_option
 def convert(
@@ -41,10 +41,10 @@ def convert(
     as_json: bool,
     **filters: Any,
 ) -> None:
-    """Store features in a smaller form, beside float16, and measure what that changes.
+    """Store features with a smaller codec, beside float16, and measure the error.
 
-    The error is recorded with each unit (`ted cache info`). An interrupted conversion is taken up; what is there
-    already is left alone.
+    The error is recorded with each unit (`ted cache info`). The same command resumes an interrupted conversion, and
+    leaves converted units as they are.
     """
     from ...store import FLOAT16, open_cache, parse_codec
     from ...store.errors import ConfigError, TedError, UnitNotFoundError
@@ -55,7 +55,7 @@ def convert(
 
     codec = parse_codec(notation)
     if codec.family == FLOAT16.family:
-        raise ConfigError("--to float16: what is left out of a smaller form cannot be brought back; extract again")
+        raise ConfigError("--to float16: what a smaller codec dropped cannot be restored; extract again")
     where = choose_device(device)
     store = open_cache(cache)
     found = [entry for entry in select_features(cache, **filters) if entry.state != "incomplete"]
@@ -102,13 +102,14 @@ def convert(
     else:
         before, after = (sum(row.get(key, 0) for row in rows) for key in ("source_bytes", "bytes"))
         share = f", {100 * after / before:.1f} % of float16" if before else ""
-        click.echo(f"{len(rows) - failures} units as {codec}, {failures} failed: {after / 1e6:.1f} MB{share}")
+        converted = plural(len(rows) - failures, "unit")
+        click.echo(f"{converted} as {codec}, {failures} failed: {after / 1e6:.1f} MB{share}")
     if failures:
         sys.exit(1)
 
 
 def describe_error(report: "ConversionReport") -> str:
-    """Return what a conversion did, in one line."""
+    """Return one line about a conversion."""
     size = f"{100 * report.bytes / report.source_bytes:.1f} % of float16"
     state = "there before" if report.skipped else f"{report.seconds:.1f} s"
     error = report.error
@@ -116,6 +117,6 @@ def describe_error(report: "ConversionReport") -> str:
         return f"{report.spec.label}: {size}, {state}"
     return (
         f"{report.spec.label}: {size}, {state}; in {error['frames']} frames cosines differ by "
-        f"{error['cosine_mean']:.1e}, {100 * error['top_k_overlap']:.2f} % of the best sources and "
-        f"{100 * error['mask_agreement']:.2f} % of the mask pixels ({error['mask']}) are the same"
+        f"{error['cosine_mean']:.1e} on average, {100 * error['top_k_overlap']:.2f} % of the best sources and "
+        f"{100 * error['mask_agreement']:.2f} % of the mask pixels ({error['mask']}) stay the same"
     )

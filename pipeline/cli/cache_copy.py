@@ -33,7 +33,7 @@ _STATES = {
 def _transfer_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         json_option,
-        click.option("--dry-run", is_flag=True, help="Only print what would be copied, its bytes and the free space."),
+        click.option("--dry-run", is_flag=True, help="Only print which units would be copied, and the free space."),
         unit_filters,
         cache_option,
     ):
@@ -47,10 +47,10 @@ def _transfer_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def copy(destination: Path, cache: Path, dry_run: bool, as_json: bool, **filters: Any) -> None:
     """Copy complete units of the cache (--cache) into the cache at DESTINATION, which is made if absent.
 
-    Each file is compared with what was written while it is copied, and each unit appears at once, whole. Units that
-    DESTINATION has are skipped, so the same command resumes an interrupted copy. What is incomplete or damaged there is
-    replaced; a complete unit never is. Incomplete units are not copied. Exit code 1 when a unit is damaged or could not
-    be copied; the others are.
+    Each file is verified while it is copied, and each unit appears at once, whole. Units that DESTINATION has are
+    skipped, so the same command resumes an interrupted copy. Incomplete and damaged units there are replaced, complete
+    ones never. Incomplete units are not copied. Exit code 1 if a unit is damaged or could not be copied; all others
+    are copied.
     """
     _transfer([cache], destination, filters, dry_run=dry_run, as_json=as_json)
 
@@ -59,9 +59,9 @@ def copy(destination: Path, cache: Path, dry_run: bool, as_json: bool, **filters
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=LocalFolder())
 @_transfer_options
 def merge(sources: tuple[Path, ...], cache: Path, dry_run: bool, as_json: bool, **filters: Any) -> None:
-    """Bring the complete units of one or several SOURCE caches into the cache (--cache), which is made if absent.
+    """Copy the complete units of one or several SOURCE caches into the cache (--cache), which is made if absent.
 
-    This is `ted cache copy` in the other direction, for caches that jobs have left on disks of their nodes.
+    This is `ted cache copy` in the other direction, for caches that jobs have left on the disks of their nodes.
     """
     _transfer(sources, cache, filters, dry_run=dry_run, as_json=as_json)
 
@@ -76,7 +76,7 @@ def _transfer(
 
     for source in sources:
         if source.resolve() == destination.resolve():
-            raise ConfigError(f"{source} is both where to copy from and where to; name two caches")
+            raise ConfigError(f"{source} is source and destination at once; name two caches")
     root = open_cache(destination, create=True).root
     folders = [folder for source in sources for folder in select_folders(source, **filters)]
     plan = _plan(folders, root)
@@ -88,7 +88,7 @@ def _transfer(
             for folder in folders:
                 try:
                     done.append(copy_unit(folder, root, progress=bar.update))
-                except CacheError as error:  # the disk is full: the rest would not fit either
+                except CacheError as error:  # the disk is full: the others would not fit either
                     full = explain(error)
                     break
         plan = done
@@ -113,9 +113,10 @@ def _plan(folders: Iterable[Path], root: Path) -> list["Transfer"]:
     for folder in folders:
         item = plan_transfer(folder, root)
         if item.state == "wanted" and item.target is not None:
-            content = chosen.setdefault(item.target, item.content_hash)
-            if any(other.target == item.target for other in plan):
-                item = replace(item, state="present" if content == item.content_hash else "kept")
+            if item.target in chosen:
+                item = replace(item, state="present" if chosen[item.target] == item.content_hash else "kept")
+            else:
+                chosen[item.target] = item.content_hash
         plan.append(item)
     return plan
 

@@ -12,7 +12,15 @@ if TYPE_CHECKING:
 
     AnyEntry = Entry | AffinityEntry | ArtifactEntry
 
-__all__ = ["feature_filters", "plural", "select_features", "select_folders", "select_units", "unit_filters"]
+__all__ = [
+    "feature_filters",
+    "plural",
+    "select_features",
+    "select_folders",
+    "select_units",
+    "unit_filters",
+    "warn_of_unknown_kinds",
+]
 
 
 def feature_filters(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,7 +108,17 @@ def select_folders(cache: Path, **filters: Any) -> list[Path]:
     wanted = [entry.folder for entry in select_units(cache, **filters)]
     if any(filters.values()):
         return wanted
+    warn_of_unknown_kinds(cache)
     return [folder for kind in _kinds(None) for folder in sorted(open_cache(cache).folders(kind))]
+
+
+def warn_of_unknown_kinds(cache: Path) -> None:
+    """Name the units that a command leaves out because the plug-in of their kind is not installed."""
+    from ...store import open_cache, printable
+
+    for kind, count in open_cache(cache).unknown_kinds().items():
+        about = f"{plural(count, 'unit')} of the kind {printable(kind)}"
+        click.echo(f"left out: {about}; install the plug-in that offers it", err=True)
 
 
 def plural(count: int, noun: str) -> str:

@@ -22,7 +22,7 @@ from ted.store.marker import Marker, read_marker, record_file, write_marker
 from tests.pipeline.conftest import Cli
 
 from .claim_inputs import leave_claim
-from .conftest import make_spec, write_unit
+from .conftest import make_spec, write_codec, write_unit
 from .test_writer import tree
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -290,6 +290,11 @@ def test_json_is_parsed_up_to_a_depth() -> None:
         {"dimension_names": None},
         {"shape": [5, 3, 4, 7]},
         {"shape": [6, 3, 4, 6]},
+        {"shape": [5, 3, 4, 7], "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 3, 4, 7]}}},
+        {
+            "shape": [5, 2**20, 2**20, 6],
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 2**20, 2**20, 6]}},
+        },
         {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [5, 3, 4, 6]}}},
         {"codecs": [{"name": "nonsense"}]},
         {"node_type": "group"},
@@ -302,6 +307,15 @@ def test_metadata_of_another_array_are_found_by_verify(unit: Unit, change: dict[
     assert verify_unit(unit.folder).state == "damaged"
     with pytest.raises(CorruptUnitError):
         open_unit(unit.folder)
+
+
+def test_a_compressed_chunk_of_another_array_is_refused(cache: Cache, unit: Unit) -> None:
+    stored = write_codec(cache, unit, "bitround:7")
+    shape = [5, 3, 4, 7]
+    grid = {"name": "regular", "configuration": {"chunk_shape": [1, *shape[1:]]}}
+    rewrite(stored.folder, lambda values: values.update(shape=shape, chunk_grid=grid), key="features/zarr.json")
+    with pytest.raises(CorruptUnitError, match="cannot be decoded"):
+        Unit(stored.folder).features.compute(scheduler="synchronous")
 
 
 # Names

@@ -23,7 +23,7 @@ def test_convert_all_units_and_remove_their_sources(cli: Cli, cache: Path) -> No
     done = cli("cache", "convert", "--cache", cache, "--to", "int8")
     assert done.code == 0
     assert done.out.startswith("4 units as int8, 0 failed: ")
-    assert "of the mask pixels (blocks) are the same" in done.err
+    assert "of the mask pixels (blocks) stay the same" in done.err
     assert forms(cache) == ["float16"] * 4 + ["int8"] * 4
     again = json.loads(cli("cache", "convert", "--cache", cache, "--to", "int8", "--remove-source", "--json").out)
     assert all(row["skipped"] and row["source_removed"] for row in again["units"])

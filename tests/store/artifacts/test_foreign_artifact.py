@@ -245,7 +245,7 @@ def test_values_and_shapes_that_do_not_fit_are_refused(cache: Cache) -> None:
 
 
 def test_a_kind_that_is_not_installed_is_refused_and_left_alone(
-    cache: Cache, values: NDArray[np.float16], monkeypatch: pytest.MonkeyPatch
+    cli: Cli, cache: Cache, values: NDArray[np.float16], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     write_unit(cache, make_spec(), values)
     folder = write_token(cache, make_token()).folder
@@ -253,6 +253,11 @@ def test_a_kind_that_is_not_installed_is_refused_and_left_alone(
     monkeypatch.setattr(plugins, "entry_points", lambda group: [])
     registry._KINDS.pop("token")
     assert len(cache.entries()) == 1
+    assert cache.unknown_kinds() == {"token": 1}
+    for command in (("ls",), ("verify",), ("copy", tmp_path / "there")):
+        result = cli("cache", *command, "--cache", cache.root)
+        assert result.code == 0
+        assert "left out: 1 unit of the kind token; install the plug-in" in result.err
     assert "install the plug-in" in verify_unit(folder).problems[0]
     for action in (open_unit, demote, cache.remove):
         with pytest.raises(SchemaError, match="'token' are unknown here: install the plug-in"):
