@@ -112,11 +112,12 @@ def _plan(folders: Iterable[Path], root: Path) -> list["Transfer"]:
     chosen: dict[Path, str] = {}
     for folder in folders:
         item = plan_transfer(folder, root)
-        if item.state == "wanted" and item.target is not None:
-            if item.target in chosen:
-                item = replace(item, state="present" if chosen[item.target] == item.content_hash else "kept")
+        target = item.target
+        if item.state == "wanted" and target is not None:
+            if target in chosen:
+                item = replace(item, state="present" if chosen[target] == item.content_hash else "kept")
             else:
-                chosen[item.target] = item.content_hash
+                chosen[target] = item.content_hash
         plan.append(item)
     return plan
 
