@@ -36,7 +36,7 @@ class ComparedResult:
     means
         Text of the tables by the metric's official name; empty text for a missing value.
     objects
-        Text by ``J-Mean`` and ``F-Mean`` for each object, such as ``camel_1``.
+        Text by official name of a metric (``J-Mean`` and ``F-Mean`` of masks) for each object, such as ``camel_1``.
     by_video
         Score of each video. For masks it is the mean over objects of J&F, or of J if F was not computed.
     ranking
@@ -95,17 +95,17 @@ def sweep_results(name: str, sweep: Sweep, index: UnitIndex) -> list[ComparedRes
     if len(groups) > 1 and len(single) == len(groups.get((), [])):
         groups.pop((), None)
     alpha_bars = _alpha_bars(sweep, index)
+    official = sweep.metric_spec.official
+    columns = ("j", "f") if sweep.metric_spec == MASKS else sweep.metric_spec.shown
     return [
         ComparedResult(
             name=name,
             controls=controls,
             metric_spec=sweep.metric_spec,
             setting=_setting_text(ranking[0].setting.columns),
-            means={
-                title: exact_text(ranking[0].measures[column]) for column, title in sweep.metric_spec.official.items()
-            },
+            means={title: exact_text(ranking[0].measures[column]) for column, title in official.items()},
             objects={
-                f"{video}_{number}": {MASKS.official[column]: exact_text(values[column]) for column in ("j", "f")}
+                f"{video}_{number}": {official[column]: exact_text(values[column]) for column in columns}
                 for (video, number), values in sweep.objects.get(ranking[0].setting, {}).items()
             },
             by_video={

@@ -15,10 +15,10 @@ from ..choices.features import parse_choice
 from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.space import PARAMETERS, Setting
 from ..tasks.base import EvaluationTables
-from ..tasks.masks.scores import means_of_objects
+from ..tasks.masks.scores import MASKS, means_of_objects
 from ..tasks.metric_specs import MetricSpec, Values
 from ..tasks.registry import has_evaluations, metric_spec_of, read_evaluations
-from ..tasks.tables import Table, read_table
+from ..tasks.tables import Table, known_mean, read_table
 from .provenance import UsedUnit
 
 __all__ = ["Propagation", "Sweep", "read_folder", "read_sweep"]
@@ -98,7 +98,8 @@ class Propagation:
             for item in _features(record):
                 unit = _unit(item)
                 name = unit.feature if unit else str(item.get("unit"))
-                weights[video][name] = float(item.get("weight", 0))
+                weight = item.get("weight", 0)
+                weights[video][name] = float(weight) if isinstance(weight, int | float) else 0.0
         return weights
 
 
@@ -215,7 +216,7 @@ def read_sweep(folder: Path) -> Sweep:
     except (ValueError, TypeError, KeyError, TedError) as error:
         raise ConfigError(f"the tables in {folder} are not those of `ted sweep`: {error}") from error
     complete = {video: found for video, found in values.items() if found.keys() == known}
-    seconds = _read_json(folder / "timing.json")
+    seconds, failures = _read_json(folder / "timing.json"), _read_json(folder / "best.json").get("failures")
     return Sweep(
         options=_read_options(folder / "sweep.toml", "sweep"),
         metric_spec=metric_spec,
@@ -225,7 +226,7 @@ def read_sweep(folder: Path) -> Sweep:
             setting: {key: item for key, item in found.items() if key[0] in complete}
             for setting, found in objects.items()
         },
-        failures=_read_json(folder / "best.json").get("failures", {}),
+        failures=failures if isinstance(failures, dict) else {},
         units_of={setting: tuple(found) for setting, found in units.items()},
         timing={name: value for name, value in seconds.items() if isinstance(value, int | float)},
     )
@@ -234,10 +235,15 @@ def read_sweep(folder: Path) -> Sweep:
 def _rank(values: Mapping[Setting, Sequence[Values]], metric_spec: MetricSpec) -> list[SettingMeans]:
     """Rank the settings on one video, whose values come in one row per object, or in one row."""
     means = [
-        _means(setting, metric_spec, means_of_objects(rows) if metric_spec.of_objects else rows[0], 1, len(rows))
-        for setting, rows in values.items()
+        _means(setting, metric_spec, _video_values(rows, metric_spec), 1, len(rows)) for setting, rows in values.items()
     ]
     return sorted(means, key=lambda item: item.rank, reverse=True)
+
+
+def _video_values(rows: Sequence[Values], metric_spec: MetricSpec) -> Values:
+    if metric_spec == MASKS:
+        return means_of_objects(rows)
+    return {column: known_mean([row[column] for row in rows]) for column in metric_spec.columns}
 
 
 def _means(setting: Setting, metric_spec: MetricSpec, values: Values, videos: int, objects: int) -> SettingMeans:

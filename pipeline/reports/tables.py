@@ -109,16 +109,18 @@ def means_table(results: Sequence[ComparedResult]) -> TableView:
 
 
 def objects_table(results: Sequence[ComparedResult], notes: list[str]) -> TableView | None:
-    """Return J and F of each object, results side by side; None if no result has objects."""
+    """Return the scores of each object, results side by side; None if no result has objects."""
     with_objects = [item for item in results if item.objects]
     names = list(dict.fromkeys(name for item in with_objects for name in item.objects))
     if not names:
         return None
     if len(names) > _MOST_ROWS:
         notes.append(f"the table of objects shows the first {_MOST_ROWS} of {len(names)} objects")
-    columns = [(item, column) for item in with_objects for column in ("J-Mean", "F-Mean")]
+    metrics = list(dict.fromkeys(metric for item in with_objects for row in item.objects.values() for metric in row))
+    metrics = [name for name in ("J-Mean", "F-Mean") if name in metrics] or metrics
+    columns = [(item, metric) for item in with_objects for metric in metrics]
     return TableView(
-        caption="J and F of each object",
+        caption=f"{' and '.join(metric.removesuffix('-Mean') for metric in metrics)} of each object",
         columns=("object", *(f"{item.label} {column}" for item, column in columns)),
         rows=tuple(
             row(name, *(Number(item.objects.get(name, {}).get(column, "")) for item, column in columns))

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +23,7 @@ from ted.pipeline.synthetic.writing import write_davis
 from ted.pipeline.tasks.masks.davis import DavisScore, score_sequence
 from ted.pipeline.tasks.masks.frames import MaskFrames
 from ted.pipeline.tasks.masks.scores import MASKS
-from ted.store.errors import ConfigError
+from ted.store.errors import ConfigError, TedError
 
 from ..report_inputs import (
     IMAGE_FEATURE,
@@ -346,6 +347,36 @@ def test_what_is_no_folder_of_results_is_refused(tmp_path: Path) -> None:
     (swept / "settings.csv").rename(swept / "journal.jsonl")
     with pytest.raises(ConfigError, match="no tables yet"):
         make_page([swept], title="")
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "binary": lambda content: b"\xff\x00\xfe" + content,
+    "list": lambda content: b"[1, 2]",
+    "nested": lambda content: b"[" * 100_000,
+    "words": lambda content: content.replace(b"0.", b"x").replace(b"[", b"3"),
+    "numbers": lambda content: content.replace(b'"', b""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_files_are_errors_that_say_so_or_left_out(tmp_path: Path, damage: str) -> None:
+    folders = [
+        write_results(tmp_path / "results", ["one"], cache=tmp_path / "gone"),
+        write_sweep(tmp_path / "sweep", random_result(["one"], make_space()), cache=tmp_path / "gone"),
+    ]
+    refused = []
+    for path in [path for folder in folders for path in folder.rglob("*") if path.is_file()]:
+        content = path.read_bytes()
+        path.write_bytes(DAMAGES[damage](content))
+        try:
+            render_page(make_page(folders, title=""))
+        except TedError as error:
+            refused.append((path, str(error)))
+        path.write_bytes(content)
+    assert refused
+    assert all(str(path.parent) in error for path, error in refused)
 
 
 @pytest.fixture
