@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..store.errors import ConfigError
+from ..store.errors import ConfigError, FrameError
 from .frame_size import FrameSize, processed_size, to_pixels
 from .image_files import IMAGE_SUFFIXES, PAGE_SUFFIXES, ImageFrames, PageFrames
 from .video_files import VIDEO_SUFFIXES, VideoFrames
@@ -20,6 +20,7 @@ __all__ = [
     "ImageFrames",
     "PageFrames",
     "SelectedFrames",
+    "UnreadableFrames",
     "VideoFrames",
     "processed_size",
     "to_pixels",
@@ -44,6 +45,34 @@ class FrameSource(Protocol):
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
         """Hash (SHA-256) the encoded content of some frames, all by default, in order; not their paths and names."""
+
+
+class UnreadableFrames:
+    """Frames of a video that cannot be opened: every request raises the error."""
+
+    def __init__(self, error: FrameError) -> None:
+        self._error = error
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Raise the error."""
+        raise self._error
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Raise the error."""
+        raise self._error
+
+    def __len__(self) -> int:
+        raise self._error
+
+    def read(self, index: int) -> npt.NDArray[np.uint8]:
+        """Raise the error."""
+        raise self._error
+
+    def digest(self, indices: Sequence[int] | None = None) -> str:
+        """Raise the error."""
+        raise self._error
 
 
 class SelectedFrames:

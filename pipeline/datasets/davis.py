@@ -1,15 +1,14 @@
 """DAVIS-2017 and DAVIS-2016: JPEGImages/480p/<sequence>, Annotations/480p/<sequence>, and lists of sequences.
 
-The lists are ``ImageSets/2017/<set>.txt`` (names) or ``ImageSets/480p/<set>.txt`` (DAVIS-2016: the paths of each frame
-and its mask).
+The lists are ``ImageSets/2017/<set>.txt`` or ``ImageSets/2016/<set>.txt`` (names), or ``ImageSets/480p/<set>.txt``
+(DAVIS-2016: the paths of each frame and its mask).
 """
 
 from pathlib import Path, PurePosixPath
 
-from ...extract.frames import ImageFrames
-from ...store.errors import ConfigError, FrameError
-from .listing import is_plain_name, list_files, list_images, list_masks, read_lines, read_names
-from .video import AnnotatedMask, Video
+from ...store.errors import ConfigError
+from .listing import is_plain_name, list_files, list_masks, read_lines, read_names
+from .video import Video, image_video
 
 __all__ = ["davis_sequences", "davis_video", "is_davis_root"]
 
@@ -27,7 +26,7 @@ def davis_sequences(root: Path, set_name: str = "val", resolution: str = "480p")
     root
         DAVIS root.
     set_name
-        Name of the list in ``ImageSets/2017``, or else in ``ImageSets/<resolution>``, without ``.txt``.
+        Name of the list in ``ImageSets/2017``, ``2016`` or ``<resolution>``, the first that has it, without ``.txt``.
     resolution
         Folder between ``JPEGImages`` and the sequences.
 
@@ -36,13 +35,13 @@ def davis_sequences(root: Path, set_name: str = "val", resolution: str = "480p")
     ConfigError
         If there is no such list, it is empty, or a line is not the name of a sequence or the path of a frame.
     """
-    folders = [root / "ImageSets" / name for name in ("2017", resolution)]
+    folders = [root / "ImageSets" / name for name in ("2017", "2016", resolution)]
     folder = next((folder for folder in folders if (folder / f"{set_name}.txt").is_file()), None)
     if not is_plain_name(set_name) or folder is None:
         known = sorted({path.stem for folder in folders for path in list_files(folder, ".txt")})
         raise ConfigError(f"no set {set_name!r} in {folders[0]} (there: {', '.join(known) or 'none'})")
     path = folder / f"{set_name}.txt"
-    if folder is folders[0]:
+    if folder is not folders[-1]:
         return read_names(path, "sequence")
     names: dict[str, None] = {}
     for number, line in read_lines(path):
@@ -66,27 +65,12 @@ def davis_video(root: Path, sequence: str, resolution: str = "480p") -> Video:
     sequence
         Name of the sequence's folder.
     resolution
-        Folder between ``JPEGImages`` and the sequences: ``"480p"`` or ``"Full-Resolution"``.
+        Folder between ``JPEGImages`` and the sequences: ``"480p"``, ``"1080p"`` or ``"Full-Resolution"``.
 
     Raises
     ------
     FrameError
-        When its folder is missing or has no frames.
+        If its folder is missing or has no frames.
     """
-    folder = root / "JPEGImages" / resolution / sequence
-    if not folder.is_dir():
-        raise FrameError(
-            f"sequence {sequence!r} has no folder {folder}; check the root, the resolution and the set list"
-        )
-    images = list_images(folder)
-    if not images:
-        raise FrameError(f"sequence {sequence!r} has no frames: no images in {folder}")
     masks = list_masks(root / "Annotations" / resolution / sequence)
-    first = images[0].stem
-    return Video(
-        dataset="davis",
-        name=sequence,
-        frames=ImageFrames(images),
-        annotated_masks={first: AnnotatedMask(path=masks[first])} if first in masks else {},
-        frame_masks={image.stem: masks[image.stem] for image in images if image.stem in masks},
-    )
+    return image_video("davis", sequence, root / "JPEGImages" / resolution / sequence, masks)

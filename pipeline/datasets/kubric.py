@@ -1,4 +1,4 @@
-"""Videos that Kubric has rendered: <video>/rgba_00000.png, segmentation_00000.png; Kubric-Similar is 30 of them."""
+"""Videos rendered by Kubric: <video>/rgba_00000.png, segmentation_00000.png; Kubric-Similar is 30 of them."""
 
 from pathlib import Path
 
@@ -13,38 +13,28 @@ _FRAME, _MASK = "rgba_", "segmentation_"
 
 
 def is_kubric_video(folder: Path) -> bool:
-    """Whether a folder holds the frames and masks of one video."""
+    """Return whether a folder has the frames and masks of one video."""
     return any(folder.glob(f"{_FRAME}*.png")) and any(folder.glob(f"{_MASK}*.png"))
 
 
 def is_kubric_root(root: Path) -> bool:
-    """Whether a folder holds such folders."""
+    """Return whether a folder has folders of such videos."""
     return any(root.glob(f"*/{_FRAME}*.png")) and bool(kubric_videos(root))
 
 
 def kubric_videos(root: Path) -> tuple[str, ...]:
-    """Names of the folders of videos, in order."""
+    """Return the names of the videos' folders, in order."""
     return tuple(name for name in list_folders(root) if is_kubric_video(root / name))
 
 
 def kubric_video(folder: Path) -> Video:
-    """Open one video. Other layers that lie beside its frames (depth, flow ...) are left out, and alpha is ignored.
-
-    Raises
-    ------
-    FrameError
-        When it has no frames.
-    """
+    """Open one video; raises FrameError if it has no frames. Other layers (depth, flow ...) and alpha are ignored."""
     files = list_images(folder)
     images = [path for path in files if path.stem.startswith(_FRAME)]
     if not images:
         raise FrameError(f"no frames: no {_FRAME}*.png in {folder}")
-    there = {path.stem.removeprefix(_MASK): path for path in files if path.stem.startswith(_MASK)}
-    masks = {
-        image.stem: there[image.stem.removeprefix(_FRAME)]
-        for image in images
-        if image.stem.removeprefix(_FRAME) in there
-    }
+    numbers = {path.stem.removeprefix(_MASK): path for path in files if path.stem.startswith(_MASK)}
+    masks = {image.stem: numbers[number] for image in images if (number := image.stem.removeprefix(_FRAME)) in numbers}
     first = images[0].stem
     return Video(
         dataset="kubric",

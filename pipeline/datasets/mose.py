@@ -1,11 +1,10 @@
-"""MOSE: JPEGImages/<video>, Annotations/<video>, without lists: every folder is a video, given in its first frame."""
+"""MOSE: JPEGImages/<video>, Annotations/<video>, without lists: every folder is a video."""
 
 from pathlib import Path
 
-from ...extract.frames import ImageFrames
 from ...store.errors import FrameError
-from .listing import list_folders, list_images, list_masks
-from .video import AnnotatedMask, Video
+from .listing import list_folders, list_masks
+from .video import Video, image_video
 
 __all__ = ["is_mose_root", "mose_video", "mose_videos"]
 
@@ -14,7 +13,7 @@ _RESOLUTIONS = ("480p", "1080p", "Full-Resolution")
 
 
 def is_mose_root(root: Path) -> bool:
-    """Whether a folder looks like a split of MOSE: that of DAVIS, but for the lists and the resolutions."""
+    """Return whether a folder looks like a split of MOSE: as DAVIS, without lists and resolutions."""
     images = root / "JPEGImages"
     return (
         images.is_dir() and not (root / "ImageSets").exists() and not any((images / r).exists() for r in _RESOLUTIONS)
@@ -22,13 +21,7 @@ def is_mose_root(root: Path) -> bool:
 
 
 def mose_videos(root: Path) -> tuple[str, ...]:
-    """Names of the videos.
-
-    Raises
-    ------
-    FrameError
-        When there are none.
-    """
+    """Return the names of the videos; raises FrameError if there are none."""
     names = list_folders(root / "JPEGImages")
     if not names:
         raise FrameError(f"no videos: no folders in {root / 'JPEGImages'}")
@@ -36,23 +29,6 @@ def mose_videos(root: Path) -> tuple[str, ...]:
 
 
 def mose_video(root: Path, name: str) -> Video:
-    """Open one video.
-
-    Raises
-    ------
-    FrameError
-        When it has no frames.
-    """
-    images = list_images(root / "JPEGImages" / name)
-    if not images:
-        raise FrameError(f"video {name!r} has no frames: no images in {root / 'JPEGImages' / name}")
+    """Open one video, whose objects join where they first appear; raises FrameError if it has no frames."""
     masks = list_masks(root / "Annotations" / name)
-    first = images[0].stem
-    return Video(
-        dataset="mose",
-        name=name,
-        frames=ImageFrames(images),
-        annotated_masks={first: AnnotatedMask(path=masks[first])} if first in masks else {},
-        frame_masks={image.stem: masks[image.stem] for image in images if image.stem in masks},
-        objects_join=True,
-    )
+    return image_video("mose", name, root / "JPEGImages" / name, masks, objects_join=True)

@@ -1,22 +1,21 @@
-"""From the paths that a user gives to the videos of a run."""
+"""Open the videos of a run from the paths of its sources."""
 
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...extract.frames import VIDEO_SUFFIXES, SelectedFrames
-from ...store.errors import ConfigError, LabelError
+from ...extract.frames import PAGE_SUFFIXES, VIDEO_SUFFIXES, SelectedFrames, UnreadableFrames
+from ...store.errors import ConfigError, FrameError, LabelError, TedError
 from .davis import davis_sequences, davis_video, is_davis_root
-from .folder import folder_video
 from .jhmdb import is_jhmdb_root, jhmdb_clips, jhmdb_video
 from .kubric import is_kubric_root, is_kubric_video, kubric_video, kubric_videos
 from .listing import list_images
 from .mose import is_mose_root, mose_video, mose_videos
 from .synth_tracks import is_synth_tracks, synth_track_video, synth_track_videos
 from .tapvid import is_tapvid_file, tapvid_names, tapvid_video
+from .user_video import file_video, folder_video
 from .video import Video
-from .video_file import video_file
 from .vip import is_vip_root, vip_video, vip_videos
 from .youtube_vos import is_youtube_vos_root, youtube_vos_video, youtube_vos_videos
 
@@ -25,23 +24,23 @@ __all__ = ["Selection", "Source", "open_source", "open_sources"]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A path, and what has to be known to open it.
+    """A path, and options to open it.
 
     Attributes
     ----------
     path
-        The root of a dataset, a pickle of TAP-Vid, a folder of images or a video file.
+        The root of a dataset, a pickle of TAP-Vid, a folder of images, a video file, or an image of several pages.
     first_mask
-        Mask of the first frame, for a folder or a video file; datasets have their own.
+        Mask of the first frame of a user's own video; datasets have their own.
     annotations
-        Instead of that: a folder of masks of any frames, a table of boxes or points, or a file in a task's own format.
+        Instead: a folder of masks of any frames, a table of boxes or points, or a file in a task's own format.
     tasks
         Names of the tasks whose own format the annotations are in.
     set_name
-        Which list of a DAVIS or VIP root, or of its tracks, ``val`` by default; which split of a JHMDB root, ``split1``
-        by default.
+        List of a DAVIS or VIP root or of synthetic tracks (default ``val``), or split of a JHMDB root (default
+        ``split1``).
     resolution
-        Which size of a DAVIS root.
+        Folder between ``JPEGImages`` and the sequences of a DAVIS root.
     """
 
     path: Path
@@ -54,7 +53,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which videos of the sources, and which of their frames, a run works on.
+    """Videos, frames and annotations of the sources that a run uses.
 
     Attributes
     ----------
@@ -63,12 +62,15 @@ class Selection:
     every
         Step between frames; 1 takes every frame.
     limit
-        Most frames to take of each video, counted after the step; None for all.
+        Largest number of frames of each video, counted after the step; None for all.
+    first_frame_only
+        Whether only the masks of the first annotated frame are used: objects that join later are left out.
     """
 
     videos: tuple[str, ...] = ()
     every: int = 1
     limit: int | None = None
+    first_frame_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +80,13 @@ class _Root:
     Attributes
     ----------
     kind
-        What such a path is called.
+        Description for messages.
     matches
-        Tells it by its folders, or its name.
-    names, video
-        Its videos, and one of them.
+        Returns whether a path is such a dataset.
+    names
+        Returns the names of its videos.
+    video
+        Opens one video.
     """
 
     kind: str
@@ -95,7 +99,7 @@ def _set_name(source: Source, default: str = "val") -> str:
     return default if source.set_name is None else source.set_name
 
 
-# The first that matches: YouTube-VOS has a meta.json, and MOSE is DAVIS without lists.
+# The first match counts: YouTube-VOS has a meta.json, and MOSE is DAVIS without lists.
 _ROOTS = (
     _Root(
         kind="a pickle of TAP-Vid",
@@ -157,22 +161,25 @@ _ROOTS = (
 def open_source(source: Source, selection: Selection | None = None) -> list[Video]:
     """Open the videos of one source, without reading a frame.
 
+    A video that cannot be opened stops no other: reading its frames raises the error. It is raised here if no video of
+    the source can be opened.
+
     Returns
     -------
     list of Video
-        In the order of the source; empty when none of its videos is selected.
+        In the order of the source; empty if none of its videos is selected.
 
     Raises
     ------
     ConfigError
-        When the path is of none of the kinds.
+        If the path is no source.
     FrameError
-        When a selected video has no frames.
+        If no selected video has frames.
     LabelError
-        When given masks do not exist.
+        If the annotations do not exist.
     """
     selection = selection or Selection()
-    return _open(source, selection, [name for name in _names(source) if _wanted(name, selection)])
+    return _open(source, selection, [name for name in _names(source) if name in (selection.videos or (name,))])
 
 
 def open_sources(sources: Sequence[Source], selection: Selection | None = None) -> list[Video]:
@@ -194,16 +201,12 @@ def open_sources(sources: Sequence[Source], selection: Selection | None = None) 
             raise ConfigError(f"there is no video {wanted!r}; nearest: {', '.join(dict.fromkeys(nearest))}")
     owner: dict[str, int] = {}
     for number, name in names:
-        if _wanted(name, selection) and owner.setdefault(name, number) != number:
+        if name in (selection.videos or (name,)) and owner.setdefault(name, number) != number:
             raise ConfigError(
                 f"two videos are named {name!r}: in {sources[owner[name]].path} and {sources[number].path}; "
                 "rename one of them or run them apart"
             )
     return [video for source in sources for video in open_source(source, selection)]
-
-
-def _wanted(name: str, selection: Selection) -> bool:
-    return not selection.videos or name in selection.videos
 
 
 def _root(path: Path) -> _Root | None:
@@ -212,7 +215,7 @@ def _root(path: Path) -> _Root | None:
 
 
 def _names(source: Source) -> tuple[str, ...]:
-    """Names of a source's videos, from its lists and paths alone."""
+    """Return the names of a source's videos, from its lists and paths alone."""
     path = source.path
     if source.first_mask is not None and source.annotations is not None:
         raise ConfigError("a mask of the first frame and other annotations were given: give one of the two")
@@ -225,7 +228,7 @@ def _names(source: Source) -> tuple[str, ...]:
         if source.first_mask is not None or source.annotations is not None:
             raise ConfigError(f"{path} is {root.kind}, which has its own annotations; no others can be given for it")
         return root.names(source)
-    if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
+    if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES | PAGE_SUFFIXES:
         return (path.stem,)
     if path.is_dir() and list_images(path):
         return (path.resolve().name,)
@@ -236,7 +239,8 @@ def _names(source: Source) -> tuple[str, ...]:
         "Annotations/Category_ids/), videos of Kubric (folders of rgba_*.png and segmentation_*.png), a JHMDB root "
         "(Rename_Images/, joint_positions/ and splits/), a pickle of TAP-Vid (.pkl), the folder Tracks of a root of "
         "`ted synth`, "
-        f"a folder of images, or a video file ({' '.join(sorted(VIDEO_SUFFIXES))})"
+        f"a folder of images, a video file ({' '.join(sorted(VIDEO_SUFFIXES))}), or an image of several pages "
+        f"({' '.join(sorted(PAGE_SUFFIXES))})"
     )
 
 
@@ -244,14 +248,38 @@ def _open(source: Source, selection: Selection, names: Sequence[str]) -> list[Vi
     path, every, limit = source.path, selection.every, selection.limit
     root = _root(path)
     if root is not None:
-        videos = [root.video(source, name) for name in names]
+        videos = _open_all(root, source, names)
     elif path.is_file():
         at_most = None if limit is None else max(limit - 1, 0) * every + 1
         videos = [
-            video_file(path, source.first_mask, source.annotations, at_most=at_most, tasks=source.tasks) for _ in names
+            file_video(path, source.first_mask, source.annotations, at_most=at_most, tasks=source.tasks) for _ in names
         ]
     else:
         videos = [folder_video(path, source.first_mask, source.annotations, tasks=source.tasks) for _ in names]
+    if selection.first_frame_only:
+        videos = [video.first_frame_only() for video in videos]
     if every == 1 and limit is None:
         return videos
     return [replace(video, frames=SelectedFrames(video.frames, every, limit)) for video in videos]
+
+
+def _open_all(root: _Root, source: Source, names: Sequence[str]) -> list[Video]:
+    """Open the videos of a dataset. One that cannot be opened becomes a video whose frames raise the error."""
+    opened: list[Video | TedError] = []
+    for name in names:
+        try:
+            opened.append(root.video(source, name))
+        except TedError as error:
+            opened.append(error)
+    whole = next((video for video in opened if isinstance(video, Video)), None)
+    if whole is None and opened:
+        assert isinstance(opened[0], TedError)
+        raise opened[0]
+    videos = []
+    for name, video in zip(names, opened, strict=True):
+        if isinstance(video, TedError):
+            assert whole is not None
+            frames = UnreadableFrames(FrameError(str(video)))
+            video = replace(whole, name=name, frames=frames, annotated_masks={}, frame_masks={}, object_frames={})
+        videos.append(video)
+    return videos

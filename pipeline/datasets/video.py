@@ -2,17 +2,19 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...extract.frames import FrameSource
-from ...store.errors import LabelError
+from ...extract.frames import FrameSource, ImageFrames
+from ...store.errors import FrameError, LabelError
+from .listing import list_images
 from .masks_io import MaskSequence, first_appearances, read_annotated_mask
 
-__all__ = ["AnnotatedMask", "Video"]
+__all__ = ["AnnotatedMask", "Video", "image_video"]
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ class Video:
             When there is none, or one cannot be used with these frames.
         """
         given = self._start_masks()
-        index_of = {name: index for index, name in enumerate(self.frames.names)} if given else {}
+        index_of = {name: index for index, name in enumerate(self.frames.names)}
         meaning = MaskSequence({name: mask.path for name, mask in given.items()})
         masks = {}
         for name, mask in given.items():
@@ -155,6 +157,20 @@ class Video:
         names = self.frames.names
         return names if self.result_names is None else tuple(name for name in names if name in self.result_names)
 
+    def first_frame_only(self) -> "Video":
+        """Return the video with its first annotated mask alone: objects that join later are not followed or scored."""
+        if not self.annotated_masks:
+            return self
+        frame, mask = next(iter(self.annotated_masks.items()))
+        return replace(
+            self,
+            annotated_masks={frame: mask},
+            object_frames={
+                number: frames for number, frames in self.object_frames.items() if number in (mask.object_ids or ())
+            },
+            objects_join=False,
+        )
+
     def _start_masks(self) -> Mapping[str, AnnotatedMask]:
         """Return the masks that propagation starts from; with `objects_join`, those of all first appearances."""
         if not (self.objects_join and self.annotated_masks and len(self.annotations()) > 1):
@@ -171,7 +187,13 @@ class Video:
 
     def _log_joining(self, masks: Mapping[int, npt.NDArray[np.uint8]]) -> None:
         """Log the objects that join later: that they are followed, or that the dataset's protocol leaves them out."""
-        if self.object_frames or len(self.annotations()) < 2:
+        if self.object_frames:
+            joining = sorted(number for index, mask in list(masks.items())[1:] for number in np.unique(mask[mask > 0]))
+            if joining:
+                _log.warning("%s: objects %s join after the first frame, and are followed from there",
+                    self.name, ", ".join(map(str, joining)))  # fmt: skip
+            return
+        if len(self.annotations()) < 2:
             return
         first = next(iter(self.annotations()))
         followed = {int(number) for mask in masks.values() for number in np.unique(mask)}
@@ -188,3 +210,35 @@ class Video:
                     "propagated from their first frame alone; give masks of any frames with --annotations to follow it",
                     self.name, number, frame, self.dataset,
                 )  # fmt: skip
+
+
+def image_video(dataset: str, name: str, folder: Path, masks: Mapping[str, Path], **fields: Any) -> Video:
+    """Return a video of image files whose first frame's mask, if there is one, is annotated.
+
+    Parameters
+    ----------
+    dataset, name
+        Names of the dataset and the video.
+    folder
+        Folder of the frames.
+    masks
+        Masks by the name of the frame; those of other frames are left out.
+    fields
+        Further attributes of the `Video`.
+
+    Raises
+    ------
+    FrameError
+        If the folder is missing or has no images.
+    """
+    if not folder.is_dir():
+        raise FrameError(f"video {name!r} has no folder {folder}; check the root and the list of videos")
+    images = list_images(folder)
+    if not images:
+        raise FrameError(f"video {name!r} has no frames: no images in {folder}")
+    stems = [image.stem for image in images]
+    defaults: dict[str, Any] = {
+        "annotated_masks": {stem: AnnotatedMask(path=masks[stem]) for stem in stems[:1] if stem in masks},
+        "frame_masks": {stem: masks[stem] for stem in stems if stem in masks},
+    }
+    return Video(dataset=dataset, name=name, frames=ImageFrames(images), **defaults | fields)

@@ -1,32 +1,41 @@
 """YouTube-VOS: JPEGImages/<video>, Annotations/<video>, and meta.json, which says in which frames each object is."""
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ...extract.frames import ImageFrames
 from ...propagate.targets.object_ids import VOID
 from ...store.errors import ConfigError, FrameError
-from .listing import is_plain_name, list_images, list_masks
-from .video import AnnotatedMask, Video
+from .listing import is_plain_name, list_folders, list_masks
+from .video import AnnotatedMask, Video, image_video
 
 __all__ = ["is_youtube_vos_root", "youtube_vos_video", "youtube_vos_videos"]
 
 
+#: Name of a video of YouTube-VOS. Those of MOSE have 8 digits.
+_VIDEO = re.compile(r"[0-9a-f]{10}")
+
+
 def is_youtube_vos_root(root: Path) -> bool:
-    """Whether a folder looks like a split of YouTube-VOS."""
-    return (root / "JPEGImages").is_dir() and (root / "meta.json").is_file()
+    """Return whether a folder looks like a split of YouTube-VOS: by its meta.json, or by the names of its videos."""
+    images = root / "JPEGImages"
+    if not images.is_dir() or (root / "meta.json").is_file():
+        return images.is_dir()
+    names = () if (root / "ImageSets").exists() else list_folders(images)
+    return bool(names) and all(map(_VIDEO.fullmatch, names))
 
 
 def youtube_vos_videos(root: Path) -> tuple[str, ...]:
-    """Names of the videos in ``meta.json``, in its order.
+    """Return the names of the videos in ``meta.json``, in its order.
 
     Raises
     ------
     ConfigError
-        When it cannot be read, or a name is not that of a folder.
+        If it is missing or cannot be read, or a name is not that of a folder.
     """
     return tuple(_read_meta(root))
 
@@ -34,55 +43,45 @@ def youtube_vos_videos(root: Path) -> tuple[str, ...]:
 def youtube_vos_video(root: Path, name: str) -> Video:
     """Open one video.
 
-    Each object is given in the first of its frames, and joins there. Masks are written for the frames that are listed
-    for some object, as the evaluation server takes them: ``Annotations/<video>/<frame>.png``.
+    Each object joins in the first of its frames, where it is annotated. Masks are written for the frames that are
+    listed for some object, as the evaluation server takes them: ``Annotations/<video>/<frame>.png``.
 
     Raises
     ------
     ConfigError
-        When ``meta.json`` describes the video's objects otherwise than it should.
+        If ``meta.json`` does not describe the video's objects as it should.
     FrameError
-        When the video's folder is missing, or has no frames, or not those in which objects appear.
+        If the video's folder is missing, has no frames, or not those in which objects appear.
     """
     objects = _objects(root, name)
-    folder = root / "JPEGImages" / name
-    if not folder.is_dir():
-        raise FrameError(f"video {name!r} has no folder {folder}; check the root and its meta.json")
-    images = list_images(folder)
-    if not images:
-        raise FrameError(f"video {name!r} has no frames: no images in {folder}")
-    order = [image.stem for image in images]
+    folder, masks = root / "JPEGImages" / name, root / "Annotations" / name
     joining: dict[str, list[int]] = {}
     for number, frames in objects.items():
         joining.setdefault(frames[0], []).append(number)
+    video = image_video(
+        "youtube-vos", name, folder, list_masks(masks), object_frames=objects, result_parent="Annotations"
+    )
+    order = video.frames.names
     missing = sorted(joining.keys() - set(order))
     if missing:
         raise FrameError(
             f"object {joining[missing[0]][0]} of video {name!r} first appears in frame {missing[0]}, says "
             f"{root / 'meta.json'}, but there is no such frame in {folder}"
         )
-    masks = list_masks(root / "Annotations" / name)
     listed = {frame for frames in objects.values() for frame in frames}
-    return Video(
-        dataset="youtube-vos",
-        name=name,
-        frames=ImageFrames(images),
+    return replace(
+        video,
         annotated_masks={
-            frame: AnnotatedMask(
-                path=root / "Annotations" / name / f"{frame}.png", object_ids=tuple(sorted(joining[frame]))
-            )
+            frame: AnnotatedMask(path=masks / f"{frame}.png", object_ids=tuple(sorted(joining[frame])))
             for frame in order
             if frame in joining
         },
-        frame_masks={frame: masks[frame] for frame in order if frame in masks},
-        object_frames=objects,
         result_names=tuple(frame for frame in order if frame in listed),
-        result_parent="Annotations",
     )
 
 
 def _objects(root: Path, name: str) -> dict[int, tuple[str, ...]]:
-    """Return the frames of each object of a video, the objects by their numbers."""
+    """Return the names of each object's frames, by the object's number."""
     path = root / "meta.json"
     entry = _read_meta(root).get(name)
     objects = entry.get("objects") if isinstance(entry, Mapping) else None
@@ -107,13 +106,18 @@ def _read_meta(root: Path) -> Mapping[str, Any]:
     try:
         status = path.stat()
         return _parsed(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{root} has videos of YouTube-VOS, but no meta.json, which says in which frames each object is; copy the "
+            "meta.json and the Annotations of the split (of every fifth frame) there"
+        ) from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
 
 
 @lru_cache(maxsize=1)
 def _parsed(path: Path, _state: tuple[int, int, int]) -> Mapping[str, Any]:
-    """Parse the list of thousands of videos once, and not for each of them; again if the file's state changes."""
+    """Parse the list of thousands of videos once for all of them; again if the file's state changes."""
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

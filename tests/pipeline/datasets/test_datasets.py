@@ -129,12 +129,150 @@ def test_broken_davis_roots(root: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read list .*val\.txt"):
         open_source(Source(path=root))
     listing.write_text("bear\nwolf\n")
+    wolf = Selection(videos=("wolf",))
     with pytest.raises(FrameError, match=r"'wolf' has no folder"):
-        open_source(Source(path=root))
-    assert len(open_source(Source(path=root), Selection(videos=("bear",)))) == 1
+        open_source(Source(path=root), wolf)
     frames_of(root, "wolf").mkdir()
     with pytest.raises(FrameError, match=r"'wolf' has no frames"):
-        open_source(Source(path=root))
+        open_source(Source(path=root), wolf)
+
+
+def test_a_video_that_cannot_be_opened_stops_no_other(root: Path) -> None:
+    """Its error is raised when its frames are first asked for, whatever is asked."""
+    (root / "ImageSets/2017/val.txt").write_text("wolf\nbear\n")
+    wolf, bear = open_source(Source(path=root), Selection(every=2, limit=2))
+    assert (wolf.dataset, wolf.name, wolf.tasks) == ("davis", "wolf", bear.tasks)
+    assert len(bear.frames) == 2
+    for use in (
+        lambda: len(wolf.frames),
+        lambda: wolf.frames.names,
+        lambda: wolf.frames.size,
+        lambda: wolf.frames.digest(),
+        lambda: wolf.frames.read(0),
+        wolf.read_annotated_masks,
+        wolf.annotated_frames,
+    ):
+        with pytest.raises(FrameError, match=r"'wolf' has no folder"):
+            use()
+
+
+# --- DAVIS-2016, decimals, files of operating systems
+
+
+def test_lists_of_davis_2016(root: Path) -> None:
+    (root / "ImageSets/2017").rename(root / "ImageSets/480p")
+    lines = [
+        f"/JPEGImages/480p/{name}/0000{i}.jpg /Annotations/480p/{name}/0000{i}.png"
+        for name in ("v1.5", "bear")
+        for i in range(5)
+    ]
+    (root / "ImageSets/480p/val.txt").write_text("\n".join(lines))
+    assert [video.name for video in open_source(Source(path=root))] == ["v1.5", "bear"]
+    with pytest.raises(ConfigError, match=r"no set 'train' .*\(there: val\)"):
+        open_source(Source(path=root, set_name="train"))
+    for line in ("bear", "/JPEGImages/480p/../00000.jpg", "00000.jpg x"):
+        (root / "ImageSets/480p/val.txt").write_text(line)
+        with pytest.raises(ConfigError, match=r"line 1 of .*val\.txt must have the paths of a frame and its mask"):
+            open_source(Source(path=root))
+    shutil.move(root / "ImageSets/480p", root / "ImageSets/2016")
+    (root / "ImageSets/2016/val.txt").write_text("bear\n")
+    assert [video.name for video in open_source(Source(path=root))] == ["bear"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1", "1.25", "1.5", "1.75", "2"],
+        ["0.5", "1.5", "1.50001", "10"],
+        ["-1.5", "-1", "0", "2"],
+        ["frame_1", "frame_1.25", "frame_1.5"],
+        ["1700000000.25", "1700000000.5", "1700000001"],
+        ["cam1.8", "cam1.9", "cam1.10"],
+        ["12.30.9", "12.30.10"],
+        ["a-2", "a-10", "b1"],
+        ["9", "10", "11a", "100"],
+    ],
+)
+def test_numbers_in_names_are_ordered_by_value(tmp_path: Path, names: list[str]) -> None:
+    for name in sorted(names):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{name}.png")
+    (video,) = open_source(Source(path=tmp_path))
+    assert list(video.frames.names) == names
+
+
+def test_files_of_operating_systems_are_skipped(root: Path) -> None:
+    plain = [(video.name, video.frames.names, video.annotations()) for video in open_source(Source(path=root))]
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        for name in ("._00000.jpg", "._val.txt", ".DS_Store", "Thumbs.db", "desktop.ini", "._00000.png"):
+            (folder / name).write_bytes(b"\0\5\x16\7")
+        for name in ("@eaDir/00000.jpg", "__MACOSX", "#recycle"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "SYNOPHOTO_THUMB_S.jpg").write_bytes(b"x")
+    assert plain == [(video.name, video.frames.names, video.annotations()) for video in open_source(Source(path=root))]
+    shutil.rmtree(root / "ImageSets")
+    shutil.move(root / "JPEGImages/480p", root / "frames")
+    shutil.rmtree(root / "JPEGImages")
+    (root / "frames").rename(root / "JPEGImages")
+    mose = open_source(Source(path=root))
+    assert [(video.dataset, video.name) for video in mose] == [("mose", name) for name, _, _ in plain]
+    (clip,) = open_source(Source(path=root / "JPEGImages/bear"))
+    assert len(clip.frames) == 5
+
+
+# --- Images of several pages
+
+
+def pages(count: int = 4) -> list[Image.Image]:
+    """Return pictures of few colours, which a palette keeps."""
+    return [Image.fromarray(np.full((40, 56, 3), (60 * i, 200 - 40 * i, 90), np.uint8)) for i in range(count)]
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.gif", "a.webp", "a.png"])
+def test_pages_of_an_image_are_frames(tmp_path: Path, name: str) -> None:
+    first, *rest = pages()
+    options = {"lossless": True} if name == "a.webp" else {}
+    first.save(tmp_path / name, save_all=True, append_images=rest, **options)
+    (video,) = open_source(Source(path=tmp_path / name))
+    assert (video.dataset, video.name, video.frames.names) == ("video", "a", ("00000", "00001", "00002", "00003"))
+    assert video.frames.size == (40, 56)
+    for index in (0, 3, 1):
+        np.testing.assert_array_equal(video.frames.read(index), np.asarray(pages()[index]))
+    (part,) = open_source(Source(path=tmp_path / name), Selection(every=2, limit=1))
+    assert part.frames.digest() == video.frames.digest([0]) != video.frames.digest()
+    # In a folder of frames, the other pages would be lost.
+    if name != "a.gif":  # which is no frame's suffix
+        (folder,) = open_source(Source(path=tmp_path))
+        for use in (folder.frames.digest, lambda: folder.frames.read(0)):
+            with pytest.raises(FrameError, match=rf"{name} has 4 pages or animation frames.*give the file itself"):
+                use()
+
+
+def test_an_image_of_one_page_is_no_video(tmp_path: Path) -> None:
+    pages()[0].save(tmp_path / "a.png")
+    (video,) = open_source(Source(path=tmp_path / "a.png"))
+    with pytest.raises(FrameError, match=r"a\.png is a single image: give the folder of the frames"):
+        len(video.frames)
+
+
+def test_pages_of_16_bits_and_of_other_sizes(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 2**16, (2, 40, 56, 3), dtype=np.uint16)
+    assert cv2.imwritemulti(str(tmp_path / "a.tif"), list(values[..., ::-1]))
+    (video,) = open_source(Source(path=tmp_path / "a.tif"))
+    np.testing.assert_array_equal(video.frames.read(1), np.round(values[1] / 257).astype(np.uint8))
+    first = pages()[0]
+    first.save(tmp_path / "b.tif", save_all=True, append_images=[first.resize((20, 20))])
+    (video,) = open_source(Source(path=tmp_path / "b.tif"))
+    with pytest.raises(FrameError, match=r"page 1 of .* is 20x20 pixels .* first is 56x40"):
+        video.frames.read(1)
+
+
+def test_the_preview_inside_a_photo_is_no_page(tmp_path: Path) -> None:
+    """Phones write JPEG files of several pictures (MPO)."""
+    first, second = pages(2)
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
+    (video,) = open_source(Source(path=tmp_path))
+    assert video.frames.digest()
+    assert np.abs(video.frames.read(0).astype(int) - np.asarray(first)).max() < 8
 
 
 def test_sequence_without_a_first_annotation_can_be_extracted_only(root: Path) -> None:

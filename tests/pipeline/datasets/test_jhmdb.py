@@ -63,8 +63,12 @@ def test_lists_of_other_splits_and_wrong_lists(root: Path) -> None:
     with pytest.raises(ConfigError, match=r"line 1 of .*run_test_split1"):
         videos(root)
     (splits / "run_test_split1.txt").write_text("missing.avi 2")
+    (missing,) = [video for video in videos(root) if video.name == "missing"]
     with pytest.raises(FrameError, match="'missing' has no folder"):
-        videos(root)
+        len(missing.frames)
+    (splits / "._jump_test_split1.txt").write_bytes(b"\0\5\x16\7")  # of macOS
+    assert len(videos(root)) == 3
+    (splits / "._jump_test_split1.txt").unlink()
     for path in splits.iterdir():
         path.write_text("one (1).avi 1\n")
     with pytest.raises(ConfigError, match="name no test clip"):

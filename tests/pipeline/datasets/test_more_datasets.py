@@ -90,7 +90,42 @@ def test_a_wrong_meta_json_is_refused(youtube: Path, change: object, message: st
     content = change(path.read_text())
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises((ConfigError, FrameError), match=message):
+        [len(video.frames) for video in open_source(Source(path=youtube))]
+
+
+def test_youtube_vos_without_its_list_is_not_taken_for_mose(youtube: Path) -> None:
+    """As the archives of all frames come."""
+    (youtube / "meta.json").unlink()
+    (youtube / "JPEGImages/b").rename(youtube / "JPEGImages/003234408d")
+    with pytest.raises(ConfigError, match=r"has videos of YouTube-VOS, but no meta\.json.*copy the meta\.json"):
         open_source(Source(path=youtube))
+
+
+def test_only_objects_of_the_first_frame(youtube: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As YouTube-Similar was scored for the paper."""
+    (joining,) = open_source(Source(path=youtube), Selection(videos=("0a49f5265b",)))
+    with caplog.at_level(logging.WARNING):
+        joining.read_annotated_masks()
+    assert "objects 2, 7 join after the first frame, and are followed from there" in caplog.text
+    caplog.clear()
+    (video,) = open_source(Source(path=youtube), Selection(videos=("0a49f5265b",), first_frame_only=True))
+    with caplog.at_level(logging.WARNING):
+        masks = video.read_annotated_masks()
+    assert list(masks) == [0]
+    np.testing.assert_array_equal(masks[0], boxes(o1=5))
+    assert video.scored_frames() == {1: NAMES[1:5]}
+    assert video.written_frames() == NAMES[:5]
+    assert not caplog.text
+
+
+def test_only_objects_of_the_first_frame_of_other_sources(tmp_path: Path) -> None:
+    write_mose(tmp_path / "valid", "a", [boxes(o1=5), boxes(o1=5, o2=20), boxes(o1=5, o2=20)])
+    first = Selection(first_frame_only=True)
+    (joining,), (video,) = (open_source(Source(path=tmp_path / "valid"), choice) for choice in (None, first))
+    assert (list(joining.read_annotated_masks()), list(video.read_annotated_masks())) == ([0, 1], [0])
+    assert video.scored_frames() is None
+    source = Source(path=tmp_path / "valid/JPEGImages/a", annotations=tmp_path / "valid/Annotations/a")
+    assert list(open_source(source, first)[0].read_annotated_masks()) == [0]
 
 
 def test_missing_masks_of_youtube_vos(youtube: Path) -> None:
@@ -121,8 +156,10 @@ def test_mose_is_every_folder(tmp_path: Path) -> None:
     np.testing.assert_array_equal(videos[0].read_annotated_masks()[0], boxes(o1=5, o2=20))
     assert len(videos[0].annotations()) == 3
     (tmp_path / "valid/JPEGImages/empty").mkdir()
+    empty, *others = open_source(Source(path=tmp_path / "valid"))
     with pytest.raises(FrameError, match="'empty' has no frames"):
-        open_source(Source(path=tmp_path / "valid"))
+        len(empty.frames)
+    assert [len(video.frames) for video in others] == [3, 3]
     (tmp_path / "none/JPEGImages").mkdir(parents=True)
     with pytest.raises(FrameError, match="no videos"):
         open_source(Source(path=tmp_path / "none"))
