@@ -23,6 +23,7 @@ from ted.extract.backbones.i2vgen_xl import I2VGenXL
 from ted.extract.backbones.stable_diffusion import StableDiffusion
 from ted.extract.backbones.svd import StableVideoDiffusion
 from ted.extract.encoders import ImageEmbedder, VaeLatents
+from ted.extract.model_folder import quiet_libraries
 from ted.extract.noising.schedules import NoiseSchedule
 
 #: Configuration of the published VAEs.
@@ -48,7 +49,8 @@ def _random(module: nn.Module, device: torch.device, dtype: torch.dtype) -> Any:
         for name, buffer in module.named_buffers():
             if name.endswith("position_ids"):
                 buffer.copy_(torch.arange(buffer.numel(), device=device).reshape(buffer.shape))
-    return module.to(dtype).eval().requires_grad_(False)
+    with quiet_libraries():
+        return module.to(dtype).eval().requires_grad_(False)
 
 
 class _Vision(ImageEmbedder):

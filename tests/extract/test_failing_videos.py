@@ -107,3 +107,40 @@ def test_videos_before_one_that_fails_are_reported_before_it(
         sources = {"a": random_frames(2), "bad": bad, "b": random_frames(2, seed=1)}
         cache = new_cache(tmp_path, f"cache{len(bad)}")
         assert list(run(cache, adm, sources, changes={"batch_size": 1}))[:2] == ["a", "bad"]
+
+
+class Broken(ArrayFrames):
+    """Frames whose decoder fails with an error of its own."""
+
+    def __init__(self, frames: Any, error: Exception, *, hashing: bool = False) -> None:
+        super().__init__(frames)
+        self.error, self.hashing = error, hashing
+
+    def read(self, index: int) -> Any:
+        if index == 1:
+            raise self.error
+        return super().read(index)
+
+    def digest(self, indices: Any = None) -> str:
+        if self.hashing:
+            raise self.error
+        return super().digest(indices)
+
+
+@pytest.mark.parametrize("hashing", [False, True])
+@pytest.mark.parametrize("error", [ValueError("bad packet"), OSError(5, "Input/output error"), RuntimeError("decoder")])
+def test_whatever_a_decoder_raises_ends_its_video_alone(
+    tmp_path: Path, adm: Backbone, error: Exception, hashing: bool
+) -> None:
+    sources = {
+        "a": random_frames(2),
+        "broken": Broken(random_frames(3).frames, error, hashing=hashing),
+        "b": random_frames(2, seed=1),
+    }
+    cache = new_cache(tmp_path)
+    results = run(cache, adm, sources)
+    assert isinstance(results["a"], ExtractionReport)
+    assert isinstance(results["b"], ExtractionReport)
+    assert str(error) in str(results["broken"])
+    assert type(error).__name__ in str(results["broken"])
+    assert not list(cache.root.rglob("claim.json"))

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
-from ted.extract.backbones import BACKBONES, load_backbone
+from ted.extract.backbones import BACKBONES, check_weights, load_backbone
 from ted.extract.backbones.base import Backbone
 from ted.extract.weights import PublishedWeights, digest_files, find_weights
 from ted.store.errors import ConfigError, WeightsError
@@ -357,8 +357,62 @@ def test_vae_with_the_names_of_published_checkpoints(copied: Path, small_folder:
     assert torch.equal(features(load("sd21", copied)), features(load("sd21", small_folder("sd21"))))
 
 
+def test_sharded_weights_are_loaded_and_identified_by_all_shards(copied: Path, small_folder: SmallFolders) -> None:
+    expected = features(load("sd21", small_folder("sd21")))
+    for part, stem in (("unet", "diffusion_pytorch_model"), ("text_encoder", "model")):
+        tensors = load_file(copied / part / f"{stem}.safetensors")
+        (copied / part / f"{stem}.safetensors").unlink()
+        shards = [dict(list(tensors.items())[i::2]) for i in range(2)]
+        names = [f"{stem}-{i + 1:05d}-of-00002.safetensors" for i in range(2)]
+        for name, shard in zip(names, shards, strict=True):
+            save_file(shard, copied / part / name, metadata={"format": "pt"})
+        weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+        (copied / part / f"{stem}.safetensors.index.json").write_text(json.dumps(index))
+    sharded = load("sd21", copied)
+    assert torch.equal(features(sharded), expected)
+    last = copied / "unet" / "diffusion_pytorch_model-00002-of-00002.safetensors"
+    tensors = load_file(last)
+    next(iter(tensors.values())).view(-1)[0] += 1
+    save_file(tensors, last, metadata={"format": "pt"})
+    assert load("sd21", copied).weights_id != sharded.weights_id
+    last.unlink()
+    with pytest.raises(WeightsError, match=r"unet lacks 1 of 2 shards: diffusion_pytorch_model-00002-of-00002"):
+        load("sd21", copied)
+
+
+@pytest.mark.parametrize("index", ["{", '{"weight_map": 3}', '{"weight_map": {"a": "../b"}}', "[" * 100_000])
+def test_an_index_of_shards_that_makes_no_sense(index: str, copied: Path) -> None:
+    (copied / UNET).unlink()
+    (copied / f"{UNET}.index.json").write_text(index)
+    with pytest.raises(WeightsError, match=r"is no index of weights|names shards outside"):
+        load("sd21", copied)
+
+
+def test_everything_that_is_missing_is_named_before_anything_is_loaded(
+    copied: Path, small_folder: SmallFolders, hub_cache: Path, tmp_path: Path
+) -> None:
+    check_weights({"sd21": copied, "rgb": None, "demo-image": None, "adm": "random:0"})
+    (copied / UNET).unlink()
+    shutil.rmtree(copied / "vae")
+    (copied / "scheduler" / "scheduler_config.json").unlink()
+    (tmp_path / "none").mkdir()
+    with pytest.raises(WeightsError) as caught:
+        check_weights({"sd21": copied, "svd": None, "adm": tmp_path / "none", "dinov2": tmp_path / "absent"})
+    lines = str(caught.value)
+    assert (
+        f"no unet/diffusion_pytorch_model.safetensors, no folder vae, no scheduler/scheduler_config.json in {copied}"
+        in lines
+    )
+    for fact in ("no weights for backbone 'svd'", "no .pt file in", f"{tmp_path / 'absent'}: it does not exist"):
+        assert fact in lines
+    check_weights({"sd21": f"random:0:{small_folder('sd21', standins=True)}"})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("seed", ["", "random:0:"])
 def test_loading_is_silent_and_leaves_the_libraries_as_they_were(
-    small_folder: SmallFolders, capfd: pytest.CaptureFixture[str]
+    small_folder: SmallFolders, capfd: pytest.CaptureFixture[str], dtype: torch.dtype, seed: str
 ) -> None:
     import diffusers
     import transformers
@@ -367,6 +421,7 @@ def test_loading_is_silent_and_leaves_the_libraries_as_they_were(
     folder = small_folder("i2vgen-xl")
     before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
     capfd.readouterr()
-    load("i2vgen-xl", folder)
+    for name, weights in (("i2vgen-xl", f"{seed}{folder}"), ("adm", f"{seed}{small_folder('adm')}")):
+        load_backbone(name, weights, device=torch.device("cpu"), dtype=dtype)
     assert capfd.readouterr() == ("", "")
     assert [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs] == before

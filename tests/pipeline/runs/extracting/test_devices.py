@@ -101,7 +101,7 @@ def test_when_all_are_killed_what_is_missing_has_failed(tmp_path: Path, command:
     assert "killed by SIGKILL" in run.summary["failed"][0]["reason"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_signal_to_the_parent_ends_all_and_leaves_no_claim(
     tmp_path: Path, command: tuple[str, ...], number: int, code: int
 ) -> None:

@@ -16,7 +16,7 @@ from .steps import At, fill_disk, signal_self
 # Signals.
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_signal_leaves_no_claim_and_loses_nothing_that_was_computed(
     tmp_path: Path, command: tuple[str, ...], expected: Mapping[str, bytes], number: int, code: int
 ) -> None:

@@ -119,7 +119,7 @@ def test_work_that_another_process_is_at_is_waited_for(
         deadline = time.monotonic() + 300
         while not remarks and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert "waiting for 1 that other processes are at" in remarks[0]
+        assert "waiting for 1 that other processes extract" in remarks[0]
         assert len(results) == 1  # the other video was not held up
     thread.join(300)
     assert [len(result.report.written) for result in results] == [1, 1]
@@ -181,9 +181,9 @@ def test_changed_frames_and_weights_are_noticed(
 def test_options_that_exclude_each_other(cli: Cli, davis_source: Path, tmp_path: Path) -> None:
     command = ("extract", davis_source, "--cache", tmp_path / "cache")
     for options, what in (
-        (("--devices", "cpu,cpu", "--device", "cpu"), "neither with --device"),
-        (("--devices", "cpu", "--scheduler", "tcp://127.0.0.1:1"), "nor with --scheduler"),
-        (("--devices", "cpu", "--overwrite"), "overwrite each other"),
+        (("--devices", "cpu,cpu", "--device", "cpu"), "leave out --device and --scheduler"),
+        (("--devices", "cpu", "--scheduler", "tcp://127.0.0.1:1"), "leave out --device and --scheduler"),
+        (("--devices", "cpu", "--overwrite"), "cannot go with --overwrite"),
         (("--shard", "3/2"), "1/N to N/N"),
         (("--batch-size", "0"), "at least 1 nor auto"),
         (("--batch-size", "many"), "at least 1 nor auto"),
