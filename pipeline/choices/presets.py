@@ -1,7 +1,8 @@
-"""The papers' settings by name (TED, Table 6 of the first version, Table 4 of the newest; DIFT's command lines)."""
+"""Published settings by name: TED (Table 6 of the first version, Table 4 of the newest), DIFT, DINOv3, CRW's JHMDB."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from ...store.errors import ConfigError
 
@@ -13,18 +14,20 @@ _CONTEXT = 28
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """Everything that a published setting fixes.
+    """A published setting of extraction and propagation.
 
     Attributes
     ----------
     video_feature, image_feature
-        ``BACKBONE:TIMESTEP:TAP`` of the two parts; None where a method has no such part.
+        ``BACKBONE:TIMESTEP:TAP`` of the two parts; None if a method has no such part.
     ensemble
-        Noise draws averaged.
+        Number of noise draws whose features are averaged.
     overlap
-        Frames shared by neighbouring clips.
-    alpha, temperature, top_k, radius, context
-        Parameters of propagation.
+        Number of frames that neighbouring clips share.
+    alpha
+        Weight of the video feature.
+    temperature, top_k, radius, context, window, unrestricted_first, context_fill
+        Fields of `PropagationSettings`.
     """
 
     video_feature: str | None
@@ -36,19 +39,22 @@ class Preset:
     top_k: int = 10
     radius: int = 15
     context: int = _CONTEXT
+    window: Literal["square", "circle"] = "square"
+    unrestricted_first: bool = False
+    context_fill: bool = False
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The parts that exist."""
+        """The features of the method."""
         return tuple(part for part in (self.video_feature, self.image_feature) if part is not None)
 
 
-def _ted(timestep: int, alpha: float, temperature: float, ensemble: int) -> Preset:
+def _ted(timestep: int, alpha: float, temperature: float, ensemble: int, overlap: int) -> Preset:
     return Preset(
         video_feature=f"i2vgen-xl:{timestep}:up_blocks[2]",
         image_feature="adm:51:output_blocks[7]",
         ensemble=ensemble,
-        overlap=2,
+        overlap=overlap,
         alpha=alpha,
         temperature=temperature,
     )
@@ -56,12 +62,32 @@ def _ted(timestep: int, alpha: float, temperature: float, ensemble: int) -> Pres
 
 _PAPER = {"davis": (300, 0.4, 0.2), "youtube-similar": (600, 0.6, 0.1), "kubric-similar": (900, 1.0, 0.1)}
 
-#: Published settings by name. TED's come as ``-efficient`` (one noise draw) and ``-best`` (four averaged).
+#: Noise draws and overlap. The efficient setting of the paper's first version has no overlap, that of the newest has.
+_QUALITIES = {"efficient": (1, 2), "efficient-v1": (1, 0), "best": (4, 2)}
+
+#: Published settings by name.
 PRESETS: dict[str, Preset] = {
-    f"{name}-{quality}": _ted(*values, ensemble)
-    for name, values in _PAPER.items()
-    for quality, ensemble in (("efficient", 1), ("best", 4))
+    f"{name}-{quality}": _ted(*values, *cost) for name, values in _PAPER.items() for quality, cost in _QUALITIES.items()
 } | {
+    # The paper does not state its settings for JHMDB: those of YouTube-Similar, with CRW's rules for the context.
+    "jhmdb": replace(
+        _ted(*_PAPER["youtube-similar"], *_QUALITIES["best"]),
+        window="circle",
+        unrestricted_first=True,
+        context_fill=True,
+    ),
+    "dinov3": Preset(
+        video_feature=None,
+        image_feature="dinov3:0:last_hidden_state",
+        ensemble=1,
+        overlap=0,
+        alpha=0.0,
+        temperature=0.2,
+        top_k=5,
+        radius=12,
+        context=7,
+        window="circle",
+    ),
     "dift-adm": Preset(
         video_feature=None, image_feature="adm:51:output_blocks[7]", ensemble=4, overlap=0, alpha=0.0, temperature=0.1
     ),

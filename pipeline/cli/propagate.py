@@ -18,7 +18,7 @@ from .options import (
     open_videos,
     source_options,
 )
-from .setting_options import feature_options, setting_options, take_features, take_settings
+from .setting_options import feature_options, saved_settings, setting_options, take_features, take_settings
 
 if TYPE_CHECKING:
     from ...propagate import AffinityUse
@@ -162,10 +162,9 @@ def propagate(
                     f"{video.name}: approximate: for {100 * report.unproven:.3g} % of the pixels, the kept affinities "
                     "may lack some of the best sources"
                 )
-    options = {"cache": cache.absolute(), "renormalize": settings.renormalize}
-    options |= {"temperature": settings.temperature, "top_k": settings.top_k, "radius": settings.radius}
-    options |= {
-        "context": settings.context,
+    options = {
+        "cache": cache.absolute(),
+        **saved_settings(settings),
         "feature": [f"{feature}={weight!r}" for feature, weight in chosen.parts if weight],
         "prefer": [f"{field}={value}" for field, value in chosen.prefer],
     }

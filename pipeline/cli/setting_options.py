@@ -1,4 +1,4 @@
-"""Options that say which features are fused, and how labels are propagated along them; a preset fills them in."""
+"""Options of features, their weights and label propagation; a preset provides their defaults."""
 
 import functools
 from collections.abc import Callable
@@ -14,25 +14,34 @@ if TYPE_CHECKING:
     from ...store import FeatureChoice
     from ..choices.presets import Preset
 
-__all__ = ["ChosenFeatures", "feature_options", "setting_options", "take_features", "take_settings"]
+__all__ = [
+    "ChosenFeatures",
+    "feature_options",
+    "saved_settings",
+    "setting_options",
+    "take_features",
+    "take_settings",
+]
 
 _FROM_PRESET = "  [default: the preset's]"
+_NUMBERS = ("temperature", "top_k", "radius", "context")
+_RULES = ("window", "unrestricted_first", "context_fill")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenFeatures:
-    """What `feature_options` say.
+    """Values of `feature_options`.
 
     Attributes
     ----------
     preset
-        The published setting that fills in what is not given.
+        The published setting that provides defaults.
     renormalize
         Whether the fused feature is L2-normalised again.
     parts
-        Features and their weights, also those of weight 0.
+        Features and their weights, including those of weight 0.
     prefer
-        Which units are meant where several fit, as in `Cache.find`.
+        Fields that decide between several units of a feature, as in `Cache.find`.
     """
 
     preset: "Preset"
@@ -66,16 +75,39 @@ def feature_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of label propagation; see `take_settings`."""
     decorators = [
-        click.option("--temperature", type=float, help=f"Divides similarities before the softmax.{_FROM_PRESET}"),
-        click.option("--top-k", type=int, help=f"Sources kept per pixel.{_FROM_PRESET}"),
+        click.option("--temperature", type=float, help=f"Divisor of similarities before the softmax.{_FROM_PRESET}"),
+        click.option("--top-k", type=int, help=f"Number of sources kept per pixel.{_FROM_PRESET}"),
         click.option("--radius", type=int, help=f"Half the window's side, in cells of the feature grid.{_FROM_PRESET}"),
-        click.option("--context", type=int, help=f"Last frames used beside the first.{_FROM_PRESET}"),
+        click.option("--context", type=int, help=f"Number of last frames used beside the first.{_FROM_PRESET}"),
+        click.option(
+            "--window",
+            type=click.Choice(["square", "circle"]),
+            help=f"Shape of the window; a circle has distances strictly below the radius.{_FROM_PRESET}",
+        ),
+        click.option(
+            "--unrestricted-first/--no-unrestricted-first",
+            default=None,
+            help=f"Search annotated frames without a window.{_FROM_PRESET}",
+        ),
+        click.option(
+            "--context-fill/--no-context-fill",
+            default=None,
+            help=f"Repeat the first frame until the context is full.{_FROM_PRESET}",
+        ),
+        click.option("--kernel", default="cosine", help="Affinity kernel: the similarity of pixels."),
+        click.option(
+            "--kernel-option",
+            "kernel_options",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Parameter of the kernel. Repeat.",
+        ),
     ]
     return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
 
 
 def take_features(options: dict[str, Any]) -> ChosenFeatures:
-    """Read what `feature_options` gave, and remove it from the options of a command.
+    """Read the values of `feature_options`, and remove them from the options of a command.
 
     Raises
     ------
@@ -102,24 +134,46 @@ def take_features(options: dict[str, Any]) -> ChosenFeatures:
 
 
 def take_settings(options: dict[str, Any], chosen: ChosenFeatures) -> "PropagationSettings":
-    """Read what `setting_options` gave, and remove it from the options of a command.
+    """Read the values of `setting_options`, and remove them from the options of a command.
 
     Raises
     ------
     ConfigError
-        For a value out of range.
+        For a value out of range, an unknown kernel or an unknown parameter of it.
     """
+    from ...propagate import PropagationSettings, parse_kernel
+    from ...store.errors import ConfigError
+
+    texts = [text.partition("=") for text in options.pop("kernel_options")]
+    if any(not equals for _, equals, _ in texts):
+        raise ConfigError("--kernel-option takes NAME=VALUE")
+    kernel = parse_kernel(options.pop("kernel"), {name.strip(): value for name, _, value in texts})
+    given = {name: options.pop(name) for name in (*_NUMBERS, *_RULES)}
+    values = {name: getattr(chosen.preset, name) if value is None else value for name, value in given.items()}
+    return PropagationSettings(renormalize=chosen.renormalize, kernel=kernel, **values)
+
+
+def saved_settings(settings: "PropagationSettings") -> dict[str, Any]:
+    """Return the options that mean some settings, for a configuration file; default rules are left out."""
     from ...propagate import PropagationSettings
 
-    given = {name: options.pop(name) for name in ("temperature", "top_k", "radius", "context")}
-    values = {name: getattr(chosen.preset, name) if value is None else value for name, value in given.items()}
-    return PropagationSettings(renormalize=chosen.renormalize, **values)
+    default, kernel = PropagationSettings(), settings.kernel
+    values = {name: getattr(settings, name) for name in ("renormalize", *_NUMBERS)}
+    values |= {name: getattr(settings, name) for name in _RULES if getattr(settings, name) != getattr(default, name)}
+    if kernel != default.kernel:
+        parameters = {parameter.name: getattr(kernel, parameter.name) for parameter in kernel.parameters()}
+        values["kernel"] = kernel.name
+        values["kernel_option"] = [
+            f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+            for name, value in parameters.items()
+        ]
+    return values
 
 
 def _parts(
     features: tuple[str, ...], pair: tuple[str | None, str | None], alpha: float
 ) -> list[tuple["FeatureChoice", float]]:
-    """Return features and weights: those listed, or the two of a pair weighed by alpha."""
+    """Return features and weights: the listed ones, or the pair weighed by alpha."""
     from ...propagate import part_weights
     from ...store.errors import ConfigError
     from ..choices.features import parse_choice, parse_weighted

@@ -25,7 +25,20 @@ if TYPE_CHECKING:
 
 _FROM_PRESET = "  [default: the preset's]"
 _FEATURES = "BACKBONE[@DIGEST]:TIMESTEPS:TAPS"
-_LISTS = ("video_features", "image_features", "alpha", "temperature", "top_k", "radius", "context")
+_LISTS = (
+    "video_features",
+    "image_features",
+    "alpha",
+    "temperature",
+    "top_k",
+    "radius",
+    "context",
+    "window",
+    "unrestricted_first",
+    "context_fill",
+    "kernel",
+    "kernel_options",
+)
 _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "scheduler_timeout")
 
 
@@ -55,10 +68,35 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
     metavar="LIST",
     help=f"Weights of the video feature: 0:1:0.1 (both ends included), or 0,0.4,1.{_FROM_PRESET}",
 )
-@click.option("--temperature", multiple=True, metavar="LIST", help=f"Divide similarities.{_FROM_PRESET}")
-@click.option("--top-k", multiple=True, metavar="LIST", help=f"Sources kept per pixel.{_FROM_PRESET}")
+@click.option(
+    "--temperature", multiple=True, metavar="LIST", help=f"Divisors of similarities before the softmax.{_FROM_PRESET}"
+)
+@click.option("--top-k", multiple=True, metavar="LIST", help=f"Numbers of sources kept per pixel.{_FROM_PRESET}")
 @click.option("--radius", multiple=True, metavar="LIST", help=f"Half the window's side, in cells.{_FROM_PRESET}")
-@click.option("--context", multiple=True, metavar="LIST", help=f"Last frames used beside the first.{_FROM_PRESET}")
+@click.option(
+    "--context", multiple=True, metavar="LIST", help=f"Numbers of last frames used beside the first.{_FROM_PRESET}"
+)
+@click.option("--window", multiple=True, metavar="LIST", help=f"Shapes of the window: square,circle.{_FROM_PRESET}")
+@click.option(
+    "--unrestricted-first",
+    multiple=True,
+    metavar="LIST",
+    help=f"Whether annotated frames are searched without a window: true,false.{_FROM_PRESET}",
+)
+@click.option(
+    "--context-fill",
+    multiple=True,
+    metavar="LIST",
+    help=f"Whether the first frame is repeated until the context is full: true,false.{_FROM_PRESET}",
+)
+@click.option("--kernel", multiple=True, metavar="LIST", help="Affinity kernels.  [default: cosine]")
+@click.option(
+    "--kernel-option",
+    "kernel_options",
+    multiple=True,
+    metavar="NAME=LIST",
+    help="Values of a kernel's own parameter, such as gain=1:4:0.5. Repeat.",
+)
 @click.option("--renormalize/--no-renormalize", default=True, help="L2-normalise the fused feature again.")
 @prefer_option
 @click.option(

@@ -8,10 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ...propagate import PropagationSettings
-from ...store import FeatureChoice
 from ...store.errors import ConfigError, TedError
-from ..choices.features import parse_choice
 from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.space import PARAMETERS, Setting
 from ..tasks.base import EvaluationTables
@@ -190,7 +187,11 @@ def read_sweep(folder: Path) -> Sweep:
     try:
         ranking = [
             _means(
-                _setting(row), metric_spec, _values(row, metric_spec), int(row["videos"]), int(row.get("objects") or 0)
+                Setting.from_columns(row),
+                metric_spec,
+                _values(row, metric_spec),
+                int(row["videos"]),
+                int(row.get("objects") or 0),
             )
             for row in ranked.records
         ]
@@ -199,7 +200,7 @@ def read_sweep(folder: Path) -> Sweep:
         objects: dict[Setting, dict[tuple[str, int], Values]] = {}
         units: dict[Setting, dict[UsedUnit, None]] = {}
         for row in rows.records:
-            setting = _setting(row)
+            setting = Setting.from_columns(row)
             if setting not in known:  # a row of a failed video, which counts in no mean
                 continue
             found = _values(row, metric_spec)
@@ -249,25 +250,6 @@ def _video_values(rows: Sequence[Values], metric_spec: MetricSpec) -> Values:
 def _means(setting: Setting, metric_spec: MetricSpec, values: Values, videos: int, objects: int) -> SettingMeans:
     count = objects if metric_spec.of_objects else videos
     return SettingMeans(setting=setting, metric_spec=metric_spec, videos=videos, objects=count, measures=values)
-
-
-def _setting(row: Mapping[str, str]) -> Setting:
-    return Setting(
-        video=_choice(row["video_feature"]),
-        image=_choice(row["image_feature"]),
-        alpha=float(row["alpha"]),
-        propagation=PropagationSettings(
-            temperature=float(row["temperature"]),
-            top_k=int(row["top_k"]),
-            radius=int(row["radius"]),
-            context=int(row["context"]),
-            renormalize=bool(json.loads(row["renormalize"].lower())),
-        ),
-    )
-
-
-def _choice(text: str) -> FeatureChoice | None:
-    return parse_choice(text) if text else None
 
 
 def _values(row: Mapping[str, str], metric_spec: MetricSpec) -> Values:

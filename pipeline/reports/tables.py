@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runs.sweeping.axes import axis_label
-from ..runs.sweeping.space import PARAMETERS, Setting
+from ..runs.sweeping.space import Setting, setting_columns
 from ..tasks.tables import Table
 from .comparison import ComparedResult, exact_text
 from .folders import Propagation, Sweep
@@ -137,8 +137,9 @@ def settings_table(name: str, results: Sequence[ComparedResult], notes: list[str
     ranked = sorted(every.values(), key=lambda means: means.rank, reverse=True)
     if not ranked:
         return None
-    values = {parameter: [means.setting.columns[parameter] for means in ranked] for parameter in PARAMETERS}
-    varying = [parameter for parameter in PARAMETERS if len(set(values[parameter])) > 1]
+    parameters = setting_columns(means.setting for means in ranked)
+    values = {parameter: [means.setting.value(parameter) for means in ranked] for parameter in parameters}
+    varying = [parameter for parameter in parameters if len(set(values[parameter])) > 1]
     same = [f"{axis_label(key)} {found[0]}" for key, found in values.items() if key not in varying and found[0] != ""]
     official = results[0].metric_spec.official
     measures = [measure for measure in official if any(exact_text(means.measures[measure]) for means in ranked)]
@@ -154,7 +155,7 @@ def settings_table(name: str, results: Sequence[ComparedResult], notes: list[str
         rows=tuple(
             row(
                 rank,
-                *("–" if means.setting.columns[key] == "" else means.setting.columns[key] for key in varying),
+                *("–" if (value := means.setting.value(key)) in ("", None) else value for key in varying),
                 *(Number(exact_text(means.measures[measure])) for measure in measures),
                 ", ".join(controls_of[means.setting]),
                 control=bool(controls_of[means.setting]),

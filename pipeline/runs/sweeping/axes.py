@@ -1,10 +1,10 @@
-"""The axes of a sweep's pictures, and slices through its best setting along them."""
+"""Axes of a sweep's pictures, and slices through its best setting along them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .results import SettingMeans
-from .space import Setting
+from .space import PARAMETERS, Setting, setting_columns
 
 __all__ = ["NUMERIC", "Slices", "axis_label"]
 
@@ -21,6 +21,10 @@ def _parameter(name: str) -> Callable[[Setting], Any]:
     return lambda setting: setting.columns[name]
 
 
+def _column(name: str) -> Callable[[Setting], Any]:
+    return lambda setting: setting.value(name)
+
+
 _VALUES: Mapping[str, Callable[[Setting], Any]] = {
     **{name: _parameter(name) for name in ("alpha", "temperature", "top_k", "radius", "context")},
     **{f"{part}_timestep": _feature(part, lambda choice: choice.timestep) for part in ("video", "image")},
@@ -30,17 +34,17 @@ _VALUES: Mapping[str, Callable[[Setting], Any]] = {
     },
 }
 
-#: Axes along which a curve makes sense; the others are ``video_tap`` and ``image_tap``.
+#: Numeric axes of every sweep. Parameters of kernels may be numeric, too (`Slices.numeric`).
 NUMERIC = ("alpha", "temperature", "top_k", "radius", "context", "video_timestep", "image_timestep")
 
 
 def axis_label(axis: str) -> str:
     """Return an axis's name as pictures show it: the parameter's, or ``video timestep``."""
-    return axis if axis in ("top_k",) else axis.replace("_", " ")
+    return axis if axis in ("top_k",) else axis.replace("_", " ").replace(".", " ")
 
 
 class Slices:
-    """The means of a sweep, looked up along some axes with all others where the best setting has them.
+    """Means of a sweep along some axes; on all other axes, the value of the best setting.
 
     Parameters
     ----------
@@ -50,39 +54,49 @@ class Slices:
     Attributes
     ----------
     varying
-        Axes with more than one value, and these values in rising order (of taps: in the order of the sweep).
+        Axes with more than one value, and these values in rising order.
     """
 
     def __init__(self, ranking: Sequence[SettingMeans]) -> None:
-        self._means = {self._place(item.setting): item for item in ranking}
-        values: dict[str, dict[Any, None]] = {axis: {} for axis in _VALUES}
+        others = [name for name in setting_columns(item.setting for item in ranking) if name not in PARAMETERS]
+        self._axes = {**_VALUES, **{name: _column(name) for name in others}}
+        self._means = {self._position(item.setting): item for item in ranking}
+        values: dict[str, dict[Any, None]] = {axis: {} for axis in self._axes}
         for item in ranking:
-            for axis, place in zip(_VALUES, self._place(item.setting), strict=True):
-                if place is not None:
-                    values[axis].setdefault(place)
+            for axis, value in zip(self._axes, self._position(item.setting), strict=True):
+                if value is not None:
+                    values[axis].setdefault(value)
         # An alpha of 0 or 1 has no value on the axes of the feature that it leaves out: the best that has one counts.
         self._best = {axis: next(iter(found), None) for axis, found in values.items()}
         self.varying: dict[str, list[Any]] = {axis: sorted(found) for axis, found in values.items() if len(found) > 1}
 
     def at(self, **where: Any) -> SettingMeans | None:
-        """Return the means at some values of some axes; None where the sweep has no such setting."""
+        """Return the means at given values of some axes; None where the sweep has no such setting."""
         values = self._best | where
         for alpha, part in ((0, "video"), (1, "image")):
             if values["alpha"] == alpha:
                 values |= {f"{part}_timestep": None, f"{part}_tap": None}
         return self._means.get(tuple(values.values()))
 
+    @property
+    def numeric(self) -> list[str]:
+        """Axes that vary and whose values are numbers."""
+        return [
+            axis
+            for axis, values in self.varying.items()
+            if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+        ]
+
     def best_value(self, axis: str) -> Any:
-        """Return where the best setting lies on an axis."""
+        """Return the best setting's value on an axis."""
         return self._best[axis]
 
     def others(self, *axes: str) -> str:
-        """Say where the best setting lies on the axes that vary and are not these."""
+        """Describe the best setting by the axes that vary, apart from these."""
         return ", ".join(f"{axis_label(axis)} {_text(self._best[axis])}" for axis in self.varying if axis not in axes)
 
-    @staticmethod
-    def _place(setting: Setting) -> tuple[Any, ...]:
-        return tuple(value(setting) for value in _VALUES.values())
+    def _position(self, setting: Setting) -> tuple[Any, ...]:
+        return tuple(value(setting) for value in self._axes.values())
 
 
 def _at(digest: str | None) -> str:

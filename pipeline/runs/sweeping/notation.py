@@ -1,4 +1,4 @@
-"""The notation of lists on the command line: ``0:1:0.1``, ``5,10,15``, and features with several timesteps and taps."""
+"""Lists on the command line: ``0:1:0.1``, ``5,10,15``, and features with several timesteps and taps."""
 
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
@@ -7,24 +7,23 @@ from ....store import FeatureChoice
 from ....store.errors import ConfigError
 from ...choices.features import parse_choice, parse_job
 
-__all__ = ["parse_features", "parse_integers", "parse_numbers"]
+__all__ = ["parse_booleans", "parse_features", "parse_integers", "parse_numbers", "parse_texts"]
 
-#: More values than this of one parameter are taken for a slip of the pen.
+#: A range with more values than this is refused as a typing error.
 _MOST_VALUES = 1000
 
 
 def parse_numbers(name: str, texts: Sequence[str]) -> tuple[float, ...]:
     """Read numbers and inclusive ranges ``START:STOP:STEP``, separated by commas.
 
-    Ranges are computed in decimals, so that they hold the numbers that a person would write: ``0:1:0.1`` has 0.3, and
-    not 0.30000000000000004.
+    Ranges are computed in decimals: ``0:1:0.1`` contains 0.3, and not 0.30000000000000004.
 
     Parameters
     ----------
     name
-        What the numbers are, for messages: ``"alpha"``.
+        Name of the parameter, for messages: ``"alpha"``.
     texts
-        One or more such lists.
+        Lists of numbers.
 
     Returns
     -------
@@ -46,6 +45,23 @@ def parse_integers(name: str, texts: Sequence[str]) -> tuple[int, ...]:
         if value != value.to_integral_value():
             raise ConfigError(f"{name} takes whole numbers, not {value}")
     return tuple(dict.fromkeys(int(value) for value in values))
+
+
+def parse_texts(name: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """Read texts separated by commas, each once."""
+    items = [item.strip() for text in texts for item in text.split(",")]
+    if "" in items:
+        raise ConfigError(f"{name} has an empty value in {','.join(texts)!r}")
+    return tuple(dict.fromkeys(items))
+
+
+def parse_booleans(name: str, texts: Sequence[str]) -> tuple[bool, ...]:
+    """Read ``true`` and ``false``, separated by commas; raises ConfigError for anything else."""
+    found = parse_texts(name, [text.lower() for text in texts])
+    for item in found:
+        if item not in ("true", "false"):
+            raise ConfigError(f"{name} takes true, false or true,false, not {item!r}")
+    return tuple(item == "true" for item in found)
 
 
 def parse_features(texts: Sequence[str]) -> tuple[FeatureChoice, ...]:

@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from .axes import NUMERIC, Slices, axis_label
+from .axes import Slices, axis_label
 from .results import SettingMeans, SweepResult
 from .space import Setting
 
@@ -46,7 +46,7 @@ def write_plots(result: SweepResult, folder: Path, *, default: Setting | None = 
     if not result.ranking:
         return []
     slices = Slices(result.ranking)
-    paths = [_curves(slices, axis, folder) for axis in NUMERIC if axis in slices.varying]
+    paths = [_curves(slices, axis, folder) for axis in slices.numeric]
     paths += [_heat(slices, y, x, folder) for x, y in combinations(slices.varying, 2)]
     return [*paths, _videos(result, folder, default)]
 
@@ -68,7 +68,7 @@ def _curves(slices: Slices, axis: str, folder: Path) -> Path:
     }
     rest = slices.others(axis, *([line] if line else []))
     return draw_curves(
-        folder / f"over-{axis.replace('_', '-')}.png",
+        folder / f"over-{_file_name(axis)}.png",
         title=f"scores over {axis_label(axis)}" + (f"; {rest}" if rest else ""),
         x_label=axis_label(axis),
         x=x,
@@ -85,7 +85,7 @@ def _heat(slices: Slices, y: str, x: str, folder: Path) -> Path:
     rows, columns = slices.varying[y], slices.varying[x]
     rest = slices.others(x, y)
     return draw_heat(
-        folder / f"heat-{x.replace('_', '-')}-{y.replace('_', '-')}.png",
+        folder / f"heat-{_file_name(x)}-{_file_name(y)}.png",
         title=title + (f"; {rest}" if rest else ""),
         measure=title,
         labels=(axis_label(y), axis_label(x)),
@@ -140,6 +140,10 @@ def _some(values: Sequence[Any], best: Any) -> list[Any]:
     places = {round(number * (len(values) - 1) / (_MOST_LINES - 1)) for number in range(_MOST_LINES)}
     nearest = min(places, key=lambda place: abs(place - values.index(best)))
     return [values[place] for place in sorted(places - {nearest} | {values.index(best)})]
+
+
+def _file_name(axis: str) -> str:
+    return axis.replace("_", "-").replace(".", "-")
 
 
 def _text(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from ....store import Cache
 from .planning import SweepPlan
 from .results import SettingMeans, SweepResult
-from .space import PARAMETERS
+from .space import setting_columns
 
 __all__ = ["best_lines", "describe_plan", "plan_lines"]
 
@@ -21,8 +21,9 @@ def best_lines(result: SweepResult, limit: int = 10) -> list[str]:
     warning = [f"INCOMPLETE: {len(missing)} of {total} videos are not in these means:", *missing] if missing else []
     if not result.ranking:
         return [*warning, "no video has a score under every setting"]
-    columns = [item.setting.columns for item in result.ranking]
-    varying = [name for name in PARAMETERS if len({values[name] for values in columns} - {""}) > 1]
+    settings = [item.setting for item in result.ranking]
+    values = {name: {setting.value(name) for setting in settings} for name in setting_columns(settings)}
+    varying = [name for name, found in values.items() if len(found - {"", None}) > 1]
     titles = result.metric_spec.titles(result.ranking[0].measures)
     table = [[*varying, *titles.values()]]
     table += [_cells(item, varying, list(titles)) for item in result.ranking[:limit]]
@@ -82,8 +83,8 @@ def plan_lines(described: dict[str, Any]) -> list[str]:
 
 
 def _cells(means: SettingMeans, parameters: list[str], measures: list[str]) -> list[str]:
-    columns = means.setting.columns
+    values = [means.setting.value(name) for name in parameters]
     return [
-        *(f"{columns[name]}" or "-" for name in parameters),
+        *("-" if value in ("", None) else f"{value}" for value in values),
         *("-" if (value := means.measures[name]) is None else f"{value:.3f}" for name in measures),
     ]

@@ -10,7 +10,7 @@ from typing import Any
 from ...tasks.metric_specs import MetricSpec
 from ..files import written_whole
 from .results import SettingMeans, SweepResult, finite
-from .space import PARAMETERS
+from .space import Setting, setting_columns
 
 __all__ = ["describe", "write_json", "write_tables"]
 
@@ -28,14 +28,15 @@ def write_tables(result: SweepResult, folder: Path) -> list[Path]:
     list of Path
         The files.
     """
-    rows = list(_rows(result))
+    parameters = setting_columns(result.settings)
+    rows = list(_rows(result, parameters))
     paths = [folder / name for name in ("results.csv", "results.jsonl", "settings.csv", "best.json")]
     places = ("dataset", "video", *_objects("object", result.metric_spec), "frames")
-    _write_csv(paths[0], (*places, *PARAMETERS, *_UNITS, *_LEVELS, *result.metric_spec.columns), rows)
+    _write_csv(paths[0], (*places, *parameters, *_UNITS, *_LEVELS, *result.metric_spec.columns), rows)
     with written_whole(paths[1]) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    columns = (*PARAMETERS, "videos", *_objects("objects", result.metric_spec), *result.metric_spec.columns)
-    _write_csv(paths[2], columns, [_means_row(item) for item in result.ranking])
+    columns = (*parameters, "videos", *_objects("objects", result.metric_spec), *result.metric_spec.columns)
+    _write_csv(paths[2], columns, [_means_row(item) | _parameters(item.setting, parameters) for item in result.ranking])
     best = {
         "missing_videos": result.missing,
         "ranked_by": result.metric_spec.ranked_by(result.ranking[0].measures) if result.ranking else None,
@@ -58,7 +59,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
-def _rows(result: SweepResult) -> Iterator[dict[str, Any]]:
+def _rows(result: SweepResult, parameters: Sequence[str]) -> Iterator[dict[str, Any]]:
     for video in result.videos:
         for setting in result.settings:
             columns = setting.columns
@@ -71,7 +72,11 @@ def _rows(result: SweepResult) -> Iterator[dict[str, Any]]:
                 place: dict[str, Any] = {"dataset": video.dataset, "video": video.video}
                 place |= dict.fromkeys(_objects("object", result.metric_spec), item.object_id)
                 measures = {name: finite(item.values[name]) for name in result.metric_spec.columns}
-                yield place | {"frames": item.frames} | columns | units | levels | measures
+                yield place | {"frames": item.frames} | _parameters(setting, parameters) | units | levels | measures
+
+
+def _parameters(setting: Setting, names: Sequence[str]) -> dict[str, Any]:
+    return {name: setting.value(name) for name in names}
 
 
 def _means_row(means: SettingMeans) -> dict[str, Any]:
