@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ted.pipeline.runs.files import written_whole
+
 __all__ = ["Batch", "LoopConfig", "train"]
 
 #: Number of equal ranges of timesteps whose losses are reported.
@@ -129,9 +131,8 @@ def train(
             say(f"step {step}: loss {float(levels[0].sum() / levels[1].sum()):.4f}, {elapsed:.0f} s")
             levels.zero_()
         if step % config.checkpoint_every == 0 or step == config.steps:
-            _save(
-                path,
-                {
+            with written_whole(path) as temporary:
+                state = {
                     "weights": {name: value.detach() for name, value in parameters.items()},
                     "average": {name: value.detach() for name, value in average.items()},
                     "optimizer": optimizer.state_dict(),
@@ -139,17 +140,11 @@ def train(
                     "levels": levels,
                     "step": step,
                     "seconds": elapsed,
-                },
-            )
+                }
+                torch.save(state, temporary)
             keep(averaged)
             if seconds is not None and time.monotonic() - started > seconds:
                 break
-
-
-def _save(path: Path, state: dict[str, object]) -> None:
-    temporary = path.with_suffix(".new")
-    torch.save(state, temporary)
-    temporary.replace(path)
 
 
 def _add_row(path: Path, step: int, seconds: float, losses: list[float]) -> None:

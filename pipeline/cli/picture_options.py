@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -109,5 +110,7 @@ def show_videos(
         for row in rows:
             if "pictures" in row:
                 click.echo(f"{row['video']}: {' '.join(row['pictures'])}")
+        if not (movie or failures):
+            click.echo(f"next, for movies of all frames: {shlex.join(['ted', *sys.argv[1:], '--movie'])}")
     if failures:
         sys.exit(1)

@@ -15,11 +15,10 @@ from ..tasks.base import ResultFrames
 from ..tasks.registry import known_tasks, open_frames
 from .columns import Column, PictureOutput, write_columns
 from .movie import write_movie
-from .overlay import overlay_mask
 from .selection import evenly_spaced
 from .sheet import contact_sheet, write_picture
 
-__all__ = ["mask_column", "parse_results", "write_overlay", "write_results"]
+__all__ = ["parse_results", "write_overlay", "write_results"]
 
 _Picture = npt.NDArray[np.uint8]
 
@@ -134,17 +133,6 @@ def parse_results(texts: Sequence[str]) -> dict[str, Path]:
             raise ConfigError(f"two results are titled {title!r}: name them as TITLE={folder}")
         found[title] = folder
     return found
-
-
-def mask_column(title: str, video: Video, read: Callable[[int], npt.NDArray[np.uint8] | None]) -> Column:
-    """Return a column of frames with masks, which `read` returns by index; frames without a mask stay plain."""
-
-    def draw(frames: Sequence[int]) -> Iterator[_Picture]:
-        for frame in frames:
-            picture, ids = video.frames.read(frame), read(frame)
-            yield picture if ids is None else overlay_mask(picture, ids)
-
-    return Column(title=title, draw=draw)
 
 
 def _open(noun: str, video: Video, folder: Path) -> ResultFrames:
