@@ -46,10 +46,7 @@ def crw_context(frame: int, settings: PropagationSettings) -> list[tuple[int, bo
     to the window, frame 0 as long-term memory is not.
     """
     last = range(frame - settings.context, frame)
-    if settings.context_fill:
-        short = [max(0, other) for other in last]
-    else:
-        short = [other for other in last if other > 0]
+    short = [max(0, other) for other in last if settings.context_fill or other > 0]
     return [(0, not settings.unrestricted_first), *((other, True) for other in short)]
 
 
