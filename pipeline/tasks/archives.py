@@ -1,55 +1,93 @@
-"""Results as archives of arrays (``.npz``) and text tables."""
+"""Results that are an archive of arrays (``.npz``) for this project, and a text table for every other tool."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from ...store.errors import LabelError
 
-__all__ = ["check_frames", "check_shape", "number", "read_archive", "write_table"]
+__all__ = ["ArchiveResult", "format_coordinate", "write_rows"]
 
 
-def number(value: float) -> str:
-    """Return a place as tables have it."""
-    return f"{value:.3f}"
+@dataclass(frozen=True, kw_only=True)
+class ArchiveResult:
+    """A result of a video. The archive holds one array for each field of the subclass.
+
+    Attributes
+    ----------
+    frames
+        Names of the frames.
+    archive
+        Name of the archive.
+    texts
+        Names of the fields that are tuples of texts.
+    """
+
+    frames: tuple[str, ...]
+
+    archive: ClassVar[str]
+    texts: ClassVar[tuple[str, ...]] = ("frames",)
+
+    @classmethod
+    def exists(cls, folder: Path) -> bool:
+        """Return whether a video's folder of results holds the archive."""
+        return (folder / cls.archive).is_file()
+
+    def save(self, folder: Path) -> None:
+        """Write the archive."""
+        np.savez(folder / self.archive, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the archive; raises LabelError when it is absent or damaged."""
+        path = folder / cls.archive
+        if not path.is_file():
+            raise LabelError(f"there is no {path}; `ted propagate` makes it")
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                values = {field.name: arrays[field.name] for field in fields(cls)}
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise LabelError(f"{path} is damaged ({error}): run `ted propagate` again with --overwrite") from error
+        result = cls(**{name: cls.from_array(name, array) for name, array in values.items()})
+        for name, shape in result.shapes().items():
+            found = getattr(result, name).shape
+            if found != shape:
+                raise LabelError(f"{path} is damaged (an array is {found}, not {shape}): run `ted propagate` again")
+        return result
+
+    @classmethod
+    def from_array(cls, name: str, array: npt.NDArray[Any]) -> Any:
+        """Return the value of a field from its array in the archive."""
+        return tuple(map(str, array)) if name in cls.texts else array
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes that arrays must have, by the name of their field."""
+        return {}
+
+    def check_frames(self, folder: Path, wanted: Sequence[str]) -> None:
+        """Raise LabelError unless the result, read from a folder, is of the frames of a video as it is selected."""
+        if self.frames != tuple(wanted):
+            raise LabelError(
+                f"{folder} is of {len(self.frames)} frames, the video as selected here has {len(wanted)}, or others: "
+                "give --every and --limit as in `ted propagate`"
+            )
 
 
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def format_coordinate(value: float) -> str:
+    """Return a coordinate as tables show it; empty for NaN."""
+    return "" if np.isnan(value) else f"{value:.3f}"
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table; without a header line if `header` is empty."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         if header:
             writer.writerow(header)
         writer.writerows(rows)
-
-
-def read_archive(path: Path, keys: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """Read arrays of an archive; raises LabelError if it is absent or damaged."""
-    if not path.is_file():
-        raise LabelError(f"there is no {path}; `ted propagate` makes it")
-    try:
-        # Opened here: numpy leaves files open where an archive is damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {key: archive[key] for key in keys}
-    except Exception as error:  # of many kinds, by where in the file the damage is
-        reason = str(error) or type(error).__name__
-        raise LabelError(f"{path} is damaged ({reason}): run `ted propagate` again with --overwrite") from error
-
-
-def check_shape(path: Path, array: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
-    """Check an array of an archive; raises LabelError when it has another shape."""
-    if array.shape != shape:
-        raise LabelError(f"{path} is damaged (an array is {array.shape}, not {shape}): run `ted propagate` again")
-
-
-def check_frames(folder: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
-    """Check that a result is of the frames of a video as it is selected; raises LabelError for others."""
-    if tuple(found) != tuple(wanted):
-        raise LabelError(
-            f"{folder} is of {len(found)} frames, the video as selected here has {len(wanted)}, or others: give "
-            "--every and --limit as in `ted propagate`"
-        )

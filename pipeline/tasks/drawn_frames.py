@@ -1,7 +1,7 @@
 """Results that are read as a whole, drawn frame by frame over pictures of any size."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from ...store.errors import LabelError
 from ..datasets.video import Video
+from ..pictures.marks import Marks
 from .base import ResultFrames
 
-__all__ = ["DrawnFrames"]
+__all__ = ["DrawnFrames", "MarkFrames"]
 
 _Picture = npt.NDArray[np.uint8]
 
@@ -82,3 +83,39 @@ class DrawnFrames(ResultFrames):
 
     def _layer(self, picture: _Picture, frame: str, *, truth: bool) -> _Picture:
         return self.draw_layer(picture, self.index[frame], picture.shape[1] / self._width, truth=truth)
+
+
+class MarkFrames(DrawnFrames):
+    """Frames of a result that is drawn as points.
+
+    Parameters
+    ----------
+    video
+        The video.
+    folder
+        Folder of the result.
+    found
+        The points of the result.
+    read_truth
+        Returns the true points in the frames of the result; None where there are none.
+
+    Raises
+    ------
+    LabelError
+        As `DrawnFrames`.
+    """
+
+    def __init__(self, video: Video, folder: Path, found: Marks, read_truth: Callable[[], Marks | None]) -> None:
+        super().__init__(video, folder, found.frames)
+        self._found, self._true = found, read_truth()
+        self.has_truth = self._true is not None
+
+    def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
+        """Return the names of the points by colour; none of too many."""
+        true = self._true.legend if truth and self._true else {}
+        return dict(sorted({**true, **self._found.legend}.items()))
+
+    def draw_layer(self, picture: _Picture, index: int, scale: float, *, truth: bool) -> _Picture:
+        """Draw the points of a frame; see `DrawnFrames`."""
+        marks = self._true if truth and self._true else self._found
+        return marks.draw(picture, index, scale)

@@ -13,7 +13,7 @@ from ted.pipeline.datasets.jhmdb import JointVideo
 from ted.pipeline.datasets.video import Video
 from ted.pipeline.pictures.marks import Marks
 from ted.pipeline.tasks.joints.frames import joint_marks, true_joints
-from ted.pipeline.tasks.joints.results import JointResult, has_joints
+from ted.pipeline.tasks.joints.results import JointResult
 from ted.pipeline.tasks.points.frames import result_points, true_points
 from ted.pipeline.tasks.points.results import TrackResult
 
@@ -98,7 +98,7 @@ def write_pickle(path: Path, content: Any, protocol: int = 4) -> Path:
 
 def result_marks(folder: Path) -> Marks:
     """Return the joints or points in a folder of results as they are drawn."""
-    if not has_joints(folder):
+    if not JointResult.exists(folder):
         return result_points(TrackResult.read(folder))
     result = JointResult.read(folder)
     return joint_marks(result.frames, result.joints, result.points.transpose(1, 0, 2))

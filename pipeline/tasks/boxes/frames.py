@@ -12,9 +12,8 @@ from ...datasets.table_video import TableVideo, mask_boxes
 from ...datasets.video import Video
 from ...metrics.boxes import intersection_over_union
 from ...pictures.overlay import object_colour, overlay_boxes
-from ..archives import check_frames
 from ..drawn_frames import DrawnFrames
-from .results import BoxResult, has_boxes
+from .results import BoxResult
 from .scores import BOXES
 
 __all__ = ["BoxFrames", "result_boxes", "true_boxes"]
@@ -42,7 +41,7 @@ class BoxFrames(DrawnFrames):
     metric = BOXES.official[BOXES.order[0]]
 
     def __init__(self, video: Video, folder: Path) -> None:
-        self._result = result = BoxResult.read(folder) if has_boxes(folder) else result_boxes(video, folder)
+        self._result = result = BoxResult.read(folder) if BoxResult.exists(folder) else result_boxes(video, folder)
         super().__init__(video, folder, result.frames)
         self._ids: list[int] = result.ids.tolist()
         self.has_truth = isinstance(video, TableVideo) or len(video.annotations()) > 1
@@ -116,9 +115,9 @@ def result_boxes(video: Video, folder: Path) -> BoxResult:
         When there are neither, or they are of other frames than the video has as it is selected.
     """
     names = video.frames.names
-    if has_boxes(folder):
+    if BoxResult.exists(folder):
         result = BoxResult.read(folder)
-        check_frames(folder, result.frames, names)
+        result.check_frames(folder, names)
         return result
     masks = video.read_annotated_masks()
     ids = tuple(sorted({int(number) for mask in masks.values() for number in np.unique(mask) if number}))

@@ -21,7 +21,7 @@ from ..in_memory import ResultEvaluator
 from ..masks.task import missing_masks
 from ..tables import as_number, last_row, mean_values, read_table, text_table, video_means, write_table
 from .frames import BoxFrames, result_boxes, true_boxes
-from .results import BoxResult, has_boxes
+from .results import BoxResult
 from .scores import BOXES, BoxesScore, score_box_result
 
 __all__ = ["BoxRun", "BoxTask"]
@@ -126,7 +126,7 @@ class BoxTask(Task):
 
     def has_results(self, folder: Path) -> bool:
         """Return whether a folder holds boxes."""
-        return has_boxes(folder)
+        return BoxResult.exists(folder)
 
     def score_video(self, video: Video, folder: Path) -> dict[int, BoxScore]:
         """Score each object's box in the frames to which it is propagated, by the object's number; see `Task`.
@@ -138,14 +138,14 @@ class BoxTask(Task):
         result = result_boxes(video, folder)
         ids = tuple(result.ids.tolist())
         truth = true_boxes(video, ids)
-        first = 0 if has_boxes(folder) else int(result.given.any(0).argmax())
+        first = 0 if BoxResult.exists(folder) else int(result.given.any(0).argmax())
         followed = ~result.given
         for row, number in enumerate(ids):
             if np.isnan(truth[row]).all():
                 raise LabelError(
                     f"object {number} of {folder} has no true box in video {video.name!r}: are the ids the same?"
                 )
-            begins = 0 if has_boxes(folder) else int(result.given[row].argmax())
+            begins = 0 if BoxResult.exists(folder) else int(result.given[row].argmax())
             followed[row, : 0 if begins == first else begins] = False
         return score_box_result(result, truth, followed)
 

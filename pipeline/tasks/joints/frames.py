@@ -1,6 +1,6 @@
 """Joints of a video, frame by frame: drawn with limbs, and scored by PCK."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from ...datasets.jhmdb import JointVideo, joint_names
 from ...datasets.video import Video
 from ...metrics.pck import PCK_THRESHOLDS, PckScore, joint_distances
 from ...pictures.marks import Marks
-from ..drawn_frames import DrawnFrames
+from ..drawn_frames import MarkFrames
 from ..tables import known_value
 from .results import JointResult
 from .scores import JOINTS
@@ -40,7 +40,7 @@ _LIMBS = (
 _RANKING = PCK_THRESHOLDS.index(float(JOINTS.order[0].removeprefix("pck_")))
 
 
-class JointFrames(DrawnFrames):
+class JointFrames(MarkFrames):
     """Joints of a video.
 
     Parameters
@@ -61,12 +61,15 @@ class JointFrames(DrawnFrames):
 
     def __init__(self, video: Video, folder: Path) -> None:
         result = JointResult.read(folder)
-        super().__init__(video, folder, result.frames)
-        self._found = joint_marks(result.frames, result.joints, result.points.transpose(1, 0, 2))
+        found = joint_marks(result.frames, result.joints, result.points.transpose(1, 0, 2))
+        super().__init__(
+            video,
+            folder,
+            found,
+            lambda: true_joints(video, result.frames) if isinstance(video, JointVideo) else None,
+        )
         self._ranked: tuple[str, ...] = ()
         if isinstance(video, JointVideo):
-            self.has_truth = True
-            self._true = true_joints(video, result.frames)
             truth = video.joints.read(result.frames)  # (2, joint, frame)
             if truth.shape[1] != len(result.joints):
                 raise LabelError(f"{folder} has {len(result.joints)} joints, the ground truth has {truth.shape[1]}")
@@ -84,16 +87,6 @@ class JointFrames(DrawnFrames):
             return None
         column = self.index[frame] - 1
         return known_value(float(PckScore.of(self._distances[:, column : column + 1]).mean[_RANKING]))
-
-    def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
-        """Return the names of the joints by colour."""
-        return self._found.legend
-
-    def draw_layer(
-        self, picture: npt.NDArray[np.uint8], index: int, scale: float, *, truth: bool
-    ) -> npt.NDArray[np.uint8]:
-        """Draw the joints of a frame; see `DrawnFrames`."""
-        return (self._true if truth else self._found).draw(picture, index, scale)
 
 
 def joint_marks(frames: Sequence[str], names: Sequence[str], places: npt.NDArray[np.float64]) -> Marks:

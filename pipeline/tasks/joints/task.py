@@ -16,12 +16,11 @@ from ....store.errors import LabelError
 from ...datasets.jhmdb import JointVideo, joint_names
 from ...datasets.video import Video
 from ...metrics.pck import PCK_THRESHOLDS, PckScore
-from ..archives import check_frames
 from ..base import AnnotatedTarget, EvalCase, Evaluation, EvaluationTables, Task, TaskRun
 from ..in_memory import ResultEvaluator
 from ..tables import as_number, last_row, read_table, text_table, write_table
 from .frames import JointFrames
-from .results import JointResult, has_joints
+from .results import JointResult
 from .scores import JOINTS, JointScore, score_joint_result
 
 __all__ = ["JointRun", "JointTask", "VideoPck"]
@@ -104,12 +103,12 @@ class JointTask(Task):
 
     def has_results(self, folder: Path) -> bool:
         """Return whether a folder holds joints."""
-        return has_joints(folder)
+        return JointResult.exists(folder)
 
     def score_video(self, video: Video, folder: Path) -> VideoPck:
         """Score the joints of one video, in the frames that have true ones; see `Task`."""
         result = JointResult.read(folder)
-        check_frames(folder, result.frames, video.frames.names)
+        result.check_frames(folder, video.frames.names)
         truth = _joint_video(video).joints.read(video.frames.names)  # (2, joint, frame)
         if truth.shape[1] != len(result.joints):
             raise LabelError(f"{folder} has {len(result.joints)} joints, the ground truth has {truth.shape[1]}")

@@ -3,10 +3,10 @@
 YouTube-VOS is scored alike, but for the frames: each object in those of its own (`SequenceTruth`).
 """
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ....store.errors import LabelError
 from ...datasets.masks_io import read_mask
 from ..tables import write_csv
+from .scores import MASKS, columns, means_of_objects
 from .truth import ObjectScore, SequenceScore, SequenceTruth, object_scores
 
 __all__ = ["DavisScore", "ObjectScore", "SequenceScore", "score_sequence", "write_tables"]
@@ -34,14 +35,10 @@ class DavisScore:
     @property
     def means(self) -> dict[str, float]:
         """Means over all objects of all videos (not over videos), by the official names, in the official order."""
-        objects = [scored for sequence in self.sequences for scored in sequence.objects]
-        table: dict[str, float] = {}
-        for letter in "JF":
-            parts = [scored.j if letter == "J" else scored.f for scored in objects]
-            table[f"{letter}-Mean"] = fmean(part.mean for part in parts)
-            table[f"{letter}-Recall"] = fmean(part.recall for part in parts)
-            table[f"{letter}-Decay"] = fmean(part.decay for part in parts)
-        return {"J&F-Mean": (table["J-Mean"] + table["F-Mean"]) / 2} | table
+        means = means_of_objects([columns(each.j, each.f) for item in self.sequences for each in item.objects])
+        return {
+            title: math.nan if (value := means[column]) is None else value for column, title in MASKS.official.items()
+        }
 
 
 def score_sequence(

@@ -14,7 +14,7 @@ from ..base import ScoreRow
 from ..metric_specs import Measure, MetricSpec, Values
 from .truth import SequenceTruth
 
-__all__ = ["MASKS", "MaskScore", "ObjectScore", "means_of_objects", "summarize"]
+__all__ = ["MASKS", "MaskScore", "ObjectScore", "columns", "means_of_objects", "summarize"]
 
 #: Masks are ranked by J&F; by J where F is not measured.
 MASKS = MetricSpec(
@@ -54,16 +54,8 @@ class ObjectScore:
 
     @property
     def columns(self) -> dict[str, float | None]:
-        """Values by the names of a table's columns; None for those that were not asked for."""
-        measures = {"j": self.j, "f": self.f}
-        table: dict[str, float | None] = {
-            "jf": None if self.f is None else (self.j.mean + self.f.mean) / 2,
-            **{name: part.mean if part else None for name, part in measures.items()},
-        }
-        for name, part in measures.items():
-            table[f"{name}_recall"] = part.recall if part else None
-            table[f"{name}_decay"] = part.decay if part else None
-        return table
+        """Values by column of the metric spec."""
+        return columns(self.j, self.f)
 
     def to_json(self) -> dict[str, Any]:
         """Return the scores as JSON values, None for what is not a number."""
@@ -118,6 +110,16 @@ class MaskScore:
     def means(cls, scores: "Sequence[MaskScore]") -> Values:
         """Return means over all objects of all videos (not over videos), as the official evaluation has them."""
         return means_of_objects([item.columns for score in scores for item in score.objects])
+
+
+def columns(j: Statistics, f: Statistics | None) -> dict[str, float | None]:
+    """Return values by column of the metric spec; None for what was not measured."""
+    table: dict[str, float | None] = {"jf": None if f is None else (j.mean + f.mean) / 2}
+    for name, part in (("j", j), ("f", f)):
+        table[name] = part.mean if part else None
+        table[f"{name}_recall"] = part.recall if part else None
+        table[f"{name}_decay"] = part.decay if part else None
+    return table
 
 
 def means_of_objects(rows: Sequence[Values]) -> Values:

@@ -23,7 +23,7 @@ from .png import write_mask
 from .scores import MASKS, MaskScore, summarize
 from .truth import SequenceTruth, scored_frames
 
-__all__ = ["MaskEvaluator", "MaskRun", "MaskTask", "digest_of_masks"]
+__all__ = ["MaskEvaluator", "MaskRun", "MaskTask", "PngTask", "digest_of_masks", "missing_masks"]
 
 
 class MaskRun(TaskRun):
@@ -130,15 +130,42 @@ class MaskEvaluator:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MaskTask(Task):
+class PngTask(Task):
+    """A task whose results are palette PNGs of object numbers.
+
+    Attributes
+    ----------
+    save_soft
+        Whether results contain the soft labels, too.
+    """
+
+    save_soft: bool = False
+
+    def start(self, video: Video) -> MaskRun:
+        """Read the annotated masks."""
+        return MaskRun(video, save_soft=self.save_soft)
+
+    def annotated_frames(self, video: Video) -> list[tuple[int, ...]]:
+        """Return the indices of the frames with an annotated mask."""
+        return [video.annotated_frames()]
+
+    def has_results(self, folder: Path) -> bool:
+        """Return whether a folder holds masks."""
+        return any(folder.glob("*.png"))
+
+    def open_frames(self, video: Video, folder: Path) -> MaskFrames:
+        """Open a video's masks for drawing."""
+        return MaskFrames(video, folder)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskTask(PngTask):
     """Masks of objects, scored by J and F.
 
     Attributes
     ----------
     metrics
         ``"jf"`` for J and F, ``"j"`` for J alone, in sweeps.
-    save_soft
-        Whether results contain the soft labels, too.
     """
 
     name = "masks"
@@ -148,19 +175,10 @@ class MaskTask(Task):
     tables = ("global_results-*", "per-sequence_results-*")
 
     metrics: Literal["jf", "j"] = "jf"
-    save_soft: bool = False
 
     def used_options(self, video: Video) -> dict[str, Any]:
         """Return which metrics are measured."""
         return {"metrics": self.metrics}
-
-    def start(self, video: Video) -> MaskRun:
-        """Read the annotated masks."""
-        return MaskRun(video, save_soft=self.save_soft)
-
-    def annotated_frames(self, video: Video) -> list[tuple[int, ...]]:
-        """Return the indices of the frames with an annotated mask."""
-        return [video.annotated_frames()]
 
     def missing_truth(self, video: Video) -> str | None:
         """Say that frames which J and F are measured in have no ground truth."""
@@ -187,10 +205,6 @@ class MaskTask(Task):
         )
         key = {"masks": digest_of_masks(video, masks, truth.frames), "metrics": self.metrics}
         return EvalCase(targets=[AnnotatedTarget(tuple(masks.masks), masks)], evaluator=evaluator, key=key)
-
-    def has_results(self, folder: Path) -> bool:
-        """Return whether a folder holds masks."""
-        return any(folder.glob("*.png"))
 
     def score_video(self, video: Video, folder: Path) -> SequenceScore:
         """Score a video's masks; see `score_sequence`."""
@@ -227,10 +241,6 @@ class MaskTask(Task):
             by_video=video_means({key: known_mean(values) for key, values in scores.items()}),
             tables=(overall,) if objects is None else (overall, objects),
         )
-
-    def open_frames(self, video: Video, folder: Path) -> MaskFrames:
-        """Open a video's masks for drawing."""
-        return MaskFrames(video, folder)
 
 
 def missing_masks(video: Video) -> str | None:

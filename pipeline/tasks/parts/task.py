@@ -11,9 +11,8 @@ from ....store.errors import ConfigError, LabelError
 from ...datasets.masks_io import read_mask
 from ...datasets.video import Video
 from ...metrics.parts import VIP_CLASSES, PartsScore, confusion
-from ..base import AnnotatedTarget, EvalCase, Evaluation, EvaluationTables, Labels, Task
-from ..masks.frames import MaskFrames
-from ..masks.task import MaskRun, digest_of_masks
+from ..base import AnnotatedTarget, EvalCase, Evaluation, EvaluationTables, Labels
+from ..masks.task import PngTask, digest_of_masks
 from ..tables import as_number, last_row, read_table, text_table, write_csv
 from ..timing import Seconds, timed
 from .scores import PARTS, Counts, PartScore
@@ -53,30 +52,14 @@ class _PartEvaluator:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartTask(Task):
-    """Parts of people, as classes of masks, scored by the mean IoU over the pixels of all videos.
-
-    Attributes
-    ----------
-    save_soft
-        Whether results contain the soft labels, too.
-    """
+class PartTask(PngTask):
+    """Parts of people, as classes of masks, scored by the mean IoU over the pixels of all videos."""
 
     name = "parts"
     noun = "masks"
     metric_spec = PARTS
     score_type = PartScore
     tables = ("parts_results-*", "per-video_results-*")
-
-    save_soft: bool = False
-
-    def start(self, video: Video) -> MaskRun:
-        """Read the annotated masks."""
-        return MaskRun(video, save_soft=self.save_soft)
-
-    def annotated_frames(self, video: Video) -> list[tuple[int, ...]]:
-        """Return the indices of the frames with an annotated mask."""
-        return [video.annotated_frames()]
 
     def missing_truth(self, video: Video) -> str | None:
         """Say that no mask is annotated but the one that propagation starts from."""
@@ -99,10 +82,6 @@ class PartTask(Task):
             evaluator=_PartEvaluator(truth=truth, size=video.frames.size, masks=masks),
             key={"masks": digest_of_masks(video, masks, annotations), "metrics": "parts"},
         )
-
-    def has_results(self, folder: Path) -> bool:
-        """Return whether a folder holds masks."""
-        return any(folder.glob("*.png"))
 
     def score_video(self, video: Video, folder: Path) -> Counts:
         """Count a video's pixels; see `score_parts`."""
@@ -128,10 +107,6 @@ class PartTask(Task):
             by_video={} if videos is None else {row["Video"]: as_number(row["mIoU"]) for row in videos.records},
             tables=(classes,) if videos is None else (classes, videos),
         )
-
-    def open_frames(self, video: Video, folder: Path) -> MaskFrames:
-        """Open a video's masks for drawing."""
-        return MaskFrames(video, folder)
 
 
 def score_parts(name: str, truth: Mapping[str, Path], results: Path, classes: tuple[str, ...] = VIP_CLASSES) -> Counts:

@@ -1,6 +1,6 @@
 """Points of a video, frame by frame: drawn, and scored by TAP-Vid's average Jaccard."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ...datasets.tapvid import TrackVideo
 from ...datasets.video import Video
 from ...pictures.marks import Marks
 from ...pictures.overlay import object_colour
-from ..drawn_frames import DrawnFrames
+from ..drawn_frames import MarkFrames
 from ..tables import known_value
 from .results import TrackResult
 from .scores import POINTS, score_track_result
@@ -22,7 +22,7 @@ from .scores import POINTS, score_track_result
 __all__ = ["PointFrames", "check_tracks", "result_points", "true_points"]
 
 
-class PointFrames(DrawnFrames):
+class PointFrames(MarkFrames):
     """Points of a video; a user's own points have no score.
 
     Parameters
@@ -43,9 +43,7 @@ class PointFrames(DrawnFrames):
 
     def __init__(self, video: Video, folder: Path) -> None:
         self._result = result = TrackResult.read(folder)
-        super().__init__(video, folder, result.frames)
-        self._found, self._true = result_points(result), true_points(video, result.frames)
-        self.has_truth = self._true is not None
+        super().__init__(video, folder, result_points(result), lambda: true_points(video, result.frames))
         self._size = video.frames.size
         self._tracks: Tracks | None = None
         if isinstance(video, TrackVideo) and result.mode != "given":
@@ -74,17 +72,6 @@ class PointFrames(DrawnFrames):
         )
         true = Tracks(xy=tracks.xy[:, here], occluded=tracks.occluded[:, here])
         return known_value(score_track_result(one, result.mode, true, self._size).values[POINTS.order[0]])
-
-    def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
-        """Return the names of the points by colour; none of too many."""
-        return dict(sorted({**(self._true.legend if truth and self._true else {}), **self._found.legend}.items()))
-
-    def draw_layer(
-        self, picture: npt.NDArray[np.uint8], index: int, scale: float, *, truth: bool
-    ) -> npt.NDArray[np.uint8]:
-        """Draw the points of a frame; see `DrawnFrames`."""
-        marks = self._true if truth and self._true is not None else self._found
-        return marks.draw(picture, index, scale)
 
 
 def result_points(result: TrackResult) -> Marks:

@@ -1,108 +1,79 @@
-"""Results of keypoints and points: an archive of arrays for this project, and a table for every other tool."""
+"""Results of points: ``tracks.npz`` and ``tracks.csv``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from ...datasets.point_queries import QueryMode
-from ..archives import check_shape, number, read_archive, write_table
+from ..archives import ArchiveResult, format_coordinate, write_rows
 
-__all__ = [
-    "TrackMode",
-    "TrackResult",
-    "has_tracks",
-]
+__all__ = ["TrackMode", "TrackResult"]
 
-_TRACKS = "tracks.npz"
-
-#: How the points of a result were chosen: as TAP-Vid's queries, or given by a user.
+#: How the points of a result were chosen: as TAP-Vid's queries, or by a user.
 TrackMode = QueryMode | Literal["given"]
-
-_Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrackResult:
-    """Points through a video: ``tracks.npz`` and ``tracks.csv``.
+class TrackResult(ArchiveResult):
+    """Points through a video.
 
     Attributes
     ----------
-    frames
-        Names of the frames.
     mode
         How the points were chosen.
     query_frames, tracks
-        (query,), the frame in which each point was first given, and the track of the dataset, or the id, that it is of.
+        (query,), the frame in which each point was first annotated, and its track in the dataset, or its id.
     places
         (query, frame, 2), float64, x and y in pixels of the original frames: pixel i covers [i, i + 1). NaN where the
-        point is lost, and where it was not asked for: in frames before the query's, if queries are those of ``first``.
+        point is lost, and in frames before the query's if the mode is ``first``.
     mass
-        (query, frame), float64: what is left of the point's label, which began as 1.
+        (query, frame), float64: the remaining label of the point, which began as 1.
     visible
-        (query, frame).
+        (query, frame), bool.
     """
 
-    frames: tuple[str, ...]
+    archive = "tracks.npz"
+
     mode: TrackMode
     query_frames: npt.NDArray[np.integer]
     tracks: npt.NDArray[np.integer]
-    places: _Array
-    mass: _Array
+    places: npt.NDArray[np.float64]
+    mass: npt.NDArray[np.float64]
     visible: npt.NDArray[np.bool_]
+
+    @classmethod
+    def from_array(cls, name: str, array: npt.NDArray[Any]) -> Any:
+        """Return the value of a field from its array in the archive."""
+        if name == "mode":
+            return next((mode for mode in (*get_args(QueryMode), "given") if mode == str(array)), "strided")
+        return super().from_array(name, array)
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of `places` and `visible`."""
+        shape = len(self.query_frames), len(self.frames)
+        return {"places": (*shape, 2), "visible": shape}
 
     def write(self, folder: Path) -> None:
         """Write both files.
 
         The table has a row for each frame and query: frame, point (number of the query), track, x, y, visible (0 or 1)
-        and mass. Places that are not known are empty.
+        and mass. Unknown coordinates are empty.
         """
-        np.savez(
-            folder / _TRACKS,
-            frames=self.frames,
-            mode=self.mode,
-            query_frames=self.query_frames,
-            tracks=self.tracks,
-            places=self.places,
-            mass=self.mass,
-            visible=self.visible,
-        )
+        self.save(folder)
         rows = (
             (
                 name,
                 query,
                 int(self.tracks[query]),
-                *("" if np.isnan(value) else number(value) for value in self.places[query, frame]),
+                *map(format_coordinate, self.places[query, frame]),
                 int(self.visible[query, frame]),
                 f"{self.mass[query, frame]:.4f}",
             )
             for frame, name in enumerate(self.frames)
             for query in range(len(self.tracks))
         )
-        write_table(folder / "tracks.csv", ("frame", "point", "track", "x", "y", "visible", "mass"), rows)
-
-    @classmethod
-    def read(cls, folder: Path) -> "TrackResult":
-        """Read the archive; raises LabelError when it is absent or damaged."""
-        path = folder / _TRACKS
-        arrays = read_archive(path, ("frames", "mode", "query_frames", "tracks", "places", "mass", "visible"))
-        frames, queries = tuple(map(str, arrays["frames"])), len(arrays["query_frames"])
-        check_shape(path, arrays["places"], (queries, len(frames), 2))
-        check_shape(path, arrays["visible"], (queries, len(frames)))
-        modes: tuple[TrackMode, ...] = (*get_args(QueryMode), "given")
-        return cls(
-            frames=frames,
-            mode=next((mode for mode in modes if mode == str(arrays["mode"])), "strided"),
-            query_frames=arrays["query_frames"],
-            tracks=arrays["tracks"],
-            places=arrays["places"],
-            mass=arrays["mass"],
-            visible=arrays["visible"],
-        )
-
-
-def has_tracks(folder: Path) -> bool:
-    """Whether a video's folder of results is of points."""
-    return (folder / _TRACKS).is_file()
+        write_rows(folder / "tracks.csv", ("frame", "point", "track", "x", "y", "visible", "mass"), rows)

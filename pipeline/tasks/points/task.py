@@ -19,12 +19,11 @@ from ...datasets.table_video import TableVideo
 from ...datasets.tapvid import TrackVideo
 from ...datasets.video import Video
 from ...metrics.tapvid import TapVidScore
-from ..archives import check_frames
 from ..base import AnnotatedTarget, EvalCase, Evaluation, EvaluationTables, Task, TaskRun
 from ..in_memory import ResultEvaluator
 from ..tables import as_number, last_row, mean_values, read_table, text_table, write_table
 from .frames import PointFrames, check_tracks
-from .results import TrackMode, TrackResult, has_tracks
+from .results import TrackMode, TrackResult
 from .scores import POINTS, PointScore, score_track_result
 
 __all__ = ["PointRun", "PointTask", "VideoPoints"]
@@ -171,7 +170,7 @@ class PointTask(Task):
 
     def has_results(self, folder: Path) -> bool:
         """Return whether a folder holds points."""
-        return has_tracks(folder)
+        return TrackResult.exists(folder)
 
     def score_video(self, video: Video, folder: Path) -> VideoPoints:
         """Score the points of one video, on a raster of 256x256; see `Task`."""
@@ -181,7 +180,7 @@ class PointTask(Task):
                 "points of TAP-Vid"
             )
         result = TrackResult.read(folder)
-        check_frames(folder, result.frames, video.frames.names)
+        result.check_frames(folder, video.frames.names)
         if result.mode == "given":
             raise LabelError(f"{folder} is of points that a user gave, not of the queries of TAP-Vid")
         size = video.frames.size
