@@ -1,7 +1,7 @@
 """Overlap and precision of boxes, as OTB and LaSOT define them: arrays in, numbers out.
 
-Boxes are x, y, width, height. The measures are those of Wu et al., "Object Tracking Benchmark" (TPAMI 2015), which
-LaSOT (Fan et al., CVPR 2019) takes over.
+Boxes are x, y, width, height. The metrics are those of Wu et al., "Object Tracking Benchmark" (TPAMI 2015), which
+LaSOT (Fan et al., CVPR 2019) uses.
 """
 
 import math
@@ -13,17 +13,17 @@ import numpy.typing as npt
 
 __all__ = ["OVERLAP_THRESHOLDS", "PRECISION_PIXELS", "BoxScore", "centre_distance", "intersection_over_union"]
 
-#: Overlaps that the success curve is taken at: 0, 0.05, ... 1.
+#: Thresholds of the success curve: 0, 0.05, ... 1.
 OVERLAP_THRESHOLDS = tuple(step / 20 for step in range(21))
 
-#: Largest distance between centres, in pixels, that counts as precise.
+#: Largest distance between the centres of precise boxes, in pixels.
 PRECISION_PIXELS = 20
 
 _Array = npt.NDArray[np.float64]
 
 
 def intersection_over_union(truth: _Array, predicted: _Array) -> _Array:
-    """IoU of pairs of boxes.
+    """Return the IoU of pairs of boxes.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ def intersection_over_union(truth: _Array, predicted: _Array) -> _Array:
     Returns
     -------
     numpy.ndarray
-        (...), in [0, 1]. NaN where the true box is absent: nothing is to be measured. 0 where only the predicted is,
-        and where both have no area.
+        (...), in [0, 1]. NaN where the true box is absent; 0 where only the predicted box is, and where both have no
+        area.
     """
     low = np.maximum(truth[..., :2], predicted[..., :2])
     high = np.minimum(truth[..., :2] + truth[..., 2:], predicted[..., :2] + predicted[..., 2:])
@@ -45,7 +45,7 @@ def intersection_over_union(truth: _Array, predicted: _Array) -> _Array:
 
 
 def centre_distance(truth: _Array, predicted: _Array) -> _Array:
-    """Distances between the centres of pairs of boxes, in pixels.
+    """Return the distances between the centres of pairs of boxes, in pixels.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def centre_distance(truth: _Array, predicted: _Array) -> _Array:
     Returns
     -------
     numpy.ndarray
-        (...). NaN where the true box is absent, infinite where only the predicted is.
+        (...). NaN where the true box is absent, infinite where only the predicted box is.
     """
     centres = [boxes[..., :2] + boxes[..., 2:] / 2 for boxes in (truth, predicted)]
     distance = np.hypot(*np.moveaxis(centres[1] - centres[0], -1, 0))
@@ -65,13 +65,13 @@ def centre_distance(truth: _Array, predicted: _Array) -> _Array:
 
 @dataclass(frozen=True, kw_only=True)
 class BoxScore:
-    """How well an object's box is followed.
+    """Scores of the boxes of one object.
 
     Attributes
     ----------
     truth, predicted
-        (frame, 4), x, y, width, height in pixels, of the frames that are scored; NaN where a box is absent. Frames
-        without a true box do not count.
+        (frame, 4), x, y, width, height in pixels in the scored frames; NaN where a box is absent. Frames without a true
+        box do not count.
     """
 
     truth: _Array
@@ -79,7 +79,7 @@ class BoxScore:
 
     @cached_property
     def overlaps(self) -> _Array:
-        """(frame,), IoU in the frames that count."""
+        """IoU in the frames that count, (frame,)."""
         overlaps = intersection_over_union(self.truth, self.predicted)
         return overlaps[~np.isnan(overlaps)]
 
@@ -90,25 +90,25 @@ class BoxScore:
 
     @property
     def success_curve(self) -> _Array:
-        """(threshold,), share of the frames whose IoU is above each of `OVERLAP_THRESHOLDS`: above, not equal."""
+        """Share of frames whose IoU is strictly above each of `OVERLAP_THRESHOLDS`, (threshold,)."""
         if not len(self.overlaps):
             return np.full(len(OVERLAP_THRESHOLDS), np.nan)
         return np.asarray((self.overlaps > np.array(OVERLAP_THRESHOLDS)[:, None]).mean(1))
 
     @property
     def success(self) -> float:
-        """Area under the success curve: its mean. 20/21 at most, as nothing is above 1; NaN if no frame counts."""
+        """Mean of the success curve, at most 20/21, as no IoU is above 1; NaN if no frame counts."""
         return float(self.success_curve.mean())
 
     @property
     def precision(self) -> float:
-        """Share of the frames whose centres are at most `PRECISION_PIXELS` apart; NaN if no frame counts."""
+        """Share of frames whose centres are at most `PRECISION_PIXELS` apart; NaN if no frame counts."""
         distances = centre_distance(self.truth, self.predicted)
         counted = distances[~np.isnan(distances)]
         return float((counted <= PRECISION_PIXELS).mean()) if len(counted) else math.nan
 
     @property
     def found(self) -> float:
-        """Share of the frames that count in which there is a predicted box; NaN if no frame counts."""
+        """Share of the counted frames with a predicted box; NaN if no frame counts."""
         counted = ~np.isnan(self.truth).any(1)
         return float((~np.isnan(self.predicted[counted]).any(1)).mean()) if counted.any() else math.nan

@@ -1,4 +1,4 @@
-"""Identity accuracy: whether what is followed is the right one of several objects, however well it is outlined."""
+"""Identity accuracy: how often a tracker shows the right one of several objects, whatever the outline."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,9 +7,9 @@ __all__ = ["identity_accuracy"]
 
 
 def identity_accuracy(truth: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer]) -> float:
-    """Return the share of pixels with the right object, among those that both masks say show an object.
+    """Return the share of pixels with the right object among those where both masks show any object.
 
-    Chance is one over the number of objects of equal size. Objects that are lost altogether do not count: J does that.
+    With objects of equal size, chance is one over their number. Objects that are lost do not count; J measures that.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def identity_accuracy(truth: npt.NDArray[np.integer], predicted: npt.NDArray[np.
     Returns
     -------
     float
-        In [0, 1]; NaN where no pixel is an object's in both.
+        In [0, 1]; NaN where no pixel shows an object in both.
     """
     both = (truth > 0) & (predicted > 0)
     count = np.count_nonzero(both)

@@ -27,7 +27,7 @@ _Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """One measure of one object over the frames of a video.
+    """Statistics of one metric of one object over the frames of a video.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Statistics:
     recall
         Share of frames strictly above 0.5.
     decay
-        Mean of the first quarter minus mean of the last: what is lost over time.
+        Mean of the first quarter minus mean of the last.
     """
 
     mean: float
@@ -45,7 +45,7 @@ class Statistics:
 
 
 def region_similarity(truth: _Mask, prediction: _Mask) -> float:
-    """J: intersection over union; 1 where both masks are empty.
+    """Return J, the intersection over union; 1 where both masks are empty.
 
     Parameters
     ----------
@@ -62,12 +62,12 @@ def region_similarity(truth: _Mask, prediction: _Mask) -> float:
 
 
 def contour_radius(size: tuple[int, int], share: float = 0.008) -> int:
-    """How far apart two contours may lie and still match: `share` of the image's diagonal, in pixels, rounded up."""
+    """Return the largest distance of matching contours in pixels: `share` of the image's diagonal, rounded up."""
     return math.ceil(share * math.hypot(*size))
 
 
 def boundary(mask: _Mask) -> _Mask:
-    """Contour of a mask, one pixel wide: pixels that differ from their right, lower or lower right neighbour.
+    """Return a mask's contour, one pixel wide: pixels that differ from their right, lower or lower right neighbour.
 
     It is offset by half a pixel towards the origin, as in the official evaluation: a pixel in the last row is compared
     with its right neighbour only, one in the last column with its lower neighbour only, and the last corner never
@@ -91,7 +91,7 @@ def boundary(mask: _Mask) -> _Mask:
 
 
 def contour_accuracy(truth: _Mask, prediction: _Mask, radius: int | None = None) -> float:
-    """F: harmonic mean of the shares of the two contours that lie within a radius of the other one.
+    """Return F: the harmonic mean of the shares of each contour within a radius of the other one.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def contour_accuracy(truth: _Mask, prediction: _Mask, radius: int | None = None)
 
 
 class TrueContour:
-    """The contour of a true mask, prepared once for the predictions that are held against it.
+    """The contour of a true mask, prepared once for many predictions.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class TrueContour:
         contour = boundary(truth)
         self._length = np.count_nonzero(contour)
         x, y, width, height = cv2.boundingRect(contour.view(np.uint8))
-        # Nothing further than the radius from the contour is ever matched.
+        # Only pixels within the radius of the contour can match.
         rows = slice(max(y - self._radius, 0), y + height + self._radius)
         columns = slice(max(x - self._radius, 0), x + width + self._radius)
         self._inside = rows, columns
@@ -133,7 +133,7 @@ class TrueContour:
         self._near = _within(self._contour, self._radius) if self._length else self._contour
 
     def accuracy(self, prediction: _Mask) -> float:
-        """F of a predicted mask, as `contour_accuracy`."""
+        """Return F of a predicted mask; see `contour_accuracy`."""
         contour = boundary(prediction)
         length = np.count_nonzero(contour)
         if not self._length and not length:
@@ -147,15 +147,15 @@ class TrueContour:
 
 
 def statistics(values: Sequence[float] | npt.NDArray[np.float64]) -> Statistics:
-    """Mean, recall and decay over the frames of a video, as the official evaluation computes them.
+    """Return mean, recall and decay over the frames of a video, as the official evaluation computes them.
 
-    Its quarters share their edge frames, and the edges are stored in 8 bits: in videos of more than 256 scored frames
-    they wrap around. The decay is then that of other frames, or not a number where that leaves a quarter empty.
+    Its quarters share their edge frames, whose indices are stored in 8 bits: with more than 256 scored frames they wrap
+    around. The decay then compares other frames, or is NaN if a quarter is empty.
 
     Parameters
     ----------
     values
-        One per frame, at least one.
+        (frame,), at least one.
     """
     series = np.asarray(values, dtype=np.float64)
     edges = [int(edge) % 256 for edge in np.round(np.linspace(1, len(series), 5) + 1e-10) - 1]
@@ -165,7 +165,7 @@ def statistics(values: Sequence[float] | npt.NDArray[np.float64]) -> Statistics:
 
 
 def _within(contour: _Mask, radius: int) -> _Mask:
-    """Pixels whose distance to the contour is at most the radius."""
+    """Return the pixels whose distance to the contour is at most the radius."""
     offsets = np.arange(-radius, radius + 1)
     disk = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
     return cv2.dilate(contour.astype(np.uint8), disk) > 0

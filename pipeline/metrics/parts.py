@@ -1,4 +1,4 @@
-"""Mean IoU of classes, as VIP's evaluation takes it: over the pixels of all frames of all videos together."""
+"""Mean IoU of classes over the pixels of all frames of all videos together, as VIP's evaluation computes it."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -39,7 +39,7 @@ def confusion(truth: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8], c
 
 
 def intersection_over_union(counts: _Counts) -> npt.NDArray[np.float64]:
-    """IoU of each class, from (true class, predicted class); NaN for a class that occurs in neither."""
+    """Return the IoU of each class from counts (true class, predicted class); NaN for a class that never occurs."""
     both = np.diag(counts).astype(np.float64)
     union = counts.sum(0) + counts.sum(1) - np.diag(counts)
     return np.asarray(np.divide(both, union, out=np.full(len(both), np.nan), where=union > 0))
@@ -47,12 +47,12 @@ def intersection_over_union(counts: _Counts) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True, kw_only=True)
 class PartsScore:
-    """The pixels of several videos.
+    """Pixels of several videos.
 
     Attributes
     ----------
     counts
-        By video: (true class, predicted class).
+        (true class, predicted class), by video.
     classes
         Names of the classes.
     """
@@ -62,18 +62,18 @@ class PartsScore:
 
     @property
     def by_class(self) -> dict[str, float]:
-        """IoU of each class over all videos; NaN for one that does not occur."""
+        """IoU of each class over all videos; NaN for a class that does not occur."""
         total = np.sum(list(self.counts.values()), axis=0)
         return dict(zip(self.classes, intersection_over_union(total).tolist(), strict=True))
 
     @property
     def mean(self) -> float:
-        """Mean IoU over all classes that occur, with the background: VIP's measure."""
+        """Mean IoU over all classes that occur, with the background: VIP's metric."""
         return _mean(self.by_class.values())
 
     @property
     def by_video(self) -> dict[str, float]:
-        """Mean IoU of each video by itself, over the classes that occur in it."""
+        """Mean IoU of each video alone, over the classes that occur in it."""
         return {name: _mean(intersection_over_union(counts).tolist()) for name, counts in self.counts.items()}
 
 

@@ -1,4 +1,4 @@
-"""PCK, the share of keypoints placed correctly, as CRW and its followers measure it on JHMDB: arrays in, numbers out.
+"""PCK, the share of correct keypoints, as CRW and later papers measure it on JHMDB: arrays in, numbers out.
 
 The conventions are those of the evaluation of Jabri et al., "Space-Time Correspondence as a Contrastive Random Walk"
 (NeurIPS 2020), which UVC and TimeCycle share.
@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 __all__ = ["PCK_THRESHOLDS", "PckScore", "joint_distances"]
 
-#: Distances up to which a joint counts as correct, in parts of the person's size: those that papers print.
+#: Largest distances of correct joints, as shares of the person's size; papers print these.
 PCK_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
-# The size of a person is this part of the diagonal of the box around the joints.
+# Size of a person, as a share of the diagonal of the box around the joints.
 _DIAGONAL = 0.6
 
 _Array = npt.NDArray[np.float64]
@@ -24,23 +24,23 @@ _Counts = npt.NDArray[np.int64]
 
 
 def joint_distances(truth: _Array, predicted: _Array) -> _Array:
-    """Distances of predicted joints from true ones, in parts of the person's size in each frame.
+    """Return distances of predicted joints from true ones, as shares of the person's size in each frame.
 
-    The size is 0.6 times the diagonal of the box around those true joints whose prediction is present. The first frame,
-    which is given, is left out.
+    The size is 0.6 times the diagonal of the box around the true joints whose prediction is present. The first frame,
+    which is annotated, is left out.
 
     Parameters
     ----------
     truth
         (2, joint, frame), x and y in pixels.
     predicted
-        The same of the predictions, in the same pixels; a joint with a negative x is absent.
+        (2, joint, frame), predictions in the same pixels; a joint with a negative x is absent.
 
     Returns
     -------
     numpy.ndarray
-        (joint, frame - 1). NaN where the joint is absent: it is not counted. Infinite where the box has no extent
-        (one joint is present, or all coincide): never correct.
+        (joint, frame - 1). NaN where the joint is absent, and does not count. Infinite, and never correct, where the
+        box has no extent: one joint is present, or all coincide.
     """
     present = predicted[0] >= 0  # (joint, frame)
     low = np.where(present, truth, np.inf).min(1)  # (2, frame)
@@ -54,16 +54,16 @@ def joint_distances(truth: _Array, predicted: _Array) -> _Array:
 
 @dataclass(frozen=True, kw_only=True)
 class PckScore:
-    """PCK over the joints of one video or of many.
+    """PCK over the joints of one or several videos.
 
     Attributes
     ----------
     correct
         (threshold, joint), samples whose distance is at most the threshold of `PCK_THRESHOLDS`.
     counted
-        (joint,), samples in which the joint is present: the others are not counted.
+        (joint,), samples in which the joint is present.
     samples
-        All samples of a joint: one for each scored frame.
+        Number of samples of a joint: one for each scored frame.
     """
 
     correct: _Counts
@@ -72,7 +72,7 @@ class PckScore:
 
     @classmethod
     def of(cls, distances: _Array) -> "PckScore":
-        """Count the samples of distances as `joint_distances` gives them, (joint, sample)."""
+        """Count the samples of distances (joint, sample); see `joint_distances`."""
         return cls(
             correct=np.stack([(distances <= threshold).sum(1) for threshold in PCK_THRESHOLDS]),
             counted=(~np.isnan(distances)).sum(1),
@@ -81,7 +81,7 @@ class PckScore:
 
     @classmethod
     def joined(cls, scores: "Sequence[PckScore]") -> "PckScore":
-        """Return the score over the frames of several videos: every frame of every video weighs the same."""
+        """Return the score over the frames of several videos; all frames weigh the same."""
         return cls(
             correct=np.sum([score.correct for score in scores], axis=0),
             counted=np.sum([score.counted for score in scores], axis=0),
@@ -90,12 +90,12 @@ class PckScore:
 
     @cached_property
     def per_joint(self) -> _Array:
-        """(threshold, joint), percent of the counted samples that are correct; NaN for a joint that has none."""
+        """Percentage of correct samples among the counted ones, (threshold, joint); NaN for a joint without any."""
         return np.where(self.counted > 0, 100.0 * self.correct / np.maximum(self.counted, 1), np.nan)
 
     @cached_property
     def mean(self) -> _Array:
-        """(threshold,), mean over the joints that have samples (not over samples); NaN where none has."""
+        """Mean over the joints that have samples (not over samples), (threshold,); NaN where none has."""
         scored = ~np.isnan(self.per_joint)
         count = scored.sum(1)
         total = np.where(scored, self.per_joint, 0.0).sum(1)
@@ -103,10 +103,9 @@ class PckScore:
 
     @property
     def found(self) -> float:
-        """Percent of the samples in which the joint is present: the others are not counted above; NaN for no samples.
+        """Percentage of samples in which the joint is present; NaN without samples.
 
-        The protocol does not punish a joint that is absent, so that figures of two methods compare only where this is
-        alike.
+        The protocol does not count absent joints, so PCK of two methods is comparable only where this is alike.
         """
         total = self.samples * len(self.counted)
         return 100.0 * (int(self.counted.sum()) / total) if total else float("nan")

@@ -1,4 +1,4 @@
-"""TAP-Vid's measures of tracked points: arrays in, numbers out.
+"""TAP-Vid's metrics of tracked points: arrays in, numbers out.
 
 The conventions are those of `compute_tapvid_metrics` of Doersch et al., "TAP-Vid: A Benchmark for Tracking Any Point in
 a Video" (NeurIPS 2022).
@@ -13,23 +13,23 @@ from ..datasets.point_queries import QueryMode
 
 __all__ = ["THRESHOLDS", "TapVidScore", "score_tracks"]
 
-#: Distances in pixels of a 256x256 raster below which a point counts as correct.
+#: A point is correct if its error is below this distance, in pixels of a 256x256 raster.
 THRESHOLDS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TapVidScore:
-    """Measures of the points of one video; NaN where there is nothing to measure.
+    """Metrics of the points of one video; NaN where there is nothing to measure.
 
     Attributes
     ----------
     occlusion_accuracy
         Share of points and frames whose visibility is predicted correctly.
     points_within
-        By threshold, the share of the visible points that are predicted nearer than it, seen or not.
+        By threshold, the share of visible points whose error is below it, whatever their predicted visibility.
     jaccard
         By threshold, true positives among true positives, false positives and false negatives. A point is a true
-        positive when it is visible, predicted to be, and nearer than the threshold.
+        positive if it is visible, predicted visible, and its error is below the threshold.
     """
 
     occlusion_accuracy: float
@@ -38,7 +38,7 @@ class TapVidScore:
 
     @property
     def values(self) -> dict[str, float]:
-        """All measures by their official names; ``average_pts_within_thresh`` is what papers call delta_avg."""
+        """All metrics by official name; ``average_pts_within_thresh`` is delta_avg in papers."""
         within = {f"pts_within_{limit}": value for limit, value in zip(THRESHOLDS, self.points_within, strict=True)}
         jaccard = {f"jaccard_{limit}": value for limit, value in zip(THRESHOLDS, self.jaccard, strict=True)}
         averages = {
@@ -62,7 +62,7 @@ def score_tracks(
     Parameters
     ----------
     query_frames
-        (query,), the frame in which each point was given.
+        (query,), the frame in which each point was queried.
     true_tracks, tracks
         (query, frame, 2), x and y in pixels of a 256x256 raster.
     true_occluded, occluded
@@ -71,8 +71,8 @@ def score_tracks(
         ``"first"``: the frames after the query's are scored; ``"strided"``: all but the query's.
     """
     frames = np.arange(true_tracks.shape[1])
-    asked = np.asarray(query_frames)[:, None]
-    scored = frames > asked if mode == "first" else frames != asked  # (query, frame)
+    queried = np.asarray(query_frames)[:, None]
+    scored = frames > queried if mode == "first" else frames != queried  # (query, frame)
     visible, seen = ~true_occluded & scored, ~occluded & scored
     distance = ((tracks - true_tracks) ** 2).sum(-1)  # squared
     points_within, jaccard = [], []

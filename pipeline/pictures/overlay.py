@@ -10,7 +10,7 @@ from .palette import display_palette
 
 __all__ = ["object_colour", "overlay_boxes", "overlay_mask", "overlay_points"]
 
-# Fraction bits of OpenCV's coordinates: a sixteenth of a pixel.
+# Fractional bits of OpenCV's coordinates: sixteenths of a pixel.
 _BITS = 4
 
 
@@ -21,16 +21,16 @@ def overlay_mask(
     opacity: float = 0.55,
     palette: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Tint objects with their colours and draw their contours, inside of them, in full colour.
+    """Tint objects with their colours, and draw their contours inside of them in full colour.
 
     Parameters
     ----------
     frame
         (height, width, 3), RGB.
     ids
-        (height, width), object numbers in 0..255; 0 is left as it is.
+        (height, width), object numbers, 0 to 255; pixels of 0 stay as they are.
     opacity
-        Of the tint, in [0, 1].
+        Opacity of the tint, in [0, 1].
     palette
         (256, 3), uint8, RGB; `display_palette` by default.
 
@@ -51,22 +51,22 @@ def overlay_mask(
 
 
 def object_colour(number: int) -> int:
-    """Return the palette's index that an object of any number is drawn with: its own up to 254, then again from 1."""
+    """Return the palette's index of an object: its number up to 254, then again from 1."""
     return (number - 1) % 254 + 1
 
 
 def overlay_boxes(
     frame: npt.NDArray[np.uint8], boxes: Mapping[int, Sequence[float]], *, palette: npt.NDArray[np.uint8] | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Draw boxes in the colours of their objects, inside of their edges, the lower number over the higher.
+    """Draw boxes in the colours of their objects, lines inside of the edges, lower numbers over higher ones.
 
     Parameters
     ----------
     frame
         (height, width, 3), RGB.
     boxes
-        By number of the object: x, y, width and height in pixels, where pixel i covers [i, i + 1); not finite for one
-        that is absent.
+        x, y, width and height in pixels by number of the object; pixel i covers [i, i + 1). Boxes that are not finite
+        are absent.
     palette
         (256, 3), uint8, RGB; `display_palette` by default.
 
@@ -101,20 +101,20 @@ def overlay_points(
     links: Sequence[tuple[int, int]] = (),
     palette: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Draw points as discs with a dark rim, and lines between some, earlier points over later ones.
+    """Draw points as discs with a dark rim, and lines between linked points; earlier points over later ones.
 
     Parameters
     ----------
     frame
         (height, width, 3), RGB.
     places
-        (point, 2), x and y in pixels, where pixel i covers [i, i + 1); not finite for one that is not drawn.
+        (point, 2), x and y in pixels; pixel i covers [i, i + 1). Points that are not finite are not drawn.
     colours
         (point,), indices of the palette.
     solid
-        (point,): the others are rings, with the frame inside; all by default.
+        (point,), bool: the others are rings, which show the frame inside; by default all are discs.
     links
-        Pairs of points between which there is a line, if both are drawn.
+        Pairs of points to join by a line, if both are drawn.
     palette
         (256, 3), uint8, RGB; `display_palette` by default.
 
@@ -127,7 +127,7 @@ def overlay_points(
     drawn = frame.copy()
     radius = max(3.0, min(frame.shape[:2]) / 70)
     there = np.asarray(np.isfinite(places).all(1))
-    # OpenCV's pixels have their centres at integers, and its coordinates do not hold what is far outside.
+    # OpenCV's pixels have their centres at integers, and its coordinates overflow far outside.
     fixed = (np.clip(np.where(there[:, None], places, 0), -1e4, 1e5) - 0.5) * 2**_BITS
     at = np.rint(fixed).astype(int).tolist()
     for start, end in links:

@@ -1,4 +1,4 @@
-"""Where a sweep's time goes."""
+"""Timing of the parts of a sweep."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -9,13 +9,13 @@ __all__ = ["Seconds", "timed", "timed_items"]
 
 T = TypeVar("T")
 
-#: Seconds by what they were spent on.
+#: Seconds by activity.
 Seconds = dict[str, float]
 
 
 @contextmanager
 def timed(seconds: Seconds, name: str) -> Iterator[None]:
-    """Add the time that the block takes."""
+    """Add the time that the block takes to the seconds of an activity."""
     started = time.perf_counter()
     try:
         yield
@@ -24,7 +24,7 @@ def timed(seconds: Seconds, name: str) -> Iterator[None]:
 
 
 def timed_items(items: Iterable[T], seconds: Seconds, name: str) -> Iterator[T]:
-    """Yield the items, and add the time that it takes to make them."""
+    """Yield items, and add the time to make them to the seconds of an activity."""
     source = iter(items)
     while True:
         with timed(seconds, name):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from ....propagate.targets.boxes import BoxTarget, TrackedBoxes
-from ....store.errors import LabelError
+from ....store.errors import ConfigError, LabelError
 from ...datasets.table_video import TableAnnotations, TableVideo, frame_numbers, mask_boxes
 from ...datasets.video import Video
 from ...metrics.boxes import BoxScore
@@ -147,7 +147,10 @@ class BoxTask(Task):
                 )
             begins = 0 if BoxResult.exists(folder) else int(result.given[row].argmax())
             followed[row, : 0 if begins == first else begins] = False
-        return score_box_result(result, truth, followed)
+        scores = score_box_result(result, truth, followed)
+        if not any(len(score.overlaps) for score in scores.values()):
+            raise ConfigError(f"video {video.name!r} has no true box in a frame to which boxes are propagated")
+        return scores
 
     def evaluation(self, scores: Mapping[str, Mapping[int, BoxScore]], results: Path, set_name: str) -> Evaluation:
         """Summarise the metrics of all objects, and write a table of them."""

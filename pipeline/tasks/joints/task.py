@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from ....propagate.targets.keypoints import ABSENT, KeypointTarget
-from ....store.errors import LabelError
+from ....store.errors import ConfigError, LabelError
 from ...datasets.jhmdb import JointVideo, joint_names
 from ...datasets.video import Video
 from ...metrics.pck import PCK_THRESHOLDS, PckScore
@@ -112,7 +112,10 @@ class JointTask(Task):
         truth = _joint_video(video).joints.read(video.frames.names)  # (2, joint, frame)
         if truth.shape[1] != len(result.joints):
             raise LabelError(f"{folder} has {len(result.joints)} joints, the ground truth has {truth.shape[1]}")
-        return VideoPck(result.joints, score_joint_result(result, truth))
+        score = score_joint_result(result, truth)
+        if np.isnan(score.mean).all():
+            raise ConfigError(f"video {video.name!r} has no frame with true joints in which any joint was found")
+        return VideoPck(result.joints, score)
 
     def evaluation(self, scores: Mapping[str, VideoPck], results: Path, set_name: str) -> Evaluation:
         """Summarise PCK in percent, and write tables by joint and by video."""

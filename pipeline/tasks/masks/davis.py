@@ -1,6 +1,6 @@
 """The semi-supervised evaluation of DAVIS-2017: a folder of results against the ground truth, and its two tables.
 
-YouTube-VOS is scored alike, but for the frames: each object in those of its own (`SequenceTruth`).
+YouTube-VOS differs in the scored frames: each object has its own (`SequenceTruth`).
 """
 
 import math
@@ -34,7 +34,7 @@ class DavisScore:
 
     @property
     def means(self) -> dict[str, float]:
-        """Means over all objects of all videos (not over videos), by the official names, in the official order."""
+        """Means over all objects of all videos (not over videos), by official name, in the official order."""
         means = means_of_objects([columns(each.j, each.f) for item in self.sequences for each in item.objects])
         return {
             title: math.nan if (value := means[column]) is None else value for column, title in MASKS.official.items()
@@ -47,15 +47,15 @@ def score_sequence(
     """Score the masks of one video.
 
     The first and the last annotated frame are left out. The objects are those up to the largest number in the first
-    annotation. One that the results no longer contain counts as empty; a number that is in no mask at all scores 1.
-    With `object_frames`, each object is scored in those frames instead.
+    annotation. An object that the results lack counts as empty; a number that no mask contains scores 1. With
+    `object_frames`, each object is scored in its own frames instead.
 
     Parameters
     ----------
     name
         The video's name.
     truth
-        Ground truth by name of the frame, in order. `VOID` counts as background.
+        Ground truth by name of the frame, in order; see `MaskSequence`.
     results
         Folder of the video's results, ``<frame>.png``.
     object_frames
@@ -79,10 +79,10 @@ def score_sequence(
             f"{len(missing)} results of video {name!r} are missing in {results}, the first is {missing[0]}.png"
         )
     j, f = np.empty((2, len(expected.object_ids), len(expected.frames)))  # (object, frame) each
-    for at, frame in enumerate(expected.frames):
+    for column, frame in enumerate(expected.frames):
         true = expected.read(frame)
         predicted = _read_result(results / f"{frame}.png", expected, known)
-        j[:, at], f[:, at] = true.region_similarity(predicted), true.contour_accuracy(predicted)
+        j[:, column], f[:, column] = true.region_similarity(predicted), true.contour_accuracy(predicted)
     return SequenceScore(name=name, frames=expected.frames, objects=object_scores(expected, j, f))
 
 
@@ -92,11 +92,11 @@ def write_tables(score: DavisScore, folder: Path, set_name: str) -> tuple[Path, 
     Parameters
     ----------
     score
-        What to write.
+        The scores.
     folder
-        Where to write it; made if absent.
+        Folder of the tables; made if absent.
     set_name
-        Name of the set, part of the files' names.
+        Name of the set of videos: part of the files' names.
 
     Returns
     -------

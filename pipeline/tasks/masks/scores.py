@@ -40,11 +40,11 @@ class ObjectScore:
     Attributes
     ----------
     object_id
-        Its number in the masks.
+        Number of the object in the masks.
     frames
-        Number of frames that were scored.
+        Number of scored frames.
     j, f
-        Statistics over these frames; f is None where it was not asked for.
+        Statistics over these frames; f is None where F was not measured.
     """
 
     object_id: int
@@ -58,7 +58,7 @@ class ObjectScore:
         return columns(self.j, self.f)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the scores as JSON values, None for what is not a number."""
+        """Return the scores as JSON values, None for NaN."""
         values = asdict(self)
         for part in (values["j"], values["f"]):
             if part is not None and math.isnan(part["decay"]):
@@ -67,7 +67,7 @@ class ObjectScore:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ObjectScore":
-        """Build scores from what `to_json` gave; raises TypeError or KeyError for something else."""
+        """Build scores from the value of `to_json`; raises TypeError or KeyError for another value."""
         return cls(
             object_id=int(values["object_id"]),
             frames=int(values["frames"]),
@@ -83,7 +83,7 @@ class MaskScore:
     Attributes
     ----------
     objects
-        In the order of their numbers.
+        The objects in the order of their numbers.
     """
 
     objects: tuple[ObjectScore, ...]
@@ -92,7 +92,7 @@ class MaskScore:
 
     @property
     def rows(self) -> tuple[ScoreRow, ...]:
-        """A row for each object."""
+        """One row for each object."""
         return tuple(
             ScoreRow(object_id=item.object_id, frames=item.frames, values=item.columns) for item in self.objects
         )
@@ -103,7 +103,7 @@ class MaskScore:
 
     @classmethod
     def from_json(cls, value: list[Mapping[str, Any]]) -> "MaskScore":
-        """Build scores from what `to_json` gave."""
+        """Build scores from the value of `to_json`."""
         return cls(objects=tuple(map(ObjectScore.from_json, value)))
 
     @classmethod
@@ -123,7 +123,7 @@ def columns(j: Statistics, f: Statistics | None) -> dict[str, float | None]:
 
 
 def means_of_objects(rows: Sequence[Values]) -> Values:
-    """Return means over objects; what was not measured of all of them has none."""
+    """Return means over objects; None for what was not measured of all of them."""
     means: dict[str, float | None] = {}
     for name in MASKS.columns[1:]:
         known = [value for row in rows if (value := row[name]) is not None]
@@ -133,15 +133,15 @@ def means_of_objects(rows: Sequence[Values]) -> Values:
 
 
 def summarize(truth: SequenceTruth, j: NDArray[np.float64], f: NDArray[np.float64] | None) -> MaskScore:
-    """Summarise a video's values, (object, frame) each, over the frames in which each object is scored."""
+    """Return statistics of each object over its scored frames; `j` and `f` are (object, frame)."""
     objects = (
         ObjectScore(
             object_id=number,
             frames=int(scored.sum()),
-            j=statistics(j[place, scored]),
-            f=None if f is None else statistics(f[place, scored]),
+            j=statistics(j[row, scored]),
+            f=None if f is None else statistics(f[row, scored]),
         )
-        for place, (number, scored) in enumerate(zip(truth.object_ids, truth.scored, strict=True))
+        for row, (number, scored) in enumerate(zip(truth.object_ids, truth.scored, strict=True))
     )
     return MaskScore(objects=tuple(objects))
 

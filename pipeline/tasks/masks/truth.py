@@ -24,13 +24,13 @@ class ObjectScore:
     Attributes
     ----------
     object_id
-        Its number in the masks, from 1.
+        Number of the object in the masks, from 1.
     j, f
         Statistics over the scored frames.
     j_frames, f_frames
-        The values that they summarise, one per scored frame, in [0, 1].
+        Values of the scored frames, in [0, 1].
     frames
-        Names of these frames, where they are not all that are scored of the video.
+        Names of these frames, if other objects are scored in other frames.
     """
 
     object_id: int
@@ -52,7 +52,7 @@ class SequenceScore:
     frames
         Names of the scored frames.
     objects
-        In the order of their numbers.
+        The objects in the order of their numbers.
     """
 
     name: str
@@ -66,7 +66,7 @@ class TrueFrame:
     Parameters
     ----------
     ids
-        (height, width), object numbers, 0 for the background and void.
+        (height, width), uint8, object numbers; 0 is background.
     numbers
         Objects that are scored.
     """
@@ -79,17 +79,17 @@ class TrueFrame:
         return [TrueContour(mask) for mask in self._masks.values()]
 
     def region_similarity(self, predicted: npt.NDArray[np.uint8]) -> list[float]:
-        """J of every object; `predicted` is (height, width), object numbers."""
+        """Return J of every object; `predicted` is (height, width), object numbers."""
         return [region_similarity(mask, predicted == number) for number, mask in self._masks.items()]
 
     def contour_accuracy(self, predicted: npt.NDArray[np.uint8]) -> list[float]:
-        """F of every object; `predicted` is (height, width), object numbers."""
+        """Return F of every object; `predicted` is (height, width), object numbers."""
         pairs = zip(self._masks, self._contours, strict=True)
         return [contour.accuracy(predicted == number) for number, contour in pairs]
 
 
 class SequenceTruth:
-    """The ground truth of a video. Frames are read when they are asked for.
+    """The ground truth of a video, read frame by frame.
 
     DAVIS leaves out the first and the last annotated frame, and scores the objects up to the largest number in the
     first annotation. YouTube-VOS scores each object in frames of its own.
@@ -99,20 +99,20 @@ class SequenceTruth:
     name
         The video's name.
     truth
-        Masks by name of the frame, in order; what they mean is said by `MaskSequence`.
+        Masks by name of the frame, in order; see `MaskSequence` for their meaning.
     object_frames
         Names of the frames in which each object is scored, by its number; None for DAVIS' rule.
 
     Attributes
     ----------
     frames
-        Names of the frames that are scored, for any object.
+        Names of the frames in which any object is scored.
     size
         (height, width) in pixels.
     object_ids
-        The numbers of the objects that are scored, rising.
+        Numbers of the scored objects, rising.
     scored
-        (object, frame), bool: which are scored.
+        (object, frame), bool: whether the object is scored in the frame.
     masks
         The true masks.
 
@@ -121,8 +121,7 @@ class SequenceTruth:
     ConfigError
         When there are fewer than three annotated frames, or no frame in which an object is to be scored.
     LabelError
-        When the truth of a frame that is to be scored is missing, or the first annotation cannot be read or has no
-        object.
+        When the truth of a scored frame is missing, or the first annotation cannot be read or has no object.
     """
 
     def __init__(
@@ -157,8 +156,8 @@ class SequenceTruth:
     def _check(self, wanted: Collection[str]) -> None:
         if not wanted:
             raise ConfigError(
-                f"there is nothing to score of video {self.name!r}: an object is given in its first frame, and scored "
-                "in those after it"
+                f"there is nothing to score of video {self.name!r}: an object is annotated in its first frame, and "
+                "scored in later ones"
             )
         missing = sorted(set(wanted) - self.masks.paths.keys())
         if missing:
@@ -175,7 +174,7 @@ class SequenceTruth:
 def object_scores(
     truth: SequenceTruth, j: npt.NDArray[np.float64], f: npt.NDArray[np.float64]
 ) -> tuple[ObjectScore, ...]:
-    """Summarise a video's values, (object, frame) each, over the frames in which each object is scored."""
+    """Return J and F of each object over its scored frames; `j` and `f` are (object, frame)."""
     return tuple(
         ObjectScore(
             object_id=number,

@@ -85,7 +85,10 @@ class PartTask(PngTask):
 
     def score_video(self, video: Video, folder: Path) -> Counts:
         """Count a video's pixels; see `score_parts`."""
-        return score_parts(video.name, video.annotations(), folder)
+        counts = score_parts(video.name, video.annotations(), folder)
+        if not counts.any():
+            raise ConfigError(f"no pixel of the true masks of video {video.name!r} has a class")
+        return counts
 
     def evaluation(self, scores: Mapping[str, Counts], results: Path, set_name: str) -> Evaluation:
         """Summarise the IoU of each class, and write tables by class and by video."""

@@ -1,6 +1,7 @@
 """The task of following points: TAP-Vid, tracks of synthetic videos, and points of one's own."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -186,7 +187,10 @@ class PointTask(Task):
         size = video.frames.size
         truth = video.tracks.read(video.frames.names, size)
         check_tracks(folder, result, truth)
-        return VideoPoints(result.mode, score_track_result(result, result.mode, truth, size))
+        score = score_track_result(result, result.mode, truth, size)
+        if all(map(math.isnan, score.values.values())):
+            raise ConfigError(f"video {video.name!r} has no frame in which a queried point is scored")
+        return VideoPoints(result.mode, score)
 
     def evaluation(self, scores: Mapping[str, VideoPoints], results: Path, set_name: str) -> Evaluation:
         """Summarise TAP-Vid's metrics, and write a table by video, in percent."""

@@ -77,3 +77,16 @@ def test_an_unknown_refiner(cli: Cli, clip: Path, tmp_path: Path) -> None:
     refused = cli(*run, *EXACT, "--refine", "sam")
     assert (refused.code, "unknown refiner 'sam'; there are: bright" in refused.err) == (2, True)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_example_of_the_guide(cli: Cli, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[3] / "docs/guide/adding-a-task.md").read_text()
+    source = page.partition("```python\n")[2].partition("```")[0]
+    offer(tmp_path / "guide", "refiner_of_the_guide", source, "ted.refiners", "example", "Bright", monkeypatch)
+    run = ("propagate", clip, "--mask", tmp_path / "mask.png", "--cache", tmp_path / "cache", "--out", tmp_path / "out")
+    assert cli(*run, *EXACT, "--refine", "example").code == 0
+    frame = moving_square(COUNT)[0][4]
+    mask = read_mask(tmp_path / "out/clip/4.png")
+    assert mask.any()
+    assert not mask[frame.max(2) <= 100].any()
+    assert json.loads((tmp_path / "out/clip/ted.json").read_text())["refiner"] == {"name": "bright", "version": 1}
