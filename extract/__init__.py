@@ -1,1 +1,85 @@
-"""Stage 1: diffusion features of video frames, written to the cache."""
+"""Stage 1: diffusion features of video frames, written to the cache.
+
+Names are imported at first use, so that `import ted.extract` loads no library:
+
+>>> from ted.extract import load_backbone, plan_video, extract_video
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .backbones import BACKBONES, BackboneInfo, backbone_info, load_backbone, register_backbone
+    from .backbones.base import Backbone
+    from .frame_size import FrameSize
+    from .frames import FrameSource, ImageFrames, SelectedFrames, VideoFrames
+    from .model_folder import ModelFolder
+    from .noising import parse_noising, register_noising
+    from .noising.base import CleanClip, Noising, NoisyClip
+    from .noising.schedules import EdmSchedule, NoiseSchedule, Schedule
+    from .plan import VideoPlan, plan_video
+    from .settings import BackboneOptions, ExtractionSettings
+    from .small_models import make_small
+    from .taps import Tap
+    from .weights import PublishedWeights
+    from .worker import ExtractionReport, VideoTask, extract_video, extract_videos
+
+_MODULES = {
+    "backbones": ("BACKBONES", "BackboneInfo", "backbone_info", "load_backbone", "register_backbone"),
+    "backbones.base": ("Backbone",),
+    "frame_size": ("FrameSize",),
+    "frames": ("FrameSource", "ImageFrames", "SelectedFrames", "VideoFrames"),
+    "model_folder": ("ModelFolder",),
+    "noising": ("parse_noising", "register_noising"),
+    "noising.base": ("CleanClip", "Noising", "NoisyClip"),
+    "noising.schedules": ("EdmSchedule", "NoiseSchedule", "Schedule"),
+    "plan": ("VideoPlan", "plan_video"),
+    "settings": ("BackboneOptions", "ExtractionSettings"),
+    "small_models": ("make_small",),
+    "taps": ("Tap",),
+    "weights": ("PublishedWeights",),
+    "worker": ("ExtractionReport", "VideoTask", "extract_video", "extract_videos"),
+}
+
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "BackboneInfo",
+    "BackboneOptions",
+    "CleanClip",
+    "EdmSchedule",
+    "ExtractionReport",
+    "ExtractionSettings",
+    "FrameSize",
+    "FrameSource",
+    "ImageFrames",
+    "ModelFolder",
+    "NoiseSchedule",
+    "Noising",
+    "NoisyClip",
+    "PublishedWeights",
+    "Schedule",
+    "SelectedFrames",
+    "Tap",
+    "VideoFrames",
+    "VideoPlan",
+    "VideoTask",
+    "backbone_info",
+    "extract_video",
+    "extract_videos",
+    "load_backbone",
+    "make_small",
+    "parse_noising",
+    "plan_video",
+    "register_backbone",
+    "register_noising",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Windows over a video: which frames a video UNet sees together, and which of them each window contributes."""
+"""Clips: the windows of frames that a video network sees together."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,21 +9,21 @@ from ..store.errors import ConfigError
 
 __all__ = ["Clip", "OverlapRule", "count_contributions", "plan_clips"]
 
-#: What becomes of a frame that several clips cover.
+#: The feature of a frame that several clips cover: that of the first clip, or the mean.
 OverlapRule = Literal["first", "mean"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One window.
+    """One window of frames.
 
     Attributes
     ----------
     frames
-        Indices of the frames that the UNet sees, of the clip length; a short video's last frame is repeated.
+        Indices of the frames that the network sees, as many as the clip length; a short video's last frame is repeated.
     keep
-        Positions in `frames` whose features count. Under the rule ``"first"``, every frame of the video counts in the
-        first clip that covers it, and in no other; under ``"mean"`` in all of them.
+        Positions in `frames` whose features count. Under the rule ``"first"``, a frame counts only in the first clip
+        that covers it; under ``"mean"``, in all of them.
     """
 
     frames: tuple[int, ...]
@@ -31,24 +31,21 @@ class Clip:
 
     @property
     def start(self) -> int:
-        """Index of the first frame: the key of the clip's noise."""
+        """Index of the first frame, the key of the clip's noise."""
         return self.frames[0]
 
     @property
     def kept_frames(self) -> range:
-        """Indices in the video of the frames that this clip contributes."""
+        """Indices in the video of the frames that count in this clip."""
         return range(self.start + self.keep.start, self.start + self.keep.stop)
 
 
 def plan_clips(frame_count: int, length: int, overlap: int, rule: OverlapRule = "first") -> list[Clip]:
-    """Cover a video by clips of one length (TED, section on long videos).
+    """Cover a video with clips of one length (TED, section on long videos).
 
-    Windows advance by ``length - overlap`` frames. A frame that an earlier window covered keeps the earlier feature.
-    The last window is shifted back so that it ends at the last frame. A video shorter than a clip is padded by
-    repeating its last frame; the padding is dropped.
-
-    Under the rule ``"mean"`` the windows are the same, and a frame's feature is the mean of those of all windows that
-    cover it (`count_contributions` says how many); also where only the last one's shift makes them overlap.
+    Windows advance by ``length - overlap`` frames. The last window is shifted back to end at the last frame. A video
+    shorter than a clip is padded by repeating its last frame; the padding is dropped. Where windows overlap, also by
+    the shift of the last one, a frame has the feature of the first window or the mean of all (`rule`).
 
     Parameters
     ----------
@@ -87,7 +84,7 @@ def plan_clips(frame_count: int, length: int, overlap: int, rule: OverlapRule = 
 
 
 def count_contributions(clips: Iterable[Clip]) -> tuple[int, ...]:
-    """Count the clips of a video in which each of its frames counts: what a frame's sum of features is divided by.
+    """Return the number of clips in which each frame counts: the divisor of a frame's sum of features.
 
     Parameters
     ----------

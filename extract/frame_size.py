@@ -1,4 +1,4 @@
-"""From a source frame to the pixels that a backbone sees."""
+"""Size and range of the frames that a backbone gets."""
 
 import re
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from ..store.errors import ConfigError
 
 __all__ = ["DEFAULT_SHORT_SIDE", "FrameSize", "processed_size", "to_pixels"]
 
-#: Short side of a frame unless the user says otherwise, in pixels: DIFT's and TED's.
+#: Default short side of a frame in pixels (DIFT, TED).
 DEFAULT_SHORT_SIDE = 480
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameSize:
-    """How large frames are made before they reach a backbone: exactly one of two rules.
+    """Size to which frames are resized: exactly one of two rules.
 
     Attributes
     ----------
@@ -38,12 +38,12 @@ class FrameSize:
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """What was given: one number (the short side) or two (height and width)."""
+        """One number (the short side) or two (height and width)."""
         return self.exact if self.exact is not None else (self.short_side or 0,)
 
     @classmethod
     def parse(cls, text: str) -> "FrameSize":
-        """Read ``"480"`` (short side) or ``"320x448"`` (height x width).
+        """Parse ``"480"`` (short side) or ``"320x448"`` (height x width).
 
         Raises
         ------
@@ -62,10 +62,10 @@ class FrameSize:
 
 
 def processed_size(size: tuple[int, int], frame_size: FrameSize | None = None, multiple: int = 32) -> tuple[int, int]:
-    """Size that a frame is resized to.
+    """Return the size that a frame is resized to.
 
     DIFT's rule: the short side becomes `short_side`, the long side keeps the proportions and is floored to a multiple.
-    By default the short side is 480, or the nearest below that is a multiple, so that every backbone has a default.
+    The default short side is 480, or the nearest multiple below.
 
     Parameters
     ----------

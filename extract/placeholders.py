@@ -1,19 +1,19 @@
-"""Stand-ins that a small model's folder may declare, in a file `ted.json`, for parts that it does not have.
+"""Placeholders (stand-ins) for a model's VAE and encoders, declared in the file `ted.json` of a small model's folder.
 
 ``{"vae": "none"}``
     The pixels are the latents.
 ``{"vae": {"area_average": n}}``
     The latents are averages of the pixels over n x n squares; n divides 32.
 ``{"vae": {"area_average": n, "colourfulness": k}}``
-    The same, for a UNet of four channels: the fourth is the greatest less the least of R, G and B, times k.
+    The same, for a UNet of four channels: the fourth is k (max(R, G, B) - min(R, G, B)).
 ``{"text": "zeros"}``, ``{"text": {"zeros": n}}``
-    Text states of zeros, as many as CLIP has or n; neither a text encoder nor a tokenizer.
+    Text states of zeros, as many as CLIP has or n, instead of a text encoder and a tokenizer.
 ``{"image": "zeros"}``
-    An image embedding of zeros; no image encoder.
+    An image embedding of zeros, instead of an image encoder.
 ``{"clip_length": n}``
-    Frames of a clip, for a video backbone whose configuration does not say it.
+    Frames in a clip, for a video backbone whose configuration does not name them.
 
-Nothing else may stand in it, and a part that is neither there nor declared is an error.
+The file holds nothing else. A part that is neither there nor declared is an error.
 """
 
 import json
@@ -34,7 +34,7 @@ __all__ = ["DECLARATIONS", "PROMPT_TOKENS", "PixelLatents", "Placeholders", "rea
 #: Name of the file with the declarations, in the weights' folder.
 DECLARATIONS = "ted.json"
 
-#: Text states of a prompt, by CLIP's text encoders.
+#: Number of text states of a prompt, with CLIP's text encoders.
 PROMPT_TOKENS = 77
 
 #: Weights of R, G and B in luma (ITU-R BT.601).
@@ -43,20 +43,20 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True, kw_only=True)
 class Placeholders:
-    """What a folder declares.
+    """The declarations of a folder.
 
     Attributes
     ----------
     vae
-        Pixels averaged per latent, along one axis; 1 where the pixels are the latents; None where there is a VAE.
+        Pixels averaged per latent, along one axis; 1 if the pixels are the latents; None with a VAE.
     colourfulness
-        Factor of the fourth channel where it is the colourfulness; None where it is luma.
+        Factor of the fourth channel if it is the colourfulness; None if it is luma.
     text
-        Number of text states that are zeros; None where there is a text encoder.
+        Number of text states that are zeros; None with a text encoder.
     image
-        Whether zeros stand in for image embeddings.
+        Whether image embeddings are zeros.
     clip_length
-        Declared frames of a clip, or None.
+        Declared frames in a clip, or None.
     """
 
     vae: int | None = None
@@ -67,26 +67,26 @@ class Placeholders:
 
 
 def read_placeholders(folder: Path, allowed: Sequence[str]) -> Placeholders:
-    """Read a folder's declarations; without the file there are none.
+    """Read a folder's declarations; there are none without the file.
 
     Parameters
     ----------
     folder
         The weights' folder.
     allowed
-        The declarations that make sense for the backbone: names of `Placeholders`.
+        Names of the declarations that the backbone takes.
 
     Raises
     ------
     WeightsError
-        For a file that is not JSON, and for a declaration that is unknown or makes no sense.
+        For a file that is not JSON, and for an unknown or senseless declaration.
     """
     path = folder / DECLARATIONS
     if not path.is_file():
         return Placeholders()
     try:
         declared = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is not JSON: {error}") from error
     if not isinstance(declared, dict):
         raise WeightsError(f'{path} must hold an object like {{"vae": "none"}}')
@@ -145,16 +145,16 @@ def _positive(path: Path, name: str, value: Any) -> int:
 
 
 class PixelLatents:
-    """Averaged pixels in the place of a VAE's latents.
+    """Averaged pixels instead of a VAE's latents.
 
-    The channels are R, G and B in [-1, 1]; for a UNet of four channels luma (BT.601) follows, or the colourfulness.
+    The channels are R, G and B in [-1, 1], followed for a UNet of four channels by luma (BT.601) or colourfulness.
 
     Parameters
     ----------
     factor
         Pixels averaged along each axis.
     channels
-        Channels that the UNet wants: 3 or 4.
+        Channels that the UNet takes: 3 or 4.
     device
         Where the latents lie.
     colourfulness

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..store import FeatureRequest, UnitSpec
+from ..store import Artifact, FeatureRequest, UnitSpec
 from ..store.errors import FrameError, UnitNotFoundError
 from .backbones.base import Artifacts, Backbone
 from .clips import Clip, plan_clips
@@ -17,26 +17,10 @@ from .passes import Passes
 from .settings import ExtractionSettings
 from .taps import choose_taps
 
-__all__ = ["Artifact", "VideoPlan", "default_batch_size", "plan_video"]
+__all__ = ["VideoPlan", "default_batch_size", "plan_video"]
 
 #: Frames in a batch by default; of a video backbone, one clip.
 _DEFAULT_BATCH_FRAMES = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Artifact:
-    """A video's artefact on which a backbone is conditioned, such as a learned token.
-
-    Attributes
-    ----------
-    digest
-        Hash of its content, ``"sha256:..."``: part of the request of the features.
-    values
-        The values, on the CPU.
-    """
-
-    digest: str
-    values: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +91,7 @@ def plan_video(
         Frame size, overlap, noising, ensemble, seed. Settings that mean nothing to the backbone stay out of the
         request.
     artifacts
-        The video's artefacts by name, at least those that the backbone asks for.
+        The video's artefacts by kind, at least those that the backbone asks for.
 
     Raises
     ------
@@ -127,7 +111,7 @@ def plan_video(
     if absent:
         raise UnitNotFoundError(f"backbone {backbone.name!r} needs what {dataset}/{video} lacks: {', '.join(absent)}")
     used = {name: (artifacts or {})[name] for name in backbone.artifacts}
-    hashes = {"artifacts": {name: artifact.digest for name, artifact in used.items()}} if used else {}
+    hashes = {"artifacts": {name: artifact.content_hash for name, artifact in used.items()}} if used else {}
     is_video = backbone.clip_length > 1
     overlap = settings.overlap if is_video else 0
     overlap_rule = settings.overlap_rule if is_video else "first"
@@ -158,6 +142,7 @@ def plan_video(
             frame_names=source.names,
             source_size=source.size,
             alpha_bar=alpha_bars[timestep],
+            heads=chosen[tap].heads,
         )
         for timestep in steps
         for tap in chosen
@@ -169,7 +154,7 @@ def plan_video(
         clips=clips,
         passes=Passes(clips=len(clips), timesteps=steps, draws=request.ensemble, size=1),
         noising=noising,
-        artifacts={name: artifact.values for name, artifact in used.items()},
+        artifacts={name: _arrays(artifact) for name, artifact in used.items()},
         frame_times=getattr(source, "times", None),
     )
     return plan.with_batch_size(settings.batch_size or default_batch_size(backbone))
@@ -178,3 +163,7 @@ def plan_video(
 def default_batch_size(backbone: Backbone) -> int:
     """Return the default number of items in a pass: eight frames, or one clip of a video backbone."""
     return max(1, _DEFAULT_BATCH_FRAMES // backbone.clip_length)
+
+
+def _arrays(artifact: Artifact) -> dict[str, torch.Tensor]:
+    return {array.name: torch.from_numpy(artifact[array.name][...]) for array in artifact.spec.layout.arrays}

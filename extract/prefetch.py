@@ -1,4 +1,4 @@
-"""Doing the next thing's preparation while this one is computed: an iterator that runs ahead in a thread."""
+"""An iterator that runs ahead in a thread."""
 
 import queue
 import threading
@@ -11,34 +11,34 @@ __all__ = ["Prefetched"]
 
 T = TypeVar("T")
 
-#: Seconds after which a thread that waits for room looks whether it is still wanted.
+#: Seconds after which a thread that waits for room checks whether it was stopped.
 _LOOK = 0.1
 
 
 class _End:
-    """What the thread sends last: nothing more comes, or the error that ended it."""
+    """The thread's last message: the end of the source, or the error that ended it."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class Prefetched(Generic[T]):
-    """Iterates in a thread of its own, at most a few elements ahead of whoever takes them; use as a context manager.
+    """Iterate over a source in a thread, at most a few elements ahead of the consumer; use as a context manager.
 
-    An error of the source is raised where its element would have come. Leaving the context stops the thread at its
-    next element, and waits for that.
+    An error of the source is raised in place of its element. Leaving the context stops the thread at its next element
+    and waits for that.
 
     Parameters
     ----------
     source
-        What to iterate over. It is only touched in the thread, also to close it.
+        The source, which only the thread uses and closes.
     ahead
-        Elements that may wait to be taken, at least 1.
+        Most elements that wait to be consumed, at least 1.
 
     Attributes
     ----------
     waited
-        Seconds that taking elements has had to wait for them.
+        Seconds that the consumer has waited for elements.
     """
 
     def __init__(self, source: Iterable[T], ahead: int) -> None:
@@ -76,7 +76,7 @@ class Prefetched(Generic[T]):
             for element in iterator:
                 if not self._put(element):
                     return
-        except BaseException as raised:  # handed to the thread that takes elements
+        except BaseException as raised:  # raised in the consumer's thread
             error = raised
         finally:
             close = getattr(iterator, "close", None)
@@ -85,7 +85,7 @@ class Prefetched(Generic[T]):
             self._put(_End(error))
 
     def _put(self, element: T | _End) -> bool:
-        """Hand an element over; tell whether it is still wanted."""
+        """Queue an element; return False if the consumer has stopped."""
         while not self._stopped.is_set():
             try:
                 self._queue.put(element, timeout=_LOOK)

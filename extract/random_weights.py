@@ -1,46 +1,46 @@
-"""Untrained networks: how every parameter is drawn at random."""
+"""Random weights of untrained networks."""
 
 import torch
 from torch import nn
 
 __all__ = ["draw_parameters", "draw_tensor"]
 
-#: Ends of the names of vectors that multiply: scales of normalisations, and of layers (DINO's LayerScale).
+#: Endings of the names of multiplicative vectors: scales of normalisations and of layers (DINO's LayerScale).
 _SCALES = ("weight", "lambda1")
 
 
 def draw_parameters(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw every parameter of a module, also those that training starts from zero or from one.
+    """Draw every parameter of a module, also those that training starts from zero or one.
 
-    A new temporal layer adds nothing, for its last convolution is zero: with the library's own initial weights, a
-    network without training would be a network without temporal layers.
+    The library initialises the last convolution of a temporal layer with zeros, so an untrained network of its own
+    would have no temporal layers.
 
     Parameters
     ----------
     module
-        The module, on the CPU; its parameters are replaced.
+        The module, on the CPU; its parameters are replaced in the order of their names.
     generator
-        Of the CPU. Parameters are drawn in the order of their names.
+        A generator on the CPU.
     """
     for name, parameter in sorted(module.named_parameters()):
         parameter.data = draw_tensor(name, tuple(parameter.shape), generator)
 
 
 def draw_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    """Draw one parameter such that layers keep the size of their input, roughly.
+    """Draw one parameter so that a layer's outputs are about as large as its inputs.
 
     Parameters
     ----------
     name, shape
-        Of the parameter, (output, input, ...) for a layer's weight.
+        Name and shape of the parameter, (output, input, ...) for a layer's weight.
     generator
-        Of the CPU.
+        A generator on the CPU.
 
     Returns
     -------
     torch.Tensor
-        float32. Weights have the variance 1 / inputs; scales are near one; biases, and factors that blend space and
-        time, near zero; tokens and tables of positions, whose first axis is 1, have the variance 1.
+        float32. Weights have variance 1 / inputs; scales are near 1; biases and factors that blend space and time are
+        near 0; tokens and tables of positions, whose first axis is 1, have variance 1.
     """
     noise = torch.randn(shape, generator=generator)
     if len(shape) >= 2:

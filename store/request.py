@@ -147,6 +147,8 @@ class UnitSpec:
     alpha_bar
         Clean share of the power of what the network saw, in [0, 1]; None without noise, and where it was not recorded.
         It follows from the weights and the timestep, and does not tell units apart.
+    heads
+        Attention heads of the features, at least 1; the channels are head-major. It follows from the tap.
     """
 
     kind: ClassVar[str] = "features"
@@ -160,6 +162,7 @@ class UnitSpec:
     form: str = "float16"
     source: str | None = None
     alpha_bar: float | None = field(default=None, compare=False)
+    heads: int = field(default=1, compare=False)
 
     def __post_init__(self) -> None:
         # Also refuses NaN, which canonical JSON does not have.
@@ -234,7 +237,8 @@ class UnitSpec:
             "request": self.request.to_json(),
             "digest": self.digest(),
         }
-        optional = {"source": self.source, "alpha_bar": self.alpha_bar}
+        heads = self.heads if self.heads > 1 else None
+        optional = {"source": self.source, "alpha_bar": self.alpha_bar, "heads": heads}
         return described | {key: value for key, value in optional.items() if value is not None}
 
     @classmethod
@@ -261,6 +265,7 @@ class UnitSpec:
                 source_size=found.pair("source_size"),
                 source=found.text("source") if found.has("source") else None,
                 alpha_bar=found.fraction("alpha_bar") if found.has("alpha_bar") else None,
+                heads=found.integer("heads", 1) if found.has("heads") else 1,
             )
 
 

@@ -1,4 +1,4 @@
-"""guided-diffusion's checkpoints: reading one safely, and its tensors under the names of the diffusers UNet."""
+"""Checkpoints of guided-diffusion: safe reading, and conversion to the names of the diffusers UNet."""
 
 import pickle
 from collections.abc import Iterator, Mapping
@@ -29,13 +29,13 @@ _OUTSIDE = {
     "out.2": "conv_out",
 }
 
-#: How many differences an error lists.
+#: Most differences that an error lists.
 _LISTED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """One tensor of a checkpoint: its name, its shape, and the parameters that it fills (q, k and v from one)."""
+    """One tensor of a checkpoint, and the parameters that it fills (three for q, k and v)."""
 
     name: str
     shape: tuple[int, ...]
@@ -43,11 +43,11 @@ class _Source:
 
 
 def block_names(config: AdmConfig) -> dict[str, str]:
-    """Return the diffusers name of every residual and attention block, by its name in the original.
+    """Return the diffusers names of all residual and attention blocks, by their original names.
 
-    The original numbers its layers through (`input_blocks.0` is the first convolution): one entry per residual block,
-    with its attention and, on the way up, the up-sampling block that ends a level as further members of the entry;
-    a down-sampling block is an entry of its own. Both libraries list blocks in the order of the forward pass.
+    The original numbers its layers consecutively (`input_blocks.0` is the first convolution). An entry is a residual
+    block, followed by its attention and, on the way up, by the up-sampling block at the end of a level; a down-sampling
+    block is an entry of its own. Both libraries list blocks in the order of the forward pass.
     """
     names: dict[str, str] = {}
     levels = len(config.channel_mult)
@@ -78,14 +78,14 @@ def block_names(config: AdmConfig) -> dict[str, str]:
 
 
 def checkpoint_shapes(config: AdmConfig, parameters: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of the original's checkpoint, by name.
+    """Return the shapes of all tensors of an original checkpoint, by name.
 
     Parameters
     ----------
     config
         The architecture.
     parameters
-        The diffusers UNet's state dict; only its names and shapes are used, so it may lie on the meta device.
+        The diffusers UNet's state dict; only names and shapes are used, so it may be on the meta device.
     """
     return {source.name: source.shape for source in _sources(config, parameters)}
 
@@ -104,18 +104,18 @@ def convert(
     Parameters
     ----------
     path
-        Where the tensors come from, for messages.
+        Path of the checkpoint, for messages.
     tensors
-        The checkpoint, by the original's names, of any floating-point type.
+        The checkpoint, by original names, of any floating-point type.
     config, parameters
         As in `checkpoint_shapes`.
     device, dtype
-        Where the result lies, and its type.
+        Device and type of the result.
 
     Returns
     -------
     dict of str to torch.Tensor
-        Every name of `parameters`, as tensors that share no memory with `tensors`.
+        All names of `parameters`; the tensors share no memory with `tensors`.
 
     Raises
     ------
@@ -147,33 +147,33 @@ def convert(
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """Read a file of named tensors that `torch.save` wrote, without running anything it may contain.
+    """Read named tensors from a file of `torch.save`, without running code that it may contain.
 
     Returns
     -------
     dict of str to torch.Tensor
-        On the CPU; mapped from the file where its format allows it, so use them before the file changes.
+        On the CPU, mapped from the file if its format allows, so use them before the file changes.
 
     Raises
     ------
     WeightsError
-        For a file that cannot be read, is damaged or of another format, or holds anything but named tensors.
+        For a file that is unreadable, damaged, of another format, or holds anything but named tensors.
     """
     try:
         with path.open("rb") as file:
-            is_archive = file.read(4) == b"PK\x03\x04"  # since torch 1.6; only such files can be mapped
+            is_archive = file.read(4) == b"PK\x03\x04"  # format since torch 1.6, the only one that can be mapped
         # weights_only: the unpickler admits tensors and plain containers, and calls nothing else.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the checkpoint: {error}") from error
     except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error):  # torch's word for a name that the pickle wants to import
+        if "GLOBAL" in str(error):  # torch's message about a name that the pickle would import
             raise WeightsError(
                 f"{path}: refused, because it holds more than tensors and reading it could run code; "
                 "take the file from https://github.com/openai/guided-diffusion"
             ) from error
         raise _not_a_checkpoint(path) from error
-    except Exception as error:  # a damaged file fails in the reader at an arbitrary place, with an arbitrary error
+    except Exception as error:  # a damaged file can raise any error
         raise _not_a_checkpoint(path) from error
     if not isinstance(content, dict) or not content:
         raise WeightsError(f"{path}: not a checkpoint of named tensors, but {type(content).__name__}")

@@ -1,4 +1,4 @@
-"""The architecture of a guided-diffusion UNet: the original's flags, and the diffusers model they mean."""
+"""Architecture of a guided-diffusion UNet: the original's flags, and the equivalent diffusers model."""
 
 import dataclasses
 import json
@@ -14,13 +14,13 @@ from ..noising.schedules import NoiseSchedule
 
 __all__ = ["PUBLISHED", "AdmConfig", "build_schedule", "build_unet", "read_config"]
 
-#: Groups of every GroupNorm in the original, so that widths must be multiples of it.
+#: Groups of every GroupNorm in the original; widths are multiples of it.
 _GROUPS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdmConfig:
-    """Flags of guided-diffusion's training and sampling scripts, under their own names where they have one.
+    """Flags of guided-diffusion's scripts, under their own names where they have one.
 
     The defaults are those of `256x256_diffusion_uncond.pt`.
 
@@ -31,9 +31,9 @@ class AdmConfig:
     num_channels
         Width of the first level, a multiple of 32.
     num_res_blocks
-        Residual blocks a level on the way down (one more on the way up).
+        Residual blocks per level on the way down (one more on the way up).
     channel_mult
-        Width of each level over `num_channels`, from the finest level to the coarsest.
+        Width of each level divided by `num_channels`, from the finest level to the coarsest.
     attention_downsample_factors
         Strides of the levels with self-attention (`attention_resolutions` of the original, as its UNet takes them).
     num_head_channels
@@ -72,7 +72,7 @@ class AdmConfig:
 
     @property
     def frame_multiple(self) -> int:
-        """Stride of the coarsest level: what height and width of a frame must be multiples of."""
+        """Stride of the coarsest level, of which height and width of a frame are multiples."""
         return 1 << (len(self.channel_mult) - 1)
 
     @property
@@ -89,13 +89,13 @@ _FIXED = ("use_scale_shift_norm", "resblock_updown", "class_cond", "noise_schedu
 
 
 def read_config(path: Path) -> AdmConfig:
-    """Read a `config.json` that lies beside a checkpoint.
+    """Read the `config.json` beside a checkpoint.
 
     Raises
     ------
     WeightsError
-        For text that is not JSON, an absent or unknown field, a value of the wrong kind, or an architecture that is
-        not supported.
+        For text that is not JSON, an absent or unknown field, a value of the wrong type, or an unsupported
+        architecture.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -113,7 +113,7 @@ def read_config(path: Path) -> AdmConfig:
 
 
 def _parse(path: Path, name: str, value: Any) -> Any:
-    """Check a value against the kind of the field's default."""
+    """Check a value against the type of the field's default."""
     default = _FIELDS[name].default
     if isinstance(default, tuple):
         if isinstance(value, list) and all(type(item) is int and item > 0 for item in value):
@@ -139,7 +139,7 @@ def _check_supported(path: Path, config: AdmConfig) -> None:
         raise WeightsError(f"{path}: diffusion_steps must be more than 20, or a beta reaches 1")
     if config.num_channels % _GROUPS:
         raise WeightsError(f"{path}: num_channels must be a multiple of {_GROUPS}, not {config.num_channels}")
-    # The middle block, as wide as the coarsest level, has attention in any case.
+    # The middle block, as wide as the coarsest level, always has attention.
     attended = [width for width, attention in zip(config.widths, config.attention, strict=True) if attention]
     for width in [*attended, config.widths[-1]]:
         if width % config.num_head_channels:
@@ -149,7 +149,7 @@ def _check_supported(path: Path, config: AdmConfig) -> None:
 
 
 def build_unet(config: AdmConfig) -> UNet2DModel:
-    """Build the equal diffusers UNet, on torch's current default device and with that library's initial weights."""
+    """Build the equivalent diffusers UNet on torch's default device, with the library's initial weights."""
     attention = config.attention
     return UNet2DModel(
         in_channels=3,
@@ -162,7 +162,7 @@ def build_unet(config: AdmConfig) -> UNet2DModel:
         upsample_type="resnet",
         attention_head_dim=config.num_head_channels,
         norm_num_groups=_GROUPS,
-        # Left out, the middle block's attention would have no normalisation under "scale_shift".
+        # Without it, the middle block's attention would have no normalisation under "scale_shift".
         attn_norm_num_groups=_GROUPS,
         norm_eps=1e-5,
         resnet_time_scale_shift="scale_shift",
@@ -175,8 +175,8 @@ def build_unet(config: AdmConfig) -> UNet2DModel:
 def build_schedule(config: AdmConfig) -> NoiseSchedule:
     """Build the linear noise schedule: betas from 1e-4 to 0.02 at 1000 steps, scaled by 1000 / steps at others.
 
-    In double precision, as the original: at small timesteps abar is nearly 1, and 1 - abar would lose half of float32's
-    digits.
+    In double precision, like the original: at small timesteps abar is nearly 1, and 1 - abar would lose half of
+    float32's digits.
     """
     scale = 1000 / config.diffusion_steps
     betas = torch.linspace(scale * 1e-4, scale * 0.02, config.diffusion_steps, dtype=torch.float64)

@@ -25,8 +25,8 @@ Timestep = int | Sequence[int]
 #: Draws standard normal noise of a shape, keyed by the clip: float32, on the CPU.
 Draw = Callable[[Sequence[int]], torch.Tensor]
 
-#: A video's artefacts, such as a learned token, by name; on the CPU.
-Artifacts = Mapping[str, torch.Tensor]
+#: Arrays of a video's artefacts, such as a learned token, by kind and name; on the CPU.
+Artifacts = Mapping[str, Mapping[str, torch.Tensor]]
 
 NO_ARTIFACTS: Artifacts = MappingProxyType({})
 
@@ -66,7 +66,7 @@ class Backbone(abc.ABC):
     condition_on
         The frame that `condition` gets.
     artifacts
-        Names of the video's artefacts that `condition` gets. Their content hashes enter the request of the features.
+        Kinds of the video's artefacts that `condition` gets. Their content hashes enter the request of the features.
     conditioning
         All else that changes features (prompt, fps, options, ...), as JSON values: part of the request.
     """
@@ -143,7 +143,7 @@ class Backbone(abc.ABC):
         draw
             Source of noise that the conditioning itself needs, keyed by the conditioning frame.
         artifacts
-            The video's artefacts that the attribute `artifacts` names.
+            The video's artefacts of the kinds in the attribute `artifacts`.
 
         Returns
         -------

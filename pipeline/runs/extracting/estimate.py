@@ -56,7 +56,7 @@ def estimate(request: ExtractionRequest, device: torch.device) -> Iterator[Estim
         backbone = load(request.model(name), device)
         samples: dict[tuple[tuple[int, ...], tuple[str, ...]], _Sample] = {}
         for share in shares:
-            plan = plan_share(request, share, backbone)
+            plan = plan_share(request, share, backbone, cache)
             choice = share.job.timesteps, share.job.taps
             if choice not in samples:
                 samples[choice] = _measure(backbone, share, plan)

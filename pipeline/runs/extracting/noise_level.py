@@ -1,4 +1,4 @@
-"""Noise levels as people compare them: the signal-to-noise ratio, which means the same in every backbone."""
+"""Noise levels as signal-to-noise ratios, which are comparable between backbones."""
 
 import math
 
@@ -8,8 +8,8 @@ __all__ = ["level_text", "snr_db"]
 def snr_db(alpha_bar: float) -> float:
     """Return the signal-to-noise ratio in decibels, 10 log10(abar / (1 - abar)).
 
-    The ratio of powers, for a clean sample and noise of unit variance; log-SNR (Kingma et al. 2021) is the same on
-    another scale, dB * ln(10) / 10.
+    The ratio of powers of a clean sample and noise of unit variance. In units of log-SNR (Kingma et al. 2021) it is
+    dB * ln(10) / 10.
 
     Parameters
     ----------
@@ -27,5 +27,5 @@ def snr_db(alpha_bar: float) -> float:
 
 
 def level_text(alpha_bar: float) -> str:
-    """Return a level for people: ``-1.23 dB``."""
+    """Return a level as text: ``-1.23 dB``."""
     return f"{snr_db(alpha_bar):.2f} dB"

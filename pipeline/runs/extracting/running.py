@@ -12,8 +12,8 @@ from ....extract.backbones.base import Backbone
 from ....extract.plan import VideoPlan, plan_video
 from ....extract.runtime import DTYPES, keep_freed_memory
 from ....extract.worker import ExtractionReport, Progress, VideoTask, extract_videos
-from ....store import Cache, open_cache
-from ....store.errors import ClaimedError, TedError
+from ....store import Artifact, Cache, open_cache
+from ....store.errors import ClaimedError, TedError, UnitNotFoundError
 from ...choices.hints import explain
 from .conversion import Converter
 from .request import ExtractionRequest, Model, Share
@@ -153,9 +153,24 @@ def _extract_once(
         yield from (result_of(*done) for done in converter.rest())
 
 
-def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone) -> VideoPlan:
-    """Plan the units of a share."""
+def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone, cache: Cache) -> VideoPlan:
+    """Plan the units of a share, conditioned on the video's artefacts in the cache if the backbone needs any.
+
+    Raises
+    ------
+    UnitNotFoundError
+        When the cache has no complete artefact of a kind that the backbone needs, or several.
+    """
     video, job = share.video, share.job
+    artifacts: dict[str, Artifact] = {}
+    for kind in backbone.artifacts:
+        entries = cache.artifacts(kind, dataset=video.dataset, video=video.name)
+        found = [entry for entry in entries if entry.state == "complete"]
+        if len(found) > 1:
+            names = ", ".join(entry.spec.label for entry in found)
+            raise UnitNotFoundError(f"backbone {backbone.name!r} needs one {kind} of {video.name}; there are: {names}")
+        if found:
+            artifacts[kind] = found[0].open()
     return plan_video(
         backbone,
         video.frames,
@@ -164,6 +179,7 @@ def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone) -> 
         timesteps=job.timesteps,
         taps=job.taps,
         settings=request.settings,
+        artifacts=artifacts,
     )
 
 
@@ -182,7 +198,7 @@ def _planner(
 
     @functools.cache
     def plan() -> VideoPlan:
-        planned = plan_share(request, share, backbone)
+        planned = plan_share(request, share, backbone, cache)
         for change in describe_changes(cache, planned):
             say(change)
         return planned

@@ -111,6 +111,7 @@ def test_extracted_killed_resumed_and_fused(clip: Path, weights: Path, tmp_path:
     source = {frame: 0 if frame < 5 else 4 if frame < 9 else 7 for frame in range(FRAMES)}
     for timestep in (300, 600):
         assert units[timestep, "to_q"].shape[1:3] == (6, 8)
+        assert (units[timestep, "to_q"].spec.heads, units[timestep, "merged"].spec.heads) == (HEADS, 1)
         assert units[timestep, "merged"].shape[1:3] == (3, 4)
         values = {begin: expected(backbone, frames, begin, timestep) for begin in set(source.values())}
         for tap in ("to_q", "merged"):
