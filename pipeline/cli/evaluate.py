@@ -42,7 +42,7 @@ def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
     """
     from tqdm import tqdm
 
-    from ...store.errors import ConfigError
+    from ...store.errors import ConfigError, FrameError
     from ..runs.result_folders import check_result, result_folder
 
     if not results.is_dir():
@@ -58,7 +58,7 @@ def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
         check_result(folder)
         try:
             scores[video.name] = task.score_video(video, folder)
-        except ConfigError as error:  # too little ground truth
+        except (ConfigError, FrameError) as error:  # too little ground truth, or frames that cannot be read
             failures[video.name] = explain(error)
     if not scores:
         raise ConfigError("\n".join(failures.values()))

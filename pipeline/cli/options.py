@@ -145,6 +145,11 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--every", type=click.IntRange(min=1), default=1, help="Take every N-th frame."),
         click.option("--limit", type=click.IntRange(min=1), help="Take at most N frames of each video."),
+        click.option(
+            "--first-frame-only",
+            is_flag=True,
+            help="Follow and score only the objects of the first annotated frame, as the paper on YouTube-Similar.",
+        ),
     ]
     return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
 
@@ -160,6 +165,7 @@ def open_videos(
     videos: tuple[str, ...],
     every: int,
     limit: int | None,
+    first_frame_only: bool,
 ) -> list["Video"]:
     """Open the videos that `source_options` name.
 
@@ -197,7 +203,7 @@ def open_videos(
             )
             for path in sources
         ],
-        Selection(videos=names, every=every, limit=limit),
+        Selection(videos=names, every=every, limit=limit, first_frame_only=first_frame_only),
     )
     return [dataclasses.replace(video, dataset=dataset) if dataset else video for video in found]
 

@@ -121,8 +121,8 @@ def propagate(
     )
     with cluster as crew, FrameBars() as bars:
         for video in videos:
-            advance = bars.start(video.name, len(video.frames))
             try:
+                advance = bars.start(video.name, len(video.frames))
                 report = propagate_video(
                     source,
                     video,
@@ -169,8 +169,10 @@ def propagate(
         "prefer": [f"{field}={value}" for field, value in chosen.prefer],
     }
     known = {parameter.name for parameter in click.get_current_context().command.params}
+    failed = {row["video"] for row in rows if "error" in row}
     for video in videos:
-        options |= {name: value for name, value in tasks[video.name].used_options(video).items() if name in known}
+        if video.name not in failed:
+            options |= {name: value for name, value in tasks[video.name].used_options(video).items() if name in known}
     if refine is not None:
         options["refine"] = refine
     if len(rows) > failures:

@@ -257,6 +257,9 @@ def _open(source: Source, selection: Selection, names: Sequence[str]) -> list[Vi
     else:
         videos = [folder_video(path, source.first_mask, source.annotations, tasks=source.tasks) for _ in names]
     if selection.first_frame_only:
+        other = next((video for video in videos if not {"masks", "parts"} & set(video.tasks)), None)
+        if other is not None:
+            raise ConfigError(f"only masks can be limited to the first frame, and {other.name!r} has {other.tasks[0]}")
         videos = [video.first_frame_only() for video in videos]
     if every == 1 and limit is None:
         return videos

@@ -190,8 +190,9 @@ class Video:
         if self.object_frames:
             joining = sorted(number for index, mask in list(masks.items())[1:] for number in np.unique(mask[mask > 0]))
             if joining:
-                _log.warning("%s: objects %s join after the first frame, and are followed from there",
-                    self.name, ", ".join(map(str, joining)))  # fmt: skip
+                names = ", ".join(map(str, joining))
+                objects = f"objects {names} join" if len(joining) > 1 else f"object {names} joins"
+                _log.warning("%s: %s after the first frame: followed from there", self.name, objects)
             return
         if len(self.annotations()) < 2:
             return

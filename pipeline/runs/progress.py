@@ -6,6 +6,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from ...store.layout import printable
+
 __all__ = ["FrameBars"]
 
 
@@ -37,7 +39,7 @@ class FrameBars:
         """Print a line on standard error, above a bar that is not at its end: what batch logs keep."""
         if self._bar is not None and self._bar.n >= (self._bar.total or 0):
             self._close()
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(printable(text, keep="\n"), file=sys.stderr)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -1,10 +1,11 @@
 """Planning a sweep: which units it reads, which scores are missing, and which videos it cannot work on."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ....store import Cache, FeatureChoice, Unit
-from ....store.errors import ConfigError, TedError
+from ....store.errors import ConfigError, FrameError, TedError
 from ...choices.hints import explain
 from ...datasets.video import Video
 from ...tasks.base import EvalCase, Task
@@ -138,7 +139,10 @@ def survey_sweep(
     ConfigError
         When no video at all has the ground truth that scores need.
     """
-    lacks = {video.name: task.missing_truth(video) for video in videos} if score else {}
+    lacks: dict[str, str | None] = {}
+    for video in videos if score else ():
+        with suppress(FrameError):  # which is among the failures below
+            lacks[video.name] = task.missing_truth(video)
     if lacks and None not in lacks.values():
         name, reason = next(iter(lacks.items()))
         more = f", and {len(lacks) - 1} more videos do not have it either" if len(lacks) > 1 else ""

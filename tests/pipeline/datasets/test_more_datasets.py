@@ -106,7 +106,7 @@ def test_only_objects_of_the_first_frame(youtube: Path, caplog: pytest.LogCaptur
     (joining,) = open_source(Source(path=youtube), Selection(videos=("0a49f5265b",)))
     with caplog.at_level(logging.WARNING):
         joining.read_annotated_masks()
-    assert "objects 2, 7 join after the first frame, and are followed from there" in caplog.text
+    assert "objects 2, 7 join after the first frame: followed from there" in caplog.text
     caplog.clear()
     (video,) = open_source(Source(path=youtube), Selection(videos=("0a49f5265b",), first_frame_only=True))
     with caplog.at_level(logging.WARNING):
@@ -126,6 +126,9 @@ def test_only_objects_of_the_first_frame_of_other_sources(tmp_path: Path) -> Non
     assert video.scored_frames() is None
     source = Source(path=tmp_path / "valid/JPEGImages/a", annotations=tmp_path / "valid/Annotations/a")
     assert list(open_source(source, first)[0].read_annotated_masks()) == [0]
+    (tmp_path / "boxes.csv").write_text("1,1,5,5,10,10\n")
+    with pytest.raises(ConfigError, match="only masks can be limited to the first frame, and 'a' has boxes"):
+        open_source(Source(path=source.path, annotations=tmp_path / "boxes.csv"), first)
 
 
 def test_missing_masks_of_youtube_vos(youtube: Path) -> None:
