@@ -7,9 +7,8 @@ from itertools import chain
 
 import torch
 
-from ..store import AffinitySpec, AffinityUnit, Cache, Unit
+from ..store import AffinitySpec, AffinityUnit, Cache, ReadLock, Unit
 from ..store.errors import SchemaError
-from ..store.readers import ReadLock
 from .candidate_search import FrameCandidates, search_units
 from .cluster import Workers
 from .context import propagation_order

@@ -13,11 +13,13 @@ from .artifacts.features import Unit, UnitWriter
 from .artifacts.generic import Artifact, ArtifactSpec, ArtifactWriter
 from .artifacts.registry import ArtifactKind, artifact_kinds, kind_at, register_artifact
 from .cache import AffinityEntry, ArtifactEntry, Cache, Entry, open_cache
+from .claims import is_claimed
 from .codecs import FLOAT16, FeatureCodec, parse_codec, register_codec
 from .copying import Transfer, copy_unit, plan_transfer
 from .integrity import Verdict, demote, open_unit, tidy_unit, verify_unit
-from .layout import ArrayLayout, printable, safe_name
+from .layout import ArrayLayout, printable, safe_name, tap_name, video_folder
 from .leftovers import Leftover, find_leftovers, reclaim
+from .readers import ReadLock
 from .request import FeatureChoice, FeatureRequest, UnitSpec, fits, most_faithful
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "FeatureCodec",
     "FeatureRequest",
     "Leftover",
+    "ReadLock",
     "Transfer",
     "Unit",
     "UnitSpec",
@@ -48,6 +51,7 @@ __all__ = [
     "demote",
     "find_leftovers",
     "fits",
+    "is_claimed",
     "kind_at",
     "most_faithful",
     "open_cache",
@@ -59,6 +63,8 @@ __all__ = [
     "register_artifact",
     "register_codec",
     "safe_name",
+    "tap_name",
     "tidy_unit",
     "verify_unit",
+    "video_folder",
 ]

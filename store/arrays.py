@@ -48,7 +48,7 @@ _CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
 
 
 def damage(unit: Path, key: str, what: str) -> CorruptUnitError:
-    """Return the error for a file of a unit that is not what was written."""
+    """Return the error for a damaged file of a unit; `what` continues the sentence that its path begins."""
     return CorruptUnitError(
         f"{unit / key} {what}: the unit is damaged, or was replaced or removed while it was read",
         hint=Hint("repair", {"maker": layout_at(unit).maker}),
@@ -112,7 +112,7 @@ def make_groups(root: Path, spec: "Spec", *, scratch: Path) -> None:
 
 
 def open_store(location: Path | str) -> "Store":
-    """Open the store of a cache, or of a unit in it, for reading: the one place that knows what a location can be.
+    """Open the store of a cache, or of a unit in it, for reading. No other code interprets a location.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The cache: opening it, listing and finding what it holds, writing to it, removing from it."""
+"""The cache: open it, list and find its units, write and remove them."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -137,13 +137,13 @@ class Cache:
             Digest of the frames that the features must be computed from; any frames by default.
         prefer
             Fields of the request, or ``form``, and their values as text (``("ensemble", "4")``, ``("frame_size",
-            "480x832")``). If several units fit, each field in turn keeps those that agree, if any do. Of the same
-            features with several codecs, the most faithful are opened: see `FeatureCodec.loss`.
+            "480x832")``). If several units fit, each field in turn leaves those that agree, if any do. Of the
+            same features with several codecs, the most faithful are opened: see `FeatureCodec.loss`.
 
         Raises
         ------
         UnitNotFoundError
-            When there is none, or more than one; the message lists what there is.
+            When there is none, or more than one; the message lists the units of the video.
         IncompleteUnitError, CorruptUnitError, SchemaError
             When it cannot be read.
         """
@@ -160,8 +160,8 @@ class Cache:
             matches = [entry for entry in matches if entry.spec.request.frames == frames]
             if not matches:
                 raise UnitNotFoundError(
-                    f"the features {choice} of {dataset}/{video} are of other frames: the frames have changed since "
-                    "extraction, or were selected otherwise. There are:\n  " + others,
+                    f"the features {choice} of {dataset}/{video} are those of other frames: the frames have changed "
+                    "since extraction, or were selected otherwise. There are:\n  " + others,
                     hint=Hint("select-same-frames"),
                 )
         # Features that wait for conversion are an unfinished extraction.
@@ -199,15 +199,15 @@ class Cache:
         overwrite
             Discard a unit that exists, complete or not.
         repair
-            If the unit is damaged, let the writer resume what is whole of it, as of an incomplete one. Without that it
-            refuses a unit with a marker.
+            Let the writer resume a damaged unit: frames whose chunks are whole stay. Without that it refuses a unit
+            with a marker.
         """
         if repair and not overwrite and self.state(spec) == "damaged":
             try:
                 demote(spec.folder(self.root))
-            except CorruptUnitError:  # the marker itself: nothing says what is whole
+            except CorruptUnitError:  # the marker itself: which files are whole is unknown
                 overwrite = True
-            except IncompleteUnitError:  # another process was first
+            except IncompleteUnitError:  # another process was faster
                 pass
         return UnitWriter(self.root, spec, overwrite=overwrite)
 

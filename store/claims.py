@@ -18,8 +18,8 @@ from .owners import SINCE_HEARTBEATS, is_local, is_running, this_process
 
 __all__ = ["STALE_AFTER_S", "Claim", "is_claimed", "take_claim"]
 
-#: A claim of another host that was not renewed for so long is taken over. That is 15 heartbeats: NFS clients may show
-#: times of a minute ago (`acregmax`), and a server that was restarted lets nobody write for a minute and a half.
+#: Seconds without renewal after which a claim of another host is stale. That is 15 heartbeats: NFS clients may show
+#: times of a minute ago (`acregmax`), and a restarted server accepts no writes for a minute and a half.
 STALE_AFTER_S = 300.0
 
 #: The same for claims of earlier versions, which were renewed with each batch only.
@@ -48,9 +48,9 @@ class Claim:
     path
         The claim file.
     content
-        What the file must hold for the claim to be still ours; no other claim's is equal.
+        Content of the file while the claim is ours; unique to this claim.
     pid
-        The process that holds it: its forks do not.
+        Process that holds it. A fork of that process does not.
     """
 
     path: Path
@@ -79,18 +79,18 @@ class Claim:
             raise _claimed(f"{by} took over {self.path.parents[2]}; this one stops writing it", owner)
 
     def renew(self) -> bool:
-        """Renew the claim if it is still ours; tell whether it is."""
+        """Renew the claim if it is still ours; return whether it is."""
         try:
             with self.path.open("rb") as file:
                 ours = file.read() == self.content
                 if ours:
-                    os.utime(file.fileno())  # of what was read, and not of a claim that replaced it since
+                    os.utime(file.fileno())  # the file that was read, not a claim that has replaced it
         except (FileNotFoundError, NotADirectoryError):
             return False
         return ours
 
     def release(self) -> None:
-        """Give the claim up; does nothing when it is no longer ours, or went with its folder."""
+        """Release the claim, unless it is no longer ours or was removed with its folder."""
         HEARTBEAT.remove(self)
         if os.getpid() != self.pid:
             return
@@ -105,9 +105,9 @@ class Claim:
 def take_claim(unit: Path) -> Claim:
     """Claim a unit for this process.
 
-    A claim is taken over when its process on this host is dead, or, of other hosts and containers, when it was not
-    renewed for `STALE_AFTER_S` by the file system's own clock. One process alone takes over a stale claim: it first
-    gains the exclusive right to replace just that one.
+    A stale claim is taken over: one of this host whose process is dead, or one of another host or container that was
+    not renewed for `STALE_AFTER_S` by the file system's own clock. Only one process can take it over, since it first
+    creates a file that gives the exclusive right to replace this claim.
 
     Raises
     ------
@@ -118,12 +118,12 @@ def take_claim(unit: Path) -> Claim:
     content = json.dumps({"token": uuid.uuid4().hex, **this_process()}).encode()
     for _ in range(_ATTEMPTS):
         _unlink_link(path)
-        with contextlib.suppress(FileNotFoundError):  # given up just now, or removed with its folder: try again
+        with contextlib.suppress(FileNotFoundError):  # released just now, or removed with its folder: try again
             if _create(path, content) or _take_over(unit, path, content):
                 claim = Claim(path=path, content=content, pid=os.getpid())
                 HEARTBEAT.add(claim)
                 return claim
-    raise ClaimedError(f"{unit} is claimed and given up by other processes all the time; run the same command again")
+    raise ClaimedError(f"{unit} is claimed and released by other processes all the time; run the same command again")
 
 
 def is_claimed(unit: Path) -> bool:
@@ -167,7 +167,7 @@ def _take_over(unit: Path, path: Path, content: bytes) -> bool:
 
 @contextlib.contextmanager
 def _right_to_replace(path: Path, content: bytes) -> Iterator[bool]:
-    """Hold the right to replace or delete the claim with just this content; gives False when another process has it.
+    """Hold the right to replace or delete the claim with this content; yield False if another process has the right.
 
     The right is a file, created exclusively, whose name carries a digest of the content. A file left by a crash is
     never reused, which two processes could do: the next number is tried. The holder of the claim links it to the
@@ -187,7 +187,7 @@ def _right_to_replace(path: Path, content: bytes) -> Iterator[bool]:
                 _create_right(right)
             granted = True
         except FileExistsError:
-            with contextlib.suppress(FileNotFoundError):  # given up just now: once more
+            with contextlib.suppress(FileNotFoundError):  # released just now: try again
                 found = _look(right)
                 owner = _parse(found.content) or {}
                 crashed = is_local(owner) and not is_running(owner)
@@ -208,7 +208,7 @@ def _create_right(path: Path) -> None:
         create_whole(path, json.dumps(this_process()).encode())
     except FileExistsError:
         raise
-    except OSError:  # a full disk, on which a claim can still be released: its age must do
+    except OSError:  # a full disk: an empty file is judged by its age
         path.open("xb").close()
 
 
@@ -225,7 +225,7 @@ def _link_right(claim: Path, right: Path) -> None:
 
 
 def _unlink_link(path: Path) -> None:
-    """Delete a link in the place of a claim: claims are files, and a dangling link would be waited for for ever."""
+    """Delete a link in a claim's place. Claims are files, and a dangling link would block all writers for ever."""
     if path.is_symlink():
         path.unlink(missing_ok=True)
 

@@ -31,7 +31,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """What will become, or became, of one unit.
+    """Plan or result of copying one unit.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Transfer:
     bytes
         Bytes of the files that the marker promises.
     content_hash
-        Hash of the content, as the marker gives it.
+        Hash of the content, from the marker.
     problem
         Why the unit was not copied, if something is wrong.
     """
@@ -62,7 +62,7 @@ class Transfer:
 
 
 def plan_transfer(source: Path, root: Path) -> Transfer:
-    """Tell what `copy_unit` would do, without reading the chunks.
+    """Plan `copy_unit`, without reading the chunks.
 
     Parameters
     ----------

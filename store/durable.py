@@ -1,4 +1,4 @@
-"""Files that survive a crash, and files of others read with care."""
+"""Files: writing that survives a crash, and reading that checks type, size and nesting first."""
 
 import contextlib
 import errno
@@ -35,7 +35,7 @@ _MOST_JSON = 1 << 28
 #: Deepest nesting of JSON that is read. Deeper values, which nothing here writes, would overflow Python's stack later.
 _DEEPEST = 64
 
-#: Errors of `read_regular` that say what is in a file's place: a folder, a loop of links, a pipe, a device, too much.
+#: Errors of `read_regular` for a path that is no usable file: a folder, a loop of links, a pipe, a device, too large.
 NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.EFBIG, errno.ENXIO})
 
 #: Answers of file systems without hard links.

@@ -77,7 +77,7 @@ class CacheError(TedError):
 
 
 class UnitNotFoundError(CacheError):
-    """No unit (or more than one) in the cache fits what was asked for."""
+    """No unit, or more than one, in the cache fits the choice."""
 
 
 class IncompleteUnitError(CacheError):

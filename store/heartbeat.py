@@ -12,30 +12,30 @@ HEARTBEAT_S = 20.0
 
 
 class Renewable(Protocol):
-    """What a heartbeat keeps alive."""
+    """An object that a heartbeat renews."""
 
     def renew(self) -> bool:
         """Renew it; return False when there is nothing left to renew."""
 
 
 class Heartbeat:
-    """Renews what it was given every `HEARTBEAT_S` seconds, in one thread, which ends when there is nothing to renew.
+    """Renews its items every `HEARTBEAT_S` seconds in one thread, which ends when there are none.
 
-    The thread is a daemon: it keeps no process running. After a fork the child, which holds none of its parent's
-    claims, begins with nothing to renew.
+    The thread is a daemon: it keeps no process running. The child of a fork holds none of its parent's claims, and
+    begins without items.
     """
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, with nothing held and no thread: in the child of a fork, where no thread but one goes on."""
+        """Drop all items and the thread: in the child of a fork, only the forking thread goes on."""
         self._changed = threading.Condition()
         self._held: dict[int, Renewable] = {}
         self._thread: threading.Thread | None = None
 
     def add(self, item: Renewable) -> None:
-        """Begin to renew something."""
+        """Begin to renew an item."""
         with self._changed:
             self._held[id(item)] = item
             if self._thread is None:
@@ -44,7 +44,7 @@ class Heartbeat:
                 self._thread = thread
 
     def remove(self, item: Renewable) -> None:
-        """Stop renewing something; does nothing when it is not renewed."""
+        """Stop renewing an item, if it is renewed."""
         with self._changed:
             self._held.pop(id(item), None)
             self._changed.notify()

@@ -76,15 +76,15 @@ def demote(unit: Path) -> None:
     """Make a complete but damaged unit incomplete, so that the next writer redoes only what is damaged.
 
     The marker's checksums become the journal, and the marker is deleted. Damaged metadata are restored from the marker.
-    The marker of an earlier version holds none: then a damaged description is deleted, too. It cannot tell any more
-    what the chunks are, and the next writer starts over.
+    Markers of earlier versions hold no metadata: then a damaged description is deleted, and the next writer starts
+    over.
 
     Raises
     ------
     SchemaError
         When it is of a newer format, an unknown codec or kind, which this version could not make again.
     CorruptUnitError
-        When the marker itself is damaged: nothing says what is whole.
+        When the marker itself is damaged: which files are whole is unknown.
     ClaimedError, CacheError
         When it is being written, lies behind a link, or the disk fails.
     """

@@ -56,7 +56,7 @@ def safe_name(name: str) -> str:
 
 
 def tap_name(tap: str) -> str:
-    """Return a tap's name on disk: ``up_blocks[2]`` becomes ``up_blocks.2``, free of what a shell would expand."""
+    """Return a tap's name on disk, free of what shells expand: ``up_blocks[2]`` becomes ``up_blocks.2``."""
     return safe_name(tap.replace("[", ".").replace("]", ""))
 
 

@@ -47,9 +47,9 @@ class Leftover:
 def find_leftovers(root: Path) -> Iterator[Leftover]:
     """Yield the leftovers in a cache whose processes are dead, in no order.
 
-    Who copies, removes or writes a unit holds its claim. A claim that is held by a living process, as far as can be
-    told, protects what belongs to it; temporary files are protected for as long as a claim needs to become stale.
-    Links are not followed, and only folders of videos are searched.
+    A process that copies, removes or writes a unit holds its claim. Everything that belongs to a claim that is not
+    stale is left out, and so are temporary files that are younger than a claim takes to become stale. Links are not
+    followed, and only folders of videos are searched.
     """
     for parent, folders, names in os.walk(root):
         here = Path(parent)
@@ -69,14 +69,14 @@ def find_leftovers(root: Path) -> Iterator[Leftover]:
             if not path.is_symlink() and not is_claimed(owned):
                 yield Leftover(path=path, kind=found["suffix"][1:], bytes=_size(path))
         unit = _unit_of(root, here)
-        if unit is not None and is_claimed(unit):
+        if unit == here and is_claimed(unit):
             folders.clear()
             continue
         for name in names:
             path = here / name
             if name[0] == "." and name.endswith(PARTIAL_SUFFIX) and _is_old(path):
                 yield Leftover(path=path, kind="partial", bytes=path.lstat().st_size)
-        if unit == here and _is_only_claimed(here):
+        if unit == here and GROUP not in names and _is_only_claimed(here):
             folders.clear()
             yield Leftover(path=here, kind="claimed", bytes=_size(here))
         elif unit is None and not members and set(names) <= {GROUP}:

@@ -51,7 +51,7 @@ class FileRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Marker:
-    """What a complete unit promises. The marker is written last.
+    """Completion marker: the files of a complete unit. It is written last.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ def matches(path: Path, promised: FileRecord) -> bool:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return False
     except OSError as error:
-        if error.errno not in NO_FILE:  # says nothing about what the file holds
+        if error.errno not in NO_FILE:  # of the disk, not of the file
             raise
         return False
 
@@ -140,7 +140,7 @@ def read_marker(unit: Path) -> Marker:
     except OSError as error:
         if error.errno in NO_FILE:
             raise damaged from error
-        # Says nothing about what the marker holds.
+        # An error of the disk, not of the marker.
         raise CacheError(f"cannot read {path}: {error.strerror}") from error
     try:
         body = parse_json(text)
@@ -181,9 +181,9 @@ def remove_journal(unit: Path) -> None:
 
 
 def read_journal(unit: Path) -> dict[str, FileRecord]:
-    """Return the records of the journal that are of the unit's metadata and chunks, by key.
+    """Return the journal's records of metadata and chunks, by key.
 
-    Whatever cannot be read counts as absent: a last line that a crash has torn, a journal that is no file.
+    Unreadable lines, such as a last line that a crash has torn, count as absent; so does a journal that is no file.
     """
     layout = layout_at(unit)
     found: dict[str, FileRecord] = {}

@@ -1,4 +1,4 @@
-"""Who a process is, so that others can tell whether it still runs: also in containers and on other machines."""
+"""Identity of a process, by which others tell whether it still runs: also in containers and on other machines."""
 
 import os
 import socket
@@ -8,12 +8,12 @@ from typing import Any
 
 __all__ = ["SINCE_HEARTBEATS", "is_local", "is_running", "this_process"]
 
-#: A key that only owners carry whose claims are renewed by a heartbeat: earlier versions did not write it.
+#: Key of owners whose claims a heartbeat renews. Earlier versions did not write it.
 SINCE_HEARTBEATS = "boot_id"
 
 
 def this_process() -> dict[str, Any]:
-    """Return what identifies this process: host, process number and start, boot, and namespace of process numbers.
+    """Return the identity of this process: host, process number and start, boot, namespace of process numbers.
 
     Containers can share a host's name, or a name over several hosts. A process number means something only within one
     boot of one kernel and one of its namespaces.
@@ -28,7 +28,7 @@ def this_process() -> dict[str, Any]:
 
 
 def is_local(owner: Mapping[str, Any]) -> bool:
-    """Tell whether an owner's process number can be looked up here; by the host's name alone where it says no more."""
+    """Tell whether an owner's process number can be looked up here. Owners of earlier versions name only their host."""
     ours = {"host": socket.gethostname(), "boot_id": _boot_id(), "pid_namespace": _pid_namespace()}
     return "host" in owner and all(owner.get(key, value) == value for key, value in ours.items())
 
@@ -59,12 +59,12 @@ def _process_start(pid: int) -> str | None:
     try:
         # After the name in parentheses (which may hold spaces) comes field 3, the state; the start time is field 22.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]  # killed, but not yet waited for by its parent
+        return None if fields[0] in "ZX" else fields[19]  # zombies are dead
     except (FileNotFoundError, ProcessLookupError):
         pass
     if Path("/proc/self/stat").exists():
         return None
-    try:  # no /proc (macOS): the number alone must do
+    try:  # no /proc (macOS): only the number is known
         os.kill(pid, 0)
     except ProcessLookupError:
         return None

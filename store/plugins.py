@@ -1,4 +1,4 @@
-"""Plug-ins: what installed packages offer by entry points."""
+"""Plug-ins: objects that installed packages offer by entry points."""
 
 from collections.abc import Callable
 from importlib.metadata import entry_points

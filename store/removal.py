@@ -1,4 +1,4 @@
-"""Deleting what a reader or a writer may be using at the same moment."""
+"""Deleting units and groups that a reader or a writer may be using at the same moment."""
 
 import contextlib
 import os

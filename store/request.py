@@ -41,8 +41,8 @@ class FeatureRequest:
         What became of a frame that several clips cover: ``"first"`` or ``"mean"``.
     conditioning
         What the network was told beside the noisy frames, as JSON values. The key ``"artifacts"`` holds the content
-        hashes of per-video artefacts that the features were made with, by name: ``{"token": "ab12..."}``. Thereby
-        features of another token are other features.
+        hashes of per-video artefacts that the features were made with, by name: ``{"token": "ab12..."}``. With
+        another token they are another request.
     ensemble
         Number of noise draws that were averaged.
     seed
@@ -219,7 +219,7 @@ class UnitSpec:
         return self.form if field == "form" else self.request.field_text(field)
 
     def columns(self) -> dict[str, Any]:
-        """Return what a list of units shows besides dataset, video, frames and state."""
+        """Return the columns of a list of units besides dataset, video, frames and state."""
         return {"feature": self.feature, "form": self.form, "alpha_bar": self.alpha_bar}
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What all units have: a description, a marker, arrays."""
+"""Units of any kind: description, marker and arrays."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ __all__ = ["Spec", "SpecT", "StoredUnit", "read_spec"]
 
 
 class Spec(Protocol):
-    """What the descriptions of all kinds of units have in common."""
+    """Interface of the descriptions of all kinds of units."""
 
     @property
     def kind(self) -> str:
@@ -47,7 +47,7 @@ class Spec(Protocol):
         """Return the unit's folder in a cache."""
 
     def columns(self) -> dict[str, Any]:
-        """Return what a list of units shows besides dataset, video, frames and state."""
+        """Return the columns of a list of units besides dataset, video, frames and state."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the attribute ``ted`` of the unit's group."""

@@ -36,8 +36,8 @@ __all__ = ["StoredWriter"]
 class StoredWriter(Generic[SpecT]):
     """Writes one unit, frame by frame, in any order and from any threads; use as a context manager.
 
-    Entering claims the unit and resumes what an interrupted writer left: frames in the journal whose chunks still have
-    their recorded checksum are `done`, everything else is written anew. Frames count once `commit` has put them on the
+    Entering claims the unit and resumes the work of an interrupted writer: frames in the journal whose chunks still
+    have their recorded checksum are `done`, all others are written anew. Frames count once `commit` has put them on the
     disk, the unit once `finish` has written its marker. Leaving early leaves an incomplete unit, which readers refuse
     and the next writer resumes.
 
@@ -110,7 +110,7 @@ class StoredWriter(Generic[SpecT]):
     def commit(self) -> None:
         """Enter the frames written since the last commit in the journal, durably."""
         with self._committing:
-            with self._noting:  # what other threads write from here on belongs to the next commit
+            with self._noting:  # frames that other threads write from here on belong to the next commit
                 records, self._pending = self._pending, {}
             layout = self.spec.layout
             missing = layout.shared - self._written.keys()
@@ -183,7 +183,7 @@ class StoredWriter(Generic[SpecT]):
         """Return the journal's files that are whole: those that all frames share, and frames with all chunks."""
         layout, journal = self.spec.layout, read_journal(self.folder)
         whole = {key: record for key, record in journal.items() if matches(self.folder / key, record)}
-        # Without the arrays' own metadata, and what frames are encoded with, no chunk means anything.
+        # Without the arrays' metadata and the shared arrays, no chunk can be decoded.
         if not whole.keys() >= layout.shared:
             return {}
         frames = (frame for frame in map(layout.chunk_frame, whole) if frame is not None)
@@ -207,7 +207,7 @@ class StoredWriter(Generic[SpecT]):
         return self._can_resume(there)
 
     def _can_resume(self, there: SpecT) -> bool:
-        """Tell whether frames written under this description, of the same digest, are of use."""
+        """Tell whether frames that were written under this description, of the same digest, can be used."""
         return True
 
     def _check_frame(self, frame: int) -> None:

@@ -90,7 +90,7 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
     "--store-as",
     metavar="FORM",
     default="float16",
-    help="Form in the cache: float16, int8 (half), bitround:N, pca:N, or pca:FILE (docs/reference/codecs.md).",
+    help="Codec in the cache: float16, int8 (half), bitround:N, pca:N, pca:FILE (docs/reference/codecs.md).",
 )
 @click.option("--overwrite", is_flag=True, help="Compute complete units again.")
 @click.option("--dry-run", is_flag=True, help="Write nothing; print units, bytes and an estimate of the time.")

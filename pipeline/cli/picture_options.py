@@ -81,8 +81,8 @@ def show_videos(
     ConfigError
         If an option is wrong; this ends the command, while other errors of a video do not.
     """
+    from ...store import safe_name
     from ...store.errors import ConfigError, TedError
-    from ...store.layout import safe_name
     from ..pictures.columns import PictureOutput
     from ..runs.progress import FrameBars
 

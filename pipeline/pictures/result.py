@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ...store import safe_name
 from ...store.durable import explain_os_errors
 from ...store.errors import ConfigError
-from ...store.layout import safe_name
 from ..datasets.video import Video
 from ..runs.result_folders import result_folder
 from ..tasks.base import ResultFrames

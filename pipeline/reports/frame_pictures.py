@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...store.layout import safe_name
+from ...store import safe_name
 from ..datasets.video import Video
 from ..tasks.registry import open_frames
 

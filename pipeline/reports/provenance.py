@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ...store import Cache, Entry, FeatureChoice, Unit, most_faithful
+from ...store import Cache, Entry, FeatureChoice, Unit, most_faithful, tap_name
 from ...store.durable import canonical_json
 from ...store.errors import CacheError, ConfigError
-from ...store.layout import tap_name
 from ..runs.extracting.noise_level import level_text
 
 __all__ = ["FeatureFacts", "UnitIndex", "UsedUnit", "features_used"]

@@ -19,9 +19,9 @@ from typing import Any
 
 from PIL import Image
 
+from ...store import safe_name
 from ...store.durable import sync_file, sync_folder
 from ...store.errors import ConfigError, LabelError
-from ...store.layout import safe_name
 from ..datasets.video import Video
 
 __all__ = [

@@ -34,7 +34,7 @@ _LAYOUT = UnitLayout(
 
 @dataclass(frozen=True, kw_only=True)
 class AffinitySpec:
-    """One affinity unit: what determines it.
+    """Description of one affinity unit.
 
     Attributes
     ----------
@@ -51,9 +51,9 @@ class AffinitySpec:
     slots
         Largest number of sources of a pixel: the length of the last axis of sources and cosines.
     search
-        What was searched for, as JSON values: ``radius``, ``top_k``, ``fusions`` (a list of ``{weights, context,
-        renormalize}``) and what else the search depends on. ``components`` is the number of scores of a source, if it
-        differs from the number of features.
+        The search, as JSON values: ``radius``, ``top_k``, ``fusions`` (a list of ``{weights, context, renormalize}``)
+        and anything else that the search depends on. ``components`` is the number of scores of a source, if it differs
+        from the number of features.
 
     Raises
     ------
@@ -126,7 +126,7 @@ class AffinitySpec:
         )
 
     def columns(self) -> dict[str, Any]:
-        """Return what a list of units shows besides dataset, video, frames and state."""
+        """Return the columns of a list of units besides dataset, video, frames and state."""
         return {"affinities": f"affinities@{self.digest()[:8]}", "summary": self.summary}
 
     def to_json(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Unit(StoredUnit[UnitSpec]):
 
     @property
     def request(self) -> FeatureRequest:
-        """What determined the features."""
+        """The request that determined the features."""
         return self.spec.request
 
     @property
@@ -78,7 +78,7 @@ class Unit(StoredUnit[UnitSpec]):
         Raises
         ------
         CorruptUnitError
-            When they are not what was written.
+            When they are damaged.
         """
         return {array.name: self._readers[array.name][...] for array in self.spec.layout.shared_arrays}
 
@@ -195,7 +195,7 @@ class UnitWriter(StoredWriter[UnitSpec]):
             bad = "NaN" if np.isnan(features).any() else "values too large for float16 (65504), or infinite"
             raise CacheError(
                 f"frame {frame} of {self.spec.label} has {bad} among its features; nothing of it was stored. "
-                "Check what they come from: the weights, or too low a precision",
+                "The weights may be damaged, or the precision too low",
                 hint=Hint("raise-precision"),
             )
         stored = self.spec.codec.encode(half, self._parameters_for(half))

@@ -1,4 +1,4 @@
-"""Units of plug-ins: any arrays of one video, with a JSON description of what determines them."""
+"""Units of plug-ins: any arrays of one video, with a description in JSON."""
 
 import hashlib
 from collections.abc import Mapping
@@ -79,7 +79,7 @@ class ArtifactSpec:
         return f"{self.dataset}/{self.video} {self.kind}@{self.digest()[:8]}"
 
     def columns(self) -> dict[str, Any]:
-        """Return what a list of units shows besides dataset, video, frames and state."""
+        """Return the columns of a list of units besides dataset, video, frames and state."""
         shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in self.shapes.items())
         return {"artifact": f"{self.kind}@{self.digest()[:8]}", "summary": shapes}
 
@@ -124,7 +124,7 @@ class ArtifactSpec:
 class Artifact(StoredUnit[ArtifactSpec]):
     """One complete artefact.
 
-    ``artifact["token"]`` is an array-like that reads, and checks, what it is sliced for: ``artifact["token"][...]``.
+    ``artifact["token"]`` is an array-like. Slicing reads and checks values: ``artifact["token"][...]``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a way to store features has to provide."""
+"""Interface of codecs: ways to store features."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ class FeatureCodec(ABC):
     Attributes
     ----------
     family
-        Name of the family: what its notation and its names on disk begin with.
+        Name of the family: its notation and its names on disk begin with it.
     notation
         Notation for help and messages, for example ``"bitround:N (N bits of the mantissa, 1 to 10)"``.
     arrays
@@ -87,7 +87,7 @@ class FeatureCodec(ABC):
 
     @abstractmethod
     def decode(self, stored: Mapping[str, NDArray[Any]], parameters: Parameters) -> NDArray[np.floating[Any]]:
-        """Decode stored arrays to what propagation reads: (..., channel), of type `dtype`.
+        """Decode stored arrays to the features that propagation reads: (..., channel), of type `dtype`.
 
         That may be a cheaper view with the same cosines, such as coefficients in an orthonormal basis.
         """
@@ -120,7 +120,7 @@ class FeatureCodec(ABC):
 
     @property
     def is_staging(self) -> bool:
-        """Whether these features only wait to be converted: such units are never what a reader means."""
+        """Whether these features only wait to be converted. Readers never take such units."""
         return False
 
     def staging(self) -> "FeatureCodec":

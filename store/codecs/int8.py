@@ -65,7 +65,7 @@ class Int8(FeatureCodec):
             count += len(pixels)
         mean = total / count
         deviation = np.sqrt(np.maximum(squares / count - mean * mean, 0))
-        # A constant channel is its mean; what rounding leaves of its deviation means nothing.
+        # A constant channel is its mean; its deviation is a rounding error.
         constant = deviation <= 1e-7 * np.abs(mean)
         scale = np.sqrt(np.where(constant, 1, deviation))
         return {"channel_mean": mean.astype(np.float32), "channel_scale": scale.astype(np.float32)}

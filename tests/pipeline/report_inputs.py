@@ -19,8 +19,7 @@ from ted.pipeline.tasks.masks.davis import DavisScore, SequenceScore, write_tabl
 from ted.pipeline.tasks.masks.png import write_mask
 from ted.pipeline.tasks.masks.scores import MASKS, MaskScore, ObjectScore
 from ted.pipeline.tasks.masks.truth import ObjectScore as Scored
-from ted.store import FeatureChoice, FeatureRequest, UnitSpec, open_cache
-from ted.store.layout import safe_name
+from ted.store import FeatureChoice, FeatureRequest, UnitSpec, open_cache, safe_name
 
 VIDEO_FEATURE = FeatureChoice(backbone="i2vgen-xl", timestep=300, tap="up_blocks[2]")
 IMAGE_FEATURE = FeatureChoice(backbone="adm", timestep=51, tap="output_blocks[7]")

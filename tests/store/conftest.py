@@ -105,7 +105,7 @@ def make_affinities(**changes: object) -> AffinitySpec:
 
 
 def make_frames(spec: AffinitySpec) -> list[Frame]:
-    """Frames as a search finds them, in full: the first without sources, all with some empty slots."""
+    """Return frames as a search finds them: the first without sources, all with some empty slots."""
     rng = np.random.default_rng(5)
     pixels = spec.grid[0] * spec.grid[1]
     frames = []
@@ -154,7 +154,7 @@ def damage_chunk(unit: Path, key: str, damage: str) -> None:
 
 
 def write_codec(cache: Cache, unit: Unit, notation: str) -> Unit:
-    """Write the features of a float16 unit in another form, fitted to them."""
+    """Store the features of a float16 unit with another codec, fitted to them."""
     form, values = parse_codec(notation), unit.features.compute()
     spec = replace(unit.spec, form=form.name, source=unit.content_hash)
     with cache.writer(spec) as writer:

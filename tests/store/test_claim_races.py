@@ -1,4 +1,4 @@
-"""Claims that several want at once: one of them gets it, whatever the order in which they look and act."""
+"""Several processes want one claim: exactly one gets it, in every order of events."""
 
 import json
 import multiprocessing
@@ -25,7 +25,7 @@ from .conftest import write_unit
 
 
 def prepare(root: Path, rounds: int) -> list[Path]:
-    """Leave a stale claim in each of some folders: of dead processes, of silent hosts, and torn ones, by turns."""
+    """Leave a stale claim in each folder: of a dead process, of a silent host, or torn, by turns."""
     units = [root / str(number) for number in range(rounds)]
     for number, unit in enumerate(units):
         here: dict[str, Any] = {"host": owners.this_process()["host"], **GONE}
@@ -37,7 +37,7 @@ def prepare(root: Path, rounds: int) -> list[Path]:
 
 
 def compete(units: list[Path], wait: Callable[[], Any]) -> dict[int, Claim]:
-    """Try to take each claim over, all competitors at once; return those that were won, which are held."""
+    """Try to take over each claim, together with all competitors; return the claims that were won, still held."""
     won = {}
     for number, unit in enumerate(units):
         wait()
@@ -115,7 +115,7 @@ def test_nobody_holds_a_claim_together_with_another(unit_folder: Path) -> None:
 
 
 def before_the_right(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
-    """Have something happen after a claim was found stale, and before the right to replace it is sought."""
+    """Call `happens` after a claim was found stale, before the right to replace it is sought."""
     right = claims._right_to_replace
 
     @contextmanager
@@ -129,7 +129,7 @@ def before_the_right(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]
 
 
 def with_the_right(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
-    """Have something happen when the right to replace a claim is held, before the second look at it."""
+    """Call `happens` while the right to replace a claim is held, before the second look at it."""
     right = claims._right_to_replace
 
     @contextmanager
@@ -184,7 +184,7 @@ def test_a_third_process_while_one_takes_over(unit_folder: Path, monkeypatch: py
 
 
 def test_released_by_its_owner_while_one_takes_over(unit_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The owner was suspended; were its claim deleted now, a third could hold one that is then replaced."""
+    """A suspended owner must not delete its claim now: a third process's claim could be replaced."""
     with monkeypatch.context() as patch:
         patch.setattr("socket.gethostname", lambda: "elsewhere")
         owner = take_claim(unit_folder)

@@ -1,4 +1,4 @@
-"""Claims: one process holds a unit, keeps it as long as it lives, and gives way only when it is gone."""
+"""Claims: one process holds a unit for as long as it lives; others take it over only after its death."""
 
 import errno
 import os
@@ -184,7 +184,7 @@ def test_a_file_system_without_hard_links(unit_folder: Path, monkeypatch: pytest
 
 
 def test_a_link_whose_answer_was_lost(unit_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NFS asks again when no answer comes, and the second says that the file is there."""
+    """NFS repeats a request whose answer was lost; the second answer is that the file exists."""
     link = os.link
 
     def twice(*paths: Path) -> None:

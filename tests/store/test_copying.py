@@ -1,4 +1,4 @@
-"""Units brought from one cache into another: the same bytes, whole or not at all, whatever is in the way."""
+"""Copies of units between caches: the same bytes, whole or not at all, whatever is at the destination."""
 
 import errno
 import os
@@ -34,7 +34,7 @@ CHUNK = "features/c/3/0/0/0"
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All files of a folder, run records as well."""
+    """Return all files of a folder, run records included."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -262,7 +262,7 @@ def test_a_full_disk_is_told_leaves_nothing_and_the_rest_is_copied_later(
 
 
 def _copy_until(source: Path, root: Path, events: int) -> bool:
-    """Copy in a process that ends at its n-th change of the destination, as if killed; tell whether it was."""
+    """Copy in a process that is killed at its n-th change of the destination; return whether that happened."""
     child = os.fork()
     if not child:
         seen = 0

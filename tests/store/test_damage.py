@@ -1,4 +1,4 @@
-"""Damage that no single write leaves behind: files edited, moved, swapped between units, and folders renamed."""
+"""Damage by hand: files edited, moved or swapped between units, folders renamed."""
 
 import errno
 import json
@@ -24,7 +24,7 @@ MARKER, CLAIM = "features/ted/complete.json", "features/ted/claim.json"
 
 
 def repair(cache: Cache, spec: UnitSpec, values: NDArray[np.float16]) -> frozenset[int]:
-    """Demote a unit and write what is missing of it; return the frames that were kept."""
+    """Demote a unit and write its missing frames; return the frames that stayed."""
     demote(spec.folder(cache.root))
     with cache.writer(spec) as writer:
         kept = writer.done

@@ -1,4 +1,4 @@
-"""Any damage to any file of a unit, at random: it is found and refused, and just what is damaged is written again."""
+"""Random damage to any file of a unit: found, refused, and only the damaged frames are written again."""
 
 import contextlib
 import json
@@ -135,7 +135,7 @@ JSON = (*ANY, edit, edit, edit, edit, edit)
 
 
 def permissions_count() -> bool:
-    """Tell whether this process can be denied to read a file of its own: root, as a rule, cannot."""
+    """Tell whether permissions can keep this process from reading its own file: root can always read."""
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).chmod(0)
         return not os.access(file.name, os.R_OK)
@@ -159,7 +159,7 @@ class Case:
 
 
 def damages(kind: str) -> tuple[Damage, ...]:
-    """Return what happens to a kind of file, more often what matters more."""
+    """Return the damages of a kind of file, the important ones several times."""
     return (append,) if kind == "stray" else (*(JSON if kind.endswith(".json") else ANY), *MODE)
 
 
@@ -170,7 +170,7 @@ def draw_case(
     kind: str | None = None,
     damage: Damage | None = None,
 ) -> Case:
-    """Draw a file of a unit and what happens to it, all kinds of files alike often, unless told."""
+    """Draw a file of a unit and its damage, each kind of file with the same probability unless named."""
     kind, unit, records = kind or rng.choice([*KINDS, "chunk"]), spec.folder(Path()), spec.layout.records
     array = rng.choice(spec.layout.arrays)
     frame = rng.randrange(FRAMES)
@@ -206,7 +206,7 @@ def expected(spec: UnitSpec | AffinitySpec) -> list[NDArray[Any]]:
 
 
 def repair(cache: Cache, spec: UnitSpec | AffinitySpec, state: str) -> None:
-    """Do as `ted cache verify --repair` and then what makes the unit."""
+    """Do as `ted cache verify --repair`, then write the unit again."""
     overwrite = False
     if state == "damaged":
         try:
@@ -227,13 +227,13 @@ def repair(cache: Cache, spec: UnitSpec | AffinitySpec, state: str) -> None:
 
 
 def stamps(root: Path) -> dict[str, tuple[int, int]]:
-    """Inode and time of the last change of each file."""
+    """Return inode and time of the last change of each file."""
     found = {str(path.relative_to(root)): path.lstat() for path in root.rglob("*") if path.is_file()}
     return {key: (stat.st_ino, stat.st_mtime_ns) for key, stat in found.items()}
 
 
 def rewritten(case: Case) -> set[str]:
-    """What a repair may write: the marker, the run record, what was damaged, and, of chunks, all of their frame."""
+    """Return the files that a repair may write: records, damaged files, and all chunks of a damaged frame."""
     layout, unit = case.spec.layout, case.spec.folder(Path())
     keys = {f"{layout.records}/complete.json", f"{layout.records}/run.json", "zarr.json"}
     damaged = [case.key]
@@ -248,7 +248,7 @@ def rewritten(case: Case) -> set[str]:
 
 
 def try_case(case: Case, rng: random.Random, root: Path) -> bool:
-    """Damage, look, and repair; tell whether all is as it was before."""
+    """Damage, verify and repair a unit; return whether everything is as before."""
     cache, unit = Cache(root), case.spec.folder(root)
     before, path = tree(root), unit / case.key
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -318,7 +318,7 @@ def trial(pristine: Path, folder: Path, seed: int, draws: Iterable[tuple[Any, ..
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_kind_of_damage_to_every_kind_of_file(pristine: Path, tmp_path: Path, seed: int) -> None:
-    """Of features and of affinities by turns."""
+    """Features and affinities by turns."""
     pairs = [(kind, damage) for kind in KINDS for damage in damages(kind)]
     draws = [((FEATURES, AFFINITIES)[number % 2], *pair) for number, pair in enumerate(pairs)]
     trial(pristine, tmp_path, seed, draws[seed::3])

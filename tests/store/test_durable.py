@@ -1,4 +1,4 @@
-"""What a crash of the machine would leave: nothing is named before it is on the disk."""
+"""Crashes of the machine: no file is renamed into place before it is on the disk."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The normative page names every key that is written."""
+"""The normative page names every key on disk."""
 
 import json
 from pathlib import Path

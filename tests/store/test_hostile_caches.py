@@ -1,4 +1,4 @@
-"""Caches that come from someone else: records that lie, files that are none, links, names that control terminals."""
+"""Caches from strangers: false records, special files, links, names that control terminals."""
 
 import errno
 import hashlib
@@ -35,7 +35,7 @@ def unit(cache: Cache, values: NDArray[np.float16]) -> Unit:
 
 
 def reseal(folder: Path) -> None:
-    """Make a unit's marker promise what lies there now: whoever can write can also compute checksums."""
+    """Write a marker for the unit's present files: an attacker can compute checksums too."""
     marker = read_marker(folder)
     metadata = {key: (folder / key).read_text() for key in marker.metadata}
     files = {key: record_file(folder / key) for key in marker.files}

@@ -1,4 +1,4 @@
-"""What killed processes leave in a cache is found and reclaimed; what living ones use stays."""
+"""Leftovers of killed processes are found and reclaimed; files of living processes stay."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def aside(unit: Path, suffix: str) -> Path:
 
 
 def die_while(action: Callable[[], object]) -> None:
-    """Run something in a process that ends without a word at the patched moment."""
+    """Run an action in a child process that is killed at the patched moment."""
     child = os.fork()
     if not child:
         try:

@@ -1,4 +1,4 @@
-"""What kills leave: in a unit that was completed, and in the groups that units share."""
+"""Leftovers of kills in complete units and in groups."""
 
 import os
 import signal

@@ -69,7 +69,7 @@ class ExtractionRequest:
     options
         What backbones may vary.
     store_as
-        The form in which features are kept.
+        The codec that features are stored with.
     overwrite
         Compute complete units again, too.
     adapt

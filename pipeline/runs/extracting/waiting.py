@@ -6,8 +6,7 @@ from pathlib import Path
 
 from ....extract.plan import VideoPlan
 from ....extract.worker import ExtractionReport
-from ....store import Cache, UnitSpec, tidy_unit
-from ....store.claims import is_claimed
+from ....store import Cache, UnitSpec, is_claimed, tidy_unit
 from ....store.errors import ClaimedError
 from .request import Share
 

@@ -10,11 +10,8 @@ from typing import Protocol
 import torch
 
 from ....propagate import InProcess, Workers, cache_affinities, check_access
-from ....store import AffinityUnit, Cache
-from ....store.claims import is_claimed
+from ....store import AffinityUnit, Cache, ReadLock, is_claimed, video_folder
 from ....store.errors import ClaimedError, TedError
-from ....store.layout import video_folder
-from ....store.readers import ReadLock
 from ...choices.hints import explain
 from ...tasks.timing import Seconds, timed
 from .groups import Course, Group, group_settings, score_group

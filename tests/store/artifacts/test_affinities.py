@@ -1,4 +1,4 @@
-"""Affinity units: what is written is read, under a name that says what it is of."""
+"""Affinity units: written, read, named by their digest."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Affinities that are not as they were written: found, refused, and made again."""
+"""Damaged affinities: found, refused, and written again."""
 
 import dataclasses
 import shutil

@@ -1,4 +1,4 @@
-"""Writing affinities: what was begun is resumed, what makes no sense is refused, one writer at a time."""
+"""Writing affinities: resumed after interruptions, wrong values refused, one writer at a time."""
 
 import errno
 import os

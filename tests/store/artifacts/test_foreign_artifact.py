@@ -282,3 +282,14 @@ def test_names_that_are_no_folder_are_refused(name: str) -> None:
 def test_a_name_has_one_kind() -> None:
     with pytest.raises(ConfigError, match="already"):
         registry.register_artifact(ArtifactKind(name="affinities"))
+
+
+def test_the_guides_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (Path(__file__).parents[3] / "docs/guide/cache.md").read_text("utf-8")
+    example = guide.split("## Store your own artefacts")[1].split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [])
+    names = {"embedding": np.ones((8, 1024), np.float32)}
+    exec(example, names)
+    assert Cache(tmp_path / "cache").artifacts("token")[0].state == "complete"
+    np.testing.assert_array_equal(names["token"]["embedding"][...], names["embedding"])  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""Units of every form in a cache: written, read, damaged, resumed, chosen."""
+"""Units of every codec in a cache: written, read, damaged, resumed, chosen."""
 
 import pickle
 import shutil
@@ -214,7 +214,7 @@ def test_what_another_form_left_in_a_folder_is_cleared(cache: Cache, unit: Unit,
 
 
 def _rename_form(unit: Unit, name: str) -> Path:
-    """Give a unit a form of another version, in its description and in the name of its folder."""
+    """Give a unit a codec of another version, in its description and in the name of its folder."""
     path = unit.folder / "zarr.json"
     path.write_text(path.read_text().replace(f'"form": "{unit.spec.form}"', f'"form": "{name}"'))
     return unit.folder.rename(unit.folder.with_name(name))

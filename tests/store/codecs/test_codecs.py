@@ -1,4 +1,4 @@
-"""Each form against its definition, computed in float64 or by hand."""
+"""Each codec against its definition, computed in float64 or by hand."""
 
 import numpy as np
 import pytest

@@ -10,9 +10,7 @@ import pytest
 
 from ted.pipeline.runs.sweeping import running
 from ted.propagate import affinity_spec, cache_affinities
-from ted.store import Cache, open_cache
-from ted.store.layout import video_folder
-from ted.store.readers import ReadLock
+from ted.store import Cache, ReadLock, open_cache, video_folder
 
 from ...conftest import Cli
 
