@@ -60,7 +60,7 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np
     Raises
     ------
     LabelError
-        When the file cannot be read, is truncated, is not such an image, was interpolated, has more than 255 objects
+        When the file cannot be read, is truncated, is not such an image, was interpolated, has larger values than 255
         or another size.
     """
     try:
@@ -235,7 +235,9 @@ def _from_levels(
         levels = _through_alpha(levels, alpha, path)
     largest = int(levels.max())
     if largest > 255:
-        raise LabelError(f"mask {path} has more than 255 objects: its largest value is {largest}")
+        raise LabelError(
+            f"mask {path} has values up to {largest}, and object numbers are below 255: renumber its objects"
+        )
     _refuse_interpolation(levels, path)
     return levels.astype(np.uint8)
 

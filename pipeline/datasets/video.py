@@ -145,7 +145,7 @@ class Video:
                 if frames[0] in names
             }
         annotated = list(self.annotations())
-        if not self.objects_join or len(self._start_masks()) < 2:
+        if self._start_masks() is self.annotated_masks:
             return None
         return {
             number: tuple(annotated[annotated.index(first) + 1 : -1])
@@ -194,7 +194,7 @@ class Video:
                 objects = f"objects {names} join" if len(joining) > 1 else f"object {names} joins"
                 _log.warning("%s: %s after the first frame: followed from there", self.name, objects)
             return
-        if len(self.annotations()) < 2:
+        if "masks" not in self.tasks or len(self.annotations()) < 2:
             return
         first = next(iter(self.annotations()))
         followed = {int(number) for mask in masks.values() for number in np.unique(mask)}

@@ -140,6 +140,13 @@ def test_an_object_that_joins_a_video_of_davis_is_named(
     assert video.scored_frames() is None
 
 
+def test_a_video_of_mose_whose_first_frame_shows_nothing(tmp_path: Path) -> None:
+    root = write_mose(tmp_path / "mose", "clip", [boxes(), boxes(), boxes(o1=5), boxes(o1=6), boxes(o1=7)])
+    (video,) = open_sources([Source(path=root)])
+    assert list(video.read_annotated_masks()) == [2]
+    assert video.scored_frames() == {1: ("00003",)}
+
+
 @pytest.fixture
 def own(cli: Cli, tmp_path: Path) -> Path:
     """A folder of frames with features in a cache, and true masks of all of them beside it."""
