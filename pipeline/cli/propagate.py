@@ -1,6 +1,7 @@
 """``ted propagate``."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..choices.hints import explain
+from .cache_units import plural
 from .cluster_options import cluster_options, open_workers
 from .options import (
     CONTEXT,
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
     "--query-mode",
     type=click.Choice(["first", "strided"]),
     default="first",
-    help="Points of TAP-Vid and of `ted synth`: given in the first frame that shows them, or in every fifth and "
-    "followed both ways.",
+    help="Queries of TAP-Vid and of `ted synth`: each point once, in the first frame where it is visible; or in every "
+    "fifth frame, tracked forward and backward.",
 )
 @click.option(
     "--refine",
@@ -54,12 +56,12 @@ if TYPE_CHECKING:
     "--affinities",
     type=click.Choice(["auto", "keep", "keep-per-frame", "approximate", "off"]),
     default="auto",
-    help="Affinities kept in the cache: read them where that is exact (auto); if there are none, keep them (keep: "
-    "about 1 MB a frame at 480p; keep-per-frame: ten times that, for every shorter context too); read them even where "
-    "nothing proves it exact (approximate: the share of pixels is reported); or leave them alone (off).",
+    help="Affinities in the cache. auto: read them where that is exact. keep: also write missing ones, about 1 MB a "
+    "frame at 480p. keep-per-frame: write ten times as much, which also serves every shorter context. approximate: "
+    "read them even where exactness is not proven, and report the share of pixels. off: neither read nor write.",
 )
 @cluster_options
-@click.option("--save-soft", is_flag=True, help="Keep the soft labels of masks, as a Zarr array soft.zarr.")
+@click.option("--save-soft", is_flag=True, help="Write the soft labels of masks, too: a Zarr array soft.zarr.")
 @click.option("--overlay", is_flag=True, help="Draw the results over the frames: a contact sheet PNG and an MP4.")
 @click.option("--overwrite", is_flag=True, help="Replace results of other settings.")
 @json_option
@@ -83,12 +85,12 @@ def propagate(
     as_json: bool,
     **choice: Any,
 ) -> None:
-    """Propagate given masks, boxes, joints or points along cached features.
+    """Propagate annotated masks, boxes, joints or points along cached features.
 
     SOURCE is the root of a dataset (DAVIS, YouTube-VOS, MOSE, VIP, Kubric; JHMDB), a pickle of TAP-Vid, the
     Tracks of `ted synth`, a folder of frames or a video file; the last two need --mask or --annotations. The features
     must be in the cache (`ted extract`). Results are palette PNGs of masks, or tables of boxes, joints or points
-    (boxes.csv, joints.csv, tracks.csv). Results of the same settings are left alone.
+    (boxes.csv, joints.csv, tracks.csv). Results that were made with the same settings are not made again.
     """
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
@@ -156,11 +158,11 @@ def propagate(
                 continue
             rows.append(row)
             state = "there before" if report.skipped else f"{report.seconds:.1f} s, affinities from {report.affinities}"
-            bars.note(f"{video.name}: {report.frames} frames, {state}")
+            bars.note(f"{video.name}: {plural(report.frames, 'frame')}, {state}")
             if report.unproven:
                 bars.note(
-                    f"{video.name}: approximate: for {100 * report.unproven:.3g} % of the pixels, the kept affinities "
-                    "may lack some of the best sources"
+                    f"{video.name}: approximate: for {100 * report.unproven:.3g} % of the pixels, the cached "
+                    "affinities may lack some of the best sources"
                 )
     options = {
         "cache": cache.absolute(),
@@ -180,6 +182,11 @@ def propagate(
     if as_json:
         click.echo(json.dumps({"out": str(out), "videos": rows}, indent=1))
     else:
-        click.echo(f"{len(rows) - failures} videos propagated, {failures} failed; results in {out}")
+        failed = f", {failures} failed" if failures else ""
+        click.echo(f"{plural(len(rows) - failures, 'video')} propagated{failed}; results in {out}")
+        if len(rows) > failures:
+            given = ["--annotations", choice["annotations"]] if choice["annotations"] else []
+            words = ["ted", "show", tasks[videos[0].name].noun, *choice["sources"], *given, "--results", out]
+            click.echo(f"look at them: {shlex.join(map(str, words))}")
     if failures:
         sys.exit(1)
