@@ -1,5 +1,8 @@
 import itertools
+import random
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ted.store import FLOAT16, parse_codec
@@ -70,3 +73,26 @@ def test_the_kind_of_a_unit_follows_its_form(spec: UnitSpec, tmp_path_factory: p
         "components/zarr.json",
         "components/c/0/0",
     }
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_a_damaged_file_of_a_basis_is_an_error_that_names_it(suffix: str, tmp_path: Path) -> None:
+    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((16, 4)))[0].T.astype(np.float32)
+    path = tmp_path / f"basis{suffix}"
+    if suffix == ".npy":
+        np.save(path, basis)
+    else:
+        np.savez_compressed(path, components=basis)
+    whole, rng, messages = path.read_bytes(), random.Random(0), list[str]()
+    assert parse_codec(f"pca:{path}").name.startswith("pca4-")
+    for _ in range(600):
+        damaged = bytearray(whole[: rng.randrange(len(whole))] if rng.random() < 0.3 else whole)
+        for _ in range(rng.randrange(1, 6)) if damaged else ():
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            parse_codec(f"pca:{path}")
+        except ConfigError as error:
+            messages.append(str(error))
+    assert len(messages) > 300
+    assert all(str(path) in message for message in messages)
