@@ -20,13 +20,12 @@ from ..extract.settings import ExtractionSettings
 from ..propagate import FeatureReader, PropagationSettings, choose_affinities, part_weights
 from ..propagate.targets.object_ids import object_mask
 from ..store import Cache, FeatureChoice, Unit, open_cache
-from ..store.errors import ConfigError, FrameError, IncompleteUnitError, LabelError, TedError, UnitNotFoundError
-from .choices.features import parse_choice, parse_job
+from ..store.errors import ConfigError, FrameError, IncompleteUnitError, LabelError, UnitNotFoundError
+from .choices.features import parse_choice
 from .datasets.sources import Source, open_source
 from .datasets.video import Video
 from .runs.devices import choose_device
-from .runs.extracting.request import ExtractionRequest, Share
-from .runs.extracting.running import Failure, extract
+from .runs.extracting.running import extract_features
 from .runs.propagating.propagation import describe_result
 from .runs.result_folders import atomic_folder, result_folder
 from .tasks.masks.task import MaskTask
@@ -359,13 +358,8 @@ def _extract(
     device: torch.device,
 ) -> Unit:
     """Extract features of the video, and open them."""
-    job = parse_job(f"{choice.backbone}:{choice.timestep}:{choice.tap}")
-    request = ExtractionRequest(
-        cache=cache.root, shares=(Share(job=job, video=video),), weights=weights, settings=extraction
-    )
-    (result,) = extract(request, device, progress=_no_progress, say=lambda remark: None)
-    if isinstance(result, Failure):
-        raise TedError(f"the features {choice} could not be extracted: {result.reason}")
+    feature = f"{choice.backbone}:{choice.timestep}:{choice.tap}"
+    (result,) = extract_features(cache.root, [video], [feature], extraction, device=device, weights=weights)
     (spec,) = (*result.report.written, *result.report.skipped)
     return Unit(spec.folder(cache.root))
 

@@ -18,16 +18,19 @@ from typing import Any, get_args
 import click
 import numpy as np
 
-from ted.extract.settings import BackboneOptions, ConditionOn
+from ted.extract.frame_size import FrameSize
+from ted.extract.settings import DEFAULT_OPTIONS, BackboneOptions, ConditionOn, ExtractionSettings
+from ted.pipeline.choices.features import parse_choice
 from ted.pipeline.datasets.davis import davis_sequences, davis_video
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.video import Video
 from ted.pipeline.demo.setup import METHODS, SETTINGS
+from ted.pipeline.runs.extracting.running import extract_features
 from ted.pipeline.synthetic.scene import SceneSpec
 from ted.pipeline.synthetic.writing import make_sets
 from ted.propagate import PropagationSettings
+from ted.store import Unit, open_cache
 
-from .features import FRAME_SIZE, Network, extract_features, open_unit
 from .probe import Cells, object_cells, remembered
 from .probe import probe as read_linearly
 from .tracking import TRACKING, Score, mean_and_error, through_grid, track
@@ -39,6 +42,9 @@ _TAUS = (500, 600, 800, 900)
 _BESIDE_COLOURS = 0.15
 _POSITION = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8)
 _COLOURS, _POSITIONS = "rgb:0:stride4", "position:0:stride4"
+
+#: Short side of the small models' frames in pixels.
+_FRAME_SIZE = 256
 
 #: Grid of the finest features.
 _GRID = (64, 64)
@@ -54,6 +60,29 @@ _SETS = {
 
 #: Sets with controls of the video model.
 _CONTROLLED = ("near", "crossing")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Network:
+    """A network whose features are compared.
+
+    Attributes
+    ----------
+    name
+        Name of its cache: ``trained``, ``untrained``, ``no-temporal``, or ``still`` for all image backbones.
+    weights
+        Weights by backbone, as in ``--weights``.
+    options
+        Options of the video model.
+    """
+
+    name: str
+    weights: Mapping[str, str]
+    options: BackboneOptions = DEFAULT_OPTIONS
+
+    def open(self, caches: Path, video: Video, feature: str) -> Unit:
+        """Open the features ``BACKBONE:TIMESTEP:TAP`` of a video."""
+        return open_cache(caches / self.name).find(video.dataset, video.name, parse_choice(feature))
 
 
 def _videos(out: Path, seed: int, count: int) -> dict[str, list[Video]]:
@@ -81,20 +110,20 @@ def _summary(scores: Sequence[Score]) -> dict[str, list[float]]:
 
 
 def _grid_row(videos: Sequence[Video]) -> dict[str, list[float]]:
-    return _summary([through_grid(one, _GRID, (FRAME_SIZE, FRAME_SIZE)) for one in videos])
+    return _summary([through_grid(one, _GRID, (_FRAME_SIZE, _FRAME_SIZE)) for one in videos])
 
 
 def _compare(
     caches: Path,
     videos: Sequence[Video],
-    parts: Sequence[tuple[Network, str]],
+    parts: Sequence[tuple[_Network, str]],
     fusions: Sequence[tuple[float, ...]],
     settings: PropagationSettings,
 ) -> dict[tuple[float, ...], dict[str, list[float]]]:
     """Score fusions of features: mean over videos and standard error of each measure."""
     scores: dict[tuple[float, ...], list[Score]] = {fusion: [] for fusion in fusions}
     for done, video in enumerate(videos, start=1):
-        units = [open_unit(caches, network, video, feature) for network, feature in parts]
+        units = [network.open(caches, video, feature) for network, feature in parts]
         for fusion, score in track(units, fusions, video, settings).items():
             scores[fusion].append(score)
         if done % 10 == 0:
@@ -110,16 +139,16 @@ def _show(title: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> None
         print(f"{name:<58}{cells}", flush=True)
 
 
-def _networks(video: str | None, image: str | None, condition_on: ConditionOn | None) -> dict[str, Network]:
+def _networks(video: str | None, image: str | None, condition_on: ConditionOn | None) -> dict[str, _Network]:
     own = {} if video is None else {"demo-video": video}
     random = "random:1" if video is None else f"random:1:{video}"
     options = BackboneOptions(condition_on=condition_on)
     alone = BackboneOptions(condition_on=condition_on, temporal=False)
     return {
-        "trained": Network(name="trained", weights=own, options=options),
-        "untrained": Network(name="untrained", weights={"demo-video": random}, options=options),
-        "no-temporal": Network(name="no-temporal", weights=own, options=alone),
-        "still": Network(name="still", weights={} if image is None else {"demo-image": image}),
+        "trained": _Network(name="trained", weights=own, options=options),
+        "untrained": _Network(name="untrained", weights={"demo-video": random}, options=options),
+        "no-temporal": _Network(name="no-temporal", weights=own, options=alone),
+        "still": _Network(name="still", weights={} if image is None else {"demo-image": image}),
     }
 
 
@@ -137,12 +166,24 @@ class _Run:
     """Arguments of all commands."""
 
     out: Path
-    networks: Mapping[str, Network]
+    networks: Mapping[str, _Network]
     ensemble: int
     device: str
 
     def extract(self, caches: Path, network: str, videos: Sequence[Video], jobs: Sequence[str]) -> None:
-        extract_features(caches, self.networks[network], videos, jobs, ensemble=self.ensemble, device=self.device)
+        chosen = self.networks[network]
+        settings = ExtractionSettings(frame_size=FrameSize(short_side=_FRAME_SIZE), ensemble=self.ensemble)
+        done = extract_features(
+            caches / network,
+            videos,
+            jobs,
+            settings,
+            device=self.device,
+            weights=chosen.weights,
+            options=chosen.options,
+            say=print,
+        )
+        print(f"  {network}: {len(done)} features and videos are extracted", flush=True)
 
 
 _OPTIONS = (
@@ -301,9 +342,9 @@ def probe(run: _Run, count: int, taus: str, taps: str) -> None:
     (run.out / "probe.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def _cells(out: Path, network: Network, video: Video, feature: str) -> Cells:
+def _cells(out: Path, network: _Network, video: Video, feature: str) -> Cells:
     """Gather the object cells of a synthetic video."""
-    features = open_unit(out / "probe", network, video, feature).features.compute()
+    features = network.open(out / "probe", video, feature).features.compute()
     masks = np.stack([read_mask(path, video.frames.size) for path in video.frame_masks.values()])
     tracks = out / f"videos-1-{video.dataset}" / "Tracks" / f"{video.name}.json"
     centres = np.array(json.loads(tracks.read_text(encoding="utf-8"))["centres"])

@@ -18,7 +18,7 @@ from ...propagate import InProcess, PropagationSettings
 from ...store import Cache, open_cache
 from ...store.durable import explain_os_errors
 from ...store.errors import TedError
-from ..choices.features import parse_choice, parse_job
+from ..choices.features import parse_choice
 from ..datasets.masks_io import read_mask
 from ..datasets.video import Video
 from ..metrics.identity import identity_accuracy
@@ -26,8 +26,7 @@ from ..pictures.columns import Column, PictureOutput, frame_column, write_column
 from ..pictures.overlay import overlay_mask
 from ..pictures.selection import evenly_spaced
 from ..reports.page import make_page, render_page
-from ..runs.extracting.request import ExtractionRequest, Share
-from ..runs.extracting.running import Failure, extract
+from ..runs.extracting.running import extract_features
 from ..runs.files import written_whole
 from ..runs.propagating.propagation import propagate_video
 from ..runs.result_folders import result_folder
@@ -153,21 +152,12 @@ def run_demo(out: Path, *, videos: int = 2, progress: Progress, say: Callable[[s
 def _extract(
     cache: Cache, videos: Sequence[Video], device: torch.device, progress: Progress, say: Callable[[str], None]
 ) -> None:
-    features = dict.fromkeys(feature for method in METHODS.values() for feature in method.features)
-    for feature in features:
-        job = parse_job(feature)
-        side = SETTINGS.video_frame_size if job.backbone == "demo-video" else SETTINGS.frame_size
-        request = ExtractionRequest(
-            cache=cache.root,
-            shares=tuple(Share(job=job, video=video) for video in videos),
-            weights={},
-            settings=ExtractionSettings(
-                frame_size=FrameSize(short_side=side), ensemble=SETTINGS.ensemble, batch_size=None
-            ),
+    for feature in dict.fromkeys(feature for method in METHODS.values() for feature in method.features):
+        side = SETTINGS.video_frame_size if feature.startswith("demo-video:") else SETTINGS.frame_size
+        settings = ExtractionSettings(
+            frame_size=FrameSize(short_side=side), ensemble=SETTINGS.ensemble, batch_size=None
         )
-        for result in extract(request, device, progress=progress, say=say):
-            if isinstance(result, Failure):
-                raise TedError(f"the demo's extraction failed: {result.reason}")
+        extract_features(cache.root, videos, [feature], settings, device=device, progress=progress, say=say)
 
 
 def _settings() -> PropagationSettings:

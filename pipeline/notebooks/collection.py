@@ -4,19 +4,16 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from ...extract.frame_size import FrameSize
-from ...extract.settings import DEFAULT_OPTIONS, BackboneOptions, ExtractionSettings
+from ...extract.settings import BackboneOptions, ExtractionSettings
 from ...store import Cache, open_cache
-from ...store.errors import ConfigError, TedError
-from ..choices.features import parse_job
+from ...store.errors import ConfigError
 from ..datasets.davis import davis_sequences, davis_video
 from ..datasets.sources import Selection, Source, open_sources
 from ..datasets.video import Video
-from ..runs.extracting.request import ExtractionRequest, Share
-from ..runs.extracting.running import Failure, extract
+from ..runs.extracting.running import extract_features
 from ..synthetic.scene import SceneSpec
 from ..synthetic.writing import make_sets
 
@@ -108,26 +105,9 @@ def make_sample(folder: Path) -> Collection:
         for _ in make_sets(root, _SETS, 1, _SCENE, window=64.0):
             pass
     videos = [davis_video(root, name) for name in davis_sequences(root)]
-    for feature in (_VIDEO, _IMAGE, *_NO_NETWORK):
-        _extract(folder / "cache", videos, feature)
-    _extract(folder / "cache", videos, _VIDEO, weights={"demo-video": "random:0"})
-    _extract(folder / "cache", videos, _VIDEO, options=BackboneOptions(temporal=False))
+    jobs: list[tuple[str, dict[str, Any]]] = [(feature, {}) for feature in _SIZES]
+    jobs += [(_VIDEO, {"weights": {"demo-video": "random:0"}}), (_VIDEO, {"options": BackboneOptions(temporal=False)})]
+    for feature, variant in jobs:
+        settings = ExtractionSettings(frame_size=FrameSize(short_side=_SIZES[feature]))
+        extract_features(folder / "cache", videos, [feature], settings, **variant)
     return open_collection(folder / "cache", root, folder=folder)
-
-
-def _extract(
-    cache: Path,
-    videos: list[Video],
-    feature: str,
-    *,
-    weights: dict[str, str] | None = None,
-    options: BackboneOptions = DEFAULT_OPTIONS,
-) -> None:
-    settings = ExtractionSettings(frame_size=FrameSize(short_side=_SIZES[feature]))
-    shares = tuple(Share(job=parse_job(feature), video=video) for video in videos)
-    request = ExtractionRequest(cache=cache, shares=shares, weights=weights or {}, settings=settings, options=options)
-    for result in extract(
-        request, torch.device("cpu"), progress=lambda title, frames: lambda done: None, say=lambda text: None
-    ):
-        if isinstance(result, Failure):
-            raise TedError(f"{result.share.name}: {result.reason}")

@@ -2,8 +2,9 @@
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -11,15 +12,28 @@ from ....extract.backbones import check_weights, load_backbone
 from ....extract.backbones.base import Backbone
 from ....extract.plan import VideoPlan, plan_video
 from ....extract.runtime import DTYPES, keep_freed_memory
+from ....extract.settings import DEFAULT_OPTIONS, BackboneOptions, ExtractionSettings
 from ....extract.worker import ExtractionReport, Progress, VideoTask, extract_videos
 from ....store import Artifact, Cache, open_cache
 from ....store.errors import ClaimedError, TedError, UnitNotFoundError
+from ...choices.features import parse_job
 from ...choices.hints import explain
+from ...datasets.video import Video
 from .conversion import Converter
 from .request import ExtractionRequest, Model, Share
 from .waiting import ClaimedShare, any_is_free, complete_report, describe_claimed, split_complete
 
-__all__ = ["Extracted", "Failure", "Load", "by_backbone", "describe_changes", "extract", "load", "plan_share"]
+__all__ = [
+    "Extracted",
+    "Failure",
+    "Load",
+    "by_backbone",
+    "describe_changes",
+    "extract",
+    "extract_features",
+    "load",
+    "plan_share",
+]
 
 #: Seconds between looks at shares that other processes have claimed.
 _LOOK_S = 2.0
@@ -112,6 +126,42 @@ def extract(
                 remaining = [item.share for item in claimed]
             elif claimed:
                 time.sleep(_LOOK_S)
+
+
+def extract_features(
+    cache: Path,
+    videos: Sequence[Video],
+    features: Iterable[str],
+    settings: ExtractionSettings,
+    *,
+    device: torch.device | str = "cpu",
+    weights: Mapping[str, str] | None = None,
+    options: BackboneOptions = DEFAULT_OPTIONS,
+    progress: Progress = lambda title, frames: lambda done: None,
+    say: Callable[[str], None] = lambda remark: None,
+) -> list[Extracted]:
+    """Extract features ``BACKBONE:TIMESTEP,...:TAP,...`` of all videos into a cache, unless it has them.
+
+    Other parameters are those of `ExtractionRequest` and `extract`.
+
+    Raises
+    ------
+    TedError
+        If one of them fails.
+    """
+    request = ExtractionRequest(
+        cache=cache,
+        shares=tuple(Share(job=job, video=video) for job in map(parse_job, features) for video in videos),
+        weights=weights or {},
+        settings=settings,
+        options=options,
+    )
+    done = []
+    for result in extract(request, torch.device(device), progress=progress, say=say):
+        if isinstance(result, Failure):
+            raise TedError(f"the features {result.share.name} could not be extracted: {result.reason}")
+        done.append(result)
+    return done
 
 
 def _extract_once(
