@@ -214,7 +214,7 @@ def _listed(records: Mapping[str, FileRecord]) -> dict[str, list[Any]]:
 def _records(values: Mapping[str, Any]) -> dict[str, FileRecord]:
     found = {}
     for key, (size, digest) in values.items():
-        if not isinstance(size, int) or not isinstance(digest, str):
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0 or not isinstance(digest, str):
             raise TypeError("a file's record is its size and its checksum")
         found[key] = FileRecord(bytes=size, sha256=digest)
     return found

@@ -85,12 +85,13 @@ class FeatureCodec(ABC):
             The arrays with the axis ``"frame"``, by name.
         """
 
-    @abstractmethod
     def decode(self, stored: Mapping[str, NDArray[Any]], parameters: Parameters) -> NDArray[np.floating[Any]]:
         """Decode stored arrays to the features that propagation reads: (..., channel), of type `dtype`.
 
-        That may be a cheaper view with the same cosines, such as coefficients in an orthonormal basis.
+        That may be a cheaper view with the same cosines, such as coefficients in an orthonormal basis. By default it is
+        the array ``"features"`` as stored.
         """
+        return stored["features"]
 
     def fit(self, frames: Iterable[NDArray[np.floating[Any]]]) -> dict[str, NDArray[np.float32]]:
         """Compute the arrays that all frames of a unit share, from its frames (y, x, channel) one after the other.

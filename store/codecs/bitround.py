@@ -1,7 +1,6 @@
 """bitround: float16 with fewer bits of the mantissa, compressed without further loss."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -54,6 +53,3 @@ class BitRound(FeatureCodec):
         # The largest values round up to infinity: they become the largest that has so few bits.
         largest = np.float16((2 - 2.0**-self.bits) * 2**15)
         return {"features": np.clip(rounded.reshape(features.shape), -largest, largest)}
-
-    def decode(self, stored: Mapping[str, NDArray[Any]], parameters: Parameters) -> NDArray[np.floating[Any]]:
-        return stored["features"]

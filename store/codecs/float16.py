@@ -1,7 +1,6 @@
 """float16: features as extraction computes them."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -52,6 +51,3 @@ class Float16(FeatureCodec):
 
     def encode(self, features: NDArray[np.float16], parameters: Parameters) -> dict[str, NDArray[Any]]:
         return {"features": features}
-
-    def decode(self, stored: Mapping[str, NDArray[Any]], parameters: Parameters) -> NDArray[np.floating[Any]]:
-        return stored["features"]

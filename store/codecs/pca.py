@@ -107,9 +107,6 @@ class Pca(FeatureCodec):
         with np.errstate(over="ignore"):
             return {"features": (features.astype(np.float32) @ parameters["components"].T).astype(np.float16)}
 
-    def decode(self, stored: Mapping[str, NDArray[Any]], parameters: Parameters) -> NDArray[np.floating[Any]]:
-        return stored["features"]
-
     def reconstruct(self, decoded: NDArray[np.floating[Any]], parameters: Parameters) -> NDArray[np.floating[Any]]:
         restored: NDArray[np.float32] = decoded.astype(np.float32) @ parameters["components"]
         return restored
