@@ -37,7 +37,7 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
 @click.option(
     "--preset",
     default="davis-efficient",
-    help="Published setting for --feature, --ensemble and --overlap: davis-best, dift-adm and others (README).",
+    help="Published setting for --feature, --ensemble and --overlap: davis-best, dift-adm, jhmdb and others.",
 )
 @click.option(
     "--feature",

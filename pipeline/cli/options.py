@@ -99,7 +99,7 @@ cache_option = click.option(
 preset_option = click.option(
     "--preset",
     default="davis-efficient",
-    help="Published setting that fills in what is not given: davis-best, dift-adm and others (README).",
+    help="Published setting that fills in what is not given: davis-best, dift-adm, jhmdb and others.",
 )
 
 #: ``--prefer FIELD=VALUE``.

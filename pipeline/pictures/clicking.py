@@ -32,7 +32,7 @@ def clicked_pixel(picture: npt.NDArray[np.uint8], title: str) -> tuple[int, int]
         If matplotlib or a display is missing, or the window is closed without a click.
     """
     if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError("clicking needs matplotlib: install it with python -m pip install 'ted-tracking[plots]'")
+        raise ConfigError("clicking needs matplotlib: install it with python -m pip install matplotlib")
     from matplotlib import pyplot
     from matplotlib.backend_bases import Event, MouseEvent
 

@@ -17,7 +17,7 @@ from .base import AnnotatedLabel, check_rows, label_rows, with_annotations
 __all__ = ["PRESENT_FROM", "BoxTarget", "TrackedBoxes", "decode_boxes", "encode_boxes"]
 
 #: Share of its area that must be left of an object's label for it to count as present;
-#: docs/guide/joints-points-boxes.md says what was measured.
+#: docs/evidence/points-and-boxes.md says what was measured.
 PRESENT_FROM = 0.3
 
 # Cells with at least this share of the largest are the object's; beside them lie those that its edges cut.

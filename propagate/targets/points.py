@@ -16,7 +16,7 @@ from .base import AnnotatedLabel, check_rows, label_rows, with_annotations
 
 __all__ = ["VISIBLE_FROM", "PointTarget", "TrackedPoints", "decode_points", "encode_points"]
 
-#: Share of its mass that must be around the maximum for a point to count as visible; docs/guide/joints-points-boxes.md
+#: Share of its mass that must be around the maximum for a point to count as visible; docs/evidence/points-and-boxes.md
 #: says what was measured.
 VISIBLE_FROM = 0.4
 

@@ -54,5 +54,5 @@ def write_outputs(
     if plots and can_draw():
         files += write_plots(result, folder, default=compare)
     elif plots:
-        _log.warning("no pictures: they need matplotlib; python -m pip install 'ted-tracking[plots]' brings it")
+        _log.warning("no pictures: they need matplotlib (python -m pip install matplotlib)")
     return files
