@@ -121,7 +121,7 @@ def propagate(
         worker_resources=worker_resources,
         scheduler_timeout=scheduler_timeout,
     )
-    with cluster as crew, FrameBars() as bars:
+    with cluster as connected, FrameBars() as bars:
         for video in videos:
             try:
                 advance = bars.start(video.name, len(video.frames))
@@ -137,7 +137,7 @@ def propagate(
                     prefer=chosen.prefer,
                     overwrite=overwrite,
                     affinities=affinities,
-                    workers=crew,
+                    workers=connected,
                     progress=advance,
                 )
                 row = {"video": video.name, "folder": str(report.folder), "frames": report.frames}
@@ -182,11 +182,12 @@ def propagate(
     if as_json:
         click.echo(json.dumps({"out": str(out), "videos": rows}, indent=1))
     else:
-        failed = f", {failures} failed" if failures else ""
-        click.echo(f"{plural(len(rows) - failures, 'video')} propagated{failed}; results in {out}")
+        and_failed = f", {failures} failed" if failures else ""
+        click.echo(f"{plural(len(rows) - failures, 'video')} propagated{and_failed}; results in {out}")
         if len(rows) > failures:
+            nouns = (tasks[row["video"]].noun for row in rows if "error" not in row)
             given = ["--annotations", choice["annotations"]] if choice["annotations"] else []
-            words = ["ted", "show", tasks[videos[0].name].noun, *choice["sources"], *given, "--results", out]
+            words = ["ted", "show", next(nouns), *choice["sources"], *given, "--results", out]
             click.echo(f"look at them: {shlex.join(map(str, words))}")
     if failures:
         sys.exit(1)

@@ -31,8 +31,9 @@ _PALETTE = 3
 
 # Larger values than this are grey levels of a picture, not numbers that anyone counts objects with.
 _MOST_COUNTED = 32
-# Interpolation makes at least this many values that occur in edges alone.
-_FEWEST_EDGE_VALUES = 3
+# Interpolation makes at least this many values that occur in edges alone: of grey levels, and of smaller numbers, which
+# may also be slivers of objects.
+_FEWEST_EDGE_LEVELS, _FEWEST_EDGE_NUMBERS = 3, 10
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
@@ -80,6 +81,7 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np
     bit_depth, colour_type = data[24], data[25]
     if colour_type == _PALETTE:
         ids = _in_palette_order(values.astype(np.uint8), palette or [], path)
+        _refuse_interpolation(ids, path)
     else:
         ids = _from_levels(values, bit_depth=bit_depth, colour_type=colour_type, path=path)
     if size is not None and ids.shape != size:
@@ -266,10 +268,12 @@ def _through_alpha(levels: npt.NDArray[np.int32], alpha: npt.NDArray[np.generic]
     return seen.astype(np.int32)
 
 
-def _refuse_interpolation(levels: npt.NDArray[np.int32], path: Path) -> None:
-    """Raise LabelError for grey levels that only lie between lower and higher ones, in edges: those of a soft mask."""
+def _refuse_interpolation(levels: npt.NDArray[np.integer], path: Path) -> None:
+    """Raise LabelError for values that only lie between lower and higher ones, in edges: those of a soft mask."""
     values = np.unique(levels)
-    if len(values) < _FEWEST_EDGE_VALUES + 2 or values[values != VOID].max() <= _MOST_COUNTED:
+    counted = not (values[values != VOID] > _MOST_COUNTED).any()
+    fewest = _FEWEST_EDGE_NUMBERS if counted else _FEWEST_EDGE_LEVELS
+    if len(values) < fewest + 2:
         return
     image = np.ascontiguousarray(levels, dtype=np.float32)
     kernel = np.ones((3, 3), dtype=np.uint8)
@@ -278,7 +282,7 @@ def _refuse_interpolation(levels: npt.NDArray[np.int32], path: Path) -> None:
     solid = np.unique(levels[np.asarray(flat)])
     edge_values = np.setdiff1d(values, solid)
     in_edges = np.isin(levels, edge_values)
-    if len(edge_values) >= _FEWEST_EDGE_VALUES and between[in_edges].mean() >= 0.5:
+    if len(edge_values) >= fewest and between[in_edges].mean() >= 0.5:
         raise LabelError(
             f"mask {path} was interpolated: {int(in_edges.sum())} pixels have one of {len(edge_values)} values that "
             "occur in edges alone, between others, and would each be an object; save the mask without smoothing, "

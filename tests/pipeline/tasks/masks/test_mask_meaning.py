@@ -100,16 +100,39 @@ def soft(scale: int, interpolation: int) -> NDArray[np.uint8]:
         soft(2, cv2.INTER_LINEAR),
         soft(4, cv2.INTER_CUBIC),
         cv2.resize(cv2.resize(objects(200, 200), (320, 192)), SIZE[::-1], interpolation=cv2.INTER_AREA),
+        cv2.GaussianBlur(objects(30, 30), (5, 5), 0),
+        cv2.imdecode(cv2.imencode(".jpg", objects(255, 255))[1], 0),
     ],
-    ids=["blurred", "blurred widely", "two objects blurred", "bilinear", "bicubic", "there and back"],
+    ids=[
+        "blurred",
+        "blurred widely",
+        "two objects blurred",
+        "bilinear",
+        "bicubic",
+        "there and back",
+        "small numbers",
+        "JPEG",
+    ],
 )
 def test_interpolated_masks_are_refused(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     path = save(tmp_path / "a.png", pixels.astype(np.uint8))
     with pytest.raises(LabelError, match=r"a\.png was interpolated: \d+ pixels have one of \d+ values that occur"):
         read_mask(path)
-    stretched = save(tmp_path / "b.png", pixels.astype(np.uint16) * 257)
-    with pytest.raises(LabelError, match="was interpolated"):
-        read_mask(stretched)
+    save(tmp_path / "b.png", pixels.astype(np.uint16) * 257)  # stretched
+    save(tmp_path / "c.png", pixels.astype(np.uint8), [level for index in range(256) for level in (index,) * 3])
+    for name in ("b.png", "c.png"):
+        with pytest.raises(LabelError, match="was interpolated"):
+            read_mask(tmp_path / name)
+
+
+def test_numbers_beside_void_contours_are_not_taken_for_interpolation(tmp_path: Path) -> None:
+    """As in PASCAL VOC: every object, some of them slivers, has a contour of 255."""
+    ids = np.zeros(SIZE, np.uint8)
+    for number in range(1, 9):
+        ids[10 : 12 + number // 4 * 20, 18 * number : 18 * number + 4] = 255
+        ids[10 : 12 + number // 4 * 20, 18 * number + 1 : 18 * number + 3] = number
+    for palette in (None, list(range(256)) * 3):
+        np.testing.assert_array_equal(read_mask(save(tmp_path / "a.png", ids, palette)), ids)
 
 
 def test_many_objects_and_slivers_are_not_taken_for_interpolation(tmp_path: Path) -> None:
