@@ -72,7 +72,7 @@ def test_no_click_no_display_no_matplotlib(
     with pytest.raises(ConfigError, match="closed without a click"):
         clicked_pixel(PICTURE, "a video")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=r"clicking needs matplotlib: .*ted-tracking\[plots\]"):
+    with pytest.raises(ConfigError, match=r"clicking needs matplotlib: .*pip install matplotlib"):
         clicked_pixel(PICTURE, "a video")
 
 
