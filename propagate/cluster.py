@@ -12,7 +12,7 @@ from ..store.errors import ConfigError, Hint
 if TYPE_CHECKING:
     from .cluster_checks import Stored
 
-__all__ = ["InProcess", "Workers", "check_access", "connect"]
+__all__ = ["InProcess", "Workers", "check_access", "connect", "processor_count"]
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ def connect(
     if any(not amount > 0 for amount in (resources or {}).values()):
         raise ConfigError(f"amounts of resources must be positive, not {_amounts(resources or {})}")
     if workers is not None:
-        return _local(workers, threads or max(1, _processors() // workers), timeout)
+        return _local(workers, threads or max(1, processor_count() // workers), timeout)
     if scheduler is not None:
         return _existing(_address(scheduler), threads, dict(resources or {}), timeout)
     if threads is not None:
@@ -196,7 +196,7 @@ def _address(scheduler: str) -> str:
     )
 
 
-def _processors() -> int:
+def processor_count() -> int:
     """Return the number of processors that this process may use; a batch job often has fewer than the machine."""
     try:
         return len(os.sched_getaffinity(0))

@@ -166,13 +166,11 @@ def sweep(
     from ..choices.presets import get_preset
     from ..runs.devices import choose_device
     from ..runs.sweeping.journal import open_journal, read_journal
-    from ..runs.sweeping.output import write_outputs
     from ..runs.sweeping.planning import survey_sweep, sweep_result
-    from ..runs.sweeping.progress import SweepBars
     from ..runs.sweeping.request import make_space, preset_setting, space_options
     from ..runs.sweeping.running import keep_all_affinities, run_sweep
-    from ..runs.sweeping.summary import best_lines, describe_plan, plan_lines
-    from ..runs.sweeping.tables import describe
+    from ..runs.sweeping.summary import SweepBars, best_lines, describe_plan, plan_lines
+    from ..runs.sweeping.tables import describe, write_outputs
     from ..tasks.registry import common_task
 
     if affinities_only and not keep_affinities:
@@ -200,8 +198,8 @@ def sweep(
         plan = survey.plan(())
         with connection as workers, SweepBars(plan) as bars:
             plan, timing = keep_all_affinities(source, plan, workers=workers, device=where, progress=bars)
-        legs = [leg for work in plan.videos if work.video.name not in plan.failures for leg in work.legs]
-        complete = len({leg.affinities.folder(source.root) for leg in legs})
+        done = [one for one in plan.videos if one.video.name not in plan.failures]
+        complete = len({target.folder for one in done for target in one.targets})
         values = {"affinity_units": complete, "failures": dict(plan.failures), "seconds": timing}
         click.echo(json.dumps(values, indent=1) if as_json else f"{complete} affinity units are in {cache}")
     elif not survey.videos:

@@ -31,12 +31,12 @@ from ..runs.files import written_whole
 from ..runs.propagating.propagation import propagate_video
 from ..runs.result_folders import result_folder
 from ..runs.sweeping.journal import open_journal
-from ..runs.sweeping.output import write_outputs
 from ..runs.sweeping.planning import plan_sweep, sweep_result
-from ..runs.sweeping.progress import SweepBars
 from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.running import run_sweep
 from ..runs.sweeping.space import SweepSpace
+from ..runs.sweeping.summary import SweepBars
+from ..runs.sweeping.tables import write_outputs
 from ..tasks.masks.davis import DavisScore, SequenceScore, score_sequence, write_tables
 from ..tasks.masks.frames import ReadMask, result_masks, true_masks
 from ..tasks.masks.task import MaskTask

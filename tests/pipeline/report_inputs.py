@@ -12,9 +12,9 @@ import numpy as np
 
 from ted.pipeline.choices.config_file import save_config
 from ted.pipeline.metrics.jf import Statistics
-from ted.pipeline.runs.sweeping.output import write_outputs
 from ted.pipeline.runs.sweeping.results import SweepResult, VideoResult
 from ted.pipeline.runs.sweeping.space import SweepSpace
+from ted.pipeline.runs.sweeping.tables import write_outputs
 from ted.pipeline.tasks.masks.davis import DavisScore, SequenceScore, write_tables
 from ted.pipeline.tasks.masks.png import write_mask
 from ted.pipeline.tasks.masks.scores import MASKS, MaskScore, ObjectScore

@@ -1,62 +1,36 @@
-"""The jobs of a sweep: one video's settings that share a ranking of sources, labelled and scored in one go."""
+"""Jobs of a sweep: settings of one video that share a ranking of sources are labelled and scored together."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 
-from ....propagate import (
-    AnnotatedLabel,
-    CachedAffinities,
-    Fusion,
-    SweepPass,
-    WeightedSettings,
-    annotation_labels,
-    label_frames,
-)
+from ....propagate import CachedAffinities, Fusion, WeightedSettings, annotation_labels, label_frames
 from ....store import AffinityUnit
 from ....store.errors import TedError
 from ...choices.hints import explain
 from ...tasks.base import Evaluator, Score
 from ...tasks.timing import Seconds, timed_items
+from .video_plans import TargetAffinities
 
-__all__ = ["Course", "Group", "GroupScores", "group_settings", "score_group"]
+__all__ = ["Group", "GroupScores", "group_settings", "score_group"]
 
-#: Settings in a group: the labels of all of them, of every context frame, are in memory at once, and a lost group is
-#: lost work; but each group reads and ranks the affinities once more.
+#: Maximum number of settings in a group. The labels of all its settings, for every context frame, are in memory at
+#: once, and an interrupted group is computed again; but every group reads and ranks the affinities anew.
 _MOST_SETTINGS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
-    """What one target's labels are carried along.
-
-    Attributes
-    ----------
-    unit
-        Kept affinities of the pass.
-    the_pass
-        What they were searched for.
-    given
-        Labels of the annotated frames by their indices, on the affinities' grid.
-    """
-
-    unit: AffinityUnit
-    the_pass: SweepPass
-    given: Mapping[int, AnnotatedLabel]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Group:
-    """One job: picklable, and all that it needs beside the files that it names.
+    """One job: settings of one video. It is picklable and refers to affinities by their folders.
 
     Attributes
     ----------
-    courses
-        One for each target.
+    targets
+        The affinities and annotations of each target.
     settings
-        Some settings of their passes.
-    grader
+        Some settings of their pass.
+    evaluator
         Scores the labels.
     frame_size
         (height, width) of the frames that the features were computed from.
@@ -64,9 +38,9 @@ class Group:
         Where labels are computed.
     """
 
-    courses: tuple[Course, ...]
+    targets: tuple[TargetAffinities, ...]
     settings: tuple[WeightedSettings, ...]
-    grader: Evaluator
+    evaluator: Evaluator
     frame_size: tuple[int, int]
     device: str = "cpu"
 
@@ -78,11 +52,11 @@ class GroupScores:
     Attributes
     ----------
     scores
-        The video's score under each setting; empty where it failed.
+        The video's score under each setting; empty after an error.
     error
-        Why it failed; None otherwise.
+        The error's message; None without one.
     seconds
-        What it spent on ``reading``, ``labels``, ``decoding`` and ``metrics``.
+        Time spent on ``reading``, ``labels``, ``decoding`` and ``metrics``.
     """
 
     scores: tuple[Score, ...]
@@ -91,9 +65,9 @@ class GroupScores:
 
 
 def group_settings(settings: Iterable[WeightedSettings]) -> list[tuple[WeightedSettings, ...]]:
-    """Divide the settings of a pass into groups that rank sources alike: the same weights and context, at most 8.
+    """Divide the settings of a pass into groups of at most 8 with the same weights and context.
 
-    The division depends on the settings alone, and not on how many groups run at once.
+    The division depends on the settings alone, not on how many groups run at once.
     """
     alike: dict[Fusion, list[WeightedSettings]] = {}
     for values in settings:
@@ -106,22 +80,23 @@ def group_settings(settings: Iterable[WeightedSettings]) -> list[tuple[WeightedS
 
 
 def score_group(group: Group) -> GroupScores:
-    """Run a job; a video that cannot be scored is an error in the result, and stops no other."""
+    """Run a job; an error of the video becomes part of the result."""
     seconds: Seconds = {}
     try:
-        labels = (_labels(group, course, seconds) for course in group.courses)
-        scores = group.grader.score(labels, len(group.settings), group.frame_size, seconds)
+        labels = (_labels(group, target, seconds) for target in group.targets)
+        scores = group.evaluator.score(labels, len(group.settings), group.frame_size, seconds)
     except TedError as error:
         return GroupScores(scores=(), error=explain(error), seconds=seconds)
     finally:
-        if "labels" in seconds:  # which are made of what is read meanwhile
+        if "labels" in seconds:  # labels are computed while affinities are read
             seconds["labels"] -= seconds.get("reading", 0.0)
     return GroupScores(scores=tuple(scores), error=None, seconds=seconds)
 
 
-def _labels(group: Group, course: Course, seconds: Seconds) -> Iterator[tuple[int, list[torch.Tensor]]]:
-    """Yield each frame and a target's soft labels in it, under each setting; the first annotated frame comes first."""
-    steps = timed_items(CachedAffinities(course.unit).steps(group.device), seconds, "reading")
-    given = annotation_labels(course.given, group.device)
-    settings = [item.of_parts(course.the_pass.parts) for item in group.settings]
-    return timed_items(label_frames(steps, given, settings), seconds, "labels")
+def _labels(group: Group, target: TargetAffinities, seconds: Seconds) -> Iterator[tuple[int, list[torch.Tensor]]]:
+    """Yield each frame and a target's soft label under each setting, beginning with the first annotated frame."""
+    affinities = CachedAffinities(AffinityUnit(target.folder))
+    steps = timed_items(affinities.steps(group.device), seconds, "reading")
+    labels = annotation_labels(target.annotations, group.device)
+    settings = [item.of_parts(target.sweep_pass.parts) for item in group.settings]
+    return timed_items(label_frames(steps, labels, settings), seconds, "labels")

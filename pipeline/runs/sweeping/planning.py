@@ -1,4 +1,4 @@
-"""Planning a sweep: which units it reads, which scores are missing, and which videos it cannot work on."""
+"""Plan a sweep: find the units and the ground truth of every video, and the scores that are missing."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -13,18 +13,18 @@ from ..propagating.units import find_units
 from .journal import Journal
 from .results import SweepResult, VideoResult
 from .space import Setting, SweepSpace
-from .work import VideoWork, plan_video_work
+from .video_plans import VideoPlan, plan_video
 
 __all__ = ["SweepPlan", "SweepSurvey", "plan_sweep", "survey_sweep", "sweep_result"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """Units and ground truth of one video: arguments of `plan_video_work`."""
+    """Units and ground truth of one video: arguments of `plan_video`."""
 
     video: Video
     units: Mapping[FeatureChoice, Unit]
-    grading: EvalCase | None
+    case: EvalCase | None
     annotated: Sequence[tuple[int, ...]]
 
 
@@ -43,7 +43,7 @@ class SweepSurvey:
     videos
         Units and ground truth of each video that can be swept.
     failures
-        Why the others cannot, by name.
+        Why the other videos cannot be swept, by name.
     """
 
     cache: Cache
@@ -66,20 +66,21 @@ class SweepSurvey:
             settings=self.settings,
             videos=[self._plan_video(found, done) for found in self.videos],
             failures=self.failures,
-            replan=lambda work: self._plan_video(found_by_name[work.video.name], done),
+            replan=lambda plan: self._plan_video(found_by_name[plan.video.name], done),
         )
 
-    def _plan_video(self, found: _Found, done: Collection[str]) -> VideoWork:
+    def _plan_video(self, found: _Found, done: Collection[str]) -> VideoPlan:
         entries = self.cache.affinities(found.video.dataset, found.video.name)
         complete = [entry for entry in entries if entry.state == "complete"]
-        return plan_video_work(
+        return plan_video(
+            self.cache.root,
             found.video,
             self.settings,
             found.units,
-            found.grading,
+            found.case,
             annotated=found.annotated,
             done=done,
-            kept=[entry.spec for entry in sorted(complete, key=lambda entry: entry.bytes)],  # small ones are fast
+            cached=[entry.spec for entry in sorted(complete, key=lambda entry: entry.bytes)],  # small ones are fast
         )
 
 
@@ -94,18 +95,18 @@ class SweepPlan:
     settings
         All settings.
     videos
-        What is to be done for each video that can be swept.
+        The plan of each video that can be swept.
     failures
-        Why the others cannot, by name.
+        Why the other videos cannot be swept, by name.
     replan
         Plans a video anew, with the affinities and scores that are there at that time.
     """
 
     task: Task
     settings: Sequence[Setting]
-    videos: Sequence[VideoWork]
+    videos: Sequence[VideoPlan]
     failures: Mapping[str, str]
-    replan: Callable[[VideoWork], VideoWork]
+    replan: Callable[[VideoPlan], VideoPlan]
 
 
 def survey_sweep(
@@ -126,13 +127,13 @@ def survey_sweep(
     videos
         Videos with their ground truth.
     space
-        What is swept over.
+        The settings.
     task
         What is tracked and scored.
     score
-        Whether to score; if not, only affinities are wanted.
+        Whether to score; if not, only affinities are computed.
     prefer
-        Which features are meant where several units fit, as in `Cache.find`.
+        Fields that decide between several units of a feature, as in `Cache.find`.
 
     Raises
     ------
@@ -159,13 +160,13 @@ def survey_sweep(
     for video in videos:
         try:
             units = find_units(cache, video, choices, prefer)
-            grading = task.eval_case(video) if score else None
+            case = task.eval_case(video) if score else None
             found.append(
                 _Found(
                     video=video,
                     units=units,
-                    grading=grading,
-                    annotated=[frames for frames, _ in grading.targets] if grading else task.annotated_frames(video),
+                    case=case,
+                    annotated=[frames for frames, _ in case.targets] if case else task.annotated_frames(video),
                 )
             )
         except TedError as error:
@@ -182,7 +183,7 @@ def plan_sweep(
     task: Task,
     prefer: Sequence[tuple[str, str]] = (),
 ) -> SweepPlan:
-    """Find the units of every video, and what is missing beside scores of the keys in `done`; see `survey_sweep`."""
+    """Survey a sweep, and plan the work that is left when the scores of some keys are there; see `survey_sweep`."""
     return survey_sweep(cache, videos, space, task=task, prefer=prefer).plan(done)
 
 
@@ -190,19 +191,19 @@ def sweep_result(plan: SweepPlan, journal: Journal) -> SweepResult:
     """Collect the scores of a plan from the journal."""
     videos = [
         VideoResult(
-            dataset=work.video.dataset,
-            video=work.video.name,
+            dataset=one.video.dataset,
+            video=one.video.name,
             units={
                 str(choice): f"{unit.request.backbone}@{unit.request.digest()[:8]}:{unit.spec.timestep}:{unit.spec.tap}"
-                for choice, unit in work.units.items()
+                for choice, unit in one.units.items()
             },
             alpha_bars={
                 str(choice): unit.spec.alpha_bar
-                for choice, unit in work.units.items()
+                for choice, unit in one.units.items()
                 if unit.spec.alpha_bar is not None
             },
-            scores={setting: journal.scores[key] for setting, key in work.keys.items() if key in journal.scores},
+            scores={setting: journal.scores[key] for setting, key in one.keys.items() if key in journal.scores},
         )
-        for work in plan.videos
+        for one in plan.videos
     ]
     return SweepResult(metric_spec=plan.task.metric_spec, settings=plan.settings, videos=videos, failures=plan.failures)

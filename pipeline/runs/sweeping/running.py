@@ -10,15 +10,16 @@ from typing import Protocol
 import torch
 
 from ....propagate import InProcess, Workers, cache_affinities, check_access
+from ....propagate.cluster import processor_count
 from ....store import AffinityUnit, Cache, ReadLock, is_claimed, video_folder
 from ....store.errors import ClaimedError, TedError
 from ...choices.hints import explain
 from ...tasks.timing import Seconds, timed
-from .groups import Course, Group, group_settings, score_group
+from .groups import Group, group_settings, score_group
 from .journal import Journal
 from .planning import SweepPlan
-from .threads import Threads, processors
-from .work import Leg, PassWork, VideoWork
+from .threads import Threads
+from .video_plans import PassPlan, TargetAffinities, VideoPlan
 
 __all__ = ["Progress", "keep_all_affinities", "run_sweep"]
 
@@ -79,7 +80,7 @@ class _Run:
     ) -> None:
         self.seconds: Seconds = {}
         self.failures = dict(plan.failures)
-        self.held: list[VideoWork] = []
+        self.held: list[VideoPlan] = []
         self._cache = cache
         self._plan = plan
         self._workers = workers
@@ -98,12 +99,12 @@ class _Run:
 
     def check_access(self) -> None:
         """Check that the workers see the features that are searched."""
-        units = {unit.folder: unit for work in self._plan.videos for leg in work.legs for unit in leg.units}
+        units = {unit.folder: unit for work in self._plan.videos for target in work.targets for unit in target.units}
         check_access(self._workers, units.values())
 
     def affinities(
-        self, videos: Sequence[VideoWork], rest: Callable[[], None] | None = None
-    ) -> Iterator[tuple[VideoWork, PassWork, list[AffinityUnit]]]:
+        self, videos: Sequence[VideoPlan], rest: Callable[[], None] | None = None
+    ) -> Iterator[tuple[VideoPlan, PassPlan, list[AffinityUnit]]]:
         """Yield the affinities of every pass; one that another process is computing enters `held` instead.
 
         Parameters
@@ -126,10 +127,10 @@ class _Run:
                 for of_pass in work.passes:
                     units = []
                     try:
-                        for leg in of_pass.legs:
-                            units.append(self._unit(leg, rest))
+                        for target in of_pass.targets:
+                            units.append(self._unit(target, rest))
                     except ClaimedError as error:
-                        self._waiting_for[leg.affinities.folder(self._cache.root)] = error
+                        self._waiting_for[target.folder] = error
                         if not self.held or self.held[-1] is not work:
                             self.held.append(work)
                     else:
@@ -137,31 +138,30 @@ class _Run:
             except TedError as error:
                 self.fail(name, explain(error))
 
-    def _is_up_to_date(self, work: VideoWork) -> bool:
+    def _is_up_to_date(self, work: VideoPlan) -> bool:
         """Return False if affinities that were in the cache have been removed since."""
-        return all(leg.units or self._cache.state(leg.affinities) == "complete" for leg in work.legs)
+        return all(target.units or self._cache.state(target.spec) == "complete" for target in work.targets)
 
-    def _unit(self, leg: Leg, rest: Callable[[], None] | None) -> AffinityUnit:
-        folder = leg.affinities.folder(self._cache.root)
+    def _unit(self, target: TargetAffinities, rest: Callable[[], None] | None) -> AffinityUnit:
         with timed(self.seconds, "affinities"):
-            if not leg.units or self._cache.state(leg.affinities) == "complete":
-                self._progress.affinities(leg.affinities.frame_count)
-                return AffinityUnit(folder)
+            if not target.units or self._cache.state(target.spec) == "complete":
+                self._progress.affinities(target.spec.frame_count)
+                return AffinityUnit(target.folder)
         if rest is not None:
             rest()
         with timed(self.seconds, "affinities"):
             unit = cache_affinities(
                 self._cache,
-                leg.units,
-                leg.the_pass.search,
+                target.units,
+                target.sweep_pass.search,
                 device=self._device,
                 workers=self._workers,
                 progress=self._progress.affinities,
             ).unit
-        self._written.add(folder)
+        self._written.add(target.folder)
         return unit
 
-    def wait(self) -> list[VideoWork]:
+    def wait(self) -> list[VideoPlan]:
         """Wait until another process ends computing some of the affinities that are needed; return the work left."""
         first = next(iter(self._waiting_for.values()))
         self._progress.note(f"waiting for affinities that other processes are computing: {first}")
@@ -173,23 +173,23 @@ class _Run:
         """Return whether this run has written a unit."""
         return unit.folder in self._written
 
-    def jobs(self, videos: Sequence[VideoWork], journal: Journal, rest: Callable[[], None] | None) -> Iterator[_Job]:
+    def jobs(self, videos: Sequence[VideoPlan], journal: Journal, rest: Callable[[], None] | None) -> Iterator[_Job]:
         """Yield the groups of all passes whose affinities can be had."""
         wanted: Counter[Path] = Counter()
-        counted: VideoWork | None = None
+        counted: VideoPlan | None = None
         for work, of_pass, units in self.affinities(videos, rest):
-            if work.grading is None:
+            if work.case is None:
                 continue
             if work is not counted:
                 counted = work
-                wanted = Counter(leg.affinities.folder(self._cache.root) for leg in work.legs)
+                wanted = Counter(target.folder for target in work.targets)
             for unit in units:
                 if self.is_new(unit):
                     journal.add_affinities(unit.folder.relative_to(self._cache.root).as_posix())
                 wanted[unit.folder] -= 1
-            courses = tuple(
-                Course(unit=unit, the_pass=leg.the_pass, given=target.encode(unit.spec.grid))
-                for unit, leg, (_, target) in zip(units, of_pass.legs, work.grading.targets, strict=True)
+            targets = tuple(
+                replace(affinities, units=(), annotations=target.encode(affinities.spec.grid))
+                for affinities, (_, target) in zip(of_pass.targets, work.case.targets, strict=True)
             )
             groups = group_settings(of_pass.settings)
             for number, settings in enumerate(groups, 1):
@@ -197,9 +197,9 @@ class _Run:
                 yield _Job(
                     video=work.video.name,
                     group=Group(
-                        courses=courses,
+                        targets=targets,
                         settings=settings,
-                        grader=work.grading.evaluator,
+                        evaluator=work.case.evaluator,
                         frame_size=of_pass.frame_size,
                         device=str(self._device),
                     ),
@@ -307,11 +307,11 @@ def run_sweep(
     left = total.copy()
 
     here = isinstance(workers, InProcess) and device.type == "cpu"
-    threads = Threads(processors()) if here else None
+    threads = Threads(processor_count()) if here else None
     scorers: Workers = threads or workers
     rest = threads.rest if threads else None
 
-    def groups(videos: Sequence[VideoWork]) -> Iterator[tuple[Group]]:
+    def groups(videos: Sequence[VideoPlan]) -> Iterator[tuple[Group]]:
         for job in run.jobs(videos, journal, rest):
             under_way.append(job)
             yield (job.group,)

@@ -1,14 +1,18 @@
-"""What a sweep prints: the best settings, and beforehand what there is to do."""
+"""What a sweep prints: the plan, its progress, and the best settings."""
 
 import math
+import sys
+from types import TracebackType
 from typing import Any
+
+from tqdm import tqdm
 
 from ....store import Cache
 from .planning import SweepPlan
 from .results import SettingMeans, SweepResult
 from .space import setting_columns
 
-__all__ = ["best_lines", "describe_plan", "plan_lines"]
+__all__ = ["SweepBars", "best_lines", "describe_plan", "plan_lines"]
 
 
 def best_lines(result: SweepResult, limit: int = 10) -> list[str]:
@@ -41,14 +45,14 @@ def best_lines(result: SweepResult, limit: int = 10) -> list[str]:
 
 
 def describe_plan(plan: SweepPlan, cache: Cache) -> dict[str, Any]:
-    """Return what there is to do, as JSON values.
+    """Return the work of a plan as JSON values.
 
-    ``bytes_at_most`` are those of affinities that are not kept yet: before compression, and if no two settings had a
-    source in common.
+    ``bytes_at_most`` is the size of the affinities that are not cached yet, before compression and if no two settings
+    share a source.
     """
     videos = []
     for work in plan.videos:
-        specs = list({leg.affinities.folder(cache.root): leg.affinities for leg in work.legs}.values())
+        specs = list({target.folder: target.spec for target in work.targets}.values())
         absent = [spec for spec in specs if cache.state(spec) != "complete"]
         videos.append(
             {
@@ -65,10 +69,10 @@ def describe_plan(plan: SweepPlan, cache: Cache) -> dict[str, Any]:
 
 
 def plan_lines(described: dict[str, Any]) -> list[str]:
-    """Return what `describe_plan` gave as text."""
+    """Return the values of `describe_plan` as text."""
     lines = [
         f"{item['video']}: {item['missing']} of {item['settings']} settings to score on {item['frames']} frames, in "
-        f"{item['passes']} passes ({item['passes_kept']} with kept affinities)"
+        f"{item['passes']} passes ({item['passes_kept']} with cached affinities)"
         for item in described["videos"]
     ]
     lines += [f"{name}: cannot be swept: {reason}" for name, reason in described["failures"].items()]
@@ -88,3 +92,45 @@ def _cells(means: SettingMeans, parameters: list[str], measures: list[str]) -> l
         *("-" if value in ("", None) else f"{value}" for value in values),
         *("-" if (value := means.measures[name]) is None else f"{value:.3f}" for name in measures),
     ]
+
+
+class SweepBars:
+    """Two progress bars on a terminal, with lines above them; a context manager."""
+
+    def __init__(self, plan: SweepPlan) -> None:
+        frames = sum(len(one.targets) * len(one.video.frames) for one in plan.videos)
+        settings = sum(one.missing for one in plan.videos if one.case is not None)
+        self._affinities = tqdm(
+            total=frames, desc="affinities", unit="frame", disable=None if frames else True, dynamic_ncols=True
+        )
+        self._scores = tqdm(
+            total=settings,
+            desc="scores",
+            unit="setting",
+            disable=None if settings else True,
+            dynamic_ncols=True,
+            position=1,
+        )
+        for name, reason in plan.failures.items():
+            self.note(f"Error: {name}: {reason}")
+
+    def __enter__(self) -> "SweepBars":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._scores.close()
+        self._affinities.close()
+
+    def affinities(self, frames: int) -> None:
+        """Count frames whose affinities are in the cache now."""
+        self._affinities.update(frames)
+
+    def scores(self, settings: int) -> None:
+        """Count settings that are scored now, each on one video."""
+        self._scores.update(settings)
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        tqdm.write(text, file=sys.stderr)

@@ -1,27 +1,73 @@
-"""The tables of a sweep: one row a video, object and setting; means under each setting; the best of them."""
+"""Files of a sweep: tables of scores and means, the best settings, configuration, timing and pictures."""
 
 import csv
 import io
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...choices.config_file import save_config
 from ...tasks.metric_specs import MetricSpec
 from ..files import written_whole
+from .plots import can_draw, write_plots
 from .results import SettingMeans, SweepResult, finite
 from .space import Setting, setting_columns
 
-__all__ = ["describe", "write_json", "write_tables"]
+__all__ = ["describe", "write_json", "write_outputs", "write_tables"]
+
+_log = logging.getLogger(__name__)
 
 _UNITS, _LEVELS = ("video_unit", "image_unit"), ("video_alpha_bar", "image_alpha_bar")
+
+
+def write_outputs(
+    result: SweepResult,
+    folder: Path,
+    *,
+    options: Mapping[str, Any],
+    timing: Mapping[str, Any],
+    plots: bool,
+    compare: Setting | None = None,
+) -> list[Path]:
+    """Write all files of a sweep.
+
+    Parameters
+    ----------
+    result
+        The scores.
+    folder
+        The sweep's folder.
+    options
+        Resolved options of ``ted sweep``, for ``sweep.toml``.
+    timing
+        For ``timing.json``.
+    plots
+        Whether to draw; without matplotlib a warning says how to get it.
+    compare
+        A setting that the best ones are compared with, if the sweep has it.
+
+    Returns
+    -------
+    list of Path
+        The files.
+    """
+    files = write_tables(result, folder)
+    save_config(folder / "sweep.toml", "sweep", options)
+    write_json(folder / "timing.json", timing)
+    files += [folder / "sweep.toml", folder / "timing.json"]
+    if plots and can_draw():
+        files += write_plots(result, folder, default=compare)
+    elif plots:
+        _log.warning("no pictures: they need matplotlib (python -m pip install matplotlib)")
+    return files
 
 
 def write_tables(result: SweepResult, folder: Path) -> list[Path]:
     """Write ``results.csv``, the same as JSON lines ``results.jsonl``, ``settings.csv`` and ``best.json``.
 
-    Numbers are written so that they are read back exactly; what is not a number, or was not measured, is an empty cell,
-    or null.
+    Numbers are written exactly. A value that is NaN or was not measured is an empty cell, or null.
 
     Returns
     -------
@@ -31,8 +77,8 @@ def write_tables(result: SweepResult, folder: Path) -> list[Path]:
     parameters = setting_columns(result.settings)
     rows = list(_rows(result, parameters))
     paths = [folder / name for name in ("results.csv", "results.jsonl", "settings.csv", "best.json")]
-    places = ("dataset", "video", *_objects("object", result.metric_spec), "frames")
-    _write_csv(paths[0], (*places, *parameters, *_UNITS, *_LEVELS, *result.metric_spec.columns), rows)
+    leading = ("dataset", "video", *_objects("object", result.metric_spec), "frames")
+    _write_csv(paths[0], (*leading, *parameters, *_UNITS, *_LEVELS, *result.metric_spec.columns), rows)
     with written_whole(paths[1]) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
     columns = (*parameters, "videos", *_objects("objects", result.metric_spec), *result.metric_spec.columns)
@@ -49,7 +95,7 @@ def write_tables(result: SweepResult, folder: Path) -> list[Path]:
 
 
 def describe(means: SettingMeans) -> dict[str, Any]:
-    """Return a setting, its scores, and the options of ``ted propagate`` that mean it, as JSON values."""
+    """Return a setting, its scores, and its options of ``ted propagate``, as JSON values."""
     return _means_row(means) | {"options": means.setting.options}
 
 
@@ -69,10 +115,10 @@ def _rows(result: SweepResult, parameters: Sequence[str]) -> Iterator[dict[str, 
             }
             score = video.scores.get(setting)
             for item in score.rows if score else ():
-                place: dict[str, Any] = {"dataset": video.dataset, "video": video.video}
-                place |= dict.fromkeys(_objects("object", result.metric_spec), item.object_id)
+                row: dict[str, Any] = {"dataset": video.dataset, "video": video.video}
+                row |= dict.fromkeys(_objects("object", result.metric_spec), item.object_id)
                 measures = {name: finite(item.values[name]) for name in result.metric_spec.columns}
-                yield place | {"frames": item.frames} | _parameters(setting, parameters) | units | levels | measures
+                yield row | {"frames": item.frames} | _parameters(setting, parameters) | units | levels | measures
 
 
 def _parameters(setting: Setting, names: Sequence[str]) -> dict[str, Any]:
@@ -85,7 +131,7 @@ def _means_row(means: SettingMeans) -> dict[str, Any]:
 
 
 def _objects(column: str, metric_spec: MetricSpec) -> tuple[str, ...]:
-    """Return a column of objects where they are what is measured."""
+    """Return the column of objects, if objects are scored."""
     return (column,) if metric_spec.of_objects else ()
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from ted.pipeline.runs.sweeping.threads import Threads, processors
+from ted.pipeline.runs.sweeping.threads import Threads
 from ted.pipeline.tasks import timing
 from ted.pipeline.tasks.timing import Seconds, timed, timed_items
+from ted.propagate.cluster import processor_count
 
 
 def test_results_come_in_order_and_tasks_run_at_once() -> None:
@@ -23,7 +24,7 @@ def test_results_come_in_order_and_tasks_run_at_once() -> None:
 
     assert list(Threads(3).map(task, ((number,) for number in range(10)))) == [(number, 1) for number in range(10)]
     assert list(Threads(2).map(task, ())) == []
-    assert processors() >= 1
+    assert processor_count() >= 1
 
 
 def test_tasks_are_not_taken_far_ahead() -> None:
