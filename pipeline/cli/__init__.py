@@ -61,8 +61,8 @@ def _name_variables(command: click.Command, prefix: str) -> None:
 def ted() -> None:
     """Track objects through video with cached diffusion features.
 
-    Features are extracted once (`ted extract`, on a GPU) and propagated as often as you have an idea
-    (`ted propagate`). Start with `ted demo`.
+    Extract features once (`ted extract`, on a GPU), then propagate labels along them with any settings (`ted
+    propagate`, `ted sweep`). Start with `ted demo`.
     """
 
 

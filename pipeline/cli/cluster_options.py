@@ -1,4 +1,4 @@
-"""Options of the commands that can spread their work: worker processes here, or a Dask cluster."""
+"""Options of worker processes and Dask clusters."""
 
 import functools
 import math
@@ -15,17 +15,17 @@ __all__ = ["cluster_options", "open_workers", "scheduler_options"]
 
 
 def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose where tasks run; see `open_workers`."""
+    """Add the options of workers and clusters; see `open_workers`."""
     decorators: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
         click.option(
             "--workers",
             type=click.IntRange(min=1),
-            help="Run on so many processes of this machine.  [default: in this process]",
+            help="Number of worker processes on this machine.  [default: this process alone]",
         ),
         click.option(
             "--worker-threads",
             type=click.IntRange(min=1),
-            help="Threads of each worker.  [default: processors / workers; on a cluster, as its workers are set up]",
+            help="Number of threads of each worker.  [default: processors / workers; on a cluster, its own setting]",
         ),
         scheduler_options,
     ]
@@ -33,26 +33,26 @@ def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def scheduler_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that name a Dask cluster and what tasks occupy on it."""
+    """Add the options of a Dask cluster."""
     decorators = [
         click.option(
             "--scheduler",
             metavar="ADDRESS|FILE",
-            help="Run on the Dask cluster of this scheduler: its address (tcp://HOST:PORT) or scheduler file.",
+            help="Run on a Dask cluster: the address of its scheduler (tcp://HOST:PORT), or its scheduler file.",
         ),
         click.option(
             "--worker-resource",
             "worker_resources",
             multiple=True,
             metavar="NAME=AMOUNT",
-            help="On a cluster, what each task occupies, such as GPU=1; only workers started with it get tasks.",
+            help="Resource that each task occupies on a cluster, such as GPU=1; only workers that offer it get tasks.",
         ),
         click.option(
             "--scheduler-timeout",
             type=click.FloatRange(min=0, min_open=True),
             default=30.0,
             metavar="SECONDS",
-            help="How long to wait for the scheduler, and for a worker when there is none.",
+            help="How long to wait for answers of the scheduler, and for a worker when there is none.",
         ),
     ]
     return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
@@ -66,7 +66,7 @@ def open_workers(
     worker_resources: tuple[str, ...],
     scheduler_timeout: float,
 ) -> AbstractContextManager["Workers"]:
-    """Return what runs tasks, as `cluster_options` say; a context manager.
+    """Return the executor of tasks that `cluster_options` choose, as a context manager.
 
     Raises
     ------

@@ -1,5 +1,6 @@
 """``ted import``."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,20 @@ from .options import CONTEXT, LocalPath, cache_option, config_option, open_video
 @source_options
 @cache_option
 @click.option("--arrays", type=LocalPath(), required=True, help="Folder with VIDEO.npy or VIDEO.pt.")
-@click.option("--name", required=True, help="Name of what made them: the BACKBONE under which they are found.")
-@click.option("--timestep", type=click.IntRange(min=0), default=0, help="TIMESTEP under which they are found.")
-@click.option("--tap", default="features", help="TAP under which they are found.")
+@click.option("--name", required=True, help="Name of the features' origin: their BACKBONE.")
+@click.option("--timestep", type=click.IntRange(min=0), default=0, help="TIMESTEP of the features.")
+@click.option("--tap", default="features", help="TAP of the features.")
 @click.option(
     "--layout",
     type=click.Choice(["fcyx", "fyxc"]),
     default="fcyx",
     help="Order of axes: frame, channel, y, x, or frame, y, x, channel.",
 )
-@click.option("--frame-size", default="480", help="Size of the frames they were made of: short side, or HEIGHTxWIDTH.")
+@click.option(
+    "--frame-size",
+    default="480",
+    help="Size of the frames that the features were computed from: short side, or HEIGHTxWIDTH.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace complete units.")
 @config_option
 def import_features(
@@ -35,16 +40,17 @@ def import_features(
     overwrite: bool,
     **choice: Any,
 ) -> None:
-    """Put features made elsewhere into the cache, one array per video.
+    """Import features of other programs into the cache, one array for each video.
 
-    They are then chosen like any others: NAME:TIMESTEP:TAP.
+    They are chosen like all features, as NAME:TIMESTEP:TAP.
     """
     from ...extract.frames import FrameSize
     from ...store import open_cache
     from ..runs.importing import find_array, import_unit
 
     size = FrameSize.parse(frame_size)
-    for video in open_videos(**choice):
+    videos = open_videos(**choice)
+    for video in videos:
         spec = import_unit(
             open_cache(cache, create=True),
             video,
@@ -57,3 +63,7 @@ def import_features(
             overwrite=overwrite,
         )
         click.echo(spec.label)
+    named = shlex.join(map(str, choice["sources"]))
+    click.echo(f"imported features of {len(videos)} {'video' if len(videos) == 1 else 'videos'} into {cache}", err=True)
+    feature = shlex.quote(f"{name}:{timestep}:{tap}=1")
+    click.echo(f"next: ted propagate {named} --cache {shlex.quote(str(cache))} --feature {feature}", err=True)

@@ -64,7 +64,7 @@ def _load_config(context: click.Context, _parameter: click.Parameter, value: Pat
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:
-    """Return what a configuration file may set of a command, by long names without the dashes in front."""
+    """Return the options that a configuration file may set, by long name without dashes."""
     return {
         flag.removeprefix("--"): parameter
         for parameter in command.params
@@ -99,7 +99,7 @@ cache_option = click.option(
 preset_option = click.option(
     "--preset",
     default="davis-efficient",
-    help="Published setting that fills in what is not given: davis-best, dift-adm, jhmdb and others.",
+    help="Published setting that provides the defaults: davis-best, dift-adm, jhmdb and others.",
 )
 
 #: ``--prefer FIELD=VALUE``.
@@ -107,7 +107,7 @@ prefer_option = click.option(
     "--prefer",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Of several units that fit, use those made so: ensemble=4, seed=1, frame_size=480x832, form=int8 ... Repeat.  "
+    help="Choose between several units of a feature: ensemble=4, seed=1, frame_size=480x832, form=int8, ... Repeat.  "
     "[default: the preset's ensemble and overlap]",
 )
 
@@ -116,21 +116,21 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 
 def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the SOURCE argument and the options that choose videos and frames; see `open_videos`."""
+    """Add the SOURCE argument and the options of videos and frames; see `open_videos`."""
     decorators = [
         click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=LocalPath()),
         click.option(
             "--mask",
             type=LocalPath(),
-            help="Mask of the first frame, for one SOURCE that is a folder of frames or a video file.",
+            help="Mask of the first frame; for one SOURCE, a folder of frames or a video file.",
         ),
         click.option(
             "--annotations",
             type=LocalPath(),
-            help="Instead, a folder of masks of any frames, named like these, or a CSV of boxes (MOTChallenge) or "
-            "points; objects join where they are given.",
+            help="Instead, a folder of masks of any frames, named like the frames, or a CSV of boxes (MOTChallenge) or "
+            "points; objects join in the frames where they are annotated.",
         ),
-        click.option("--dataset", help="Name of the dataset in the cache.  [default: by the kind of SOURCE]"),
+        click.option("--dataset", help="Name of the dataset in the cache.  [default: depends on SOURCE]"),
         click.option(
             "--set",
             "set_name",
@@ -141,10 +141,10 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--videos",
             multiple=True,
             metavar="NAME|FILE.txt",
-            help="Only these videos (repeat, or separate by ,), or those of a list, one a line.",
+            help="Only these videos, separated by commas or repeated; or a file with one name per line.",
         ),
-        click.option("--every", type=click.IntRange(min=1), default=1, help="Take every N-th frame."),
-        click.option("--limit", type=click.IntRange(min=1), help="Take at most N frames of each video."),
+        click.option("--every", type=click.IntRange(min=1), default=1, help="Use every N-th frame."),
+        click.option("--limit", type=click.IntRange(min=1), help="Use at most N frames of each video."),
         click.option(
             "--first-frame-only",
             is_flag=True,
@@ -172,7 +172,7 @@ def open_videos(
     Raises
     ------
     ConfigError
-        For masks with several sources, for ``--videos`` without a name, and what the sources find wrong.
+        For masks with several sources, for ``--videos`` without a name, and for sources that cannot be opened.
     """
     import dataclasses
 
@@ -181,7 +181,7 @@ def open_videos(
     from ..datasets.sources import Selection, Source, open_sources
 
     if (mask is not None or annotations is not None) and len(sources) > 1:
-        raise ConfigError("--mask and --annotations are of one SOURCE; run several sources one by one")
+        raise ConfigError("--mask and --annotations belong to one SOURCE: run the command for each source")
     asked = [name.strip() for item in videos for name in item.split(",") if name.strip()]
     lists = {item: Path(item).expanduser() for item in asked if item.endswith(".txt")}
     names = tuple(
@@ -190,7 +190,7 @@ def open_videos(
         for name in (read_names(lists[item]) if item in lists and lists[item].is_file() else (item,))
     )
     if videos and not names:
-        raise ConfigError("--videos names no video; leave it out to take all of them")
+        raise ConfigError("--videos names no video: leave it out to use all videos")
     found = open_sources(
         [
             Source(

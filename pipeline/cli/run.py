@@ -13,17 +13,17 @@ __all__ = ["run"]
 
 
 def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command as a program: 0 all well, 1 something failed, 2 wrong use, 130 interrupted.
+    """Run a command as a program, and exit: 0 success, 1 a failure, 2 wrong use, 130 interrupted.
 
     Parameters
     ----------
     command
-        What to run.
+        The command.
     name
-        Name of the program, for usage messages; variables that set options begin with it (``TED_``,
-        ``TED_PROPAGATE_``), so that `ted propagate` and `ted-propagate` heed the same ones.
+        Name of the program in usage messages. Variables of options begin with it (``TED_``, ``TED_PROPAGATE_``), so
+        that `ted propagate` and `ted-propagate` have the same variables.
     arguments
-        Of the command; the process's by default.
+        Arguments of the command; those of the process by default.
     """
     exit_on_signals()
     variables = name.replace("-", "_").upper()
@@ -33,13 +33,13 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; run the same command again to go on", err=True)
+        click.echo("interrupted: run the same command again to resume", err=True)
         code = 130
-    except OSError as error:  # our own output could not be written; click deals with a reader that has gone
+    except OSError as error:  # the output could not be written; click handles a reader that has gone
         click.echo(f"Error: {error}", err=True)
         code = 1
     except Exception as error:
-        from ...store.errors import ConfigError, TedError  # brings zarr and dask, which `--help` can do without
+        from ...store.errors import ConfigError, TedError  # imports zarr and dask, which `--help` does not need
 
         if not isinstance(error, TedError):
             raise

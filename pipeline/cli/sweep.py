@@ -1,6 +1,7 @@
 """``ted sweep``."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
     "video_features",
     multiple=True,
     metavar=_FEATURES,
-    help="Features that alpha weighs; lists by comma, such as i2vgen-xl:300,600:up_blocks[1],up_blocks[2]. Repeat."
+    help="Features with weight alpha; lists by comma, such as i2vgen-xl:300,600:up_blocks[1],up_blocks[2]. Repeat."
     + _FROM_PRESET,
 )
 @click.option(
@@ -60,7 +61,7 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
     "image_features",
     multiple=True,
     metavar=_FEATURES,
-    help=f"Features that 1 - alpha weighs; all pairs of the two are swept. Repeat.{_FROM_PRESET}",
+    help=f"Features with weight 1 - alpha; all pairs of the two are swept. Repeat.{_FROM_PRESET}",
 )
 @click.option(
     "--alpha",
@@ -120,18 +121,18 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
 @click.option(
     "--affinities-only",
     is_flag=True,
-    help="Only put affinities into the cache, for later sweeps; needs no ground truth.",
+    help="Only compute affinities and cache them for later sweeps; this needs no ground truth.",
 )
 @click.option(
     "--keep-affinities/--discard-affinities",
     default=True,
-    help="Leave affinities in the cache, which makes the next sweep over them cheap, or remove those written here.",
+    help="Keep affinities in the cache, which makes the next sweep cheap, or remove those that this sweep wrote.",
 )
 @click.option("--plots/--no-plots", default=True, help="Draw the results (needs matplotlib).")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 @cluster_options
-@click.option("--overwrite", is_flag=True, help="Score again what is in the folder already.")
-@click.option("--dry-run", is_flag=True, help="Only print what there is to do.")
+@click.option("--overwrite", is_flag=True, help="Discard the scores in the folder, and compute them again.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, and compute nothing.")
 @json_option
 @config_option
 def sweep(
@@ -153,12 +154,12 @@ def sweep(
 ) -> None:
     """Score many settings of propagation on the same cached features.
 
-    SOURCE is a dataset with ground truth: DAVIS, Kubric, the train splits of YouTube-VOS and MOSE (chosen by J&F); VIP
+    SOURCE is a dataset with ground truth: DAVIS, Kubric, the train splits of YouTube-VOS and MOSE (ranked by J&F); VIP
     (mIoU); JHMDB (PCK@0.2, then PCK@0.1); a pickle of TAP-Vid, or the Tracks of `ted synth` (AJ); with --target boxes,
-    the boxes around objects of masks (IoU, then success). Every combination of the values given is labelled and
-    scored, each exactly as `ted propagate` and `ted evaluate` would, but affinities are computed once for all of them.
-    Writes tables, the best settings and pictures into a folder; an interrupted or enlarged sweep does only what is
-    missing.
+    the boxes around objects of masks (IoU, then success). Every combination of the values is scored, exactly as `ted
+    propagate` and `ted evaluate` would score it, but affinities are computed once for all of them. The command writes
+    tables, the best settings and pictures into a folder. Run it again to finish an interrupted sweep, or with more
+    values: only missing scores are computed.
     """
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
@@ -174,7 +175,9 @@ def sweep(
     from ..tasks.registry import common_task
 
     if affinities_only and not keep_affinities:
-        raise ConfigError("--affinities-only is to keep affinities, --discard-affinities is not to: leave one out")
+        raise ConfigError(
+            "--affinities-only keeps affinities and --discard-affinities removes them: leave one of them out"
+        )
     chosen = get_preset(preset)
     lists = {name: options.pop(name) for name in _LISTS}
     space = make_space(lists, chosen, renormalize=options.pop("renormalize"))
@@ -188,12 +191,13 @@ def sweep(
     task = common_task(videos, target, {"metrics": metrics, "query_mode": query_mode})
     if metrics is not None and not hasattr(task, "metrics"):
         raise ConfigError(f"--metrics is for masks, and these videos have {task.name}: leave it out")
-    # What is wrong is found before anything is written.
+    # Find errors before anything is written.
     survey = survey_sweep(source, videos, space, task=task, score=not affinities_only, prefer=preferences)
     if dry_run:
         plan = survey.plan(() if affinities_only or overwrite else read_journal(out))
         described = describe_plan(plan, source)
-        click.echo(json.dumps(described, indent=1) if as_json else "\n".join(plan_lines(described)))
+        lines = [*plan_lines(described), "next: the same command without --dry-run"]
+        click.echo(json.dumps(described, indent=1) if as_json else "\n".join(lines))
     elif affinities_only:
         plan = survey.plan(())
         with connection as workers, SweepBars(plan) as bars:
@@ -201,7 +205,8 @@ def sweep(
         done = [one for one in plan.videos if one.video.name not in plan.failures]
         complete = len({target.folder for one in done for target in one.targets})
         values = {"affinity_units": complete, "failures": dict(plan.failures), "seconds": timing}
-        click.echo(json.dumps(values, indent=1) if as_json else f"{complete} affinity units are in {cache}")
+        text = f"{complete} affinity units are in {cache}\nnext: the same command without --affinities-only"
+        click.echo(json.dumps(values, indent=1) if as_json else text)
     elif not survey.videos:
         reasons = [f"{name}: {reason}" for name, reason in survey.failures.items()]
         raise TedError("\n".join(["no video can be swept, and nothing was written", *reasons]))
@@ -232,6 +237,11 @@ def sweep(
             }
             click.echo(json.dumps(values, indent=1))
         else:
+            named = shlex.join(map(str, options["sources"]))
             click.echo("\n".join([*best_lines(result), f"tables and pictures: {out}"]))
+            if result.ranking:
+                best = result.ranking[0].setting.options
+                click.echo(f"next: ted propagate {named} --cache {shlex.quote(str(cache))} {best}")
+            click.echo(f"      ted report {shlex.quote(str(out))}")
     if plan.failures:
         sys.exit(1)

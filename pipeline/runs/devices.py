@@ -1,4 +1,4 @@
-"""Choosing where to compute."""
+"""Choice of the device that computes."""
 
 import torch
 
@@ -8,19 +8,19 @@ __all__ = ["choose_device"]
 
 
 def choose_device(name: str, *, elsewhere: bool = False) -> torch.device:
-    """Return the device of a name: ``"auto"`` is CUDA where there is one, else the processor.
+    """Return a device by name: ``"auto"`` is CUDA if there is a CUDA device, else the CPU.
 
     Parameters
     ----------
     name
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     elsewhere
-        Whether it is a device of other machines: then ``auto`` is the processor, and nothing is known to be absent.
+        Whether the device belongs to other machines: then ``auto`` is the CPU, and the device is not checked.
 
     Raises
     ------
     ConfigError
-        For a device that this machine lacks.
+        For a device that this machine does not have.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() and not elsewhere else "cpu"
@@ -31,5 +31,5 @@ def choose_device(name: str, *, elsewhere: bool = False) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:N")
     if not elsewhere and device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices")
+        raise ConfigError(f"device {name!r} does not exist: this machine has {torch.cuda.device_count()} CUDA devices")
     return device

@@ -1,4 +1,4 @@
-"""Features made elsewhere, as units of the cache: one array per video, in a `.npy` or `.pt` file."""
+"""Import features of other programs: one array for each video, in a `.npy` or `.pt` file."""
 
 import hashlib
 import pickle
@@ -25,7 +25,7 @@ _SUFFIXES = (".npy", ".pt")
 
 
 def read_array(path: Path, layout: str) -> NDArray[Any]:
-    """Read an array of features without loading all of it, and without running code that it may hold.
+    """Read an array of features lazily; code in the file is not run.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def read_array(path: Path, layout: str) -> NDArray[Any]:
     Raises
     ------
     FrameError
-        When the file does not hold one four-dimensional array of floats.
+        When the file does not contain one four-dimensional array of floats.
     """
     try:
         if path.suffix == ".npy":
@@ -50,12 +50,12 @@ def read_array(path: Path, layout: str) -> NDArray[Any]:
         else:
             tensor = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             if not isinstance(tensor, torch.Tensor):
-                raise FrameError(f"{path} holds a {type(tensor).__name__}; save the tensor itself with torch.save")
+                raise FrameError(f"{path} contains a {type(tensor).__name__}: save the tensor itself with torch.save")
             array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
     except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise FrameError(f"cannot read features from {path}: {str(error).splitlines()[0]}") from error
     if array.ndim != 4 or not np.issubdtype(array.dtype, np.floating) or 0 in array.shape:
-        raise FrameError(f"{path} holds {array.dtype} of shape {array.shape}; floats with four axes are needed")
+        raise FrameError(f"{path} contains {array.dtype} of shape {array.shape}: floats with four axes are needed")
     return array.transpose(LAYOUTS[layout])
 
 
@@ -65,7 +65,7 @@ def find_array(folder: Path, video: str) -> Path:
     Raises
     ------
     ConfigError
-        When there is none.
+        When there is no such file.
     """
     for suffix in _SUFFIXES:
         path = folder / f"{video}{suffix}"
@@ -86,36 +86,36 @@ def import_unit(
     frame_size: FrameSize,
     overwrite: bool = False,
 ) -> UnitSpec:
-    """Write one video's array as a unit.
+    """Write a video's array as a unit.
 
     Parameters
     ----------
     cache
-        Where to.
+        The cache.
     video
-        The video that the features are of; it has as many frames.
+        The video, with as many frames as the array.
     path
-        The file; its SHA-256 stands for the weights in the unit's request.
+        The array's file; its SHA-256 takes the place of the weights in the unit's request.
     backbone, timestep, tap
-        Names under which the features are found again.
+        Names of the features.
     layout
         As in `read_array`.
     frame_size
-        Size that frames had when the features were made: masks are brought to it before they are compared.
+        Size of the frames that the features were computed from. Labels are decoded at this size.
     overwrite
         Replace a complete unit.
 
     Raises
     ------
     ConfigError
-        When the names could not be written as ``BACKBONE:TIMESTEP:TAP`` to find the unit again.
+        When the names cannot be written as ``BACKBONE:TIMESTEP:TAP``.
     FrameError
         When the array does not fit the video.
     """
     if parse_choice(f"{backbone}:{timestep}:{tap}") != FeatureChoice(backbone=backbone, timestep=timestep, tap=tap):
         raise ConfigError(
-            f"features named {backbone!r} with tap {tap!r} could not be chosen again as BACKBONE:TIMESTEP:TAP; "
-            "leave out : @ and spaces at the ends, and commas in the tap"
+            f"features named {backbone!r} with tap {tap!r} cannot be written as BACKBONE:TIMESTEP:TAP: "
+            "leave out : and @, spaces at the ends, and commas in the tap"
         )
     array = read_array(path, layout)
     if len(array) != len(video.frames):

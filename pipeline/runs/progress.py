@@ -1,4 +1,4 @@
-"""Progress on standard error: one bar for each video."""
+"""Progress bars on standard error, one for each video."""
 
 import sys
 from collections.abc import Callable
@@ -12,7 +12,7 @@ __all__ = ["FrameBars"]
 
 
 class FrameBars:
-    """Bars that count frames, one after the other; use as a context manager. Silent where stderr is no terminal."""
+    """Progress bars that count frames, one after the other; a context manager. Drawn on terminals only."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
@@ -26,7 +26,7 @@ class FrameBars:
         self._close()
 
     def start(self, title: str, count: int, *, unit: str = "frame") -> Callable[[int], None]:
-        """Begin a bar; return what is called with frames (or other units) done."""
+        """Begin a bar; return a function that takes the number of frames (or other units) just done."""
         self._close()
         bar = self._bar = tqdm(total=count, desc=title, unit=unit, disable=None, dynamic_ncols=True)
 
@@ -36,7 +36,7 @@ class FrameBars:
         return advance
 
     def note(self, text: str) -> None:
-        """Print a line on standard error, above a bar that is not at its end: what batch logs keep."""
+        """Print a line on standard error, above a bar that is not at its end."""
         if self._bar is not None and self._bar.n >= (self._bar.total or 0):
             self._close()
         tqdm.write(printable(text, keep="\n"), file=sys.stderr)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ted.pipeline.choices.presets import get_preset
 from ted.pipeline.metrics.jf import Statistics
-from ted.pipeline.runs.sweeping import output, plots
+from ted.pipeline.runs.sweeping import plots, tables
 from ted.pipeline.runs.sweeping.request import make_space, preset_setting
 from ted.pipeline.runs.sweeping.results import SweepResult, VideoResult
 from ted.pipeline.runs.sweeping.space import Setting
@@ -261,8 +261,8 @@ def test_every_parameter_that_varies_is_drawn(tmp_path: Path) -> None:
 def test_without_matplotlib_a_note_says_how_to_get_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(output, "can_draw", lambda: False)
-    files = output.write_outputs(result(), tmp_path, options={"alpha": [0.5]}, timing={"labels": 1.5}, plots=True)
+    monkeypatch.setattr(tables, "can_draw", lambda: False)
+    files = tables.write_outputs(result(), tmp_path, options={"alpha": [0.5]}, timing={"labels": 1.5}, plots=True)
     assert "pip install matplotlib" in caplog.text
     assert {path.suffix for path in files} == {".csv", ".jsonl", ".json", ".toml"}
     assert (tmp_path / "sweep.toml").read_text().split() == ["[sweep]", "alpha", "=", "[", "0.5,", "]"]
