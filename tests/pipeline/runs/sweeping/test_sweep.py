@@ -191,7 +191,7 @@ def test_an_interrupted_sweep_does_only_what_is_missing(
 ) -> None:
     out = tmp_path / "sweep"
     command = ("sweep", davis_source, "--cache", swept / "cache", "--out", out, "--no-plots")
-    monkeypatch.setattr(running, "processors", lambda: 1)
+    monkeypatch.setattr(running, "processor_count", lambda: 1)
     few = ("--alpha", "0,0.4", "--temperature", "0.02,0.2", "--top-k", 5, "--radius", 3, "--context", "1,28")
     monkeypatch.setattr(running, "score_group", Interrupting(3))
     assert cli(*command, *few).code == 130
@@ -307,7 +307,7 @@ def test_affinities_are_discarded_when_they_have_served(
 ) -> None:
     command = ("sweep", davis_source, "--cache", cache, "--no-plots", *SMALL, "--out", tmp_path / "a")
     command = (*command, "--discard-affinities", "--alpha", "0,0.5", "--temperature", "0.1,0.2")
-    monkeypatch.setattr(running, "processors", lambda: 1)
+    monkeypatch.setattr(running, "processor_count", lambda: 1)
     monkeypatch.setattr(running, "score_group", Interrupting(1))
     assert cli(*command).code == 130
     assert open_cache(cache).affinities()

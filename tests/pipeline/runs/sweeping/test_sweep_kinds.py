@@ -162,7 +162,7 @@ def test_points_resume_discard_and_run_anywhere(
     assert [video["passes_kept"] for video in planned["videos"]] == [1, 2]
     assert [video["passes"] for video in planned["videos"]] == [5, 6]
     assert not other.exists()
-    monkeypatch.setattr(running, "processors", lambda: 1)
+    monkeypatch.setattr(running, "processor_count", lambda: 1)
     monkeypatch.setattr(running, "score_group", Stopping(2))
     assert sweep(cli, source, tmp_path, *again).code == 130
     assert (other / JOURNAL).stat().st_size
