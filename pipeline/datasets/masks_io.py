@@ -282,7 +282,7 @@ def _refuse_interpolation(levels: npt.NDArray[np.integer], path: Path) -> None:
     solid = np.unique(levels[np.asarray(flat)])
     edge_values = np.setdiff1d(values, solid)
     in_edges = np.isin(levels, edge_values)
-    if len(edge_values) >= fewest and between[in_edges].mean() >= 0.5:
+    if len(solid) and len(edge_values) >= fewest and between[in_edges].mean() >= 0.5:
         raise LabelError(
             f"mask {path} was interpolated: {int(in_edges.sum())} pixels have one of {len(edge_values)} values that "
             "occur in edges alone, between others, and would each be an object; save the mask without smoothing, "
