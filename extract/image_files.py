@@ -197,8 +197,11 @@ class PageFrames:
         data = self._load()
         page = self._pages[index]
         if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):  # TIFF; PIL would clip 16-bit values
-            done, images = cv2.imdecodemulti(np.frombuffer(data, np.uint8), _IMREAD, range=(page, page + 1))
-            return _to_rgb(images[0] if done and images else None, self._path)
+            try:
+                _, images = cv2.imdecodemulti(np.frombuffer(data, np.uint8), _IMREAD, range=(page, page + 1))
+            except cv2.error as error:
+                raise FrameError(f"cannot decode frame {index} of {self._path}: {error.err}") from error
+            return _to_rgb(images[0] if images else None, self._path)
         try:
             if self._image is None:
                 self._image = Image.open(io.BytesIO(data))

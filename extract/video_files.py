@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -183,6 +183,7 @@ class VideoFrames:
                         traits["mirrored"] = None
                     if max(component.bits for component in frame.format.components) > 8:
                         traits["more than 8 bits"] = None
+                findings.corrupt += frame.is_corrupt
                 if frame.interlaced_frame:
                     traits["interlaced"] = None
                 times.append(None if frame.pts is None or not frame.time_base else frame.pts * frame.time_base)
@@ -210,7 +211,7 @@ class VideoFrames:
                 missing,
                 missing + len(times),
             )
-        elif findings.errors:
+        elif findings.errors or (logged and findings.corrupt):
             _log.warning("video %s is damaged: some of its %d frames may show errors", self._path, len(times))
 
     def _decode(self, findings: "_Findings") -> Iterator[VideoFrame]:
@@ -298,6 +299,8 @@ class _Findings:
         Packets with data; those of them that an edit list cuts away.
     errors
         Packets that could not be decoded, and demuxing errors.
+    corrupt
+        Decoded frames that the decoder marked as incomplete.
     complete
         Whether the pass reached the end of the stream.
     """
@@ -308,7 +311,8 @@ class _Findings:
     packets: int = 0
     discarded: int = 0
     errors: int = 0
-    complete: bool = field(default=False)
+    corrupt: int = 0
+    complete: bool = False
 
     def read_headers(self, container: InputContainer, stream: VideoStream) -> None:
         """Record the number of frames and the duration that the headers state."""
@@ -331,12 +335,13 @@ class _Findings:
         interlaced
             Whether frames are interlaced: their fields may be stored as two packets.
         """
+        gaps = self._gaps(times) if logged or self.errors else 0
         if not self.complete:
-            return 0
+            return gaps
         stated = max(self.stated, self.packets if self.errors else 0) - self.discarded
         if interlaced and not self.errors and not logged and stated == 2 * len(times):
             return 0
-        return max(stated - len(times), self._gaps(times) if logged or self.errors else 0)
+        return max(stated - len(times), gaps)
 
     def _gaps(self, times: Sequence[Fraction | None]) -> int:
         known = sorted(time for time in times if time is not None)
@@ -344,7 +349,7 @@ class _Findings:
         if not steps:
             return 0
         step = median_low(steps)
-        if self.ending is not None:
+        if self.ending is not None and self.complete:
             steps.append(self.ending - known[-1])
         return sum(max(0, round(length / step) - 1) for length in steps)
 

@@ -296,6 +296,12 @@ def test_missing_frames_are_told(
     if count < 24:
         (record,) = caplog.records
         assert f"{24 - count} of its 24 frames cannot be decoded" in record.getMessage()
+    else:
+        assert "may show errors" in caplog.text
+    caplog.clear()
+    part = VideoFrames(path, at_most=20)
+    if len(part) == 20 and part.times != times[:20] and codec != "mpeg4":
+        assert "cannot be decoded" in caplog.text
     assert times is not None
     assert frames.times is not None
     assert set(frames.times) <= set(times)

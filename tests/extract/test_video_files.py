@@ -4,6 +4,7 @@ import os
 import pickle
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -57,13 +58,15 @@ def test_a_frame_that_was_read_can_be_changed_without_harm(avi: Path) -> None:
 
 
 def test_opening_does_not_decode(avi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("opened")
 
-    monkeypatch.setattr(cv2, "VideoCapture", refuse)
+    monkeypatch.setattr(av, "open", refuse)
     monkeypatch.setattr(cv2, "imdecode", refuse)
     SelectedFrames(VideoFrames(avi), every=2)
     ImageFrames([avi.with_suffix(".png")])
+    with pytest.raises(AssertionError, match="opened"):  # where it would
+        VideoFrames(avi).read(0)
 
 
 def test_only_the_beginning_of_a_video_is_looked_at(avi: Path) -> None:

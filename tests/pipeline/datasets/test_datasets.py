@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +92,7 @@ def test_opening_decodes_nothing(root: Path, tmp_path: Path, monkeypatch: pytest
         raise AssertionError("decoded")
 
     monkeypatch.setattr(cv2, "imdecode", refuse)
-    monkeypatch.setattr(cv2, "VideoCapture", refuse)
+    monkeypatch.setattr(av, "open", refuse)
     monkeypatch.setattr(Image, "open", refuse)
     sources = [Source(path=root), Source(path=clip), Source(path=frames_of(root, "bear") / ".." / "v1.5")]
     with pytest.raises(ConfigError):
