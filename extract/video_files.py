@@ -183,7 +183,6 @@ class VideoFrames:
                         traits["mirrored"] = None
                     if max(component.bits for component in frame.format.components) > 8:
                         traits["more than 8 bits"] = None
-                findings.corrupt += frame.is_corrupt
                 if frame.interlaced_frame:
                     traits["interlaced"] = None
                 times.append(None if frame.pts is None or not frame.time_base else frame.pts * frame.time_base)
@@ -195,14 +194,16 @@ class VideoFrames:
             raise FrameError(f"video {self._path} has no frame that can be decoded")
         if findings.stream:
             traits[f"stream {findings.stream}"] = None
-        self._warn_of_damage(findings, times, logged=bool(messages), interlaced="interlaced" in traits)
+        self._warn_of_damage(
+            findings, times, [text.strip() for _, _, text in messages], interlaced="interlaced" in traits
+        )
         self._scanned = _Scan(times=tuple(times), size=size, traits=tuple(sorted(traits)))
         return self._scanned
 
     def _warn_of_damage(
-        self, findings: "_Findings", times: Sequence[Fraction | None], *, logged: bool, interlaced: bool
+        self, findings: "_Findings", times: Sequence[Fraction | None], messages: Sequence[str], *, interlaced: bool
     ) -> None:
-        missing = findings.missing(times, logged=logged, interlaced=interlaced)
+        missing = findings.missing(times, logged=bool(messages), interlaced=interlaced)
         if missing > 0:
             _log.warning(
                 "video %s is damaged: %d of its %d frames cannot be decoded and are left out; frames after them move "
@@ -211,8 +212,14 @@ class VideoFrames:
                 missing,
                 missing + len(times),
             )
-        elif findings.errors or (logged and findings.corrupt):
-            _log.warning("video %s is damaged: some of its %d frames may show errors", self._path, len(times))
+        elif findings.errors or messages:
+            reason = messages[0] if messages else "a frame cannot be decoded"
+            _log.warning(
+                "video %s may be damaged (FFmpeg: %s): some of its %d frames may be wrong, and others missing",
+                self._path,
+                reason,
+                len(times),
+            )
 
     def _decode(self, findings: "_Findings") -> Iterator[VideoFrame]:
         """Yield the decoded frames; skip those that cannot be decoded."""
@@ -295,12 +302,12 @@ class _Findings:
         Number of frames that the container states; 0 if it states none.
     ending
         Time in seconds at which the container says that the stream ends; None if unknown.
+    step
+        Seconds between frames by the container's frame rate; None if unknown.
     packets, discarded
         Packets with data; those of them that an edit list cuts away.
     errors
         Packets that could not be decoded, and demuxing errors.
-    corrupt
-        Decoded frames that the decoder marked as incomplete.
     complete
         Whether the pass reached the end of the stream.
     """
@@ -308,15 +315,16 @@ class _Findings:
     stream: int = 0
     stated: int = 0
     ending: Fraction | None = None
+    step: Fraction | None = None
     packets: int = 0
     discarded: int = 0
     errors: int = 0
-    corrupt: int = 0
     complete: bool = False
 
     def read_headers(self, container: InputContainer, stream: VideoStream) -> None:
         """Record the number of frames and the duration that the headers state."""
         self.stated = stream.frames
+        self.step = 1 / stream.average_rate if stream.average_rate else None
         if stream.duration is not None and stream.time_base is not None:
             self.ending = (stream.duration + (stream.start_time or 0)) * stream.time_base
         elif container.duration is not None:
@@ -346,9 +354,9 @@ class _Findings:
     def _gaps(self, times: Sequence[Fraction | None]) -> int:
         known = sorted(time for time in times if time is not None)
         steps = [after - before for before, after in pairwise(known) if after > before]
-        if not steps:
+        step = median_low(steps) if steps else self.step
+        if step is None or not known:
             return 0
-        step = median_low(steps)
         if self.ending is not None and self.complete:
             steps.append(self.ending - known[-1])
         return sum(max(0, round(length / step) - 1) for length in steps)
