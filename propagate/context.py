@@ -7,39 +7,39 @@ from ..store.errors import ConfigError
 
 __all__ = ["Direction", "context_frames", "fixed_frames", "frame_context", "positions_within", "propagation_order"]
 
-#: Order in which a video is propagated through: from low to high frame indices, or from high to low.
+#: Order of propagation: towards higher frame indices, or towards lower ones.
 Direction = Literal["forward", "backward"]
 
 
 def context_frames(
     frame: int, annotated: Collection[int], context: int, direction: Direction = "forward"
 ) -> tuple[int, ...]:
-    """Return the context of a frame: annotated frames behind it, then the last frames before it.
+    """Return the context of a frame: the annotated frames before it, then the last other frames before it.
 
-    "Behind" and "before" are meant in the direction of propagation. An annotated frame is never counted among the
-    last ones, and frames that propagation has not reached yet (before the first annotated one) are left out.
+    "Before" means in the direction of propagation. Frames before the first annotated one are left out, since
+    propagation has not reached them.
 
     Parameters
     ----------
     frame
         Index of the frame that gets a label.
     annotated
-        Indices of frames with a given label.
+        Indices of the annotated frames.
     context
         Largest number of last frames, at least 0.
     direction
-        Of propagation.
+        Direction of propagation.
 
     Returns
     -------
     tuple of int
-        Annotated frames, then last frames, each in the order of propagation. Where similarities tie, earlier entries
-        win. For frame 1 of a video annotated at frame 0, ``(0,)``.
+        Annotated frames, then last frames, each in the order of propagation. Of equally similar sources, those of
+        earlier entries are preferred.
 
     Raises
     ------
     ConfigError
-        When no annotated frame lies behind `frame`.
+        When no annotated frame lies before `frame`.
 
     Examples
     --------
@@ -63,14 +63,14 @@ def context_frames(
 
 
 def propagation_order(run: range, annotated: Sequence[int]) -> tuple[range, range]:
-    """Return the frames of a run that get a label: those after the first annotated one, then those before it.
+    """Return the frames of a run in the order of propagation: after the first annotated one, then before it.
 
     Parameters
     ----------
     run
-        Frames, rising by 1.
+        Successive frames, rising.
     annotated
-        Indices of frames with a given label, rising, at least one.
+        Indices of the annotated frames, rising, at least one.
 
     Examples
     --------
@@ -83,17 +83,17 @@ def propagation_order(run: range, annotated: Sequence[int]) -> tuple[range, rang
 
 
 def fixed_frames(frame: int, annotated: Sequence[int]) -> tuple[int, ...]:
-    """Return the annotated frames that a frame takes labels from, however far they are.
+    """Return the annotated frames in the context of a frame, however far they are.
 
-    Labels travel forward from the first annotated frame, and every annotated frame on the way joins. They travel
-    backward from the first alone: what is annotated later joins the video there.
+    Forward, those are all annotated frames before the frame. Backward, it is the first annotated frame alone, since
+    later annotations only hold from their frames on.
 
     Parameters
     ----------
     frame
         Index of a frame.
     annotated
-        Indices of frames with a given label, rising, at least one.
+        Indices of the annotated frames, rising, at least one.
 
     Examples
     --------
@@ -132,7 +132,7 @@ def frame_context(frame: int, annotated: Sequence[int], context: int, *, fill: b
 
 
 def positions_within(count: int, annotated: int, context: int) -> list[int]:
-    """Return the positions in a context of the frames that a shorter context has.
+    """Return the positions, in a context, of the frames of a shorter context.
 
     Parameters
     ----------

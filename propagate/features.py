@@ -17,7 +17,7 @@ __all__ = ["FeatureReader", "FeatureVolume", "Part", "finest_part"]
 
 
 class FeatureVolume(Protocol):
-    """What propagation needs of a feature unit."""
+    """Features of one video, such as a feature unit of the cache."""
 
     @property
     def features(self) -> Any:
@@ -33,25 +33,25 @@ Part = tuple[FeatureVolume, float]
 
 
 def finest_part(volumes: Sequence[FeatureVolume]) -> int:
-    """Return which of some features has the most cells, the first of several: to its grid the others are resized."""
+    """Return the index of the features with the most cells, the first of equals: the others are resized to its grid."""
     cells = [volume.features.shape[1] * volume.features.shape[2] for volume in volumes]
     return cells.index(max(cells))
 
 
 class FeatureReader:
-    """The features of one video that have a weight. A part of weight 0 is not even looked at.
+    """Reads the parts with a positive weight; other parts are never accessed.
 
     Attributes
     ----------
     weights
-        Of the parts that are used.
+        Weights of these parts.
     frame_count
-        Frames in the video.
+        Number of frames of the video.
     grid
         (y, x) of the finest part: the grid of labels, in whose cells the radius counts.
     frame_size
-        (height, width) in pixels of the processed frames of that part. Backbones can need frames of different sizes;
-        each grid covers the whole frame all the same.
+        (height, width) in pixels of the processed frames of that part. Backbones may process frames of different sizes;
+        every grid covers the whole frame.
 
     Raises
     ------
@@ -81,12 +81,12 @@ class FeatureReader:
     ) -> Iterator[tuple[int, tuple[torch.Tensor, ...]]]:
         """Yield index and parts of frames: (y, x, channel), float32, all on `grid` and on `device`.
 
-        Every chunk that is needed is read once, in a thread that is one chunk ahead.
+        Every needed chunk is read once, by a thread that reads one chunk ahead.
 
         Parameters
         ----------
         device
-            Where to.
+            Device of the tensors.
         wanted
             Indices of frames, rising or falling; all by default.
 
@@ -121,16 +121,17 @@ class FeatureReader:
 
 
 def _blocks(features: Any, wanted: Sequence[int]) -> Iterator[tuple[list[int], int, Any]]:
-    """Yield the chunks along frames that hold a wanted one, in that order, reading one ahead.
+    """Yield the chunks that hold wanted frames, in their order, reading one ahead.
 
-    Each comes as the wanted frames in it, the index of its first frame, and a writeable array (frame, y, x, channel).
+    Each item is the wanted frames of a chunk, the index of its first frame, and a writeable array (frame, y, x,
+    channel).
     """
     edges = np.cumsum((0, *features.chunks[0])).tolist()
     held = [(chunk, list(some)) for chunk, some in groupby(wanted, lambda frame: bisect_right(edges, frame) - 1)]
 
     def read(chunk: int, frames: list[int]) -> tuple[list[int], int, Any]:
         start, stop = edges[chunk], edges[chunk + 1]
-        # Never on a cluster: a task that waits for tasks can wait forever.
+        # Not on a cluster: a task that waits for other tasks may wait forever.
         values = features[start:stop].compute(scheduler="threads")
         return frames, start, np.require(values, requirements=["C", "W"])
 

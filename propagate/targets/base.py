@@ -1,7 +1,7 @@
-"""Targets: what is followed through a video. Propagation itself knows only soft label maps.
+"""Targets: encodings of what is tracked as soft label maps on the feature grid.
 
-A target stands between what a dataset gives (masks, joints, points) and the maps that are propagated: it encodes what
-is given in some frames on the feature grid, and decodes the map of any frame.
+A target encodes the annotations of some frames (masks, joints, points, boxes) as label maps, which are propagated, and
+decodes the label map of any frame.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,10 +36,9 @@ class AnnotatedLabel:
     label
         (channel, y, x), float32, in [0, 1], on the feature grid, with the channels of the whole video.
     channels
-        The channels that are known in this frame; None for all. Those of objects that are not annotated here are not:
-        they keep what propagation predicts.
+        The channels that are annotated in this frame; None for all. The other channels keep the propagated label.
     exclusive
-        Whether channels share each cell, the background first, and sum to 1, as masks do; if not, each stands alone.
+        Whether the channels of a cell sum to 1, the background first, as masks do. Otherwise they are independent.
     """
 
     label: torch.Tensor
@@ -47,10 +46,10 @@ class AnnotatedLabel:
     exclusive: bool = True
 
     def over(self, predicted: torch.Tensor) -> torch.Tensor:
-        """Put the label over what propagation predicts for its frame.
+        """Combine the annotated label with the propagated label of its frame.
 
-        Exclusive channels take a cell to the extent that they are given there; the rest of it goes to the others, in
-        the proportion predicted, given that it is none of these: to the background where nothing else was predicted.
+        Annotated channels keep their annotated values. Of exclusive channels, the rest of each cell goes to the other
+        channels in proportion to their propagated values, or to the background where these are all zero.
 
         Parameters
         ----------
@@ -79,22 +78,21 @@ class AnnotatedLabel:
 
 
 class Target(Protocol[Value_co]):
-    """Something that is given in some frames of a video, and followed through all of them."""
+    """Something that is annotated in some frames of a video and tracked through all of them."""
 
     def encode(self, grid: tuple[int, int]) -> Mapping[int, AnnotatedLabel]:
         """Return the label of each annotated frame, by its index, on a feature grid (y, x).
 
-        All have the same channels. An object has a channel from the first frame on; it is zero where the object has
-        not joined yet.
+        All labels have the same channels. The channel of an object is zero until the object is annotated first.
         """
 
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> Value_co:
-        """Read the target's value in a frame, in the coordinates of the original frame, off its soft label.
+        """Decode the target's value in a frame, in coordinates of the original frame, from its soft label.
 
         Parameters
         ----------
         frame
-            Index of the frame. Where it is annotated, what is given comes back as it was given.
+            Index of the frame. In an annotated frame, annotations are returned unchanged.
         label
             (channel, y, x), float32, on the feature grid.
         frame_size
@@ -103,28 +101,28 @@ class Target(Protocol[Value_co]):
 
 
 def annotation_labels(
-    given: torch.Tensor | Mapping[int, AnnotatedLabel], device: torch.device | str | None = None
+    annotations: torch.Tensor | Mapping[int, AnnotatedLabel], device: torch.device | str | None = None
 ) -> dict[int, AnnotatedLabel]:
-    """Return given labels by frame, rising, float32; a label by itself is that of frame 0, and gives all channels."""
-    labels = {0: AnnotatedLabel(label=given)} if isinstance(given, torch.Tensor) else given
+    """Return labels by frame, rising, float32; a tensor is the label of frame 0 and annotates all channels."""
+    labels = {0: AnnotatedLabel(label=annotations)} if isinstance(annotations, torch.Tensor) else annotations
     return {
         frame: replace(labels[frame], label=labels[frame].label.to(device, torch.float32)) for frame in sorted(labels)
     }
 
 
-def check_annotations(given: Mapping[int, AnnotatedLabel], grid: Sequence[int], frame_count: int) -> None:
+def check_annotations(annotations: Mapping[int, AnnotatedLabel], grid: Sequence[int], frame_count: int) -> None:
     """Check the labels of a video's annotated frames.
 
     Raises
     ------
     LabelError
-        When there is none, one is not (channel, y, x) on the grid or of other channels than the first, or of a frame
-        that does not exist.
+        If there is none, or if one is not (channel, y, x) on the grid, has other channels than the first, or belongs to
+        a frame that does not exist.
     """
-    if not given:
+    if not annotations:
         raise LabelError("nothing is annotated: there is nothing to propagate")
-    channels = next(iter(given.values())).label.shape[:1]
-    for frame, item in sorted(given.items()):
+    channels = next(iter(annotations.values())).label.shape[:1]
+    for frame, item in sorted(annotations.items()):
         if not 0 <= frame < frame_count:
             raise LabelError(f"frame {frame} is annotated, but the video has {frame_count} frames")
         if item.label.shape != (*channels, *grid):
@@ -135,27 +133,27 @@ def check_annotations(given: Mapping[int, AnnotatedLabel], grid: Sequence[int], 
 
 
 def check_rows(rows: Mapping[int, npt.NDArray[np.floating]], columns: int, what: str) -> None:
-    """Check numbers that are given by frame, a row for each thing that is followed.
+    """Check annotations by frame that have a row of numbers for each tracked thing.
 
     Parameters
     ----------
     rows
-        By index of the frame.
+        Arrays by index of the frame.
     columns
-        Numbers that a row must have.
+        Length of a row.
     what
-        Name of such a thing, as in "point".
+        Name of a tracked thing in messages, such as "point".
 
     Raises
     ------
     LabelError
-        Unless there is at least one frame, and all arrays are (thing, column), with as many things.
+        Unless there is at least one frame, and all arrays are (thing, column) with the same number of things.
     """
     shapes = {array.shape for array in rows.values()}
     if len(shapes) != 1 or any(len(shape) != 2 or shape[1] != columns for shape in shapes):
         raise LabelError(
-            f"{what}s must be given in at least one frame, as arrays of shape ({what}, {columns}) with the same "
-            f"{what}s in every frame, not of the shapes {sorted(shapes)}"
+            f"{what}s must be annotated in at least one frame, as arrays of shape ({what}, {columns}) with the same "
+            f"{what}s in every frame, not of shapes {sorted(shapes)}"
         )
 
 
@@ -165,50 +163,50 @@ def label_rows(
     *,
     first_channel: int = 0,
 ) -> dict[int, AnnotatedLabel]:
-    """Make the labels of things that have a channel each, which stands alone, and a row of numbers in some frames.
+    """Return the labels of things with an independent channel each, annotated by rows of numbers.
 
     Parameters
     ----------
     rows
-        By index of the frame: (thing, column); a row that is not finite is not given there.
+        Arrays (thing, column) by index of the frame; a row that is not finite is not annotated there.
     draw
-        Draws the label map of a frame's rows: (channel, y, x).
+        Draws the label map, (channel, y, x), of a frame's rows.
     first_channel
         Channel of the first thing: 1 after a background.
 
     Returns
     -------
     dict
-        By index of the frame, rising.
+        Labels by index of the frame, rising.
     """
-    given = {}
+    labels = {}
     for frame, values in sorted(rows.items()):
         known = np.isfinite(values).all(1)
         channels = None if known.all() else tuple((np.flatnonzero(known) + first_channel).tolist())
-        given[frame] = AnnotatedLabel(label=draw(values), channels=channels, exclusive=False)
-    return given
+        labels[frame] = AnnotatedLabel(label=draw(values), channels=channels, exclusive=False)
+    return labels
 
 
 def with_annotations(
-    found: npt.NDArray[np.float64], given: npt.NDArray[np.float64] | None
+    found: npt.NDArray[np.float64], annotated: npt.NDArray[np.float64] | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Put what is given in a frame over what was found there.
+    """Replace decoded rows of a frame by annotated ones.
 
     Parameters
     ----------
     found
-        (thing, column).
-    given
-        The same; a row that is not finite is not given. None where nothing is.
+        (thing, column): the decoded rows.
+    annotated
+        (thing, column); a row that is not finite is not annotated. None if the frame is not annotated.
 
     Returns
     -------
     rows : numpy.ndarray
-        (thing, column): as given, else as found.
+        (thing, column): the annotated row, or else the decoded one.
     known : numpy.ndarray
-        (thing,), bool: which are given.
+        (thing,), bool: whether the row is annotated.
     """
-    if given is None:
+    if annotated is None:
         return found, np.zeros(len(found), dtype=bool)
-    known = np.asarray(np.isfinite(given).all(1))
-    return np.where(known[:, None], given, found), known
+    known = np.asarray(np.isfinite(annotated).all(1))
+    return np.where(known[:, None], annotated, found), known

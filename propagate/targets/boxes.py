@@ -1,6 +1,6 @@
-"""Axis-aligned boxes: one label map each, the share of every cell that is covered, and sub-pixel edges read off it.
+"""Axis-aligned boxes: a label map for each, of the covered share of every cell, decoded with sub-pixel edges.
 
-A box is x, y, width, height: its left upper corner and its size, in pixels. Coordinates are continuous: pixel i covers
+A box is x, y, width, height: its upper left corner and its size, in pixels. Coordinates are continuous: pixel i covers
 [i, i + 1), and a cell of the feature grid covers its part of the frame in the same way.
 """
 
@@ -16,11 +16,11 @@ from .base import AnnotatedLabel, check_rows, label_rows, with_annotations
 
 __all__ = ["PRESENT_FROM", "BoxTarget", "TrackedBoxes", "decode_boxes", "encode_boxes"]
 
-#: Share of its area that must be left of an object's label for it to count as present;
-#: docs/evidence/points-and-boxes.md says what was measured.
+#: Least share of its area that an object's label must keep to count as present (measured:
+#: docs/evidence/points-and-boxes.md).
 PRESENT_FROM = 0.3
 
-# Cells with at least this share of the largest are the object's; beside them lie those that its edges cut.
+# Cells with at least this share of the largest value belong to the object; cells beside them may be cut by its edges.
 _CORE = 0.5
 
 _Array = npt.NDArray[np.float64]
@@ -28,14 +28,14 @@ _Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedBoxes:
-    """Where objects are in one frame.
+    """Boxes of one frame.
 
     Attributes
     ----------
     boxes
         (box, 4), float64, x, y, width and height in pixels; NaN for an object that is absent.
     mass
-        (box,), float64: the label that is left, as a share of what the object was given with.
+        (box,), float64: the sum of the label as a share of the annotated one.
     """
 
     boxes: _Array
@@ -48,10 +48,9 @@ def encode_boxes(boxes: _Array, size: tuple[int, int], grid: tuple[int, int]) ->
     Parameters
     ----------
     boxes
-        (box, 4), x, y, width and height in pixels; NaN for a box that is not given. What lies outside the frame is cut
-        off.
+        (box, 4), x, y, width and height in pixels; NaN for a box that is not annotated. Boxes are clipped to the frame.
     size
-        (height, width) of the frame that the coordinates are of.
+        (height, width) of the frame in which coordinates are.
     grid
         (y, x) of the features.
 
@@ -67,35 +66,35 @@ def encode_boxes(boxes: _Array, size: tuple[int, int], grid: tuple[int, int]) ->
 
 
 def _covered(start: _Array, stop: _Array, cells: int) -> _Array:
-    """Return how much of each cell of an axis intervals cover: (interval, cell), in [0, 1]."""
+    """Return the share of each cell of an axis that intervals cover: (interval, cell), in [0, 1]."""
     edges = np.arange(cells)
     covered = np.minimum(stop[:, None], edges + 1) - np.maximum(start[:, None], edges)
     return np.asarray(np.maximum(covered, 0))
 
 
 def decode_boxes(label: torch.Tensor, size: tuple[int, int]) -> tuple[_Array, _Array]:
-    """Read a box off each label map: the extent of its largest part, whose edges are where its outermost cells say.
+    """Decode the box of each label map: the extent of its largest connected part.
 
-    The part is the connected cells of at least half of the map's largest value, of several such the one with the most
-    label, and the cells around it, which an edge may cut. The largest value of each of its columns, over the largest of
-    all, is the share of the column that the object reaches into: what they sum to, to the left and to the right of the
-    middle, are the distances of the edges from there; and so with rows. A box that covers at least one cell wholly
-    comes back exactly, and blur that is even on both sides does not move its edges. The largest values count, not sums:
-    they find the extent of a disc, too.
+    The part consists of connected cells with at least half of the map's largest value (of several such parts, the one
+    with the largest sum) and the cells around them, which an edge may cut. The largest value of a column, divided by
+    the largest of all, is the share of the column that the object covers. The sums of these shares to the left and to
+    the right of the middle are the distances of the edges from the middle; rows likewise. A box that covers at least
+    one whole cell is decoded exactly, and symmetric blur does not move its edges. Largest values instead of sums also
+    find the extent of a disc.
 
     Parameters
     ----------
     label
         (box, y, x), float, not negative.
     size
-        (height, width) of the frame that the coordinates are to be of.
+        (height, width) of the frame in which coordinates are returned.
 
     Returns
     -------
     boxes : numpy.ndarray
         (box, 4), float64, x, y, width and height in pixels; NaN where a map is zero.
     mass : numpy.ndarray
-        (box,), float64: the label of the part, in cells.
+        (box,), float64: the sum of the label in the part, in cells.
     """
     maps = label.double().cpu().numpy()
     height, width = maps.shape[1:]
@@ -112,19 +111,19 @@ def decode_boxes(label: torch.Tensor, size: tuple[int, int]) -> tuple[_Array, _A
 
 @dataclass(frozen=True, kw_only=True)
 class BoxTarget:
-    """Boxes given in some frames of a video.
+    """Boxes annotated in some frames of a video.
 
     Attributes
     ----------
     boxes
-        By index of the frame: (box, 4), x, y, width and height in pixels; NaN for a box that is not given there.
+        By index of the frame: (box, 4), x, y, width and height in pixels; NaN for a box that is not annotated there.
     size
         (height, width) of the frames.
 
     Raises
     ------
     LabelError
-        When an array is not of this shape, or the frames have different numbers of boxes.
+        If an array has another shape, or the frames have different numbers of boxes.
     """
 
     boxes: Mapping[int, _Array]
@@ -138,9 +137,9 @@ class BoxTarget:
         return label_rows(self.boxes, lambda boxes: encode_boxes(boxes, self.size, grid))
 
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> TrackedBoxes:
-        """Return a frame's boxes; see `decode_boxes`. Given ones are as they were given, with a mass of 1.
+        """Return a frame's boxes; see `decode_boxes`. Annotated boxes are returned unchanged, with a mass of 1.
 
-        Absent are those whose mass is less than `PRESENT_FROM`.
+        Boxes with a mass below `PRESENT_FROM` are absent.
         """
         found, cells = decode_boxes(label, self.size)
         least = self._least_area((label.shape[1], label.shape[2]))
@@ -150,14 +149,14 @@ class BoxTarget:
         return TrackedBoxes(boxes=boxes, mass=np.where(known, 1.0, mass))
 
     def _least_area(self, grid: tuple[int, int]) -> _Array:
-        """Return the area in the frame that each box is given with, (box,), in cells: the least of several."""
+        """Return the least annotated area of each box inside the frame, (box,), in cells."""
         areas = [encode_boxes(boxes, self.size, grid).double().sum((1, 2)).numpy() for boxes in self.boxes.values()]
         known = [np.isfinite(boxes).all(1) for boxes in self.boxes.values()]
         return np.asarray(np.where(known, areas, np.inf).min(0))
 
 
 def _largest_part(values: _Array) -> npt.NDArray[np.bool_]:
-    """Return the cells of the part with the most label, and those around it; (y, x)."""
+    """Return the cells of the part with the largest sum, and the cells around it: (y, x), bool."""
     parts, count = ndimage.label(values >= _CORE * values.max())
     amounts = ndimage.sum_labels(values, parts, np.arange(1, count + 1))
     core = parts == 1 + amounts.argmax()

@@ -1,8 +1,7 @@
-"""Keypoints, such as the joints of a person: Gaussian label maps on the feature grid, and coordinates again.
+"""Keypoints, such as the joints of a person: Gaussian label maps on the feature grid, decoded to coordinates.
 
-Both directions follow CRW's evaluation on JHMDB (Jabri et al., NeurIPS 2020), which takes frames of 320x320 and a grid
-of 40x40; any other grid is scaled alike. Its cells lie at whole multiples of the stride, so that cell (0, 0) is pixel
-(0, 0).
+Both directions follow CRW's evaluation on JHMDB (Jabri et al., NeurIPS 2020), which uses frames of 320x320 and a grid
+of 40x40; other grids are scaled alike. Its cells lie at whole multiples of the stride, so cell (0, 0) is pixel (0, 0).
 """
 
 from collections.abc import Mapping
@@ -19,9 +18,9 @@ __all__ = ["ABSENT", "KeypointTarget", "decode_keypoints", "encode_keypoints"]
 #: Both coordinates of a joint that was not found.
 ABSENT = -1.0
 
-_SIGMA = 0.5  # of the Gaussian, in cells
+_SIGMA = 0.5  # standard deviation of the Gaussian, in cells
 _REACH = 3 * _SIGMA
-_TOP = 3  # cells that coordinates are read off
+_TOP = 3  # number of cells whose mean gives the coordinates
 
 _Array = npt.NDArray[np.float64]
 
@@ -29,24 +28,24 @@ _Array = npt.NDArray[np.float64]
 def encode_keypoints(points: _Array, size: tuple[int, int], grid: tuple[int, int]) -> torch.Tensor:
     """Draw a label map for each joint.
 
-    A Gaussian of sigma 0.5 cells, not normalised, in a block of at most 4x4 cells around the cell nearest to the joint,
-    which has the value 1. As CRW cuts coordinates towards zero, it may lie a cell further inside for joints less than
-    a cell and a half from the left or upper edge.
+    The map is an unnormalised Gaussian of sigma 0.5 cells in a block of at most 4x4 cells around the cell nearest to
+    the joint, which has the value 1. CRW truncates coordinates towards zero, so for joints less than 1.5 cells from the
+    left or upper edge it may lie a cell further inside.
 
     Parameters
     ----------
     points
-        (joint, 2), x and y in pixels, counted from 0; NaN for a joint that is not given. Outside the frame is allowed.
+        (joint, 2), x and y in pixels from 0, also outside the frame; NaN for a joint that is not annotated.
     size
-        (height, width) of the frame that the coordinates are of.
+        (height, width) of the frame in which coordinates are.
     grid
         (y, x) of the features.
 
     Returns
     -------
     torch.Tensor
-        (1 + joint, y, x), float32, in [0, 1]. Channel 0 is the background: 1 where every other channel is 0. A joint
-        that is not given, or further outside than its block reaches, has a map of zeros.
+        (1 + joint, y, x), float32, in [0, 1]. Channel 0 is the background: 1 where every other channel is 0. Joints that
+        are not annotated, or whose block lies outside the grid, have a map of zeros.
     """
     maps = np.zeros((len(points), *grid))
     for channel, (x, y) in zip(maps, points * np.array([grid[1] / size[1], grid[0] / size[0]]), strict=True):
@@ -59,20 +58,20 @@ def encode_keypoints(points: _Array, size: tuple[int, int], grid: tuple[int, int
 
 
 def decode_keypoints(label: torch.Tensor, size: tuple[int, int]) -> _Array:
-    """Read the coordinates of each joint off its label map: the mean of its three largest cells, by their values.
+    """Decode the coordinates of each joint: the mean of the three largest cells of its map, weighted by their values.
 
     Parameters
     ----------
     label
-        (1 + joint, y, x), float, not negative; channel 0, the background, is not looked at.
+        (1 + joint, y, x), float, not negative; channel 0, the background, is not used.
     size
-        (height, width) of the frame that the coordinates are to be of.
+        (height, width) of the frame in which coordinates are returned.
 
     Returns
     -------
     numpy.ndarray
-        (joint, 2), x and y in pixels, counted from 0; `ABSENT` for a joint whose map is zero. Of cells that are equally
-        large the lower (y, x) are taken.
+        (joint, 2), x and y in pixels, counted from 0; `ABSENT` for a joint whose map is zero. Of equal cells, the lower
+        (y, x) count.
     """
     maps = label[1:].flatten(1).double()  # (joint, cell)
     values, cells = maps.sort(dim=1, descending=True, stable=True)
@@ -87,19 +86,19 @@ def decode_keypoints(label: torch.Tensor, size: tuple[int, int]) -> _Array:
 
 @dataclass(frozen=True, kw_only=True)
 class KeypointTarget:
-    """Keypoints of one person or thing, given in some frames of a video.
+    """Keypoints of one person or thing, annotated in some frames of a video.
 
     Attributes
     ----------
     points
-        By index of the frame: (joint, 2), x and y in pixels, counted from 0; NaN for a joint that is not given there.
+        By index of the frame: (joint, 2), x and y in pixels from 0; NaN for a joint that is not annotated there.
     size
         (height, width) of the frames.
 
     Raises
     ------
     LabelError
-        When an array is not of this shape, or the frames have different numbers of joints.
+        If an array has another shape, or the frames have different numbers of joints.
     """
 
     points: Mapping[int, _Array]
@@ -113,14 +112,14 @@ class KeypointTarget:
         return label_rows(self.points, lambda points: encode_keypoints(points, self.size, grid), first_channel=1)
 
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> _Array:
-        """Return a frame's joints: (joint, 2), in pixels; see `decode_keypoints`. Given ones are as they were given."""
+        """Return a frame's joints, (joint, 2), in pixels; see `decode_keypoints`. Annotated ones are unchanged."""
         return with_annotations(decode_keypoints(label, self.size), self.points.get(frame))[0]
 
 
 def _block(centre: float, cells: int) -> tuple[slice, _Array]:
-    """Return the cells along one axis that a Gaussian covers, and how far they are from its middle.
+    """Return the cells along one axis that a Gaussian covers, and their distances from its middle.
 
-    `int` cuts towards zero, as in CRW's evaluation, of which this keeps every cell.
+    `int` truncates towards zero, as CRW's evaluation does.
     """
     start, stop = int(centre - _REACH), int(centre + _REACH + 1)
     inside = slice(max(start, 0), max(min(stop, cells), 0))

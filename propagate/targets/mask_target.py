@@ -1,4 +1,4 @@
-"""Object masks as a target: given in any frames of a video, each for some of its objects."""
+"""Object masks as a target: annotated in any frames of a video, each for some of its objects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ class MaskTarget:
     Attributes
     ----------
     masks
-        By index of the frame: (height, width), uint8, the numbers of the objects that are given there, 0 elsewhere.
-        Where another object is in such a frame, its pixels are 0, too: only what is not 0 is known.
+        By index of the frame: (height, width), uint8, the numbers of the objects annotated there, and 0 elsewhere, also
+        where other objects are: only pixels other than 0 are known.
     """
 
     masks: Mapping[int, npt.NDArray[np.uint8]]
 
     @cached_property
     def object_ids(self) -> tuple[int, ...]:
-        """The objects of all frames, rising: their channels follow the background's, in this order."""
+        """Numbers of the objects of all frames, rising: the order of their channels, after the background."""
         return tuple(sorted({int(i) for mask in self.masks.values() for i in np.unique(mask) if i}))
 
     def encode(self, grid: tuple[int, int]) -> dict[int, AnnotatedLabel]:
@@ -44,7 +44,7 @@ class MaskTarget:
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> npt.NDArray[np.uint8]:
         """Return a frame's object numbers: (height, width), uint8; see `decode_mask`.
 
-        Where a mask is given, its objects are exactly where it says, and others in the rest of the frame.
+        Annotated objects are returned unchanged, and other objects are decoded in the rest of the frame.
         """
         mask = self.masks.get(frame)
         if mask is None:
@@ -56,6 +56,6 @@ class MaskTarget:
         return np.where(mask > 0, mask, ids)
 
     def _channels(self, frame: int) -> tuple[int, ...]:
-        """Return the channels of the objects that are given in a frame."""
+        """Return the channels of the objects annotated in a frame."""
         here = set(np.unique(self.masks[frame]).tolist())
         return tuple(channel for channel, number in enumerate(self.object_ids, 1) if number in here)

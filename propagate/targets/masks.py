@@ -1,7 +1,4 @@
-"""Object masks: the first frame's ids as a soft label on the feature grid, and soft labels as ids again.
-
-Both directions follow DIFT's DAVIS evaluation.
-"""
+"""Encode object masks as soft labels on the feature grid, and decode soft labels, as in DIFT's DAVIS evaluation."""
 
 import logging
 from collections.abc import Sequence
@@ -19,8 +16,8 @@ from .object_ids import object_mask
 
 __all__ = ["MaskLabel", "cells_of_objects", "decode_mask", "encode_mask"]
 
-# A channel whose range is less than this share of its maximum is constant but for float32 rounding: stretched to
-# [0, 1], it would be noise.
+# A channel with a range below this share of its maximum is constant except for float32 rounding: stretching it to
+# [0, 1] would amplify noise.
 _CONSTANT = 1e-5
 
 _log = logging.getLogger(__name__)
@@ -43,19 +40,19 @@ class MaskLabel:
 
 
 def encode_mask(mask: npt.NDArray[Any], grid: tuple[int, int]) -> MaskLabel:
-    """Bring an id mask to the feature grid, by nearest neighbour (as PIL does it), and one-hot it.
+    """Resize an id mask to the feature grid by nearest neighbour (PIL), and encode it one-hot.
 
     Parameters
     ----------
     mask
-        (height, width), integers in 0..255, whose meaning `object_mask` gives.
+        (height, width), integers in 0..255; see `object_mask` for their meaning.
     grid
         (y, x) of the features.
 
     Returns
     -------
     MaskLabel
-        An object too small to be hit by a cell's centre keeps its channel, all zero, and a warning is logged.
+        The channel of an object that contains no cell centre is zero, and a warning is logged.
 
     Raises
     ------
@@ -68,14 +65,14 @@ def encode_mask(mask: npt.NDArray[Any], grid: tuple[int, int]) -> MaskLabel:
 
 
 def cells_of_objects(objects: npt.NDArray[np.uint8], ids: Sequence[int], grid: tuple[int, int]) -> torch.Tensor:
-    """Bring objects' pixels to the feature grid, one-hot, as `encode_mask` does.
+    """Resize object numbers to the feature grid and encode them one-hot, as `encode_mask` does.
 
     Parameters
     ----------
     objects
         (height, width), object numbers; 0 is the background.
     ids
-        The numbers that have a channel: all that there are, and others, whose channels are zero.
+        The number of each channel: all numbers in the mask, and others, whose channels are zero.
     grid
         (y, x) of the features.
 
@@ -90,7 +87,7 @@ def cells_of_objects(objects: npt.NDArray[np.uint8], ids: Sequence[int], grid: t
     lost = [i for i, channel in zip(ids, channels[1:], strict=True) if i in present and not channel.any()]
     if lost:
         _log.warning(
-            "objects %s are too small for the feature grid (%d x %d cells): they cannot be followed", lost, *grid
+            "objects %s are too small for the feature grid (%d x %d cells): they cannot be tracked", lost, *grid
         )
     return torch.from_numpy(channels.astype(np.float32))
 
@@ -98,7 +95,7 @@ def cells_of_objects(objects: npt.NDArray[np.uint8], ids: Sequence[int], grid: t
 def decode_mask(
     label: torch.Tensor, object_ids: Sequence[int], *, frame_size: tuple[int, int], size: tuple[int, int]
 ) -> npt.NDArray[np.uint8]:
-    """Turn a soft label into an id mask.
+    """Decode a soft label as an id mask.
 
     The label is enlarged bilinearly to the processed frame, each channel with a positive maximum is stretched to
     [0, 1], the largest channel of each pixel is taken (the lowest of equal ones), and the mask is resized to the

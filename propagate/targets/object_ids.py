@@ -1,4 +1,4 @@
-"""What the numbers in a mask mean."""
+"""Meaning of the numbers in a mask."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from ...store.errors import LabelError
 
 __all__ = ["VOID", "object_mask"]
 
-#: DAVIS' number of pixels that are undecided.
+#: Number of undecided pixels in DAVIS.
 VOID = 255
 
 

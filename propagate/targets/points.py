@@ -1,4 +1,4 @@
-"""Single points of a surface: one label map each, whose place is read off with sub-cell precision.
+"""Single points of a surface: a label map for each, decoded with sub-cell precision.
 
 Coordinates are continuous, as TAP-Vid's: pixel i covers [i, i + 1), and its centre is at i + 0.5. A cell of the feature
 grid covers its part of the frame in the same way.
@@ -16,12 +16,12 @@ from .base import AnnotatedLabel, check_rows, label_rows, with_annotations
 
 __all__ = ["VISIBLE_FROM", "PointTarget", "TrackedPoints", "decode_points", "encode_points"]
 
-#: Share of its mass that must be around the maximum for a point to count as visible; docs/evidence/points-and-boxes.md
-#: says what was measured.
+#: Least share of its mass that must lie around the maximum for a point to count as visible (measured:
+#: docs/evidence/points-and-boxes.md).
 VISIBLE_FROM = 0.4
 
-# How far from the maximum cells count, in y and in x. A label spreads a little with every frame: nearer is more exact,
-# further finds all of it. Measured with the threshold.
+# Distances from the maximum, in y and in x, of the cells that count. A label spreads with every frame: a shorter
+# distance is more exact, a longer one finds the whole label. Measured together with the threshold.
 _PLACE_REACH, _MASS_REACH = 1, 2
 
 _Array = npt.NDArray[np.float64]
@@ -29,14 +29,14 @@ _Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedPoints:
-    """Where points are in one frame.
+    """Points of one frame.
 
     Attributes
     ----------
     places
         (point, 2), float64, x and y in pixels; NaN for a point whose label has vanished.
     mass
-        (point,), float64: label around the maximum. A point is given with a mass of 1.
+        (point,), float64: sum of the label around the maximum. An annotated point has a mass of 1.
     """
 
     places: _Array
@@ -44,27 +44,27 @@ class TrackedPoints:
 
     @property
     def visible(self) -> npt.NDArray[np.bool_]:
-        """(point,): where the mass is at least `VISIBLE_FROM`."""
+        """(point,), bool: whether the mass is at least `VISIBLE_FROM`."""
         return self.mass >= VISIBLE_FROM
 
 
 def encode_points(points: _Array, size: tuple[int, int], grid: tuple[int, int]) -> torch.Tensor:
-    """Give each point to the four cells around it, bilinearly: their mean is the point itself.
+    """Distribute each point to the four cells around it, bilinearly: their weighted mean is the point.
 
     Parameters
     ----------
     points
-        (point, 2), x and y in pixels; NaN for a point that is not given. One further out than the centres of the
-        outermost cells is moved to them.
+        (point, 2), x and y in pixels; NaN for a point that is not annotated. Points beyond the centres of the outermost
+        cells are moved to them.
     size
-        (height, width) of the frame that the coordinates are of.
+        (height, width) of the frame in which coordinates are.
     grid
         (y, x) of the features.
 
     Returns
     -------
     torch.Tensor
-        (point, y, x), float32, in [0, 1]; the map of a given point sums to 1. There is no background.
+        (point, y, x), float32, in [0, 1]; the map of an annotated point sums to 1. There is no background.
     """
     cells = points * np.array([grid[1] / size[1], grid[0] / size[0]]) - 0.5
     x, y = np.clip(cells, 0, np.array([grid[1] - 1, grid[0] - 1])).T  # (point,) each
@@ -74,20 +74,20 @@ def encode_points(points: _Array, size: tuple[int, int], grid: tuple[int, int]) 
 
 
 def decode_points(label: torch.Tensor, size: tuple[int, int]) -> TrackedPoints:
-    """Read each point off its label map: the mean of the 3x3 cells around the maximum, by their values.
+    """Decode each point: the mean of the 3x3 cells around the maximum of its map, weighted by their values.
 
     Parameters
     ----------
     label
         (point, y, x), float, not negative.
     size
-        (height, width) of the frame that the coordinates are to be of.
+        (height, width) of the frame in which coordinates are returned.
 
     Returns
     -------
     TrackedPoints
-        Of equal maxima the lowest (y, x) counts. The mass is that of 5x5 cells: what is further off has gone to places
-        that look alike.
+        Of equal maxima, the one with the lowest (y, x) counts. The mass is the sum of 5x5 cells: label further away has
+        moved to similar pixels elsewhere.
     """
     maps = label.double()
     height, width = maps.shape[1:]
@@ -109,19 +109,19 @@ def decode_points(label: torch.Tensor, size: tuple[int, int]) -> TrackedPoints:
 
 @dataclass(frozen=True, kw_only=True)
 class PointTarget:
-    """Points given in some frames of a video.
+    """Points annotated in some frames of a video.
 
     Attributes
     ----------
     points
-        By index of the frame: (point, 2), x and y in pixels; NaN for a point that is not given there.
+        By index of the frame: (point, 2), x and y in pixels; NaN for a point that is not annotated there.
     size
         (height, width) of the frames.
 
     Raises
     ------
     LabelError
-        When an array is not of this shape, or the frames have different numbers of points.
+        If an array has another shape, or the frames have different numbers of points.
     """
 
     points: Mapping[int, _Array]
@@ -135,7 +135,7 @@ class PointTarget:
         return label_rows(self.points, lambda points: encode_points(points, self.size, grid))
 
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> TrackedPoints:
-        """Return a frame's points; see `decode_points`. Given ones are as they were given, with a mass of 1."""
+        """Return a frame's points; see `decode_points`. Annotated points are returned unchanged, with a mass of 1."""
         found = decode_points(label, self.size)
         places, known = with_annotations(found.places, self.points.get(frame))
         return TrackedPoints(places=places, mass=np.where(known, 1.0, found.mass))

@@ -279,7 +279,7 @@ class _Pass:
             queries.append(
                 FusionQuery(
                     scales=(1.0,) if len(tables) == 1 else scales,
-                    allowance=ErrorBound(error=precision.error * sum(scales), rounding=precision.rounding),
+                    error=ErrorBound(error=precision.error * sum(scales), rounding=precision.rounding),
                 )
             )
         together: dict[tuple[int, ...], list[FusionQuery]] = {}
@@ -300,7 +300,7 @@ class _Pass:
         shift = torch.stack([values.new_zeros(1, 1) if s is None else s[here].flatten()[:, None] for s in shifts])
         for fusion, query in zip(self.spec.fusions, queries, strict=True):
             off = (query.similarity(values + shift) - self.kernel.similarity(cosines, fusion)).abs()
-            if bool(((off > query.allowance.of(query.similarity(values))) & (sources >= 0)).any()):
+            if bool(((off > query.error.of(query.similarity(values))) & (sources >= 0)).any()):
                 return None, precision.wider()
         best = keep_best(
             sources,

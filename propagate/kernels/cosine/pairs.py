@@ -1,11 +1,11 @@
-"""Cosines of chosen pairs of pixels, computed so that a pair has the same bits wherever it is met."""
+"""Cosines of given pairs of pixels, with bits that do not depend on the other pairs."""
 
 import torch
 from torch.nn import functional
 
 __all__ = ["pair_cosines", "unit_vectors"]
 
-# Numbers gathered at once: a few of a processor's caches.
+# Numbers gathered at once: a few times a processor's cache.
 _AT_ONCE = 2**20
 
 
@@ -17,8 +17,8 @@ def unit_vectors(features: torch.Tensor) -> torch.Tensor:
 def pair_cosines(queries: torch.Tensor, keys: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
     """Return the cosine of each query with each of its sources.
 
-    The products of a pair are summed along the channels by themselves, in float32, in an order that only their number
-    decides: on a processor the result does not depend on what else is computed, unlike that of a matrix product.
+    Each pair's products are summed along the channels in float32, in an order that only the number of channels decides.
+    So on a CPU the bits do not depend on the other pairs, unlike those of a matrix product.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Matrix products of low precision, where a processor has them: how far they may be off, and whether they pay."""
+"""Precision of matrix products: error bounds, the fastest precision of a device, and exact float32 products."""
 
 import time
 from collections.abc import Iterator
@@ -11,25 +11,25 @@ import torch
 
 __all__ = ["BFLOAT16", "FLOAT16", "FLOAT32", "Precision", "best_precision", "exact_products"]
 
-# How many times its root mean square an error is allowed to be. The errors of a sum of hundreds of products are nearly
-# normal, and a normal variable exceeds this many standard deviations once in 10^15.
+# Error bound in root mean squares. The error of a sum of hundreds of products is nearly normal, and a normal variable
+# exceeds 8 standard deviations once in 10^15.
 _SIGMAS = 8
-# Low precision admits more candidates, each of which is compared exactly: it has to be this much faster.
+# Low precision admits more candidates, and each is compared exactly: it must be this many times as fast.
 _WORTH = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """Numbers that matrix products of unit vectors are taken in, to admit candidates.
+    """Number format of the matrix products of unit vectors that admit candidates.
 
     Attributes
     ----------
     dtype
         float32, bfloat16 or float16.
     rounding
-        How far rounding the result may move it, relative to its size.
+        Relative error of rounding a result.
     error
-        How far it may be off beside that.
+        Absolute error besides that.
     """
 
     dtype: torch.dtype
@@ -42,18 +42,18 @@ class Precision:
         return self.dtype != torch.float32
 
     def wider(self) -> "Precision":
-        """Return what to try where products were off by more than allowed: float32, and ever larger errors of it."""
+        """Return the next precision to try if an error exceeded its bound: float32, then larger bounds of its error."""
         return replace(FLOAT32, error=self.error * 4) if not self.is_low else FLOAT32
 
     def estimated(self, queries: torch.Tensor, keys: torch.Tensor) -> "Precision":
-        """Return this precision with the error that vectors such as these call for.
+        """Return this precision with an error bound estimated from a sample.
 
-        Rounding errors of the channels average out, unless few channels carry all: then they are those of these few.
+        Rounding errors of many channels average out; those of few dominant channels do not.
 
         Parameters
         ----------
         queries, keys
-            A sample of pairs: (pair, channel) each, float32, L2-normalised.
+            Sampled pairs: (pair, channel) each, float32, L2-normalised.
         """
         if not self.is_low:
             return self
@@ -62,33 +62,33 @@ class Precision:
         return replace(self, error=_SIGMAS * float(errors.square().mean().sqrt()) + FLOAT32.error)
 
 
-#: Everywhere. Sums of a thousand products are off by a few times 1e-7 at most (checked on every candidate).
+#: Sums of a thousand products have errors of a few times 1e-7 at most (checked on every candidate).
 FLOAT32 = Precision(dtype=torch.float32, rounding=0.0, error=2e-6)
 
-#: Half a unit in the last place of results, and of vectors, is 2^-9; the worst error is that of two rounded vectors.
+#: Half a unit in the last place is 2^-9; the largest error comes from rounding both vectors.
 BFLOAT16 = Precision(dtype=torch.bfloat16, rounding=2**-9, error=2**-8)
 
-#: With 2^-12 where bfloat16 has 2^-9.
+#: Half a unit in the last place is 2^-12.
 FLOAT16 = Precision(dtype=torch.float16, rounding=2**-11, error=2**-10)
 
 
 @lru_cache
 def best_precision(device: torch.device, threads: int) -> Precision:
-    """Return the precision whose products are fastest on a device, by measuring them.
+    """Return the precision with the fastest products on a device, as measured.
 
     Parameters
     ----------
     device
         The device.
     threads
-        Of the process: the measurement is kept for each number of them.
+        Number of threads of the process; the measurement is cached for each.
     """
     low = BFLOAT16 if device.type == "cpu" else FLOAT16
     return low if _seconds(low.dtype, device) * _WORTH < _seconds(torch.float32, device) else FLOAT32
 
 
 def _seconds(dtype: torch.dtype, device: torch.device) -> float:
-    """Time products of the shape that propagation takes, the best of three."""
+    """Return the shortest time of three products of a typical shape."""
     keys = torch.ones(16 * 38, 640, dtype=dtype, device=device)
     queries = torch.ones(640, 248, dtype=dtype, device=device)
     out = torch.empty(16 * 38, 248, dtype=dtype, device=device)
@@ -106,14 +106,14 @@ def _seconds(dtype: torch.dtype, device: torch.device) -> float:
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Multiply float32 matrices in float32 whatever the process has chosen (TF32 is off by 1e-3), and sum so, too."""
+    """Compute products of float32 matrices in float32, whatever the process allows (TF32 has errors of 1e-3)."""
     with _summed_in_float32(), _multiplied_in_float32():
         yield
 
 
 @contextmanager
 def _summed_in_float32() -> Iterator[None]:
-    """Keep a GPU from summing products of half precision in half precision, where that is faster."""
+    """Keep a GPU from summing products of half precision in half precision."""
     matmul: Any = torch.backends.cuda.matmul
     names = ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction")
     before = {name: getattr(matmul, name) for name in names}
@@ -138,7 +138,7 @@ def _multiplied_in_float32() -> Iterator[None]:
         return
     known: Any = torch.backends
     backends = (known.cuda.matmul, known.mkldnn.matmul)
-    exact = ("ieee", "none")  # "none" is nobody's choice, which is exact
+    exact = ("ieee", "none")  # "none": not set, which is exact
     changed = [(backend, backend.fp32_precision) for backend in backends if backend.fp32_precision not in exact]
     try:
         for backend, _ in changed:

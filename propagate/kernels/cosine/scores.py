@@ -1,4 +1,4 @@
-"""A tile's block of similarities: every query against the keys inside its window, and little else."""
+"""Similarities of a tile: every query with the keys in its window, and few others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from .tiles import SEGMENT, Tile
 
 __all__ = ["Located", "Operand", "TileScores"]
 
-#: Queries (y, x, channel) of the whole grid, and keys (frame, y, x, channel), whose products are taken.
+#: Queries (y, x, channel) of the whole grid and keys (frame, y, x, channel), of which products are computed.
 Operand = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Located:
-    """Where keys are.
+    """Positions of the keys of some segments.
 
     Attributes
     ----------
     frame, x
-        (...): of the column of keys, indices into the operands' (frame, y, x), int64.
+        (...), int64: frame and column of each segment in the operands.
     y
-        (..., row of the segment): of each key.
+        (..., row of the segment), int64: row of each key.
     address
-        (..., row of the segment): index into the tables' buffers; -1 for keys that are outside of the query's window.
+        (..., row of the segment): index into the tables' buffers; -1 for keys outside the query's window.
     """
 
     frame: torch.Tensor
@@ -35,11 +35,11 @@ class Located:
 
 
 class TileScores:
-    """Similarities of a tile's queries, for one or several tables of products.
+    """Similarities of a tile's queries, in one or several tables of products.
 
-    A table is stored as one slab for each row of keys: (frame, key x, query y and x), of the queries that see the row.
-    Its maxima are those of each column of keys in each segment of rows: (segment, frame, key x, query y, query x),
-    taken while a slab is in the processor's cache; -inf where a query sees nothing of the segment.
+    A table is stored as one slab for each row of keys, (frame, key x, query y and x), for the queries whose windows
+    hold the row. Its maxima over each column of keys in each segment of rows, (segment, frame, key x, query y,
+    query x), are computed while a slab is in the processor's cache; -inf where no key of the segment is in the window.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class TileScores:
     tables
         One or more tables; each is a sum of the products of its operands. All keys are of the same frames and type.
     buffers
-        One for each table, flat, of the operands' type, at least `Tile.products` long: they are written to.
+        One for each table, flat, of the operands' type, at least `Tile.products` long; overwritten.
     circle
         Exclude keys at this Euclidean distance or more from `locate`; maxima still include them.
     """
@@ -85,8 +85,8 @@ class TileScores:
             start += size
             flat = slab.flatten(0, 1)
             for term, (queries, keys) in enumerate(sides):
-                # One product of all frames, keys on the left: batched, or the other way round, it is a tenth to a
-                # third slower (MKL), more than the copy that makes the keys one matrix costs.
+                # One product of all frames, keys on the left. Batched or the other way round, MKL is 10 to 30 % slower,
+                # which is more than the copy of the keys costs.
                 rows = keys[:, row].flatten(0, 1)
                 torch.addmm(flat, rows, queries[:, here], beta=min(term, 1), out=flat)
             best = maxima[number // SEGMENT, :, :, here]
@@ -94,18 +94,18 @@ class TileScores:
         return maxima.view(tile.segments, self.frames, depth, height, width)
 
     def segment_bounds(self, frames: Sequence[int] | None = None) -> list[torch.Tensor]:
-        """Return each table's largest similarity of a query with each column of keys of a segment in its window.
+        """Return the largest similarity of each query with the keys of each segment in its window.
 
         Parameters
         ----------
         frames
-            Frames to look at; all by default.
+            Frames to search; all by default.
 
         Returns
         -------
         list of torch.Tensor
-            One for each table: (query, segment x frame x key x), float32. Segments count from the first that the
-            query's row sees, as `locate` reads them. -inf outside of the window.
+            One for each table: (query, segment x frame x key x), float32. Segments count from the first in the window
+            of the query's row, as in `locate`. -inf outside the window.
         """
         first, count = self._reach
         segments = first[:, None] + torch.arange(count, device=first.device)  # (query y, segment)
@@ -120,34 +120,34 @@ class TileScores:
             bounds.append(bound.permute(0, 4, 1, 2, 3).float().flatten(2).flatten(0, 1))
         return bounds
 
-    def locate(self, queries: torch.Tensor, places: torch.Tensor, frames: Sequence[int] | None = None) -> "Located":
-        """Find the keys of columns of segments.
+    def locate(self, queries: torch.Tensor, segments: torch.Tensor, frames: Sequence[int] | None = None) -> "Located":
+        """Find the keys of segments.
 
         Parameters
         ----------
         queries
-            Indices of queries in the tile, of any shape (...) that fits that of `places`.
-        places
-            Indices into the segments of `segment_bounds` for these frames, (...).
+            Indices of queries in the tile, (...).
+        segments
+            Indices into the last axis of `segment_bounds` for these frames, (...).
         frames
-            As given there.
+            The same frames.
 
         Returns
         -------
         Located
-            The keys of each segment's column.
+            The keys of each segment.
         """
         tile = self.tile
         depth, number = len(tile.key_columns), self.frames if frames is None else len(frames)
-        key_x, frame = places % depth, places // depth % number
+        key_x, frame = segments % depth, segments // depth % number
         if frames is not None:
-            frame = torch.as_tensor(frames, device=places.device)[frame]
+            frame = torch.as_tensor(frames, device=segments.device)[frame]
         row, column = queries // len(tile.columns), queries % len(tile.columns)
-        segment = places // (depth * number) + self._reach[0][row]
-        key_y = segment[..., None] * SEGMENT + torch.arange(SEGMENT, device=places.device)
+        segment = segments // (depth * number) + self._reach[0][row]
+        key_y = segment[..., None] * SEGMENT + torch.arange(SEGMENT, device=segments.device)
         known = key_y.clamp(max=len(tile.key_rows) - 1)
         start, first, size = self._slabs
-        # The place of the query's row among those that see the key's: outside of them, the key is not in the window.
+        # The query's offset in the slab of the key's row: outside the slab, the key is not in the window.
         among = (row[..., None] - first[known]) * len(tile.columns)
         inside = (key_y == known) & (among >= 0) & (among < size[known])
         inside &= self._in_columns[key_x, column][..., None]
@@ -164,13 +164,13 @@ class TileScores:
         )
 
     def read(self, address: torch.Tensor) -> torch.Tensor:
-        """Return what the tables say of keys: (table, ...), float32; anything where the address is -1."""
+        """Return the tables' entries: (table, ...), float32; undefined where the address is -1."""
         known = address.clamp(min=0)
         return torch.stack([buffer.take(known).float() for buffer in self.buffers])
 
     @cached_property
     def _reach(self) -> tuple[torch.Tensor, int]:
-        """The first segment that each row of queries sees, and the most that one sees."""
+        """The first segment in the window of each row of queries, and the largest number of segments in one."""
         tile, spans = self.tile, []
         for row in tile.rows:
             first = max(row - tile.radius, tile.key_rows.start) - tile.key_rows.start
@@ -181,7 +181,7 @@ class TileScores:
 
     @cached_property
     def _in_columns(self) -> torch.Tensor:
-        """Whether a column of keys is in the window of a column of queries: (key x, query x)."""
+        """Whether a column of keys is in the window of a column of queries: (key x, query x), bool."""
         tile, device = self.tile, self.buffers[0].device
         keys = torch.arange(tile.key_columns.start, tile.key_columns.stop, device=device)
         queries = torch.arange(tile.columns.start, tile.columns.stop, device=device)
@@ -189,7 +189,7 @@ class TileScores:
 
     @cached_property
     def _slabs(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Of the slab of each row of keys: its start, the first row of queries in it, and its queries."""
+        """Start, first row of queries and number of queries of the slab of each row of keys."""
         tile, device = self.tile, self.buffers[0].device
         sizes = torch.tensor(self._sizes, device=device)
         ends = (sizes * (self.frames * len(tile.key_columns))).cumsum(0)

@@ -1,15 +1,15 @@
-"""Tiles of a grid and the keys that the windows of their queries cover. Integers only."""
+"""Tiles of queries and the keys in their windows. Integers only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = ["SEGMENT", "Tile", "plan_tiles"]
 
-#: Rows of keys in a segment: of each segment's column of keys only the largest similarity is looked at first.
+#: Rows of keys in a segment. At first, only the largest similarity of a column of keys in each segment is compared.
 SEGMENT = 8
 
-# What one product (one row of keys of every frame with the queries that see it) costs beside its multiply-adds,
-# measured on two cores: reading its keys, as many multiply-adds as this many queries more would take; and its calls.
+# Costs of one product (one row of keys of every frame with the queries around it) beside its multiply-adds, measured on
+# two cores: reading its keys costs as much as this many more queries, and calls cost this many multiply-adds.
 _READ_COST = 64
 CALL_COST = 3_000_000
 
@@ -47,12 +47,12 @@ class Tile:
         return -(-len(self.key_rows) // SEGMENT)
 
     def seen_from(self, key_row: int) -> range:
-        """Return the rows of queries whose windows hold a row of keys; never empty for one of `key_rows`."""
+        """Return the rows of queries whose windows hold a row of keys; not empty for any of `key_rows`."""
         return range(max(self.rows.start, key_row - self.radius), min(self.rows.stop, key_row + self.radius + 1))
 
     @property
     def row_pairs(self) -> int:
-        """Number of pairs of a row of keys and a row of queries that sees it."""
+        """Number of pairs of a row of keys and a row of queries whose windows hold it."""
         return sum(len(self.seen_from(key_row)) for key_row in self.key_rows)
 
     def products(self, frames: int) -> int:
@@ -63,9 +63,10 @@ class Tile:
 def plan_tiles(
     grid: tuple[int, int], radius: int, *, frames: int, channels: int, budget: int, call_cost: int = CALL_COST
 ) -> list[Tile]:
-    """Cut a grid into the tiles that cost least: narrow ones waste few products, wide ones read keys less often.
+    """Cut a grid into the cheapest tiles: narrow tiles waste few products, wide tiles read keys less often.
 
-    A row of keys meets exactly the rows of queries that see it, so height wastes nothing; it is bounded by memory.
+    A row of keys is multiplied with exactly the rows of queries whose windows hold it, so height wastes nothing; memory
+    bounds it.
 
     Parameters
     ----------
@@ -78,15 +79,14 @@ def plan_tiles(
     channels
         Channels of all parts together.
     budget
-        Similarities that a tile's block may hold. Where not even the block of a single query fits, tiles are single
-        queries.
+        Similarities that a tile may hold. If those of a single query do not fit, tiles are single queries.
     call_cost
-        Multiply-adds that a device could do in the time of starting one product.
+        Multiply-adds that a device could do while one product is started.
 
     Returns
     -------
     list of Tile
-        Every query is in exactly one of them; row by row.
+        Row by row; every query is in exactly one tile.
     """
     depth = frames * channels
     rows_of = [(height, _row_sums(grid[0], height, radius)) for height in _lengths(grid[0])]
@@ -113,14 +113,14 @@ def _lengths(size: int) -> Sequence[int]:
 
 
 def _spans(size: int, length: int, radius: int) -> list[tuple[range, range]]:
-    """Cut an axis into lengths of queries, each with the keys that it reaches."""
+    """Cut an axis into spans of queries, each with the keys in their windows."""
     starts = range(0, size, length)
     spans = [range(start, min(start + length, size)) for start in starts]
     return [(span, range(max(0, span.start - radius), min(size, span.stop + radius))) for span in spans]
 
 
 def _row_sums(size: int, length: int, radius: int) -> tuple[int, int, int]:
-    """Return pairs of rows that see each other, rows of keys, both over all spans, and the most pairs of a span."""
+    """Return pairs of rows of queries and keys, rows of keys (both over all spans), and the most pairs of a span."""
     spans = _spans(size, length, radius)
     window = [min(size, row + radius + 1) - max(0, row - radius) for row in range(size)]
     pairs = [sum(window[queries.start : queries.stop]) for queries, _ in spans]
