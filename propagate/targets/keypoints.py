@@ -44,8 +44,8 @@ def encode_keypoints(points: _Array, size: tuple[int, int], grid: tuple[int, int
     Returns
     -------
     torch.Tensor
-        (1 + joint, y, x), float32, in [0, 1]. Channel 0 is the background: 1 where every other channel is 0. Joints that
-        are not annotated, or whose block lies outside the grid, have a map of zeros.
+        (1 + joint, y, x), float32, in [0, 1]. Channel 0 is the background: 1 where every other channel is 0. The map is
+        zero for a joint that is not annotated or whose block lies outside the grid.
     """
     maps = np.zeros((len(points), *grid))
     for channel, (x, y) in zip(maps, points * np.array([grid[1] / size[1], grid[0] / size[0]]), strict=True):
