@@ -10,7 +10,7 @@ from .arrays import open_store
 from .artifacts.affinities import AFFINITIES, AffinitySpec, AffinityUnit, AffinityWriter
 from .artifacts.features import FEATURES, Unit, UnitWriter
 from .artifacts.generic import Artifact, ArtifactSpec, ArtifactWriter
-from .artifacts.registry import ArtifactKind, artifact_kind, artifact_kinds
+from .artifacts.registry import ArtifactKind, artifact_kind, artifact_kinds, layout_at
 from .claims import take_claim
 from .durable import explain_os_errors
 from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError, TedError, UnitNotFoundError
@@ -232,7 +232,7 @@ class Cache:
             When it lies outside of the cache, or behind a link; or on a failing disk.
         """
         with explain_os_errors(f"remove {folder}"):
-            check_inside(self.root, folder)
+            check_inside(self.root, folder / layout_at(folder).records)
             with take_claim(folder):  # which goes with the folder
                 remove_folder(folder)
             remove_empty_groups(self.root, folder)

@@ -136,7 +136,7 @@ def _plan(source: Path, root: Path) -> tuple[Transfer, StoredUnit[Any] | None]:
 def _compare(unit: StoredUnit[Any], root: Path) -> str:
     """Compare a unit with what is in its folder in a cache: ``"wanted"``, ``"present"`` or ``"kept"``."""
     target, marker = unit.spec.folder(root), None
-    check_inside(root, target)
+    check_inside(root, target / unit.spec.layout.records)
     with contextlib.suppress(IncompleteUnitError, CorruptUnitError):
         marker = read_marker(target)
     try:

@@ -91,12 +91,12 @@ def demote(unit: Path) -> None:
     kind = kind_at(unit)
     if kind.name == UnitSpec.kind:
         check_codec(unit.name, unit)
-    metadata = kind.layout_at(unit).metadata
+    layout = kind.layout_at(unit)
     with explain_os_errors(f"repair {unit}"):
-        _check_no_link(unit)
+        _check_no_link(unit / layout.records)
         with take_claim(unit):
             marker = read_marker(unit)
-            for key in {GROUP, *metadata}:
+            for key in {GROUP, *layout.metadata}:
                 if key in marker.files and matches(unit / key, marker.files[key]):
                     continue
                 discard(unit / key)
@@ -111,11 +111,16 @@ def demote(unit: Path) -> None:
 def tidy_unit(unit: Path) -> None:
     """Delete the journal, the claim and temporary files that a kill after the marker has left in a complete unit.
 
-    They do no harm. A unit that another process is just about to leave, or to replace, is left alone.
+    They do no harm. A unit that another process is just about to leave, or to replace, or that lies behind a link, is
+    left alone.
     """
     records = unit / layout_at(unit).records
     with explain_os_errors(f"tidy {unit}"), contextlib.suppress(ClaimedError, IncompleteUnitError, FileNotFoundError):
         if all(path.name in _LASTING for path in records.iterdir()):
+            return
+        try:
+            _check_no_link(records)
+        except CacheError:
             return
         with take_claim(unit):
             read_marker(unit)
@@ -132,11 +137,11 @@ def looks_whole(folder: Path, marker: Marker) -> bool:
         return False
 
 
-def _check_no_link(unit: Path) -> None:
-    """Refuse a unit in a cache that is reached through a link below the cache's folder."""
-    video = next((folder for folder in unit.absolute().parents if folder.name.endswith(".zarr")), None)
+def _check_no_link(records: Path) -> None:
+    """Refuse the records of a unit in a cache that are reached through a link below the cache's folder."""
+    video = next((folder for folder in records.absolute().parents if folder.name.endswith(".zarr")), None)
     if video is not None:
-        check_inside(video.parent.parent, unit.absolute())
+        check_inside(video.parent.parent, records.absolute())
 
 
 def _check_file(folder: Path, key: str, marker: Marker) -> str | None:

@@ -79,7 +79,7 @@ class StoredWriter(Generic[SpecT]):
 
     def __enter__(self) -> Self:
         with explain_os_errors(f"write {self.folder}"):
-            check_inside(self._root, self.folder)
+            check_inside(self._root, self.folder / self.spec.layout.records)
             if self._overwrite:
                 # The claim comes first, so that no work in progress is thrown away; it goes with the folder.
                 with take_claim(self.folder):

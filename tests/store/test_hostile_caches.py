@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ted.pipeline.choices.hints import explain
-from ted.store import AffinityUnit, Cache, Unit, copy_unit, demote, open_cache, open_unit, verify_unit
+from ted.store import AffinityUnit, Cache, Unit, copy_unit, demote, open_cache, open_unit, tidy_unit, verify_unit
 from ted.store.claims import take_claim
 from ted.store.durable import parse_json
 from ted.store.errors import CacheError, CorruptUnitError, SchemaError
@@ -122,16 +123,24 @@ def test_a_marker_promises_files_of_its_unit_alone(unit: Unit, key: str) -> None
 # Links
 
 
-@pytest.mark.parametrize("depth", range(1, 7), ids=["dataset", "video", "backbone", "timestep", "tap", "unit"])
+PARTS = ["dataset", "video", "backbone", "timestep", "tap", "unit", "array", "records"]
+
+
+@pytest.mark.parametrize("depth", range(1, 9), ids=PARTS)
 def test_nothing_behind_a_link_is_removed_repaired_or_written(
     cache: Cache, unit: Unit, values: NDArray[np.float16], tmp_path: Path, depth: int
 ) -> None:
     other = open_cache(tmp_path / "linking", create=True)
-    parts = unit.folder.relative_to(cache.root).parts
+    parts = (unit.folder / "features/ted").relative_to(cache.root).parts
+    if depth > 6:
+        shutil.copytree(unit.folder, other.root.joinpath(*parts[:6]))
+        shutil.rmtree(other.root.joinpath(*parts[:depth]))
     link = other.root.joinpath(*parts[:depth])
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(cache.root.joinpath(*parts[:depth]))
-    through = other.root.joinpath(*parts)
+    through = other.root.joinpath(*parts[:6])
+    journal = unit.folder / "features/ted/journal.jsonl"
+    journal.touch()
     before = tree(cache.root)
     np.testing.assert_array_equal(Unit(through).features.compute(), values)  # reading is fine
     for action in (
@@ -142,6 +151,8 @@ def test_nothing_behind_a_link_is_removed_repaired_or_written(
         with pytest.raises(CacheError, match="is a link: nothing behind it is changed"):
             action()
         assert tree(cache.root) == before
+    tidy_unit(through)
+    assert journal.exists()
     assert not list((unit.folder / "features/ted").glob("*claim*"))
     third = open_cache(tmp_path / "third", create=True)
     write_unit(third, make_spec(seed=1), values)
