@@ -1,4 +1,4 @@
-"""The evaluation of the small models, on as little as shows what they know."""
+"""Evaluation of the small models on a few videos."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from training.evaluate import main
 
 
 def test_the_video_model_knows_which_object_is_which_by_motion(tmp_path: Path) -> None:
-    """Identical objects that cross: the trained network tells them apart, its controls do not."""
+    """The trained network tells identical, crossing objects apart; its controls do not."""
     options = ["--videos", "6", "--taus", "700", "--taps", "up_blocks[1]", "--ensemble", "1"]
     result = CliRunner().invoke(main, ["probe", str(tmp_path), *options], catch_exceptions=False)
     assert result.exit_code == 0

@@ -1,4 +1,4 @@
-"""Probes on features of which everything is known."""
+"""Probes on features with known content."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ RNG = np.random.default_rng(0)
 
 
 def two_objects() -> tuple[np.ndarray, np.ndarray]:
-    """Masks (frame, height, width) and centres of two squares of 8 pixels that pass each other in rows of their own."""
+    """Return masks (frame, height, width) and centres of two 8-pixel squares that pass each other in separate rows."""
     masks = np.zeros((6, 32, 32), dtype=np.uint8)
     centres = np.empty((2, 6, 2))
     for frame in range(6):
@@ -39,7 +39,7 @@ def test_half_covered_cells_belong_to_nobody() -> None:
     masks[:, :4, :2] = 1  # half of a cell of 4 x 4
     masks[:, 4:, :3] = 1
     cells = object_cells(np.ones((2, 2, 2, 3), dtype=np.float32), masks, np.array([[[1.0, 3.0], [2.0, 3.0]]]))
-    assert len(cells.vectors) == 2  # one a frame
+    assert len(cells.vectors) == 2  # one per frame
 
 
 def drawn(vectors: np.ndarray, truth: np.ndarray) -> Cells:

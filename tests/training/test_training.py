@@ -1,4 +1,4 @@
-"""Training of the small models: data, objective, exact resuming, what it leaves."""
+"""Training of the small models: data, objective, exact resuming, output files."""
 
 import csv
 import shutil
@@ -26,7 +26,7 @@ NAMES = {"video": "i2vgen-xl", "image": "sd21"}
 
 @pytest.fixture
 def config(tmp_path: Path) -> dict[str, Path]:
-    """The real configurations, made as small as they can be."""
+    """Return the real configurations at minimal size."""
     found = {}
     for kind in KINDS:
         text = (ROOT / f"{kind}.toml").read_text()
@@ -60,7 +60,7 @@ def test_resuming_is_exact_and_the_weights_are_a_backbone(kind: str, config: dic
     assert whole["step"] == 4
     half = train(tmp_path / "halves", "--seconds=0")
     assert half["step"] == 2
-    # What a run that was stopped between two checkpoints leaves.
+    # Files of a run that was stopped between two checkpoints.
     with (tmp_path / "halves" / "curve.csv").open("a") as file:
         file.write("3,9,0,0,0,0,0,0,0,0,0,0\n")
     resumed = train(tmp_path / "halves")
@@ -71,7 +71,7 @@ def test_resuming_is_exact_and_the_weights_are_a_backbone(kind: str, config: dic
     curves = []
     for folder in ("whole", "halves"):
         with (tmp_path / folder / "curve.csv").open(newline="") as file:
-            curves.append([row[:1] + row[2:] for row in csv.reader(file)])  # all but the time
+            curves.append([row[:1] + row[2:] for row in csv.reader(file)])  # without the time
     assert curves[0] == curves[1]
     assert [row[0] for row in curves[0]] == ["step", "2", "4"]
 
@@ -93,7 +93,7 @@ def test_data_of_a_step_is_a_function_of_its_number(config: dict[str, Path]) -> 
 
 
 def test_the_objective_is_v_prediction(config: dict[str, Path], tmp_path: Path) -> None:
-    """Against the scheduler's own target, with a network that gives zeros."""
+    """The target equals that of the scheduler, for a network that returns zeros."""
     CliRunner().invoke(train_image.main, [str(config["image"]), str(tmp_path / "out"), "--seconds=0", "--device=cpu"])
     backbone = load_backbone("sd21", tmp_path / "out" / "weights", device=CPU, dtype=torch.float32)
     seen: list[dict[str, torch.Tensor]] = []
@@ -117,7 +117,7 @@ def test_the_objective_is_v_prediction(config: dict[str, Path], tmp_path: Path) 
     frames = torch.randint(0, 256, (40, 2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     batch = objective.losses(frames, np.random.default_rng(5))
     taus = batch.timesteps
-    assert len(taus) == 80  # every frame by itself
+    assert len(taus) == 80  # every frame is a sample
     assert 20 < (taus == 100).sum() < 60
     assert ((taus == 100) | (taus >= 900)).all()
     scheduler = diffusers.DDIMScheduler.from_pretrained(tmp_path / "out" / "weights" / "scheduler")

@@ -1,4 +1,4 @@
-"""The demo, with as little as shows that its parts fit together."""
+"""The demo on few videos and settings."""
 
 import dataclasses
 from pathlib import Path
@@ -29,9 +29,9 @@ def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for score in result.scores.values():
         assert 0 < score.j < 1
         assert 0.2 < score.identity <= 1
-    # Distinct objects are easy for what knows colours.
+    # Image features tell distinct objects apart by colour.
     assert result.scores["distinct", "image"].j > 0.6
-    # The sweep, which writes no masks, scores what the masks have scored.
+    # The sweep computes without files the scores of the masks.
     assert len(result.ranking) == 3
     table = (tmp_path / "sweep" / "settings.csv").read_text().splitlines()
     alpha, j = (table[0].split(",").index(name) for name in ("alpha", "j"))

@@ -1,4 +1,4 @@
-"""What the notebooks call: recipes, ablations, and how often a pixel resembles its own object most."""
+"""API of the notebooks: recipes, ablations, and shares of pixels that are nearest to their own object."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ SETTINGS = PropagationSettings(temperature=0.1, top_k=4, radius=3)
 
 
 def boxes(root: Path, name: str, frames: int, step: int) -> None:
-    """Write a video of two noisy boxes, one above the other, that move against each other."""
+    """Write a video of two noisy boxes, one above the other, that move in opposite directions."""
     rng = np.random.default_rng(frames)
     pixels = rng.integers(0, 120, (frames, 64, 64, 3), dtype=np.uint8)
     masks = np.zeros((frames, 64, 64), dtype=np.uint8)
@@ -41,7 +41,7 @@ def boxes(root: Path, name: str, frames: int, step: int) -> None:
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
-    """Two videos of different lengths with colours and positions, and a third that the cache does not know."""
+    """Return two videos with colours and positions in the cache, and a third without features."""
     folder = tmp_path_factory.mktemp("collection")
     for name, frames, step in (("long", 6, 5), ("short", 4, 2), ("unknown", 3, 1)):
         boxes(folder / "data", name, frames, step)
@@ -100,7 +100,7 @@ def test_ablations_give_the_scores_of_a_propagation_and_an_evaluation(collection
         assert len(expected) == 4
         np.testing.assert_allclose(item.objects, expected, rtol=0, atol=1e-12)
         assert item.jf == pytest.approx(fmean(expected))
-    assert len({item.jf for item in scores}) == 3  # or the features make no difference here
+    assert len({item.jf for item in scores}) == 3  # features must matter for this test
     with pytest.raises(ConfigError, match="alphas"):
         ablate(collection, video=[position], image=colours, settings=SETTINGS)
     (again,) = ablate(collection, image=colours[:1], settings=SETTINGS)
@@ -117,13 +117,13 @@ def test_own_object_shares_equal_those_of_every_cosine(collection: Collection) -
         ]
         found = own_object_shares(video, [(units[0], 0.5), (units[1], 0.5)], pixels=10_000)
         values = [unit.features.compute().astype(np.float64) for unit in units]
-        # Equal weights: the mean of the cosines, which is the cosine of the normalised features side by side.
+        # With equal weights, the mean of the cosines is the cosine of the concatenated normalized features.
         both = np.concatenate([some / np.linalg.norm(some, axis=-1, keepdims=True) for some in values], axis=-1)
         masks = np.zeros(both.shape[:3], dtype=int)
         step = {"long": 5, "short": 2}[video.name]
         for index in range(len(masks)):
             for number, (top, left) in enumerate(((8, 4 + step * index), (40, 40 - step * index)), start=1):
-                # A cell is that of the pixel in its middle.
+                # A cell has the label of the pixel in its middle.
                 inside = (np.arange(16) * 4 + 2 >= left) & (np.arange(16) * 4 + 2 < left + 16)
                 masks[index, top // 4 : top // 4 + 4, inside] = number
         queries, owners = both[0][masks[0] > 0], masks[0][masks[0] > 0]
@@ -146,7 +146,7 @@ def test_own_object_shares_need_two_objects(collection: Collection) -> None:
 
 
 def test_recipes_are_told_apart(collection: Collection, tmp_path: Path) -> None:
-    """Units of several requests: those that not all videos have are left out, the others have titles of their own."""
+    """Only requests of which all videos have units are recipes, and their titles differ."""
     cache = Cache(tmp_path / "cache")
     request = FeatureRequest(video="", frames="f", backbone="net", weights="sha256:1", frame_size=(8, 8), clip_length=4)
     made = {

@@ -1,4 +1,4 @@
-"""Choosing a pixel with the mouse: the window is one that is never shown, the clicks are events that it is sent."""
+"""Selection of a pixel with the mouse, in a hidden window that receives events."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ PICTURE = np.zeros((30, 40, 3), np.uint8)
 
 @pytest.fixture
 def clicks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[tuple[float, float]]], None]:
-    """Have the next window get clicks at places of its picture: x and y, the centre of the first pixel being 0, 0."""
+    """Send clicks at (x, y) of the picture to the next window; the centre of the first pixel is (0, 0)."""
 
     def prepare(places: Sequence[tuple[float, float]]) -> None:
         def show() -> None:
@@ -49,7 +49,7 @@ def clicks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[tuple[float, f
         ([(12.4, 6.6)], (12, 7)),
         ([(-0.4, -0.4)], (0, 0)),
         ([(39.4, 29.4)], (39, 29)),
-        ([(500.0, 7.0), (3.0, 4.0), (9.0, 9.0)], (3, 4)),  # beside the picture, then on it, then too late
+        ([(500.0, 7.0), (3.0, 4.0), (9.0, 9.0)], (3, 4)),  # beside the picture, on it, after it was closed
     ],
 )
 def test_the_pixel_that_is_clicked(

@@ -50,7 +50,7 @@ def test_a_map_lies_over_the_grey_frame_and_leaves_what_is_unknown() -> None:
     expected = 0.4 * grey[:, :25, None] + 0.6 * heatmap_colours(np.array(0.25), 0, 1)
     np.testing.assert_allclose(drawn[:, :25], expected, atol=1)
     opaque = overlay_heatmap(frame, np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6), 0.0, 1.0, opacity=1.0)
-    # In the middle of a cell there is its own value.
+    # The middle of a cell has the value of the cell.
     np.testing.assert_array_equal(opaque[5, 5], heatmap_colours(np.array(0.0), 0, 1))
     assert (np.diff(luminance(opaque[5, 5::11].astype(int))) > 0).all()
 
@@ -69,7 +69,7 @@ def test_the_scale_shows_all_colours_and_its_ends() -> None:
 
 
 def origins(places: Sequence[Sequence[tuple[int, int]]], frames: Sequence[Sequence[int]]) -> Origins:
-    """Pixels (2, 2) and (7, 7) of a grid of 10x10, with two sources each that weigh 0.9 and 0.1."""
+    """Return pixels (2, 2) and (7, 7) of a 10x10 grid, with two sources each, of weights 0.9 and 0.1."""
     return Origins(
         frame=3,
         context=(0, 1, 2),
@@ -100,7 +100,7 @@ def test_arrows_lead_to_the_sources_in_the_frames_asked_for() -> None:
     both = draw_origins(ground, found, colours, within=[1, 2])
     assert len(of_colour(both, colours[1])) > 100
     assert of_colour(both, colours[0])[:, 0].max() > 320
-    # The heavier the thicker: across the arrow to the right, and across the one down.
+    # Arrows with larger weights are thicker: cut across the arrow to the right, and the one down.
     lines = np.stack([both[90:111, 220], both[220, 90:111]]).astype(int)
     across = (np.abs(lines - colours[0]).max(-1) < 80).sum(1)
     assert across[0] > across[1] >= 1

@@ -14,7 +14,7 @@ Features = npt.NDArray[np.float64]
 
 
 def features(frames: int = 4, channels: int = 9, offset: float = 0.0, seed: int = 0) -> Features:
-    """Correlated channels of falling variance, so that components are well apart."""
+    """Return correlated channels of falling variance, so that components are distinct."""
     rng = np.random.default_rng(seed)
     mixing = rng.standard_normal((channels, channels)) * 0.6 ** np.arange(channels)[:, None]
     values: Features = rng.standard_normal((frames, 5, 6, channels)) @ mixing + offset
@@ -91,7 +91,7 @@ def test_limits_are_percentiles_and_outliers_do_not_move_them(monkeypatch: pytes
     wild = scores.copy()
     wild[0, :2, :3] = 1e6
     np.testing.assert_allclose(pca_limits(wild), expected, atol=0.1)
-    # With bounded memory they are those of some of the pixels.
+    # With bounded memory, percentiles are computed from some of the pixels.
     monkeypatch.setattr(pca, "_MOST_SCORES", 2000)
     thinned = pca_limits(scores)
     assert (thinned != expected).any()
@@ -110,7 +110,7 @@ def test_colours_span_the_limits() -> None:
     np.testing.assert_array_equal(colours, expected)
     assert colours.min(axis=(0, 1, 2)).tolist() == [0, 0, 0]
     assert colours.max(axis=(0, 1, 2)).tolist() == [255, 255, 255]
-    # Other frames are shown by the same basis.
+    # Other frames have the same basis.
     np.testing.assert_array_equal(pca_colours(values[2], basis, limits), colours[2])
 
 

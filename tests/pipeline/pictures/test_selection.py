@@ -1,4 +1,4 @@
-"""Frames and pixels as a person names them, and where they are on feature grids."""
+"""Selection of frames and pixels, and their cells on feature grids."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ NAMES = [f"{index:05d}" for index in range(16)]
 
 def test_frames_have_names_and_numbers() -> None:
     assert [frame_index(text, NAMES) for text in ("00008", "8", " 0 ", "15")] == [8, 8, 0, 15]
-    # A name is meant before a number.
+    # Names have precedence over numbers.
     assert [frame_index(text, ["2", "4", "6"]) for text in ("2", "6", "1")] == [0, 2, 1]
     for text in ("16", "-1", "", "00016", "x", "1.5"):
         with pytest.raises(ConfigError, match="the video has 16, named 00000 to 00015 and numbered from 0"):
@@ -72,7 +72,7 @@ def test_cells_are_spread_over_every_object(count: int) -> None:
     for number, size in ((3, 120), (7, 4)):
         own = cells[numbers == number]
         assert 1 <= len(own) <= share
-        # The next finer lattice would have had too many.
+        # The next finer lattice has too many cells.
         assert len(own) > share / 6 or len(own) == size
         if len(own) > 1:
             steps = np.diff(np.unique(own[:, 0])).tolist() + np.diff(np.unique(own[:, 1])).tolist()

@@ -29,7 +29,7 @@ IMAGE = FeatureChoice(backbone="adm", timestep=51, tap="output_blocks[7]")
 
 @pytest.fixture(autouse=True)
 def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Encoding large ones takes most of the time."""
+    """Draw small pictures, because encoding large ones takes most of the time."""
     for module in (arrow_pictures, similarity_pictures):
         monkeypatch.setattr(module, "_LEAST_SIDE", 160)
 
@@ -44,7 +44,7 @@ def frame_count(path: Path) -> int:
 
 @pytest.fixture(scope="session")
 def results(davis_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Masks of `davis_source` that stand for results: the ground truth, shifted."""
+    """Write shifted ground truth of `davis_source` as results."""
     folder = tmp_path_factory.mktemp("masks") / "shifted"
     for video in open_sources([Source(path=davis_source)]):
         (folder / video.name).mkdir(parents=True)
@@ -69,7 +69,7 @@ def test_pca_shows_the_components_of_the_frames_chosen(
     picture = read(sheet)
     for frame in range(5):
         drawn = enlarge_cells(pca_colours(values[frame], basis, limits), (96, 128))
-        # Normalised in another way, a value may round differently.
+        # Another order of normalization may round differently.
         close = cv2.matchTemplate(picture, drawn, cv2.TM_SQDIFF).min() / drawn.size < 0.1
         assert close == (frame in (0, 2, 4))
     (video,) = open_sources([Source(path=davis_source)])[1:]
@@ -99,7 +99,7 @@ def test_similarity(cli: Cli, davis_source: Path, extracted: Path, tmp_path: Pat
     window = cli(*common, "--out", tmp_path / "b", "--point", "2:100,40", "--radius", 1, "--count", 3)
     assert window.code == 0
     (part,) = pictures(window.out)["two"]
-    # Outside of the window frames are grey.
+    # Frames are grey outside of the window.
     coloured = [(np.ptp(picture.astype(int), axis=-1) > 20).sum() for picture in (whole, read(part))]
     assert coloured[1] < coloured[0] / 2
     other = cli(*common, "--out", tmp_path / "c", "--point", "2:20,80", "--count", 3)

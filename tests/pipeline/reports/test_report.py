@@ -1,4 +1,4 @@
-"""``ted report`` as a whole: after real runs of the other commands, on small data."""
+"""``ted report`` after real runs of the other commands, on small data."""
 
 import csv
 import json

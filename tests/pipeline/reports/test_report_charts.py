@@ -1,4 +1,4 @@
-"""Charts: what is drawn is where the numbers are."""
+"""Positions of lines, markers and bars in charts equal their values."""
 
 import math
 import re
@@ -21,7 +21,7 @@ def polylines(svg: ElementTree.Element) -> list[list[Point]]:
 
 
 def ticks_down(svg: ElementTree.Element) -> list[Point]:
-    """(value, y) of the marks of the vertical axis, from the grid's lines and the texts beside them."""
+    """Return (value, y) of the ticks of the vertical axis, from the grid lines and their labels."""
     lines = [float(line.attrib["y1"]) for line in svg.iter("line") if line.attrib["class"] == "grid"]
     texts = [float(text.text or "") for text in svg.iter("text") if text.attrib["text-anchor"] == "end"]
     return list(zip(texts, lines, strict=True))
@@ -127,7 +127,7 @@ def test_bars_are_as_long_as_their_values() -> None:
 
 
 def test_names_may_hold_anything() -> None:
-    name = "</svg><script>alert('&')</script>\"'" * 2  # cut in the picture, whole in its tool tip
+    name = "</svg><script>alert('&')</script>\"'" * 2  # cut in the picture, complete in its tool tip
     series = [Series(name=name, values=[0.5])]
     for text in (
         line_chart(name, title=name, x_label=name, y_label=name, x=[1], series=series),

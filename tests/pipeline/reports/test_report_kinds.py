@@ -50,7 +50,7 @@ def make_results(cli: Cli, source: Path, folder: Path, *more: object) -> Path:
 
 @pytest.mark.parametrize("kind", list(SOURCES))
 def test_a_folder_of_results_and_a_sweep_stand_beside_each_other(cli: Cli, tmp_path: Path, kind: str) -> None:
-    """A sweep of the same setting has the same numbers: those of the tables are rounded to three or four decimals."""
+    """A sweep of the same setting has the same scores, up to the rounding of the tables to three or four decimals."""
     source, metric_spec, more = SOURCES[kind](tmp_path), METRIC_SPECS[kind], OPTIONS.get(kind, ())
     extract(cli, source, tmp_path / "cache", "--frame-size", SIZES.get(kind, "64x96"))
     results = make_results(cli, source, tmp_path, *more)
@@ -141,7 +141,7 @@ def test_other_measures_are_refused_together(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_frames_of_joints_are_scored_as_the_video(cli: Cli, tmp_path: Path) -> None:
-    """All joints are present in all frames, so that the mean over frames is the score of the video."""
+    """If all joints are present in all frames, the mean over frames is the score of the video."""
     root = jhmdb(tmp_path)
     video = open_sources([Source(path=root)])[0]
     truth = moving_square(5, 0)[1].transpose(2, 1, 0)
@@ -171,7 +171,7 @@ def test_frames_of_points_are_scored_as_a_video_of_one_frame(tmp_path: Path) -> 
     video = open_sources([Source(path=tapvid(tmp_path))])[0]
     names, size = video.frames.names, video.frames.size
     truth = video.tracks.read(names, size)  # type: ignore[attr-defined]
-    tracks = np.array([0, 1])  # the second is hidden in the first two frames
+    tracks = np.array([0, 1])  # the second is occluded in the first two frames
     places = truth.xy[tracks].copy()
     places[0, 3] += 90  # lost
     places[0, 4] += np.array([3, 0]) * size[1] / 256  # 3 pixels of the raster: within 4, 8 and 16 of 1, 2, 4, 8, 16
@@ -184,7 +184,7 @@ def test_frames_of_points_are_scored_as_a_video_of_one_frame(tmp_path: Path) -> 
     result.write(folder := made(tmp_path / "one"))
     frames = PointFrames(video, folder)
     scores = [frames.score(name) for name in names]
-    # Nothing is asked for in the first; the second point from the fourth on. Lost: 1 of 2 visible, and one wrong.
+    # The first frame has no queries; the second point counts from the fourth on. A lost point is a miss and an error.
     nearly = np.mean([1 / 3, 1 / 3, 1, 1, 1])
     np.testing.assert_allclose(scores[1:], [1, 1, 1 / 3, nearly, 1 / 2, 1])  # type: ignore[arg-type]
     assert scores[0] is None
@@ -198,7 +198,7 @@ def test_frames_of_points_are_scored_as_a_video_of_one_frame(tmp_path: Path) -> 
 
 
 def test_frames_of_boxes_are_scored_by_overlap(tmp_path: Path) -> None:
-    """Two objects, of which the second joins in the third frame, where it is given; one box is elsewhere."""
+    """Score two objects, the second annotated in the third frame, with one shifted and one missing box."""
     video = open_sources([Source(path=youtube_vos(tmp_path))])[0]
     names = video.frames.names
     truth = BoxFrames(video, written(tmp_path / "true", names, np.zeros((2, 5, 4))))._truth
@@ -226,7 +226,7 @@ def written(folder: Path, names: tuple[str, ...], boxes: Any) -> Path:
 
 
 def test_pictures_of_points_of_ones_own(tmp_path: Path) -> None:
-    """There is no truth, so that the last frame is shown."""
+    """Without ground truth, the last frame is shown."""
     (video,) = open_sources([Source(path=frames_folder(tmp_path / "clip", moving_square(3)[0]))])
     names = video.frames.names
     TrackResult(

@@ -1,4 +1,4 @@
-"""Curves over the signal-to-noise ratio: where their points lie, and what a report says without them."""
+"""Curves over the signal-to-noise ratio: positions of the points, and notes on missing levels."""
 
 import csv
 import math
@@ -57,7 +57,7 @@ def image_sweep(folder: Path) -> Path:
 
 
 def scores(folder: Path, part: str) -> dict[int, float]:
-    """J&F by timestep, as the sweep's own table has it."""
+    """Read J&F by timestep from the sweep's table."""
     with (folder / "settings.csv").open(newline="") as file:
         return {int(row[f"{part}_feature"].split(":")[1]): float(row["jf"]) for row in csv.DictReader(file)}
 
@@ -67,16 +67,18 @@ def noise_chart(html: str) -> ElementTree.Element:
     return ElementTree.fromstring(text)
 
 
-def axis(svg: ElementTree.Element, anchor: str, place: str) -> tuple[np.ndarray, np.ndarray]:
-    """Values and places of an axis's marks: places are those of the texts, which lie at the marks but for a shift."""
+def axis(svg: ElementTree.Element, anchor: str, coordinate: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and coordinates of an axis's tick labels, which have a constant offset from the ticks."""
     marks = [
         text for text in svg.iter("text") if (text.attrib["text-anchor"], text.attrib["class"]) == (anchor, "tick")
     ]
-    return np.array([float(text.text or "") for text in marks]), np.array([float(text.attrib[place]) for text in marks])
+    return np.array([float(text.text or "") for text in marks]), np.array(
+        [float(text.attrib[coordinate]) for text in marks]
+    )
 
 
 def table(page: PageReader) -> list[list[str]]:
-    """The numbers of the curves, exact."""
+    """Return the exact numbers of the curves."""
     (rows,) = (rows for caption, rows in page.tables.items() if caption.endswith("over the signal-to-noise ratio"))
     return [[text if value is None else value for text, value in row] for row in rows[1:]]
 
@@ -90,7 +92,7 @@ def test_decibels(alpha_bar: float, expected: float) -> None:
 
 
 def test_backbones_of_different_schedules_share_an_axis(tmp_path: Path) -> None:
-    """Points lie at the decibels of their levels and the scores of the sweeps' tables, read off the axes' marks."""
+    """Coordinates of points, read off the axes, equal the levels in dB and the scores of the sweeps' tables."""
     folders = [video_sweep(tmp_path / "sweep-video"), image_sweep(tmp_path / "sweep-image")]
     html = render_page(make_page(folders, title="t"))
     page, svg = check_page(html), noise_chart(html)
@@ -123,7 +125,7 @@ def test_one_line_alone_has_j_and_f(tmp_path: Path) -> None:
 
 
 def test_joints_have_their_own_measures(tmp_path: Path) -> None:
-    """Settings are correct more often as alpha_bar falls, so that the numbers tell which point is which."""
+    """Scores rise as alpha_bar falls, so each point can be recognised by its score."""
     settings = make_space(video_features=tuple(VIDEO), image_features=(None,), alphas=(1.0,)).settings()
     counted, scores = np.full(15, 4), {}
     for place, setting in enumerate(settings):
@@ -145,7 +147,7 @@ def test_joints_have_their_own_measures(tmp_path: Path) -> None:
 
 
 def test_backbones_of_one_sweep_are_lines_of_their_own(tmp_path: Path) -> None:
-    """Each at its own best alpha; in both parts, where both timesteps vary."""
+    """Each backbone has a line at its best alpha, for both parts if both timesteps vary."""
     others = features("svd", {100: 0.9, 900: 0.2})
     space = make_space(video_features=(*VIDEO, *others), image_features=tuple(IMAGE), alphas=(0.3, 0.6))
     alpha_bars = {str(choice): level for choice, level in (VIDEO | others | IMAGE).items()}
@@ -176,7 +178,7 @@ def test_noise_alone_is_in_the_table_and_has_no_place_in_the_picture(tmp_path: P
 
 
 def test_a_level_that_is_not_known_is_said_to_be_missing_and_how_to_get_it(tmp_path: Path) -> None:
-    """A line is drawn when all of its points have a level, and others are not held up by it."""
+    """A line with an unknown level is left out, and others are drawn."""
     first, *rest = VIDEO
     partly = video_sweep(tmp_path / "old", {choice: VIDEO[choice] for choice in rest})
     page = check_page(render_page(make_page([partly], title="t")))
@@ -189,7 +191,7 @@ def test_a_level_that_is_not_known_is_said_to_be_missing_and_how_to_get_it(tmp_p
 
 
 def test_tables_of_earlier_versions_get_their_levels_from_the_cache(tmp_path: Path) -> None:
-    """Of the units themselves; or of one video's, for the others of the same weights. Those of others do not count."""
+    """Levels come from the units, or from another video's unit with the same weights, and from no other weights."""
     folder = video_sweep(tmp_path / "sweep", {}, cache=tmp_path / "cache")
     with (folder / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -1,4 +1,4 @@
-"""The page: complete, escaped, the same for the same input; its numbers are those of the tables."""
+"""The page is complete, escaped and deterministic, and its numbers equal those of the tables."""
 
 import csv
 import json
@@ -177,7 +177,7 @@ def test_folders_of_one_name_are_told_apart_without_local_paths(tmp_path: Path) 
 
 
 def test_controls_stand_beside_the_results_everywhere(tmp_path: Path) -> None:
-    """Two sweeps and a folder of masks; position in the first sweep, the others told by what the cache records."""
+    """Position is known by its name, other controls by the cache's records."""
     videos = ["one", "two"]
     own, untrained, still = (tmp_path / name for name in ("cache", "cache-untrained", "cache-still"))
     write_units(own, videos, VIDEO_FEATURE)
@@ -215,7 +215,7 @@ def test_controls_stand_beside_the_results_everywhere(tmp_path: Path) -> None:
 
 
 def test_the_curve_of_a_control_ends_where_alpha_leaves_it_out(tmp_path: Path) -> None:
-    """The sweep of a control has no results proper of its own, though at alpha 0 it is none."""
+    """A control's sweep has no separate result for alpha 0, where the control has no weight."""
     result = random_result(["one"], make_space(video_features=(POSITION,), temperatures=(0.1, 0.2)))
     folder = write_sweep(tmp_path / "sweep", result)
     ranked = read_csv(folder / "settings.csv")
@@ -242,7 +242,7 @@ def test_cost_is_what_the_cache_records(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "results", ["one", "two"], cache=tmp_path / "cache")
     page = page_of(folder)
     cost = page.tables["results: features in the cache, and the runs that finished them"]
-    # A unit is the folder of its form; its records are no part of it.
+    # A unit is the folder of its codec, without its records.
     files = [path for path in (tmp_path / "cache").glob("*/*/adm@*/*/*/float16/**/*") if path.is_file()]
     size = sum(path.stat().st_size for path in files if path.parent.name != "ted")
     assert exact(cost) == [["2", f"{size / 1e6:.2f}", "4", "8.0", "0.50"]]
@@ -262,7 +262,7 @@ def test_hostile_names_are_shown_and_not_run(tmp_path: Path) -> None:
 
 
 def test_text_and_lines_stand_out_in_both_schemes() -> None:
-    """WCAG 2.2: a contrast of 4.5 for text (1.4.3), of 3 for lines and bars (1.4.11), as the style sheet has them."""
+    """Colours have the contrast of WCAG 2.2: 4.5 for text (1.4.3), 3 for lines and bars (1.4.11)."""
     css = (files("ted.pipeline.reports") / "templates" / "report.css").read_text()
     schemes = [
         dict(re.findall(r"--(\w+): (#\w{6});", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
@@ -388,7 +388,7 @@ def davis(tmp_path: Path) -> Path:
 
 
 def test_pictures_of_the_best_and_worst_frames(davis: Path, tmp_path: Path) -> None:
-    """Masks that are the truth but for an emptied frame of each video: the worst; another folder is drawn beside."""
+    """The worst frame of each video is the one whose mask was emptied; another folder is drawn beside it."""
     videos = open_sources([Source(path=davis)])
     results = write_results(tmp_path / "results", ["one", "two"])
     control = write_results(tmp_path / "results-position", ["one", "two"], POSITION)

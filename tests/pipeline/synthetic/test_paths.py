@@ -1,4 +1,4 @@
-"""Paths keep to their arrangement and their kind of motion."""
+"""Random paths follow the specified arrangement and motion."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_objects_stay_inside_and_begin_apart(arrangement: str, motion: str) -> N
         if arrangement == "crossing":
             assert between.min() < 0
             assert between[-1] >= 3
-            # They hide much of each other where they meet: between two frames they may be nearer still.
+            # They overlap where they meet; between two frames they may be even nearer.
             assert between.min() < -0.5 * RADII.min()
 
 

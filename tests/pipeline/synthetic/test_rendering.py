@@ -1,4 +1,4 @@
-"""What is drawn is what is said to be true of it."""
+"""Rendered videos agree with their ground truth."""
 
 import colorsys
 from dataclasses import replace
@@ -16,7 +16,7 @@ SMALL = SceneSpec(size=(96, 128), radius=(10.0, 14.0), arrangement="crossing", m
 
 
 def discs(clip: Clip) -> np.ndarray:
-    """Whether a pixel lies inside an object's outline, seen or not: (object, frame, y, x)."""
+    """Return whether each pixel lies inside an object's outline, visible or not: (object, frame, y, x)."""
     y, x = np.indices(clip.masks.shape[1:])
     distance = np.hypot(x - clip.centres[..., 0, None, None], y - clip.centres[..., 1, None, None])
     return distance <= clip.radii[:, None, None, None]
@@ -61,7 +61,7 @@ def test_identical_objects_look_the_same_and_distinct_ones_do_not() -> None:
 
 
 def test_hue_can_be_the_heading() -> None:
-    """Colours seen against the angle of the paths; all else of identical objects stays the same."""
+    """Hues equal the angles of the paths; identical objects have everything else in common."""
     clip = render(replace(SMALL, hue="heading", texture="plain", objects=2))
     assert clip.radii[0] == clip.radii[1]
     for number in (1, 2):
@@ -84,7 +84,7 @@ def test_a_plain_background_has_one_colour() -> None:
 
 
 def test_texture_moves_with_its_object() -> None:
-    # A whole number of pixels a frame: the same picture of the object, shifted.
+    # At a whole number of pixels per frame, the picture of the object is only shifted.
     clip = render(SceneSpec(size=(96, 128), radius=(14.0, 14.0), objects=1, texture="patched", seed=1))
     first, last = (np.rint(clip.centres[0, frame]).astype(int) for frame in (0, 15))
     cut = [clip.frames[frame][y - 6 : y + 7, x - 6 : x + 7].astype(int) for frame, (x, y) in ((0, first), (15, last))]

@@ -30,7 +30,7 @@ def test_no_two_videos_of_sets_and_of_training_share_a_seed() -> None:
     ]
     assert len(set(seeds)) == len(seeds)
     (last,) = set_specs("crossing", 1, replace(BASE, seed=99)).values()
-    assert last.seed + 1_000_000 <= FIRST_SEED  # the most videos that a set has
+    assert last.seed + 1_000_000 <= FIRST_SEED  # largest number of videos of a set
 
 
 def test_wrong_sets_are_refused() -> None:
