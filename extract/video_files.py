@@ -300,6 +300,8 @@ class _Findings:
         Index of the decoded stream among the video streams that are no attached pictures.
     stated
         Number of frames that the container states; 0 if it states none.
+    indexed
+        Whether the container has an index with one packet per frame.
     ending
         Time in seconds at which the container says that the stream ends; None if unknown.
     step
@@ -314,6 +316,7 @@ class _Findings:
 
     stream: int = 0
     stated: int = 0
+    indexed: bool = False
     ending: Fraction | None = None
     step: Fraction | None = None
     packets: int = 0
@@ -323,7 +326,9 @@ class _Findings:
 
     def read_headers(self, container: InputContainer, stream: VideoStream) -> None:
         """Record the number of frames and the duration that the headers state."""
-        self.stated = stream.frames
+        # MP4 and MOV count samples that an edit list cuts away; all others come as packets, which are counted instead.
+        self.indexed = container.format.name.startswith("mov")
+        self.stated = 0 if self.indexed else stream.frames
         self.step = 1 / stream.average_rate if stream.average_rate else None
         if stream.duration is not None and stream.time_base is not None:
             self.ending = (stream.duration + (stream.start_time or 0)) * stream.time_base
@@ -346,7 +351,7 @@ class _Findings:
         gaps = self._gaps(times) if logged or self.errors else 0
         if not self.complete:
             return gaps
-        stated = max(self.stated, self.packets if self.errors else 0) - self.discarded
+        stated = max(self.stated, self.packets if self.errors or self.indexed else 0) - self.discarded
         if interlaced and not self.errors and not logged and stated == 2 * len(times):
             return 0
         return max(stated - len(times), gaps)
