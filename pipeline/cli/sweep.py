@@ -176,7 +176,7 @@ def sweep(
 
     if affinities_only and not keep_affinities:
         raise ConfigError(
-            "--affinities-only keeps affinities and --discard-affinities removes them: leave one of them out"
+            "--affinities-only keeps affinities and --discard-affinities removes them: leave one out"
         )
     chosen = get_preset(preset)
     lists = {name: options.pop(name) for name in _LISTS}
