@@ -1,5 +1,6 @@
 """The one list of tasks: the built-in ones, and those that installed packages offer."""
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import entry_points
@@ -30,6 +31,8 @@ __all__ = [
     "tasks_reading",
 ]
 
+_log = logging.getLogger(__name__)
+
 _GROUP = "ted.tasks"
 _BUILT_IN: tuple[type[Task], ...] = (MaskTask, PartTask, JointTask, PointTask, BoxTask)
 
@@ -37,18 +40,20 @@ _BUILT_IN: tuple[type[Task], ...] = (MaskTask, PartTask, JointTask, PointTask, B
 def known_tasks() -> dict[str, type[Task]]:
     """Return all tasks by name: the built-in ones first.
 
-    Raises
-    ------
-    ConfigError
-        When a package offers something else than a task, or a task of another name, or takes a built-in one's name.
+    An offer of an installed package that cannot be loaded, or is no task of its name, is left out with a warning: it
+    must not stop work on other tasks.
     """
     tasks = {task.name: task for task in _BUILT_IN}
     for offer in entry_points(group=_GROUP):
-        task = offer.load()
+        try:
+            task = offer.load()
+        except Exception as error:
+            _log.warning("task %r of %s cannot be loaded, and is left out: %s", offer.name, offer.value, error)
+            continue
         if not (isinstance(task, type) and issubclass(task, Task) and task.name == offer.name):
-            raise ConfigError(f"{offer.value} is offered as task {offer.name!r}, but is no Task of that name")
-        if tasks.setdefault(task.name, task) is not task:
-            raise ConfigError(f"{offer.value} is offered as task {offer.name!r}, and there is one of that name already")
+            _log.warning("%s is offered as task %r, but is no Task of that name: left out", offer.value, offer.name)
+        elif tasks.setdefault(task.name, task) is not task:
+            _log.warning("%s is offered as task %r, a name that is taken: left out", offer.value, offer.name)
     return tasks
 
 

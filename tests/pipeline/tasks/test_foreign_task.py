@@ -11,7 +11,6 @@ import pytest
 
 from ted.pipeline.reports.page import make_page, render_page
 from ted.pipeline.tasks.registry import known_tasks
-from ted.store.errors import ConfigError
 
 from ..cli.test_own_places import COUNT, EXACT, bring
 from ..conftest import Cli
@@ -107,13 +106,34 @@ def test_what_it_cannot_do_is_told(cli: Cli, clip: Path, tmp_path: Path) -> None
     ) == (2, True)
 
 
-@pytest.mark.parametrize(("name", "attribute"), [("circles", "EllipseTask"), ("ellipses", "EllipseScore")])
-def test_an_offer_that_is_none_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, attribute: str
+@pytest.mark.parametrize(
+    ("name", "attribute", "message"),
+    [
+        ("circles", "EllipseTask", "is offered as task 'circles', but is no Task of that name"),
+        ("ellipses", "EllipseScore", "is offered as task 'ellipses', but is no Task of that name"),
+        ("ellipses", "Absent", "task 'ellipses' of foreign_other:Absent cannot be loaded"),
+    ],
+)
+def test_a_wrong_offer_stops_no_other_task(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    attribute: str,
+    message: str,
 ) -> None:
     offer(tmp_path, "foreign_other", SOURCE, "ted.tasks", name, attribute, monkeypatch)
-    with pytest.raises(ConfigError, match=f"offered as task '{name}', but is no Task of that name"):
-        known_tasks()
+    assert list(known_tasks()) == ["masks", "parts", "joints", "points", "boxes"]
+    assert message in caplog.text
+
+
+def test_no_offer_replaces_a_built_in_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = SOURCE.replace('name = "ellipses"', 'name = "masks"')
+    offer(tmp_path, "foreign_masks", source, "ted.tasks", "masks", "EllipseTask", monkeypatch)
+    assert known_tasks()["masks"].__module__.startswith("ted.")
+    assert "is offered as task 'masks', a name that is taken" in caplog.text
 
 
 def test_help_loads_no_task() -> None:
