@@ -1,6 +1,9 @@
 """The host's share of a clip: frames read and resized, noise drawn. Nothing here uses the device."""
 
+import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +13,12 @@ from .clips import Clip
 from .frames import FrameSource, to_pixels
 from .noising.keyed_noise import NoiseKey
 from .plan import VideoPlan
+from .runtime import StageClock
 
 __all__ = ["ClipReader", "HostClip"]
+
+#: Most threads that resize frames and draw noise.
+_MOST_THREADS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +49,21 @@ class HostClip:
     noise: torch.Tensor | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Started:
+    """A clip whose frames are being resized and whose noise is being drawn."""
+
+    index: int
+    pixels: list[Future[torch.Tensor]]
+    image: Future[torch.Tensor] | None
+    noise: Future[torch.Tensor | None]
+
+
 class ClipReader:
     """Reads clips of one video, each frame once.
+
+    The calling thread reads frames in order, as decoders of video need it. Threads resize them and draw noise, which
+    depends on its key alone, a few clips ahead.
 
     Parameters
     ----------
@@ -55,50 +75,97 @@ class ClipReader:
         The video's plan.
     latent_shape
         (latent frame, channel, y, x) of a clip's noise.
+    clock
+        Adds up the seconds of ``"read"``, ``"resize"`` and ``"noise"``.
+    threads
+        Number of threads; by default half of the cores beside a GPU, one beside a processor that computes.
     """
 
-    def __init__(self, backbone: Backbone, source: FrameSource, plan: VideoPlan, latent_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        source: FrameSource,
+        plan: VideoPlan,
+        latent_shape: tuple[int, ...],
+        *,
+        clock: StageClock | None = None,
+        threads: int | None = None,
+    ) -> None:
         self._source = source
         self._plan = plan
         self._latent_shape = latent_shape
         self._condition_on = backbone.condition_on
+        self._clock = clock or StageClock()
         # A GPU copies from page-locked memory while it computes.
         self._pin = backbone.device.type == "cuda"
+        half = min(_MOST_THREADS, (os.cpu_count() or 2) // 2)
+        self._threads = threads or (max(1, half) if self._pin else 1)
 
     def read(self, wanted: Sequence[int]) -> Iterator[HostClip]:
         """Yield clips by rising index.
 
-        Frames that clips share stay in memory until no later clip has them: memory does not grow with the video.
+        Frames that clips share stay in memory until no later clip has them: memory does not grow with the video. An
+        error is raised after the clips before it.
         """
-        decoded: dict[int, torch.Tensor] = {}
-        first: torch.Tensor | None = None
-        for index in wanted:
-            clip = self._plan.clips[index]
-            if self._condition_on == "video" and first is None:
-                first = decoded[0] = self._decode(0)
-            for frame in clip.frames:
-                if frame not in decoded:
-                    decoded[frame] = self._decode(frame)
-            pixels = torch.stack([decoded[frame] for frame in clip.frames])
-            image = {"clip": pixels[0], "video": first, "none": None}[self._condition_on]
-            for frame in [frame for frame in decoded if frame <= clip.start or frame not in clip.frames]:
-                del decoded[frame]
-            noise = self._draw(clip)
-            if self._pin:
-                pixels, noise = pixels.pin_memory(), None if noise is None else noise.pin_memory()
-            yield HostClip(
-                index=index,
-                clip=clip,
-                pixels=pixels,
-                image=None if image is None else image[None],
-                image_index=0 if self._condition_on == "video" else clip.start,
-                noise=noise,
-            )
+        frames: dict[int, Future[torch.Tensor]] = {}
+        started: deque[_Started] = deque()
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="ted-prepare") as pool:
+            try:
+                for index in wanted:
+                    try:
+                        started.append(self._start(index, frames, pool))
+                    except Exception:
+                        yield from map(self._finish, started)
+                        raise
+                    if len(started) == self._threads:
+                        yield self._finish(started.popleft())
+                yield from map(self._finish, started)
+            finally:
+                pool.shutdown(cancel_futures=True)
 
-    def _decode(self, frame: int) -> torch.Tensor:
-        return torch.from_numpy(to_pixels(self._source.read(frame), self._plan.request.frame_size))
+    def _start(self, index: int, frames: dict[int, Future[torch.Tensor]], pool: ThreadPoolExecutor) -> _Started:
+        """Read a clip's frames that are not in `frames` yet, and start the rest of its preparation."""
+        clip = self._plan.clips[index]
+        noise = pool.submit(self._draw, clip)
+        if self._condition_on == "video" and 0 not in frames:
+            frames[0] = self._read(0, pool)
+        for frame in clip.frames:
+            if frame not in frames:
+                frames[frame] = self._read(frame, pool)
+        pixels = [frames[frame] for frame in clip.frames]
+        image = {"clip": pixels[0], "video": frames.get(0), "none": None}[self._condition_on]
+        for frame in [frame for frame in frames if frame <= clip.start or frame not in clip.frames]:
+            if frame or self._condition_on != "video":
+                del frames[frame]
+        return _Started(index=index, pixels=pixels, image=image, noise=noise)
+
+    def _finish(self, started: _Started) -> HostClip:
+        clip = self._plan.clips[started.index]
+        pixels = torch.stack([future.result() for future in started.pixels])
+        noise = started.noise.result()
+        if self._pin:
+            pixels, noise = pixels.pin_memory(), None if noise is None else noise.pin_memory()
+        return HostClip(
+            index=started.index,
+            clip=clip,
+            pixels=pixels,
+            image=None if started.image is None else started.image.result()[None],
+            image_index=0 if self._condition_on == "video" else clip.start,
+            noise=noise,
+        )
+
+    def _read(self, frame: int, pool: ThreadPoolExecutor) -> Future[torch.Tensor]:
+        with self._clock.count("read"):
+            values = self._source.read(frame)
+
+        def resize() -> torch.Tensor:
+            with self._clock.count("resize"):
+                return torch.from_numpy(to_pixels(values, self._plan.request.frame_size))
+
+        return pool.submit(resize)
 
     def _draw(self, clip: Clip) -> torch.Tensor | None:
         request = self._plan.request
         key = NoiseKey(seed=request.seed, video=request.video, start=clip.start)
-        return self._plan.noising.draw(key, self._latent_shape, request.ensemble)
+        with self._clock.count("noise"):
+            return self._plan.noising.draw(key, self._latent_shape, request.ensemble)

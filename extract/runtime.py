@@ -4,7 +4,10 @@ import ctypes
 import platform
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -12,7 +15,7 @@ import torch
 
 from .backbones.base import Backbone
 
-__all__ = ["DTYPES", "describe_run", "is_out_of_memory", "keep_freed_memory", "use_reproducible_kernels"]
+__all__ = ["DTYPES", "StageClock", "describe_run", "is_out_of_memory", "keep_freed_memory", "use_reproducible_kernels"]
 
 #: Precisions in which a network can run, by name.
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -22,6 +25,30 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
 _PACKAGES = ("ted-tracking", "torch", "diffusers", "transformers", "zarr", "numpy", "opencv-python-headless", "av")
+
+
+class StageClock:
+    """Seconds of work by stage, added up over threads.
+
+    Attributes
+    ----------
+    seconds
+        By stage. Stages of several threads run at the same time, so their sum can exceed the wall time.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def count(self, stage: str) -> Iterator[None]:
+        """Add the duration of a block to a stage."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
 
 
 def keep_freed_memory() -> None:
