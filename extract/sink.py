@@ -10,6 +10,7 @@ import torch
 
 from ..store import UnitWriter
 from .features import Features
+from .runtime import StageClock
 
 __all__ = ["FeatureSink", "VideoSink"]
 
@@ -76,6 +77,8 @@ class VideoSink:
         The units' writers, entered, by (timestep, tap).
     missing
         Frames that each unit lacks; others are not written again.
+    clock
+        Adds up the seconds of ``"transfer"`` and ``"write"``.
     """
 
     def __init__(
@@ -83,8 +86,10 @@ class VideoSink:
         sink: FeatureSink,
         writers: Mapping[tuple[int, str], UnitWriter],
         missing: Mapping[tuple[int, str], Collection[int]],
+        clock: StageClock | None = None,
     ) -> None:
         self._sink = sink
+        self._clock = clock or StageClock()
         self._writers = writers
         self._missing = missing
         self._tasks: list[Future[None]] = []
@@ -129,10 +134,12 @@ class VideoSink:
             try:
                 if self._error is None:
                     if arrived is not None:
-                        arrived.synchronize()
-                    writer.write(frame, values.numpy())
-                    if writer.pending >= _FRAMES_A_COMMIT:
-                        writer.commit()
+                        with self._clock.count("transfer"):
+                            arrived.synchronize()
+                    with self._clock.count("write"):
+                        writer.write(frame, values.numpy())
+                        if writer.pending >= _FRAMES_A_COMMIT:
+                            writer.commit()
             except BaseException as error:  # `check` raises it in the computing thread
                 self._error = self._error or error
             finally:

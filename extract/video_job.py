@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..store import Cache, UnitSpec, UnitWriter, tidy_unit
 from ..store.errors import CacheError, TedError
@@ -14,7 +14,7 @@ from .backbones.base import Backbone
 from .clip_reader import HostClip
 from .features import Averages, ClipEncoder, DeviceClip, run_pass
 from .plan import VideoPlan
-from .runtime import describe_run
+from .runtime import StageClock, describe_run
 from .sink import FeatureSink, VideoSink
 
 __all__ = ["ExtractionReport", "VideoJob"]
@@ -36,6 +36,9 @@ class ExtractionReport:
         Wall time, from opening the units to completing them.
     waited
         Seconds without anything to compute, waiting for ``"frames"`` or for the ``"disk"``.
+    stages
+        Seconds of work by stage: ``"read"``, ``"resize"``, ``"noise"``, ``"encode"``, ``"passes"`` (on a GPU, of
+        launching them), ``"transfer"`` (of features to the host, with the GPU's lag) and ``"write"``. Stages overlap.
     """
 
     written: tuple[UnitSpec, ...]
@@ -44,6 +47,7 @@ class ExtractionReport:
     batch_size: int
     seconds: float
     waited: Mapping[str, float]
+    stages: Mapping[str, float] = field(default_factory=dict)
 
 
 class VideoJob:
@@ -72,6 +76,8 @@ class VideoJob:
         Number of frames that were done before.
     abandoned
         Whether the video was given up.
+    clock
+        Adds up the seconds of the stages.
 
     Raises
     ------
@@ -86,6 +92,7 @@ class VideoJob:
     ) -> None:
         self.plan = plan
         self.abandoned = False
+        self.clock = StageClock()
         self._backbone = backbone
         self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._clock = time.monotonic()
@@ -117,7 +124,7 @@ class VideoJob:
         self._taps = list(dict.fromkeys(tap for _, tap in self._writers))
         self._encoder = ClipEncoder(backbone, plan)
         self._averages = Averages(plan.clips, plan.request.ensemble, self._wanted, backbone.latent_of_frame)
-        self._sink = VideoSink(sink, self._writers, missing)
+        self._sink = VideoSink(sink, self._writers, missing, self.clock)
         self._loaded: dict[int, DeviceClip] = {}
 
     def add(self, host: HostClip, advance: Callable[[int], None]) -> None:
@@ -130,13 +137,15 @@ class VideoJob:
         advance
             Called with numbers of finished frames.
         """
-        self._loaded[host.index] = self._encoder.encode(host)
+        with self.clock.count("encode"):
+            self._loaded[host.index] = self._encoder.encode(host)
         passes = self.plan.passes
         while self._passes and passes.items(self._passes[0])[-1].clip <= host.index:
             self._sink.check()
             number = self._passes[0]
             items = passes.items(number)
-            outputs = run_pass(self._backbone, items, self._loaded, self._taps)
+            with self.clock.count("passes"):
+                outputs = run_pass(self._backbone, items, self._loaded, self._taps)
             for features in self._averages.add(items[: passes.real(number)], outputs):
                 self._sink.deliver(features)
             self._passes.popleft()
@@ -177,6 +186,7 @@ class VideoJob:
                 batch_size=self.plan.passes.size,
                 seconds=seconds,
                 waited=waited,
+                stages=dict(self.clock.seconds),
             )
         finally:
             self.close()

@@ -20,7 +20,7 @@ from .features import latent_shape
 from .frames import FrameSource
 from .plan import VideoPlan, default_batch_size
 from .prefetch import Prefetched
-from .runtime import is_out_of_memory, use_reproducible_kernels
+from .runtime import StageClock, is_out_of_memory, use_reproducible_kernels
 from .sink import FeatureSink
 from .video_job import ExtractionReport, VideoJob
 
@@ -233,7 +233,7 @@ class _Extraction:
             self._begun.add(id(task))
             event = _Event(task=task, job=job)
             try:
-                for clip in self._reader(task, plan).read(job.clips):
+                for clip in self._reader(task, plan, job.clock).read(job.clips):
                     if job.abandoned:
                         break
                     yield dataclasses.replace(event, clip=clip)
@@ -244,11 +244,11 @@ class _Extraction:
                     event = dataclasses.replace(event, error=_as_video_error(error))
             yield event
 
-    def _reader(self, task: VideoTask, plan: VideoPlan) -> ClipReader:
+    def _reader(self, task: VideoTask, plan: VideoPlan, clock: StageClock) -> ClipReader:
         size = plan.request.frame_size
         if size not in self._latent_shapes:
             self._latent_shapes[size] = latent_shape(self._backbone, size)
-        return ClipReader(self._backbone, task.source, plan, self._latent_shapes[size])
+        return ClipReader(self._backbone, task.source, plan, self._latent_shapes[size], clock=clock)
 
     def _sized(self, plan: VideoPlan) -> VideoPlan:
         """Fit a plan's batch size to the memory, if asked to."""

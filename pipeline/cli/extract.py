@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +94,7 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
 )
 @click.option("--overwrite", is_flag=True, help="Compute complete units again.")
 @click.option("--dry-run", is_flag=True, help="Write nothing; print units, bytes and an estimate of the time.")
+@click.option("--timings", is_flag=True, help="Also print where the time of each stage went.")
 @json_option
 @config_option
 def extract(
@@ -116,6 +117,7 @@ def extract(
     store_as: str,
     overwrite: bool,
     dry_run: bool,
+    timings: bool,
     as_json: bool,
     scheduler: str | None,
     worker_resources: tuple[str, ...],
@@ -202,7 +204,7 @@ def extract(
             bars.note(_describe(result))
             if fail_fast and _failed(result):
                 break
-    _print_summary(results, time.monotonic() - clock, cache, as_json)
+    _print_summary(results, time.monotonic() - clock, cache, as_json, timings)
     if any(map(_failed, results)):
         sys.exit(1)
 
@@ -262,7 +264,9 @@ def _describe(result: "Extracted | Failure") -> str:
     return f"{name}: {units}, {_count(report.frames_computed, 'frame')} in {report.seconds:.1f} s"
 
 
-def _print_summary(results: "list[Extracted | Failure]", seconds: float, cache: Path, as_json: bool) -> None:
+def _print_summary(
+    results: "list[Extracted | Failure]", seconds: float, cache: Path, as_json: bool, timings: bool
+) -> None:
     from ..runs.extracting.running import Extracted, Failure
 
     failures = [result for result in results if isinstance(result, Failure)]
@@ -276,15 +280,25 @@ def _print_summary(results: "list[Extracted | Failure]", seconds: float, cache: 
         ],
         "seconds": round(seconds, 2),
     }
+    if timings:
+        waits, stages = (_sum([getattr(report, name) for report in reports]) for name in ("waited", "stages"))
+        summary["timings"] = {**{f"waiting for {what}": spent for what, spent in waits.items()}, **stages}
     if as_json:
         click.echo(json.dumps(summary, indent=1))
         return
+    for stage, spent in summary.get("timings", {}).items():
+        click.echo(f"{spent:>10.2f} s  {stage}")
     for item in failures:  # again, at the end of a long log
         click.echo(f"failed: {item.share.name}: {item.reason}", err=True)
     click.echo(
         f"{_count(len(summary['written']), 'unit')} written, {len(summary['skipped'])} complete already, "
         f"{_count(len(failures), 'video')} failed, in {summary['seconds']} s; cache: {cache}"
     )
+
+
+def _sum(parts: list[Mapping[str, float]]) -> dict[str, float]:
+    """Add up seconds by name."""
+    return {name: round(sum(part.get(name, 0.0) for part in parts), 3) for part in parts for name in part}
 
 
 def _count(number: int, noun: str) -> str:

@@ -133,3 +133,11 @@ def test_wrong_taps_timesteps_and_empty_videos(adm: Backbone) -> None:
         plan(adm, random_frames(2), timesteps=(1000,))
     with pytest.raises(FrameError, match="no frames"):
         plan(adm, random_frames(0))
+
+
+def test_the_report_says_how_long_each_stage_took(tmp_path: Path, adm: Backbone) -> None:
+    source = random_frames(4)
+    report = extract_video(new_cache(tmp_path), adm, source, plan(adm, source))
+    assert set(report.stages) == {"read", "resize", "noise", "encode", "passes", "write"}
+    assert set(report.waited) == {"frames", "disk"}
+    assert 0 < report.stages["passes"] < report.seconds

@@ -256,3 +256,15 @@ def test_a_scheduler_that_is_not_there(cli: Cli, davis_source: Path, tmp_path: P
     )
     assert result.code == 2
     assert "no Dask scheduler answers" in result.err
+
+
+def test_timings_add_up_the_stages_of_all_videos(cli: Cli, davis_source: Path, tmp_path: Path) -> None:
+    command = ("extract", davis_source, "--cache", tmp_path / "cache", "--feature", "rgb:0:stride8", "--frame-size", 64)
+    timings = json.loads(cli(*command, "--timings", "--json").out)["timings"]
+    waits = {"waiting for frames", "waiting for disk"}
+    assert set(timings) == waits | {"read", "resize", "noise", "encode", "passes", "write"}
+    assert all(seconds >= 0 for seconds in timings.values())
+    assert timings["write"] > 0
+    again = cli(*command, "--overwrite", "--timings").out
+    assert all(any(line.endswith(f" s  {stage}") for line in again.splitlines()) for stage in timings)
+    assert "timings" not in json.loads(cli(*command, "--json").out)
