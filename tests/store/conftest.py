@@ -1,6 +1,7 @@
 """A small cache with one unit of random features; affinities of it; ways to damage them."""
 
 import contextlib
+import multiprocessing
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from ted.store import AffinitySpec, AffinityUnit, Cache, FeatureRequest, Unit, UnitSpec, open_cache, parse_codec
 from ted.store.errors import Hint, TedError
-from tests.pipeline.conftest import cli, davis_source
 
-__all__ = ["cli", "davis_source"]  # fixtures: plug-ins and hostile caches run through the commands
+if multiprocessing.parent_process() is None:  # writers in processes of their own need no commands, which load torch
+    from tests.pipeline.conftest import cli, davis_source
+
+    __all__ = ["cli", "davis_source"]
 
 FRAMES, GRID, CHANNELS = 5, (3, 4), 6
 

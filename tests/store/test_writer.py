@@ -143,7 +143,7 @@ def test_the_claim_of_a_killed_process_is_taken_over(cache: Cache, spec: UnitSpe
     ready = context.Event()
     process = context.Process(target=_hold, args=(cache.root, spec, ready))
     process.start()
-    assert ready.wait(30)
+    assert ready.wait(300)
     with pytest.raises(ClaimedError), cache.writer(spec):
         pass
     os.kill(process.pid or 0, signal.SIGKILL)
