@@ -1,5 +1,6 @@
 """Links between the pages lead somewhere, and the commands that they show exist."""
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -76,5 +77,11 @@ def test_the_table_of_weights_names_every_backbone() -> None:
 @every_page
 def test_files_that_pages_name_exist(page: Path) -> None:
     rooms = "store|extract|propagate|pipeline|training|benchmarks|notebooks|tests"
-    for name in re.findall(rf"`((?:{rooms})/[\w/.-]+)`", page.read_text()):
+    for name in re.findall(rf"(?:`|python )((?:{rooms})/[\w/.-]+)", page.read_text()):
         assert (ROOT / name).exists(), name
+
+
+@every_page
+def test_names_that_pages_give_exist(page: Path) -> None:
+    for name in re.findall(r"`(ted\.(?:store|extract|propagate|pipeline)(?:\.\w+)*)`", page.read_text()):
+        pkgutil.resolve_name(name)

@@ -175,9 +175,7 @@ def sweep(
     from ..tasks.registry import common_task
 
     if affinities_only and not keep_affinities:
-        raise ConfigError(
-            "--affinities-only keeps affinities and --discard-affinities removes them: leave one out"
-        )
+        raise ConfigError("--affinities-only keeps affinities and --discard-affinities removes them: leave one out")
     chosen = get_preset(preset)
     lists = {name: options.pop(name) for name in _LISTS}
     space = make_space(lists, chosen, renormalize=options.pop("renormalize"))
