@@ -5,7 +5,7 @@ The call needs both stages: extraction of the features that the cache lacks, and
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 
 from ..extract.frames import FrameSize
 from ..extract.settings import ExtractionSettings
-from ..propagate import FeatureReader, PropagationSettings, choose_affinities, part_weights
+from ..propagate import FeatureReader, PropagationSettings, TrackingSession, part_weights
 from ..propagate.targets.object_ids import object_mask
 from ..store import Cache, FeatureChoice, Unit, open_cache
 from ..store.errors import ConfigError, FrameError, IncompleteUnitError, LabelError, UnitNotFoundError
@@ -114,18 +114,16 @@ def track(
         _find(opened, annotated, choice, extraction) or _extract(opened, annotated, choice, extraction, paths, where)
         for choice, _ in parts
     )
-    return Tracks(
-        video=annotated,
-        parts=tuple(zip(units, (weight for _, weight in parts), strict=True)),
-        settings=propagation,
-        _cache=opened,
-        _device=where,
-    )
+    weighted = tuple(zip(units, (weight for _, weight in parts), strict=True))
+    session = TrackingSession(weighted, propagation, device=where)
+    return Tracks(video=annotated, parts=weighted, settings=propagation, _session=session)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tracks:
     """Objects tracked through a video. Masks are computed when they are first used.
+
+    Retuned tracks share candidates of sources in memory: most changes of settings cost label steps only.
 
     Attributes
     ----------
@@ -140,19 +138,21 @@ class Tracks:
     video: Video
     parts: tuple[tuple[Unit, float], ...]
     settings: PropagationSettings
-    _cache: Cache = field(repr=False)
-    _device: torch.device = field(repr=False)
+    _session: TrackingSession = field(repr=False, compare=False)
 
     @cached_property
     def masks(self) -> npt.NDArray[np.uint8]:
         """Object numbers (frame, y, x), uint8, at the size of the video; 0 is the background."""
-        run = MaskTask().start(self.video)
-        ((annotated, target),) = run.targets
-        features = FeatureReader(self._weighted)
-        source = choose_affinities(self._cache, self._weighted, self.settings, annotated=annotated, device=self._device)
+        session = self._session
+        session.settings, session.weights = self.settings, tuple(weight for _, weight in self.parts)
+        ((_, target),) = MaskTask().start(self.video).targets
+        if not session.annotations or session.grid != next(iter(session.annotations.values())).label.shape[-2:]:
+            for frame, annotation in target.encode(session.grid).items():
+                session.annotate(frame, annotation)
+        frame_size = FeatureReader(self._weighted).frame_size
         masks = np.zeros((len(self.video.frames), *self.video.frames.size), np.uint8)
-        for frame, label in source.labels(target.encode(features.grid)):
-            masks[frame] = target.decode(frame, label, features.frame_size)
+        for frame, label in session.labels():
+            masks[frame] = target.decode(frame, label, frame_size)
         return masks
 
     def retune(self, *, alpha: float | None = None, **settings: Any) -> "Tracks":
@@ -362,7 +362,3 @@ def _extract(
     (result,) = extract_features(cache.root, [video], [feature], extraction, device=device, weights=weights)
     (spec,) = (*result.report.written, *result.report.skipped)
     return Unit(spec.folder(cache.root))
-
-
-def _no_progress(_title: str, _frames: int) -> Callable[[int], None]:
-    return lambda done: None

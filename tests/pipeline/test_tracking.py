@@ -54,7 +54,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a network runs")
 
-    monkeypatch.setattr(tracking, "extract", fail)
+    monkeypatch.setattr(tracking, "extract_features", fail)
 
 
 def iou(one: Any, other: Any) -> float:
@@ -106,6 +106,9 @@ def test_retuning_runs_no_network(tracks: Tracks, frames: Any, clip: Clip, no_ne
         **{**COMMON, "temperature": 1.0, "top_k": 1},
     )
     assert np.array_equal(other.masks, again.masks)
+    assert not np.array_equal(other.retune(temperature=0.05, top_k=5).masks, other.masks)
+    assert tracks._session.last_run.searched == 0, "candidates in memory serve another temperature"
+    assert tracks._session.last_run.reused > 0
     assert not np.array_equal(other.masks, tracks.masks)
 
 
