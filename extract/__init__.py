@@ -26,23 +26,6 @@ if TYPE_CHECKING:
     from .weights import PublishedWeights
     from .worker import ExtractionReport, VideoTask, extract_video, extract_videos
 
-_MODULES = {
-    "backbones": ("BACKBONES", "BackboneInfo", "backbone_info", "load_backbone", "register_backbone"),
-    "backbones.base": ("Backbone",),
-    "frame_size": ("FrameSize",),
-    "frames": ("FrameSource", "ImageFrames", "SelectedFrames", "VideoFrames"),
-    "model_folder": ("ModelFolder",),
-    "noising": ("parse_noising", "register_noising"),
-    "noising.base": ("CleanClip", "Noising", "NoisyClip"),
-    "noising.schedules": ("EdmSchedule", "NoiseSchedule", "Schedule"),
-    "plan": ("VideoPlan", "plan_video"),
-    "settings": ("BackboneOptions", "ExtractionSettings"),
-    "small_models": ("make_small",),
-    "taps": ("Tap",),
-    "weights": ("PublishedWeights",),
-    "worker": ("ExtractionReport", "VideoTask", "extract_video", "extract_videos"),
-}
-
 __all__ = [
     "BACKBONES",
     "Backbone",
@@ -77,9 +60,26 @@ __all__ = [
     "register_noising",
 ]
 
+_MODULES = {
+    "backbones": "BACKBONES BackboneInfo backbone_info load_backbone register_backbone",
+    "backbones.base": "Backbone",
+    "frame_size": "FrameSize",
+    "frames": "FrameSource ImageFrames SelectedFrames VideoFrames",
+    "model_folder": "ModelFolder",
+    "noising": "parse_noising register_noising",
+    "noising.base": "CleanClip Noising NoisyClip",
+    "noising.schedules": "EdmSchedule NoiseSchedule Schedule",
+    "plan": "VideoPlan plan_video",
+    "settings": "BackboneOptions ExtractionSettings",
+    "small_models": "make_small",
+    "taps": "Tap",
+    "weights": "PublishedWeights",
+    "worker": "ExtractionReport VideoTask extract_video extract_videos",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
 
 def __getattr__(name: str) -> Any:
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

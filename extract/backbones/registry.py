@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Literal
 
 from ...store.errors import ConfigError, WeightsError
+from ...store.plugins import load_offers
 from ..weights import PublishedWeights
 
 __all__ = ["BACKBONES", "BackboneInfo", "backbone_info", "register_backbone"]
@@ -232,10 +232,7 @@ def backbone_info(name: str) -> BackboneInfo:
         For an unknown name, with the list of names, and for an entry point of another type.
     """
     if name not in BACKBONES:
-        for offer in entry_points(group=_GROUP, name=name):
-            info = offer.load()
-            if not isinstance(info, BackboneInfo):
-                raise ConfigError(f"{offer.value}, which is offered as backbone {name!r}, is no BackboneInfo")
+        for info in load_offers(_GROUP, lambda offered: offered == name, BackboneInfo):
             register_backbone(name, info)
     if name not in BACKBONES:
         close = get_close_matches(name, BACKBONES, n=1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from ...store.errors import ConfigError
+from ...store.plugins import load_offers, offered_names
 
 if TYPE_CHECKING:
     from .base import Noising
@@ -26,7 +26,7 @@ _NOISINGS: dict[str, str | type[Noising]] = {
 
 def noising_names() -> list[str]:
     """Return the names of all noisings, those of installed packages last."""
-    return list(dict.fromkeys([*_NOISINGS, *(offer.name for offer in entry_points(group=_GROUP))]))
+    return list(dict.fromkeys([*_NOISINGS, *offered_names(_GROUP)]))
 
 
 def register_noising(cls: type[Noising]) -> None:
@@ -75,11 +75,11 @@ def _noising_class(name: str) -> type[Noising]:
     if isinstance(found, str):
         module, _, attribute = found.partition(":")
         found = getattr(importlib.import_module(module), attribute)
-    for offer in entry_points(group=_GROUP, name=name) if found is None else ():
-        found = offer.load()
-        if not (isinstance(found, type) and issubclass(found, Noising) and found.name == name):
-            raise ConfigError(f"{offer.value}, which is offered as noising {name!r}, is no Noising of that name")
-        register_noising(found)
+    for offer in load_offers(_GROUP, lambda offered: offered == name, type) if found is None else ():
+        if not (issubclass(offer, Noising) and offer.name == name):
+            raise ConfigError(f"{offer.__module__}.{offer.__name__} is offered as noising {name!r}, but is none")
+        register_noising(offer)
+        found = offer
     if found is None:
         raise ConfigError(f"unknown noising {name!r}; there are: {', '.join(noising_names())}")
     assert isinstance(found, type)

@@ -159,6 +159,13 @@ def test_wrong_notation(text: str, message: str) -> None:
 
 
 def test_an_offer_of_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    offer("ted.noisings", "broken", "json:dumps", tmp_path / "other", monkeypatch)
-    with pytest.raises(ConfigError, match=r"json:dumps.*noising 'broken', is no Noising"):
-        parse_noising("broken")
+    for number, (value, message) in enumerate(
+        [
+            ("json:dumps", "is no type"),
+            ("json:JSONDecoder", "JSONDecoder is offered as noising"),
+            ("nowhere:X", "imported"),
+        ]
+    ):
+        offer("ted.noisings", f"broken{number}", value, tmp_path / str(number), monkeypatch)
+        with pytest.raises(ConfigError, match=message):
+            parse_noising(f"broken{number}")
