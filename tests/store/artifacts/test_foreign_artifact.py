@@ -285,8 +285,9 @@ def test_a_name_has_one_kind() -> None:
 
 
 def test_the_guides_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    guide = (Path(__file__).parents[3] / "docs/guide/cache.md").read_text("utf-8")
-    example = guide.split("## Store your own artefacts")[1].split("```python\n")[1].split("```")[0]
+    guide = (Path(__file__).parents[3] / "docs/guide/extending.md").read_text("utf-8")
+    blocks = [part.split("```")[0] for part in guide.split("```python\n")[1:]]
+    (example,) = (block for block in blocks if "TOKEN = ArtifactKind(" in block)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plugins, "entry_points", lambda group: [])
     names = {"embedding": np.ones((8, 1024), np.float32)}
