@@ -1,4 +1,4 @@
-"""Tables of boxes and points that a user gives: text files, strictly read, with the line in every complaint.
+"""Read tables of boxes and points (CSV) strictly; every error names the line.
 
 Boxes are in the layout of MOTChallenge, points in that of ``tracks.csv``: docs/guide/joints-points-boxes.md.
 """
@@ -16,29 +16,29 @@ from ...store.errors import LabelError
 
 __all__ = ["AnnotationTable", "TableRow", "find_annotation_table", "read_annotation_table"]
 
-#: What a table gives.
+#: What a table annotates.
 TableKind = Literal["boxes", "points"]
 
-# Files of a folder of annotations that are looked for; any other is given by its own path.
+# File names that are searched for in a folder of annotations; a table of another name is passed by its path.
 _FILES = ("boxes.csv", "boxes.txt", "gt.txt", "points.csv", "tracks.csv")
 
 _MOT = ("frame", "id", "x", "y", "w", "h", "conf")
 _VALUES: Mapping[TableKind, tuple[str, ...]] = {"boxes": ("x", "y", "w", "h"), "points": ("x", "y")}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_LARGEST = 10**9  # whole number
-_FURTHEST = 1e6  # pixels: further out is no place, and its area might overflow
+_LARGEST = 10**9  # of whole numbers
+_FURTHEST = 1e6  # pixels: larger coordinates are mistakes, and areas might overflow
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
-    """Where an object is given.
+    """One annotation: an object in a frame.
 
     Attributes
     ----------
     line
         Number of the line in the file, from 1.
     frame
-        As it is written: a number from 1 for boxes, the name of a frame for points.
+        As written: a number from 1 for boxes, the name of a frame for points.
     id
         Number of the object.
     values
@@ -60,7 +60,7 @@ class AnnotationTable:
     path
         The file.
     kind
-        What it gives.
+        What the rows are.
     rows
         At least one.
     """
@@ -70,17 +70,17 @@ class AnnotationTable:
     rows: tuple[TableRow, ...]
 
     def wrong(self, row: TableRow, what: str) -> LabelError:
-        """Return the error that a row is refused with."""
+        """Return an error that names the row's line."""
         return _wrong(self.path, row.line, what)
 
 
 def find_annotation_table(annotations: Path) -> Path | None:
-    """Return the table that a path of annotations means: itself, or one in that folder; None for a folder without.
+    """Return the table at a path: the file itself, or the one in a folder; None for a folder without a table.
 
     Raises
     ------
     LabelError
-        When a folder has several tables.
+        If a folder has several tables.
     """
     if annotations.is_file():
         return annotations
@@ -96,15 +96,15 @@ def find_annotation_table(annotations: Path) -> Path | None:
 def read_annotation_table(path: Path) -> AnnotationTable:
     """Read a table of boxes or points.
 
-    A file whose first line is numbers is of boxes: ``frame,id,x,y,w,h`` and whatever follows, of which a seventh value
-    of 0 means that the row does not count. A header names the columns otherwise, in any order: ``w`` and ``h`` tell
-    boxes from points. Points have an ``id`` (or ``track``, or ``point``); those that are not ``visible``, or whose
-    places are empty, are left out.
+    Without a header, rows are boxes in MOTChallenge's layout: ``frame,id,x,y,w,h`` and more columns; a seventh value of
+    0 means that the row does not count. A header names the columns, in any order; with ``w`` and ``h``, rows are boxes,
+    else points. Points have an ``id`` (or ``track``, or ``point``); rows that are not ``visible``, or without
+    coordinates, are left out.
 
     Raises
     ------
     LabelError
-        When the file cannot be read or is no such table, naming the line; also when nothing is given in it.
+        If the file cannot be read, a line is wrong, or no row counts.
     """
     lines = list(_lines(path))
     if not lines:
@@ -120,7 +120,7 @@ def read_annotation_table(path: Path) -> AnnotationTable:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the lines that are not empty: their numbers, and their cells, stripped."""
+    """Yield (line number, stripped cells) of the lines that are not empty."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -157,7 +157,7 @@ def _headerless(path: Path, line: int, cells: Sequence[str]) -> dict[str, int]:
 
 
 def _header(path: Path, line: int, cells: Sequence[str]) -> dict[str, int]:
-    """Return the places of the columns that a header names, as this module calls them."""
+    """Return the index of each column by this module's name for it."""
     names = [cell.lower() for cell in cells]
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
@@ -178,7 +178,7 @@ def _header(path: Path, line: int, cells: Sequence[str]) -> dict[str, int]:
 
 
 def _row(path: Path, line: int, cells: Sequence[str], columns: Mapping[str, int], kind: TableKind) -> TableRow | None:
-    """Check a line; None where it gives nothing."""
+    """Parse a line; None if it does not count."""
     needed = ("frame", "id", *_VALUES[kind])
     if len(cells) <= max(columns[name] for name in needed):
         raise _wrong(path, line, f"has {len(cells)} values, too few for {', '.join(needed)}")
@@ -213,14 +213,14 @@ def _number(path: Path, line: int, name: str, text: str) -> float:
 
 
 def _whole(path: Path, line: int, name: str, text: str) -> int:
-    """Read a whole number, which some tools write as 1.0."""
+    """Parse a whole number, which some tools write as 1.0."""
     if _NUMBER.fullmatch(text) and abs(float(text)) <= _LARGEST and float(text).is_integer():
         return int(float(text))
     raise _wrong(path, line, f"has {_shown(text)} for {name}, which must be a whole number, a billion at most")
 
 
 def _shown(text: str) -> str:
-    """Return a cell as it can be shown: quoted, escaped, and not too long."""
+    """Return a cell quoted, escaped, and shortened."""
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 

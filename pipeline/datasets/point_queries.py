@@ -1,4 +1,4 @@
-"""Which points a tracker is given, in which frame: TAP-Vid's two ways of choosing them from true tracks."""
+"""Choose query points from true tracks in TAP-Vid's two ways."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ import numpy.typing as npt
 
 __all__ = ["QUERY_STRIDE", "Queries", "QueryMode", "TrackSource", "Tracks", "choose_queries"]
 
-#: Frames between those in which the strided mode queries.
+#: Step between the frames in which the strided mode queries.
 QUERY_STRIDE = 5
 
-#: Where points are queried: in the first frame that shows them, or in every fifth frame that does.
+#: Query a point in the first frame that shows it, or in every fifth frame that does.
 QueryMode = Literal["first", "strided"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tracks:
-    """Points through a video.
+    """Point tracks through a video.
 
     Attributes
     ----------
     xy
         (track, frame, 2), float64, x and y in pixels of the video's frames: pixel i covers [i, i + 1).
     occluded
-        (track, frame): where the point is not visible.
+        (track, frame), bool: whether the point is not visible.
     """
 
     xy: npt.NDArray[np.float64]
@@ -33,28 +33,28 @@ class Tracks:
 
 
 class TrackSource(Protocol):
-    """Where the true tracks of a video are."""
+    """Source of the true tracks of a video."""
 
     def read(self, names: Sequence[str], size: tuple[int, int]) -> Tracks:
-        """Return the tracks through the frames of these names, whose size is (height, width).
+        """Return the tracks through the frames of these names; `size` is (height, width) of the frames in pixels.
 
         Raises
         ------
         LabelError
-            When they cannot be read, or do not fit the frames.
+            If they cannot be read, or do not fit the frames.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Queries:
-    """Points that a tracker is given. Each is to be followed for itself, whatever else is asked.
+    """Points to track. Each is tracked on its own, independently of the others.
 
     Attributes
     ----------
     frames
-        (query,), index of the frame in which each is given.
+        (query,), index of the frame in which each point is annotated.
     tracks
-        (query,), index of the track that it is taken from.
+        (query,), index of its track.
     """
 
     frames: npt.NDArray[np.intp]
@@ -67,7 +67,7 @@ class Queries:
 
 
 def choose_queries(tracks: Tracks, mode: QueryMode) -> Queries:
-    """Choose queries as TAP-Vid's own readers do, in their order.
+    """Choose queries as TAP-Vid's readers do, in their order.
 
     ``"first"``: each track that is ever visible, in the first frame in which it is. ``"strided"``: each track that is
     visible in frame 0, then each in frame 5, and so on.

@@ -1,4 +1,4 @@
-"""The points of `ted synth`'s videos, to be followed as those of TAP-Vid: ``Tracks/<video>.json`` in a DAVIS root."""
+"""Point tracks of `ted synth`'s videos, used like those of TAP-Vid: ``Tracks/<video>.json`` in a DAVIS root."""
 
 import json
 from collections.abc import Sequence
@@ -53,13 +53,13 @@ class SynthTracks:
         if max(index, default=0) >= points.shape[2]:
             raise LabelError(f"{self.path} is of {points.shape[2]} frames, and the video has others")
         if not np.isfinite(points).all():
-            raise LabelError(f"{self.path} has points at places that are not finite")
+            raise LabelError(f"{self.path} has points that are not finite")
         frames = points.shape[2]
         return Tracks(xy=points.reshape(-1, frames, 2)[:, index] + 0.5, occluded=~visible.reshape(-1, frames)[:, index])
 
 
 def is_synth_tracks(path: Path) -> bool:
-    """Whether a folder is the one of the tracks in a root of `ted synth`."""
+    """Return whether a folder is ``Tracks`` of a root of `ted synth`."""
     beside = (path.absolute().parent / "JPEGImages").is_dir()
     return beside and bool(list_files(path, ".json")) and not list_images(path)
 
@@ -70,7 +70,7 @@ def synth_track_videos(path: Path, set_name: str) -> tuple[str, ...]:
     Raises
     ------
     ConfigError
-        When there is no such set, or none of its videos has tracks.
+        If there is no such set, or none of its videos has tracks.
     """
     names = tuple(
         name for name in davis_sequences(path.absolute().parent, set_name) if (path / f"{name}.json").is_file()
@@ -81,12 +81,12 @@ def synth_track_videos(path: Path, set_name: str) -> tuple[str, ...]:
 
 
 def synth_track_video(path: Path, name: str, resolution: str = "480p") -> TrackVideo:
-    """Open one video: the frames of the root, so that the features of both are the same, and its tracks.
+    """Open one video: its tracks, and the frames of the root, so features of the root are used.
 
     Raises
     ------
     FrameError
-        When its folder is missing or has no frames.
+        If its folder is missing or has no frames.
     """
     video = davis_video(path.absolute().parent, name, resolution)
     return TrackVideo(

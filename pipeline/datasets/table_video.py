@@ -1,4 +1,4 @@
-"""Videos whose user gives boxes or points of any frames."""
+"""Videos with a table of boxes or points in any frames."""
 
 import hashlib
 import logging
@@ -22,22 +22,22 @@ _Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class TableAnnotations:
-    """Boxes or points by frame.
+    """Annotated boxes or points by frame.
 
     Attributes
     ----------
     ids
         Numbers of the objects, rising.
     rows
-        By index of the frame, rising: (object, 4), x, y, width and height, or (object, 2), x and y; NaN where an object
-        is not given.
+        By index of the frame, rising: (object, 4), x, y, width and height, or (object, 2), x and y; in pixels, NaN
+        where an object is not annotated.
     """
 
     ids: tuple[int, ...]
     rows: dict[int, _Array]
 
     def groups(self) -> list[tuple[list[int], dict[int, _Array]]]:
-        """Return the objects that are given in the same frames: their places in `ids`, and their rows by frame."""
+        """Group the objects that are annotated in the same frames: their indices in `ids`, and their rows by frame."""
         known = np.stack([np.isfinite(rows).all(1) for rows in self.rows.values()])  # (frame, object)
         frames = list(self.rows)
         members: dict[tuple[int, ...], list[int]] = {}
@@ -60,19 +60,19 @@ class TableVideo(Video):
     Attributes
     ----------
     table
-        What is given: propagation starts from it; in evaluation, it is the truth.
+        The annotations. Propagation starts from them; in evaluation, they are the ground truth.
     """
 
     table: AnnotationTable
 
     def read_table(self) -> TableAnnotations:
-        """Bring the table to the selected frames.
+        """Return the rows of the selected frames; log how many others there are.
 
         Raises
         ------
         LabelError
-            For a frame that the video does not have, a place outside of it, an object that is given twice in a frame,
-            or a table without a row of the selected frames.
+            If a row has a frame that the video does not have, or coordinates outside the frame; if an object is
+            annotated twice in a frame; if no row is of a selected frame.
         """
         index_of = self._frame_finder()
         rows = [(index, row) for row in self.table.rows if (index := index_of(row)) is not None]
@@ -84,7 +84,7 @@ class TableVideo(Video):
                 self.table.path,
             )
         if not rows:
-            raise LabelError(f"{self.table.path} gives nothing in the frames of video {self.name!r} that are selected")
+            raise LabelError(f"{self.table.path} has no row of the selected frames of video {self.name!r}")
         ids = tuple(sorted({row.id for _, row in rows}))
         place_of = {number: place for place, number in enumerate(ids)}
         shape = len(ids), len(rows[0][1].values)
@@ -94,26 +94,28 @@ class TableVideo(Video):
         for index, row in rows:
             before = seen.setdefault((index, row.id), row.line)
             if before != row.line:
-                raise self.table.wrong(row, f"gives object {row.id} in frame {row.frame} again, after line {before}")
+                raise self.table.wrong(
+                    row, f"annotates object {row.id} in frame {row.frame} twice; the first time is line {before}"
+                )
             self._check_inside(row, size)
             arrays[index][place_of[row.id]] = row.values
         return TableAnnotations(ids=ids, rows=arrays)
 
     def read_annotated_masks(self) -> dict[int, npt.NDArray[np.uint8]]:
-        """Refuse: there are none."""
+        """Raise LabelError: there are no masks."""
         raise LabelError(
             f"video {self.name!r} is given {self.table.kind}, not masks: `ted propagate` follows them, and this needs "
             "masks (--mask, or --annotations FOLDER)"
         )
 
     def annotated_frames(self) -> tuple[int, ...]:
-        """Return the indices of the selected frames in which something is given, rising."""
+        """Return the indices of the selected frames with annotations, rising."""
         return tuple(self.read_table().rows)
 
     def _frame_finder(self) -> Callable[[TableRow], int | None]:
-        """Return what finds the index of a row's frame among the selected ones; None for one that is not selected.
+        """Return a function from a row to the index of its frame among the selected ones; None if not selected.
 
-        A limit may keep the rest of a video file from being looked at: what is beyond is not selected, if it exists.
+        With a limit, the end of a video file is not read: frames beyond it are not selected, whether they exist or not.
         """
         chosen = self.frames if isinstance(self.frames, SelectedFrames) else SelectedFrames(self.frames)
         frames, limited = chosen.source, chosen.limit is not None
@@ -148,13 +150,13 @@ class TableVideo(Video):
 
 
 def frame_numbers(video: Video) -> tuple[int, ...]:
-    """Return the numbers of the selected frames in the whole video, from 1, as boxes name them."""
+    """Return the numbers of the selected frames in the whole video, from 1, as in tables of boxes."""
     frames = video.frames
     return tuple(index + 1 for index in (frames.indices if isinstance(frames, SelectedFrames) else range(len(frames))))
 
 
 def mask_boxes(ids: npt.NDArray[np.uint8], numbers: tuple[int, ...]) -> _Array:
-    """Return the box around each object's pixels: (object, 4), x, y, width, height; NaN for one that is not there."""
+    """Return the bounding box of each object: (object, 4), x, y, width, height in pixels; NaN for an absent one."""
     boxes = np.full((len(numbers), 4), np.nan)
     for box, number in zip(boxes, numbers, strict=True):
         rows, columns = ((ids == number).any(axis) for axis in (1, 0))

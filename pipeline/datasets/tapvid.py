@@ -49,12 +49,12 @@ class TrackFile:
         names
             Names of frames, as `TapVidFrames.names` gives them.
         size
-            (height, width) of the frames, which places in the file are parts of.
+            (height, width) of the frames in pixels; points in the file are shares of them.
 
         Raises
         ------
         LabelError
-            When they are not (track, frame, 2) and (track, frame) for the video's frames.
+            If points are not (track, frame, 2), occluded not (track, frame), or visible points lie outside the frame.
         """
         clip = _videos(self.path)[self.name]
         count = len(clip["video"])
@@ -91,12 +91,12 @@ class TrackFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackVideo(Video):
-    """A video of points.
+    """A video with point tracks.
 
     Attributes
     ----------
     tracks
-        The true tracks, of which queries are taken.
+        The true tracks, from which queries are taken.
     """
 
     tracks: TrackSource
@@ -104,33 +104,33 @@ class TrackVideo(Video):
 
 
 def is_tapvid_file(path: Path) -> bool:
-    """Whether a path looks like a pickle of TAP-Vid."""
+    """Return whether a path looks like a pickle of TAP-Vid."""
     return path.is_file() and path.suffix.lower() in {".pkl", ".pickle"}
 
 
 def tapvid_names(path: Path) -> tuple[str, ...]:
-    """Names of the videos of a pickle: its keys, or numbers behind the file's name where it holds a list.
+    """Return the names of the videos in a pickle: its keys, or the file's name and a number if it holds a list.
 
-    The file is read whole, and kept in memory until another one is read.
+    The file is read whole, and stays in memory until another one is read.
 
     Raises
     ------
     LabelError
-        When the file cannot be read, or is not of this kind.
+        If the file cannot be read, or is no pickle of TAP-Vid.
     ConfigError
-        When a key cannot be the name of a video.
+        If a key cannot be the name of a video.
     """
     return tuple(_videos(path))
 
 
 def tapvid_video(path: Path, name: str) -> TrackVideo:
-    """Open one video of a pickle; raises FrameError when its frames are not what they should be."""
+    """Open one video of a pickle; raises FrameError if its frames have a wrong type or shape."""
     frames = TapVidFrames(path, name)
     return TrackVideo(dataset="tapvid", name=name, frames=frames, tracks=TrackFile(path=path, name=name))
 
 
 class TapVidFrames:
-    """The frames of a video in a pickle: an array, or encoded images.
+    """Frames of a video in a pickle: an array, or encoded images.
 
     Parameters
     ----------
@@ -142,8 +142,8 @@ class TapVidFrames:
     Raises
     ------
     FrameError
-        When it has no frames, or they are neither (frame, height, width, 3), uint8, nor a list of encoded images. The
-        methods raise it for an image that cannot be decoded or differs in size from the first.
+        If there are no frames, or they are neither (frame, height, width, 3), uint8, nor a list of encoded images. The
+        methods raise it if an image cannot be decoded or differs in size from the first.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -190,7 +190,7 @@ class TapVidFrames:
         return frame
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
-        """SHA-256 over the stored bytes of some frames (all by default) in order; of pixels, over their size too."""
+        """Hash (SHA-256) the stored bytes of some frames, all by default, in order; for arrays, their size too."""
         video = self._video
         whole = hashlib.sha256(b"ted arrays\n" if isinstance(video, np.ndarray) else b"ted encoded frames\n")
         if isinstance(video, np.ndarray):
@@ -222,7 +222,7 @@ def _videos(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
 @lru_cache(maxsize=1)
 def _read(path: Path, _changed: int, _bytes: int) -> Mapping[str, Mapping[str, Any]]:
-    """Read a pickle, once: its videos take turns, and it can be gigabytes."""
+    """Read a pickle once for all its videos: it may have gigabytes."""
     content = read_numpy_pickle(path)
     if isinstance(content, list):
         content = {f"{path.stem}_{number:05d}": item for number, item in enumerate(content)}

@@ -164,14 +164,14 @@ def test_tables_that_do_not_fit_the_video(cli: Cli, clip: Path, tmp_path: Path) 
         (["8,1,0,0,9,9"], "line 1 of {path} is of frame 8: frames of boxes are numbered, here 1 to 7"),
         (["0,1,0,0,9,9"], "is of frame 0"),
         (["999999999,1,0,0,9,9"], "is of frame 999999999"),
-        (["1,1,0,0,9,9", "1,1,1,0,9,9"], "line 2 of {path} gives object 1 in frame 1 again, after line 1"),
+        (["1,1,0,0,9,9", "1,1,1,0,9,9"], "line 2 of {path} annotates object 1 in frame 1 twice; the first"),
         (["1,1,96,0,9,9"], "wholly outside of the frame, which is 96x64 pixels"),
         (["1,1,-9,0,9,9"], "wholly outside of the frame"),
         (["1,1,nan,0,9,9"], "line 1 of {path} has 'nan' for x"),
         ([header, "00000,1,3,3"], "line 2 of {path} is of frame '00000': frames of points have their names, here 0 to"),
         ([header, "0,1,3,64.5"], "line 2 of {path} has a point outside of the frame, which is 96x64"),
         ([header, "0,1,-0.5,3"], "has a point outside"),
-        ([header, "0,1,3,3", "1,1,3,3", "0,1,3,4"], "line 4 of {path} gives object 1 in frame 0 again, after line 2"),
+        ([header, "0,1,3,3", "1,1,3,3", "0,1,3,4"], "line 4 of {path} annotates object 1 in frame 0 twice"),
     ]):  # fmt: skip
         path = give(tmp_path, f"{number}.csv", *lines)
         result = propagate(cli, tmp_path, clip, "--annotations", path)
@@ -180,7 +180,7 @@ def test_tables_that_do_not_fit_the_video(cli: Cli, clip: Path, tmp_path: Path) 
     # Beyond a limit, frames may exist: what is left out is not wrong, but nothing is left.
     bring(cli, clip, tmp_path, "clip", "--limit", 2)
     late = propagate(cli, tmp_path, clip, "--annotations", give(tmp_path, "a.csv", "5,1,0,0,9,9"), "--limit", 2)
-    assert (late.code, "gives nothing in the frames" in late.err) == (1, True)
+    assert (late.code, "has no row of the selected frames" in late.err) == (1, True)
 
 
 def test_wrong_use_says_so(cli: Cli, clip: Path, tmp_path: Path) -> None:
