@@ -75,7 +75,7 @@ def scene(kind: str, seed: int = 0) -> tuple[NDArray[np.float16], NDArray[np.uin
     if "x" in kind.rsplit(" ", 1)[-1]:
         few *= float(kind.rsplit("x", 1)[1])
     elif "+-" in kind:
-        mean, spread = (float(kind.split()[place]) for place in (-3, -1))
+        mean, spread = (float(kind.split()[index]) for index in (-3, -1))
         few *= spread
         few += mean
     return values.numpy().astype(np.float16), mask
@@ -145,10 +145,12 @@ def errors(target: Cache, items: Iterator[tuple[str, Unit, NDArray[np.uint8]]]) 
     print("features                        form        bytes  cosines: mean      max   top-10  masks: object   blocks")
     for name, unit, mask in items:
         original = unit.features[:MOST_FRAMES].compute()
-        given = (mask, block_mask(mask.shape))
+        annotated = (mask, block_mask(mask.shape))
 
-        def carried(found: list[FrameCandidates], unit: Unit = unit, given: Any = given) -> list[NDArray[np.uint8]]:
-            return [propagate_mask(found, mask, unit.grid, unit.frame_size, settings) for mask in given]
+        def carried(
+            found: list[FrameCandidates], unit: Unit = unit, annotated: Any = annotated
+        ) -> list[NDArray[np.uint8]]:
+            return [propagate_mask(found, mask, unit.grid, unit.frame_size, settings) for mask in annotated]
 
         before = search_frames(original, unit.frame_size, settings)
         masks = carried(before)

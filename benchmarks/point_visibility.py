@@ -77,14 +77,14 @@ def scene(rng: np.random.Generator, noise: float) -> tuple[Any, Any, Any]:
     features, owners = render(layers, corners, noise, rng)
     begin = rng.uniform(2, SIDE - 2, (POINTS, 2))  # y, x
     layer_of = owners[0][tuple(begin.astype(int).T)]
-    places, occluded = np.zeros((POINTS, FRAMES, 2)), np.zeros((POINTS, FRAMES), dtype=bool)
+    positions, occluded = np.zeros((POINTS, FRAMES, 2)), np.zeros((POINTS, FRAMES), dtype=bool)
     for point, number in enumerate(layer_of):
         for t in range(FRAMES):
             y, x = begin[point] + corners[number][t] - corners[number][0]
-            places[point, t] = x / FINE * RASTER / GRID, y / FINE * RASTER / GRID
+            positions[point, t] = x / FINE * RASTER / GRID, y / FINE * RASTER / GRID
             inside = 0 <= y < SIDE and 0 <= x < SIDE
             occluded[point, t] = not inside or owners[t][int(y), int(x)] != number
-    return features, places, occluded
+    return features, positions, occluded
 
 
 def parse_arguments(description: str | None) -> tuple[int, PropagationSettings]:
@@ -103,25 +103,25 @@ def main() -> None:
     for noise in (0.2, 0.6, 1.0):
         maps, truths = [], []
         for seed in range(scenes):
-            features, places, occluded = scene(np.random.default_rng(seed), noise)
+            features, positions, occluded = scene(np.random.default_rng(seed), noise)
             volume = Volume(da.from_array(features, chunks=(1, -1, -1, -1)))
-            first = points.encode_points(places[:, 0], size, (GRID, GRID))
+            first = points.encode_points(positions[:, 0], size, (GRID, GRID))
             maps.append([label for _, label in propagate([(volume, 1.0)], first, settings)])
-            truths.append((places, occluded))
+            truths.append((positions, occluded))
         hidden = np.concatenate([occluded[:, 1:].ravel() for _, occluded in truths])
         print(f"noise {noise}: {100 * hidden.mean():.0f} % hidden")
         for reach in ((1, 1), (1, 2), (2, 2), (3, 3)):
             points._PLACE_REACH, points._MASS_REACH = reach  # type: ignore[misc]
             found = [[points.decode_points(label, size) for label in video] for video in maps]
             mass = [np.stack([item.mass for item in video], 1) for video in found]
-            places = [np.stack([item.places for item in video], 1) for video in found]
+            positions = [np.stack([item.places for item in video], 1) for video in found]
             flat = np.concatenate([item[:, 1:].ravel() for item in mass])
-            line = f"  place {reach[0]}, mass {reach[1]}: median mass {np.median(flat[~hidden]):.2f} visible, "
+            line = f"  position {reach[0]}, mass {reach[1]}: median mass {np.median(flat[~hidden]):.2f} visible, "
             line += f"{np.median(flat[hidden]):.2f} hidden;"
             for threshold in THRESHOLDS:
                 scores = [
                     score_tracks(np.zeros(POINTS, int), true, occluded, at, share < threshold, "first").values
-                    for (true, occluded), at, share in zip(truths, places, mass, strict=True)
+                    for (true, occluded), at, share in zip(truths, positions, mass, strict=True)
                 ]
                 accuracy, jaccard, delta = (
                     100 * np.mean([score[name] for score in scores])
