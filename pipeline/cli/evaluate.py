@@ -42,6 +42,7 @@ def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
     """
     from tqdm import tqdm
 
+    from ...store import printable
     from ...store.errors import ConfigError, FrameError
     from ..runs.result_folders import check_result, result_folder
 
@@ -67,9 +68,9 @@ def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
         values = evaluation.values | ({"failures": failures} if failures else {})
         click.echo(json.dumps(_without_nan(values), indent=1))
     else:
-        click.echo("\n".join(evaluation.lines))
+        click.echo(printable("\n".join(evaluation.lines), keep="\n"))
     for name, reason in failures.items():
-        click.echo(f"Error: {name} is not scored, and counts in no mean: {reason}", err=True)
+        click.echo(f"Error: {printable(name)} is not scored, and counts in no mean: {reason}", err=True)
     if failures:
         sys.exit(1)
 

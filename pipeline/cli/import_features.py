@@ -45,7 +45,7 @@ def import_features(
     They are chosen like all features, as NAME:TIMESTEP:TAP.
     """
     from ...extract.frames import FrameSize
-    from ...store import open_cache
+    from ...store import open_cache, printable
     from ..runs.importing import find_array, import_unit
 
     size = FrameSize.parse(frame_size)
@@ -62,8 +62,8 @@ def import_features(
             frame_size=size,
             overwrite=overwrite,
         )
-        click.echo(spec.label)
-    named = shlex.join(map(str, choice["sources"]))
+        click.echo(printable(spec.label))
+    named = printable(shlex.join(map(str, choice["sources"])))
     click.echo(f"imported features of {len(videos)} {'video' if len(videos) == 1 else 'videos'} into {cache}", err=True)
     feature = shlex.quote(f"{name}:{timestep}:{tap}=1")
     click.echo(f"next: ted propagate {named} --cache {shlex.quote(str(cache))} --feature {feature}", err=True)

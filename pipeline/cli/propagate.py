@@ -92,7 +92,7 @@ def propagate(
     must be in the cache (`ted extract`). Results are palette PNGs of masks, or tables of boxes, joints or points
     (boxes.csv, joints.csv, tracks.csv). Results that were made with the same settings are not made again.
     """
-    from ...store import open_cache
+    from ...store import open_cache, printable
     from ...store.errors import ConfigError, TedError
     from ..choices.config_file import save_config
     from ..pictures.result import write_overlay
@@ -188,6 +188,6 @@ def propagate(
             nouns = (tasks[row["video"]].noun for row in rows if "error" not in row)
             given = ["--annotations", choice["annotations"]] if choice["annotations"] else []
             words = ["ted", "show", next(nouns), *choice["sources"], *given, "--results", out]
-            click.echo(f"look at them: {shlex.join(map(str, words))}")
+            click.echo(printable(f"look at them: {shlex.join(map(str, words))}"))
     if failures:
         sys.exit(1)

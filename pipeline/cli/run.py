@@ -1,5 +1,6 @@
 """Running a command as a program: exit codes, errors without tracebacks."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -10,6 +11,15 @@ from ..choices.hints import explain
 from ..runs.signals import exit_on_signals
 
 __all__ = ["run"]
+
+
+class _Printable(logging.Formatter):
+    """Escapes what is not printable in warnings, such as control characters in names."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from ...store import printable
+
+        return printable(super().format(record), keep="\n")
 
 
 def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -25,6 +35,8 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     arguments
         Arguments of the command; those of the process by default.
     """
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Printable())
     exit_on_signals()
     variables = name.replace("-", "_").upper()
     try:

@@ -161,7 +161,7 @@ def sweep(
     tables, the best settings and pictures into a folder. Run it again to finish an interrupted sweep, or with more
     values: only missing scores are computed.
     """
-    from ...store import open_cache
+    from ...store import open_cache, printable
     from ...store.errors import ConfigError, TedError
     from ..choices.features import parse_preference
     from ..choices.presets import get_preset
@@ -235,7 +235,7 @@ def sweep(
             }
             click.echo(json.dumps(values, indent=1))
         else:
-            named = shlex.join(map(str, options["sources"]))
+            named = printable(shlex.join(map(str, options["sources"])))
             click.echo("\n".join([*best_lines(result), f"tables and pictures: {out}"]))
             if result.ranking:
                 best = result.ranking[0].setting.options

@@ -28,7 +28,7 @@ class FrameBars:
     def start(self, title: str, count: int, *, unit: str = "frame") -> Callable[[int], None]:
         """Begin a bar; return a function that takes the number of frames (or other units) just done."""
         self._close()
-        bar = self._bar = tqdm(total=count, desc=title, unit=unit, disable=None, dynamic_ncols=True)
+        bar = self._bar = tqdm(total=count, desc=printable(title), unit=unit, disable=None, dynamic_ncols=True)
 
         def advance(done: int) -> None:
             bar.update(done)

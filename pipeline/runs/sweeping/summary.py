@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ....store import Cache
+from ....store import Cache, printable
 from .planning import SweepPlan
 from .results import SettingMeans, SweepResult
 from .space import setting_columns
@@ -20,7 +20,7 @@ def best_lines(result: SweepResult, limit: int = 10) -> list[str]:
 
     Videos that do not count in the means are named first.
     """
-    missing = [f"  {name}: {reason}" for name, reason in result.missing.items()]
+    missing = [f"  {printable(name)}: {reason}" for name, reason in result.missing.items()]
     total = len(result.complete) + len(missing)
     warning = [f"INCOMPLETE: {len(missing)} of {total} videos are not in these means:", *missing] if missing else []
     if not result.ranking:
@@ -71,11 +71,11 @@ def describe_plan(plan: SweepPlan, cache: Cache) -> dict[str, Any]:
 def plan_lines(described: dict[str, Any]) -> list[str]:
     """Return the values of `describe_plan` as text."""
     lines = [
-        f"{item['video']}: {item['missing']} of {item['settings']} settings to score on {item['frames']} frames, in "
-        f"{item['passes']} passes ({item['passes_kept']} with cached affinities)"
+        f"{printable(item['video'])}: {item['missing']} of {item['settings']} settings to score on {item['frames']} "
+        f"frames, in {item['passes']} passes ({item['passes_kept']} with cached affinities)"
         for item in described["videos"]
     ]
-    lines += [f"{name}: cannot be swept: {reason}" for name, reason in described["failures"].items()]
+    lines += [f"{printable(name)}: cannot be swept: {reason}" for name, reason in described["failures"].items()]
     missing = sum(item["missing"] for item in described["videos"])
     passes = sum(item["passes"] - item["passes_kept"] for item in described["videos"])
     size = sum(item["bytes_at_most"] for item in described["videos"])
@@ -133,4 +133,4 @@ class SweepBars:
 
     def note(self, text: str) -> None:
         """Print a line."""
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(printable(text, keep="\n"), file=sys.stderr)
