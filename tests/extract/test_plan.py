@@ -1,43 +1,35 @@
-from collections.abc import Iterator
+"""Requests of today's backbones are those of earlier versions: cached features stay valid."""
+
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from ted.extract.runtime import use_reproducible_kernels
+from ted.extract.backbones import load_backbone
+from ted.extract.settings import BackboneOptions
 
-BACKENDS: Any = torch.backends
-
-
-def operations() -> list[Any]:
-    return [BACKENDS.cudnn.conv, BACKENDS.cuda.matmul, BACKENDS.mkldnn.conv, BACKENDS.mkldnn.matmul]
+from .conftest import ArrayFrames, make_plan
 
 
-@pytest.fixture
-def precision() -> Iterator[None]:
-    """Put the process's choices back."""
-    if not hasattr(BACKENDS.cuda.matmul, "fp32_precision"):
-        pytest.skip("torch has one precision for all backends before 2.9")
-    yield
-    BACKENDS.fp32_precision = "none"
-    use_reproducible_kernels()
+class Hashed(ArrayFrames):
+    def digest(self, indices: Any = None) -> str:
+        return "f" * 64
 
 
-@pytest.mark.parametrize("chosen_for", ["all", "products", "each"])
-def test_float32_means_float32_whatever_the_process_allows(chosen_for: str, precision: None) -> None:
-    if chosen_for == "all":
-        for operation in (*operations(), BACKENDS.cudnn.rnn):
-            operation.fp32_precision = "none"
-        BACKENDS.fp32_precision = "tf32"
-    elif chosen_for == "products":
-        torch.set_float32_matmul_precision("medium")
-    else:
-        for operation in operations():
-            operation.fp32_precision = "tf32"
-    assert {operation.fp32_precision for operation in operations()} != {"ieee"}
-    use_reproducible_kernels()
-    assert {operation.fp32_precision for operation in operations()} == {"ieee"}
-    # The older switches still answer, which they refuse where the two disagree.
-    assert torch.get_float32_matmul_precision() == "highest"
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
+@pytest.mark.parametrize(
+    ("name", "timestep", "options", "digest"),
+    [
+        ("rgb", 0, {}, "79c62cba9d557e61"),
+        ("demo-image", 300, {}, "2783122eadb7cef8"),
+        ("demo-video", 300, {}, "49f9658ca4481cca"),
+        ("demo-video", 600, {"fps": 9, "condition_on": "video", "temporal": False}, "a9c807462f352b01"),
+    ],
+)
+def test_digests_of_requests_are_pinned(name: str, timestep: int, options: dict[str, Any], digest: str) -> None:
+    backbone = load_backbone(
+        name, None, device=torch.device("cpu"), dtype=torch.float32, options=BackboneOptions(**options)
+    )
+    source = Hashed(np.zeros((3, 64, 64, 3), np.uint8))
+    plan = make_plan(backbone, source, (64, 64), [timestep], ensemble=2, seed=3, overlap=1)
+    assert plan.request.digest().startswith(digest)

@@ -166,3 +166,30 @@ def test_half_precision_agrees_with_single(name: str, standins: bool, small_fold
         assert features.dtype == torch.float32
         results.append(features)
     assert 0 < relative_change(results[1], results[0]) < 0.2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_prediction_is_the_networks_output_laid_out_like_its_input(
+    name: str, loaded: Callable[[str], Backbone]
+) -> None:
+    backbone = loaded(name)
+    noisy, condition = prepare(backbone, make_clip(backbone.clip_length, 64, 96))
+    assert backbone.prediction == "v_prediction"
+    with torch.inference_mode():
+        output = backbone.network(**backbone.network_arguments(noisy, 300, condition))[0]
+    found = backbone.predict(noisy, 300, condition)
+    assert found.shape == noisy.shape
+    for frame in range(noisy.shape[1]):
+        # (clip * frame, channel, y, x), (clip, frame, channel, y, x) and (clip, channel, frame, y, x).
+        expected = {"sd21": lambda f: output[f], "svd": lambda f: output[0, f], "i2vgen-xl": lambda f: output[0, :, f]}
+        assert torch.equal(found[0, frame], expected[name](frame))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_strides_of_the_taps(name: str, loaded: Callable[[str], Backbone]) -> None:
+    backbone = loaded(name)
+    noisy, condition = prepare(backbone, make_clip(backbone.clip_length, 128, 192))
+    taps = backbone.taps
+    assert [taps[f"up_blocks[{i}]"].stride for i in range(4)] == [32, 16, 8, 8]
+    for tap, value in backbone.features(noisy, 300, condition, list(taps)).items():
+        assert value.shape[-2:] == (128 // taps[tap].stride, 192 // taps[tap].stride), tap
