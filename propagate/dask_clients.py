@@ -73,7 +73,7 @@ def local_client(count: int, threads: int) -> Iterator[Client]:
     count
         Number of processes; each may use an equal share of the memory, and is replaced when it dies.
     threads
-        Of the numerical libraries in each.
+        Number of threads of the numerical libraries in each process.
     """
     environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     # Each read of a chunk is one task among `count` at a time already.
@@ -175,7 +175,7 @@ def _no_scheduler(address: str, timeout: float, error: Exception) -> ConfigError
 
 @contextmanager
 def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, for processes that are started meanwhile."""
+    """Set environment variables for processes that are started in the block."""
     names = (*values, "PYTHONHASHSEED")  # the last one is set by distributed
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(values)
@@ -191,7 +191,7 @@ def _variables(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep distributed from logging what is raised as errors here, or is as it should be."""
+    """Silence distributed's log: its errors are raised here."""
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

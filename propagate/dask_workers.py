@@ -102,7 +102,7 @@ class DaskWorkers:
 
     @property
     def count(self) -> int:
-        """How many tasks run at once, as of a few seconds ago; at least 1."""
+        """Number of tasks that run at once, as of a few seconds ago; at least 1."""
         if time.monotonic() - self._looked > self._look:
             self.able()
         return self._count

@@ -20,26 +20,26 @@ def load_config(path: Path, command: str, options: Mapping[str, Mapping[str, cli
 
     A table named like a command (``[extract]``, ``[propagate]``) holds options of that command; keys at the top level
     are options of every command that has them. So one file can serve all commands. Options have their long names,
-    with ``-`` or ``_``; values mean what the same text would on the command line, lists repeat an option.
+    with ``-`` or ``_``. Values are read like text on the command line; a list repeats an option.
 
     Parameters
     ----------
     path
         The file.
     command
-        Name of the command that is run.
+        Name of the command.
     options
-        For every command, its options by long name, without the dashes in front.
+        Options of every command by long name, without dashes.
 
     Returns
     -------
     dict
-        Values by parameter of the command that is run, yet to be converted to its type.
+        Values by parameter of the command, not converted to its type.
 
     Raises
     ------
     ConfigError
-        When the file cannot be read, has an unknown key, with the nearest known name, or a value of a wrong kind.
+        When the file cannot be read, has an unknown key (the nearest one is named), or a value of a wrong type.
     """
     try:
         with path.open("rb") as file:
@@ -68,7 +68,7 @@ def load_config(path: Path, command: str, options: Mapping[str, Mapping[str, cli
 
 
 def _as_typed(path: Path, flag: str, value: Any, option: click.Option) -> Any:
-    """Return what the command line would have given for a value: text, or a list of texts, or a switch's bool."""
+    """Return a value in the form of the command line: text, a list of texts, or a flag's bool."""
     if option.is_flag:
         if isinstance(value, bool):
             return value

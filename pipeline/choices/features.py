@@ -12,7 +12,7 @@ __all__ = ["BackboneJob", "parse_choice", "parse_job", "parse_preference", "pars
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneJob:
-    """What to extract with one backbone: every combination of the timesteps and taps."""
+    """Features to extract with one backbone: every combination of the timesteps and taps."""
 
     backbone: str
     timesteps: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""What a codec costs: how far cosines, neighbours and masks are from those of the features that it was made from."""
+"""Error of a codec: differences of cosines, best sources and masks between stored and original features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,30 +22,30 @@ from ....propagate.targets.masks import decode_mask, encode_mask
 
 __all__ = ["CodecError", "block_mask", "compare_sources", "measure_error", "propagate_mask", "search_frames"]
 
-# Blocks of the fixed mask along y and x, and how many numbers they carry.
+# Blocks of the fixed mask along y and x, and the number of different object numbers.
 _BLOCKS, _NUMBERS = (4, 6), 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodecError:
-    """The error of a codec, measured on some frames of a unit against the features that it was made from.
+    """The error of a codec, measured on the first frames of a unit against the original features.
 
-    All but the first three are None where there is but one frame.
+    All attributes but the first three are None if there is one frame only.
 
     Attributes
     ----------
     frames
-        How many frames, the first of the video.
+        Number of frames, from the first of the video.
     mask
-        What was propagated: ``"first mask"``, or ``"blocks"`` (see `block_mask`).
+        The propagated mask: ``"first mask"``, or ``"blocks"`` (see `block_mask`).
     settings
         Temperature, top-k, radius and context of the propagation.
     cosine_mean, cosine_max
         Mean and largest difference of the cosines of pixels with their k most similar sources.
     top_k_overlap
-        Share of the k most similar sources that are still among them, 0 to 1.
+        Share of the k most similar sources that both features have in common, 0 to 1.
     mask_agreement
-        Share of the pixels of all propagated masks, in the size of the original frames, that are the same, 0 to 1.
+        Share of equal pixels in the propagated masks, at the size of the original frames, 0 to 1.
     """
 
     frames: int
@@ -57,7 +57,7 @@ class CodecError:
     mask_agreement: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the error as JSON values, as a unit's run record carries it."""
+        """Return the error as JSON values, as a unit's run record holds them."""
         return asdict(self) | {"settings": dict(self.settings)}
 
 
@@ -81,24 +81,25 @@ def measure_error(
     settings: PropagationSettings | None = None,
     device: torch.device | str = "cpu",
 ) -> CodecError:
-    """Compare features with what a codec makes of them.
+    """Compare features with their stored form.
 
-    Both are propagated by the project's engine, frame after frame, each from its own soft labels.
+    A mask is propagated along each of them.
 
     Parameters
     ----------
     original
         (frame, y, x, channel): the first frames of a video.
     stored
-        The same as the codec decodes them: (frame, y, x, any number of channels).
+        The same frames as the codec decodes them, (frame, y, x, any number of channels).
     frame_size, source_size
-        (height, width) in pixels of the frames that the UNet saw, and of the original ones.
+        (height, width) in pixels of the frames that the network saw, and of the original frames.
     first_mask
-        (height, width): object numbers of the first frame; by default, and where it holds no object, `block_mask`.
+        (height, width): object numbers in the first frame. The default, also for a mask without objects, is
+        `block_mask`.
     settings
-        Of the propagation; the defaults are the paper's for DAVIS-2017.
+        Settings of the propagation; the defaults are the paper's for DAVIS-2017.
     device
-        Where to compute.
+        The device that computes.
     """
     settings = settings or PropagationSettings()
     given = first_mask is not None and bool(first_mask.any())

@@ -21,7 +21,7 @@ from .codec_error import CodecError, measure_error
 
 __all__ = ["ERROR_FRAMES", "ConversionReport", "convert_unit", "remove_source"]
 
-#: Frames on which a codec's error is measured, the first of a video: a constant cost.
+#: Number of frames, from the first of a video, on which a codec's error is measured.
 ERROR_FRAMES = 8
 
 # Frames in one commit.
@@ -30,20 +30,20 @@ _BATCH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionReport:
-    """What conversion did for one unit.
+    """Result of the conversion of one unit.
 
     Attributes
     ----------
     spec
         The unit that was written.
     folder
-        Where it is.
+        The unit's folder.
     skipped
-        Whether it was there before, made from the same features.
+        Whether the unit existed, made from the same features.
     source_bytes, bytes
-        Size of the float16 unit, and of this one.
+        Sizes of the float16 unit and of the new unit.
     error
-        What its run record says of its error (`CodecError`); empty if that was lost.
+        The error in the unit's run record (`CodecError`); empty if the record is lost.
     seconds
         Wall time.
     """
@@ -70,22 +70,22 @@ def convert_unit(
 ) -> ConversionReport:
     """Store a unit's features with another codec, and measure the error on its first frames.
 
-    What an interrupted conversion of the same features left is taken up. The source stays; see `remove_source`.
+    An interrupted conversion of the same features is resumed. The source stays; see `remove_source`.
 
     Parameters
     ----------
     cache
-        Where to.
+        The cache.
     unit
         The features: a complete unit in float16, or a staging unit of this codec (`FeatureCodec.staging`).
     codec
         The codec.
     first_mask, settings, device
-        For measuring the error, as `measure_error` takes them.
+        Arguments of `measure_error`.
     overwrite
         Replace a unit of this codec that was made from other features.
     progress
-        Called with the number of frames just settled.
+        Called with the number of frames just done.
 
     Raises
     ------

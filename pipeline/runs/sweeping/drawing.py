@@ -1,4 +1,4 @@
-"""Figures of a sweep: curves, heat maps and bars, by matplotlib's objects alone (no state of pyplot)."""
+"""Draw figures of a sweep with matplotlib: curves, heat maps and bars; pyplot's global state is not used."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def draw_curves(
     panels
         By the name of the measure: by the name of the line, at most 6, a value at each x; NaN leaves a gap.
     legend
-        What tells lines apart.
+        Name of the parameter that differs between lines.
     logarithmic
         Whether the parameter's axis is.
     """
@@ -93,7 +93,7 @@ def draw_heat(
     measure
         Name of what is shown.
     labels, ticks
-        Of (y, x): names of the parameters, and their values.
+        Names of the parameters (y, x), and their values.
     values
         (y, x); NaN leaves a cell empty.
     best
@@ -138,7 +138,7 @@ def draw_bars(
     measure
         Name of what is shown, from 0 to 1.
     names
-        Of the groups, from above.
+        Names of the groups, from top to bottom.
     bars
         A value for each group, by the name of what is compared, at most 3; the last one stands out most.
     """
@@ -178,7 +178,7 @@ def _tidy(place: Axes) -> None:
 
 
 def _scale(place: Axes, x: Sequence[float], logarithmic: bool) -> None:
-    """Mark the values that there are."""
+    """Mark the values at the axis."""
     if logarithmic:
         place.set_xscale("log")
         place.xaxis.set_minor_locator(NullLocator())

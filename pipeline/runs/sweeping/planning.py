@@ -37,7 +37,7 @@ class SweepSurvey:
     cache
         Where features and affinities are.
     task
-        What is tracked and scored.
+        The task: targets and metrics.
     settings
         All settings.
     videos
@@ -91,7 +91,7 @@ class SweepPlan:
     Attributes
     ----------
     task
-        What is tracked and scored.
+        The task: targets and metrics.
     settings
         All settings.
     videos
@@ -129,7 +129,7 @@ def survey_sweep(
     space
         The settings.
     task
-        What is tracked and scored.
+        The task: targets and metrics.
     score
         Whether to score; if not, only affinities are computed.
     prefer
@@ -149,8 +149,8 @@ def survey_sweep(
         more = f", and {len(lacks) - 1} more videos do not have it either" if len(lacks) > 1 else ""
         raise ConfigError(
             f"a sweep scores against ground truth, and there is too little: video {name!r} {reason}{more}. Sweep over "
-            "videos with public ground truth (the train split, where that of the validation set is kept by a server), "
-            "and give the best setting to `ted propagate`; or give --affinities-only, which needs none"
+            "videos with public ground truth (the train split, if that of the validation split is not public), and "
+            "give the best setting to `ted propagate`; or give --affinities-only, which needs none"
         )
     settings = space.settings()
     used = {choice for setting in settings for choice, _ in setting.parts}

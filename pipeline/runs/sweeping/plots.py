@@ -1,4 +1,4 @@
-"""Which pictures a sweep gets: curves over each parameter, heat maps over pairs of them, bars for the videos."""
+"""Choose the pictures of a sweep: curves over parameters, heat maps over pairs of parameters, bars for videos."""
 
 import importlib.util
 import math
@@ -13,13 +13,13 @@ from .space import Setting
 
 __all__ = ["can_draw", "write_plots"]
 
-#: Lines in a picture, and videos in a bar chart: more cannot be told apart, or do not fit.
+#: Maximum number of lines in a picture, and of videos in a bar chart.
 _MOST_LINES = 6
 _MOST_VIDEOS = 60
 
 
 def can_draw() -> bool:
-    """Whether matplotlib is installed: an extra of this package."""
+    """Return whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
@@ -27,16 +27,16 @@ def write_plots(result: SweepResult, folder: Path, *, default: Setting | None = 
     """Draw a sweep.
 
     ``over-PARAMETER.png`` for each number that varies, ``heat-PARAMETER-PARAMETER.png`` for each pair of parameters
-    that vary, and ``videos.png``. What a picture does not show is where the best setting has it; its title says so.
+    that vary, and ``videos.png``. Other parameters have the values of the best setting, as a picture's title says.
 
     Parameters
     ----------
     result
         The scores. Nothing is drawn without a complete video.
     folder
-        Where to.
+        The sweep's folder.
     default
-        A setting that the best ones are compared with in ``videos.png``, if it is one of the sweep's.
+        A setting that the best ones are compared with in ``videos.png``, if the sweep has it.
 
     Returns
     -------

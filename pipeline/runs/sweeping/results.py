@@ -21,12 +21,12 @@ class VideoResult:
     dataset, video
         Names.
     units
-        The feature unit that each feature means for this video, ``backbone@digest:timestep:tap``, by the feature.
+        The video's unit of each feature, ``backbone@digest:timestep:tap``, by feature.
     scores
         The video's score by setting.
     alpha_bars
-        Clean share of the power of what the feature's network saw, by the feature; without those that have no noise,
-        or whose units do not record it.
+        Noise level of each feature: the clean share of the power of the network's input. Features without noise, and
+        units that do not record it, are left out.
     """
 
     dataset: str
@@ -38,18 +38,18 @@ class VideoResult:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingMeans:
-    """The values of some videos together under one setting, as ``ted evaluate`` has them.
+    """Means over videos under one setting, as ``ted evaluate`` computes them.
 
     Attributes
     ----------
     setting
         The setting.
     metric_spec
-        What was measured.
+        The metrics.
     videos, objects
-        How many; of videos that are measured as a whole, as many objects as videos.
+        Numbers of videos and objects; they are equal if videos are scored as a whole.
     measures
-        Values by the columns of the metric_spec; None for what was not measured.
+        Values by column of the metrics; None for a metric that was not computed.
     """
 
     setting: Setting
@@ -60,12 +60,12 @@ class SettingMeans:
 
     @property
     def score(self) -> float:
-        """What settings are ranked by: J&F, or J where F was not measured; NaN where nothing was."""
+        """The metric that ranks settings: J&F, or J without F; NaN if nothing was measured."""
         return self.metric_spec.score(self.measures)
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """The same, and what decides between equals; larger is better."""
+        """The score and the tie-breakers; larger is better."""
         return self.metric_spec.rank(self.measures)
 
 
@@ -76,13 +76,13 @@ class SweepResult:
     Attributes
     ----------
     metric_spec
-        What was measured.
+        The metrics.
     settings
         All settings of the sweep.
     videos
         Videos with their scores; those that failed may lack some settings.
     failures
-        Why videos failed, by name.
+        Reasons of failed videos, by name.
     """
 
     metric_spec: MetricSpec
@@ -92,7 +92,7 @@ class SweepResult:
 
     @cached_property
     def complete(self) -> list[VideoResult]:
-        """The videos that count in means: those with a score under every setting."""
+        """Videos with a score under every setting: only these count in means."""
         return [video for video in self.videos if len(video.scores) == len(self.settings)]
 
     @property
@@ -132,5 +132,5 @@ class SweepResult:
 
 
 def finite(value: float | None) -> float | None:
-    """Return None for what is not a number (the decay of very long videos): JSON knows no NaN."""
+    """Return None for NaN, which JSON does not have."""
     return None if value is None or math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""What a sweep prints: the plan, its progress, and the best settings."""
+"""Texts of a sweep: the plan, its progress, and the best settings."""
 
 import math
 import sys
