@@ -87,10 +87,11 @@ def contact_sheet(
     sheet = Image.new("RGB", (width, legend_top + legend_height + footer_height + _MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
-        draw.text((_MARGIN, _MARGIN), title, fill=INK, font=_fitting_font(title, width - 2 * _MARGIN, _TITLE))
+        title, font = _fit(title, width - 2 * _MARGIN, _TITLE)
+        draw.text((_MARGIN, _MARGIN), title, fill=INK, font=font)
     for number, heading in enumerate(headings):
-        fitting = _fitting_font(heading, cell_width, _TEXT)
-        draw.text((_MARGIN + number * (cell_width + _GAP), heading_top), heading, fill=INK, font=fitting)
+        heading, font = _fit(heading, cell_width, _TEXT)
+        draw.text((_MARGIN + number * (cell_width + _GAP), heading_top), heading, fill=INK, font=font)
     font = ImageFont.load_default(_TEXT)
     for number, (label, picture) in enumerate(pictures):
         x = _MARGIN + number % columns * (cell_width + _GAP)
@@ -115,10 +116,13 @@ def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> Path:
     return path
 
 
-def _fitting_font(text: str, width: int, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return a font of `size`, or a smaller readable one if the text would be wider than `width` pixels."""
+def _fit(text: str, width: int, size: int) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
+    """Return a text and a font of at most `size` for `width` pixels; text too long for the smallest font is cut."""
     needed = ImageFont.load_default(size).getlength(text)
-    return ImageFont.load_default(max(_SMALLEST, min(size, int(size * width / max(needed, 1)))))
+    font = ImageFont.load_default(max(_SMALLEST, min(size, int(size * width / max(needed, 1)))))
+    while font.getlength(text) > width and len(text) > 2:
+        text = f"{text[:-2]}…"
+    return text, font
 
 
 def _good_columns(count: int, proportion: float) -> int:

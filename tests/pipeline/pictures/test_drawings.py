@@ -175,6 +175,14 @@ def test_sheets_have_headings_and_footers() -> None:
     assert footed.shape[1] == 748
 
 
+def test_long_headings_stay_in_their_columns() -> None:
+    pictures = [("", np.full((60, 100, 3), 9, dtype=np.uint8))] * 2
+    sheet = contact_sheet(pictures, columns=2, headings=["a heading that is far too long for its column" * 3, ""])
+    above = sheet[:50]
+    assert (above[:, 24:124] < 100).any()
+    assert (above[:, 130:] == 255).all()
+
+
 @pytest.mark.parametrize("size", [(60, 80), (61, 83)])
 def test_enlarging(size: tuple[int, int]) -> None:
     cells = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
