@@ -76,6 +76,17 @@ class ContextLabels:
         over the label that is propagated to its frame.
     settings
         Number of settings.
+
+    Attributes
+    ----------
+    joins
+        Frame of the first annotation of each channel that joins late, by channel.
+
+    Notes
+    -----
+    An object that joins later (an exclusive channel that is first annotated after the first frame) may be visible
+    before. Frames before it joins say nothing about it, so they do not count as background: its share of a pixel is
+    that among the sources in frames from its first annotation on, and the other channels share the rest.
     """
 
     def __init__(self, annotations: Mapping[int, AnnotatedLabel], settings: int = 1) -> None:
@@ -83,9 +94,10 @@ class ContextLabels:
         start, first = next((frame, item.label) for frame, item in annotations.items())
         self._shape = first.shape
         self._cells = first.shape[1] * first.shape[2]
+        self.joins = _join_frames(annotations)
         self._slots = Slots()
-        self._held = first.new_empty((settings, 0, self._cells, first.shape[0]))
-        self._put(start, first.flatten(1).T.expand(settings, -1, -1))
+        self._held = first.new_empty((settings, 0, self._cells, first.shape[0] + len(self.joins)))
+        self._put(start, self._rows(start, first).expand(settings, -1, -1))
         self._last: tuple[int, list[torch.Tensor]] | None = None
 
     def advance(
@@ -118,17 +130,26 @@ class ContextLabels:
                 position, cell = affinity.sources // self._cells, affinity.sources % self._cells
                 located[id(affinity)] = slots[position] * self._cells + cell
             labels.append(_weighted_sum(held.flatten(0, 1), located[id(affinity)][:, : weights.shape[1]], weights))
+        if self.joins:
+            labels = [_without_unknown(label, list(self.joins)) for label in labels]
         maps = [label.T.reshape(self._shape) for label in labels]
         if frame in self._annotations:
             maps = [self._annotations[frame].over(label) for label in maps]
-            labels = [label.flatten(1).T for label in maps]
-        self._last = frame, labels
+        self._last = frame, [self._rows(frame, label) for label in maps]
         return maps
 
     def hold(self, frame: int, context: Sequence[int], maps: Sequence[torch.Tensor]) -> None:
         """Take over known labels of a frame, (channel, y, x) for each setting, instead of propagating them."""
         self._enter(context)
-        self._last = frame, [label.flatten(1).T for label in maps]
+        self._last = frame, [self._rows(frame, label) for label in maps]
+
+    def _rows(self, frame: int, label: torch.Tensor) -> torch.Tensor:
+        """Return what is held of a label: its channels, and 1 for each late channel that has joined, else 0."""
+        rows = label.flatten(1).T
+        if not self.joins:
+            return rows
+        joined = rows.new_tensor([float(frame >= first) for first in self.joins.values()])
+        return torch.cat([rows, joined.expand(len(rows), -1)], dim=1)
 
     def _enter(self, context: Sequence[int]) -> None:
         """Hold exactly a context's frames; the last frame takes the slot of one that has left."""
@@ -137,12 +158,56 @@ class ContextLabels:
             self._put(self._last[0], torch.stack(self._last[1]))
 
     def _put(self, frame: int, labels: torch.Tensor) -> None:
-        """Hold a frame's labels: (setting, cell, channel)."""
+        """Hold a frame's rows: (setting, cell, column)."""
         slot = self._slots.put(frame)
         if slot == self._held.shape[1]:
             self._held = torch.cat([self._held, labels[:, None]], dim=1)
         else:
             self._held[:, slot] = labels
+
+
+def _join_frames(annotations: Mapping[int, AnnotatedLabel]) -> dict[int, int]:
+    """Return, by channel, the frame of the first annotation of each exclusive channel that joins late."""
+    frames = iter(annotations.items())
+    _, first = next(frames)
+    known = set(range(len(first.label))) if first.channels is None else {0, *first.channels}
+    joins: dict[int, int] = {}
+    for frame, item in frames:
+        if item.exclusive:
+            channels = range(len(item.label)) if item.channels is None else item.channels
+            joins.update({channel: frame for channel in channels if channel not in known})
+            known.update(channels)
+    return joins
+
+
+def _without_unknown(rows: torch.Tensor, late: list[int]) -> torch.Tensor:
+    """Normalise the shares of late channels by the weight of the sources that know them.
+
+    Parameters
+    ----------
+    rows
+        (pixel, column): the sum of the sources' labels, then for each late channel the weight of the sources in frames
+        from its first annotation on.
+    late
+        The late channels, in the order of these columns.
+
+    Returns
+    -------
+    torch.Tensor
+        (pixel, channel), summing to 1. Pixels without a share of a late channel are unchanged.
+    """
+    labels, known = rows[:, : -len(late)], rows[:, -len(late) :]
+    shares = torch.where(known > 0, labels[:, late] / known, torch.zeros_like(known))
+    shares = shares / shares.sum(1, keepdim=True).clamp(min=1)
+    total = shares.sum(1, keepdim=True)
+    others = labels.clone()
+    others[:, late] = 0
+    rest = others.sum(1, keepdim=True)
+    merged = others * torch.where(rest > 0, (1 - total) / rest, torch.zeros_like(rest))
+    # Where no source outside of the late channels has a share, the background takes what is left.
+    merged[:, :1] += torch.where(rest > 0, torch.zeros_like(rest), 1 - total)
+    merged[:, late] = shares
+    return torch.where(total > 0, merged, labels)
 
 
 def propagate_labels(sources: torch.Tensor, weights: torch.Tensor, context_labels: torch.Tensor) -> torch.Tensor:

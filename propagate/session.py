@@ -219,6 +219,7 @@ class TrackingSession:
                 context,
                 tuple(versions[other] for other in context),
                 self._annotated_at.get(frame),
+                tuple((channel, first) for channel, first in context_labels.joins.items() if first <= frame),
                 reader.grid,
             )
             known = self._known.get(frame)

@@ -100,6 +100,26 @@ def test_objects_are_unknown_before_they_join() -> None:
     assert torch.equal(alone[6][:, free], produced[6][:, free])
 
 
+def test_an_object_visible_before_it_joins_is_followed() -> None:
+    """Frames in which it is not annotated yet are not evidence of background, however many they are."""
+    frames, context = 10, 6
+    values = np.repeat(smooth(1, GRID, 30, seed=9), frames, axis=0)  # a still video: each pixel resembles itself most
+    settings = PropagationSettings(top_k=context, radius=0, context=context, temperature=0.1)
+    first = np.zeros((3, *GRID), dtype=np.float32)
+    first[1, :2], first[0, 2:] = 1, 1
+    joined = first.copy()
+    joined[:, 4:] = 0
+    joined[2, 4:] = 1
+    annotations = {
+        0: AnnotatedLabel(label=torch.from_numpy(first), channels=(1,)),
+        6: AnnotatedLabel(label=torch.from_numpy(joined), channels=(2,)),
+    }
+    produced = dict(propagate([(volume(values), 1.0)], annotations, settings))
+    for frame in range(frames):
+        expected = torch.from_numpy(joined if frame >= 6 else first)
+        torch.testing.assert_close(produced[frame], expected, atol=1e-6, rtol=0)
+
+
 def test_a_correction_stays_in_the_context() -> None:
     """With no last frames, every frame takes its labels from the annotated ones alone."""
     settings = PropagationSettings(top_k=1, radius=0, context=0, temperature=1e-4)

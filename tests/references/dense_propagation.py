@@ -90,9 +90,19 @@ def propagate_annotated(
     radius: int,
     context: int,
 ) -> dict[int, Array]:
-    """Soft labels by frame, from one-hot labels of any frames, each with the channels of the objects given there."""
+    """Soft labels by frame, from one-hot labels of any frames, each with the channels of the objects given there.
+
+    A channel that is first given after the first of these frames is unknown before.
+    """
     fused = fuse(parts, weights, True)
     start = min(given)
+    channels = len(given[start][0])
+    joins = {
+        c: min(frame for frame in given if c in given[frame][1])
+        for c in range(1, channels)
+        if any(c in known for _, known in given.values())
+    }
+    late = {c: frame for c, frame in joins.items() if frame > start}
     labels = {start: given[start][0].astype(np.float64)}
     for frame in [*range(start + 1, len(fused)), *range(start - 1, -1, -1)]:
         if frame > start:
@@ -101,7 +111,25 @@ def propagate_annotated(
         else:
             fixed, last = [start], list(range(frame + 1, start))[:context][::-1]
         sources, values, _ = best(similarities(fused[frame], fused[fixed + last], radius), top_k)
-        label = propagate_frame(sources, values, np.stack([labels[i] for i in fixed + last]), temperature)
+        held = np.stack([labels[i] for i in fixed + last])
+        label = propagate_frame(sources, values, held, temperature)
+        shares = {}
+        for channel, first in late.items():
+            joined = np.zeros_like(held[:, :1])
+            joined[[i >= first for i in fixed + last]] = 1
+            weight = propagate_frame(sources, values, joined, temperature)[0]
+            shares[channel] = np.divide(label[channel], weight, out=np.zeros_like(weight), where=weight > 0)
+        for y, x in np.ndindex(label.shape[1:]):
+            theirs = {channel: share[y, x] for channel, share in shares.items()}
+            total = sum(theirs.values())
+            if total > 0:
+                theirs = {channel: share / max(1, total) for channel, share in theirs.items()}
+                cell = label[:, y, x]
+                cell[list(theirs)] = 0
+                left = max(0.0, 1 - total)
+                cell[:] = cell * left / cell.sum() if cell.any() else np.eye(len(cell))[0] * left
+                for channel, share in theirs.items():
+                    cell[channel] = share
         if frame in given:
             one_hot, known = given[frame]
             for y, x in np.ndindex(label.shape[1:]):
