@@ -32,6 +32,12 @@ class MaskTarget:
         """Numbers of the objects of all frames, rising: the order of their channels, after the background."""
         return tuple(sorted({int(i) for mask in self.masks.values() for i in np.unique(mask) if i}))
 
+    @cached_property
+    def late_objects(self) -> tuple[int, ...]:
+        """Numbers of the objects that the first annotated frame does not show, rising."""
+        first = set(np.unique(self.masks[min(self.masks)]).tolist())
+        return tuple(number for number in self.object_ids if number not in first)
+
     def encode(self, grid: tuple[int, int]) -> dict[int, AnnotatedLabel]:
         """Return the label of each annotated frame on a grid (y, x), in the order of the frames; see `encode_mask`."""
         return {

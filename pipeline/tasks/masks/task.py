@@ -43,6 +43,9 @@ class MaskRun(TaskRun):
         digests = {str(frame): hashlib.sha256(mask.tobytes()).hexdigest() for frame, mask in self.target.masks.items()}
         given = {"first_mask": digests["0"]} if list(digests) == ["0"] else {"given_masks": digests}
         self.record = {**given, "soft": save_soft}
+        if self.target.late_objects:
+            # Results of earlier versions, which took them for background before they join, are made again.
+            self.record["unknown_before_joining"] = list(self.target.late_objects)
         self._names, self._written = video.frames.names, set(video.written_frames())
         self.files = [f"{name}.png" for name in self._names if name in self._written]
         self._save_soft = save_soft
@@ -266,6 +269,8 @@ def digest_of_masks(video: Video, annotated: MaskTarget, scored: Iterable[str]) 
     digest = hashlib.sha256()
     for frame, mask in annotated.masks.items():
         digest.update((f"{frame} " if frame else "").encode() + mask.tobytes())
+    if annotated.late_objects:  # scores of earlier versions took them for background before they join
+        digest.update(b"unknown before joining ")
     object_frames, annotations = video.scored_frames(), video.annotations()
     if object_frames is not None:
         digest.update(canonical_json({str(number): list(frames) for number, frames in object_frames.items()}))
