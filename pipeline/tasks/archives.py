@@ -5,14 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from ...store.errors import LabelError
 
-__all__ = ["ArchiveResult", "format_coordinate", "write_rows"]
+__all__ = ["ArchiveResult", "format_coordinate", "read_archive", "write_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +46,10 @@ class ArchiveResult:
     def read(cls, folder: Path) -> Self:
         """Read the archive; raises LabelError when it is absent or damaged."""
         path = folder / cls.archive
-        if not path.is_file():
-            raise LabelError(f"there is no {path}; `ted propagate` makes it")
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                values = {field.name: arrays[field.name] for field in fields(cls)}
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise LabelError(f"{path} is damaged ({error}): run `ted propagate` again with --overwrite") from error
-        result = cls(**{name: cls.from_array(name, array) for name, array in values.items()})
+        arrays = read_archive(path, [field.name for field in fields(cls)])
+        if arrays["frames"].ndim != 1:
+            raise LabelError(f"{path} is damaged (frames have no names): run `ted propagate` again")
+        result = cls(**{name: cls.from_array(name, array) for name, array in arrays.items()})
         for name, shape in result.shapes().items():
             found = getattr(result, name).shape
             if found != shape:
@@ -77,6 +72,19 @@ class ArchiveResult:
                 f"{folder} is of {len(self.frames)} frames, the video as selected here has {len(wanted)}, or others: "
                 "give --every and --limit as in `ted propagate`"
             )
+
+
+def read_archive(path: Path, keys: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """Read arrays of an archive; raises LabelError if it is absent or damaged."""
+    if not path.is_file():
+        raise LabelError(f"there is no {path}; `ted propagate` makes it")
+    try:
+        # Opened here: numpy leaves files open where an archive is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {key: archive[key] for key in keys}
+    except Exception as error:  # of many kinds, by where in the file the damage is
+        reason = str(error) or type(error).__name__
+        raise LabelError(f"{path} is damaged ({reason}): run `ted propagate` again with --overwrite") from error
 
 
 def format_coordinate(value: float) -> str:
