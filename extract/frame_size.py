@@ -25,10 +25,13 @@ class FrameSize:
         Length of the shorter side in pixels; the longer one follows from the frame's proportions.
     exact
         (height, width) in pixels, whatever the frame's proportions.
+    nearest
+        Round a given side to the nearest multiple that the backbone takes, instead of refusing it.
     """
 
     short_side: int | None = None
     exact: tuple[int, int] | None = None
+    nearest: bool = False
 
     def __post_init__(self) -> None:
         if (self.short_side is None) == (self.exact is None):
@@ -43,22 +46,28 @@ class FrameSize:
 
     @classmethod
     def parse(cls, text: str) -> "FrameSize":
-        """Parse ``"480"`` (short side) or ``"320x448"`` (height x width).
+        """Parse ``"480"`` (short side) or ``"320x448"`` (height x width); ``"~560"`` means the nearest size.
 
         Raises
         ------
         ConfigError
             For anything else.
         """
-        match = re.fullmatch(r"\s*(\d{1,6})\s*(?:[xX]\s*(\d{1,6})\s*)?", text)
+        match = re.fullmatch(r"\s*(~?)\s*(\d{1,6})\s*(?:[xX]\s*(\d{1,6})\s*)?", text)
         if match is None:
             raise ConfigError(f"frame size {text!r} is neither a short side (480) nor HEIGHTxWIDTH (320x448)")
-        if match[2] is None:
-            return cls(short_side=int(match[1]))
-        return cls(exact=(int(match[1]), int(match[2])))
+        nearest = bool(match[1])
+        if match[3] is None:
+            return cls(short_side=int(match[2]), nearest=nearest)
+        return cls(exact=(int(match[2]), int(match[3])), nearest=nearest)
+
+    def rounded(self, multiple: int) -> "FrameSize":
+        """Return the size whose given sides are the nearest multiples, at least one; half-way rounds up."""
+        sides = [max(1, (side + multiple // 2) // multiple) * multiple for side in self.sides]
+        return FrameSize(exact=(sides[0], sides[1])) if self.exact is not None else FrameSize(short_side=sides[0])
 
     def __str__(self) -> str:
-        return "x".join(map(str, self.sides))
+        return ("~" if self.nearest else "") + "x".join(map(str, self.sides))
 
 
 def processed_size(size: tuple[int, int], frame_size: FrameSize | None = None, multiple: int = 32) -> tuple[int, int]:
@@ -84,10 +93,13 @@ def processed_size(size: tuple[int, int], frame_size: FrameSize | None = None, m
     Raises
     ------
     ConfigError
-        When a side that `frame_size` gives is not a multiple, with the nearest sizes that are.
+        When a side that `frame_size` gives is not a multiple, with the nearest sizes that are; unless it asks for the
+        nearest.
     """
     if frame_size is None:
         frame_size = FrameSize(short_side=max(DEFAULT_SHORT_SIDE // multiple, 1) * multiple)
+    if frame_size.nearest:
+        frame_size = frame_size.rounded(multiple)
     sides = frame_size.sides
     if any(side % multiple for side in sides):
         below = FrameSize.parse("x".join(str(max(side // multiple, 1) * multiple) for side in sides))

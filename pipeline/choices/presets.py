@@ -28,6 +28,8 @@ class Preset:
         Weight of the video feature.
     temperature, top_k, radius, context, window, unrestricted_first, context_fill
         Fields of `PropagationSettings`.
+    frame_size
+        Size of the frames, in the notation of `FrameSize.parse`; None for the backbone's default.
     """
 
     video_feature: str | None
@@ -42,6 +44,7 @@ class Preset:
     window: Literal["square", "circle"] = "square"
     unrestricted_first: bool = False
     context_fill: bool = False
+    frame_size: str | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -76,6 +79,14 @@ PRESETS: dict[str, Preset] = {
         unrestricted_first=True,
         context_fill=True,
     ),
+    # Nor for VIP: again those of YouTube-Similar, with the frame size, context and temperature of UVC and CRW.
+    "vip": replace(
+        _ted(*_PAPER["youtube-similar"], *_QUALITIES["best"]),
+        temperature=0.2,
+        context=1,
+        unrestricted_first=True,
+        frame_size="~560",
+    ),
     "dinov3": Preset(
         video_feature=None,
         image_feature="dinov3:0:last_hidden_state",
@@ -87,6 +98,7 @@ PRESETS: dict[str, Preset] = {
         radius=12,
         context=7,
         window="circle",
+        frame_size="960",
     ),
     "dift-adm": Preset(
         video_feature=None, image_feature="adm:51:output_blocks[7]", ensemble=4, overlap=0, alpha=0.0, temperature=0.1

@@ -55,7 +55,8 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
 )
 @click.option(
     "--frame-size",
-    help="Short side in pixels, or HEIGHTxWIDTH.  [default: 480, or the nearest below that the backbone takes]",
+    help="Short side in pixels, or HEIGHTxWIDTH; ~560 takes the nearest size that the backbone takes.  [default: the "
+    "preset's, or 480, or the nearest below that the backbone takes]",
 )
 @click.option("--ensemble", type=click.IntRange(min=1), help="Noise draws to average.  [default: the preset's]")
 @click.option(
@@ -152,8 +153,9 @@ def extract(
     jobs = [parse_job(text) for text in features or chosen.features]
     varied = read_backbone_options(choice)
     check_options(varied, [job.backbone for job in jobs])
+    size = frame_size or chosen.frame_size
     settings = ExtractionSettings(
-        frame_size=None if frame_size is None else FrameSize.parse(frame_size),
+        frame_size=None if size is None else FrameSize.parse(size),
         overlap=chosen.overlap if overlap is None else overlap,
         overlap_rule=overlap_rule,
         noising=parse_noising(noising),

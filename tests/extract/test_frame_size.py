@@ -51,6 +51,22 @@ def test_the_default_is_480_or_the_nearest_below(
     assert processed_size(size, None, multiple) == processed_size(size, multiple=multiple) == expected
 
 
+@pytest.mark.parametrize(
+    ("multiple", "rule", "expected"),
+    [
+        (64, "~560", (576, 1024)),  # 576 * 854 / 480 is 1024.8: floored to 1024
+        (32, "~560x560", (576, 576)),  # half-way rounds up
+        (14, "~560", (560, 994)),
+        (8, "~560x560", (560, 560)),
+        (64, "~10x90", (64, 64)),
+    ],
+)
+def test_the_nearest_size_that_a_backbone_takes(multiple: int, rule: str, expected: tuple[int, int]) -> None:
+    size = FrameSize.parse(rule)
+    assert str(size) == rule
+    assert processed_size((480, 854), size, multiple) == expected
+
+
 def test_processed_size_is_a_multiple_of_at_least_one() -> None:
     for height, width in itertools.product(range(1, 90, 7), repeat=2):
         result = processed_size((height, width), FrameSize(short_side=64), 64)
