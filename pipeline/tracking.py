@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from ..extract.frames import FrameSize
+from ..extract.noising.keyed_noise import NOISE_SCHEME
 from ..extract.settings import ExtractionSettings
 from ..propagate import FeatureReader, PropagationSettings, TrackingSession, part_weights
 from ..propagate.targets.object_ids import object_mask
@@ -339,14 +340,15 @@ def _find(cache: Cache, video: Video, choice: FeatureChoice, extraction: Extract
             video.name,
             choice,
             frames=video.frames.digest(),
-            prefer=[("ensemble", str(extraction.ensemble))],
+            prefer=[("ensemble", str(extraction.ensemble)), ("seed", str(extraction.seed))],
         )
     except (UnitNotFoundError, IncompleteUnitError):
         return None
     request, size = unit.request, extraction.frame_size
-    same_ensemble = request.noise == "none" or request.ensemble == extraction.ensemble
+    draws = (request.ensemble, request.seed)
+    same_noise = request.noise != NOISE_SCHEME or draws == (extraction.ensemble, extraction.seed)
     same_size = size is None or request.frame_size == size.exact or min(request.frame_size) == size.short_side
-    return unit if same_ensemble and same_size else None
+    return unit if same_noise and same_size else None
 
 
 def _extract(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 
+from ....extract.noising.keyed_noise import NOISE_SCHEME
 from ....store import Cache, FeatureChoice, Unit
 from ....store.errors import UnitNotFoundError
 from ...datasets.video import Video
@@ -71,8 +72,10 @@ def find_weighted_units(
 
 def warn_of_other_settings(unit: Unit, prefer: Sequence[tuple[str, str]]) -> None:
     """Log that the only features there are were made with other settings than the user, or the preset, prefers."""
+    # Only random noise is drawn, and averaged over draws: not that of an inversion.
+    drawn = unit.request.noise == NOISE_SCHEME
+    moot_fields = {"clip_overlap": unit.request.clip_length == 1, "ensemble": not drawn, "seed": not drawn}
     for field, value in prefer:
-        actual, request = unit.spec.field_text(field), unit.request
-        moot = {"clip_overlap": request.clip_length == 1, "ensemble": request.noise == "none"}.get(field, False)
+        actual, moot = unit.spec.field_text(field), moot_fields.get(field, False)
         if actual != value and not moot:
             _log.warning("%s: made with %s %s, not %s", unit.spec.label, field, actual, value)

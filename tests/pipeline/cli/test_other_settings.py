@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from ted.extract.noising.keyed_noise import NOISE_SCHEME
 from ted.pipeline.runs.propagating.units import warn_of_other_settings
 from ted.store import FeatureRequest
 
 IMAGE = FeatureRequest(
-    video="v", frames="f", backbone="adm", weights="sha256:0", frame_size=(64, 64), ensemble=1, noise="philox"
+    video="v", frames="f", backbone="adm", weights="sha256:0", frame_size=(64, 64), ensemble=1, noise=NOISE_SCHEME
 )
 
 
@@ -20,6 +21,7 @@ IMAGE = FeatureRequest(
         ({}, ["ensemble"]),
         ({"ensemble": 4}, []),
         ({"clip_length": 16}, ["ensemble", "clip_overlap"]),
+        ({"noise": "ddim-inversion:steps=50"}, []),
         ({"noise": "none"}, []),  # nothing to average, as DINO
     ],
 )
