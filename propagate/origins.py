@@ -33,7 +33,7 @@ class Origins:
         (y, x): size of that grid.
     frames
         (pixel, k), int64: index of the frame that each source is in; the best source first.
-    places
+    source_cells
         (pixel, k, 2), int64: y and x of the sources.
     weights
         (pixel, k), float32, summing to 1 along k; 0 where a pixel has fewer than k sources.
@@ -44,7 +44,7 @@ class Origins:
     cells: npt.NDArray[np.int64]
     grid: tuple[int, int]
     frames: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int64]
+    source_cells: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
 
 
@@ -103,6 +103,6 @@ def trace_origins(
             cells=here,
             grid=step.grid,
             frames=np.asarray(step.context, dtype=np.int64)[position],
-            places=np.stack(np.divmod(cell, width), axis=-1),
+            source_cells=np.stack(np.divmod(cell, width), axis=-1),
             weights=weights[rows].cpu().numpy(),
         )

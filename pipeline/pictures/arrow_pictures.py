@@ -184,7 +184,7 @@ def draw_origins(
     drawn = picture.copy()
     cell = np.array(picture.shape[:2]) / origins.grid  # (height, width) in pixels
     starts = np.rint((origins.cells + 0.5) * cell).astype(int)[:, ::-1]  # (pixel, 2), x and y
-    ends = np.rint((origins.places + 0.5) * cell).astype(int)[:, :, ::-1]
+    ends = np.rint((origins.source_cells + 0.5) * cell).astype(int)[:, :, ::-1]
     unit = max(1.0, min(picture.shape[:2]) / 360)
     shares = origins.weights / origins.weights.max(axis=1, keepdims=True, initial=1e-12)
     shown = np.isin(origins.frames, list(within)) & (origins.weights > 0)

@@ -22,7 +22,7 @@ class Marks:
     ----------
     frames
         Names of the frames.
-    places
+    xy
         (point, frame, 2), float64, x and y in pixels of the frames: pixel i covers [i, i + 1). NaN where not known.
     visible
         (point, frame), bool: the others are drawn as rings.
@@ -35,7 +35,7 @@ class Marks:
     """
 
     frames: tuple[str, ...]
-    places: npt.NDArray[np.float64]
+    xy: npt.NDArray[np.float64]
     visible: npt.NDArray[np.bool_]
     colours: tuple[int, ...]
     names: Mapping[int, str]
@@ -49,5 +49,5 @@ class Marks:
     def draw(self, picture: npt.NDArray[np.uint8], frame: int, scale: float = 1.0) -> npt.NDArray[np.uint8]:
         """Draw the points of a frame, by its index, over a picture that is `scale` times as large as the frame."""
         return overlay_points(
-            picture, self.places[:, frame] * scale, self.colours, solid=self.visible[:, frame], links=self.links
+            picture, self.xy[:, frame] * scale, self.colours, solid=self.visible[:, frame], links=self.links
         )

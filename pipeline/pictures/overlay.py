@@ -94,7 +94,7 @@ def overlay_boxes(
 
 def overlay_points(
     frame: npt.NDArray[np.uint8],
-    places: npt.NDArray[np.float64],
+    xy: npt.NDArray[np.float64],
     colours: Sequence[int],
     *,
     solid: npt.NDArray[np.bool_] | None = None,
@@ -107,7 +107,7 @@ def overlay_points(
     ----------
     frame
         (height, width, 3), RGB.
-    places
+    xy
         (point, 2), x and y in pixels; pixel i covers [i, i + 1). Points that are not finite are not drawn.
     colours
         (point,), indices of the palette.
@@ -126,9 +126,9 @@ def overlay_points(
     known = display_palette() if palette is None else palette
     drawn = frame.copy()
     radius = max(3.0, min(frame.shape[:2]) / 70)
-    there = np.asarray(np.isfinite(places).all(1))
+    there = np.asarray(np.isfinite(xy).all(1))
     # OpenCV's pixels have their centres at integers, and its coordinates overflow far outside.
-    fixed = (np.clip(np.where(there[:, None], places, 0), -1e4, 1e5) - 0.5) * 2**_BITS
+    fixed = (np.clip(np.where(there[:, None], xy, 0), -1e4, 1e5) - 0.5) * 2**_BITS
     at = np.rint(fixed).astype(int).tolist()
     for start, end in links:
         if there[start] and there[end]:

@@ -31,7 +31,7 @@ def test_labels_are_the_weighted_sum_of_the_sources_labels() -> None:
         assert item.grid == GRID
         assert item.context[-1] == item.frame - 1
         by_source = np.stack([labels[frame].numpy() for frame in range(6)])
-        y, x = np.moveaxis(item.places, -1, 0)
+        y, x = np.moveaxis(item.source_cells, -1, 0)
         taken = by_source.transpose(0, 2, 3, 1)[item.frames, y, x]  # (pixel, k, channel)
         expected = (item.weights[..., None] * taken).sum(1)
         np.testing.assert_allclose(labels[item.frame].numpy().reshape(3, -1).T, expected, atol=1e-6)
@@ -47,7 +47,7 @@ def test_sources_and_weights_equal_a_dense_search() -> None:
     rows = cells[:, 0] * GRID[1] + cells[:, 1]
     places, inside = np.divmod(sources[rows], GRID[0] * GRID[1])
     np.testing.assert_array_equal(item.frames, np.array(context)[places])
-    np.testing.assert_array_equal(item.places, np.stack(np.divmod(inside, GRID[1]), axis=-1))
+    np.testing.assert_array_equal(item.source_cells, np.stack(np.divmod(inside, GRID[1]), axis=-1))
     weights = np.exp(values[rows] / SETTINGS.temperature)
     np.testing.assert_allclose(item.weights, weights / weights.sum(1, keepdims=True), rtol=1e-4)
 

@@ -89,21 +89,21 @@ class JointFrames(MarkFrames):
         return known_value(float(PckScore.of(self._distances[:, column : column + 1]).mean[_RANKING]))
 
 
-def joint_marks(frames: Sequence[str], names: Sequence[str], places: npt.NDArray[np.float64]) -> Marks:
+def joint_marks(frames: Sequence[str], names: Sequence[str], xy: npt.NDArray[np.float64]) -> Marks:
     """Return joints as they are drawn.
 
     Parameters
     ----------
     frames, names
         Names of the frames and of the joints.
-    places
+    xy
         (joint, frame, 2), x and y; the centre of the first pixel is (0, 0), absent joints are negative.
     """
-    centres = np.where(places[..., :1] >= 0, places, np.nan) + 0.5
+    centres = np.where(xy[..., :1] >= 0, xy, np.nan) + 0.5
     index = {name: number for number, name in enumerate(names)}
     return Marks(
         frames=tuple(frames),
-        places=centres,
+        xy=centres,
         visible=np.asarray(np.isfinite(centres).all(2)),
         colours=tuple(range(1, len(names) + 1)),
         names=dict(enumerate(names, 1)),
@@ -114,6 +114,6 @@ def joint_marks(frames: Sequence[str], names: Sequence[str], places: npt.NDArray
 def true_joints(video: JointVideo, frames: Sequence[str]) -> Marks:
     """Return the true joints in some frames; they may be known in the first of these alone."""
     true = video.joints.read(frames).transpose(1, 2, 0)  # (joint, frame, 2)
-    places = np.full((len(true), len(frames), 2), np.nan)
-    places[:, : true.shape[1]] = true
-    return joint_marks(frames, joint_names(len(places)), places)
+    xy = np.full((len(true), len(frames), 2), np.nan)
+    xy[:, : true.shape[1]] = true
+    return joint_marks(frames, joint_names(len(xy)), xy)

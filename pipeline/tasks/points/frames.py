@@ -93,12 +93,12 @@ def true_points(video: Video, frames: Sequence[str]) -> Marks | None:
         return _marks(frames, tracks.xy, ~tracks.occluded, list(range(len(tracks.xy))), first=0)
     if isinstance(video, TableVideo) and video.table.kind == "points":
         given = video.read_table()
-        places = np.full((len(given.ids), len(frames), 2), np.nan)
+        xy = np.full((len(given.ids), len(frames), 2), np.nan)
         index = {name: column for column, name in enumerate(frames)}
         for frame, rows in given.rows.items():
             if (name := video.frames.names[frame]) in index:
-                places[:, index[name]] = rows
-        return _marks(frames, places, np.asarray(np.isfinite(places).all(2)), list(given.ids), first=1)
+                xy[:, index[name]] = rows
+        return _marks(frames, xy, np.asarray(np.isfinite(xy).all(2)), list(given.ids), first=1)
     return None
 
 
@@ -110,7 +110,7 @@ def check_tracks(folder: Path, result: TrackResult, truth: Tracks) -> None:
 
 def _marks(
     frames: Sequence[str],
-    places: npt.NDArray[np.float64],
+    xy: npt.NDArray[np.float64],
     visible: npt.NDArray[np.bool_],
     numbers: Sequence[int],
     *,
@@ -118,4 +118,4 @@ def _marks(
 ) -> Marks:
     colours = tuple(object_colour(number + 1 - first) for number in numbers)
     names = {colour: f"point {number}" for colour, number in zip(colours, numbers, strict=True)}
-    return Marks(frames=tuple(frames), places=places, visible=visible, colours=colours, names=names)
+    return Marks(frames=tuple(frames), xy=xy, visible=visible, colours=colours, names=names)

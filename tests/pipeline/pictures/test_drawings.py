@@ -68,14 +68,14 @@ def test_the_scale_shows_all_colours_and_its_ends() -> None:
 # --- arrows
 
 
-def origins(places: Sequence[Sequence[tuple[int, int]]], frames: Sequence[Sequence[int]]) -> Origins:
+def origins(cells: Sequence[Sequence[tuple[int, int]]], frames: Sequence[Sequence[int]]) -> Origins:
     """Return pixels (2, 2) and (7, 7) of a 10x10 grid, with two sources each, of weights 0.9 and 0.1."""
     return Origins(
         frame=3,
         context=(0, 1, 2),
         grid=(10, 10),
         cells=np.array([(2, 2), (7, 7)]),
-        places=np.array(places),
+        source_cells=np.array(cells),
         frames=np.array(frames),
         weights=np.array([(0.9, 0.1), (0.9, 0.1)], dtype=np.float32),
     )

@@ -68,9 +68,9 @@ def test_joints_lie_half_a_pixel_further_and_absent_ones_nowhere(tmp_path: Path)
     JointResult(frames=("a", "b"), joints=names, points=points).write(tmp_path)
     marks = result_marks(tmp_path)
     assert marks.frames == ("a", "b")
-    np.testing.assert_array_equal(marks.places[0], [[3.5, 4.5], [5.5, 6.5]])
-    np.testing.assert_array_equal(np.isnan(marks.places).all(2), [[False, False], [True, False], [False, True]])
-    np.testing.assert_array_equal(marks.visible, ~np.isnan(marks.places).all(2))
+    np.testing.assert_array_equal(marks.xy[0], [[3.5, 4.5], [5.5, 6.5]])
+    np.testing.assert_array_equal(np.isnan(marks.xy).all(2), [[False, False], [True, False], [False, True]])
+    np.testing.assert_array_equal(marks.visible, ~np.isnan(marks.xy).all(2))
     assert marks.names == {1: "neck", 2: "belly", 3: "face"}
     assert set(marks.links) == {(2, 0), (0, 1)}
 
@@ -87,14 +87,14 @@ def test_the_colour_of_a_point_is_that_of_its_track(tmp_path: Path) -> None:
         mode="strided",
         query_frames=np.array([0, 2, 3]),
         tracks=np.array([3, 1, 3]),
-        places=true.places[[3, 1, 3]],
+        places=true.xy[[3, 1, 3]],
         mass=np.ones((3, 4)),
         visible=np.ones((3, 4), bool),
     ).write(tmp_path)
     marks = result_marks(tmp_path)
     assert marks.colours == (4, 2, 4)
     assert marks.names == {4: "point 3", 2: "point 1"}
-    np.testing.assert_array_equal(marks.places, true.places[[3, 1, 3]])
+    np.testing.assert_array_equal(marks.xy, true.xy[[3, 1, 3]])
 
 
 def test_true_joints_may_be_of_the_first_frames_alone(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_true_joints_may_be_of_the_first_frames_alone(tmp_path: Path) -> None:
     marks = true_marks(video, names[1:])
     assert marks is not None
     truth = moving_square(3)[1].transpose(1, 2, 0) + 0.5
-    np.testing.assert_allclose(marks.places, truth[:, 1:])
+    np.testing.assert_allclose(marks.xy, truth[:, 1:])
 
 
 # The commands, on results made up from the truth.
@@ -111,7 +111,7 @@ def test_true_joints_may_be_of_the_first_frames_alone(tmp_path: Path) -> None:
 
 def result_of(true: Marks, folder: Path, shift: float) -> None:
     folder.mkdir(parents=True)
-    points = (true.places - 0.5 + shift).transpose(1, 0, 2)
+    points = (true.xy - 0.5 + shift).transpose(1, 0, 2)
     joints = tuple(f"joint {number}" for number in range(1, points.shape[1] + 1))
     JointResult(frames=true.frames, joints=joints, points=points).write(folder)
 
@@ -176,7 +176,7 @@ def test_points_of_tapvid_and_of_ones_own(cli: Cli, tmp_path: Path) -> None:
         for frame in (0, 2):
             assert holds(sheet, true.draw(video.frames.read(frame), frame))
             assert holds(sheet, result_marks(results / place).draw(video.frames.read(frame), frame))
-        assert np.isnan(true.places[0, 1]).all() == (mode == "given")
+        assert np.isnan(true.xy[0, 1]).all() == (mode == "given")
 
 
 def open_own(folder: Path, table: Path) -> list[object]:
