@@ -232,5 +232,7 @@ def _common(alpha_bars: Sequence[float | None]) -> float | None:
 
 def _setting_text(columns: Mapping[str, object]) -> str:
     return ", ".join(
-        f"{axis_label(key)} {value}" for key, value in columns.items() if value != "" and value is not True
+        f"{axis_label(key)} {value}"
+        for key, value in columns.items()
+        if value != "" and (key, value) != ("renormalize", True)
     )

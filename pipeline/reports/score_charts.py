@@ -11,6 +11,7 @@ from ...store import FeatureChoice
 from ..runs.extracting.noise_level import snr_db
 from ..runs.sweeping.axes import NUMERIC, Slices, axis_label
 from ..runs.sweeping.results import SettingMeans
+from ..runs.sweeping.space import PARAMETERS, setting_columns
 from .charts import Series, bar_chart, legend_key, line_chart
 from .comparison import ComparedResult, exact_text, measure_of
 from .tables import Number, Row, TableView, row
@@ -88,7 +89,9 @@ def score_charts(results: Sequence[ComparedResult], notes: list[str]) -> list[Ch
     """
     # Timesteps are the last of the numeric axes, so the noise levels that they mean come next.
     found = [*(_over_parameter(axis, results) for axis in NUMERIC), _over_noise(results, notes)]
-    return [chart for chart in (*found, *(_over_parameter(axis, results) for axis in _TAPS)) if chart is not None]
+    columns = setting_columns(means.setting for item in results for means in item.ranking)
+    others = (*_TAPS, *(axis for axis in columns if axis not in PARAMETERS))
+    return [chart for chart in (*found, *(_over_parameter(axis, results) for axis in others)) if chart is not None]
 
 
 def video_charts(results: Sequence[ComparedResult]) -> list[ChartView]:
@@ -121,12 +124,14 @@ def video_charts(results: Sequence[ComparedResult]) -> list[ChartView]:
 
 def _over_parameter(axis: str, results: Sequence[ComparedResult]) -> ChartView | None:
     """Draw scores over a parameter; None if no sweep varies it."""
-    part = axis.partition("_")[0] if axis.endswith(("timestep", "tap")) else None
+    part = axis.partition("_")[0] if axis in (*_TAPS, "video_timestep", "image_timestep") else None
     slices_of: list[tuple[ComparedResult, Slices]] = []
     for item in results:
-        # A setting without the feature has no value on the feature's axes.
+        # A setting without the feature has no value on the feature's axes, nor another kernel on a parameter's.
         ranking = [
-            means for means in (*item.ranking, *item.shared) if part is None or getattr(means.setting, part) is not None
+            means
+            for means in (*item.ranking, *item.shared)
+            if (getattr(means.setting, part) if part else means.setting.value(axis)) is not None
         ]
         if ranking:
             slices_of.append((item, Slices(ranking)))
@@ -148,9 +153,9 @@ def _over_parameter(axis: str, results: Sequence[ComparedResult]) -> ChartView |
     series = _line_series(lines, results, measures, x)
     label, title = axis_label(axis), next(iter(measures.values()))
     heading = f"{'Scores' if len(measures) > 1 else title} over {label}"
-    chart_id = f"over-{axis.replace('_', '-')}"
+    chart_id = f"over-{axis.replace('_', '-').replace('.', '-')}"
     table = _table_of(heading, label, x, series, constant)
-    if axis in _TAPS:
+    if any(isinstance(value, str | bool) for value in x):
         series += [replace(level, values=[*level.values] * len(x)) for level in levels]
         picture = bar_chart(
             chart_id,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .results import SettingMeans
-from .space import PARAMETERS, Setting, setting_columns
+from .space import PARAMETERS, RULES, Setting, setting_columns
 
 __all__ = ["NUMERIC", "Slices", "axis_label"]
 
@@ -58,9 +58,11 @@ class Slices:
     """
 
     def __init__(self, ranking: Sequence[SettingMeans]) -> None:
-        others = [name for name in setting_columns(item.setting for item in ranking) if name not in PARAMETERS]
+        columns = (*RULES, *setting_columns(item.setting for item in ranking))
+        others = [name for name in columns if name not in PARAMETERS]
         self._axes = {**_VALUES, **{name: _column(name) for name in others}}
         self._means = {self._position(item.setting): item for item in ranking}
+        self._parameters = {item.setting.value("kernel"): item.setting.columns for item in ranking}
         values: dict[str, dict[Any, None]] = {axis: {} for axis in self._axes}
         for item in ranking:
             for axis, value in zip(self._axes, self._position(item.setting), strict=True):
@@ -76,6 +78,9 @@ class Slices:
         for alpha, part in ((0, "video"), (1, "image")):
             if values["alpha"] == alpha:
                 values |= {f"{part}_timestep": None, f"{part}_tap": None}
+        # Nor has a kernel a value on the axes of another kernel's parameters.
+        own = self._parameters.get(values.get("kernel"), values)
+        values |= {axis: None for axis in values if axis.startswith("kernel.") and axis not in (*own, *where)}
         return self._means.get(tuple(values.values()))
 
     @property
@@ -88,8 +93,8 @@ class Slices:
         ]
 
     def best_value(self, axis: str) -> Any:
-        """Return the best setting's value on an axis."""
-        return self._best[axis]
+        """Return the best setting's value on an axis; None if no setting has one."""
+        return self._best.get(axis)
 
     def others(self, *axes: str) -> str:
         """Describe the best setting by the axes that vary, apart from these."""

@@ -13,7 +13,7 @@ from ....store import FeatureChoice
 from ....store.errors import ConfigError
 from ...choices.features import parse_choice
 
-__all__ = ["PARAMETERS", "Setting", "SweepSpace", "setting_columns"]
+__all__ = ["PARAMETERS", "RULES", "Setting", "SweepSpace", "setting_columns"]
 
 #: Columns that identify settings, in the order of tables.
 PARAMETERS = (
@@ -29,7 +29,7 @@ PARAMETERS = (
 
 #: Columns of tables in which a setting differs from these defaults, besides the parameters of its kernel
 #: (``kernel.NAME``).
-_RULES: Mapping[str, Any] = {
+RULES: Mapping[str, Any] = {
     "window": "square",
     "unrestricted_first": False,
     "context_fill": False,
@@ -76,7 +76,7 @@ class Setting:
         """
         numbers = {name: getattr(self.propagation, name) for name in PARAMETERS[3:]}
         features = {"video_feature": str(self.video or ""), "image_feature": str(self.image or "")}
-        rules = {name: self._rule(name) for name, default in _RULES.items() if self._rule(name) != default}
+        rules = {name: self._rule(name) for name, default in RULES.items() if self._rule(name) != default}
         return {**features, "alpha": self.alpha, **numbers, **rules, **self._kernel_columns}
 
     @property
@@ -93,7 +93,7 @@ class Setting:
 
     def value(self, column: str) -> Any:
         """Return the value of any column of `setting_columns`; None for a parameter of another kernel."""
-        return self.columns.get(column, _RULES.get(column))
+        return self.columns.get(column, RULES.get(column))
 
     @property
     def options(self) -> str:
@@ -120,7 +120,7 @@ class Setting:
         kernel = {
             name.removeprefix(_KERNEL): text for name, text in row.items() if name.startswith(_KERNEL) and text != ""
         }
-        rules: dict[str, Any] = {name: row.get(name) or default for name, default in _RULES.items()}
+        rules: dict[str, Any] = {name: row.get(name) or default for name, default in RULES.items()}
         return cls(
             video=parse_choice(row["video_feature"]) if row["video_feature"] else None,
             image=parse_choice(row["image_feature"]) if row["image_feature"] else None,
