@@ -10,16 +10,18 @@ import click
 from .options import prefer_option, preset_option
 
 if TYPE_CHECKING:
-    from ...propagate import PropagationSettings
+    from ...propagate import Kernel, PropagationSettings
     from ...store import FeatureChoice
     from ..choices.presets import Preset
 
 __all__ = [
     "ChosenFeatures",
     "feature_options",
+    "kernel_options",
     "saved_settings",
     "setting_options",
     "take_features",
+    "take_kernel",
     "take_settings",
 ]
 
@@ -94,16 +96,21 @@ def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
             default=None,
             help=f"Repeat the first frame until the context is full.{_FROM_PRESET}",
         ),
-        click.option("--kernel", default="cosine", help="Affinity kernel: the similarity of pixels."),
-        click.option(
-            "--kernel-option",
-            "kernel_options",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="Parameter of the kernel. Repeat.",
-        ),
     ]
-    return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
+    return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), kernel_options(function))
+
+
+def kernel_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the affinity kernel; see `take_kernel`."""
+    parameter = click.option(
+        "--kernel-option",
+        "kernel_options",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Parameter of the kernel. Repeat.",
+    )
+    name = click.option("--kernel", default="cosine", help="Affinity kernel: the similarity of pixels.")
+    return name(parameter(function))
 
 
 def take_features(options: dict[str, Any]) -> ChosenFeatures:
@@ -141,16 +148,29 @@ def take_settings(options: dict[str, Any], chosen: ChosenFeatures) -> "Propagati
     ConfigError
         For a value out of range, an unknown kernel or an unknown parameter of it.
     """
-    from ...propagate import PropagationSettings, parse_kernel
+    from ...propagate import PropagationSettings
+
+    kernel = take_kernel(options)
+    given = {name: options.pop(name) for name in (*_NUMBERS, *_RULES)}
+    values = {name: getattr(chosen.preset, name) if value is None else value for name, value in given.items()}
+    return PropagationSettings(renormalize=chosen.renormalize, kernel=kernel, **values)
+
+
+def take_kernel(options: dict[str, Any]) -> "Kernel":
+    """Read the values of `kernel_options`, and remove them from the options of a command.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown kernel, or an unknown parameter of it.
+    """
+    from ...propagate import parse_kernel
     from ...store.errors import ConfigError
 
     texts = [text.partition("=") for text in options.pop("kernel_options")]
     if any(not equals for _, equals, _ in texts):
         raise ConfigError("--kernel-option takes NAME=VALUE")
-    kernel = parse_kernel(options.pop("kernel"), {name.strip(): value for name, _, value in texts})
-    given = {name: options.pop(name) for name in (*_NUMBERS, *_RULES)}
-    values = {name: getattr(chosen.preset, name) if value is None else value for name, value in given.items()}
-    return PropagationSettings(renormalize=chosen.renormalize, kernel=kernel, **values)
+    return parse_kernel(options.pop("kernel"), {name.strip(): value for name, _, value in texts})
 
 
 def saved_settings(settings: "PropagationSettings") -> dict[str, Any]:

@@ -8,7 +8,14 @@ import click
 
 from .options import CONTEXT, LocalPath, cache_option, prefer_option, preset_option
 from .picture_options import frames_options, picture_options, show_videos
-from .setting_options import feature_options, setting_options, take_features, take_settings
+from .setting_options import (
+    feature_options,
+    kernel_options,
+    setting_options,
+    take_features,
+    take_kernel,
+    take_settings,
+)
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
@@ -100,6 +107,7 @@ def pca(
 @picture_options
 @cache_option
 @feature_options
+@kernel_options
 @click.option("--point", metavar="FRAME:X,Y", help="Pixel of the original frame, such as 0:120,64.")
 @click.option(
     "--click",
@@ -135,7 +143,7 @@ def similarity(
 
     if (point is None) == (clicked is None):
         raise ConfigError("name a pixel with --point FRAME:X,Y, or a frame to click on with --click FRAME")
-    chosen = take_features(options)
+    chosen, kernel = take_features(options), take_kernel(options)
     source, where = open_cache(cache), choose_device(device)
     pixels: dict[str, Point] = {}
 
@@ -155,6 +163,7 @@ def similarity(
             find_weighted_units(source, video, chosen.parts, chosen.prefer),
             output,
             point=pixels[video.name],
+            kernel=kernel,
             renormalize=chosen.renormalize,
             radius=radius,
             device=where,

@@ -1,13 +1,14 @@
 """How well features tell the objects of a video apart, without propagation."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
 
-from ...propagate import CosineKernel, FeatureReader, Fusion, Part
+from ...propagate import CosineKernel, FeatureReader, Fusion, Kernel, Part
 from ...store.errors import LabelError
 from ..datasets.video import Video
 from ..pictures.selection import sample_cells
@@ -16,7 +17,9 @@ from ..tasks.masks.frames import true_masks
 __all__ = ["own_object_shares"]
 
 
-def own_object_shares(video: Video, parts: Sequence[Part], *, pixels: int = 40) -> npt.NDArray[np.float64]:
+def own_object_shares(
+    video: Video, parts: Sequence[Part], *, pixels: int = 40, kernel: Kernel | None = None
+) -> npt.NDArray[np.float64]:
     """Measure how often the most similar cell on any object of a frame lies on the same object as the pixel.
 
     Pixels are sampled regularly on the objects of the first frame, and compared with all object cells of each frame,
@@ -31,6 +34,8 @@ def own_object_shares(video: Video, parts: Sequence[Part], *, pixels: int = 40) 
         Features and their weights.
     pixels
         Approximate number of pixels.
+    kernel
+        Affinity kernel; by default the cosine of fused features.
 
     Returns
     -------
@@ -59,11 +64,11 @@ def own_object_shares(video: Video, parts: Sequence[Part], *, pixels: int = 40) 
         raise LabelError(f"the first frame of video {video.name!r} has no mask with two objects to be told apart")
     device = torch.device("cpu")
     shares = np.full(sources.frame_count, np.nan)
-    kernel = CosineKernel()
-    first: tuple[torch.Tensor, ...] = ()
+    kernel = kernel or CosineKernel()
+    first: Any = None
     for frame, parts_of_frame in sources.frames(device):
         features = kernel.prepare(parts_of_frame)
-        first = first or features
+        first = features if first is None else first
         objects = on_grid(frame)
         seen = np.isin(owners, objects)
         if len(np.unique(objects[objects > 0])) < 2:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from ...propagate import FeatureReader, Origins, Part, PropagationSettings, trace_origins
+from ...propagate import CosineKernel, FeatureReader, Origins, Part, PropagationSettings, trace_origins
 from ...store.errors import ConfigError
 from ..datasets.video import Video
 from ..tasks.masks.frames import ReadMask
@@ -148,6 +148,7 @@ def write_arrows(
             "another frame with --frame"
         )
     about = f"top-k {settings.top_k}, temperature {settings.temperature:g}, radius {settings.radius}"
+    about += "" if settings.kernel == CosineKernel() else f", kernel {settings.kernel}"
     title = f"{video.name}: sources of pixels of frame {names[frame]} ({about})"
     panels = _panels(video, origins, chosen, onto)
     sheet = contact_sheet(panels, title=title, columns=2 if len(panels) == 2 else None, legend=chosen.names)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...propagate import CosineKernel, FeatureReader, Fusion, Part, window_mask
+from ...propagate import CosineKernel, FeatureReader, Fusion, Kernel, Part, window_mask
 from ..datasets.video import Video
 from .columns import Column, PictureOutput, enlarge_frame, write_columns
 from .heatmap import colour_bar, overlay_heatmap
@@ -29,11 +29,12 @@ def write_similarity(
     output: PictureOutput,
     *,
     point: Point,
+    kernel: Kernel | None = None,
     renormalize: bool = True,
     radius: int | None = None,
     device: torch.device | str = "cpu",
 ) -> list[Path]:
-    """Draw the similarity of one pixel's fused feature with all pixels of other frames, as propagation compares them.
+    """Draw the similarity of one pixel with all pixels of other frames, as propagation compares them.
 
     A cross marks the pixel in its frame, a ring the most similar cell of each frame.
 
@@ -47,6 +48,8 @@ def write_similarity(
         Files to write, and frames to show.
     point
         The pixel.
+    kernel
+        Affinity kernel; by default the cosine of fused features.
     renormalize
         As in `Fusion`.
     radius
@@ -70,7 +73,7 @@ def write_similarity(
     reader = FeatureReader(parts)
     fusion = Fusion(weights=reader.weights, context=0, renormalize=renormalize)
     cell = cell_of(point.x, point.y, video.frames.size, reader.grid)
-    kernel = CosineKernel()
+    kernel = kernel or CosineKernel()
     _, features = next(reader.frames(device, [point.frame]))
     query = kernel.prepare(features)
     window = None if radius is None else window_mask(reader.grid, cell, radius).numpy()
@@ -94,12 +97,14 @@ def write_similarity(
 
     name = video.frames.names[point.frame]
     within = "" if radius is None else f", within {radius} cells"
+    measure = "cosine of the fused features" if kernel == CosineKernel() else f"kernel {kernel.name}"
+    within += "" if kernel == CosineKernel() else f", kernel {kernel}"
     return write_columns(
         [Column(title="similarity", draw=draw)],
         video.frames.names,
         output,
         title=f"{video.name}: similarity with pixel {point.x},{point.y} of frame {name} (cross){within}",
-        footer=colour_bar(low, high, "similarity (cosine of the fused features); ring: the most similar cell"),
+        footer=colour_bar(low, high, f"similarity ({measure}); ring: the most similar cell"),
     )
 
 

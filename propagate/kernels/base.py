@@ -110,6 +110,11 @@ class Kernel(ABC):
     finished_weights: ClassVar[bool] = False
     joint_contexts: ClassVar[bool] = False
 
+    def __str__(self) -> str:
+        """Return the name with the parameters, such as ``dense (heads 2)``."""
+        values = ", ".join(f"{parameter.name} {getattr(self, parameter.name)}" for parameter in self.parameters())
+        return f"{self.name} ({values})" if values else self.name
+
     @classmethod
     def parameters(cls) -> tuple[KernelParameter, ...]:
         """Return the parameters, in the order of the fields."""

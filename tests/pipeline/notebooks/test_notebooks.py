@@ -1,8 +1,10 @@
 """API of the notebooks: recipes, ablations, and shares of pixels that are nearest to their own object."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from ted.pipeline.runs.propagating.propagation import propagate_video
 from ted.pipeline.runs.result_folders import result_folder
 from ted.pipeline.synthetic.writing import write_davis
 from ted.pipeline.tasks.masks.davis import score_sequence
-from ted.propagate import PropagationSettings
+from ted.propagate import DenseKernel, Fusion, Kernel, PropagationSettings
 from ted.store import Cache, FeatureRequest, UnitSpec
 from ted.store.errors import ConfigError, LabelError
 
@@ -107,7 +109,26 @@ def test_ablations_give_the_scores_of_a_propagation_and_an_evaluation(collection
     assert (again.video, again.alpha) == (None, 0.0)
 
 
-def test_own_object_shares_equal_those_of_every_cosine(collection: Collection) -> None:
+class Distance(DenseKernel):
+    """Negative squared distances of the parts' features together."""
+
+    name: ClassVar[str] = "distance"
+
+    def component_count(self, parts: int) -> int:
+        return 1
+
+    def prepare(self, parts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        return (torch.cat(list(parts), -1)[None],) * 2
+
+    def score(self, queries: torch.Tensor, keys: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+        return -(queries[:, :, None] - keys[:, None]).square().sum(-1)
+
+    def similarity(self, scores: torch.Tensor, fusion: Fusion) -> torch.Tensor:
+        return scores[0]
+
+
+@pytest.mark.parametrize("kernel", [None, Distance()])
+def test_own_object_shares_equal_those_of_all_pairs(collection: Collection, kernel: Kernel | None) -> None:
     for video in collection.videos:
         units = [
             collection.cache.find(
@@ -115,10 +136,11 @@ def test_own_object_shares_equal_those_of_every_cosine(collection: Collection) -
             )
             for title in ("rgb", "position")
         ]
-        found = own_object_shares(video, [(units[0], 0.5), (units[1], 0.5)], pixels=10_000)
+        found = own_object_shares(video, [(units[0], 0.5), (units[1], 0.5)], pixels=10_000, kernel=kernel)
         values = [unit.features.compute().astype(np.float64) for unit in units]
         # With equal weights, the mean of the cosines is the cosine of the concatenated normalized features.
-        both = np.concatenate([some / np.linalg.norm(some, axis=-1, keepdims=True) for some in values], axis=-1)
+        lengths = [np.linalg.norm(some, axis=-1, keepdims=True) if kernel is None else 1 for some in values]
+        both = np.concatenate([some / length for some, length in zip(values, lengths, strict=True)], axis=-1)
         masks = np.zeros(both.shape[:3], dtype=int)
         step = {"long": 5, "short": 2}[video.name]
         for index in range(len(masks)):
@@ -129,7 +151,8 @@ def test_own_object_shares_equal_those_of_every_cosine(collection: Collection) -
         queries, owners = both[0][masks[0] > 0], masks[0][masks[0] > 0]
         expected = []
         for frame, objects in zip(both, masks, strict=True):
-            similarity = queries @ frame[objects > 0].T
+            keys = frame[objects > 0]
+            similarity = queries @ keys.T if kernel is None else -((queries[:, None] - keys) ** 2).sum(-1)
             expected.append((objects[objects > 0][similarity.argmax(1)] == owners).mean())
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
         assert found[0] == 1
