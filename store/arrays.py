@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayReader", "create_array", "damage", "make_groups", "open_array", "open_store", "write_group"]
 
-# zstd: higher levels save 4 % of affinities at most, and take two to three times as long. blosc: shuffling puts equal
-# bits of rounded features together, which no compressor finds by itself. lz4 is then within 4 % of the smallest, and
+# zstd for affinities: higher levels save at most 4 % and take two to three times as long. blosc for rounded features:
+# shuffling groups their equal bits, which makes them compressible; lz4 is then within 4 % of the smallest size, and
 # three times as fast (docs/evidence/codec-errors.md).
 _COMPRESSORS = {
     None: (),
@@ -43,7 +43,7 @@ _COMPRESSORS = {
 
 _CRC32C_BYTES = 4
 
-# write_empty_chunks is not persisted: without it a frame of fill values would vanish, so each open passes it.
+# Zarr does not store write_empty_chunks, so each open passes it: otherwise frames of fill values would not be written.
 _CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
 
 
@@ -85,7 +85,7 @@ def create_array(unit: Path, layout: ArrayLayout, shape: tuple[int, ...]) -> Any
 def write_group(
     folder: Path, attributes: Mapping[str, Any], *, replace: bool = False, scratch: Path | None = None
 ) -> None:
-    """Write the metadata of a group, unless it exists and is not to be replaced; see `write_atomic`."""
+    """Write a group's metadata with `write_atomic`; leave an existing file alone unless it is to be replaced."""
     path = folder / GROUP
     content = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
     if replace or not path.is_file():
@@ -97,8 +97,8 @@ def write_group(
 def make_groups(root: Path, spec: "Spec", *, scratch: Path) -> None:
     """Create the groups of a cache down to a unit, durably.
 
-    Their content is fixed: another process may create the same group at the same moment. Temporary files are made in
-    `scratch`, a folder of this process: in a group that many share, nobody could tell which ones a crash has left.
+    Processes may create the same group at the same time, since its content is fixed. Temporary files go to `scratch`, a
+    folder of this process: in a shared group, no process could tell which files a crash has left.
     """
     folder = spec.folder(root)
     video = root.joinpath(*folder.relative_to(root).parts[:2])
@@ -125,7 +125,7 @@ def open_store(location: Path | str) -> "Store":
 
 
 class _CheckedStore(WrapperStore["Store"]):
-    """A unit's store that compares what it reads with the marker: bit flips, truncation, swapped and lost chunks."""
+    """A unit's Zarr store that checks every file against the marker: size, checksum, existence."""
 
     def __init__(self, store: "Store", unit: Path, files: Mapping[str, FileRecord]) -> None:
         super().__init__(store)
@@ -159,10 +159,10 @@ class _CheckedStore(WrapperStore["Store"]):
 
 
 class ArrayReader:
-    """An array-like of one of a unit's arrays that dask can slice, pickle and send to other processes.
+    """A lazy reader of one array of a unit, which dask can slice, pickle and send to other processes.
 
-    Every chunk is checked against the marker that was read when the unit was opened. If the unit is overwritten
-    meanwhile, reading gives an error or equal values, and never a mixture.
+    Every chunk is checked against the marker as it was when the unit was opened. If the unit is overwritten later,
+    reading returns equal values or raises an error; it never mixes old and new values.
     """
 
     def __init__(self, unit: Path, marker: Marker, layout: ArrayLayout) -> None:
@@ -185,7 +185,7 @@ class ArrayReader:
                 array = zarr.open_array(store, path=self._layout.name, mode="r", zarr_format=3)
         except CacheError:
             raise
-        except Exception as error:  # whatever zarr makes of metadata that it did not write
+        except Exception as error:  # zarr raises many kinds of errors for foreign metadata
             raise wrong from error
         as_laid_out = (
             array.dtype == np.dtype(self._layout.dtype)
@@ -204,5 +204,5 @@ class ArrayReader:
     def __getitem__(self, index: Any) -> NDArray[Any]:
         try:
             return np.asarray(self._array[index])
-        except (ValueError, RuntimeError, MemoryError) as error:  # of a codec: a chunk that is no such array
+        except (ValueError, RuntimeError, MemoryError) as error:  # from a codec that cannot decode the chunk
             raise damage(self._unit, self._layout.chunks, f"cannot be decoded ({error})") from error

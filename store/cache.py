@@ -37,8 +37,8 @@ class _Found(Generic[SpecT]):
 class Entry(_Found[UnitSpec]):
     """One feature unit as found on disk: `folder`, `spec`, `state` and `bytes`.
 
-    The state is ``"complete"``, ``"incomplete"``, or ``"damaged"`` (the marker is unreadable, or promised files are
-    absent or of another size). The bytes are those that its marker promises, 0 without one.
+    The state is ``"complete"``, ``"incomplete"``, or ``"damaged"`` (the marker is unreadable, or files that it lists
+    are absent or have another size). `bytes` is the total size according to the marker, 0 without one.
     """
 
     def open(self) -> Unit:
@@ -71,7 +71,7 @@ class Cache:
     Parameters
     ----------
     root
-        Its folder. It is made when the first unit is written.
+        The cache's folder. It is created when the first unit is written.
     """
 
     def __init__(self, root: Path) -> None:
@@ -125,7 +125,7 @@ class Cache:
         frames: str | None = None,
         prefer: Sequence[tuple[str, str]] = (),
     ) -> Unit:
-        """Open the one complete unit of a video that a choice means.
+        """Open the one complete unit of a video that fits a choice.
 
         Parameters
         ----------
@@ -134,11 +134,12 @@ class Cache:
         choice
             Backbone, timestep and tap.
         frames
-            Digest of the frames that the features must be computed from; any frames by default.
+            Required digest of the frames; by default, features of any frames fit.
         prefer
-            Fields of the request, or ``form``, and their values as text (``("ensemble", "4")``, ``("frame_size",
-            "480x832")``). If several units fit, each field in turn leaves those that agree, if any do. Of the
-            same features with several codecs, the most faithful are opened: see `FeatureCodec.loss`.
+            Fields of the request, or ``form``, with their preferred values as text (``("ensemble", "4")``,
+            ``("frame_size", "480x832")``). If several units fit, each field in turn selects the units with that value,
+            unless none has it. If the same features are stored with several codecs, the one that loses least is opened
+            (`FeatureCodec.loss`).
 
         Raises
         ------
@@ -164,7 +165,7 @@ class Cache:
                     "since extraction, or were selected otherwise. There are:\n  " + others,
                     hint=Hint("select-same-frames"),
                 )
-        # Features that wait for conversion are an unfinished extraction.
+        # Staged features, which are not converted yet, count as an unfinished extraction.
         complete = [entry for entry in matches if entry.state != "incomplete" and not entry.spec.codec.is_staging]
         if not complete:
             raise IncompleteUnitError(
@@ -199,8 +200,8 @@ class Cache:
         overwrite
             Discard a unit that exists, complete or not.
         repair
-            Let the writer resume a damaged unit: frames whose chunks are whole stay. Without that it refuses a unit
-            with a marker.
+            Let the writer resume a damaged unit, and keep its intact frames. By default it refuses any unit with a
+            marker.
         """
         if repair and not overwrite and self.state(spec) == "damaged":
             try:
@@ -220,25 +221,25 @@ class Cache:
         return ArtifactWriter(self.root, spec, overwrite=overwrite)
 
     def remove(self, folder: Path) -> None:
-        """Remove a unit of any kind; affinities of removed features stay, and can be read.
+        """Remove a unit of any kind. Affinities of removed features stay readable.
 
-        A reader that has it open gets an error at its next read, never fill values.
+        If a reader has the unit open, its next read raises an error; it never returns fill values.
 
         Raises
         ------
         ClaimedError
             When a process is writing it.
         CacheError
-            When it lies outside of the cache, or behind a link; or on a failing disk.
+            When it lies outside the cache or behind a link, or the disk fails.
         """
         with explain_os_errors(f"remove {folder}"):
             check_inside(self.root, folder / layout_at(folder).records)
-            with take_claim(folder):  # which goes with the folder
+            with take_claim(folder):  # the claim file is deleted with the folder
                 remove_folder(folder)
             remove_empty_groups(self.root, folder)
 
     def folders(self, kind: str, dataset: str | None = None, video: str | None = None) -> Iterator[Path]:
-        """Yield the folders of a kind's units of a dataset and a video (of all, by default), readable or not."""
+        """Yield the folders of a kind's units, readable or not; optionally of one dataset or one video."""
         first = "[!.]*" if dataset is None else safe_name(dataset)
         second = "[!.]*" if video is None else safe_name(video)
         for folder in self.root.glob(f"{first}/{second}.zarr/{artifact_kind(kind).pattern}"):
@@ -246,7 +247,7 @@ class Cache:
                 yield folder
 
     def unknown_kinds(self) -> dict[str, int]:
-        """Count the units of kinds that are unknown here, by kind: a plug-in that is not installed wrote them."""
+        """Count the units of each unknown kind, written by plug-ins that are not installed here."""
         known = {kind.name for kind in artifact_kinds()}
         found: dict[str, int] = {}
         for group in self.root.glob("[!.]*/[!.]*.zarr/[!.]*/[!.]*/" + GROUP):
@@ -272,7 +273,7 @@ class Cache:
     def _described(
         self, kind: ArtifactKind, spec_type: type[SpecT], dataset: str | None, video: str | None
     ) -> Iterator[tuple[Path, SpecT]]:
-        """Yield folder and description of units that have a readable one, with these names, sorted by folder."""
+        """Yield folder and description of units with these names, sorted by folder; skip unreadable descriptions."""
         for folder in sorted(self.folders(kind.name, dataset, video)):
             try:
                 spec = read_spec(folder, spec_type)
@@ -290,7 +291,7 @@ def open_cache(root: Path | str, *, create: bool = False) -> Cache:
     Parameters
     ----------
     root
-        Its folder.
+        The cache's folder.
     create
         Accept a folder that does not exist yet, for writing.
 
@@ -309,7 +310,7 @@ def open_cache(root: Path | str, *, create: bool = False) -> Cache:
 
 
 def _state(folder: Path) -> tuple[str, int]:
-    """Return a unit's state, as an entry gives it, and the bytes that its marker promises (0 without one)."""
+    """Return the `state` and `bytes` of an `Entry`."""
     try:
         marker = read_marker(folder)
     except IncompleteUnitError:
@@ -320,7 +321,7 @@ def _state(folder: Path) -> tuple[str, int]:
 
 
 def _differing(entries: Sequence[Entry]) -> list[str]:
-    """Return the fields of the requests in which some units differ."""
+    """Return the request fields in which some of the units differ."""
     first, *others = (entry.spec.request for entry in entries)
     return sorted(set().union(*(first.differing_fields(other) for other in others)))
 

@@ -1,4 +1,4 @@
-"""Claims: a file says which process writes a unit. A crash leaves it behind, and does not block the next process."""
+"""Claims: lock files that name the process that writes a unit. A claim left by a crash does not block the next one."""
 
 import contextlib
 import hashlib
@@ -18,18 +18,18 @@ from .owners import SINCE_HEARTBEATS, is_local, is_running, this_process
 
 __all__ = ["STALE_AFTER_S", "Claim", "is_claimed", "take_claim"]
 
-#: Seconds without renewal after which a claim of another host is stale. That is 15 heartbeats: NFS clients may show
-#: times of a minute ago (`acregmax`), and a restarted server accepts no writes for a minute and a half.
+#: Seconds without renewal after which a claim of another host is stale: 15 heartbeats. NFS clients may show file times
+#: that are a minute old (`acregmax`), and a restarted server accepts no writes for a minute and a half.
 STALE_AFTER_S = 300.0
 
 #: The same for claims of earlier versions, which were renewed with each batch only.
 _STALE_WITHOUT_HEARTBEAT_S = 3600.0
 
-#: A claim that cannot be read is being written at this moment, or was torn by a crash: one of an earlier version, on a
-#: file system without hard links, or cut by a loss of power.
+#: The same for an unreadable claim: it is being written, or a crash truncated it (with an earlier version, without hard
+#: links, or by a loss of power).
 _TORN_AFTER_S = 10.0
 
-#: The right to replace a claim is held for milliseconds; one so old was left by a crash, whoever held it.
+#: The right to replace a claim is held for milliseconds; an older file was left by a crash.
 _RIGHT_STALE_AFTER_S = 60.0
 
 _NAME = "claim.json"
@@ -39,7 +39,7 @@ _ATTEMPTS = 100
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Claim:
-    """A held claim, renewed in the background until it is released; may be used as a context manager.
+    """A claim held by this process, renewed in the background until it is released; a context manager.
 
     All methods may be called from any thread.
 
@@ -50,7 +50,7 @@ class Claim:
     content
         Content of the file while the claim is ours; unique to this claim.
     pid
-        Process that holds it. A fork of that process does not.
+        Process that holds the claim; its forks do not hold it.
     """
 
     path: Path
@@ -66,8 +66,8 @@ class Claim:
     def check(self) -> None:
         """Raise ClaimedError if another process has taken the claim, or has removed the unit.
 
-        Reads one small file, every time: a process that was suspended cannot tell by its clock that it was. That takes
-        about 20 microseconds, on a network file system one round trip.
+        Every call reads one small file, since a process cannot tell from its clock that it was suspended. That takes
+        about 20 microseconds, or one round trip on a network file system.
         """
         try:
             there = self.path.read_bytes()
@@ -105,9 +105,9 @@ class Claim:
 def take_claim(unit: Path) -> Claim:
     """Claim a unit for this process.
 
-    A stale claim is taken over: one of this host whose process is dead, or one of another host or container that was
-    not renewed for `STALE_AFTER_S` by the file system's own clock. Only one process can take it over, since it first
-    creates a file that gives the exclusive right to replace this claim.
+    A stale claim is taken over: on this host, one whose process is dead; on another host or in another container, one
+    that was not renewed for `STALE_AFTER_S` by the file system's clock. Only one process can take it over, since it
+    first creates a file that grants the exclusive right to replace this claim.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def take_claim(unit: Path) -> Claim:
     content = json.dumps({"token": uuid.uuid4().hex, **this_process()}).encode()
     for _ in range(_ATTEMPTS):
         _unlink_link(path)
-        with contextlib.suppress(FileNotFoundError):  # released just now, or removed with its folder: try again
+        with contextlib.suppress(FileNotFoundError):  # just released, or removed with its folder: try again
             if _create(path, content) or _take_over(unit, path, content):
                 claim = Claim(path=path, content=content, pid=os.getpid())
                 HEARTBEAT.add(claim)
@@ -127,7 +127,7 @@ def take_claim(unit: Path) -> Claim:
 
 
 def is_claimed(unit: Path) -> bool:
-    """Tell whether a process holds a unit's claim, and seems to be alive."""
+    """Tell whether a process that seems to be alive holds a unit's claim."""
     path = unit / layout_at(unit).records / _NAME
     try:
         return not _is_stale(path, _look(path))
@@ -157,7 +157,7 @@ def _take_over(unit: Path, path: Path, content: bytes) -> bool:
     with _right_to_replace(path, found.content) as granted:
         if not granted:
             raise ClaimedError(f"{unit} is being taken over by another process at this moment; wait for it")
-        # Since the first look the claim may have been renewed, released, or taken over and released by others.
+        # Check again: the claim may have been renewed, released, or taken over by others meanwhile.
         again = _look(path)
         if again.content != found.content or not _is_stale(path, again):
             return False
@@ -169,9 +169,9 @@ def _take_over(unit: Path, path: Path, content: bytes) -> bool:
 def _right_to_replace(path: Path, content: bytes) -> Iterator[bool]:
     """Hold the right to replace or delete the claim with this content; yield False if another process has the right.
 
-    The right is a file, created exclusively, whose name carries a digest of the content. A file left by a crash is
-    never reused, which two processes could do: the next number is tried. The holder of the claim links it to the
-    right's name, which needs no inode: it can release its claim when none is left.
+    The right is an exclusively created file whose name contains a digest of the content. A file left by a crash is
+    never reused, since two processes could do so at once; the next number is tried instead. The holder of a claim
+    creates the file as a hard link to the claim, which needs no free inode, so it can release its claim on a full disk.
     """
     digest = hashlib.sha256(content).hexdigest()[:16]
     ours = (_parse(content) or {}).items() >= this_process().items()
@@ -187,7 +187,7 @@ def _right_to_replace(path: Path, content: bytes) -> Iterator[bool]:
                 _create_right(right)
             granted = True
         except FileExistsError:
-            with contextlib.suppress(FileNotFoundError):  # released just now: try again
+            with contextlib.suppress(FileNotFoundError):  # just released: try again
                 found = _look(right)
                 owner = _parse(found.content) or {}
                 crashed = is_local(owner) and not is_running(owner)
@@ -216,7 +216,7 @@ def _link_right(claim: Path, right: Path) -> None:
     try:
         os.link(claim, right)
     except FileExistsError:
-        if not right.samefile(claim):  # else NFS made the link, lost its answer, and was asked again
+        if not right.samefile(claim):  # otherwise NFS made the link, lost its answer and repeated the request
             raise
     except FileNotFoundError:
         raise
@@ -225,7 +225,7 @@ def _link_right(claim: Path, right: Path) -> None:
 
 
 def _unlink_link(path: Path) -> None:
-    """Delete a link in a claim's place. Claims are files, and a dangling link would block all writers for ever."""
+    """Delete a symbolic link at a claim's path: claims are files, and a dangling link would block all writers."""
     if path.is_symlink():
         path.unlink(missing_ok=True)
 
@@ -237,7 +237,7 @@ class _Found(NamedTuple):
 
 def _look(path: Path) -> _Found:
     try:
-        # Opening makes NFS clients ask the server, and the time is of the file that was read.
+        # Opening makes NFS clients ask the server; fstat gives the time of the same file that was read.
         with open_regular(path, _LARGEST) as file:
             return _Found(file.read(), os.fstat(file.fileno()).st_mtime)
     except OSError as error:
@@ -265,9 +265,9 @@ def _is_stale(path: Path, found: _Found) -> bool:
 
 
 def _age(folder: Path, modified: float) -> float:
-    """Return how long ago a file of a folder was modified, in seconds, by the clock that stamps the folder's files.
+    """Return the age in seconds of a modification time, by the clock of the folder's file system.
 
-    Clocks of hosts may disagree. A future time comes from a copied file: its distance counts.
+    Clocks of hosts may disagree. A future time comes from a copied file: return the absolute difference.
     """
     probe = folder / f".clock.{uuid.uuid4().hex}{PARTIAL_SUFFIX}"
     try:

@@ -1,4 +1,4 @@
-"""Bringing complete units from one cache into another: verified on the way, whole or not at all."""
+"""Copy complete units from one cache into another: verified while copying, and atomic."""
 
 import contextlib
 import errno
@@ -38,18 +38,19 @@ class Transfer:
     source
         The unit's folder.
     label
-        Its name for messages; the folder if its description cannot be read.
+        The unit's name for messages, or its folder if its description cannot be read.
     state
-        ``"wanted"`` (to be copied), ``"copied"``, ``"present"`` (equal content exists there), ``"kept"`` (other content
-        of the same request exists there, and stays), ``"incomplete"``, ``"damaged"`` (the source) or ``"failed"``.
+        ``"wanted"`` (to be copied), ``"copied"``, ``"present"`` (the destination has equal content), ``"kept"`` (the
+        destination has other content of the same request, which stays), ``"incomplete"`` or ``"damaged"`` (the source),
+        or ``"failed"``.
     target
-        Folder at the destination, by the description; None if that cannot be read.
+        Folder at the destination, derived from the description; None if that cannot be read.
     bytes
-        Bytes of the files that the marker promises.
+        Total size of the files that the marker lists.
     content_hash
         Hash of the content, from the marker.
     problem
-        Why the unit was not copied, if something is wrong.
+        Reason why the unit was not copied, if something is wrong.
     """
 
     source: Path
@@ -78,9 +79,9 @@ def copy_unit(source: Path, root: Path, *, progress: Callable[[int], None] = lam
     """Copy a unit into another cache, unless an equal one exists there.
 
     Every file is compared with the marker while it is copied into a temporary folder beside the target, which readers
-    and writers ignore. That folder is on the disk, marker last, before it is renamed: whatever happens, the whole unit
-    is there or none of it. The target follows from the unit's description, not from the names of folders. An incomplete
-    or damaged unit there is replaced, unless a process claims it. Claims and journals are not copied.
+    and writers ignore. The folder is renamed once it is on the disk, so a crash leaves the whole unit or none of it.
+    The target is derived from the unit's description, not from the names of folders. An incomplete or damaged unit at
+    the target is replaced, unless a process claims it. Claims and journals are not copied.
 
     Parameters
     ----------
@@ -89,12 +90,13 @@ def copy_unit(source: Path, root: Path, *, progress: Callable[[int], None] = lam
     root
         The cache to copy it into.
     progress
-        Called with numbers of bytes, as they are copied.
+        Called with the number of bytes just copied.
 
     Raises
     ------
     CacheError
-        When the disk, or the quota, is full: other units would not fit either. The result tells other failures.
+        When the disk or the quota is full, since other units would not fit either. Other failures are reported in the
+        result.
     """
     plan, unit = _plan(source, root)
     if unit is None or plan.state != "wanted":
@@ -129,21 +131,21 @@ def _plan(source: Path, root: Path) -> tuple[Transfer, StoredUnit[Any] | None]:
         return Transfer(source=source, label=label, state="incomplete"), None
     except CorruptUnitError as error:
         return Transfer(source=source, label=label, state="damaged", problem=error), None
-    except CacheError as error:  # a newer format, at either end; another unit in the way
+    except CacheError as error:  # a newer format at either end, or another unit at the target
         return Transfer(source=source, label=label, state="failed", problem=error), None
 
 
 def _compare(unit: StoredUnit[Any], root: Path) -> str:
-    """Compare a unit with what is in its folder in a cache: ``"wanted"``, ``"present"`` or ``"kept"``."""
+    """Compare a unit with the unit at its target in a cache; return ``"wanted"``, ``"present"`` or ``"kept"``."""
     target, marker = unit.spec.folder(root), None
     check_inside(root, target / unit.spec.layout.records)
     with contextlib.suppress(IncompleteUnitError, CorruptUnitError):
         marker = read_marker(target)
     try:
         there = read_spec(target, type(unit.spec), marker)
-    except CorruptUnitError:  # none, or not as it was written
+    except CorruptUnitError:  # absent or damaged
         return "wanted"
-    if there.folder(root) != target:  # another unit, which does not belong here
+    if there.folder(root) != target:  # another unit, at a wrong path
         return "wanted"
     if there.digest() != unit.spec.digest():
         raise CacheError(
@@ -162,7 +164,7 @@ def _copy(unit: StoredUnit[Any], root: Path, progress: Callable[[int], None]) ->
             return state
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{COPYING_SUFFIX}")
         try:
-            # Leftovers of killed copies and removals of this unit; the length tells other units' apart.
+            # Leftovers of killed copies and removals of this unit; names of another length belong to other units.
             for leftover in target.parent.glob(f".{target.name}.{'?' * 32}.*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             temporary.mkdir()
@@ -189,11 +191,11 @@ def _fill(folder: Path, unit: StoredUnit[Any], progress: Callable[[int], None]) 
     record = f"{unit.spec.layout.records}/run.json"
     (folder / record).parent.mkdir(exist_ok=True)
     content = None
-    with contextlib.suppress(OSError), open_regular(unit.folder / record) as file:  # it is not promised
+    with contextlib.suppress(OSError), open_regular(unit.folder / record) as file:  # the marker does not list it
         content = file.read()
     if content is not None:
         (folder / record).write_bytes(content)
-    for path in folder.rglob("*"):  # after all was written, so that the disk can order it
+    for path in folder.rglob("*"):  # sync after all writes, so that the disk can reorder them
         if path.is_dir():
             sync_folder(path)
         else:
@@ -241,7 +243,7 @@ def _changed(path: Path) -> CorruptUnitError:
 
 
 def _withdraw(unit: StoredUnit[Any], root: Path) -> None:
-    """Remove the folders that a claim made, if they are empty, and groups that are empty without them."""
+    """Remove the empty folders that a claim created, and groups that become empty."""
     target = unit.spec.folder(root)
     records = target / unit.spec.layout.records
     with contextlib.suppress(OSError):

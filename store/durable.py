@@ -1,4 +1,4 @@
-"""Files: writing that survives a crash, and reading that checks type, size and nesting first."""
+"""Write files that survive a crash; read files with checks of type, size and nesting."""
 
 import contextlib
 import errno
@@ -29,19 +29,19 @@ __all__ = [
 #: Ending of temporary files, ours and zarr's. A killed process leaves them behind.
 PARTIAL_SUFFIX = ".partial"
 
-#: Largest file of JSON that is read, in bytes: a description, journal or marker of a million chunks is smaller.
+#: Maximum size in bytes of a JSON file to read; a marker or journal of a million chunks is smaller.
 _MOST_JSON = 1 << 28
 
-#: Deepest nesting of JSON that is read. Deeper values, which nothing here writes, would overflow Python's stack later.
+#: Maximum nesting of JSON to read. Deeper values, which this package never writes, could overflow Python's stack.
 _DEEPEST = 64
 
-#: Errors of `read_regular` for a path that is no usable file: a folder, a loop of links, a pipe, a device, too large.
+#: Error numbers of `read_regular` for a path without a usable file: a folder, loop of links, pipe, device, too large.
 NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.EFBIG, errno.ENXIO})
 
-#: Answers of file systems without hard links.
+#: Error numbers of file systems without hard links.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
-#: Answers of file systems that cannot sync a folder, such as old CIFS.
+#: Error numbers of file systems that cannot sync a folder, such as old CIFS.
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
 
 _ADVICE = {
@@ -54,7 +54,7 @@ _ADVICE = {
 
 
 def canonical_json(value: Any) -> bytes:
-    """Serialise to the form of JSON that digests are computed from: sorted keys, no spaces, ASCII, no NaN."""
+    """Serialise to canonical JSON, from which digests are computed: sorted keys, no spaces, ASCII, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
@@ -66,7 +66,7 @@ def open_regular(path: Path, most: int = _MOST_JSON) -> BinaryIO:
     Raises
     ------
     OSError
-        As opening does; with ``errno.EINVAL`` for something else than a regular file, ``errno.EFBIG`` for a larger one.
+        As `open`; with ``errno.EINVAL`` if it is not a regular file, and ``errno.EFBIG`` if it is too large.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -123,9 +123,9 @@ def sync_folder(path: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes, *, scratch: Path | None = None) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
+    """Replace a file atomically: readers, and a crash, see the old or the new content, never a part.
 
-    Temporary file, fsync, rename, fsync of the folder.
+    Write a temporary file, sync it, rename it, and sync the folder.
 
     Parameters
     ----------
@@ -150,9 +150,9 @@ def write_atomic(path: Path, data: bytes, *, scratch: Path | None = None) -> Non
 
 
 def create_whole(path: Path, data: bytes) -> None:
-    """Create a file exclusively, and never visible without its content: not after a kill, nor on a full disk.
+    """Create a file exclusively; it appears with its whole content, even after a kill or on a full disk.
 
-    The content is not forced to the disk. On file systems without hard links, the file is created and then filled.
+    The content is not synced. On file systems without hard links, the file is created empty and then filled.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def create_whole(path: Path, data: bytes) -> None:
         try:
             os.link(temporary, path)
         except FileExistsError:
-            if temporary.stat().st_nlink < 2:  # else NFS made the link, lost its answer, and was asked again
+            if temporary.stat().st_nlink < 2:  # otherwise NFS made the link, lost its answer and repeated the request
                 raise
         except OSError as error:
             if error.errno not in _NO_LINKS:
@@ -197,10 +197,10 @@ def explain_os_errors(action: str) -> Iterator[None]:
     Parameters
     ----------
     action
-        What the block does, to follow "cannot": ``"write /data/cache/..."``.
+        Action of the block, which completes "cannot ...": ``"write /data/cache/..."``.
     """
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, str(error))  # which names the file in the way
+        advice = _ADVICE.get(error.errno or 0, str(error))  # `str(error)` names the file
         raise CacheError(f"cannot {action}: {advice}") from error

@@ -24,16 +24,15 @@ __all__ = [
 class Hint:
     """An action that helps against an error, as data.
 
-    The packages below the command line name no command and no option in their messages. They name an action, and a
-    front end translates it: `ted.pipeline.choices.hints` into a command to type, a notebook into a call.
+    Messages of the packages below the command line contain no commands or options. They name an action, which a front
+    end translates: `ted.pipeline.choices.hints` into a command to type, a notebook into a call.
 
     Attributes
     ----------
     action
         Name of the action, for example ``"repair"``.
     data
-        What the action needs to know, for example ``{"maker": "extraction"}``. Plain values, so that an error can be
-        pickled.
+        Parameters of the action, for example ``{"maker": "extraction"}``; plain values, so that errors can be pickled.
     """
 
     action: str
@@ -41,14 +40,14 @@ class Hint:
 
 
 class TedError(Exception):
-    """Base of all errors with a message for the user: what is wrong, and where.
+    """Base of all errors with a message for the user, which says what is wrong and where.
 
     Parameters
     ----------
     *args
         The message.
     hint
-        What to do about it, if that is an action of this program.
+        Action that helps, if there is one.
     """
 
     def __init__(self, *args: object, hint: Hint | None = None) -> None:
@@ -57,7 +56,7 @@ class TedError(Exception):
 
 
 class ConfigError(TedError):
-    """An option, preset, configuration file or combination of them that makes no sense."""
+    """An invalid option, preset, configuration file or combination of them."""
 
 
 class FrameError(TedError):
@@ -77,7 +76,7 @@ class CacheError(TedError):
 
 
 class UnitNotFoundError(CacheError):
-    """No unit, or more than one, in the cache fits the choice."""
+    """No unit of the cache fits the choice, or more than one does."""
 
 
 class IncompleteUnitError(CacheError):
@@ -85,7 +84,7 @@ class IncompleteUnitError(CacheError):
 
 
 class CorruptUnitError(CacheError):
-    """A unit whose files differ from what its completion marker promises."""
+    """A unit whose files differ from the records in its completion marker."""
 
 
 class SchemaError(CacheError):
@@ -102,7 +101,7 @@ class ClaimedError(CacheError):
     host, pid
         Host and number of that process; None where they are not known.
     hint
-        What to do about it.
+        Action that helps, if there is one.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Fields of descriptions on disk, checked for type and range: a cache may come from anyone."""
+"""Fields of descriptions on disk, checked for type and range, since caches may come from strangers."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ class Fields:
     Parameters
     ----------
     values
-        The object; anything else than a mapping raises ValueError.
+        The object; ValueError unless it is a mapping.
     """
 
     def __init__(self, values: Any) -> None:
@@ -37,7 +37,7 @@ class Fields:
         return self._values[key]
 
     def has(self, key: str) -> bool:
-        """Tell whether there is such a field, other than null."""
+        """Tell whether the field exists and is not null."""
         return self._values.get(key) is not None
 
     def text(self, key: str) -> str:
@@ -55,7 +55,7 @@ class Fields:
         return tuple(value)
 
     def integer(self, key: str, low: int = 0, high: int = MOST) -> int:
-        """Return an integer in a range."""
+        """Return an integer in ``low..high``."""
         return _integer(key, self.get(key), low, high)
 
     def pair(self, key: str) -> tuple[int, int]:
@@ -88,7 +88,7 @@ def _integer(key: str, value: Any, low: int = 0, high: int = MOST) -> int:
 
 @contextlib.contextmanager
 def readable(where: Path) -> Iterator[None]:
-    """Turn the errors of a field that makes no sense into a SchemaError that names the unit."""
+    """Turn errors about fields into a SchemaError that names the unit."""
     try:
         yield
     except (ValueError, ConfigError) as error:
@@ -96,7 +96,7 @@ def readable(where: Path) -> Iterator[None]:
 
 
 def check_schema(version: Any, where: Path) -> None:
-    """Raise SchemaError for a version of the on-disk format that is newer than this program, or is none."""
+    """Raise SchemaError if a version of the on-disk format is invalid or newer than this program."""
     if isinstance(version, bool) or not isinstance(version, int) or version > SCHEMA_VERSION:
         raise SchemaError(
             f"{where} is written in cache format {version!r:.40}; this version reads up to {SCHEMA_VERSION}: "
@@ -105,7 +105,7 @@ def check_schema(version: Any, where: Path) -> None:
 
 
 def check_kind(values: Mapping[str, Any], name: str, maker: str, where: Path) -> None:
-    """Refuse the description of a unit of a newer format (SchemaError), or of another kind (CorruptUnitError)."""
+    """Raise SchemaError for a description in a newer format, and CorruptUnitError for one of another kind."""
     check_schema(values.get("schema_version"), where)
     if values.get("kind", name) != name:
         raise CorruptUnitError(

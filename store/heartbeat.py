@@ -1,4 +1,4 @@
-"""The heartbeat of a process: one thread that renews all claims it holds, however long a batch takes."""
+"""The heartbeat of a process: one thread that renews all its claims, also during long batches."""
 
 import contextlib
 import os
@@ -19,17 +19,17 @@ class Renewable(Protocol):
 
 
 class Heartbeat:
-    """Renews its items every `HEARTBEAT_S` seconds in one thread, which ends when there are none.
+    """Renews its items every `HEARTBEAT_S` seconds in one thread, which ends when there are no items.
 
-    The thread is a daemon: it keeps no process running. The child of a fork holds none of its parent's claims, and
-    begins without items.
+    The thread is a daemon, so it does not keep the process running. A forked child starts without items, since it holds
+    none of its parent's claims.
     """
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Drop all items and the thread: in the child of a fork, only the forking thread goes on."""
+        """Drop all items and the thread; for a forked child, in which only the forking thread continues."""
         self._changed = threading.Condition()
         self._held: dict[int, Renewable] = {}
         self._thread: threading.Thread | None = None
@@ -57,7 +57,7 @@ class Heartbeat:
                     return
                 items = list(self._held.values())
             for item in items:
-                with contextlib.suppress(OSError):  # a file system that is away for a moment: again at the next beat
+                with contextlib.suppress(OSError):  # file system temporarily unavailable: retry at the next beat
                     if not item.renew():
                         self.remove(item)
 

@@ -1,4 +1,4 @@
-"""Verifying units against their markers, preparing the repair of damaged ones, and tidying complete ones."""
+"""Verify units against their markers, prepare damaged units for repair, and tidy complete units."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ from .stored import StoredUnit
 
 __all__ = ["Verdict", "demote", "looks_whole", "open_unit", "tidy_unit", "verify_unit"]
 
-# The records that a complete unit keeps.
+# The records of a complete unit.
 _LASTING = frozenset({"complete.json", "run.json"})
 
 
@@ -43,7 +43,7 @@ class Verdict:
 
 def open_unit(folder: Path) -> StoredUnit[Any]:
     """Open a complete unit of any kind for reading."""
-    unit_type: Any = kind_at(folder).unit_type  # whose constructors take the folder alone
+    unit_type: Any = kind_at(folder).unit_type  # its constructor takes only the folder
     unit: StoredUnit[Any] = unit_type(folder)
     return unit
 
@@ -73,18 +73,18 @@ def verify_unit(folder: Path) -> Verdict:
 
 
 def demote(unit: Path) -> None:
-    """Make a complete but damaged unit incomplete, so that the next writer redoes only what is damaged.
+    """Make a complete but damaged unit incomplete, so that the next writer redoes only the damaged frames.
 
     The marker's checksums become the journal, and the marker is deleted. Damaged metadata are restored from the marker.
-    Markers of earlier versions hold no metadata: then a damaged description is deleted, and the next writer starts
-    over.
+    Markers of earlier versions contain no metadata: in that case a damaged description is deleted, and the next writer
+    starts over.
 
     Raises
     ------
     SchemaError
-        When it is of a newer format, an unknown codec or kind, which this version could not make again.
+        When it has a newer format, or an unknown codec or kind, which this version could not write again.
     CorruptUnitError
-        When the marker itself is damaged: which files are whole is unknown.
+        When the marker itself is damaged, so that intact files are unknown.
     ClaimedError, CacheError
         When it is being written, lies behind a link, or the disk fails.
     """
@@ -109,10 +109,9 @@ def demote(unit: Path) -> None:
 
 
 def tidy_unit(unit: Path) -> None:
-    """Delete the journal, the claim and temporary files that a kill after the marker has left in a complete unit.
+    """Delete the journal, claim and temporary files of a writer that was killed after it had written the marker.
 
-    They do no harm. A unit that another process is just about to leave, or to replace, or that lies behind a link, is
-    left alone.
+    Units that another process has claimed, or that lie behind a link, are left alone.
     """
     records = unit / layout_at(unit).records
     with explain_os_errors(f"tidy {unit}"), contextlib.suppress(ClaimedError, IncompleteUnitError, FileNotFoundError):
@@ -130,7 +129,7 @@ def tidy_unit(unit: Path) -> None:
 
 
 def looks_whole(folder: Path, marker: Marker) -> bool:
-    """Tell cheaply, without reading them, whether all promised files exist in their full size."""
+    """Tell whether all files that the marker lists exist with the right size, without reading them."""
     try:
         return all((folder / key).stat().st_size == record.bytes for key, record in marker.files.items())
     except OSError:
@@ -138,7 +137,7 @@ def looks_whole(folder: Path, marker: Marker) -> bool:
 
 
 def _check_no_link(records: Path) -> None:
-    """Refuse the records of a unit in a cache that are reached through a link below the cache's folder."""
+    """Raise CacheError if a unit's records are reached through a link below the cache's folder."""
     video = next((folder for folder in records.absolute().parents if folder.name.endswith(".zarr")), None)
     if video is not None:
         check_inside(video.parent.parent, records.absolute())

@@ -1,4 +1,4 @@
-"""Names and files on disk (docs/reference/storage-format.md). No name of a data set can lead out of the cache."""
+"""Names and files on disk (docs/reference/storage-format.md). No dataset's name can lead out of the cache."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ __all__ = [
 #: Version of the on-disk format. A reader refuses a higher one.
 SCHEMA_VERSION = 1
 
-#: Zarr's metadata of a group or an array, in its folder. The one of a unit's group carries the unit's description.
+#: File with Zarr's metadata of a group or an array. That of a unit's group contains the unit's description.
 GROUP = "zarr.json"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]|^[.-]")
@@ -33,7 +33,7 @@ _LONGEST = 120
 
 
 def safe_name(name: str) -> str:
-    """Turn any name into one that is a plain file name everywhere.
+    """Turn any name into a file name that is valid on every system.
 
     Letters, digits and ``_ . -`` stay (``.`` and ``-`` not in front). Every other byte of the UTF-8 form becomes
     ``%XX``, so that different names stay different. Names longer than 120 characters are cut and end in ``~`` and the
@@ -56,22 +56,22 @@ def safe_name(name: str) -> str:
 
 
 def tap_name(tap: str) -> str:
-    """Return a tap's name on disk, free of what shells expand: ``up_blocks[2]`` becomes ``up_blocks.2``."""
+    """Return a tap's name on disk, without characters that shells expand: ``up_blocks.2`` for ``up_blocks[2]``."""
     return safe_name(tap.replace("[", ".").replace("]", ""))
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Escape what is not printable, as Python does: ``\x1b``, ``\n``, ``\u202e``.
+    r"""Escape unprintable characters as Python does: ``\x1b``, ``\n``, ``\u202e``.
 
-    Use it wherever a name that comes from a file, a folder or a data set is printed. Otherwise a name could move the
-    cursor, colour the terminal or fake a line of output.
+    Use it to print any name that comes from a file, folder or dataset. Otherwise a name could move the cursor, colour
+    the terminal or fake a line of output.
 
     Parameters
     ----------
     text
         The text.
     keep
-        Characters that stay as they are, for example ``"\n"`` in a message of several lines.
+        Characters to leave unescaped, for example ``"\n"`` in a message of several lines.
     """
     return "".join(
         char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text
@@ -89,7 +89,7 @@ def unit_path(root: Path, dataset: str, video: str, *parts: str) -> Path:
     Raises
     ------
     ConfigError
-        For a part that is no plain file name: the folder would lie elsewhere.
+        If a part is not a plain file name, since the folder would lie elsewhere.
     """
     for name in parts:
         if name in ("", ".", "..") or "/" in name or os.sep in name or "\0" in name:
@@ -100,12 +100,12 @@ def unit_path(root: Path, dataset: str, video: str, *parts: str) -> Path:
 def check_inside(root: Path, folder: Path) -> None:
     """Check that a folder lies below a root and that no folder between them is a link.
 
-    What changes or deletes a unit calls this before it begins, claims included.
+    Call it before changing, claiming or deleting a unit.
 
     Raises
     ------
     CacheError
-        Otherwise: files of another folder would be changed.
+        Otherwise, since files of another folder would be changed.
     """
     try:
         names = folder.relative_to(root).parts
@@ -129,14 +129,14 @@ class ArrayLayout:
     name
         Name of its folder.
     dimensions
-        Names of its axes. An array whose first axis is ``"frame"`` has one chunk a frame. Any other array is shared by
-        all frames, and is one chunk.
+        Names of its axes. An array whose first axis is ``"frame"`` has one chunk per frame. Any other array is shared
+        by all frames, and is one chunk.
     dtype
         Type of its values, stored little endian.
     compressor
-        Lossless compressor of chunks; None stores them as they are. Every chunk has a checksum.
+        Lossless compressor of chunks; None for uncompressed chunks. Every chunk has a checksum.
     fill_value
-        What Zarr readers show for a lost chunk; by default NaN, or 0 in integers.
+        Value that Zarr readers show for a lost chunk; by default NaN, or 0 for integers.
     """
 
     name: str
@@ -165,7 +165,7 @@ class ArrayLayout:
         return (1, *shape[1:]) if self.per_frame else shape
 
     def chunk_key(self, frame: int) -> str:
-        """Return the key, relative to the unit, of a frame's chunk; for a shared array, of frame 0."""
+        """Return the key of a frame's chunk, relative to the unit; for a shared array, pass frame 0."""
         return "/".join([self.chunks, str(frame), *"0" * (len(self.dimensions) - 1)])
 
     def chunk_frame(self, key: str) -> int | None:
@@ -185,8 +185,8 @@ class UnitLayout:
     arrays
         The arrays.
     maker
-        What makes such units, for messages and hints: ``"extraction"``, ``"conversion"``, ``"search"`` or a word of a
-        plug-in.
+        The process that makes such units, for messages and hints: ``"extraction"``, ``"conversion"``, ``"search"``, or
+        a plug-in's word.
     """
 
     arrays: tuple[ArrayLayout, ...]
@@ -196,8 +196,8 @@ class UnitLayout:
     def records(self) -> str:
         """Folder of the unit's own records (marker, journal, claim, run record), relative to the unit.
 
-        It lies inside the first array's folder because Zarr readers list the members of a group, and warn about files
-        that are none, but do not list an array's folder.
+        It lies inside the first array's folder, because Zarr readers warn about foreign files in a group's folder but
+        do not list an array's folder.
         """
         return f"{self.arrays[0].name}/ted"
 
@@ -218,11 +218,11 @@ class UnitLayout:
 
     @property
     def shared(self) -> frozenset[str]:
-        """Keys of the files without which no frame means anything: metadata of arrays, chunks of shared arrays."""
+        """Keys of the files that every frame needs: metadata of arrays, chunks of shared arrays."""
         return self.metadata | {array.chunk_key(0) for array in self.shared_arrays}
 
     def chunk_keys(self, frame: int) -> tuple[str, ...]:
-        """Return the keys of a frame's chunks, one for each array with frames."""
+        """Return the keys of a frame's chunks, one for each of `frame_arrays`."""
         return tuple(array.chunk_key(frame) for array in self.frame_arrays)
 
     def chunk_frame(self, key: str) -> int | None:
@@ -231,5 +231,5 @@ class UnitLayout:
         return next((frame for frame in frames if frame is not None), None)
 
     def files(self, frame_count: int) -> set[str]:
-        """Return the keys of all files that a complete unit promises."""
+        """Return the keys of all files of a complete unit."""
         return {GROUP, *self.shared}.union(*map(self.chunk_keys, range(frame_count)))

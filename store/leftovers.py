@@ -1,4 +1,4 @@
-"""Leftovers of killed processes in a cache: finding them, and reclaiming their space."""
+"""Find leftovers of killed processes in a cache, and reclaim their space."""
 
 import contextlib
 import os
@@ -25,18 +25,18 @@ _FOLDER = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Leftover:
-    """Something that a killed process left in a cache.
+    """A file or folder that a killed process left in a cache.
 
     Attributes
     ----------
     path
         The file or folder.
     kind
-        ``"removed"`` (a unit half deleted), ``"copying"`` (half a copy), ``"partial"`` (a temporary file),
-        ``"claimed"`` (a unit's folder with nothing but the claim of a dead process) or ``"empty"`` (a group without
+        ``"removed"`` (a partly deleted unit), ``"copying"`` (a partial copy), ``"partial"`` (a temporary file),
+        ``"claimed"`` (a unit's folder that holds only the claim of a dead process) or ``"empty"`` (a group without
         members).
     bytes
-        Bytes of its files.
+        Total size of its files.
     """
 
     path: Path
@@ -47,9 +47,9 @@ class Leftover:
 def find_leftovers(root: Path) -> Iterator[Leftover]:
     """Yield the leftovers in a cache whose processes are dead, in no order.
 
-    A process that copies, removes or writes a unit holds its claim. Everything that belongs to a claim that is not
-    stale is left out, and so are temporary files that are younger than a claim takes to become stale. Links are not
-    followed, and only folders of videos are searched.
+    A process that copies, removes or writes a unit holds its claim. Files of units with a live claim are skipped, and
+    so are temporary files that are younger than the time after which claims are stale. Links are not followed, and only
+    folders of videos are searched.
     """
     for parent, folders, names in os.walk(root):
         here = Path(parent)
@@ -84,12 +84,12 @@ def find_leftovers(root: Path) -> Iterator[Leftover]:
 
 
 def reclaim(root: Path, leftover: Leftover) -> None:
-    """Delete a leftover, and groups that thereby become empty.
+    """Delete a leftover, and groups that become empty.
 
     Raises
     ------
     ClaimedError
-        When a process has begun to use it meanwhile.
+        When a process has begun to use it since it was found.
     CacheError
         When the disk fails.
     """
@@ -100,7 +100,7 @@ def reclaim(root: Path, leftover: Leftover) -> None:
         elif leftover.kind == "partial":
             path.unlink()
         elif leftover.kind == "claimed":
-            with take_claim(path):  # which goes with the folder
+            with take_claim(path):  # the claim file is deleted with the folder
                 if not _is_only_claimed(path):
                     raise ClaimedError(f"{path} is being written meanwhile")
                 remove_folder(path)
@@ -111,21 +111,21 @@ def reclaim(root: Path, leftover: Leftover) -> None:
 
 
 def _unit_of(root: Path, folder: Path) -> Path | None:
-    """Return the unit's folder that a folder is, or lies in; None for a group above units."""
+    """Return the unit's folder that contains (or is) a folder; None for a group above units."""
     parts = folder.relative_to(root).parts
     depth = 6 if len(parts) > 2 and "@" in parts[2] else 4
     return root.joinpath(*parts[:depth]) if len(parts) >= depth else None
 
 
 def _is_only_claimed(unit: Path) -> bool:
-    """Tell whether a unit's folder holds the claim of a dead process and nothing else."""
+    """Tell whether a unit's folder holds only the claim of a dead process."""
     names = {path.name for path in unit.rglob("*") if path.is_symlink() or not path.is_dir()}
     claimed = "claim.json" in names
     return all(name == "claim.json" or name.endswith(PARTIAL_SUFFIX) for name in names) and (claimed or _is_old(unit))
 
 
 def _is_old(path: Path) -> bool:
-    """Tell whether a file or folder was last changed longer ago than a claim takes to become stale."""
+    """Tell whether a file or folder is older than the time after which claims are stale."""
     try:
         return abs(time.time() - path.lstat().st_mtime) > STALE_AFTER_S
     except FileNotFoundError:

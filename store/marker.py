@@ -51,16 +51,16 @@ class FileRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Marker:
-    """Completion marker: the files of a complete unit. It is written last.
+    """Completion marker: records of all files of a complete unit. It is written last.
 
     Attributes
     ----------
     digest
         Digest of the unit's description.
     files
-        Record of every promised file (metadata and chunks), by its path relative to the unit.
+        Record of every file (metadata and chunks), by its path relative to the unit.
     metadata
-        Content of the promised metadata, from which a damaged file is restored. Units of earlier versions lack it.
+        Content of the metadata files, from which damaged ones are restored. Units of earlier versions lack it.
     """
 
     digest: str
@@ -69,12 +69,12 @@ class Marker:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 over the names and checksums of all files: equal exactly for equal content."""
+        """SHA-256 over the names and checksums of all files; equal if and only if the content is equal."""
         return checksum(canonical_json({path: record.sha256 for path, record in self.files.items()}))
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of all files together."""
+        """Total size of all files in bytes."""
         return sum(record.bytes for record in self.files.values())
 
 
@@ -90,19 +90,19 @@ def record_file(path: Path) -> FileRecord:
 
 
 def matches(path: Path, promised: FileRecord) -> bool:
-    """Tell whether a file exists, can be read, and equals what was promised, byte for byte."""
+    """Tell whether a file exists, can be read, and has the recorded size and checksum."""
     try:
         return path.stat().st_size == promised.bytes and record_file(path) == promised
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return False
     except OSError as error:
-        if error.errno not in NO_FILE:  # of the disk, not of the file
+        if error.errno not in NO_FILE:  # an error of the disk, not of the file
             raise
         return False
 
 
 def write_marker(unit: Path, marker: Marker) -> None:
-    """Write the marker durably; everything that it promises must be on the disk already."""
+    """Write the marker durably; all files that it lists must be on the disk already."""
     body = {
         "schema_version": SCHEMA_VERSION,
         "digest": marker.digest,
@@ -122,11 +122,11 @@ def read_marker(unit: Path) -> Marker:
     IncompleteUnitError
         When there is none.
     SchemaError
-        When it is of a newer format.
+        When it has a newer format.
     CorruptUnitError
-        When it is not as it was written.
+        When it is damaged.
     CacheError
-        When the disk does not give it.
+        When the disk cannot read it.
     """
     maker, path = layout_at(unit).maker, unit / marker_key(unit)
     damaged = CorruptUnitError(f"the completion marker of {unit} is damaged", hint=Hint("remake", {"maker": maker}))
@@ -158,12 +158,12 @@ def read_marker(unit: Path) -> Marker:
 
 
 def remove_marker(unit: Path) -> None:
-    """Delete the marker: from here on the unit counts as incomplete."""
+    """Delete the marker, which makes the unit incomplete."""
     (unit / marker_key(unit)).unlink(missing_ok=True)
 
 
 def append_journal(unit: Path, records: Mapping[str, FileRecord]) -> None:
-    """Enter files, by key, that are on the disk already; durable on return."""
+    """Append the records of files, by key, which must be on the disk already; durable on return."""
     with _journal(unit).open("ab") as journal:
         journal.write(canonical_json(_listed(records)) + b"\n")
         journal.flush()
@@ -171,7 +171,7 @@ def append_journal(unit: Path, records: Mapping[str, FileRecord]) -> None:
 
 
 def replace_journal(unit: Path, records: Mapping[str, FileRecord]) -> None:
-    """Replace the journal by one of these files alone."""
+    """Replace the journal by one with these files only."""
     write_atomic(_journal(unit), canonical_json(_listed(records)) + b"\n")
 
 
@@ -183,7 +183,7 @@ def remove_journal(unit: Path) -> None:
 def read_journal(unit: Path) -> dict[str, FileRecord]:
     """Return the journal's records of metadata and chunks, by key.
 
-    Unreadable lines, such as a last line that a crash has torn, count as absent; so does a journal that is no file.
+    Unreadable lines, such as a last line cut by a crash, are ignored; so is a journal that is not a regular file.
     """
     layout = layout_at(unit)
     found: dict[str, FileRecord] = {}

@@ -1,4 +1,4 @@
-"""Identity of a process, by which others tell whether it still runs: also in containers and on other machines."""
+"""Identity of a process, from which other processes tell whether it still runs, across containers and machines."""
 
 import os
 import socket
@@ -8,15 +8,15 @@ from typing import Any
 
 __all__ = ["SINCE_HEARTBEATS", "is_local", "is_running", "this_process"]
 
-#: Key of owners whose claims a heartbeat renews. Earlier versions did not write it.
+#: Key that marks owners whose claims a heartbeat renews; earlier versions did not write it.
 SINCE_HEARTBEATS = "boot_id"
 
 
 def this_process() -> dict[str, Any]:
-    """Return the identity of this process: host, process number and start, boot, namespace of process numbers.
+    """Return the identity of this process: host, process id, start time, boot id, PID namespace.
 
-    Containers can share a host's name, or a name over several hosts. A process number means something only within one
-    boot of one kernel and one of its namespaces.
+    The host's name is not enough: several containers or hosts can share it. A process id is unique only within one boot
+    of one kernel and one PID namespace.
     """
     return {
         "host": socket.gethostname(),
@@ -28,7 +28,7 @@ def this_process() -> dict[str, Any]:
 
 
 def is_local(owner: Mapping[str, Any]) -> bool:
-    """Tell whether an owner's process number can be looked up here. Owners of earlier versions name only their host."""
+    """Tell whether an owner's process id can be looked up here. Owners of earlier versions name only their host."""
     ours = {"host": socket.gethostname(), "boot_id": _boot_id(), "pid_namespace": _pid_namespace()}
     return "host" in owner and all(owner.get(key, value) == value for key, value in ours.items())
 
@@ -55,7 +55,7 @@ def _pid_namespace() -> str | None:
 
 
 def _process_start(pid: int) -> str | None:
-    """Return when a process of this host started, so that a reused number is not taken for it; None if it is gone."""
+    """Return the start time of a process, which tells reused process ids apart; None if the process is gone."""
     try:
         # After the name in parentheses (which may hold spaces) comes field 3, the state; the start time is field 22.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -64,7 +64,7 @@ def _process_start(pid: int) -> str | None:
         pass
     if Path("/proc/self/stat").exists():
         return None
-    try:  # no /proc (macOS): only the number is known
+    try:  # no /proc (macOS): only the process id is known
         os.kill(pid, 0)
     except ProcessLookupError:
         return None

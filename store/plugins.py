@@ -1,4 +1,4 @@
-"""Plug-ins: objects that installed packages offer by entry points."""
+"""Plug-ins: objects that installed packages offer as entry points."""
 
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -17,21 +17,21 @@ def offered_names(group: str) -> list[str]:
 
 
 def load_offers(group: str, wanted: Callable[[str], bool], base: type[_T]) -> list[_T]:
-    """Import the entry points of a group whose names are wanted.
+    """Import the entry points of a group whose names a predicate accepts.
 
     Parameters
     ----------
     group
         The group, for example ``"ted.artifacts"``.
     wanted
-        Called with each name; only these are imported.
+        Called with each name; only entry points for which it returns True are imported.
     base
-        Class of which each object must be an instance.
+        Required class of each object.
 
     Raises
     ------
     ConfigError
-        When an entry point cannot be imported or gives something else.
+        When an entry point cannot be imported or is not an instance of `base`.
     """
     found = []
     for offer in entry_points(group=group):

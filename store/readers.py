@@ -1,4 +1,4 @@
-"""Read locks: affinities that one process reads are not discarded by another."""
+"""Read locks, which keep other processes from discarding affinities that this process reads."""
 
 import contextlib
 import fcntl
@@ -13,9 +13,9 @@ __all__ = ["ReadLock"]
 class ReadLock:
     """A shared lock on a video's folder in the cache, held until it is closed; a context manager.
 
-    Whoever wants to discard affinities of the video asks first whether it is the only holder (`alone`). The lock is
-    advisory and ends with its process. Where the file system has no such locks, or the folder is absent, nothing is
-    locked and `alone` yields True.
+    A process that discards affinities of the video checks first that it is the only holder (`alone`). The lock is
+    advisory and ends with its process. If the file system has no locks, or the folder is absent, nothing is locked and
+    `alone` yields True.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class ReadLock:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[bool]:
-        """Yield True if there is no other holder, and keep others waiting during the block; yield False otherwise."""
+        """Yield whether this is the only holder; if so, other processes wait for the lock during the block."""
         if self._descriptor is None:
             yield True
             return

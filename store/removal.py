@@ -1,4 +1,4 @@
-"""Deleting units and groups that a reader or a writer may be using at the same moment."""
+"""Delete units and groups while readers and writers may be using them."""
 
 import contextlib
 import os
@@ -28,27 +28,27 @@ REMOVED_SUFFIX = ".removed"
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder so that no reader sees half of it: rename first, then delete."""
-    for leftover in folder.parent.glob(f".*{REMOVED_SUFFIX}"):  # of an earlier removal that was killed
+    """Delete a folder so that no reader sees a part of it: rename first, then delete."""
+    for leftover in folder.parent.glob(f".*{REMOVED_SUFFIX}"):  # from earlier removals that were killed
         shutil.rmtree(leftover, ignore_errors=True)
     if not folder.exists():
         return
-    with contextlib.suppress(FileNotFoundError):  # another removal took it for a leftover, and deletes it
+    with contextlib.suppress(FileNotFoundError):  # another removal took it for a leftover and deleted it
         shutil.rmtree(set_aside(folder))
 
 
 def set_aside(folder: Path) -> Path:
-    """Rename a folder so that nobody sees it any more; return its new path, for deletion."""
+    """Rename a folder to a hidden name that readers and writers ignore; return its new path, for deletion."""
     doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{REMOVED_SUFFIX}")
     folder.rename(doomed)
     return doomed
 
 
 def find_strays(unit: Path, files: Set[str]) -> Iterator[str]:
-    """Yield the keys of everything in a unit that is none of these files: leftovers, copies gone wrong.
+    """Yield the keys of all other files in a unit: leftovers, results of wrong copying.
 
-    The unit's records do not count, nor do hidden files (of file managers and network file systems) outside of chunks'
-    folders. Links to folders are not followed; those on the way to one of the files are in order.
+    The unit's records are skipped, and so are hidden files (of file managers and network file systems) outside of the
+    chunks' folders. Links to folders are not followed, and are reported unless they lead to one of `files`.
     """
     layout = layout_at(unit)
     chunks = tuple(f"{array.chunks}/" for array in layout.arrays)
@@ -68,13 +68,13 @@ def find_strays(unit: Path, files: Set[str]) -> Iterator[str]:
 
 
 def clear_unit(unit: Path, *, keep: Set[str]) -> None:
-    """Delete everything in a unit but these files, its records and hidden files, with folders that become empty.
+    """Delete everything in a unit except `keep`, its records and hidden files, and folders that become empty.
 
-    Deletes nothing behind links, which may lead out of the cache.
+    Nothing behind links is deleted, since they may lead out of the cache.
     """
     for leftover in unit.rglob(f"*{PARTIAL_SUFFIX}"):
         if leftover.is_symlink() or not leftover.is_dir():
-            leftover.unlink(missing_ok=True)  # another process may be deleting its own at this moment
+            leftover.unlink(missing_ok=True)  # its own process may be deleting it at the same time
     records = layout_at(unit).records
     for key in list(find_strays(unit, keep)):
         (unit / key).unlink(missing_ok=True)
@@ -85,7 +85,7 @@ def clear_unit(unit: Path, *, keep: Set[str]) -> None:
 
 
 def discard(path: Path) -> None:
-    """Delete a file, or a folder that took its place, if there is one."""
+    """Delete a file, or a folder of that name, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -93,23 +93,23 @@ def discard(path: Path) -> None:
 
 
 def remove_empty_groups(root: Path, unit: Path) -> None:
-    """Remove the groups above a removed unit that have become empty, up to the dataset's folder; never the root."""
+    """Remove empty groups above a removed unit, up to the dataset's folder; never remove the root."""
     for parent in list(unit.relative_to(root).parents)[:-1]:
         if not remove_empty_group(root / parent):
             break
 
 
 def remove_empty_group(group: Path) -> bool:
-    """Remove a group that has no members; tell whether it is gone.
+    """Remove a group that has no members; return whether it is gone.
 
-    A writer may be making a member at this moment: unlike a rename, rmdir cannot take that along.
+    A writer may create a member at the same time; rmdir then fails, while a rename would move the member too.
     """
     metadata = group / GROUP
     content = None
     try:
         if any(path.name != GROUP for path in group.iterdir()):
             return False
-        with contextlib.suppress(FileNotFoundError):  # a dataset's folder has none
+        with contextlib.suppress(FileNotFoundError):  # a dataset's folder has no metadata
             content = metadata.read_bytes()
         metadata.unlink(missing_ok=True)
         group.rmdir()

@@ -1,4 +1,4 @@
-"""Descriptions of features: the request that determines their values, and one unit of them."""
+"""Descriptions of features: the request, which determines their values, and the spec of one unit."""
 
 import dataclasses
 import hashlib
@@ -19,16 +19,16 @@ __all__ = ["FeatureChoice", "FeatureRequest", "UnitSpec", "check_codec", "fits",
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureRequest:
-    """All that determines a backbone's features of one video, at every timestep and tap.
+    """Everything that determines a backbone's features of one video, at every timestep and tap.
 
-    Paths, host, time, device, threads, batch size and versions are not part of it: they go to the run record.
+    Paths, host, time, device, threads, batch size and versions are not part of it: they are in the run record.
 
     Attributes
     ----------
     video
-        Name of the video: it keys the noise.
+        Name of the video, which keys the noise.
     frames
-        SHA-256 of the encoded frames on disk, and of how they were selected.
+        SHA-256 of the encoded frames on disk and of their selection.
     backbone
         Name of the backbone.
     weights
@@ -36,13 +36,13 @@ class FeatureRequest:
     frame_size
         (height, width) in pixels to which frames were resized.
     clip_length, clip_overlap
-        Frames that the network saw at once, and frames shared by neighbouring clips.
+        Number of frames in a clip, and of frames that neighbouring clips share.
     overlap_rule
-        What became of a frame that several clips cover: ``"first"`` or ``"mean"``.
+        Feature of a frame that several clips cover: ``"first"`` (of the first clip) or ``"mean"``.
     conditioning
-        What the network was told beside the noisy frames, as JSON values. The key ``"artifacts"`` holds the content
-        hashes of per-video artefacts that the features were made with, by name: ``{"token": "ab12..."}``. With
-        another token they are another request.
+        Inputs of the network beside the noisy frames, as JSON values. The key ``"artifacts"`` holds the content hashes
+        of the per-video artefacts that the network was given, by name: ``{"token": "ab12..."}``. Another token makes
+        another request.
     ensemble
         Number of noise draws that were averaged.
     seed
@@ -68,7 +68,7 @@ class FeatureRequest:
     overlap_rule: str = "first"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the request as JSON values, without the overlap rule if it is ``"first"``, as in all old requests."""
+        """Return the request as JSON values; omit the overlap rule ``"first"``, since old requests lack it."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         if self.overlap_rule == "first":
             del values["overlap_rule"]
@@ -96,7 +96,7 @@ class FeatureRequest:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "FeatureRequest":
-        """Build a request from what `to_json` returned; raise SchemaError for anything else."""
+        """Build a request from the result of `to_json`; raise SchemaError if that is not possible."""
         try:
             found = Fields(values)
             known = {item.name for item in dataclasses.fields(cls)}
@@ -124,31 +124,31 @@ class FeatureRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitSpec:
-    """One feature unit: a request at one timestep and tap, stored with one codec, of one dataset's video.
+    """Description of a feature unit: a request at one timestep and tap, stored with one codec.
 
     Attributes
     ----------
     dataset
         Name of the dataset.
     request
-        What determines the features.
+        Everything else that determines the features.
     timestep
-        tau, as the model's training counts it.
+        tau, a timestep of the model's training.
     tap
-        Point in the network that is read, for example ``"up_blocks[2]"``.
+        Module of the network whose output is read, for example ``"up_blocks[2]"``.
     form
-        Name of the codec that the features are stored with.
+        Name of the codec that stores the features.
     frame_names
-        One name a frame; results are written under these.
+        Name of each frame; result files have these names.
     source_size
         (height, width) in pixels of the frames before resizing.
     source
         Content hash of the float16 unit that these features were converted from; None for features as extracted.
     alpha_bar
-        Clean share of the power of what the network saw, in [0, 1]; None without noise, and where it was not recorded.
-        It follows from the weights and the timestep, and does not tell units apart.
+        Share of the clean signal in the power of the network's input, in [0, 1]; None without noise, and if it was not
+        recorded. It follows from the weights and the timestep, so it is not part of a unit's identity.
     heads
-        Attention heads of the features, at least 1; the channels are head-major. It follows from the tap.
+        Number of attention heads of the features, at least 1; the channels are head-major. It follows from the tap.
     """
 
     kind: ClassVar[str] = "features"
@@ -165,13 +165,13 @@ class UnitSpec:
     heads: int = field(default=1, compare=False)
 
     def __post_init__(self) -> None:
-        # Also refuses NaN, which canonical JSON does not have.
+        # This also refuses NaN, which canonical JSON lacks.
         if self.alpha_bar is not None and not 0 <= self.alpha_bar <= 1:
             raise ConfigError(f"alpha_bar is a share, 0 to 1, not {self.alpha_bar}")
 
     @cached_property
     def codec(self) -> FeatureCodec:
-        """How the features are stored."""
+        """Codec that stores the features."""
         return parse_codec(self.form)
 
     @property
@@ -182,7 +182,7 @@ class UnitSpec:
     def folder(self, root: Path) -> Path:
         """Return the unit's folder in a cache: BACKBONE@DIGEST/tTIMESTEP/TAP/FORM in the video's hierarchy.
 
-        The digest's first eight characters name it; the whole digest is compared.
+        The folder's name has the first eight characters of the digest; readers compare the whole digest.
         """
         backbone = f"{safe_name(self.request.backbone)}@{self.digest()[:8]}"
         names = (backbone, f"t{self.timestep}", tap_name(self.tap), safe_name(self.form))
@@ -204,7 +204,7 @@ class UnitSpec:
 
     @property
     def feature(self) -> str:
-        """Backbone, timestep and tap as one writes them: ``i2vgen-xl@1a2b3c4d:300:up_blocks[2]``."""
+        """Notation of backbone, timestep and tap: ``i2vgen-xl@1a2b3c4d:300:up_blocks[2]``."""
         return f"{self.request.backbone}@{self.digest()[:8]}:{self.timestep}:{self.tap}"
 
     @property
@@ -219,7 +219,7 @@ class UnitSpec:
         return self.form if field == "form" else self.request.field_text(field)
 
     def columns(self) -> dict[str, Any]:
-        """Return the columns of a list of units besides dataset, video, frames and state."""
+        """Return this unit's own columns in a list of units, beside dataset, video, frames and state."""
         return {"feature": self.feature, "form": self.form, "alpha_bar": self.alpha_bar}
 
     def to_json(self) -> dict[str, Any]:
@@ -281,7 +281,7 @@ FLOAT16_LAYOUT = feature_layout(FLOAT16)
 def check_codec(name: str, where: Path) -> FeatureCodec:
     """Return the codec of a name on disk; raise SchemaError for one that this version does not know."""
     try:
-        if safe_name(name) != name:  # a notation, which could name a file
+        if safe_name(name) != name:  # a notation, not a name on disk; it could name a file to read
             raise ConfigError(f"{name!r} is no name of a codec")
         return parse_codec(name)
     except ConfigError as error:
@@ -293,7 +293,7 @@ def check_codec(name: str, where: Path) -> FeatureCodec:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureChoice:
-    """Which features of a video are meant.
+    """Choice of features of a video.
 
     Attributes
     ----------
@@ -304,7 +304,7 @@ class FeatureChoice:
     tap
         Name of the tap, ``"up_blocks[2]"``.
     digest
-        First characters of the request's digest, where a cache holds several requests of this backbone; or None.
+        First characters of the request's digest, to choose among several requests of this backbone; or None.
     """
 
     backbone: str
@@ -318,7 +318,7 @@ class FeatureChoice:
 
 
 def fits(spec: UnitSpec, choice: FeatureChoice) -> bool:
-    """Tell whether a choice means a unit."""
+    """Tell whether a unit fits a choice."""
     return (
         spec.request.backbone == choice.backbone
         and spec.timestep == choice.timestep
@@ -336,7 +336,7 @@ _Any = TypeVar("_Any", bound=_Described)
 
 
 def most_faithful(entries: Iterable[_Any]) -> list[_Any]:
-    """Of units that hold the same features, keep the one whose codec loses least (`FeatureCodec.loss`)."""
+    """Drop units whose features are also stored by a codec that loses less (`FeatureCodec.loss`)."""
     best: dict[str, _Any] = {}
     for entry in entries:
         there = best.setdefault(entry.spec.digest(), entry)

@@ -1,4 +1,4 @@
-"""Units of any kind: description, marker and arrays."""
+"""Base classes of units of any kind: description, marker and arrays."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ class Spec(Protocol):
 
     @property
     def kind(self) -> str:
-        """Name of the kind: ``"features"``, ``"affinities"``, or that of a plug-in."""
+        """Name of the kind: ``"features"``, ``"affinities"``, or a plug-in's."""
 
     @property
     def layout(self) -> UnitLayout:
@@ -41,33 +41,33 @@ class Spec(Protocol):
         """Name for messages."""
 
     def digest(self) -> str:
-        """Return the SHA-256 of what determines the values, 64 hex digits."""
+        """Return the SHA-256 of all fields that determine the values, 64 hex digits."""
 
     def folder(self, root: Path) -> Path:
         """Return the unit's folder in a cache."""
 
     def columns(self) -> dict[str, Any]:
-        """Return the columns of a list of units besides dataset, video, frames and state."""
+        """Return this unit's own columns in a list of units, beside dataset, video, frames and state."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the attribute ``ted`` of the unit's group."""
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: Path) -> Self:
-        """Build a spec from what `to_json` returned, with all fields checked for type and range."""
+        """Build a spec from the result of `to_json`; check type and range of all fields."""
 
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
 
 class StoredUnit(Generic[SpecT]):
-    """A complete unit of any kind; see the classes of the kinds."""
+    """A complete unit of any kind; each kind has its own subclass."""
 
     def __init__(self, folder: Path, spec_type: type[SpecT]) -> None:
         self.folder = folder
         self.marker = read_marker(folder)
         self.spec = read_spec(folder, spec_type, self.marker)
-        # A chunk that is absent from the marker would be read unchecked, or as fill values.
+        # A chunk that the marker does not list would be read unchecked, or as fill values.
         count, layout = self.spec.frame_count, self.spec.layout
         if self.marker.files.keys() != layout.files(count):
             raise damage(folder, marker_key(folder), "does not promise exactly the frames of the unit")
@@ -77,12 +77,12 @@ class StoredUnit(Generic[SpecT]):
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of the unit's content: equal exactly for equal files."""
+        """SHA-256 of the unit's content; equal if and only if the files are equal."""
         return self.marker.content_hash
 
     @property
     def run_record(self) -> dict[str, Any]:
-        """Host, versions, device, settings and timings of the run that finished it; empty if it was lost."""
+        """Host, versions, device, settings and timings of the run that finished the unit; empty if they were lost."""
         try:
             record = parse_json(read_regular(self.folder / self.spec.layout.records / "run.json"))
         except (OSError, ValueError):
@@ -91,7 +91,7 @@ class StoredUnit(Generic[SpecT]):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """How the unit was made: its description, the hash of its content, and the run record."""
+        """Origin of the unit: its description, the hash of its content, and the run record."""
         return self.spec.to_json() | {"content_hash": self.content_hash, "run": self.run_record}
 
 
@@ -101,9 +101,9 @@ def read_spec(folder: Path, spec_type: type[SpecT], marker: Marker | None = None
     Raises
     ------
     CorruptUnitError
-        When it cannot be read, or is not what the marker promises.
+        When it cannot be read, or contradicts the marker.
     SchemaError
-        When it is of a newer format, or a field has a wrong type or is out of range.
+        When it has a newer format, or a field has a wrong type or is out of range.
     """
     try:
         text = read_regular(folder / GROUP)

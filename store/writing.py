@@ -1,4 +1,4 @@
-"""Writing a unit of any kind: one writer at a time, frame by frame, the completion marker last."""
+"""Write units of any kind: one writer at a time, frame by frame, the completion marker last."""
 
 import contextlib
 import json
@@ -36,9 +36,9 @@ __all__ = ["StoredWriter"]
 class StoredWriter(Generic[SpecT]):
     """Writes one unit, frame by frame, in any order and from any threads; use as a context manager.
 
-    Entering claims the unit and resumes the work of an interrupted writer: frames in the journal whose chunks still
-    have their recorded checksum are `done`, all others are written anew. Frames count once `commit` has put them on the
-    disk, the unit once `finish` has written its marker. Leaving early leaves an incomplete unit, which readers refuse
+    Entering claims the unit and resumes an interrupted writer: frames in the journal whose chunks still have the
+    recorded checksums are `done`; all others must be written again. Frames are stored durably by `commit`, and the unit
+    is complete after `finish`, which writes the marker. Leaving earlier leaves an incomplete unit, which readers refuse
     and the next writer resumes.
 
     Parameters
@@ -68,23 +68,23 @@ class StoredWriter(Generic[SpecT]):
         self._written: dict[str, FileRecord] = {}
         self._pending: dict[str, FileRecord] = {}
         self._shared_stored = False
-        self._opening = threading.Lock()  # arrays
-        self._noting = threading.Lock()  # pending files
-        self._committing = threading.Lock()  # the journal
+        self._opening = threading.Lock()  # guards the open arrays
+        self._noting = threading.Lock()  # guards the pending files
+        self._committing = threading.Lock()  # guards the journal
 
     @property
     def done(self) -> frozenset[int]:
-        """Frames that are written, durably."""
+        """Indices of the frames that are stored durably."""
         return frozenset(frame for frame in map(self.spec.layout.chunk_frame, self._written) if frame is not None)
 
     def __enter__(self) -> Self:
         with explain_os_errors(f"write {self.folder}"):
             check_inside(self._root, self.folder / self.spec.layout.records)
             if self._overwrite:
-                # The claim comes first, so that no work in progress is thrown away; it goes with the folder.
+                # Claim first, so that no work in progress is deleted; the claim is deleted with the folder.
                 with take_claim(self.folder):
                     remove_folder(self.folder)
-            # The claim comes before the groups: it keeps them from being removed as empty.
+            # Claim before the groups are created, so that no other process removes them as empty.
             self._claim = take_claim(self.folder)
             try:
                 make_groups(self._root, self.spec, scratch=self.folder)
@@ -108,9 +108,9 @@ class StoredWriter(Generic[SpecT]):
             return len({self.spec.layout.chunk_frame(key) for key in self._pending})
 
     def commit(self) -> None:
-        """Enter the frames written since the last commit in the journal, durably."""
+        """Store the frames written since the last commit durably, and enter them in the journal."""
         with self._committing:
-            with self._noting:  # frames that other threads write from here on belong to the next commit
+            with self._noting:  # frames that other threads write after this belong to the next commit
                 records, self._pending = self._pending, {}
             layout = self.spec.layout
             missing = layout.shared - self._written.keys()
@@ -132,7 +132,7 @@ class StoredWriter(Generic[SpecT]):
         Parameters
         ----------
         run
-            The run record (host, versions, device, timings): stored beside the arrays, not promised by the marker.
+            The run record (host, versions, device, timings); stored beside the arrays, not listed by the marker.
 
         Raises
         ------
@@ -167,7 +167,7 @@ class StoredWriter(Generic[SpecT]):
             read_marker(self.folder)
             raise CacheError(f"{self.spec.label} is complete already", hint=Hint("overwrite"))
         if not self._is_ours():
-            # Before the description: a crash between the two must not leave another unit's journal under ours.
+            # Delete before the description is written: a crash must not leave another unit's journal beside it.
             replace_journal(self.folder, {})
         write_group(self.folder, {"ted": self.spec.to_json()}, replace=True)
         self._written = self._find_written()
@@ -180,7 +180,7 @@ class StoredWriter(Generic[SpecT]):
         clear_unit(self.folder, keep={GROUP, *self._written})
 
     def _find_written(self) -> dict[str, FileRecord]:
-        """Return the journal's files that are whole: those that all frames share, and frames with all chunks."""
+        """Return the journal's intact files: those that all frames share, and those of frames with all chunks."""
         layout, journal = self.spec.layout, read_journal(self.folder)
         whole = {key: record for key, record in journal.items() if matches(self.folder / key, record)}
         # Without the arrays' metadata and the shared arrays, no chunk can be decoded.
@@ -191,14 +191,14 @@ class StoredWriter(Generic[SpecT]):
         return {key: record for key, record in whole.items() if key in layout.shared or layout.chunk_frame(key) in done}
 
     def _is_ours(self) -> bool:
-        """Tell by its description whether the folder holds this unit: folders can be renamed and copied."""
+        """Tell from its description whether the folder holds this unit, since folders can be renamed and copied."""
         try:
             there = read_spec(self.folder, type(self.spec))
         except CorruptUnitError:
             return False
         if there.folder(self._root) != self.folder:
             return False
-        # The folder's name has eight characters of the digest; another unit's may begin with them too.
+        # The folder's name has eight characters of the digest; another unit's digest may begin with the same.
         if there.digest() != self.spec.digest():
             raise CacheError(
                 f"{self.folder} holds another request whose digest begins with the same eight characters",
@@ -207,7 +207,7 @@ class StoredWriter(Generic[SpecT]):
         return self._can_resume(there)
 
     def _can_resume(self, there: SpecT) -> bool:
-        """Tell whether frames that were written under this description, of the same digest, can be used."""
+        """Tell whether frames written under this description, which has the same digest, can be used."""
         return True
 
     def _check_frame(self, frame: int) -> None:
@@ -215,7 +215,7 @@ class StoredWriter(Generic[SpecT]):
             raise CacheError(f"{self.spec.label} has {self.spec.frame_count} frames; there is no frame {frame}")
 
     def _array(self, layout: ArrayLayout, shape: tuple[int, ...]) -> Any:
-        """Open an array, or create it for frames of this shape (a shared array: of this shape)."""
+        """Open an array, or create it; `shape` is that of a frame, or of the whole array if it is shared."""
         with self._opening:
             if layout.name not in self._arrays:
                 with explain_os_errors(f"write {self.folder}"):
@@ -228,7 +228,7 @@ class StoredWriter(Generic[SpecT]):
             return self._arrays[layout.name]
 
     def _store(self, frame: int, values: Mapping[str, NDArray[Any]]) -> None:
-        """Put a frame's values on the disk, one array a name; they count once they are committed."""
+        """Write a frame's values, by array name; they are pending until the next commit."""
         records = {}
         for layout in self.spec.layout.frame_arrays:
             stored = values[layout.name]
@@ -241,7 +241,7 @@ class StoredWriter(Generic[SpecT]):
             self._pending |= records
 
     def _store_shared(self, values: Mapping[str, NDArray[Any]]) -> None:
-        """Write the arrays that all frames share; they enter the journal with the first frames."""
+        """Write the arrays that all frames share; the next commit enters them in the journal."""
         for layout in self.spec.layout.shared_arrays:
             with explain_os_errors(f"write {self.folder}"):
                 self._held().check()
@@ -249,18 +249,18 @@ class StoredWriter(Generic[SpecT]):
         self._shared_stored = True
 
     def _read_shared(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays that all frames share as an interrupted writer left them; empty if it left none."""
+        """Return the shared arrays that an interrupted writer has left; empty if there are none."""
         if not self._written.keys() >= self.spec.layout.shared:
             return {}
         with explain_os_errors(f"read {self.folder}"):
             return {layout.name: self._array(layout, ())[...] for layout in self.spec.layout.shared_arrays}
 
     def _sync_chunk(self, key: str) -> FileRecord:
-        """Put a file and the folders that were made for it on the disk; return its record."""
+        """Sync a file and the folders created for it; return its record."""
         path = self.folder / key
         record = record_file(path)
         sync_file(path)
-        # <array>/c/<frame>/0/0: all folders below c.
+        # Sync all folders below c in <array>/c/<frame>/0/0.
         for folder in list(path.relative_to(self.folder).parents)[:-3]:
             sync_folder(self.folder / folder)
         return record

@@ -1,4 +1,4 @@
-"""Affinity units: for every pixel of a video, the sources that a search found."""
+"""Affinity units: the sources that a search found for every pixel of a video."""
 
 import hashlib
 from collections.abc import Mapping
@@ -49,16 +49,16 @@ class AffinitySpec:
     grid
         (y, x) cells of the grid of pixels.
     slots
-        Largest number of sources of a pixel: the length of the last axis of sources and cosines.
+        Maximum number of sources of a pixel: the length of the last axis of ``sources`` and ``cosines``.
     search
-        The search, as JSON values: ``radius``, ``top_k``, ``fusions`` (a list of ``{weights, context, renormalize}``)
-        and anything else that the search depends on. ``components`` is the number of scores of a source, if it differs
-        from the number of features.
+        The search as JSON values: ``radius``, ``top_k``, ``fusions`` (a list of ``{weights, context, renormalize}``)
+        and all other parameters of the search. ``components`` is the number of scores of each source, if it differs
+        from the number of feature units.
 
     Raises
     ------
     ConfigError
-        For lengths and sizes that make no sense.
+        If there are no features, labels and features differ in number, or a size is not positive.
     """
 
     kind: ClassVar[str] = "affinities"
@@ -95,7 +95,7 @@ class AffinitySpec:
         }
 
     def digest(self) -> str:
-        """Return the SHA-256 of the canonical JSON of what determines the values, 64 hex digits."""
+        """Return the SHA-256 of the canonical JSON of all fields that determine the values, 64 hex digits."""
         determining = {
             "features": list(self.features),
             "frame_count": self.frame_count,
@@ -126,7 +126,7 @@ class AffinitySpec:
         )
 
     def columns(self) -> dict[str, Any]:
-        """Return the columns of a list of units besides dataset, video, frames and state."""
+        """Return this unit's own columns in a list of units, beside dataset, video, frames and state."""
         return {"affinities": f"affinities@{self.digest()[:8]}", "summary": self.summary}
 
     def to_json(self) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class AffinitySpec:
 class AffinityUnit(StoredUnit[AffinitySpec]):
     """One complete affinity unit. Can be pickled.
 
-    It holds all that labels are propagated with: the features may be gone.
+    It suffices to propagate labels: the features are not needed any more.
 
     Parameters
     ----------
@@ -216,13 +216,12 @@ class AffinityUnit(StoredUnit[AffinitySpec]):
         cosines
             (part, pixel, slot) float32: cosine of pixel and source in each part of the features, 0 in empty slots.
         bounds
-            (fusion, pixel) float32: no source that is not listed is more similar than this, for each fusion of the
-            search.
+            (fusion, pixel) float32: upper bound of the similarity of all other sources, for each fusion of the search.
 
         Raises
         ------
         CacheError
-            When there is no such frame, or it cannot be read (CorruptUnitError: is not what was written).
+            When there is no such frame, or it cannot be read (CorruptUnitError if its files are damaged).
         """
         if not 0 <= frame < self.spec.frame_count:
             raise CacheError(f"{self.spec.label} has {self.spec.frame_count} frames; there is no frame {frame}")
@@ -248,7 +247,7 @@ class AffinityWriter(StoredWriter[AffinitySpec]):
             Index of the frame in the video.
         sources
             (pixel, slot), any integer type: flat indices into (frame, y, x) of the frame's context, rising along the
-            slots, then -1. May have fewer slots than the unit: the rest is stored as empty.
+            slots, then -1. With fewer slots than the unit, the remaining slots are stored as empty.
         cosines
             (part, pixel, slot), any float type; stored as float32, and as 0 in empty slots.
         bounds
@@ -292,7 +291,7 @@ class AffinityWriter(StoredWriter[AffinitySpec]):
         self._store(frame, {"sources": stored_sources, "cosines": stored_cosines, "bounds": bounds.astype(np.float32)})
 
     def write_empty(self, frame: int) -> None:
-        """Store a frame whose pixels have no sources: an annotated one."""
+        """Store a frame whose pixels have no sources, such as an annotated frame."""
         shapes = self.spec.shapes
         self.write(
             frame,
@@ -302,7 +301,7 @@ class AffinityWriter(StoredWriter[AffinitySpec]):
         )
 
     def _can_resume(self, there: AffinitySpec) -> bool:
-        # The slots are no part of the digest, and the arrays on the disk have as many as were described.
+        # The number of slots is not part of the digest, so the stored arrays may have another one.
         return there.slots == self.spec.slots
 
 

@@ -52,7 +52,7 @@ class Unit(StoredUnit[UnitSpec]):
 
     @property
     def request(self) -> FeatureRequest:
-        """The request that determined the features."""
+        """The request: everything that determined the features."""
         return self.spec.request
 
     @property
@@ -73,7 +73,7 @@ class Unit(StoredUnit[UnitSpec]):
 
     @cached_property
     def parameters(self) -> dict[str, NDArray[np.float32]]:
-        """The arrays that all frames share, by name: empty for most codecs.
+        """The arrays that all frames share, by name; empty for most codecs.
 
         Raises
         ------
@@ -87,8 +87,8 @@ class Unit(StoredUnit[UnitSpec]):
         """The features as propagation reads them, lazily: (frame, y, x, channel), one chunk a frame.
 
         float16 for most codecs, float32 for ``int8``. With the codec ``pca`` the last axis holds coefficients in an
-        orthonormal basis (`parameters`): their cosines are those of the features that they stand for, at a part of the
-        cost. `reconstruction` restores all channels.
+        orthonormal basis (`parameters`), which have the same cosines as the features projected onto that basis and are
+        cheaper to compare. `reconstruction` restores all channels.
         """
         return self._lazy("features", reconstruct=False)
 
@@ -96,7 +96,7 @@ class Unit(StoredUnit[UnitSpec]):
     def reconstruction(self) -> da.Array:
         """The features with all channels of the network, lazily: (frame, y, x, channel).
 
-        What the codec dropped stays lost.
+        The codec's losses remain.
         """
         return self.features if self.spec.codec.keeps_channels else self._lazy("reconstruction", reconstruct=True)
 
@@ -105,7 +105,7 @@ class Unit(StoredUnit[UnitSpec]):
         return da.from_array(
             reader,
             chunks=(1, *reader.shape[1:]),
-            # Derived from the content: dask's own token ignores it, and would serve stale reads of a replaced unit.
+            # Name the array by its content: with dask's default name, a replaced unit would give stale values.
             name=f"ted-{name}-{self.content_hash}",
             asarray=False,
             meta=np.empty((0,) * reader.ndim, dtype=reader.dtype),
@@ -113,7 +113,7 @@ class Unit(StoredUnit[UnitSpec]):
 
 
 class DecodedReader:
-    """An array-like of decoded features (frame, y, x, channel) that dask can slice and pickle."""
+    """A lazy reader of decoded features (frame, y, x, channel), which dask can slice and pickle."""
 
     ndim = 4
 
@@ -160,7 +160,7 @@ class UnitWriter(StoredWriter[UnitSpec]):
         Raises
         ------
         CacheError
-            When they are stored already, others than the codec's, or not finite, or on a failing disk.
+            When they are stored already, are not the codec's, are not finite, or the disk fails.
         """
         wanted = {array.name for array in self.spec.layout.shared_arrays}
         stored = {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in values.items()}
@@ -185,8 +185,8 @@ class UnitWriter(StoredWriter[UnitSpec]):
         Raises
         ------
         CacheError
-            For features that are not finite in float16, of a wrong shape, or on a failing disk; and before the codec's
-            parameters are set.
+            For features that are not finite in float16 or have a wrong shape, when the codec's parameters are not set
+            yet, or when the disk fails.
         """
         self._check_frame(frame)
         with np.errstate(over="ignore"):
@@ -230,12 +230,12 @@ class UnitWriter(StoredWriter[UnitSpec]):
         return self.parameters
 
     def _can_resume(self, there: UnitSpec) -> bool:
-        # Frames converted from other features of the same request must not be mixed with ours.
+        # The same request may have been extracted twice: do not mix frames converted from different sources.
         return there.source == self.spec.source
 
 
 class _Features(ArtifactKind):
-    """Features, which lie deeper than other units: BACKBONE@DIGEST/tTIMESTEP/TAP/FORM."""
+    """The kind of features, whose folders are nested deeper: BACKBONE@DIGEST/tTIMESTEP/TAP/FORM."""
 
     @property
     def unit_type(self) -> type[Unit]:
@@ -251,7 +251,7 @@ class _Features(ArtifactKind):
     def layout_at(self, unit: Path) -> UnitLayout:
         try:
             return feature_layout(check_codec(unit.name, unit))
-        except SchemaError:  # the records of all codecs are in the same folder
+        except SchemaError:  # unknown codec; all codecs have their records in the same folder
             return FLOAT16_LAYOUT
 
 

@@ -32,9 +32,9 @@ class ArtifactSpec:
     dataset, video
         Names.
     request
-        What determines the values, as JSON values: hashes of the frames and of weights, settings of the training.
+        Everything that determines the values, as JSON values: hashes of frames and weights, training settings.
     sizes
-        Length of each axis of the arrays, by name; with the axis ``"frame"`` the number of frames.
+        Length of each axis of the arrays, by name; that of ``"frame"`` is the number of frames.
     """
 
     kind: str
@@ -79,7 +79,7 @@ class ArtifactSpec:
         return f"{self.dataset}/{self.video} {self.kind}@{self.digest()[:8]}"
 
     def columns(self) -> dict[str, Any]:
-        """Return the columns of a list of units besides dataset, video, frames and state."""
+        """Return this unit's own columns in a list of units, beside dataset, video, frames and state."""
         shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in self.shapes.items())
         return {"artifact": f"{self.kind}@{self.digest()[:8]}", "summary": shapes}
 
@@ -104,7 +104,7 @@ class ArtifactSpec:
         SchemaError
             When the schema is newer than this version, the kind unknown, or a field missing or wrong.
         CorruptUnitError
-            When it describes a unit of another kind than its folder holds.
+            When it describes a unit of another kind than the folder's.
         """
         with readable(where):
             found = Fields(values)
@@ -124,7 +124,7 @@ class ArtifactSpec:
 class Artifact(StoredUnit[ArtifactSpec]):
     """One complete artefact.
 
-    ``artifact["token"]`` is an array-like. Slicing reads and checks values: ``artifact["token"][...]``.
+    ``artifact["token"]`` is lazy; slicing it reads and checks values: ``artifact["token"][...]``.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class Artifact(StoredUnit[ArtifactSpec]):
     CorruptUnitError
         When its files contradict its marker. Values are checked when they are read.
     SchemaError
-        When it was written in a newer format, or its kind is unknown here.
+        When it was written in a newer format, or no installed plug-in offers its kind.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -150,7 +150,7 @@ class Artifact(StoredUnit[ArtifactSpec]):
         return f"<Artifact {self.spec.label}>"
 
     def __getitem__(self, name: str) -> ArrayReader:
-        """Return the array of a name; raise KeyError if there is none."""
+        """Return the reader of an array; raise KeyError if there is no such array."""
         return self._readers[name]
 
 
@@ -158,17 +158,17 @@ class ArtifactWriter(StoredWriter[ArtifactSpec]):
     """Writes one artefact; see `StoredWriter`."""
 
     def write_shared(self, values: Mapping[str, NDArray[Any]]) -> None:
-        """Store the arrays without the axis ``"frame"``, all of them, before any frame.
+        """Store all arrays without the axis ``"frame"``, before the first frame.
 
         Parameters
         ----------
         values
-            By name; cast to the types of the kind's arrays.
+            Arrays by name; they are cast to the types that the kind declares.
 
         Raises
         ------
         CacheError
-            For other names or shapes than the spec's, values that the type cannot hold, or on a failing disk.
+            When names or shapes differ from the spec's, a type cannot hold the values, or the disk fails.
         """
         self._store_shared(self._checked(values, [array.name for array in self.spec.layout.shared_arrays], ()))
 
@@ -182,7 +182,7 @@ class ArtifactWriter(StoredWriter[ArtifactSpec]):
     def _checked(
         self, values: Mapping[str, NDArray[Any]], names: list[str], frame: tuple[int, ...]
     ) -> dict[str, NDArray[Any]]:
-        """Cast arrays to the kind's types; raise CacheError for other shapes, and values that do not fit."""
+        """Cast arrays to the kind's types; raise CacheError if shapes differ or values do not fit."""
         shapes = {name: self.spec.shapes[name][len(frame) :] for name in names}
         found = {name: np.shape(value) for name, value in values.items()}
         if found != shapes:

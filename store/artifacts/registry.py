@@ -1,4 +1,4 @@
-"""Registry of the kinds of units, and which kind a folder holds."""
+"""Registry of the kinds of units, and lookup of a folder's kind."""
 
 import re
 from collections.abc import Iterator
@@ -20,19 +20,19 @@ _GROUP = "ted.artifacts"
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactKind:
-    """A kind of units that belong to one video.
+    """A kind of units. Each unit belongs to one video.
 
-    Its units lie in ``VIDEO.zarr/NAME/DIGEST``, DIGEST being the first 8 hex digits of the unit's digest. A plug-in
-    makes one object, and offers it as an entry point of the group ``ted.artifacts`` with the same name.
+    Units are stored in ``VIDEO.zarr/NAME/DIGEST``, where DIGEST is the first 8 hex digits of the unit's digest. A
+    plug-in creates one object, and offers it as an entry point of the group ``ted.artifacts`` with the same name.
 
     Attributes
     ----------
     name
         Name on disk: lower-case letters, digits, ``-`` and ``_``, beginning with a letter.
     arrays
-        Arrays of a unit. An array whose first axis is ``"frame"`` has a chunk for each frame, any other one chunk.
+        Arrays of a unit. An array whose first axis is ``"frame"`` has one chunk per frame; any other is one chunk.
     maker
-        What makes such units, for messages: ``"training"``.
+        The process that makes such units, for messages: ``"training"``.
     """
 
     name: str
@@ -45,32 +45,32 @@ class ArtifactKind:
 
     @property
     def unit_type(self) -> "type[StoredUnit[Any]]":
-        """Class that opens a complete unit, given its folder."""
+        """Class of complete units; its constructor takes the unit's folder."""
         from .generic import Artifact
 
         return Artifact
 
     @property
     def pattern(self) -> str:
-        """Pattern of the folders of units in a video's hierarchy."""
+        """Glob pattern of the units' folders, relative to the video's folder."""
         return f"{self.name}/[!.]*"
 
     def is_at(self, unit: Path) -> bool:
-        """Tell by its place in a video's hierarchy whether a folder holds a unit of this kind."""
+        """Tell from its path in the video's hierarchy whether a folder holds a unit of this kind."""
         return unit.parent.name == self.name and unit.parent.parent.name.endswith(".zarr")
 
     def layout_at(self, unit: Path) -> UnitLayout:
-        """Return the layout of a unit of this kind, from its folder's name alone."""
+        """Return the layout of a unit of this kind, from its path alone."""
         return UnitLayout(arrays=self.arrays, maker=self.maker)
 
 
-# Kinds that are known in this process, and the names of those that are listed first.
+# Kinds known in this process, and the names of the kinds that are listed first.
 _KINDS: dict[str, ArtifactKind] = {}
 _FIRST = ("features", "affinities")
 
 
 def register_artifact(kind: ArtifactKind) -> None:
-    """Add a kind of units to those that are known in this process.
+    """Register a kind of units in this process.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def register_artifact(kind: ArtifactKind) -> None:
 
 
 def artifact_kind(name: str) -> ArtifactKind:
-    """Return a kind by its name, also one that an installed package offers.
+    """Return a kind by its name; kinds that installed packages offer are imported on demand.
 
     Raises
     ------
@@ -104,12 +104,12 @@ def artifact_kinds() -> Iterator[ArtifactKind]:
 
 
 def kind_at(unit: Path) -> ArtifactKind:
-    """Return the kind of a unit: from its place in a video's hierarchy, or, of a copy elsewhere, from its arrays.
+    """Return the kind of a unit, from its path in a video's hierarchy; for a copy elsewhere, from its arrays.
 
     Raises
     ------
     SchemaError
-        For a place of a kind that is unknown here.
+        When the path belongs to an unknown kind.
     """
     unit = unit.absolute()
     for kind in _KINDS.values():

@@ -1,4 +1,4 @@
-"""Ways to store features, one class each, and their registry.
+"""Feature codecs (encodings on disk) and their registry.
 
 >>> from ted.store.codecs import parse_codec
 >>> parse_codec("pca:64").name
@@ -35,9 +35,9 @@ FLOAT16 = Float16()
 
 
 def register_codec(codec: type[FeatureCodec]) -> None:
-    """Add a codec to those that are known in this process.
+    """Register a codec in this process.
 
-    Packages that are installed offer theirs by an entry point of the group ``ted.codecs``, named like its family.
+    Installed packages offer codecs by entry points of the group ``ted.codecs``, named like the codec's family.
 
     Raises
     ------
@@ -52,12 +52,12 @@ def register_codec(codec: type[FeatureCodec]) -> None:
 
 
 def parse_codec(text: str) -> FeatureCodec:
-    """Read the notation of a codec (``int8``, ``bitround:7``, ``pca:64``, ``pca:FILE``), or its name on disk.
+    """Parse the notation of a codec (``int8``, ``bitround:7``, ``pca:64``, ``pca:FILE``), or its name on disk.
 
     Raises
     ------
     ConfigError
-        For a text that no codec knows, and for a file that cannot be read.
+        If no codec has this notation, or a file cannot be read.
     """
     found = _parse(text)
     if found is None:

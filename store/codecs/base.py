@@ -1,4 +1,4 @@
-"""Interface of codecs: ways to store features."""
+"""Interface of feature codecs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -16,16 +16,16 @@ Parameters = Mapping[str, NDArray[np.float32]]
 
 
 class FeatureCodec(ABC):
-    """A way to store features: a family, and its parameters such as a number of bits.
+    """An encoding of features on disk: a family, and its parameters such as a number of bits.
 
-    Subclasses are frozen dataclasses; equal codecs store features in the same way. Register one with
+    Subclasses are frozen dataclasses; equal codecs store features in the same way. Register a codec with
     `ted.store.codecs.register_codec`, or offer it as an entry point of the group ``ted.codecs`` whose name is its
     `family`.
 
     Attributes
     ----------
     family
-        Name of the family: its notation and its names on disk begin with it.
+        Name of the family, the beginning of the notation and of names on disk.
     notation
         Notation for help and messages, for example ``"bitround:N (N bits of the mantissa, 1 to 10)"``.
     arrays
@@ -46,26 +46,26 @@ class FeatureCodec(ABC):
     @classmethod
     @abstractmethod
     def parse(cls, text: str) -> Self | None:
-        """Read a codec's notation or its name on disk; return None for the text of another family.
+        """Parse a codec's notation or its name on disk; return None for the text of another family.
 
         Raises
         ------
         ConfigError
-            For a text of this family that makes no sense.
+            For a text of this family with invalid parameters.
         """
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """Name on disk: letters, digits and ``_ . -`` alone; `parse` reads it."""
+        """Name on disk, of letters, digits and ``_ . -`` only; `parse` reads it."""
 
     @property
     @abstractmethod
     def loss(self) -> tuple[float, float, str]:
-        """Rank among codecs, the most faithful first: of several units, the one that loses least is read.
+        """Sort key of codecs by their loss; if several units fit a choice, the one with the lowest key is read.
 
         The first number is a level: 0 float16, 1 ``bitround`` with 10 to 6 bits, 2 int8, 3 ``bitround`` with fewer
-        bits, 4 ``pca``. The others order codecs of one level.
+        bits, 4 ``pca``. The other two values order codecs within a level.
         """
 
     @abstractmethod
@@ -88,27 +88,27 @@ class FeatureCodec(ABC):
     def decode(self, stored: Mapping[str, NDArray[Any]], parameters: Parameters) -> NDArray[np.floating[Any]]:
         """Decode stored arrays to the features that propagation reads: (..., channel), of type `dtype`.
 
-        That may be a cheaper view with the same cosines, such as coefficients in an orthonormal basis. By default it is
-        the array ``"features"`` as stored.
+        The result may be a cheaper representation with the same cosines, such as coefficients in an orthonormal basis.
+        By default it is the array ``"features"`` as stored.
         """
         return stored["features"]
 
     def fit(self, frames: Iterable[NDArray[np.floating[Any]]]) -> dict[str, NDArray[np.float32]]:
-        """Compute the arrays that all frames of a unit share, from its frames (y, x, channel) one after the other.
+        """Compute the arrays that all frames of a unit share, from an iterable of its frames (y, x, channel).
 
         Raises
         ------
         ConfigError
-            For features that cannot be stored in this way.
+            If the codec cannot store these features.
         """
         return {}
 
     def reconstruct(self, decoded: NDArray[np.floating[Any]], parameters: Parameters) -> NDArray[np.floating[Any]]:
-        """Restore all channels from decoded features, as far as the codec keeps them."""
+        """Restore all channels from decoded features, (..., channel), as far as the codec stores them."""
         return decoded
 
     def check(self, channels: int) -> None:
-        """Raise ConfigError if features with so many channels cannot be stored in this way."""
+        """Raise ConfigError if the codec cannot store features with this number of channels."""
         return
 
     def decoded_channels(self, sizes: Mapping[str, int]) -> int:
@@ -116,16 +116,16 @@ class FeatureCodec(ABC):
         return sizes["channel"]
 
     def bytes_per_cell(self, channels: int) -> float:
-        """Return the bytes that one cell of a frame's grid takes, before compression."""
+        """Return the size in bytes of one cell of the feature grid, before compression."""
         return 2 * channels
 
     @property
     def is_staging(self) -> bool:
-        """Whether these features only wait to be converted. Readers never take such units."""
+        """Whether features are stored in this form only until they are converted. Readers ignore such units."""
         return False
 
     def staging(self) -> "FeatureCodec":
-        """Return the codec in which features wait to be converted to this one: laid out like float16."""
+        """Return the float16 codec that stores features until they are converted to this codec."""
         from .float16 import Float16
 
         return Float16(target=self.name)

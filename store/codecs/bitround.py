@@ -50,6 +50,6 @@ class BitRound(FeatureCodec):
     def encode(self, features: NDArray[np.float16], parameters: Parameters) -> dict[str, NDArray[Any]]:
         codec = _Rounding(keepbits=self.bits)
         rounded: NDArray[np.float16] = codec.decode(codec.encode(np.ascontiguousarray(features)))
-        # The largest values round up to infinity: they become the largest that has so few bits.
+        # The largest values would round up to infinity: clip them to the largest finite value with this many bits.
         largest = np.float16((2 - 2.0**-self.bits) * 2**15)
         return {"features": np.clip(rounded.reshape(features.shape), -largest, largest)}

@@ -22,8 +22,8 @@ class Float16(FeatureCodec):
     Attributes
     ----------
     target
-        Name of the codec that these features are to be converted to as soon as they are complete; empty for features
-        that stay. Units with a target are staging units.
+        Name of the codec to which these features will be converted when they are complete; empty if they will not be
+        converted. Units with a target are staging units.
     """
 
     target: str = ""

@@ -1,4 +1,4 @@
-"""int8: quantised deviations from each channel's mean, with a step for each pixel."""
+"""int8: quantised deviations from each channel's mean, with one step size per pixel."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ _TINY = np.finfo(np.float32).tiny
 
 @dataclass(frozen=True, kw_only=True)
 class Int8(FeatureCodec):
-    """One byte a number: ``feature = features * scale * channel_scale + channel_mean``.
+    """One byte per value: ``feature = features * scale * channel_scale + channel_mean``.
 
-    ``features`` lies in -127..127; ``scale`` is one number a pixel; ``channel_mean`` and ``channel_scale`` are shared
-    by all frames.
+    ``features`` lies in -127..127; ``scale`` is one number per pixel; all frames share ``channel_mean`` and
+    ``channel_scale``, (channel,).
     """
 
     family: ClassVar = "int8"
@@ -52,8 +52,8 @@ class Int8(FeatureCodec):
     def fit(self, frames: Iterable[NDArray[np.floating[Any]]]) -> dict[str, NDArray[np.float32]]:
         """Compute each channel's mean, and the square root of its standard deviation, over all pixels of all frames.
 
-        A channel's rounding error enters a cosine in proportion to the channel's own size. That error is least for
-        steps in proportion to the square root of the deviation. Sums are in float64.
+        A channel's rounding error changes a cosine in proportion to the channel's size. The total error is smallest if
+        the steps are proportional to the square root of the standard deviation. Sums are in float64.
         """
         total: Any = 0.0
         squares: Any = 0.0
@@ -65,7 +65,7 @@ class Int8(FeatureCodec):
             count += len(pixels)
         mean = total / count
         deviation = np.sqrt(np.maximum(squares / count - mean * mean, 0))
-        # A constant channel is its mean; its deviation is a rounding error.
+        # A constant channel is stored as its mean; its deviation is only a rounding error.
         constant = deviation <= 1e-7 * np.abs(mean)
         scale = np.sqrt(np.where(constant, 1, deviation))
         return {"channel_mean": mean.astype(np.float32), "channel_scale": scale.astype(np.float32)}
@@ -77,7 +77,7 @@ class Int8(FeatureCodec):
         scale = np.maximum(np.abs(units).max(-1) / np.float32(_LEVELS), _TINY)
         units /= scale[..., None]
         np.rint(units, out=units)
-        # A vector of zeros has no direction, and must not get one by rounding: its scale is 0.
+        # Rounding must not give a vector of zeros a direction: set its scale to 0.
         scale[~features.any(-1)] = 0
         units *= (scale != 0)[..., None]
         return {"features": np.clip(units, -_LEVELS, _LEVELS, out=units).astype(np.int8), "scale": scale}

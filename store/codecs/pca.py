@@ -24,8 +24,8 @@ _FILE = re.compile(r"pca:(.+\.np[yz])")
 class Pca(FeatureCodec):
     """Coefficients of each pixel in `size` orthonormal components.
 
-    What is orthogonal to the components is lost. Cosines and lengths of the coefficients are those of the features that
-    they stand for, so propagation reads the coefficients.
+    The part of a feature that is orthogonal to the components is lost. Coefficients have the same cosines and lengths
+    as the projected features, so propagation reads the coefficients.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Pca(FeatureCodec):
     basis
         First 8 hex digits of the SHA-256 of components from a file; empty for components fitted to each unit.
     components
-        Components from a file, (component, channel); None for fitted ones, and where only their hash is known.
+        Components from a file, (component, channel); None if they are fitted, or only their hash is known.
     """
 
     size: int
@@ -58,7 +58,7 @@ class Pca(FeatureCodec):
 
     @classmethod
     def from_components(cls, components: NDArray[np.floating[Any]]) -> Self:
-        """Return the codec of given components (component, channel), orthonormal."""
+        """Return the codec with these orthonormal components, (component, channel)."""
         check_components(components)
         values = np.ascontiguousarray(components, dtype=np.float32)
         digest = hashlib.sha256(values.astype("<f4").tobytes()).hexdigest()
@@ -86,9 +86,9 @@ class Pca(FeatureCodec):
             raise ConfigError(f"{self} needs the file with its components: name it as pca:FILE")
 
     def fit(self, frames: Iterable[NDArray[np.floating[Any]]]) -> dict[str, NDArray[np.float32]]:
-        """Compute the leading eigenvectors of the second moment of all pixels, or return the given components.
+        """Compute the leading eigenvectors of the second moment of all pixels, or return the components of the file.
 
-        The second moment is not centred: subtracting a mean would change all cosines. The largest entry of each
+        The second moment is not centred, since subtracting a mean would change all cosines. The largest entry of each
         eigenvector is positive. Sums are in float64.
         """
         moment: Any = 0.0
@@ -116,7 +116,7 @@ class Pca(FeatureCodec):
 
 
 def check_components(components: NDArray[np.floating[Any]]) -> None:
-    """Raise ConfigError unless components (component, channel) are orthonormal: else cosines would change."""
+    """Raise ConfigError unless components (component, channel) are orthonormal; others would change cosines."""
     if components.ndim != 2 or not 0 < components.shape[0] <= components.shape[1]:
         raise ConfigError(f"components must be (component, channel), no more than channels, not {components.shape}")
     with np.errstate(invalid="ignore"):
@@ -128,13 +128,13 @@ def check_components(components: NDArray[np.floating[Any]]) -> None:
 def _read_components(path: Path) -> NDArray[np.float32]:
     """Read components from a ``.npy`` file, or from the array ``components`` of a ``.npz`` file."""
     try:
-        with path.open("rb") as file:  # which numpy leaves open where an archive is damaged
+        with path.open("rb") as file:  # numpy would leave a damaged archive open
             found: Any = np.load(file, allow_pickle=False)
             array = found if isinstance(found, np.ndarray) else found["components"]
             components = np.ascontiguousarray(array, dtype=np.float32)
         check_components(components)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    except Exception as error:  # a damaged file can raise any error: of zipfile, zlib, tokenize, ...
+    except Exception as error:  # a damaged file can raise errors of zipfile, zlib, tokenize, ...
         raise ConfigError(f"cannot read components from {path}: {error}") from error
     return components
