@@ -1,4 +1,4 @@
-"""Affinities in the cache: candidates found once, read for every setting that they serve."""
+"""Cached affinities: candidates that are searched once and read for every setting that they suffice for."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,24 +22,24 @@ __all__ = ["CachedAffinities", "affinity_spec", "cache_affinities", "find_cached
 
 
 class CachedAffinities:
-    """The candidates of a video's frames, in the cache.
+    """A video's cached candidates.
 
     Parameters
     ----------
     unit
-        Where they are.
+        The affinity unit that holds them.
 
     Attributes
     ----------
     unit
-        The same.
+        The affinity unit.
     search
         The search that found them.
 
     Raises
     ------
     SchemaError
-        For a kernel that is not known here, or another revision of it.
+        For an unknown kernel, or another revision of a kernel.
     """
 
     def __init__(self, unit: AffinityUnit) -> None:
@@ -74,7 +74,7 @@ class CachedAffinities:
                 )
 
     def weights(self, units: Sequence[Unit], weights: Sequence[float]) -> tuple[float, ...] | None:
-        """Return the weight of each part of these affinities that fuses some units; None if a unit is no part.
+        """Return the weight of each part that fuses the given units with their weights; None if a unit is no part.
 
         Parameters
         ----------
@@ -83,19 +83,19 @@ class CachedAffinities:
         """
         weight_of = dict(zip((unit.content_hash for unit in units), weights, strict=True))
         features = self.unit.spec.features
-        # The order of the terms of a sum decides its last bits.
+        # The order of a sum's terms determines its last bits.
         if [feature for feature in features if feature in weight_of] != [unit.content_hash for unit in units]:
             return None
         return tuple(weight_of.get(feature, 0.0) for feature in features)
 
     def serves(self, fusion: Fusion, top_k: int) -> bool:
-        """Tell whether the search found, by its definition, the k best sources under a fusion."""
+        """Tell whether the search is certain to contain the k best sources under a fusion, by its definition."""
         return self.search.kernel.serves(self.search, fusion, top_k)
 
     def unproven(self, fusion: Fusion, top_k: int, device: torch.device | str = "cpu") -> float:
-        """Return the share of pixels, over all frames, whose k best sources may not all be among the candidates.
+        """Return the share of pixels in [0, 1], over all frames, whose k best sources may not all be candidates.
 
-        0 means that reading a setting from here is exact. Unless `serves` is true, every frame is read.
+        0 means that the candidates give exact results for this setting. Unless `serves` is true, all frames are read.
         """
         if self.serves(fusion, top_k):
             return 0.0
@@ -108,7 +108,7 @@ class CachedAffinities:
 
 
 def affinity_spec(units: Sequence[Unit], spec: SearchSpec) -> AffinitySpec:
-    """Return the description of the unit that stores what a search finds in feature units of one video."""
+    """Return the description of the affinity unit of a search in feature units of one video."""
     reader = FeatureReader([(unit, 1.0) for unit in units])
     described = units[0].spec
     components = spec.kernel.component_count(len(units))
@@ -133,7 +133,7 @@ def cache_affinities(
     workers: Workers | None = None,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> CachedAffinities:
-    """Find a video's candidates and store them in the cache; resume where an earlier call was interrupted.
+    """Find a video's candidates and store them in the cache; resume an interrupted call.
 
     Parameters
     ----------
@@ -144,11 +144,11 @@ def cache_affinities(
     spec
         The search.
     device
-        Where to compute.
+        Device to compute on.
     workers
-        Who computes; this process by default.
+        Executor of the search; this process by default.
     progress
-        Called with the number of frames just done, at first with those that were there.
+        Called with the number of frames just done; the first call counts the frames that were done before.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def cache_affinities(
     with cache.affinity_writer(described) as writer:
         done = writer.done
         progress(len(done))
-        first = spec.annotated[0]  # which takes its label from no other frame
+        first = spec.annotated[0]  # takes its label from no other frame
         if first not in done:
             writer.write_empty(first)
             progress(1)
@@ -182,9 +182,9 @@ def cache_affinities(
 def find_cached(
     cache: Cache, units: Sequence[Unit], setting: WeightedSettings, annotated: tuple[int, ...] = (0,)
 ) -> list[tuple[CachedAffinities, WeightedSettings]]:
-    """Return the cached affinities that a setting may be read from, each with the setting for its parts.
+    """Return the cached affinities that may contain a setting's sources, each with the setting for its parts.
 
-    Affinities that were searched for the setting, which serve it exactly, come first.
+    Affinities whose search covers the setting, which are exact by definition, come first.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def find_cached(
         try:
             cached = CachedAffinities(entry.open())
         except SchemaError:
-            continue  # of a kernel that is not known here
+            continue  # unknown kernel
         weights = cached.weights(units, setting.weights)
         if weights is not None and (cached.search.region, cached.search.annotated) == (region, annotated):
             found.append((cached, WeightedSettings(weights=weights, settings=setting.settings)))
@@ -215,7 +215,7 @@ def find_cached(
 
 
 def _runs(frames: Sequence[int]) -> Iterator[range]:
-    """Cut rising indices into runs of successive ones."""
+    """Cut rising indices into runs of successive indices."""
     start = 0
     for end in range(1, len(frames) + 1):
         if end == len(frames) or frames[end] != frames[end - 1] + 1:

@@ -1,4 +1,4 @@
-"""The source of a setting's candidates: cached affinities where that is exact, or else the features."""
+"""Choice of a setting's candidates: cached affinities where they are exact, otherwise a search in the features."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,12 +20,12 @@ from .targets.base import AnnotatedLabel, annotation_labels
 
 __all__ = ["AffinitySource", "AffinityUse", "choose_affinities"]
 
-#: What to do with cached affinities. ``auto``: read them where that is exact. ``keep``: the same, or compute and cache
-#: them. ``keep-per-frame``: cache the best sources of every context frame, ten times as much, which serve every shorter
-#: context. ``approximate``: read them even where nothing proves that it is exact. ``off``: do not use them.
+#: Use of cached affinities. ``auto``: read them if they are exact. ``keep``: the same, or compute and cache them.
+#: ``keep-per-frame``: cache the best sources of every context frame, which are exact for every shorter context and take
+#: ten times the space. ``approximate``: read them even if they may be inexact. ``off``: do not use them.
 AffinityUse = Literal["auto", "keep", "keep-per-frame", "approximate", "off"]
 
-# Affinities are cached with at least this many sources a pixel, so that a larger top-k can be tried.
+# Cache at least this many sources per pixel, so that a larger top-k can be tried.
 _FEWEST_CACHED = 16
 
 _log = logging.getLogger(__name__)
@@ -33,16 +33,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class AffinitySource:
-    """Candidates of a video's frames that a setting is read from.
+    """A setting's candidates for all frames of a video.
 
     Attributes
     ----------
     source
-        ``"features"``, ``"kept"`` (they were in the cache) or ``"features, kept"`` (they are from now on).
+        ``"features"``, ``"kept"`` (they were in the cache) or ``"features, kept"`` (they were computed and cached).
     unproven
-        Share of pixels, over all frames, whose sources may not be the best ones; 0 where they are exact.
+        Share of pixels in [0, 1], over all frames, whose sources may not be the best ones; 0 if they are exact.
     device
-        Where the candidates are.
+        Device of the candidates.
     settings
         The setting, with the weights of the parts that were searched.
     steps
@@ -61,7 +61,7 @@ class AffinitySource:
         Parameters
         ----------
         annotations
-            Labels of the frames that are annotated here, on the features' grid.
+            Labels of the annotated frames by index, on the features' grid.
 
         Yields
         ------
@@ -86,7 +86,7 @@ def choose_affinities(
     workers: Workers | None = None,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> AffinitySource:
-    """Choose where a setting's candidates come from. With ``keep``, compute and cache them at once.
+    """Choose the source of a setting's candidates. With ``keep``, compute and cache them at once.
 
     Parameters
     ----------
@@ -99,13 +99,13 @@ def choose_affinities(
     annotated
         Indices of the annotated frames, rising.
     use
-        What to do with cached affinities.
+        Use of cached affinities.
     device
-        Where to compute.
+        Device to compute on.
     workers
-        Who computes; this process by default.
+        Executor of the search; this process by default.
     progress
-        Called with the number of frames just done, by ``keep``.
+        Called with the number of frames just done, with ``keep``.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def choose_affinities(
     """
     units = [unit for unit, _ in parts]
     setting = WeightedSettings(weights=tuple(weight for _, weight in parts), settings=settings)
-    # The device may be the workers' alone.
+    # The device may exist only on the workers.
     own = device if workers is None or isinstance(workers, InProcess) else torch.device("cpu")
     if use != "off":
         exact = _find_exact(cache, units, setting, annotated, own, approximate=use == "approximate")
@@ -155,7 +155,7 @@ def _find_exact(
     *,
     approximate: bool,
 ) -> AffinitySource | None:
-    """Return cached affinities that serve a setting exactly, or if `approximate` those with the fewest unproven."""
+    """Return cached affinities that are exact for a setting; with `approximate`, those with the fewest unproven."""
     best: AffinitySource | None = None
     for cached, theirs in find_cached(cache, units, setting, annotated):
         unproven = cached.unproven(theirs.fusion(), theirs.settings.top_k, device)

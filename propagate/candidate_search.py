@@ -1,6 +1,6 @@
-"""The heavy step of propagation: find the sources of every frame of a video, here or on workers.
+"""The expensive step of propagation: find the sources of every frame of a video, here or on workers.
 
-It depends on no label. In memory are the features of one context, whatever the length of the video.
+It does not depend on labels. Memory holds the features of one context, whatever the length of the video.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,8 @@ from .spec import SearchSpec
 
 __all__ = ["FrameCandidates", "search", "search_units"]
 
-# A block of frames on a worker reads its context again: fewer frames cost too much reading; with more, all others wait
-# for the last block, and results take memory.
+# Frames in a worker's block. Each block reads its context again, so small blocks read too much; large blocks keep other
+# workers waiting for the last one, and their results take memory.
 _FEWEST, _MOST = 4, 24
 
 
@@ -36,9 +36,9 @@ class FrameCandidates:
     frame
         Index of the frame.
     context
-        Indices of its context frames: the first axis that `Candidates.sources` index.
+        Indices of its context frames, the first axis of the flat indices in `Candidates.sources`.
     annotated
-        How many of these are annotated: they come first.
+        Number of annotated frames in the context; they come first.
     grid
         (y, x) of the finest features.
     spec
@@ -63,7 +63,7 @@ class FrameCandidates:
         return self.spec.kernel.rank(self.candidates, fusion, top_k, **self._shape)
 
     def proven(self, fusion: Fusion, top_k: int) -> torch.Tensor:
-        """Return for which pixels `rank` certainly gives the k best sources; see `Kernel.proven`."""
+        """Return for which pixels `rank` is certain to give the k best sources: (pixel,), bool; see `Kernel.proven`."""
         return self.spec.kernel.proven(self.candidates, self.spec, fusion, top_k, **self._shape)
 
     @property
@@ -93,7 +93,7 @@ def search(
     frames
         A run of frames; all by default. Their contexts are read, too.
     device
-        Where to compute.
+        Device to compute on.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def _search_one_way(
         del parts
         if frame in contexts:
             context, annotated = contexts[frame]
-            # Drop first: the frame before takes the memory of one that has left the context.
+            # Drop first: the new frame reuses the memory of a frame that has left the context.
             index.keep(context)
             if last is not None and last[0] in context:
                 index.add(*last)
@@ -160,7 +160,7 @@ def search_units(
 ) -> Iterator[FrameCandidates]:
     """Find the candidates of the frames of a video, in blocks of frames on workers.
 
-    The result does not depend on who computes. Each block reads its frames and their contexts.
+    The result does not depend on the executor. Each block reads its frames and their contexts.
 
     Parameters
     ----------
@@ -171,9 +171,9 @@ def search_units(
     frames
         A run of frames; all by default.
     device
-        Where workers compute.
+        Device to compute on.
     workers
-        Who computes; by default this process, which reads each frame once.
+        Executor of the search; by default this process, which reads each frame once.
 
     Returns
     -------
@@ -183,7 +183,7 @@ def search_units(
     Raises
     ------
     ConfigError, CorruptUnitError
-        As in `search`; CorruptUnitError also when a unit is replaced meanwhile.
+        As in `search`; CorruptUnitError also when a unit is replaced during the search.
     """
     if workers is None or isinstance(workers, InProcess):
         return search(units, spec, frames=frames, device=device)
@@ -198,7 +198,7 @@ def search_units(
 
 @dataclass(frozen=True, kw_only=True)
 class _Reference:
-    """A feature unit that a worker opens."""
+    """A picklable reference to a feature unit, which the worker opens."""
 
     folder: Path
     content_hash: str

@@ -1,4 +1,4 @@
-"""Places where tasks run: this process, worker processes of this machine, or an existing Dask cluster."""
+"""Executors of tasks: this process, worker processes on this machine, or an existing Dask cluster."""
 
 import os
 import re
@@ -22,7 +22,7 @@ class Workers(Protocol):
 
     @property
     def count(self) -> int:
-        """Number of tasks that run at once; it changes when workers come and go."""
+        """Number of tasks that run at once; it changes when workers join or leave."""
 
     def map(
         self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int | None = None
@@ -32,12 +32,12 @@ class Workers(Protocol):
         Parameters
         ----------
         function
-            A pure function, since a task may run twice, in a module that the workers can import.
+            A pure function (a task may run twice) from a module that the workers can import.
         tasks
             Arguments of each call. They are pickled: pass paths and settings rather than arrays.
         ahead
-            Maximum number of tasks that are taken from the iterable before their results are consumed. The default is
-            ``2 * count + 2`` at any time.
+            Maximum number of tasks taken from the iterable whose results are not consumed yet. The default is
+            ``2 * count + 2``, with the current `count`.
 
         Yields
         ------
@@ -49,7 +49,7 @@ class Workers(Protocol):
         ------
         TedError
             When one task kills several workers, when no worker is left, or when the scheduler is gone. Errors of the
-            function itself are raised unchanged, in the place of the task's result.
+            function itself are raised unchanged, when the task's result is requested.
         """
 
 
@@ -62,7 +62,7 @@ class InProcess:
         self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int | None = None
     ) -> Iterator[T]:
         """Call ``function(*task)`` for each task; see `Workers.map`."""
-        del ahead  # nothing is taken ahead
+        del ahead  # tasks are taken one by one
         for task in tasks:
             yield function(*task)
 
@@ -75,20 +75,20 @@ def connect(
     resources: Mapping[str, float] | None = None,
     timeout: float = 30.0,
 ) -> AbstractContextManager[Workers]:
-    """Return an executor of tasks, as a context manager that stops or leaves it at the end.
+    """Return an executor of tasks, as a context manager that stops its workers or disconnects at the end.
 
     Parameters
     ----------
     workers
         Number of processes to start on this machine.
     scheduler
-        Instead, an existing cluster: the address of its scheduler (``tcp://host:8786``, ``host:8786``), or its
-        scheduler file. Without workers and scheduler, tasks run in this process.
+        Scheduler of an existing cluster: its address (``tcp://host:8786``, ``host:8786``) or scheduler file. Excludes
+        `workers`. Without both, tasks run in this process.
     threads
         Number of torch's threads in each task. The default is processors / `workers`; on a cluster, the setting of its
         workers.
     resources
-        Resources that a task occupies while it runs on a cluster, such as ``{"GPU": 1}``: only workers that were
+        Resources that a task occupies while it runs on a cluster, such as ``{"GPU": 1}``. Only workers that were
         started with these resources get tasks.
     timeout
         Seconds to wait for the scheduler, for each of its answers, and for a suitable worker when there is none.
@@ -96,8 +96,8 @@ def connect(
     Raises
     ------
     ConfigError
-        For options that contradict each other; on entering, when the scheduler cannot be reached, has no worker
-        (with the resources), or runs other versions.
+        For options that contradict each other; on entering, when the scheduler cannot be reached, has no worker with
+        the resources, or runs other versions.
     """
     if workers is not None and scheduler is not None:
         raise ConfigError(
@@ -171,7 +171,7 @@ def _existing(address: str, threads: int | None, resources: dict[str, float], ti
 
 
 def _address(scheduler: str) -> str:
-    """Return the address in a scheduler's address or scheduler file."""
+    """Return the scheduler's address from an address or a scheduler file."""
     import json
 
     if "://" in scheduler:
@@ -197,7 +197,7 @@ def _address(scheduler: str) -> str:
 
 
 def processor_count() -> int:
-    """Return the number of processors that this process may use; a batch job often has fewer than the machine."""
+    """Return the number of processors that this process may use, which in a batch job is often less than all."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:

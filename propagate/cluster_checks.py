@@ -14,11 +14,11 @@ from .dask_clients import ask
 
 __all__ = ["Stored", "check_versions", "compare_units"]
 
-#: Packages whose versions must be equal everywhere: pickles of one are not read by another.
+#: Packages whose versions must be equal everywhere, since other versions cannot read their pickles.
 _EQUAL = ("dask", "distributed", "ted-tracking")
-#: Packages whose versions can show in the last digits of a result.
+#: Packages whose versions can change the last digits of a result.
 _SIMILAR = ("numpy", "torch", "zarr")
-#: Seconds that reading a unit's marker may take.
+#: Time limit in seconds for reading a unit's marker.
 _READ_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Stored(Protocol):
 def check_versions(client: Client, workers: Sequence[str], timeout: float) -> None:
     """Compare the software of a scheduler and its workers with this process's.
 
-    Versions of numpy, torch and zarr that differ are only logged as a warning.
+    If versions of numpy, torch or zarr differ, only a warning is logged.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def check_versions(client: Client, workers: Sequence[str], timeout: float) -> No
     TedError
         When the scheduler does not answer.
     ConfigError
-        When Python, dask, distributed or this package are of other versions, or a worker cannot import this package.
+        When versions of Python, dask, distributed or this package differ, or a worker cannot import this package.
     """
     found = ask(client, client.get_versions, packages=[*_EQUAL, *_SIMILAR], timeout=timeout)
     own = _versions(found["client"])
@@ -88,7 +88,7 @@ def _check_import(client: Client, workers: Sequence[str], timeout: float) -> Non
     )
     try:
         ask(client, client.run_on_scheduler, _hostname, timeout=timeout)
-    except Exception as error:  # dask raises the scheduler's error, or one like it
+    except Exception as error:  # dask raises the scheduler's error, or another one
         answers[f"the scheduler {client.scheduler.address}"] = error
     failed = [f"{place} ({error})" for place, error in answers.items() if "ModuleNotFoundError" in repr(error)]
     if failed:
@@ -102,7 +102,7 @@ def compare_units(client: Client, workers: Sequence[str], units: Sequence[Stored
     """Check that each worker finds the same units at the same paths; see `ted.propagate.cluster.check_access`."""
     expected = {str(unit.folder): unit.content_hash for unit in units}
     troubles = []
-    # Every worker reads small files of every unit, which takes a while on a busy file system.
+    # Allow more time: every worker reads small files of every unit, which is slow on a busy file system.
     patience = max(timeout, _READ_S * len(expected))
     answers = ask(
         client, client.run, _read_hashes, list(expected), workers=list(workers), on_error="return", timeout=patience
@@ -128,7 +128,7 @@ def compare_units(client: Client, workers: Sequence[str], units: Sequence[Stored
 
 
 def _read_hashes(folders: Sequence[str]) -> tuple[str, dict[str, str | TedError]]:
-    """Return this host's name, and the content hash of each unit, or the error on reading it."""
+    """Return this host's name, and by folder each unit's content hash, or the error on reading it."""
     hashes: dict[str, str | TedError] = {}
     for folder in folders:
         try:

@@ -1,4 +1,4 @@
-"""The context of a frame: the frames that it takes its label from."""
+"""The context of a frame: the frames whose labels are propagated to it."""
 
 from collections.abc import Collection, Sequence
 from typing import Literal
@@ -16,8 +16,8 @@ def context_frames(
 ) -> tuple[int, ...]:
     """Return the context of a frame: the annotated frames before it, then the last other frames before it.
 
-    "Before" means in the direction of propagation. Frames before the first annotated one are left out, since
-    propagation has not reached them.
+    "Before" refers to the direction of propagation. Frames before the first annotated one are not in the context,
+    since they have no label yet.
 
     Parameters
     ----------
@@ -26,15 +26,15 @@ def context_frames(
     annotated
         Indices of the annotated frames.
     context
-        Largest number of last frames, at least 0.
+        Maximum number of last frames, at least 0.
     direction
         Direction of propagation.
 
     Returns
     -------
     tuple of int
-        Annotated frames, then last frames, each in the order of propagation. Of equally similar sources, those of
-        earlier entries are preferred.
+        Annotated frames, then last frames, each in the order of propagation. Between equally similar sources, the
+        search prefers the one in the earlier entry.
 
     Raises
     ------
@@ -83,10 +83,10 @@ def propagation_order(run: range, annotated: Sequence[int]) -> tuple[range, rang
 
 
 def fixed_frames(frame: int, annotated: Sequence[int]) -> tuple[int, ...]:
-    """Return the annotated frames in the context of a frame, however far they are.
+    """Return the annotated frames in the context of a frame, at any distance.
 
-    Forward, those are all annotated frames before the frame. Backward, it is the first annotated frame alone, since
-    later annotations only hold from their frames on.
+    Forward: all annotated frames before the frame. Backward: only the first annotated frame, since later annotations
+    apply from their frames on.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def fixed_frames(frame: int, annotated: Sequence[int]) -> tuple[int, ...]:
 
 
 def frame_context(frame: int, annotated: Sequence[int], context: int, *, fill: bool = False) -> tuple[int, ...]:
-    """Return the context of a frame of a video: `context_frames` of its `fixed_frames`, in their direction.
+    """Return the context of a frame: `context_frames` with its `fixed_frames`, in the direction of propagation.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def frame_context(frame: int, annotated: Sequence[int], context: int, *, fill: b
     annotated
         Indices of annotated frames, rising.
     context
-        Largest number of last frames.
+        Maximum number of last frames.
     fill
         Repeat the first annotated frame until there are `context` last frames, as CRW does for early frames.
 
@@ -132,16 +132,16 @@ def frame_context(frame: int, annotated: Sequence[int], context: int, *, fill: b
 
 
 def positions_within(count: int, annotated: int, context: int) -> list[int]:
-    """Return the positions, in a context, of the frames of a shorter context.
+    """Return the positions in a context of the frames of a shorter context.
 
     Parameters
     ----------
     count
-        Frames of the context.
+        Number of frames in the context.
     annotated
-        How many of them are annotated: they come first.
+        Number of annotated frames among them; they come first.
     context
-        Last frames of the shorter context.
+        Number of last frames in the shorter context.
 
     Examples
     --------

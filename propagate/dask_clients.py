@@ -1,4 +1,4 @@
-"""Clients of Dask clusters: one that is started here and stopped at the end, or one that exists already."""
+"""Clients of Dask clusters: of a temporary local cluster, or of an existing one."""
 
 import asyncio
 import inspect
@@ -21,12 +21,12 @@ from ..store.errors import ConfigError, TedError
 
 __all__ = ["ask", "local_client", "remote_client"]
 
-#: Seconds that leaving a cluster may take, whose scheduler may be gone.
+#: Time limit in seconds for disconnecting from a cluster, whose scheduler may be gone.
 _LEAVE_S = 5.0
 
 
 def ask(client: Client, method: Callable[..., Any], *args: Any, timeout: float, **options: Any) -> Any:
-    """Call a method of a client, or of its scheduler, and wait for the answer for a limited time.
+    """Call a method of a client or its scheduler, with a time limit.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def ask(client: Client, method: Callable[..., Any], *args: Any, timeout: float, 
     method
         A method that returns an awaitable within the client's event loop.
     *args, **options
-        Its arguments.
+        Arguments of the method.
     timeout
         Seconds to wait.
 
@@ -56,7 +56,7 @@ def ask(client: Client, method: Callable[..., Any], *args: Any, timeout: float, 
             f"the scheduler at {_address_of(client)} has not answered for {timeout:g} s: it stopped, or hangs, or "
             "cannot be reached any more"
         ) from error
-    except (OSError, AttributeError) as error:  # the latter from a client that has given up
+    except (OSError, AttributeError) as error:  # AttributeError: the client is closed
         raise TedError(f"the scheduler at {_address_of(client)} stopped, or cannot be reached any more") from error
 
 
@@ -66,24 +66,24 @@ def _address_of(client: Client) -> str:
 
 @contextmanager
 def local_client(count: int, threads: int) -> Iterator[Client]:
-    """Start worker processes on this machine, one task at a time each, and stop them at the end.
+    """Start worker processes on this machine, which run one task at a time each; stop them at the end.
 
     Parameters
     ----------
     count
-        Number of processes; each may use an equal share of the memory, and is replaced when it dies.
+        Number of processes. Each may use an equal share of the memory, and is restarted when it dies.
     threads
         Number of threads of the numerical libraries in each process.
     """
     environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    # Each read of a chunk is one task among `count` at a time already.
+    # `count` tasks already read chunks in parallel.
     environment["ZARR_ASYNC__CONCURRENCY"] = os.environ.get("ZARR_ASYNC__CONCURRENCY", "2")
     settings = {
         "distributed.worker.multiprocessing-method": "spawn",  # torch does not survive a fork
-        # The default gives freed memory back at once, and takes it again for the next frame.
+        # By default freed memory is returned to the system at once, and allocated again for the next frame.
         "distributed.nanny.pre-spawn-environ": {},
-        # What a worker holds is needed soon: writing it to disk, or pausing, would only stall. A worker that has
-        # outgrown its share is still ended, before the system ends something else.
+        # Do not spill to disk or pause: a worker needs its data soon. A worker that exceeds its share of the memory is
+        # still terminated.
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
@@ -96,7 +96,7 @@ def local_client(count: int, threads: int) -> Iterator[Client]:
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=MEMORY_LIMIT // count,
-                dashboard_address="127.0.0.1:0",  # any port that is free; None would try 8787
+                dashboard_address="127.0.0.1:0",  # any free port; None would try 8787
                 silence_logs=logging.CRITICAL,
             )
         except RuntimeError as error:
@@ -110,7 +110,7 @@ def local_client(count: int, threads: int) -> Iterator[Client]:
 
 @contextmanager
 def remote_client(address: str, timeout: float) -> Iterator[Client]:
-    """Connect to the scheduler of an existing cluster, and leave it at the end.
+    """Connect to the scheduler of an existing cluster; disconnect at the end.
 
     Parameters
     ----------
@@ -122,11 +122,11 @@ def remote_client(address: str, timeout: float) -> Iterator[Client]:
     Raises
     ------
     ConfigError
-        When nothing answers in time, or something else than a scheduler.
+        When nothing answers in time, or another program than a scheduler answers.
     """
     started = time.monotonic()
     with _quiet():
-        # Dask's own handshake waits without limit for a port that accepts connections and says nothing.
+        # Dask's own handshake waits forever if a port accepts connections but sends nothing.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, _greet(address, timeout)).result()
         try:
@@ -176,7 +176,7 @@ def _no_scheduler(address: str, timeout: float, error: Exception) -> ConfigError
 @contextmanager
 def _variables(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables for processes that are started in the block."""
-    names = (*values, "PYTHONHASHSEED")  # the last one is set by distributed
+    names = (*values, "PYTHONHASHSEED")  # distributed sets PYTHONHASHSEED
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(values)
     try:
@@ -191,7 +191,7 @@ def _variables(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence distributed's log: its errors are raised here."""
+    """Silence distributed's log, since its errors are raised here."""
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

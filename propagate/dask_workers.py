@@ -1,4 +1,4 @@
-"""Tasks on the workers of a Dask cluster: in order, few at a time, unharmed by workers that die."""
+"""Run tasks on the workers of a Dask cluster: results in order, few tasks at a time, tolerant of dying workers."""
 
 import asyncio
 import reprlib
@@ -23,15 +23,15 @@ __all__ = ["DaskWorkers"]
 
 T = TypeVar("T")
 
-#: Seconds between looks at the cluster while a result is awaited.
+#: Seconds between checks of the cluster while waiting for a result.
 _LOOK = 5.0
 
 
 class _InThread:
-    """A context in which dask arrays are computed by the thread that asks for them.
+    """A context in which the calling thread computes dask arrays itself.
 
-    Dask's configuration belongs to the whole process, and tasks of several threads begin and end in any order: the
-    first one sets it, and the last one restores it.
+    Dask's configuration is process-wide, and tasks of several threads begin and end in any order: the first task sets
+    it, and the last one restores it.
     """
 
     def __init__(self) -> None:
@@ -57,37 +57,37 @@ _IN_THREAD = _InThread()
 
 @dataclass(frozen=True, kw_only=True)
 class _Call:
-    """A pickled task: the scheduler neither searches it for further tasks nor imports the modules that it names."""
+    """A pickled task, which the scheduler neither searches for nested tasks nor unpickles."""
 
     payload: bytes
     threads: int | None
 
     def __call__(self) -> Any:
         if self.threads is not None:
-            import torch  # here: the scheduler unpickles this class, and needs no torch
+            import torch  # imported here, because the scheduler unpickles this class without needing torch
 
             torch.set_num_threads(self.threads)
         function, task = pickle.loads(self.payload)
-        # Dask arrays that are computed in a task would become tasks of this cluster, and pass through its scheduler.
+        # Otherwise dask arrays computed in a task would become tasks of this cluster, through its scheduler.
         with _IN_THREAD:
             return function(*task)
 
 
 class DaskWorkers:
-    """The workers of a cluster as `Workers`.
+    """An executor (`Workers`) on a cluster's workers.
 
-    While a result is awaited, the scheduler is asked for its workers every few seconds.
+    While it waits for a result, it checks every few seconds that the scheduler answers and has workers.
 
     Parameters
     ----------
     client
-        Connected to the cluster.
+        Client of the cluster.
     threads
-        Number of torch's threads in each task; None leaves it as the worker is set up.
+        Number of torch's threads in each task; None for the worker's own setting.
     resources
         Resources that a task occupies on its worker while it runs.
     timeout
-        Seconds that the scheduler may take to answer, and that the cluster may be without a suitable worker.
+        Seconds to wait for an answer of the scheduler, and for a suitable worker when there is none.
     """
 
     def __init__(self, client: Client, *, threads: int | None, resources: Mapping[str, float], timeout: float) -> None:
@@ -126,7 +126,7 @@ class DaskWorkers:
         return list(slots)
 
     def _workers(self) -> dict[str, Any]:
-        """Ask the scheduler for its workers: their descriptions by address."""
+        """Ask the scheduler for its workers; return their descriptions by address."""
         if self._lost:
             raise TedError(self._lost)
         try:
@@ -143,7 +143,7 @@ class DaskWorkers:
         Raises
         ------
         ConfigError
-            When none comes in time.
+            When no such worker joins in time.
         """
         deadline = time.monotonic() + self.timeout
         while not self.able():
@@ -167,11 +167,11 @@ class DaskWorkers:
                     pending.append(self._submit(group, function, *following))
                 if not pending:
                     return
-                # Nothing here holds the result, nor its future, while the consumer has it.
+                # Hold neither the result nor its future while the consumer uses the result.
                 yield self._result(*pending.popleft())
         finally:
             if pending:
-                with suppress(Exception):  # the cluster may be gone, which is being raised already
+                with suppress(Exception):  # if the cluster is gone, that error is being raised already
                     self.client.cancel([future for future, _ in pending])
 
     def _submit(
@@ -219,14 +219,14 @@ class DaskWorkers:
         except Exception as error:
             if _is_of_dask(error):
                 if isinstance(error, CommClosedError):
-                    self.able()  # which explains that the scheduler is gone
+                    self.able()  # raises an error that explains that the scheduler is gone
                 raise TedError(f"{task} could not be run on the cluster: {error}") from error
             raise
         finally:
             answer.cancel()
 
     def _missing(self) -> str:
-        """Say which workers are missing, and which there are."""
+        """Return a message about the missing and the existing workers."""
         workers = self._workers().values()
         where = f"the cluster at {self.client.scheduler.address}"
         waited = f"and none came within {self.timeout:g} s"
@@ -242,6 +242,6 @@ class DaskWorkers:
 
 
 def _is_of_dask(error: Exception) -> bool:
-    """Tell whether an error comes from the cluster, and not from what the task did."""
+    """Tell whether an error comes from the cluster, not from the task's function."""
     module = type(error).__module__.partition(".")[0]
     return module == "distributed" or str(error).lstrip().startswith("Error during deserialization of the task graph")

@@ -1,4 +1,4 @@
-"""Reading the features of a video: block by block, one block ahead, all parts on one grid."""
+"""Read the features of a video block by block, one block ahead, and resize all parts to one grid."""
 
 from bisect import bisect_right
 from collections import deque
@@ -33,7 +33,7 @@ Part = tuple[FeatureVolume, float]
 
 
 def finest_part(volumes: Sequence[FeatureVolume]) -> int:
-    """Return the index of the features with the most cells, the first of equals: the others are resized to its grid."""
+    """Return the index of the features with the most cells, to whose grid the others are resized; ties: the first."""
     cells = [volume.features.shape[1] * volume.features.shape[2] for volume in volumes]
     return cells.index(max(cells))
 
@@ -48,15 +48,15 @@ class FeatureReader:
     frame_count
         Number of frames of the video.
     grid
-        (y, x) of the finest part: the grid of labels, in whose cells the radius counts.
+        (y, x) of the finest part: the grid of labels, whose cells are the unit of the radius.
     frame_size
-        (height, width) in pixels of the processed frames of that part. Backbones may process frames of different sizes;
-        every grid covers the whole frame.
+        (height, width) in pixels of that part's frames as its backbone processed them. Backbones may use different
+        sizes; every grid covers the whole frame.
 
     Raises
     ------
     ConfigError
-        When no part has a positive weight, a weight is negative, or the parts are not of the same frames.
+        When no part has a positive weight, a weight is negative, or the parts differ in frames.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -79,16 +79,16 @@ class FeatureReader:
     def frames(
         self, device: torch.device, wanted: Sequence[int] | None = None
     ) -> Iterator[tuple[int, tuple[torch.Tensor, ...]]]:
-        """Yield index and parts of frames: (y, x, channel), float32, all on `grid` and on `device`.
+        """Yield each frame's index and parts, (y, x, channel), float32, on `grid` and `device`.
 
-        Every needed chunk is read once, by a thread that reads one chunk ahead.
+        A thread reads one chunk ahead. Every needed chunk is read once.
 
         Parameters
         ----------
         device
             Device of the tensors.
         wanted
-            Indices of frames, rising or falling; all by default.
+            Indices of the frames, rising or falling; all by default.
 
         Raises
         ------
@@ -131,7 +131,7 @@ def _blocks(features: Any, wanted: Sequence[int]) -> Iterator[tuple[list[int], i
 
     def read(chunk: int, frames: list[int]) -> tuple[list[int], int, Any]:
         start, stop = edges[chunk], edges[chunk + 1]
-        # Not on a cluster: a task that waits for other tasks may wait forever.
+        # Compute in this process: on a cluster, a task that waits for other tasks may wait forever.
         values = features[start:stop].compute(scheduler="threads")
         return frames, start, np.require(values, requirements=["C", "W"])
 
@@ -146,7 +146,7 @@ def _blocks(features: Any, wanted: Sequence[int]) -> Iterator[tuple[list[int], i
 
 
 def _resize(raw: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Resize (y, x, channel) to another grid. Kernels normalise afterwards: interpolation does not keep lengths."""
+    """Resize (y, x, channel) to another grid; interpolation changes lengths, so kernels normalise afterwards."""
     if raw.shape[:2] == grid:
         return raw
     resized = functional.interpolate(raw.movedim(-1, 0)[None], size=grid, mode="bilinear", align_corners=False)

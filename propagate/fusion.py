@@ -11,9 +11,9 @@ __all__ = ["Fusion"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fusion:
-    """Weights of the parts of a feature, and how much of the context counts.
+    """Weights of the parts that are fused, and the length of the context.
 
-    TED fuses two parts, video and image features (Eq. 4). The kernel says what a weight means: the cosine kernel
+    TED fuses two parts, video and image features (Eq. 4). The kernel defines the meaning of a weight: the cosine kernel
     concatenates the parts, each times its weight.
 
     Attributes
@@ -21,9 +21,9 @@ class Fusion:
     weights
         Weight of each part, at least 0 and not all 0.
     context
-        Number of last frames that serve as sources beside the annotated ones, at least 0.
+        Number of last frames in the context beside the annotated ones, at least 0.
     renormalize
-        Whether the fused feature is L2-normalised again before similarities are taken.
+        Whether the fused feature is L2-normalised again before similarities are computed.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class Fusion:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Fusion":
-        """Build a fusion from the values of `to_json`; raises SchemaError for other values."""
+        """Build a fusion from the result of `to_json`; raise SchemaError for other values."""
         try:
             return cls(**{**values, "weights": tuple(values["weights"])})
         except (TypeError, KeyError, ConfigError) as error:

@@ -1,4 +1,4 @@
-"""The light step of propagation: a frame's labels are a sparse weighted sum of those of its context."""
+"""The cheap step of propagation: a frame's labels are a sparse weighted sum of its context's labels."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -21,19 +21,19 @@ def label_frames(
 ) -> Iterator[tuple[int, list[torch.Tensor]]]:
     """Propagate annotated labels along candidates, with one or several settings at once.
 
-    Candidates are ranked once for each fusion: every top-k is the beginning of that ranking, and every temperature a
-    softmax over it.
+    Candidates are ranked once for each fusion. Settings with the same fusion share the ranking and differ in top-k and
+    in the temperature of the softmax.
 
     Parameters
     ----------
     steps
-        Candidates of every frame but the first annotated one, in the order of propagation. Their search had these
-        frames annotated, and the settings can be read from it.
+        Candidates of every frame but the first annotated one, in the order of propagation, from a search with the same
+        annotated frames that contains the settings' sources.
     annotations
         Labels of the annotated frames by index, on the grid and device of the candidates; or the label of frame 0,
         (channel, y, x).
     settings
-        The settings; their weights are those of the parts that were searched.
+        The settings, with the weights of the parts that were searched.
 
     Yields
     ------
@@ -51,7 +51,7 @@ def label_frames(
 
 
 def weigh_sources(step: FrameCandidates, settings: Sequence[WeightedSettings]) -> list[tuple[Affinity, torch.Tensor]]:
-    """Return each setting's affinity, of which the first k sources count, and their weights, (pixel, k)."""
+    """Return each setting's affinity, and the weights (pixel, k) of its first k sources."""
     fusions = [item.fusion() for item in settings]
     largest: dict[object, int] = {}
     for item, fusion in zip(settings, fusions, strict=True):
@@ -72,21 +72,21 @@ class ContextLabels:
     Parameters
     ----------
     annotations
-        Labels of the annotated frames by index, rising. The first is held from the beginning; each other one is put
-        over the label that is propagated to its frame.
+        Labels of the annotated frames by index, rising. The first is there from the beginning; each other one is
+        combined with the label that is propagated to its frame (`AnnotatedLabel.over`).
     settings
         Number of settings.
 
     Attributes
     ----------
     joins
-        Frame of the first annotation of each channel that joins late, by channel.
+        By late channel, the frame of its first annotation.
 
     Notes
     -----
-    An object that joins later (an exclusive channel that is first annotated after the first frame) may be visible
-    before. Frames before it joins say nothing about it, so they do not count as background: its share of a pixel is
-    that among the sources in frames from its first annotation on, and the other channels share the rest.
+    A late channel is an exclusive channel that is first annotated after the first frame. Its object may be visible
+    earlier, so earlier frames must not count as background. Its share of a pixel is computed from the sources in frames
+    since its first annotation only; the other channels share the rest.
     """
 
     def __init__(self, annotations: Mapping[int, AnnotatedLabel], settings: int = 1) -> None:
@@ -105,14 +105,14 @@ class ContextLabels:
     ) -> list[torch.Tensor]:
         """Propagate the labels of a frame's context to it.
 
-        Labels of frames outside the context are dropped: a frame that has left a context does not come back.
+        Labels of frames outside the context are dropped, since frames never return to a context.
 
         Parameters
         ----------
         frame
             Index of the frame.
         context
-            Indices of its context frames, which the affinities' sources index.
+            Indices of its context frames, the first axis of the affinities' flat indices.
         weighted
             Each setting's affinity and the weights, (pixel, k), of its first k sources. Settings may share an affinity.
 
@@ -139,12 +139,12 @@ class ContextLabels:
         return maps
 
     def hold(self, frame: int, context: Sequence[int], maps: Sequence[torch.Tensor]) -> None:
-        """Take over known labels of a frame, (channel, y, x) for each setting, instead of propagating them."""
+        """Store known labels of a frame, (channel, y, x) for each setting, instead of propagating them."""
         self._enter(context)
         self._last = frame, [self._rows(frame, label) for label in maps]
 
     def _rows(self, frame: int, label: torch.Tensor) -> torch.Tensor:
-        """Return what is held of a label: its channels, and 1 for each late channel that has joined, else 0."""
+        """Return a label's rows: its channels, then for each late channel 1 if it has joined, else 0."""
         rows = label.flatten(1).T
         if not self.joins:
             return rows
@@ -152,13 +152,13 @@ class ContextLabels:
         return torch.cat([rows, joined.expand(len(rows), -1)], dim=1)
 
     def _enter(self, context: Sequence[int]) -> None:
-        """Hold exactly a context's frames; the last frame takes the slot of one that has left."""
+        """Keep only a context's frames; the last frame takes the slot of one that has left."""
         self._slots.keep(context)
         if self._last is not None and self._last[0] in context:
             self._put(self._last[0], torch.stack(self._last[1]))
 
     def _put(self, frame: int, labels: torch.Tensor) -> None:
-        """Hold a frame's rows: (setting, cell, column)."""
+        """Store a frame's rows, (setting, cell, column)."""
         slot = self._slots.put(frame)
         if slot == self._held.shape[1]:
             self._held = torch.cat([self._held, labels[:, None]], dim=1)
@@ -167,7 +167,7 @@ class ContextLabels:
 
 
 def _join_frames(annotations: Mapping[int, AnnotatedLabel]) -> dict[int, int]:
-    """Return, by channel, the frame of the first annotation of each exclusive channel that joins late."""
+    """Return by late channel (`ContextLabels`) the frame of its first annotation."""
     frames = iter(annotations.items())
     _, first = next(frames)
     known = set(range(len(first.label))) if first.channels is None else {0, *first.channels}
@@ -181,13 +181,13 @@ def _join_frames(annotations: Mapping[int, AnnotatedLabel]) -> dict[int, int]:
 
 
 def _without_unknown(rows: torch.Tensor, late: list[int]) -> torch.Tensor:
-    """Normalise the shares of late channels by the weight of the sources that know them.
+    """Normalise the shares of late channels by the weight of the sources since their first annotation.
 
     Parameters
     ----------
     rows
         (pixel, column): the sum of the sources' labels, then for each late channel the weight of the sources in frames
-        from its first annotation on.
+        since its first annotation.
     late
         The late channels, in the order of these columns.
 
@@ -204,7 +204,7 @@ def _without_unknown(rows: torch.Tensor, late: list[int]) -> torch.Tensor:
     others[:, late] = 0
     rest = others.sum(1, keepdim=True)
     merged = others * torch.where(rest > 0, (1 - total) / rest, torch.zeros_like(rest))
-    # Where no source outside of the late channels has a share, the background takes what is left.
+    # If no other channel has a share, the background takes the rest.
     merged[:, :1] += torch.where(rest > 0, torch.zeros_like(rest), 1 - total)
     merged[:, late] = shares
     return torch.where(total > 0, merged, labels)
@@ -234,6 +234,6 @@ def propagate_labels(sources: torch.Tensor, weights: torch.Tensor, context_label
 
 def _weighted_sum(by_source: torch.Tensor, sources: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Sum sources' labels: (source, channel) and (pixel, k) give (pixel, channel)."""
-    # Not a matrix product: a process may allow those to be computed in TF32, which is off by 1e-3. `embedding` looks
-    # rows up several times as fast as an index.
+    # No matrix product, because a process may allow TF32, with errors of 1e-3. `embedding` looks up rows several times
+    # as fast as indexing.
     return (weights[:, :, None] * functional.embedding(sources, by_source)).sum(1)

@@ -19,7 +19,7 @@ __all__ = ["Origins", "trace_origins"]
 
 @dataclass(frozen=True, kw_only=True)
 class Origins:
-    """The sources of some pixels of a frame, whose labels propagation sums up, and their weights.
+    """Sources of some pixels of a frame, and the weights with which propagation sums the sources' labels.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Origins:
     frames
         (pixel, k), int64: index of the frame that each source is in; the best source first.
     source_cells
-        (pixel, k, 2), int64: y and x of the sources.
+        (pixel, k, 2), int64: y and x of each source on that grid.
     weights
         (pixel, k), float32, summing to 1 along k; 0 where a pixel has fewer than k sources.
     """
@@ -57,7 +57,7 @@ def trace_origins(
     annotated: tuple[int, ...] = (0,),
     device: torch.device | str = "cpu",
 ) -> Iterator[Origins]:
-    """Find the sources of pixels by the search that propagation does.
+    """Find the sources of pixels, with the same search as propagation.
 
     Parameters
     ----------
@@ -66,19 +66,19 @@ def trace_origins(
     settings
         Parameters.
     cells
-        Returns, for the index of a frame, the pixels that are asked about: (pixel, 2), y and x on the grid of the
-        finest part.
+        Function of a frame's index that returns the pixels to trace: (pixel, 2), y and x on the grid of the finest
+        part.
     frames
-        Indices of frames, a run of them. Their contexts are read, too.
+        A run of frames. Their contexts are read, too.
     annotated
-        Indices of the frames with a given label, rising.
+        Indices of the annotated frames, rising.
     device
-        Where to compute.
+        Device to compute on.
 
     Yields
     ------
     Origins
-        Of each frame that takes its label from others.
+        Sources and weights of each frame except the first annotated one.
 
     Raises
     ------

@@ -26,23 +26,23 @@ def propagate(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Propagate annotated labels through a video (TED, Algorithm 1).
 
-    Labels travel forward from the first annotated frame; every annotated frame on the way stays in the context of all
-    later frames. Frames before the first are then reached backward, from it alone (docs/reference/engine.md).
+    Labels are propagated forward from the first annotated frame; every annotated frame stays in the context of all
+    later frames. They are then propagated backward, from the first annotated frame only (docs/reference/engine.md).
 
     Parameters
     ----------
     parts
-        Features and their weights; for TED's two, video and image, the weights are `part_weights` of alpha. A part of
-        weight 0 is not read.
+        Features and their weights; `part_weights` gives those of TED's two parts, video and image. A part of weight 0
+        is not read.
     annotations
         Labels of the annotated frames by index, on the grid of the finest part (`FeatureReader.grid`), as a target
         encodes them; or the soft label of frame 0, (channel, y, x).
     settings
         Parameters.
     device
-        Where to compute.
+        Device to compute on.
     progress
-        Called after each frame with the number of frames done and the number of frames.
+        Called after each frame with the number of frames done and the total number.
 
     Returns
     -------
@@ -77,12 +77,12 @@ def propagate(
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPass:
-    """Settings that one search serves.
+    """Settings that share one search.
 
     Attributes
     ----------
     parts
-        Indices of the features that it reads.
+        Indices of the features to read.
     search
         The search.
     settings
@@ -97,25 +97,25 @@ class SweepPass:
 def plan_passes(
     settings: Sequence[WeightedSettings], grids: Sequence[Hashable], annotated: tuple[int, ...] = (0,)
 ) -> list[SweepPass]:
-    """Divide settings into few passes over the features, each setting with the numbers of a run of its own.
+    """Divide settings into few passes over the features, without changing any setting's result.
 
-    There is one pass for each kernel and search window (and for each context if the kernel needs that). Where the
-    features have different grids, settings that weigh different features go by themselves, since the grid of a run is
-    the finest among the features with a weight.
+    There is one pass for each kernel and search window (and for each context if the kernel needs that). If the features
+    have different grids, settings with different features of positive weight get separate passes, since the grid of a
+    run is that of its finest feature.
 
     Parameters
     ----------
     settings
         Settings; repeated ones count once.
     grids
-        The grid (y, x) of each feature, or anything else that is equal for features of one grid alone.
+        The grid (y, x) of each feature, or any value that is equal if and only if the grids are equal.
     annotated
         Indices of the annotated frames, rising.
 
     Returns
     -------
     list of SweepPass
-        In the order in which the settings need them; each setting is in exactly one.
+        In the order of their first settings; each setting is in exactly one pass.
     """
     apart = len(set(grids)) > 1
     shares: dict[Hashable, list[WeightedSettings]] = {}
@@ -126,7 +126,7 @@ def plan_passes(
         shares.setdefault((region, context, used), []).append(item)
     passes = []
     for some in shares.values():
-        # Features that no setting of a pass weighs are not read.
+        # Do not read features that have weight 0 in all settings of a pass.
         parts = tuple(sorted({part for item in some for part in item.used_parts}))
         fusions = dict.fromkeys(item.fusion(parts) for item in some)
         top_k = max(item.settings.top_k for item in some)
@@ -142,37 +142,37 @@ def sweep(
     *,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[WeightedSettings, int, torch.Tensor]]:
-    """Propagate annotated labels through a video with many settings, each as a run of its own would.
+    """Propagate annotated labels through a video with many settings; labels equal those of separate runs.
 
-    The features are read once for each pass of `plan_passes`. In memory are one context of features, and one of labels
-    for each setting.
+    The features are read once for each pass of `plan_passes`. Memory holds the features of one context, and for each
+    setting the labels of one context.
 
     Parameters
     ----------
     volumes
-        Features of one video, which the settings weigh.
+        Features of one video, one for each weight of a setting.
     annotations
         Labels of the annotated frames by index, on the features' grid; or the soft label of frame 0, (channel, y, x).
     settings
         The settings.
     device
-        Where to compute.
+        Device to compute on.
 
     Yields
     ------
     settings : WeightedSettings
         One of the settings.
     frame : int
-        Index of the frame; all settings of a pass come for one frame before the next. The first annotated frame is
-        left out.
+        Index of the frame. Each pass yields all its settings for one frame before the next. The first annotated frame
+        is not yielded.
     label : torch.Tensor
         Soft label: (channel, y, x), float32.
 
     Raises
     ------
     ConfigError
-        For settings with another number of weights than there are features; or where the grids of the features
-        differ, and labels fit the grid of some settings alone.
+        If a setting has another number of weights than there are features; or if the features' grids differ and the
+        labels fit only the grid of some settings.
     LabelError
         For labels that are not on the features' grid.
     """

@@ -1,4 +1,4 @@
-"""A tracking session: labels of one video that follow changes of annotations and settings at the least exact cost."""
+"""A tracking session: update a video's labels after changes of annotations and settings, exactly and cheaply."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,17 +20,17 @@ from .targets.base import AnnotatedLabel, annotation_labels, check_annotations
 
 __all__ = ["SessionCancelled", "SessionRun", "TrackingSession"]
 
-# Candidates are searched with at least this many sources a pixel, so that a larger top-k can be tried.
+# Search at least this many sources per pixel, so that a larger top-k can be tried.
 _FEWEST_HELD = 16
 
 
 class SessionCancelled(TedError):
-    """The labels were not finished, because the session was cancelled. What was computed is used again."""
+    """The session was cancelled before all frames were labelled. Computed frames are reused by the next run."""
 
 
 @dataclass(kw_only=True)
 class SessionRun:
-    """What a session did for its labels, in numbers of frames.
+    """Statistics of one run of a session, in numbers of frames.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class SessionRun:
     reused
         Frames that were labelled again from candidates in memory.
     unchanged
-        Frames whose label could not have changed, and was not computed again.
+        Frames whose labels cannot have changed, and were not computed again.
     """
 
     searched: int = 0
@@ -49,7 +49,7 @@ class SessionRun:
 
 @dataclass(frozen=True, kw_only=True)
 class _Held:
-    """Candidates of a frame in memory, and the indices of the parts that they were found in."""
+    """A frame's candidates in memory, and the indices of the parts that were searched."""
 
     parts: tuple[int, ...]
     step: FrameCandidates
@@ -62,7 +62,7 @@ class _Held:
 
 @dataclass(frozen=True, kw_only=True)
 class _Known:
-    """A computed label, everything that it was computed from, and a number that changes with its value."""
+    """A computed label, its inputs, and a version number that changes with its value."""
 
     label: torch.Tensor
     inputs: tuple[Any, ...]
@@ -70,12 +70,12 @@ class _Known:
 
 
 class TrackingSession:
-    """Tracks what is annotated in a video, while annotations and settings change.
+    """Track a video's annotations interactively, while annotations and settings change.
 
-    Labels always equal those of `propagate` with the current annotations and settings, to the last bit. Frames are
-    labelled again only if something that they depend on has changed. Candidates are held in memory, and serve another
-    temperature, a smaller top-k, a shorter context, and other weights where the kernel proves that they contain the
-    best sources; the features are read again for the other frames.
+    Labels always equal those of `propagate` with the current annotations and settings, to the last bit. A frame is
+    labelled again only if its inputs have changed. Candidates stay in memory, and are reused for another temperature, a
+    smaller top-k, a shorter context, and for other weights if the kernel proves that they contain the best sources. For
+    all other frames the features are searched again.
 
     Parameters
     ----------
@@ -86,9 +86,9 @@ class TrackingSession:
     annotations
         Labels of the annotated frames by index, on the grid of the finest part with a weight; or the label of frame 0.
     device
-        Where to compute.
+        Device to compute on.
     memory
-        Bytes that candidates and labels may take, at least 0. What does not fit is computed again.
+        Maximum size in bytes of candidates and labels in memory, at least 0. Others are computed again when needed.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class TrackingSession:
     weights
         The weight of each part; may be set.
     last_run
-        What the last call of `labels` has done so far.
+        Statistics of the last call of `labels` so far.
 
     Raises
     ------
@@ -133,7 +133,7 @@ class TrackingSession:
         self._annotated_at: dict[int, int] = {}  # frame -> version of its annotation
         self._version = 0
         self._used = 0  # bytes of `_held` and `_known`
-        self._region: tuple[Any, ...] | None = None  # of the searches that found `_held`
+        self._region: tuple[Any, ...] | None = None  # `SearchSpec.region` of `_held`
         self._held: dict[int, _Held] = {}
         self._known: dict[int, _Known] = {}
         self._cancelled = threading.Event()
@@ -256,7 +256,7 @@ class TrackingSession:
 
     def _keep_candidates(self, frame: int, held: _Held) -> None:
         region = held.step.spec.region
-        if self._region != region:  # all that is held is of another kernel or window
+        if self._region != region:  # all candidates in memory are of another kernel or window
             self._used -= sum(other.bytes for other in self._held.values())
             self._held.clear()
             self._region = region
@@ -268,7 +268,7 @@ class TrackingSession:
 
 
 class _CandidatesOf:
-    """Candidates of the frames of one run of a session: those in memory where they serve, or found now."""
+    """Candidates of the frames of one run: from memory if they contain the best sources, otherwise searched now."""
 
     def __init__(
         self, session: TrackingSession, reader: FeatureReader, current: WeightedSettings, annotated: tuple[int, ...]
@@ -283,14 +283,14 @@ class _CandidatesOf:
         self._spec = SearchSpec.of(current.settings, [current.fusion(self._parts)], annotated=annotated, top_k=top_k)
         self._served: dict[int, WeightedSettings | None] = {}
         self._found: Iterator[FrameCandidates] = iter(())
-        self._expected: list[int] = []  # frames that `_found` is going to yield
+        self._expected: list[int] = []  # frames that `_found` will yield
 
     def context(self, frame: int) -> tuple[int, ...]:
         """Return the context of a frame."""
         return self._spec.frame_context(frame)[0]
 
     def weighted(self, frame: int) -> tuple[Affinity, torch.Tensor]:
-        """Return a frame's affinity with its context, and the weights of its first k sources."""
+        """Return a frame's affinity with its context, and the weights of its first k sources, (pixel, k)."""
         run, served = self._session.last_run, self._serves(frame)
         if served is not None:
             run.reused += 1
@@ -306,7 +306,7 @@ class _CandidatesOf:
         return self._weigh(step, self._current.of_parts(self._parts), frame)
 
     def _missing_from(self, frame: int) -> list[int]:
-        """Return a frame and those after it, in the order of propagation, up to the next that memory serves."""
+        """Return a frame and its successors in the order of propagation, up to the next with usable candidates."""
         ahead = range(frame, self._frame_count) if frame > self._first else range(frame, -1, -1)
         missing: list[int] = []
         for other in ahead:
@@ -329,7 +329,7 @@ class _CandidatesOf:
             return None
         step, settings = held.step, self._current.settings
         if step.context == self.context(frame):
-            # A context that is not full yet is the same for other lengths.
+            # Until a context is full, it is the same for all lengths.
             settings = replace(settings, context=step.spec.context)
         elif self._shorter(step, settings.context) != self.context(frame):
             return None
@@ -344,7 +344,7 @@ class _CandidatesOf:
         ((affinity, weights),) = weigh_sources(step, [setting])
         if step.context == self.context(frame):
             return affinity, weights
-        # Sources of a longer context: number its frames as the shorter one does. Padding points to position 0.
+        # Map the frames of a longer context to the numbers of the shorter one. Empty slots map to position 0.
         cells = self._grid[0] * self._grid[1]
         positions = positions_within(len(step.context), step.annotated, setting.settings.context)
         number = torch.zeros(len(step.context), dtype=torch.int64, device=affinity.sources.device)
@@ -358,7 +358,7 @@ class _CandidatesOf:
 
 
 def _packed(step: FrameCandidates) -> FrameCandidates:
-    """Halve the memory of indices."""
+    """Store indices in int32, half the memory."""
     return _with_sources(step, torch.int32)
 
 

@@ -20,26 +20,26 @@ class PropagationSettings:
     Attributes
     ----------
     temperature
-        Divides similarities before the softmax over the kept sources; positive.
+        Divisor of similarities before the softmax over the top-k sources; positive.
     top_k
-        Sources kept per pixel, jointly over all context frames; at least 1.
+        Number of sources per pixel, jointly over all context frames; at least 1.
     radius
-        Half the side of the square window: how far in y, and in x, a source may be, in cells of the feature grid.
-        At least 0, which leaves only the pixel's own cell in every context frame.
+        Half the side of the square window: maximum distance of a source in y and in x, in cells of the feature grid. At
+        least 0, for only the same cell in every context frame.
     context
-        Number of last frames that serve as sources beside the annotated first frame, which is never counted among
-        them. At least 0, which leaves the annotated frame alone. DIFT's choice is 28.
+        Number of last frames in the context beside the annotated frames, which do not count. At least 0, for only the
+        annotated frames. DIFT's choice is 28.
     renormalize
-        Whether the fused feature is L2-normalised again before similarities are taken, as DIFT's evaluation does.
+        Whether the fused feature is L2-normalised again before similarities are computed, as in DIFT's evaluation.
     kernel
-        How pixels are compared; see `ted.propagate.kernels`.
+        Similarity of pixels; see `ted.propagate.kernels`.
     window
         ``square``, or ``circle``: sources at a Euclidean distance strictly below the radius, as in CRW.
     unrestricted_first
         Search annotated frames over the whole grid instead of the window, as CRW does.
     context_fill
-        Repeat the first annotated frame until there are `context` last frames, as CRW does: early frames then count its
-        sources several times.
+        Repeat the first annotated frame until there are `context` last frames, as CRW does. Its sources then count
+        several times for early frames.
 
     Raises
     ------
@@ -70,9 +70,9 @@ class PropagationSettings:
             raise ConfigError("a circular window needs a radius of at least 1")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the parameters as JSON values, as results record them.
+        """Return the parameters as JSON values, for the records of results.
 
-        `kernel` and the fields after it are left out if they have their defaults, as in records of earlier versions.
+        `kernel` and the fields after it are omitted if they have their defaults, as in records of earlier versions.
         """
         values = {
             "temperature": self.temperature,
@@ -89,7 +89,7 @@ class PropagationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedSettings:
-    """Parameters of label propagation with the weights of the parts that are fused: one setting of a sweep.
+    """One setting of a sweep: parameters of label propagation, and the weights of the fused parts.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class WeightedSettings:
         return Fusion(weights=chosen, context=self.settings.context, renormalize=self.settings.renormalize)
 
     def of_parts(self, parts: Iterable[int]) -> "WeightedSettings":
-        """Return the settings for features that are the parts with these indices."""
+        """Return the setting with only the parts that have these indices, in this order."""
         return WeightedSettings(weights=tuple(self.weights[part] for part in parts), settings=self.settings)
 
 

@@ -1,4 +1,4 @@
-"""Slots in memory for the frames of a context; the slot of a frame that has left is used again."""
+"""Slots in memory for the frames of a context; slots of frames that have left are reused."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ __all__ = ["Slots"]
 
 
 class Slots:
-    """Assignment of frames to slots, numbered from 0: never more slots than frames held at once."""
+    """Assignment of frames to slots, numbered from 0, with as few slots as possible."""
 
     def __init__(self) -> None:
         self._slot_of: dict[int, int] = {}
@@ -18,7 +18,7 @@ class Slots:
         return self._slot_of[frame]
 
     def keep(self, frames: Iterable[int]) -> None:
-        """Free the slots of all frames but these; frames without a slot are ignored."""
+        """Free the slots of all other frames; ignore frames without a slot."""
         self._slot_of = {frame: self._slot_of[frame] for frame in frames if frame in self._slot_of}
 
     def of(self, context: Sequence[int]) -> list[int]:

@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 
 __all__ = ["SearchSpec"]
 
-#: Rules that differ from the defaults are recorded; records of earlier versions have none.
+#: Rules that `to_json` records only if they differ from the defaults, since records of earlier versions lack them.
 _RULES = {"window": "square", "unrestricted_first": False, "context_fill": False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpec:
-    """Everything, beside the features, that determines which sources are found for the pixels of a video.
+    """All parameters that determine, together with the features, the sources that a search finds.
 
     Attributes
     ----------
     radius
         Half the side of the square window, or the radius of the circle, in cells of the grid.
     top_k
-        Number of best sources found for each fusion, at least 1.
+        Number of best sources to find for each fusion, at least 1.
     fusions
-        The fusions that sources are found for, at least one, each once.
+        Fusions whose best sources are searched, at least one, each once.
     per_frame
-        Find the `top_k` best of every context frame instead of those of all context frames together. More sources,
-        which serve every shorter context exactly.
+        Find the `top_k` best sources of each context frame, instead of those of all context frames together. These are
+        more candidates, which are exact for every shorter context, too.
     annotated
         Indices of the annotated frames, rising.
     kernel
-        The similarity.
+        The affinity kernel.
     window, unrestricted_first, context_fill
         As in `PropagationSettings`.
 
@@ -79,7 +79,7 @@ class SearchSpec:
         top_k: int | None = None,
         per_frame: bool = False,
     ) -> "SearchSpec":
-        """Return the search for settings; `top_k` stands for that of the settings."""
+        """Return the search for settings; `top_k` replaces theirs."""
         return cls(
             radius=settings.radius,
             top_k=top_k or settings.top_k,
@@ -92,27 +92,27 @@ class SearchSpec:
 
     @property
     def region(self) -> tuple[Any, ...]:
-        """The kernel and which pixels may be sources: equal for searches whose candidates can replace each other."""
+        """The kernel and the search window; candidates of searches with equal regions can replace each other."""
         return self.kernel, self.radius, *(getattr(self, name) for name in _RULES)
 
     def serves(self, setting: "WeightedSettings") -> bool:
-        """Tell whether the search finds, by its definition, everything that a setting of the same parts needs."""
+        """Tell whether the search is certain to find the sources of a setting of the same parts, by its definition."""
         fusion, top_k = setting.fusion(), setting.settings.top_k
         own = SearchSpec.of(setting.settings, [fusion])
         return own.region == self.region and self.kernel.serves(self, fusion, top_k)
 
     @property
     def context(self) -> int:
-        """Number of last frames that are searched: the longest of the fusions' contexts."""
+        """Number of last frames to search: the longest context of the fusions."""
         return max(fusion.context for fusion in self.fusions)
 
     def frame_context(self, frame: int) -> tuple[tuple[int, ...], int]:
-        """Return the context of a frame, and how many of its frames are annotated: they come first."""
+        """Return the context of a frame, and the number of annotated frames in it, which come first."""
         context = frame_context(frame, self.annotated, self.context, fill=self.context_fill)
         return context, len(fixed_frames(frame, self.annotated))
 
     def most_sources(self, grid: tuple[int, int]) -> int:
-        """Return the most sources that a pixel on a grid (y, x) can be given."""
+        """Return the maximum number of sources of a pixel on a grid (y, x)."""
         contexts = self.context + len(self.annotated)
         found = sum(
             self.top_k * (fusion.context + len(self.annotated) if self.per_frame else 1) for fusion in self.fusions
@@ -136,12 +136,12 @@ class SearchSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "SearchSpec":
-        """Build a search from the values of `to_json`.
+        """Build a search from the result of `to_json`.
 
         Raises
         ------
         SchemaError
-            For other values, or a kernel that is not known here.
+            For other values, or an unknown kernel.
         """
         try:
             spec = cls(

@@ -1,4 +1,4 @@
-"""Affinity kernels by name: those of this package, and those of others (entry-point group ``ted.kernels``)."""
+"""Registry of affinity kernels: this package's, and those of plug-ins (entry-point group ``ted.kernels``)."""
 
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -35,7 +35,7 @@ def kernel_class(name: str) -> type[Kernel]:
     Raises
     ------
     ConfigError
-        For an unknown name, or an entry point that is no kernel.
+        For an unknown name, or an entry point that is not a kernel.
     """
     if name in _KERNELS:
         return _KERNELS[name]
@@ -48,12 +48,12 @@ def kernel_class(name: str) -> type[Kernel]:
 
 
 def get_kernel(name: str, **parameters: Any) -> Kernel:
-    """Return a kernel with some of its parameters set.
+    """Return a kernel with these parameters; the others have their defaults.
 
     Raises
     ------
     ConfigError
-        For an unknown kernel or parameter, or a value that the kernel refuses.
+        For an unknown kernel or parameter, or a value that the kernel rejects.
     """
     found = kernel_class(name)
     _parameters(found, parameters)
@@ -61,19 +61,19 @@ def get_kernel(name: str, **parameters: Any) -> Kernel:
 
 
 def parse_kernel(name: str, parameters: Mapping[str, str]) -> Kernel:
-    """Return a kernel with parameters given as text; raises ConfigError as `get_kernel` does."""
+    """Return a kernel; parse its parameters from text. Raises ConfigError as `get_kernel` does."""
     found = kernel_class(name)
     known = _parameters(found, parameters)
     return found(**{key: known[key].parse(text) for key, text in parameters.items()})
 
 
 def kernel_of(identity: Any) -> Kernel:
-    """Return the kernel that recorded an identity.
+    """Return the kernel with a recorded `Kernel.identity`.
 
     Raises
     ------
     SchemaError
-        When no kernel here has that identity: another revision, or a package that is not installed.
+        When no known kernel has that identity: it belongs to another revision, or to a package that is not installed.
     """
     try:
         if isinstance(identity, str):

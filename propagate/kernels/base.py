@@ -1,4 +1,4 @@
-"""The seam of affinity kernels: how pixels of a frame are compared with those of its context."""
+"""Interface of affinity kernels, which compare the pixels of a frame with those of its context."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ __all__ = ["ContextIndex", "Kernel", "KernelParameter"]
 
 @dataclass(frozen=True, kw_only=True)
 class KernelParameter:
-    """A parameter of a kernel, as a field of its dataclass declares it.
+    """A parameter of a kernel, declared by a field of its dataclass.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class KernelParameter:
     default
         Its default, which also gives the type: bool, int, float, str, or a tuple of float.
     help
-        One line about it, from the field's metadata.
+        One-line description, from the field's metadata.
     """
 
     name: str
@@ -42,7 +42,7 @@ class KernelParameter:
         Raises
         ------
         ConfigError
-            For text that is no value of the parameter's type.
+            If the text is not a value of the parameter's type.
         """
         kind = type(self.default)
         try:
@@ -59,15 +59,15 @@ class KernelParameter:
 
 
 class ContextIndex(ABC):
-    """The keys of a frame's context, held in memory and searched."""
+    """A searchable index of the keys of a frame's context, in memory."""
 
     @abstractmethod
     def keep(self, frames: Iterable[int]) -> None:
-        """Drop every frame but these; frames that are not held are ignored."""
+        """Drop all other frames; ignore frames that are not in the index."""
 
     @abstractmethod
     def add(self, frame: int, features: Any) -> None:
-        """Hold a frame's keys, given what `Kernel.prepare` returned for it."""
+        """Add a frame's keys; `features` is the result of `Kernel.prepare` for the frame."""
 
     @abstractmethod
     def search(self, features: Any, context: Sequence[int], annotated: int) -> Candidates:
@@ -76,11 +76,11 @@ class ContextIndex(ABC):
         Parameters
         ----------
         features
-            What `Kernel.prepare` returned for the frame.
+            Result of `Kernel.prepare` for the frame.
         context
-            Indices of held frames, the annotated ones first. A frame may occur several times.
+            Indices of frames in the index, the annotated ones first. A frame may occur several times.
         annotated
-            How many of them are annotated.
+            Number of annotated frames in the context.
         """
 
 
@@ -88,21 +88,21 @@ class ContextIndex(ABC):
 class Kernel(ABC):
     """A similarity of pixels, and a search for the most similar sources in a context.
 
-    A kernel is a frozen dataclass; its fields are its parameters. It is registered under the entry-point group
-    ``ted.kernels``. `DenseKernel` provides everything but `prepare`, `score` and `similarity`.
+    A kernel is a frozen dataclass; its fields are its parameters. It is registered in the entry-point group
+    ``ted.kernels``. `DenseKernel` implements everything except `prepare`, `score` and `similarity`.
 
     Attributes
     ----------
     name
         Name in the registry.
     revision
-        Counts changes of the computed values. Affinities of another revision are not read.
+        Version of the computed values. Cached affinities of another revision are not read.
     finished_weights
-        Whether similarities are already weights (such as attention probabilities). They are divided by the sum of those
-        that are kept; the temperature has no effect.
+        Whether similarities are already weights (such as attention probabilities). The weights of the top-k sources are
+        divided by their sum; the temperature has no effect.
     joint_contexts
-        Whether one search may serve several lengths of context: every score depends on its two pixels alone, to the
-        last bit. A softmax over the context does not, and a matrix product of another shape may not.
+        Whether one search may cover several context lengths. This requires that every score depends only on its two
+        pixels, to the last bit. A softmax over the context violates that, and matrix products of different shapes may.
     """
 
     name: ClassVar[str]
@@ -125,7 +125,7 @@ class Kernel(ABC):
 
     @property
     def identity(self) -> Any:
-        """JSON value that determines all similarities, recorded with cached affinities and with results."""
+        """JSON value that determines all similarities; cached affinities and results record it."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {
             "name": self.name,
@@ -139,7 +139,7 @@ class Kernel(ABC):
 
     @abstractmethod
     def prepare(self, parts: Sequence[torch.Tensor]) -> Any:
-        """Return what is held of a frame, for example its queries and keys.
+        """Return the data of a frame that a search needs, for example queries and keys.
 
         Parameters
         ----------
@@ -165,7 +165,7 @@ class Kernel(ABC):
         Parameters
         ----------
         query, keys
-            What `prepare` returned for the pixel's frame and for the other frame.
+            Results of `prepare` for the pixel's frame and for the other frame.
         cell
             (y, x) of the pixel on the grid.
         fusion
@@ -178,27 +178,27 @@ class Kernel(ABC):
         """
 
     def weights(self, similarity: torch.Tensor, temperature: float) -> torch.Tensor:
-        """Return the weights of the sources of each pixel.
+        """Return the weights of each pixel's sources.
 
         Parameters
         ----------
         similarity
-            (pixel, k), falling along k, as in `Affinity`; -inf where there is no source.
+            (pixel, k), falling along k, as in `Affinity`; -inf in empty slots.
         temperature
             Positive; divides similarities before the softmax.
 
         Returns
         -------
         torch.Tensor
-            (pixel, k), summing to 1 along k; 0 where there is no source.
+            (pixel, k), summing to 1 along k; 0 in empty slots.
         """
         if self.finished_weights:
             kept = similarity.masked_fill(similarity == -torch.inf, 0)
             total = kept.sum(1, keepdim=True)
             even = (similarity > -torch.inf).float()
             return torch.where(total > 0, kept / total, even / even.sum(1, keepdim=True).clamp(min=1))
-        # Subtract before dividing: a tiny temperature must not overflow. Nor may its reciprocal, which a GPU multiplies
-        # by instead.
+        # Subtract the maximum before dividing, so that a tiny temperature cannot overflow. Its reciprocal, by which a
+        # GPU multiplies instead, must not overflow either.
         temperature = max(temperature, torch.finfo(similarity.dtype).tiny)
         return ((similarity - similarity[:, :1]) / temperature).softmax(1)
 
@@ -213,10 +213,9 @@ class Kernel(ABC):
         return one.weights == other.weights and one.renormalize == other.renormalize
 
     def serves(self, spec: "SearchSpec", fusion: Fusion, top_k: int) -> bool:
-        """Tell whether a search finds, by its definition, the k best sources of every pixel under a fusion.
+        """Tell whether a search is certain to find the k best sources of every pixel under a fusion, by its definition.
 
-        It does so for its own fusions and at most as many sources; and for shorter contexts, if it finds the best of
-        each context frame.
+        That holds for its own fusions and k <= `spec.top_k`, and for shorter contexts if `spec.per_frame` is set.
         """
         shorter = spec.per_frame and self.joint_contexts
         return top_k <= spec.top_k and any(
@@ -236,9 +235,10 @@ class Kernel(ABC):
         frames: int,
         annotated: int = 1,
     ) -> torch.Tensor:
-        """Return for which pixels the k best candidates under a fusion are certainly the k best sources.
+        """Return for which pixels the k best candidates under a fusion are certain to be the k best sources.
 
-        Kernels are exact for what was searched (`serves`); those that can prove more override this.
+        This default proves all pixels of settings that the search covers (`serves`), and no others. Kernels that can
+        prove more override it.
 
         Parameters
         ----------
@@ -256,7 +256,7 @@ class Kernel(ABC):
         Returns
         -------
         torch.Tensor
-            (pixel,), bool. Where it is False, the k best sources may still be among the candidates.
+            (pixel,), bool. False means unproven: the k best sources may still be among the candidates.
         """
         served = self.serves(spec, fusion, top_k)
         return torch.full((len(candidates.sources),), served, device=candidates.sources.device)

@@ -1,4 +1,4 @@
-"""Candidates of a search, and the affinity that one setting reads from them."""
+"""Candidates of a search, and the affinity of one setting, which is selected from them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ class Candidates:
     ----------
     sources
         (pixel, c), int64, rising along c: flat indices into the context's (frame, y, x). Pixels are in the order of the
-        grid's (y, x). -1, at the end, where a pixel has fewer than c sources.
+        grid's (y, x). Pixels with fewer than c sources have -1 at the end.
     scores
-        (component, pixel, c), float32: the kernel's scores, from which it computes similarities; 0 where there is no
-        source. The cosine kernel has one component for each part: its cosine.
+        (component, pixel, c), float32: the kernel's component scores, from which it computes similarities; 0 in empty
+        slots. The cosine kernel has one component for each part, the part's cosine.
     bounds
-        (fusion, pixel), float32: no source outside the candidates is more similar than this, under that fusion and
-        within its context. A source that is as similar has a higher index than the last of the k best candidates.
-        -inf where every source is a candidate.
+        (fusion, pixel), float32: upper bound of the similarity of all sources outside the candidates, under that fusion
+        and within its context. A source whose similarity equals the bound has a higher index than the last of the k
+        best candidates. -inf if every source is a candidate.
     """
 
     sources: torch.Tensor
@@ -50,7 +50,7 @@ class Affinity:
     sources
         (pixel, k), int64: flat indices into the context's (frame, y, x); pixels in the order of the grid's (y, x).
     similarity
-        (pixel, k), float32, falling along k. -inf where a pixel has fewer than k sources (the index there is 0).
+        (pixel, k), float32, falling along k; -inf in empty slots, whose index in `sources` is 0.
     """
 
     sources: torch.Tensor
@@ -69,7 +69,7 @@ def rank(
 ) -> Affinity:
     """Return the k most similar candidates of each pixel.
 
-    Of equally similar sources, the lower (context frame, y, x) comes first.
+    Between equally similar sources, the one with the lower (context frame, y, x) comes first.
 
     Parameters
     ----------
@@ -78,27 +78,27 @@ def rank(
     similarity
         Computes similarities from component scores.
     fusion
-        Weights of the parts, and how much of the context counts.
+        Weights of the parts, and length of the context.
     top_k
         k, at least 1.
     cells
-        Cells of the grid.
+        Number of cells of the grid.
     frames
-        Frames in the context that `Candidates.sources` index.
+        Number of frames in the context of `candidates`.
     annotated
-        How many of them are annotated: they come first.
+        Number of annotated frames among them; they come first.
 
     Returns
     -------
     Affinity
-        With min(`top_k`, c) sources a pixel.
+        With min(`top_k`, c) sources per pixel.
     """
     inside = candidates.sources >= 0
     if fusion.context < frames - annotated:
         positions = positions_within(frames, annotated, fusion.context)
         inside &= torch.isin(candidates.sources // cells, torch.tensor(positions, device=inside.device))
     similar = similarity(candidates.scores, fusion).masked_fill_(~inside, -torch.inf)
-    # A stable sort of rising candidates: the lowest index of equals comes first.
+    # The candidates' indices rise and the sort is stable, so the lowest index comes first among equals.
     similar, order = similar.sort(dim=1, descending=True, stable=True)
     similar, order = similar[:, :top_k], order[:, :top_k]
     sources = candidates.sources.gather(1, order).masked_fill_(similar == -torch.inf, 0)
@@ -127,15 +127,15 @@ def keep_best(
     fusions
         The fusions of the search.
     groups
-        For each fusion, groups of positions in the context; the k best of every group are kept.
+        For each fusion, groups of positions in the context; the k best of each group are kept.
     top_k
         k, at least 1.
     cells
-        Cells of the grid.
+        Number of cells of the grid.
     """
     kept = torch.zeros_like(sources, dtype=torch.bool)
     bounds = scores.new_full((len(fusions), len(sources)), -torch.inf)
-    position = torch.div(sources, cells, rounding_mode="floor")  # -1 where there is no source
+    position = torch.div(sources, cells, rounding_mode="floor")  # -1 in empty slots
     for fusion, several, bound in zip(fusions, groups, bounds, strict=True):
         similar = similarity(scores, fusion)
         for positions in filter(None, several):

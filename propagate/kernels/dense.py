@@ -1,4 +1,4 @@
-"""A base for kernels that score every source in the window, in blocks of queries that bound the memory."""
+"""Base class of kernels that score every source in the window, in blocks of queries to limit memory."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
@@ -23,17 +23,16 @@ QueriesAndKeys = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class DenseKernel(Kernel):
-    """A kernel that is defined by the scores of queries with keys.
+    """Base class of kernels that are defined by scores of queries with keys.
 
-    A subclass implements `prepare` (queries and keys of a frame), `score` and `similarity`, and `component_count` where
-    that is not the number of parts. `prepare` returns queries and keys, (component, y, x, channel) each: one component
-    for each head, for example.
+    A subclass implements `prepare`, `score` and `similarity`, and `component_count` if that is not the number of parts.
+    `prepare` returns queries and keys, (component, y, x, channel) each, for example one component for each head.
 
     Attributes
     ----------
     block_scores
-        The most scores, of all components, that are held at once. It does not depend on what is searched for, so that
-        results do not either.
+        Maximum number of scores in memory, over all components. It is a constant, so that results do not depend on the
+        settings searched.
     """
 
     block_scores: ClassVar[int] = 2**25
@@ -51,9 +50,9 @@ class DenseKernel(Kernel):
         queries
             (component, query, channel).
         keys
-            (component, key, channel): every source of any of these queries, in the order of (context frame, y, x).
+            (component, key, channel): all sources of these queries, in the order of (context frame, y, x).
         inside
-            (query, key), bool: whether the source lies in the query's window. All True in a similarity map.
+            (query, key), bool: whether the source lies in the query's window; all True in a similarity map.
 
         Returns
         -------
@@ -96,7 +95,7 @@ class _DenseIndex(ContextIndex):
             [[position] for position in positions] if spec.per_frame else [positions]
             for positions in (positions_within(len(context), annotated, fusion.context) for fusion in spec.fusions)
         ]
-        # Rows of queries in a block, or columns where a single row is too much.
+        # Rows of queries in a block, or columns if a single row exceeds the limit.
         reach = height if spec.unrestricted_first else min(height, 2 * spec.radius + 1)
         per_query = components * len(context) * reach * width
         rows = max(1, self._kernel.block_scores // (per_query * width * 2))
@@ -170,7 +169,7 @@ def _spans(size: int, length: int) -> list[range]:
 
 
 def _best(similarity: torch.Tensor, top_k: int) -> torch.Tensor:
-    """Return the mask of the k largest finite values of each row, of equal ones the first: (query, key), bool."""
+    """Return the mask of the k largest finite values of each row, (query, key), bool; ties: the first keys."""
     if similarity.shape[1] <= top_k:
         return similarity > -torch.inf
     kth = similarity.topk(top_k, sorted=False).values.amin(1, keepdim=True)

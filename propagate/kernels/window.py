@@ -11,7 +11,7 @@ WindowShape = Literal["square", "circle"]
 
 
 def inside_window(dy: torch.Tensor, dx: torch.Tensor, radius: int, shape: WindowShape) -> torch.Tensor:
-    """Return whether offsets (dy, dx), in cells, lie in a window: bool, of the offsets' common shape."""
+    """Return the mask of offsets (dy, dx), in cells, that lie in a window: bool, of the offsets' broadcast shape."""
     if shape == "circle":
         return dy * dy + dx * dx < radius * radius
     return (dy.abs() <= radius) & (dx.abs() <= radius)
@@ -20,6 +20,6 @@ def inside_window(dy: torch.Tensor, dx: torch.Tensor, radius: int, shape: Window
 def window_mask(
     grid: tuple[int, int], cell: tuple[int, int], radius: int, shape: WindowShape = "square"
 ) -> torch.Tensor:
-    """Return which cells of a grid lie in the window of one cell: (y, x), bool."""
+    """Return the mask of a grid's cells that lie in the window of one cell: (y, x), bool."""
     dy, dx = torch.arange(grid[0]) - cell[0], torch.arange(grid[1]) - cell[1]
     return inside_window(dy[:, None], dx, radius, shape)

@@ -1,7 +1,7 @@
-"""Targets: encodings of what is tracked as soft label maps on the feature grid.
+"""Targets: tracked masks, joints, points or boxes, encoded as soft label maps on the feature grid.
 
-A target encodes the annotations of some frames (masks, joints, points, boxes) as label maps, which are propagated, and
-decodes the label map of any frame.
+A target encodes the annotations of some frames as label maps, which are propagated, and decodes the label map of any
+frame.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,12 +29,12 @@ Value_co = TypeVar("Value_co", covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotatedLabel:
-    """The soft label that an annotation gives a frame.
+    """The soft label of an annotated frame.
 
     Attributes
     ----------
     label
-        (channel, y, x), float32, in [0, 1], on the feature grid, with the channels of the whole video.
+        (channel, y, x), float32, in [0, 1], on the feature grid, with all channels of the video.
     channels
         The channels that are annotated in this frame; None for all. The other channels keep the propagated label.
     exclusive
@@ -48,8 +48,8 @@ class AnnotatedLabel:
     def over(self, predicted: torch.Tensor) -> torch.Tensor:
         """Combine the annotated label with the propagated label of its frame.
 
-        Annotated channels keep their annotated values. Of exclusive channels, the rest of each cell goes to the other
-        channels in proportion to their propagated values, or to the background where these are all zero.
+        Annotated channels keep their annotated values. If channels are exclusive, the other channels share the rest of
+        each cell in proportion to their propagated values; the background takes the rest if these are all zero.
 
         Parameters
         ----------
@@ -78,12 +78,12 @@ class AnnotatedLabel:
 
 
 class Target(Protocol[Value_co]):
-    """Something that is annotated in some frames of a video and tracked through all of them."""
+    """Annotations of some frames of a video, to be tracked through all frames."""
 
     def encode(self, grid: tuple[int, int]) -> Mapping[int, AnnotatedLabel]:
         """Return the label of each annotated frame, by its index, on a feature grid (y, x).
 
-        All labels have the same channels. The channel of an object is zero until the object is annotated first.
+        All labels have the same channels. An object's channel is zero before its first annotation.
         """
 
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> Value_co:
@@ -96,7 +96,7 @@ class Target(Protocol[Value_co]):
         label
             (channel, y, x), float32, on the feature grid.
         frame_size
-            (height, width) of the frames that the features were computed from, which the grid covers.
+            (height, width) in pixels of the frames that the features were computed from, which the grid covers.
         """
 
 
@@ -116,8 +116,8 @@ def check_annotations(annotations: Mapping[int, AnnotatedLabel], grid: Sequence[
     Raises
     ------
     LabelError
-        If there is none, or if one is not (channel, y, x) on the grid, has other channels than the first, or belongs to
-        a frame that does not exist.
+        If there is no label, or if a label is not (channel, y, x) on the grid, has another number of channels than the
+        first, or belongs to a frame that does not exist.
     """
     if not annotations:
         raise LabelError("nothing is annotated: there is nothing to propagate")
@@ -133,12 +133,12 @@ def check_annotations(annotations: Mapping[int, AnnotatedLabel], grid: Sequence[
 
 
 def check_rows(rows: Mapping[int, npt.NDArray[np.floating]], columns: int, what: str) -> None:
-    """Check annotations by frame that have a row of numbers for each tracked thing.
+    """Check annotations that consist of one row of numbers for each tracked thing.
 
     Parameters
     ----------
     rows
-        Arrays by index of the frame.
+        Arrays (thing, column) by index of the frame.
     columns
         Length of a row.
     what
@@ -163,14 +163,14 @@ def label_rows(
     *,
     first_channel: int = 0,
 ) -> dict[int, AnnotatedLabel]:
-    """Return the labels of things with an independent channel each, annotated by rows of numbers.
+    """Return the labels of things that are annotated by rows of numbers and have one independent channel each.
 
     Parameters
     ----------
     rows
-        Arrays (thing, column) by index of the frame; a row that is not finite is not annotated there.
+        Arrays (thing, column) by index of the frame; a row that is not finite means that the thing is not annotated.
     draw
-        Draws the label map, (channel, y, x), of a frame's rows.
+        Function that draws the label map, (channel, y, x), from a frame's rows.
     first_channel
         Channel of the first thing: 1 after a background.
 
@@ -197,7 +197,7 @@ def with_annotations(
     found
         (thing, column): the decoded rows.
     annotated
-        (thing, column); a row that is not finite is not annotated. None if the frame is not annotated.
+        (thing, column): the annotated rows; one that is not finite is ignored. None if the frame is not annotated.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Axis-aligned boxes: a label map for each, of the covered share of every cell, decoded with sub-pixel edges.
+"""Axis-aligned boxes: a label map of each box has the covered share of every cell; edges are decoded to sub-pixels.
 
 A box is x, y, width, height: its upper left corner and its size, in pixels. Coordinates are continuous: pixel i covers
 [i, i + 1), and a cell of the feature grid covers its part of the frame in the same way.
@@ -16,11 +16,11 @@ from .base import AnnotatedLabel, check_rows, label_rows, with_annotations
 
 __all__ = ["PRESENT_FROM", "BoxTarget", "TrackedBoxes", "decode_boxes", "encode_boxes"]
 
-#: Least share of its area that an object's label must keep to count as present (measured:
+#: An object is present if its label has at least this share of the annotated one (measured:
 #: docs/evidence/points-and-boxes.md).
 PRESENT_FROM = 0.3
 
-# Cells with at least this share of the largest value belong to the object; cells beside them may be cut by its edges.
+# Cells with at least this share of the largest value belong to the object; its edges may cut the cells beside them.
 _CORE = 0.5
 
 _Array = npt.NDArray[np.float64]
@@ -50,7 +50,7 @@ def encode_boxes(boxes: _Array, size: tuple[int, int], grid: tuple[int, int]) ->
     boxes
         (box, 4), x, y, width and height in pixels; NaN for a box that is not annotated. Boxes are clipped to the frame.
     size
-        (height, width) of the frame in which coordinates are.
+        (height, width) of the frame in pixels, for the coordinates.
     grid
         (y, x) of the features.
 
@@ -66,7 +66,7 @@ def encode_boxes(boxes: _Array, size: tuple[int, int], grid: tuple[int, int]) ->
 
 
 def _covered(start: _Array, stop: _Array, cells: int) -> _Array:
-    """Return the share of each cell of an axis that intervals cover: (interval, cell), in [0, 1]."""
+    """Return the share of each cell along an axis that each interval covers: (interval, cell), in [0, 1]."""
     edges = np.arange(cells)
     covered = np.minimum(stop[:, None], edges + 1) - np.maximum(start[:, None], edges)
     return np.asarray(np.maximum(covered, 0))
@@ -75,19 +75,18 @@ def _covered(start: _Array, stop: _Array, cells: int) -> _Array:
 def decode_boxes(label: torch.Tensor, size: tuple[int, int]) -> tuple[_Array, _Array]:
     """Decode the box of each label map: the extent of its largest connected part.
 
-    The part consists of connected cells with at least half of the map's largest value (of several such parts, the one
-    with the largest sum) and the cells around them, which an edge may cut. The largest value of a column, divided by
-    the largest of all, is the share of the column that the object covers. The sums of these shares to the left and to
-    the right of the middle are the distances of the edges from the middle; rows likewise. A box that covers at least
-    one whole cell is decoded exactly, and symmetric blur does not move its edges. Largest values instead of sums also
-    find the extent of a disc.
+    Cells with at least half of the map's maximum form connected parts; the part with the largest sum counts, together
+    with the cells around it, which an edge may cut. The maximum of a column, divided by the map's maximum, estimates
+    the share of the column that the object covers. The sums of these shares to the left and right of the middle are the
+    distances of the edges from the middle; likewise for rows. A box that covers at least one whole cell is decoded
+    exactly, and symmetric blur does not move its edges. Maxima, unlike sums, also give the extent of a disc.
 
     Parameters
     ----------
     label
         (box, y, x), float, not negative.
     size
-        (height, width) of the frame in which coordinates are returned.
+        (height, width) of the frame in pixels, for the coordinates.
 
     Returns
     -------
@@ -116,9 +115,9 @@ class BoxTarget:
     Attributes
     ----------
     boxes
-        By index of the frame: (box, 4), x, y, width and height in pixels; NaN for a box that is not annotated there.
+        By frame index: (box, 4), x, y, width and height in pixels; NaN for a box that is not annotated in that frame.
     size
-        (height, width) of the frames.
+        (height, width) of the frames in pixels.
 
     Raises
     ------
@@ -149,14 +148,14 @@ class BoxTarget:
         return TrackedBoxes(boxes=boxes, mass=np.where(known, 1.0, mass))
 
     def _least_area(self, grid: tuple[int, int]) -> _Array:
-        """Return the least annotated area of each box inside the frame, (box,), in cells."""
+        """Return the smallest annotated area of each box inside the frame, (box,), in cells."""
         areas = [encode_boxes(boxes, self.size, grid).double().sum((1, 2)).numpy() for boxes in self.boxes.values()]
         known = [np.isfinite(boxes).all(1) for boxes in self.boxes.values()]
         return np.asarray(np.where(known, areas, np.inf).min(0))
 
 
 def _largest_part(values: _Array) -> npt.NDArray[np.bool_]:
-    """Return the cells of the part with the largest sum, and the cells around it: (y, x), bool."""
+    """Return the mask of the connected part with the largest sum, and the cells around it: (y, x), bool."""
     parts, count = ndimage.label(values >= _CORE * values.max())
     amounts = ndimage.sum_labels(values, parts, np.arange(1, count + 1))
     core = parts == 1 + amounts.argmax()
@@ -164,7 +163,7 @@ def _largest_part(values: _Array) -> npt.NDArray[np.bool_]:
 
 
 def _interval(profile: _Array) -> tuple[float, float]:
-    """Return where a profile along an axis, (cell,), begins and ends, in cells."""
+    """Return the begin and the end of a profile along an axis, (cell,), in cells."""
     share = profile / profile.max()
     core = np.flatnonzero(share >= _CORE)
     middle = int(core[0] + core[-1] + 1) // 2

@@ -1,7 +1,7 @@
 """Keypoints, such as the joints of a person: Gaussian label maps on the feature grid, decoded to coordinates.
 
-Both directions follow CRW's evaluation on JHMDB (Jabri et al., NeurIPS 2020), which uses frames of 320x320 and a grid
-of 40x40; other grids are scaled alike. Its cells lie at whole multiples of the stride, so cell (0, 0) is pixel (0, 0).
+Encoding and decoding follow CRW's evaluation on JHMDB (Jabri et al., NeurIPS 2020), with frames of 320x320 pixels and a
+grid of 40x40; other grids are scaled alike. Cells lie at multiples of the stride, so cell (0, 0) is pixel (0, 0).
 """
 
 from collections.abc import Mapping
@@ -28,16 +28,16 @@ _Array = npt.NDArray[np.float64]
 def encode_keypoints(points: _Array, size: tuple[int, int], grid: tuple[int, int]) -> torch.Tensor:
     """Draw a label map for each joint.
 
-    The map is an unnormalised Gaussian of sigma 0.5 cells in a block of at most 4x4 cells around the cell nearest to
-    the joint, which has the value 1. CRW truncates coordinates towards zero, so for joints less than 1.5 cells from the
-    left or upper edge it may lie a cell further inside.
+    The map is an unnormalised Gaussian (sigma 0.5 cells) in a block of at most 4x4 cells. Its maximum, 1, is at the
+    cell nearest to the joint. CRW truncates coordinates towards zero, so it may be one cell further inside for joints
+    less than 1.5 cells from the left or upper edge.
 
     Parameters
     ----------
     points
-        (joint, 2), x and y in pixels from 0, also outside the frame; NaN for a joint that is not annotated.
+        (joint, 2), x and y in pixels from 0, possibly outside the frame; NaN for a joint that is not annotated.
     size
-        (height, width) of the frame in which coordinates are.
+        (height, width) of the frame in pixels, for the coordinates.
     grid
         (y, x) of the features.
 
@@ -65,13 +65,13 @@ def decode_keypoints(label: torch.Tensor, size: tuple[int, int]) -> _Array:
     label
         (1 + joint, y, x), float, not negative; channel 0, the background, is not used.
     size
-        (height, width) of the frame in which coordinates are returned.
+        (height, width) of the frame in pixels, for the coordinates.
 
     Returns
     -------
     numpy.ndarray
-        (joint, 2), x and y in pixels, counted from 0; `ABSENT` for a joint whose map is zero. Of equal cells, the lower
-        (y, x) count.
+        (joint, 2), x and y in pixels from 0; `ABSENT` for a joint whose map is zero. Between equal cells, the one with
+        the lower (y, x) counts.
     """
     maps = label[1:].flatten(1).double()  # (joint, cell)
     values, cells = maps.sort(dim=1, descending=True, stable=True)
@@ -91,9 +91,9 @@ class KeypointTarget:
     Attributes
     ----------
     points
-        By index of the frame: (joint, 2), x and y in pixels from 0; NaN for a joint that is not annotated there.
+        By frame index: (joint, 2), x and y in pixels from 0; NaN for a joint that is not annotated in that frame.
     size
-        (height, width) of the frames.
+        (height, width) of the frames in pixels.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Object masks as a target: annotated in any frames of a video, each for some of its objects."""
+"""Object masks as a target: each annotated frame may show some of the video's objects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ class MaskTarget:
     Attributes
     ----------
     masks
-        By index of the frame: (height, width), uint8, the numbers of the objects annotated there, and 0 elsewhere, also
-        where other objects are: only pixels other than 0 are known.
+        By frame index: (height, width), uint8, the numbers of the objects annotated in that frame. 0 means unknown: the
+        background, or an object that is not annotated in that frame.
     """
 
     masks: Mapping[int, npt.NDArray[np.uint8]]
 
     @cached_property
     def object_ids(self) -> tuple[int, ...]:
-        """Numbers of the objects of all frames, rising: the order of their channels, after the background."""
+        """Numbers of all annotated objects, rising: the order of their channels, after the background."""
         return tuple(sorted({int(i) for mask in self.masks.values() for i in np.unique(mask) if i}))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Encode object masks as soft labels on the feature grid, and decode soft labels, as in DIFT's DAVIS evaluation."""
+"""Encode object masks as soft labels on the feature grid and decode them, as in DIFT's DAVIS evaluation."""
 
 import logging
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from .object_ids import object_mask
 
 __all__ = ["MaskLabel", "cells_of_objects", "decode_mask", "encode_mask"]
 
-# A channel with a range below this share of its maximum is constant except for float32 rounding: stretching it to
+# If a channel's range is below this share of its maximum, it is constant except for float32 rounding. Stretching it to
 # [0, 1] would amplify noise.
 _CONSTANT = 1e-5
 
@@ -32,7 +32,7 @@ class MaskLabel:
     label
         (1 + object, y, x), float32, one-hot; channel 0 is the background.
     object_ids
-        The id of each object in the mask, rising; in 1..254, not necessarily contiguous.
+        Ids of the mask's objects, rising; in 1..254, not necessarily contiguous.
     """
 
     label: torch.Tensor
@@ -52,7 +52,7 @@ def encode_mask(mask: npt.NDArray[Any], grid: tuple[int, int]) -> MaskLabel:
     Returns
     -------
     MaskLabel
-        The channel of an object that contains no cell centre is zero, and a warning is logged.
+        If an object contains no cell centre, its channel is zero and a warning is logged.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def cells_of_objects(objects: npt.NDArray[np.uint8], ids: Sequence[int], grid: t
     objects
         (height, width), object numbers; 0 is the background.
     ids
-        The number of each channel: all numbers in the mask, and others, whose channels are zero.
+        The object number of each channel. It must contain all numbers of the mask; channels of other numbers are zero.
     grid
         (y, x) of the features.
 
@@ -97,10 +97,9 @@ def decode_mask(
 ) -> npt.NDArray[np.uint8]:
     """Decode a soft label as an id mask.
 
-    The label is enlarged bilinearly to the processed frame, each channel with a positive maximum is stretched to
-    [0, 1], the largest channel of each pixel is taken (the lowest of equal ones), and the mask is resized to the
-    original frame by nearest neighbour (PIL). A channel that is constant and positive becomes ones; one that is zero
-    stays zero.
+    The label is resized bilinearly to the processed frame, and each channel with a positive maximum is stretched to
+    [0, 1]. The largest channel of each pixel wins (the lowest of equal ones). The mask is then resized to the original
+    frame by nearest neighbour (PIL). A positive constant channel becomes ones; a zero channel stays zero.
 
     Parameters
     ----------
@@ -111,7 +110,7 @@ def decode_mask(
     frame_size
         (height, width) of the frames that the features were computed from.
     size
-        (height, width) of the mask.
+        (height, width) of the mask in pixels.
 
     Returns
     -------
@@ -121,7 +120,7 @@ def decode_mask(
     Raises
     ------
     LabelError
-        When there is not one channel for the background and one for each object.
+        Unless there is one channel for the background and one for each object.
     """
     if label.ndim != 3 or label.shape[0] != len(object_ids) + 1:
         raise LabelError(
@@ -133,7 +132,7 @@ def decode_mask(
 
 
 def _largest(channels: torch.Tensor) -> torch.Tensor:
-    """Return which of (channel, y, x) is largest after stretching, the lowest of equal ones; torch's argmax is slow."""
+    """Return the index (y, x) of the largest channel after stretching, the lowest of equals; torch's argmax is slow."""
     best = _stretch(channels[0])
     winners = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
     for number, channel in enumerate(channels[1:], 1):

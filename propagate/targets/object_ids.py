@@ -1,4 +1,4 @@
-"""Meaning of the numbers in a mask."""
+"""Meaning of the object ids in a mask."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from ...store.errors import LabelError
 
 __all__ = ["VOID", "object_mask"]
 
-#: Number of undecided pixels in DAVIS.
+#: Id of void (undecided) pixels in DAVIS.
 VOID = 255
 
 
 def object_mask(mask: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Return the objects of a given mask.
+    """Return the object numbers of an annotated mask.
 
-    0 is the background. 255 is DAVIS' void and counts as background, except in a mask with no other number than 0 and
-    255: that is a binary mask, as segmentation tools write it, of one object with number 1.
+    0 is the background. 255 is void in DAVIS and becomes background, unless the mask has only 0 and 255: such a binary
+    mask, as segmentation tools write it, has one object with number 1.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def object_mask(mask: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     Raises
     ------
     LabelError
-        When the mask is not two-dimensional or not of integers, holds numbers outside 0..255 or no object.
+        When the mask is not a two-dimensional integer array, has values outside 0..255, or shows no object.
     """
     if mask.ndim != 2 or mask.dtype.kind not in "iu" or mask.size == 0:
         raise LabelError(

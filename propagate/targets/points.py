@@ -1,4 +1,4 @@
-"""Single points of a surface: a label map for each, decoded with sub-cell precision.
+"""Points on a surface: a label map for each point, decoded with sub-cell precision.
 
 Coordinates are continuous, as TAP-Vid's: pixel i covers [i, i + 1), and its centre is at i + 0.5. A cell of the feature
 grid covers its part of the frame in the same way.
@@ -16,12 +16,12 @@ from .base import AnnotatedLabel, check_rows, label_rows, with_annotations
 
 __all__ = ["VISIBLE_FROM", "PointTarget", "TrackedPoints", "decode_points", "encode_points"]
 
-#: Least share of its mass that must lie around the maximum for a point to count as visible (measured:
+#: A point is visible if at least this share of its mass lies around the maximum (measured:
 #: docs/evidence/points-and-boxes.md).
 VISIBLE_FROM = 0.4
 
-# Distances from the maximum, in y and in x, of the cells that count. A label spreads with every frame: a shorter
-# distance is more exact, a longer one finds the whole label. Measured together with the threshold.
+# Maximum distances in cells, in y and in x, from the maximum: for the coordinates and for the mass. Labels spread with
+# every frame: a shorter distance is more exact, a longer one covers the whole label. Measured with the threshold.
 _PLACE_REACH, _MASS_REACH = 1, 2
 
 _Array = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ class TrackedPoints:
     places
         (point, 2), float64, x and y in pixels; NaN for a point whose label has vanished.
     mass
-        (point,), float64: sum of the label around the maximum. An annotated point has a mass of 1.
+        (point,), float64: sum of the label around the maximum, 1 for an annotated point.
     """
 
     places: _Array
@@ -44,12 +44,12 @@ class TrackedPoints:
 
     @property
     def visible(self) -> npt.NDArray[np.bool_]:
-        """(point,), bool: whether the mass is at least `VISIBLE_FROM`."""
+        """Whether each point's mass is at least `VISIBLE_FROM`: (point,), bool."""
         return self.mass >= VISIBLE_FROM
 
 
 def encode_points(points: _Array, size: tuple[int, int], grid: tuple[int, int]) -> torch.Tensor:
-    """Distribute each point to the four cells around it, bilinearly: their weighted mean is the point.
+    """Distribute each point bilinearly over the four cells around it, so that their weighted mean is the point.
 
     Parameters
     ----------
@@ -57,14 +57,14 @@ def encode_points(points: _Array, size: tuple[int, int], grid: tuple[int, int]) 
         (point, 2), x and y in pixels; NaN for a point that is not annotated. Points beyond the centres of the outermost
         cells are moved to them.
     size
-        (height, width) of the frame in which coordinates are.
+        (height, width) of the frame in pixels, for the coordinates.
     grid
         (y, x) of the features.
 
     Returns
     -------
     torch.Tensor
-        (point, y, x), float32, in [0, 1]; the map of an annotated point sums to 1. There is no background.
+        (point, y, x), float32, in [0, 1]; the map of an annotated point sums to 1. There is no background channel.
     """
     cells = points * np.array([grid[1] / size[1], grid[0] / size[0]]) - 0.5
     x, y = np.clip(cells, 0, np.array([grid[1] - 1, grid[0] - 1])).T  # (point,) each
@@ -81,13 +81,13 @@ def decode_points(label: torch.Tensor, size: tuple[int, int]) -> TrackedPoints:
     label
         (point, y, x), float, not negative.
     size
-        (height, width) of the frame in which coordinates are returned.
+        (height, width) of the frame in pixels, for the coordinates.
 
     Returns
     -------
     TrackedPoints
-        Of equal maxima, the one with the lowest (y, x) counts. The mass is the sum of 5x5 cells: label further away has
-        moved to similar pixels elsewhere.
+        Between equal maxima, the one with the lowest (y, x) counts. The mass is the sum of 5x5 cells; labels further
+        away have moved to other, similar pixels.
     """
     maps = label.double()
     height, width = maps.shape[1:]
@@ -114,9 +114,9 @@ class PointTarget:
     Attributes
     ----------
     points
-        By index of the frame: (point, 2), x and y in pixels; NaN for a point that is not annotated there.
+        By frame index: (point, 2), x and y in pixels; NaN for a point that is not annotated in that frame.
     size
-        (height, width) of the frames.
+        (height, width) of the frames in pixels.
 
     Raises
     ------

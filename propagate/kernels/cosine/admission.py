@@ -1,4 +1,4 @@
-"""Admit candidates: keys whose approximate similarity is within two error bounds of the k-th largest."""
+"""Select candidates: keys whose approximate similarity is within 2 eps of the k-th largest."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,49 +11,49 @@ from .tiles import SEGMENT
 
 __all__ = ["Admitted", "ErrorBound", "FusionQuery", "TooManyCandidatesError", "admit"]
 
-# Size of the tables' entries that may cancel in a sum.
+# Maximum size of table entries that may cancel in a sum.
 _CANCELLING = 0.25
 
-# Queries whose bounds stay in a processor's cache while they are compared for every fusion.
+# Number of queries in a batch: their bounds should stay in the processor's cache while all fusions are compared.
 _QUERIES_AT_ONCE = 64
 
-# Segments whose keys are read together.
+# Maximum number of segments whose keys are read together.
 _SEGMENTS_AT_ONCE = 2**15
 
 
 class TooManyCandidatesError(Exception):
-    """Similarities of low precision admit more candidates than are worth comparing."""
+    """Low-precision similarities admit too many candidates to compare exactly."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorBound:
-    """Bound of the error of a computed similarity.
+    """Error bound of a computed similarity.
 
     Attributes
     ----------
     error
         Absolute error.
     rounding
-        Additional error relative to the similarity's size. The similarity may be a sum of terms of this size and of
-        either sign.
+        Relative error of the table entries: ``error + rounding * (|similarity| + c)`` with a constant c, since entries of
+        this size may cancel in the sum.
     """
 
     error: float
     rounding: float
 
     def of(self, similarity: torch.Tensor) -> torch.Tensor:
-        """Return the largest error of similarities."""
+        """Return the error bounds of similarities, of the same shape."""
         return self.error + self.rounding * (similarity.abs() + _CANCELLING)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FusionQuery:
-    """A fusion whose best sources are searched.
+    """A fusion to search: its similarity as a weighted sum of tables.
 
     Attributes
     ----------
     scales
-        Factor of each table in the sum that gives similarities, at least 0.
+        Weight of each table in the sum, at least 0.
     error
         Error bound of these similarities.
     """
@@ -74,9 +74,9 @@ class Admitted:
     Attributes
     ----------
     sources
-        (query, c), int64: flat indices into (context frame, y, x), each once, in no order; -1 where there is none.
+        (query, c), int64: flat indices into (context frame, y, x), each once, in no order; -1 in empty slots.
     scores
-        (table, query, c), float32: the entries of the tables; undefined where there is no source.
+        (table, query, c), float32: the entries of the tables; undefined in empty slots.
     """
 
     sources: torch.Tensor
@@ -93,16 +93,16 @@ def admit(
 ) -> Admitted:
     """Find every key whose similarity may be among the k largest in its query's window, for any of several fusions.
 
-    A key is admitted if ``score >= k-th score - 2 * error``. If no error exceeds the bound, the k most similar sources
-    are admitted. Where many times k keys tie within errors of float32, the certain ones are admitted, and of the others
-    the first in the order of (context frame, y, x).
+    A key is admitted if ``score >= k-th score - 2 * error``. If no error exceeds the bound, the exact top-k is
+    included. If many times k keys tie within errors of float32, admit those that are certainly in the top-k, then the
+    others in the order of (context frame, y, x).
 
     Parameters
     ----------
     scores
         The tile's tables.
     fusions
-        Fusions.
+        The fusions to search.
     order
         (frame,), int64: each frame's position in the context.
     grid
@@ -115,9 +115,9 @@ def admit(
     Raises
     ------
     TooManyCandidatesError
-        When similarities are of low precision, and many times k keys may be among the best.
+        When similarities have low precision and many times k keys may be among the best.
     """
-    bounds = scores.segment_bounds(frames)  # one table after the other, (query, segment)
+    bounds = scores.segment_bounds(frames)  # one per table: (query, segment)
     thresholds = _thresholds(scores, fusions, bounds, top_k, frames)
     needed = torch.empty_like(bounds[0], dtype=torch.bool)
     for start in range(0, len(needed), _QUERIES_AT_ONCE):
@@ -147,9 +147,8 @@ def _thresholds(
 ) -> list[torch.Tensor]:
     """Return for each fusion the per-query threshold, (query,): k-th score - 2 * error.
 
-    The k-th score is taken among the keys of the segments with the largest bounds, of which k hold k keys, for one
-    fusion: the middle one, if they are in the order of alpha. It is at most the exact one, so the threshold is safe;
-    more segments would cost more than a higher threshold saves.
+    The k-th score comes from the keys of the k + 4 segments with the largest bounds under the middle fusion. It is at
+    most the exact k-th score, so the threshold is safe. Reading more segments would cost more than it saves.
     """
     queries = torch.arange(len(bounds[0]), device=bounds[0].device)
     bound = fusions[len(fusions) // 2].similarity(bounds)
@@ -188,7 +187,7 @@ def _chosen(
     needed: torch.Tensor,
     some: slice,
 ) -> Admitted:
-    """Return the candidates of some queries from the segments that they need: (query, segment), bool."""
+    """Return the candidates of a batch of queries from their needed segments, (query, segment), bool."""
     query, segment = needed.nonzero(as_tuple=True)
     keys = scores.locate(query + some.start, segment, frames)
     inside = (keys.address >= 0).flatten().nonzero()[:, 0]

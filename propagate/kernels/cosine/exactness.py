@@ -1,4 +1,4 @@
-"""Proof that cached candidates contain the exact k best sources for another fusion of two parts."""
+"""Check whether cached candidates contain the exact top-k for another fusion of two parts."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["proven"]
 
-# Interpolated similarities round otherwise than computed ones.
+# Margin: interpolated similarities and computed ones differ by rounding.
 _ROUNDING = 1e-6
 
 
@@ -30,16 +30,16 @@ def proven(
     frames: int,
     annotated: int,
 ) -> torch.Tensor:
-    """Return for which pixels the k best candidates are certainly the k best sources: (pixel,), bool.
+    """Return for which pixels the k best candidates are certain to be the k best sources: (pixel,), bool.
 
-    Parameters are those of `Kernel.proven`.
+    The parameters are those of `Kernel.proven`.
 
     Notes
     -----
-    Under each searched fusion, `Candidates.bounds` bounds all sources outside the candidates, also in a shorter
-    context. The similarity of two parts is linear in w, the scale of the first part. Between two searched fusions it is
-    thus bounded by the line between their bounds, and beyond the outermost by a line to 1, the largest cosine. A pixel
-    is proven if its k-th candidate is more similar than the smallest of these bounds.
+    Under each searched fusion, `Candidates.bounds` bounds the similarity of all sources outside the candidates, also in
+    a shorter context. With two parts, the similarity is linear in the scale of the first part. Between two searched
+    fusions it is thus bounded by the line between their bounds, and beyond the outermost fusion by a line to 1, the
+    largest cosine. A pixel is proven if its k-th candidate is more similar than the smallest of these bounds.
     """
     ranked = kernel.rank(candidates, fusion, top_k, cells=cells, frames=frames, annotated=annotated).similarity
     lacking = ranked.shape[1] < top_k
@@ -48,7 +48,7 @@ def proven(
         (own, bound)
         for own, bound in zip(spec.fusions, candidates.bounds, strict=True)
         if own.renormalize == fusion.renormalize
-        # A context that is not full yet holds every earlier frame.
+        # A context that is not full yet contains all earlier frames.
         and (own.context >= fusion.context or own.context > frames - annotated)
     ]
     result = torch.zeros_like(kth, dtype=torch.bool)
@@ -63,12 +63,12 @@ def proven(
 
 
 def _between(bounds: Sequence[tuple[float, torch.Tensor]], share: float, like: torch.Tensor) -> torch.Tensor:
-    """Interpolate bounds, (pixel,), given at scales of the first part; at scales 0 and 1 the bound 1 holds, too."""
+    """Interpolate pairs (scale of the first part, bounds (pixel,)) to `share`; scales 0 and 1 have the bound 1."""
     points = [(0.0, torch.ones_like(like)), *sorted(bounds, key=lambda item: item[0]), (1.0, torch.ones_like(like))]
     limit = torch.ones_like(like)
     for (low, left), (high, right) in pairwise(points):
         if low <= share <= high:
-            # 0 times infinity would be NaN.
+            # Skip the interpolation: 0 * inf would be NaN.
             weight = (share - low) / (high - low) if high > low else 0.0
             line = torch.where(torch.isinf(left) | torch.isinf(right), torch.ones_like(left), left.lerp(right, weight))
             limit = torch.minimum(limit, line if high > low else torch.minimum(left, right))

@@ -1,8 +1,8 @@
 """Exact search for the most similar sources under one or several fusions of cosines.
 
-Matrix products compute the similarities of all sources in a window. Their last bits depend on their shape, and they may
-be of low precision, so they only admit candidates. Admitted candidates are compared by cosines computed pair by pair,
-which have the same bits however a pair was found: the result does not depend on tiles, workers, or other settings.
+Matrix products compute the similarities of all sources in a window. Their last bits depend on the matrices' shapes, and
+they may have low precision, so they only select candidates. The candidates are compared by cosines computed pair by
+pair, whose bits depend only on the pair. So the result does not depend on tiles, workers, or other settings.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = ["CosineIndex"]
 
-#: Similarities of a tile, of all tables together. Larger tiles are a little faster and take more memory.
+#: Maximum number of similarities of a tile, over all tables. Larger tiles are slightly faster and take more memory.
 DEFAULT_BUDGET = 2**23
 
-# Multiply-adds that a GPU could do while a product is started.
+# Multiply-adds that a GPU could do in the time of one kernel launch.
 _GPU_CALL_COST = 500_000_000
 
-# Extra channels of features in low precision: two ones, which multiply the queries' shifts, and padding to a round
-# number of bytes.
+# Extra channels of low-precision keys: two channels of ones, which multiply the queries' shifts, and padding for
+# alignment.
 _EXTRA = 8
 
 _NOWHERE = torch.iinfo(torch.int64).max
@@ -43,26 +43,26 @@ UnitVectors = Sequence[torch.Tensor]
 
 
 class CosineIndex(ContextIndex):
-    """Features of a context, all frames in one tensor for each part, and the search for their most similar pixels.
+    """An index of a context's features, one tensor of all frames for each part.
 
     Parameters
     ----------
     spec
         The search.
     capacity
-        The most frames held at once.
+        Maximum number of frames in the index.
     precision
-        Precision of the products that admit candidates; it does not change the result. Default: the fastest of the
+        Precision of the products that select candidates; it does not change the result. Default: the fastest one on the
         features' device.
     budget
-        Similarities held at once: it decides the size of tiles, and does not change the result.
+        Maximum number of similarities in memory, which determines the size of tiles; it does not change the result.
 
     Attributes
     ----------
     parts
-        One tensor a part, (slot, y, x, channel), float32, L2-normalised.
+        One tensor per part, (slot, y, x, channel), float32, L2-normalised.
     low
-        The same in low precision, with `_EXTRA` more channels; empty if products are taken in float32.
+        The same in low precision, with `_EXTRA` more channels; empty if products are computed in float32.
     """
 
     def __init__(
@@ -77,17 +77,17 @@ class CosineIndex(ContextIndex):
         self._capacity = capacity
 
     def keep(self, frames: Iterable[int]) -> None:
-        """Drop every frame but these."""
+        """Drop all other frames."""
         self._slots.keep(frames)
 
     def add(self, frame: int, features: UnitVectors) -> None:
-        """Hold a frame: one tensor a part, (y, x, channel), float32, L2-normalised."""
+        """Add a frame: one tensor per part, (y, x, channel), float32, L2-normalised."""
         if not self.parts:
             self._allocate(features)
         slot = self._slots.put(frame)
         for part, values in zip(self.parts, features, strict=True):
             part[slot] = values
-        for part, values in zip(self.low, features, strict=False):  # none of them, or all
+        for part, values in zip(self.low, features, strict=False):  # `low` is empty or has all parts
             part[slot, :, :, :-_EXTRA] = values
 
     def precision(self, device: torch.device) -> Precision:
@@ -98,9 +98,9 @@ class CosineIndex(ContextIndex):
 
     @torch.no_grad()
     def search(self, features: UnitVectors, context: Sequence[int], annotated: int) -> Candidates:
-        """Find the sources among the k most similar of a pixel under some fusion; see `ContextIndex.search`.
+        """Find the k most similar sources of each pixel under each fusion; see `ContextIndex.search`.
 
-        Of equally similar sources, the lower (context frame, y, x) is preferred.
+        Between equally similar sources, the one with the lower (context frame, y, x) is preferred.
         """
         spec = self.spec
         slots = self._slots.of(context)
@@ -147,7 +147,7 @@ class CosineIndex(ContextIndex):
         return job.run(self._budget)
 
     def _groups(self, within: Sequence[Sequence[int]]) -> list[list[list[int]]]:
-        """Return, for each fusion, the groups of positions whose k best are found together."""
+        """Return, for each fusion, the groups of positions that have a common top-k."""
         if self.spec.per_frame:
             return [[[position] for position in positions] for positions in within]
         return [[list(positions)] for positions in within]
@@ -171,7 +171,7 @@ class _Keys:
 
 
 class _Pass:
-    """One frame against some frames of its context, in windows of one radius."""
+    """Search of one frame's sources in some frames of its context, in windows of one radius."""
 
     def __init__(
         self,
@@ -243,9 +243,9 @@ class _Pass:
         return max(estimates, key=lambda estimate: estimate.error)
 
     def tables(self, precision: Precision) -> tuple[list[list[Operand]], list[torch.Tensor | None]]:
-        """Return the operands of each table, and each table's shift, (y, x), which its scores lack.
+        """Return each table's operands, and its shift, (y, x), which was subtracted from its scores.
 
-        If all fusions weigh the parts alike, there is one table of fused similarities; otherwise one for each part.
+        If all fusions have the same weights, there is one table of fused similarities; otherwise one for each part.
         """
         every = [self.kernel.scales(fusion) for fusion in self.spec.fusions]
         if all(scales == every[0] for scales in every):
@@ -259,8 +259,8 @@ class _Pass:
         count = len(self.order)
         if not precision.is_low:
             return (self.query[part] * scale, self.keys.parts[part][:count]), None
-        # Rounding moves a result the less, the nearer it is to zero: shift the similarity of good sources there. The
-        # same cell in the last frame is usually a good source.
+        # Rounding errors are smaller near zero: shift the similarity of good sources there. The same cell in the last
+        # frame is usually a good source.
         last = self.keys.parts[part][self.slots[max(self.slots)]]
         shift = (self.query[part] * last).sum(-1) * scale
         queries = _shifted(self.query[part] * scale, shift, precision.dtype)
@@ -269,7 +269,7 @@ class _Pass:
     def tile(
         self, tile: Tile, precision: Precision, buffers: Sequence[torch.Tensor]
     ) -> tuple[Candidates | None, Precision]:
-        """Find a tile's candidates; None and the next precision to try if products were too far off."""
+        """Find a tile's candidates; return None and the next precision to try if errors exceeded their bound."""
         tables, shifts = self.tables(precision)
         with exact_products():
             scores = TileScores(tile, tables, buffers, circle=self.circle)
@@ -314,15 +314,15 @@ class _Pass:
         return best, precision
 
     def _frames(self, positions: Sequence[int]) -> list[int] | None:
-        """Return the slots of some positions; None if those are all slots."""
+        """Return the slots of some positions; None for all slots."""
         slots = sorted(self.slots[position] for position in positions)
         return None if len(slots) == len(self.order) else slots
 
     def _cosines(self, queries: Sequence[torch.Tensor], sources: torch.Tensor) -> torch.Tensor:
-        """Return the cosines, (part, query, c), of queries with sources; 0 where there is none."""
+        """Return the cosines, (part, query, c), of queries with their sources; 0 in empty slots."""
         cells = self.grid[0] * self.grid[1]
         known = sources.clamp(min=0)
-        # Padding may name a position that is not searched; its cosines are masked.
+        # Empty slots may map to a position that is not searched; their cosines are masked.
         slots = self.slot_of[torch.div(known, cells, rounding_mode="floor").clamp(max=len(self.slot_of) - 1)]
         where = slots * cells + known % cells
         cosines = [
@@ -332,7 +332,7 @@ class _Pass:
 
 
 def _shifted(queries: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return queries (y, x, channel) whose products with low-precision keys are lower by a shift (y, x)."""
+    """Add channels to queries (y, x, channel) that lower products with low-precision keys by a shift (y, x)."""
     high = shift.to(dtype)
     extra = queries.new_zeros((*queries.shape[:-1], _EXTRA))
     extra[..., 0] = -high.float()
@@ -345,15 +345,15 @@ def _buffers(count: int, size: int, dtype: torch.dtype, device: torch.device) ->
 
 
 def _union(pieces: Sequence[Admitted]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the sources of several lists, (query, c), each once, rising, -1 at the end; and their scores."""
+    """Merge several lists of sources, (query, c): each source once, rising, -1 at the end; and their scores."""
     sources = torch.cat([piece.sources for piece in pieces], dim=1)
     return _sorted(sources, torch.cat([piece.scores for piece in pieces], dim=2), len(pieces))
 
 
 def _sorted(sources: torch.Tensor, scores: torch.Tensor, lists: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sort the sources of some lists, (query, c), each once, -1 at the end; and their scores, (component, query, c)."""
+    """Sort sources (query, c) of concatenated lists, drop repetitions, move -1 to the end; likewise their scores."""
     rank, order = sources.masked_fill(sources < 0, _NOWHERE).sort(dim=1)
-    if lists > 1:  # of a source that occurs in several lists, keep the first
+    if lists > 1:  # keep the first occurrence of a source that is in several lists
         rank[:, 1:].masked_fill_(rank[:, 1:] == rank[:, :-1], _NOWHERE)
         rank, again = rank.sort(dim=1)
         order = order.gather(1, again)
@@ -372,7 +372,7 @@ def _merged(found: Sequence[Candidates], copies: dict[int, int], cells: int) -> 
     copies
         For each position in the context, the searched position with the same frame in the same pass.
     cells
-        Cells of the grid.
+        Number of cells of the grid.
     """
     sources = torch.cat([piece.sources for piece in found], dim=1)
     scores = torch.cat([piece.scores for piece in found], dim=2)
@@ -383,7 +383,7 @@ def _merged(found: Sequence[Candidates], copies: dict[int, int], cells: int) -> 
 
 
 def _assembled(found: Sequence[tuple[torch.Tensor, Candidates]], pixels: int) -> Candidates:
-    """Put the candidates of all tiles in the order of pixels."""
+    """Combine the candidates of all tiles, in the order of pixels."""
     first = found[0][1]
     width = max(part.sources.shape[1] for _, part in found)
     sources = first.sources.new_full((pixels, width), -1)

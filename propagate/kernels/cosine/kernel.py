@@ -25,11 +25,11 @@ UnitVectors = tuple[torch.Tensor, ...]
 class CosineKernel(Kernel):
     """Cosine similarity of L2-normalised features; each component score is the cosine of one part.
 
-    The similarity of two pixels is that of their fused features, the concatenation of all parts times their weights::
+    Fused features are the concatenation of all parts, each times its weight. Their similarity is a weighted sum::
 
         sim = sum_i w_i^2 cos_i / sum_i w_i^2
 
-    (undivided without renormalisation). So the fused features are never built.
+    Without renormalisation the sum is not divided. The fused features are never built.
     """
 
     name: ClassVar[str] = "cosine"
@@ -37,11 +37,11 @@ class CosineKernel(Kernel):
 
     @property
     def identity(self) -> Any:
-        """The name that caches have recorded since their first format."""
+        """The kernel's name; all cache formats record it."""
         return "cosine-float32-1"
 
     def prepare(self, parts: Sequence[torch.Tensor]) -> UnitVectors:
-        """Return L2-normalised features, (y, x, channel) for each part: queries and keys are the same."""
+        """Return L2-normalised features, (y, x, channel) for each part, which are both queries and keys."""
         return tuple(map(unit_vectors, parts))
 
     def index(self, spec: "SearchSpec", capacity: int) -> "CosineIndex":
@@ -58,8 +58,8 @@ class CosineKernel(Kernel):
 
     def similarity(self, scores: torch.Tensor, fusion: Fusion) -> torch.Tensor:
         """Compute similarities, (...), from cosines, (part, ...)."""
-        # Term by term, in the order of the parts: the bits do not depend on other pairs. A part of weight 0 adds an
-        # exact zero.
+        # Sum term by term, in the order of the parts, so that the bits do not depend on other pairs. A part of weight 0
+        # adds an exact zero.
         scales = self.scales(fusion)
         similarity = scores[0] * scales[0]
         for cosine, scale in zip(scores[1:], scales[1:], strict=True):
@@ -70,7 +70,7 @@ class CosineKernel(Kernel):
     def similarity_map(
         self, query: UnitVectors, cell: tuple[int, int], keys: UnitVectors, fusion: Fusion
     ) -> torch.Tensor:
-        """Return the similarity of one pixel with every pixel of a frame, (y, x), with the bits that a search compares.
+        """Return the similarity of one pixel with every pixel of a frame, (y, x), bit-identical to a search's.
 
         Values lie in [-1, 1] if the fusion is renormalised.
         """
@@ -96,7 +96,7 @@ class CosineKernel(Kernel):
         frames: int,
         annotated: int = 1,
     ) -> torch.Tensor:
-        """Return for which pixels the k best candidates are certainly the k best sources; see `Kernel.proven`."""
+        """Return for which pixels the k best candidates are certain to be the k best sources; see `Kernel.proven`."""
         if self.serves(spec, fusion, top_k):
             return torch.ones(len(candidates.sources), dtype=torch.bool, device=candidates.sources.device)
         return proven(self, candidates, spec, fusion, top_k, cells=cells, frames=frames, annotated=annotated)

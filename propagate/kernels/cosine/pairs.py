@@ -1,11 +1,11 @@
-"""Cosines of given pairs of pixels, with bits that do not depend on the other pairs."""
+"""Cosines of pairs of pixels, whose bits do not depend on the other pairs."""
 
 import torch
 from torch.nn import functional
 
 __all__ = ["pair_cosines", "unit_vectors"]
 
-# Numbers gathered at once: a few times a processor's cache.
+# Maximum number of values gathered at once: a few times a processor's cache.
 _AT_ONCE = 2**20
 
 
@@ -17,8 +17,8 @@ def unit_vectors(features: torch.Tensor) -> torch.Tensor:
 def pair_cosines(queries: torch.Tensor, keys: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
     """Return the cosine of each query with each of its sources.
 
-    Each pair's products are summed along the channels in float32, in an order that only the number of channels decides.
-    So on a CPU the bits do not depend on the other pairs, unlike those of a matrix product.
+    Each pair's products are summed along the channels in float32, in an order that depends only on the number of
+    channels. So on a CPU the bits do not depend on the other pairs, unlike those of a matrix product.
 
     Parameters
     ----------

@@ -11,25 +11,25 @@ import torch
 
 __all__ = ["BFLOAT16", "FLOAT16", "FLOAT32", "Precision", "best_precision", "exact_products"]
 
-# Error bound in root mean squares. The error of a sum of hundreds of products is nearly normal, and a normal variable
+# Error bound in standard deviations. The error of a sum of hundreds of products is nearly normal, and a normal variable
 # exceeds 8 standard deviations once in 10^15.
 _SIGMAS = 8
-# Low precision admits more candidates, and each is compared exactly: it must be this many times as fast.
+# Required speed-up of low precision, which selects more candidates to compare exactly.
 _WORTH = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """Number format of the matrix products of unit vectors that admit candidates.
+    """Number format of the matrix products of unit vectors that select candidates.
 
     Attributes
     ----------
     dtype
         float32, bfloat16 or float16.
     rounding
-        Relative error of rounding a result.
+        Relative error from rounding the result.
     error
-        Absolute error besides that.
+        Additional absolute error.
     """
 
     dtype: torch.dtype
@@ -42,13 +42,13 @@ class Precision:
         return self.dtype != torch.float32
 
     def wider(self) -> "Precision":
-        """Return the next precision to try if an error exceeded its bound: float32, then larger bounds of its error."""
+        """Return the next precision to try if an error exceeded its bound: float32, then larger error bounds."""
         return replace(FLOAT32, error=self.error * 4) if not self.is_low else FLOAT32
 
     def estimated(self, queries: torch.Tensor, keys: torch.Tensor) -> "Precision":
         """Return this precision with an error bound estimated from a sample.
 
-        Rounding errors of many channels average out; those of few dominant channels do not.
+        Rounding errors of many channels average out, and those of few dominant channels do not: hence the sample.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class Precision:
         return replace(self, error=_SIGMAS * float(errors.square().mean().sqrt()) + FLOAT32.error)
 
 
-#: Sums of a thousand products have errors of a few times 1e-7 at most (checked on every candidate).
+#: Sums of a thousand products have errors of at most a few times 1e-7; the search checks this for every candidate.
 FLOAT32 = Precision(dtype=torch.float32, rounding=0.0, error=2e-6)
 
 #: Half a unit in the last place is 2^-9; the largest error comes from rounding both vectors.
@@ -74,14 +74,14 @@ FLOAT16 = Precision(dtype=torch.float16, rounding=2**-11, error=2**-10)
 
 @lru_cache
 def best_precision(device: torch.device, threads: int) -> Precision:
-    """Return the precision with the fastest products on a device, as measured.
+    """Measure products on a device; return the fastest precision.
 
     Parameters
     ----------
     device
         The device.
     threads
-        Number of threads of the process; the measurement is cached for each.
+        Number of threads of the process; the measurement is cached for each number.
     """
     low = BFLOAT16 if device.type == "cpu" else FLOAT16
     return low if _seconds(low.dtype, device) * _WORTH < _seconds(torch.float32, device) else FLOAT32
@@ -106,14 +106,14 @@ def _seconds(dtype: torch.dtype, device: torch.device) -> float:
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Compute products of float32 matrices in float32, whatever the process allows (TF32 has errors of 1e-3)."""
+    """Compute products of float32 matrices in float32, even if the process allows TF32 (errors of 1e-3)."""
     with _summed_in_float32(), _multiplied_in_float32():
         yield
 
 
 @contextmanager
 def _summed_in_float32() -> Iterator[None]:
-    """Keep a GPU from summing products of half precision in half precision."""
+    """Make a GPU sum half-precision products in float32."""
     matmul: Any = torch.backends.cuda.matmul
     names = ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction")
     before = {name: getattr(matmul, name) for name in names}
@@ -138,7 +138,7 @@ def _multiplied_in_float32() -> Iterator[None]:
         return
     known: Any = torch.backends
     backends = (known.cuda.matmul, known.mkldnn.matmul)
-    exact = ("ieee", "none")  # "none": not set, which is exact
+    exact = ("ieee", "none")  # "none" means not set, which is exact
     changed = [(backend, backend.fp32_precision) for backend in backends if backend.fp32_precision not in exact]
     try:
         for backend, _ in changed:

@@ -1,4 +1,4 @@
-"""Similarities of a tile: every query with the keys in its window, and few others."""
+"""Similarities of a tile: every query with the keys in its window, and with few others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from .tiles import SEGMENT, Tile
 
 __all__ = ["Located", "Operand", "TileScores"]
 
-#: Queries (y, x, channel) of the whole grid and keys (frame, y, x, channel), of which products are computed.
+#: Queries (y, x, channel) of the whole grid, and keys (frame, y, x, channel), to multiply.
 Operand = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Located:
-    """Positions of the keys of some segments.
+    """Positions of the keys in some segments.
 
     Attributes
     ----------
@@ -37,20 +37,20 @@ class Located:
 class TileScores:
     """Similarities of a tile's queries, in one or several tables of products.
 
-    A table is stored as one slab for each row of keys, (frame, key x, query y and x), for the queries whose windows
-    hold the row. Its maxima over each column of keys in each segment of rows, (segment, frame, key x, query y,
-    query x), are computed while a slab is in the processor's cache; -inf where no key of the segment is in the window.
+    A table is stored as one slab for each row of keys, (frame, key x, query y and x), with the queries whose windows
+    contain the row. The maxima over the rows of each segment, (segment, frame, key x, query y, query x), are computed
+    while a slab is in the processor's cache; -inf if no key of the segment is in the window.
 
     Parameters
     ----------
     tile
         The tile.
     tables
-        One or more tables; each is a sum of the products of its operands. All keys are of the same frames and type.
+        One or more tables; each is a sum of the products of its operands. All keys have the same frames and type.
     buffers
-        One for each table, flat, of the operands' type, at least `Tile.products` long; overwritten.
+        One flat buffer for each table, of the operands' type, with at least `Tile.products` elements; overwritten.
     circle
-        Exclude keys at this Euclidean distance or more from `locate`; maxima still include them.
+        Radius in cells: `locate` excludes keys at this Euclidean distance or more. Maxima still include them.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class TileScores:
             start += size
             flat = slab.flatten(0, 1)
             for term, (queries, keys) in enumerate(sides):
-                # One product of all frames, keys on the left. Batched or the other way round, MKL is 10 to 30 % slower,
-                # which is more than the copy of the keys costs.
+                # One product of all frames, keys on the left. Batched products, or queries on the left, are 10 to 30 %
+                # slower with MKL, which is more than the copy of the keys costs.
                 rows = keys[:, row].flatten(0, 1)
                 torch.addmm(flat, rows, queries[:, here], beta=min(term, 1), out=flat)
             best = maxima[number // SEGMENT, :, :, here]
@@ -104,8 +104,8 @@ class TileScores:
         Returns
         -------
         list of torch.Tensor
-            One for each table: (query, segment x frame x key x), float32. Segments count from the first in the window
-            of the query's row, as in `locate`. -inf outside the window.
+            One for each table: (query, segment x frame x key x), float32. Segments are counted from the first one in
+            the window of the query's row, as in `locate`. -inf outside the window.
         """
         first, count = self._reach
         segments = first[:, None] + torch.arange(count, device=first.device)  # (query y, segment)
@@ -130,7 +130,7 @@ class TileScores:
         segments
             Indices into the last axis of `segment_bounds` for these frames, (...).
         frames
-            The same frames.
+            The frames that were passed to `segment_bounds`.
 
         Returns
         -------
@@ -147,7 +147,7 @@ class TileScores:
         key_y = segment[..., None] * SEGMENT + torch.arange(SEGMENT, device=segments.device)
         known = key_y.clamp(max=len(tile.key_rows) - 1)
         start, first, size = self._slabs
-        # The query's offset in the slab of the key's row: outside the slab, the key is not in the window.
+        # The query's offset in the slab of the key's row. If it is outside the slab, the key is not in the window.
         among = (row[..., None] - first[known]) * len(tile.columns)
         inside = (key_y == known) & (among >= 0) & (among < size[known])
         inside &= self._in_columns[key_x, column][..., None]
@@ -170,7 +170,7 @@ class TileScores:
 
     @cached_property
     def _reach(self) -> tuple[torch.Tensor, int]:
-        """The first segment in the window of each row of queries, and the largest number of segments in one."""
+        """First segment in the window of each row of queries, and maximum number of segments in a window."""
         tile, spans = self.tile, []
         for row in tile.rows:
             first = max(row - tile.radius, tile.key_rows.start) - tile.key_rows.start
@@ -181,7 +181,7 @@ class TileScores:
 
     @cached_property
     def _in_columns(self) -> torch.Tensor:
-        """Whether a column of keys is in the window of a column of queries: (key x, query x), bool."""
+        """Mask of the columns of keys in the window of each column of queries: (key x, query x), bool."""
         tile, device = self.tile, self.buffers[0].device
         keys = torch.arange(tile.key_columns.start, tile.key_columns.stop, device=device)
         queries = torch.arange(tile.columns.start, tile.columns.stop, device=device)

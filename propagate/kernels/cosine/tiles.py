@@ -1,15 +1,15 @@
-"""Tiles of queries and the keys in their windows. Integers only."""
+"""Tiles of queries, and the boxes of keys that their windows cover."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = ["SEGMENT", "Tile", "plan_tiles"]
 
-#: Rows of keys in a segment. At first, only the largest similarity of a column of keys in each segment is compared.
+#: Rows of keys in a segment. The search first compares only the maximum over each column of keys in a segment.
 SEGMENT = 8
 
-# Costs of one product (one row of keys of every frame with the queries around it) beside its multiply-adds, measured on
-# two cores: reading its keys costs as much as this many more queries, and calls cost this many multiply-adds.
+# Overhead of one product (one row of keys of every frame with the queries around it), measured on two cores: reading
+# its keys costs as much as this number of queries, and calls cost this number of multiply-adds.
 _READ_COST = 64
 CALL_COST = 3_000_000
 
@@ -23,9 +23,9 @@ class Tile:
     Attributes
     ----------
     rows, columns
-        The queries.
+        Rows and columns of the queries.
     key_rows, key_columns
-        The smallest box that holds every window of the tile.
+        Rows and columns of the smallest box that contains every window of the tile.
     radius
         Half the side of the square windows.
     """
@@ -43,20 +43,20 @@ class Tile:
 
     @property
     def segments(self) -> int:
-        """Number of segments that the rows of keys are cut into, the last one possibly shorter."""
+        """Number of segments of the rows of keys; the last one may be shorter."""
         return -(-len(self.key_rows) // SEGMENT)
 
     def seen_from(self, key_row: int) -> range:
-        """Return the rows of queries whose windows hold a row of keys; not empty for any of `key_rows`."""
+        """Return the rows of queries whose windows contain a row of keys; not empty for any of `key_rows`."""
         return range(max(self.rows.start, key_row - self.radius), min(self.rows.stop, key_row + self.radius + 1))
 
     @property
     def row_pairs(self) -> int:
-        """Number of pairs of a row of keys and a row of queries whose windows hold it."""
+        """Number of pairs of a row of keys and a row of queries whose windows contain it."""
         return sum(len(self.seen_from(key_row)) for key_row in self.key_rows)
 
     def products(self, frames: int) -> int:
-        """Return the number of similarities of the tile: the size of its block."""
+        """Return the number of similarities of the tile, the size of its buffer."""
         return frames * len(self.key_columns) * len(self.columns) * self.row_pairs
 
 
@@ -65,8 +65,8 @@ def plan_tiles(
 ) -> list[Tile]:
     """Cut a grid into the cheapest tiles: narrow tiles waste few products, wide tiles read keys less often.
 
-    A row of keys is multiplied with exactly the rows of queries whose windows hold it, so height wastes nothing; memory
-    bounds it.
+    A row of keys is multiplied with exactly the rows of queries whose windows contain it, so tall tiles waste no
+    products; memory limits their height.
 
     Parameters
     ----------
@@ -75,13 +75,13 @@ def plan_tiles(
     radius
         Half the side of the square window, at least 0.
     frames
-        Context frames, at least 1.
+        Number of context frames, at least 1.
     channels
-        Channels of all parts together.
+        Total number of channels of all parts.
     budget
-        Similarities that a tile may hold. If those of a single query do not fit, tiles are single queries.
+        Maximum number of similarities of a tile. If those of a single query do not fit, tiles are single queries.
     call_cost
-        Multiply-adds that a device could do while one product is started.
+        Multiply-adds that a device could do in the time of starting one product.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def _spans(size: int, length: int, radius: int) -> list[tuple[range, range]]:
 
 
 def _row_sums(size: int, length: int, radius: int) -> tuple[int, int, int]:
-    """Return pairs of rows of queries and keys, rows of keys (both over all spans), and the most pairs of a span."""
+    """Return totals of row pairs and of rows of keys over all spans, and the maximum of row pairs in a span."""
     spans = _spans(size, length, radius)
     window = [min(size, row + radius + 1) - max(0, row - radius) for row in range(size)]
     pairs = [sum(window[queries.start : queries.stop]) for queries, _ in spans]
@@ -128,7 +128,7 @@ def _row_sums(size: int, length: int, radius: int) -> tuple[int, int, int]:
 
 
 def _column_sums(size: int, length: int, radius: int) -> tuple[int, int, int]:
-    """Return products and columns of keys over all spans, and the most products of a span."""
+    """Return totals of products and of columns of keys over all spans, and the maximum of products in a span."""
     spans = _spans(size, length, radius)
     products = [len(queries) * len(keys) for queries, keys in spans]
     return sum(products), sum(len(keys) for _, keys in spans), max(products)
