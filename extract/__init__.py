@@ -1,4 +1,4 @@
-"""Stage 1: diffusion features of video frames, written to the cache.
+"""Stage 1: compute diffusion features of video frames, and write them to the cache.
 
 Names are imported at first use, so that `import ted.extract` loads no library:
 

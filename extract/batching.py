@@ -1,4 +1,4 @@
-"""Number of items that fit into one forward pass."""
+"""Number of items that fit into one forward pass, measured on a GPU."""
 
 from collections.abc import Callable
 
@@ -13,27 +13,28 @@ from .plan import VideoPlan
 
 __all__ = ["fit_batch_size", "largest_batch"]
 
-#: Most frames in a pass; a GPU is fully used with fewer. A choice, not a measurement.
+#: Maximum number of frames in a pass (an estimate): a GPU is fully used with fewer.
 _MOST_FRAMES = 64
 
-#: Share of the free memory that a pass may take; the rest is for fragments, and for features on their way to the disk.
+#: Share of the free memory for a pass; the rest is for fragmentation, and for features waiting to be written.
 _SHARE = 0.8
 
 
 def largest_batch(peak: Callable[[int], int], available: int, most: int) -> int:
-    """Return the largest power of two of items that fit, at least 1.
+    """Return the largest number of items that fit, rounded down to a power of two; at least 1.
 
-    The memory of a pass is linear in its items, so two passes determine it. Slightly different measurements mostly
-    agree on a power of two, so that another run of the same job computes the same batches.
+    A pass's memory is linear in the number of items, so two measurements determine it. The power of two absorbs small
+    differences between measurements, so that another run of the same job has the same batches.
 
     Parameters
     ----------
     peak
-        Gives the peak bytes of a pass of so many items; called with 1 and, if that leaves room, with 2.
+        Function that returns the peak memory in bytes of a pass with a number of items; called with 1 and, if that
+        leaves room, with 2.
     available
-        Bytes that a pass may take.
+        Available memory in bytes.
     most
-        Largest useful number of items.
+        Maximum number of items.
     """
     first = peak(1)
     if most < 2 or first > available:
@@ -49,7 +50,7 @@ def fit_batch_size(backbone: Backbone, plan: VideoPlan) -> int | None:
     Returns
     -------
     int or None
-        None on a processor, where the memory of a pass is hard to tell and the default size serves.
+        None on a CPU, where a pass's memory is hard to measure and the default size is good.
     """
     if backbone.device.type != "cuda":
         return None
@@ -80,7 +81,7 @@ def fit_batch_size(backbone: Backbone, plan: VideoPlan) -> int | None:
         first = peak(1)
         torch.cuda.empty_cache()
         free = round(_SHARE * torch.cuda.mem_get_info(backbone.device)[0])
-        # Attention along time has one sequence for each cell of each clip; CUDA's kernels take 65535 at most.
+        # Temporal attention has one sequence for each cell of each clip; CUDA's kernels take at most 65535.
         sequences = shape[-2] * shape[-1] if length > 1 else 1
         most = max(1, min(_MOST_FRAMES // length, 65535 // sequences))
         return largest_batch(lambda items: first if items == 1 else peak(items), free, most)

@@ -1,4 +1,4 @@
-"""The host's share of a clip: frames read and resized, noise drawn. Nothing here uses the device."""
+"""Prepare clips on the host: read and resize frames, draw noise. Nothing here uses the device."""
 
 import os
 from collections import deque
@@ -17,7 +17,7 @@ from .runtime import StageClock
 
 __all__ = ["ClipReader", "HostClip"]
 
-#: Most threads that resize frames and draw noise.
+#: Maximum number of threads that resize frames and draw noise.
 _MOST_THREADS = 8
 
 
@@ -28,17 +28,17 @@ class HostClip:
     Attributes
     ----------
     index
-        Its index in the video's list of clips.
+        Index in the video's list of clips.
     clip
-        Its frames.
+        The clip's frame indices.
     pixels
         (frame, 3, height, width), float32, RGB in [-1, 1].
     image
         The conditioning frame, (1, 3, height, width), in the same range; None without one.
     image_index
-        Index of the conditioning frame in the video: the key of the conditioning's own noise.
+        Index of the conditioning frame in the video, which keys the conditioning's noise.
     noise
-        (draw, latent frame, channel, y, x), float32, standard normal; None where the noising draws none.
+        (draw, latent frame, channel, y, x), float32, standard normal; None if the noising draws none.
     """
 
     index: int
@@ -62,13 +62,13 @@ class _Started:
 class ClipReader:
     """Reads clips of one video, each frame once.
 
-    The calling thread reads frames in order, as decoders of video need it. Threads resize them and draw noise, which
-    depends on its key alone, a few clips ahead.
+    The calling thread reads frames in order, as video decoders require. Other threads resize them and draw noise, a few
+    clips ahead.
 
     Parameters
     ----------
     backbone
-        The backbone that will see the clips.
+        The backbone that will process the clips.
     source
         The frames.
     plan
@@ -78,7 +78,7 @@ class ClipReader:
     clock
         Adds up the seconds of ``"read"``, ``"resize"`` and ``"noise"``.
     threads
-        Number of threads; by default half of the cores beside a GPU, one beside a processor that computes.
+        Number of threads; by default half of the cores with a GPU, and one if the CPU runs the network.
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class ClipReader:
     def read(self, wanted: Sequence[int]) -> Iterator[HostClip]:
         """Yield clips by rising index.
 
-        Frames that clips share stay in memory until no later clip has them: memory does not grow with the video. An
-        error is raised after the clips before it.
+        Shared frames stay in memory until no later clip needs them, so memory does not grow with the video. An error is
+        raised after the preceding clips were yielded.
         """
         frames: dict[int, Future[torch.Tensor]] = {}
         started: deque[_Started] = deque()
@@ -124,7 +124,7 @@ class ClipReader:
                 pool.shutdown(cancel_futures=True)
 
     def _start(self, index: int, frames: dict[int, Future[torch.Tensor]], pool: ThreadPoolExecutor) -> _Started:
-        """Read a clip's frames that are not in `frames` yet, and start the rest of its preparation."""
+        """Read a clip's frames that are not in `frames` yet, and start resizing them and drawing noise."""
         clip = self._plan.clips[index]
         noise = pool.submit(self._draw, clip)
         if self._condition_on == "video" and 0 not in frames:

@@ -1,4 +1,4 @@
-"""Clips: the windows of frames that a video network sees together."""
+"""Clips: the windows of frames that a video network processes together."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from ..store.errors import ConfigError
 
 __all__ = ["Clip", "OverlapRule", "count_contributions", "plan_clips"]
 
-#: The feature of a frame that several clips cover: that of the first clip, or the mean.
+#: Feature of a frame that several clips cover: the first clip's, or the mean over the clips.
 OverlapRule = Literal["first", "mean"]
 
 
@@ -20,7 +20,7 @@ class Clip:
     Attributes
     ----------
     frames
-        Indices of the frames that the network sees, as many as the clip length; a short video's last frame is repeated.
+        Indices of the clip's frames, as many as the clip length; the last frame of a short video is repeated.
     keep
         Positions in `frames` whose features count. Under the rule ``"first"``, a frame counts only in the first clip
         that covers it; under ``"mean"``, in all of them.
@@ -31,7 +31,7 @@ class Clip:
 
     @property
     def start(self) -> int:
-        """Index of the first frame, the key of the clip's noise."""
+        """Index of the first frame, which keys the clip's noise."""
         return self.frames[0]
 
     @property
@@ -44,17 +44,17 @@ def plan_clips(frame_count: int, length: int, overlap: int, rule: OverlapRule = 
     """Cover a video with clips of one length (TED, section on long videos).
 
     Windows advance by ``length - overlap`` frames. The last window is shifted back to end at the last frame. A video
-    shorter than a clip is padded by repeating its last frame; the padding is dropped. Where windows overlap, also by
-    the shift of the last one, a frame has the feature of the first window or the mean of all (`rule`).
+    shorter than a clip is padded by repeating its last frame; the padding's features are dropped. In overlaps,
+    including that from the shift of the last window, a frame gets the first window's feature or the mean (`rule`).
 
     Parameters
     ----------
     frame_count
-        Frames in the video, at least 1.
+        Number of frames in the video, at least 1.
     length
-        Frames in a clip, at least 1.
+        Number of frames in a clip, at least 1.
     overlap
-        Frames that neighbouring windows share, in [0, length).
+        Number of frames that neighbouring windows share, in [0, length).
     rule
         ``"first"`` or ``"mean"``.
 
@@ -94,7 +94,7 @@ def count_contributions(clips: Iterable[Clip]) -> tuple[int, ...]:
     Returns
     -------
     tuple of int
-        By frame, at least 1.
+        Number for each frame, at least 1.
     """
     counts = Counter(frame for clip in clips for frame in clip.kept_frames)
     return tuple(counts[frame] for frame in range(len(counts)))

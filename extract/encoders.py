@@ -1,4 +1,4 @@
-"""Encoders around a latent diffusion network: frames to latents, a prompt to text states, an image to CLIP's."""
+"""Encoders of a latent diffusion network: frames to latents, prompts to text states, images to CLIP embeddings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class FrameEncoder(Protocol):
     Attributes
     ----------
     scaling_factor
-        Factor by which the network wants the latents multiplied.
+        Factor to multiply latents with before the network.
     stride
         Pixels per latent, along each axis.
     """
@@ -43,14 +43,14 @@ class FrameEncoder(Protocol):
 
 
 class VaeLatents:
-    """The mode of a VAE's posterior.
+    """An encoder to the mode of a VAE's posterior.
 
-    Frames are encoded one by one, so that a frame's latents do not depend on others in the batch.
+    Frames are encoded one by one, so that a frame's latents do not depend on other frames in the batch.
 
     Parameters
     ----------
     vae
-        A diffusers autoencoder on its device, in its precision.
+        A diffusers autoencoder, on the device and in the precision to run in.
     """
 
     def __init__(self, vae: Any) -> None:
@@ -78,11 +78,11 @@ def load_frame_encoder(
     cls
         The VAE's class.
     channels
-        Latent channels that the network takes.
+        Number of latent channels that the network takes.
     device, dtype
-        Device and precision in which it runs.
+        Device and precision to run in.
     upcast
-        Run in float32 instead of float16 if the VAE's configuration says ``force_upcast``.
+        Run in float32 instead of float16 if the VAE's configuration has ``force_upcast``.
 
     Raises
     ------
@@ -102,16 +102,17 @@ def load_frame_encoder(
 
 @dataclass(frozen=True, kw_only=True)
 class TextModel:
-    """How a pipeline turns a prompt into text states.
+    """A pipeline's conversion of a prompt to text states.
 
     Attributes
     ----------
     encoder, tokenizer
-        Classes of the transformers library, of the parts ``text_encoder`` and ``tokenizer``.
+        Classes (of transformers) of the parts ``text_encoder`` and ``tokenizer``.
     tokens
-        Tokens to which a prompt is padded.
+        Number of tokens to which a prompt is padded.
     states
-        Returns the text states (1, token, channel) of an encoder, token ids (1, token) and their attention mask.
+        Function of an encoder, token ids (1, token) and their attention mask that returns text states (1, token,
+        channel).
     """
 
     encoder: Any
@@ -128,7 +129,7 @@ def clip_text(skip: int = 0) -> TextModel:
         if skip == 0:
             last: torch.Tensor = outputs.last_hidden_state
             return last
-        # Up to version 4, transformers keeps the final norm one level down.
+        # Up to version 4 of transformers, the final norm is one level deeper.
         norm = getattr(encoder, "text_model", encoder).final_layer_norm
         normed: torch.Tensor = norm(outputs.hidden_states[-(skip + 1)])
         return normed
@@ -140,7 +141,7 @@ def clip_text(skip: int = 0) -> TextModel:
 def encode_prompt(
     folder: ModelFolder, text: TextModel, prompt: str, *, width: int, device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Encode a prompt; the text encoder does not stay in memory.
+    """Encode a prompt; load the text encoder only for this call.
 
     Parameters
     ----------
@@ -151,9 +152,9 @@ def encode_prompt(
     prompt
         The prompt, which may be empty.
     width
-        Channels of the text states that the network takes.
+        Number of channels of the text states that the network takes.
     device, dtype
-        Device and precision in which the encoder runs.
+        Device and precision of the encoder.
 
     Returns
     -------
@@ -188,21 +189,21 @@ def encode_prompt(
 
 
 class ImageEmbedder:
-    """CLIP's embedding of an image, or zeros if the folder declares them.
+    """CLIP's image encoder, or a stand-in that returns zeros if the folder declares it.
 
     Parameters
     ----------
     folder
         The pipeline's folder.
     width
-        Channels of the embedding that the network takes.
+        Number of channels of the embedding that the network takes.
     device, dtype
-        Device and precision in which the encoder runs.
+        Device and precision of the encoder.
 
     Attributes
     ----------
     size
-        (height, width) of the images that the encoder takes.
+        (height, width) in pixels of the images that the encoder takes.
 
     Raises
     ------
@@ -224,7 +225,7 @@ class ImageEmbedder:
             raise WeightsError(
                 f"image embeddings have {encoder.config.projection_dim} channels, but the UNet takes {width}"
             )
-        # Only these numbers of the processor are used: the pipelines resize in ways of their own.
+        # Only the processor's size, mean and standard deviation are used: pipelines resize in their own ways.
         settings = folder.config("feature_extractor", "preprocessor_config.json")
         self._mean, self._std = colour_statistics(settings)
         try:
@@ -242,7 +243,7 @@ class ImageEmbedder:
         ----------
         image
             (1, 3, height, width) of the encoder's size, float32, RGB in [0, 1], on the CPU. None gives zeros, which
-            the pipelines pass to guide away from any image.
+            pipelines use as the unconditional embedding.
 
         Returns
         -------
@@ -267,7 +268,7 @@ def colour_statistics(settings: Mapping[str, Any]) -> tuple[torch.Tensor, torch.
     Raises
     ------
     WeightsError
-        When they are missing or make no sense.
+        When they are missing or invalid.
     """
     try:
         return _colour(settings["image_mean"]), _colour(settings["image_std"])

@@ -1,4 +1,4 @@
-"""Clips to averaged features, on the device: no cache, no files, no threads."""
+"""Compute averaged features from clips, on the device: no cache, no files, no threads."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,11 +24,11 @@ class DeviceClip:
     Attributes
     ----------
     frame_size
-        (height, width) of its frames in pixels.
+        (height, width) of the clip's frames in pixels.
     condition
-        Its conditioning.
+        The clip's conditioning.
     noisy
-        Gives x_tau for a timestep and a draw.
+        Function that returns x_tau for a timestep and a draw.
     """
 
     frame_size: tuple[int, int]
@@ -43,9 +43,9 @@ class Features:
     Attributes
     ----------
     timestep, tap
-        Where they were read.
+        Timestep and tap of these features.
     frames
-        Indices in the video.
+        Indices of the frames in the video.
     values
         (frame, channel, grid y, grid x), float32, on the backbone's device.
     """
@@ -74,7 +74,7 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def encode(self, host: HostClip) -> DeviceClip:
-        """Encode a clip; clips come in the order of the video."""
+        """Encode a clip. Call it with clips in the order of the video."""
         backbone, plan = self._backbone, self._plan
 
         def draw(shape: Sequence[int]) -> torch.Tensor:
@@ -97,7 +97,7 @@ class ClipEncoder:
         )
 
     def _encode(self, clip: Clip, pixels: torch.Tensor) -> torch.Tensor:
-        """Encode a clip's frames, (latent frame, channel, y, x); frames that clips share only once, where they can."""
+        """Encode a clip's frames to (latent frame, channel, y, x); reuse encodings of frames of the previous clip."""
         backbone = self._backbone
         if backbone.latent_of_frame is not None:
             return backbone.encode_clip(pixels)
@@ -112,7 +112,7 @@ class ClipEncoder:
 
 @torch.inference_mode()
 def latent_shape(backbone: Backbone, frame_size: tuple[int, int]) -> tuple[int, ...]:
-    """Return the shape of a clip's x_0, (latent frame, channel, y, x), by encoding grey frames of (height, width)."""
+    """Return the shape of a clip's x_0, (latent frame, channel, y, x), from encoding grey frames of `frame_size`."""
     if backbone.latent_of_frame is not None:
         grey = torch.zeros(backbone.clip_length, 3, *frame_size, device=backbone.device)
         return tuple(backbone.encode_clip(grey).shape)
@@ -131,7 +131,7 @@ def run_pass(
     backbone
         The backbone.
     items
-        The batch: clips, timesteps and draws may be mixed.
+        The batch; clips, timesteps and draws may be mixed.
     clips
         The clips, by index.
     taps
@@ -145,7 +145,7 @@ def run_pass(
     Raises
     ------
     ConfigError
-        When a map does not have the stride or the heads that its tap declares.
+        When a map contradicts the stride or the heads that its tap declares.
     """
     noisy = torch.stack([clips[item.clip].noisy(item.timestep, item.draw) for item in items])
     conditions = [clips[item.clip].condition for item in items]
@@ -158,16 +158,16 @@ def run_pass(
 
 
 class Averages:
-    """Means of features over noise draws, and over the clips in which a frame counts; not normalised, float32.
+    """Averages of features over noise draws, and over the clips in which a frame counts; float32, not normalised.
 
     Parameters
     ----------
     clips
         The video's clips.
     draws
-        Noise draws to average.
+        Number of noise draws to average.
     wanted
-        The wanted (timestep, tap) pairs of each clip, by its index; others are dropped.
+        The (timestep, tap) pairs to compute for each clip, by its index; others are dropped.
     latent_of_frame
         See `Backbone`.
     """
@@ -185,11 +185,11 @@ class Averages:
         self._latent_of_frame = latent_of_frame
         self._contributions = count_contributions(clips)
         self._draw_sums: dict[tuple[int, int, str], torch.Tensor] = {}
-        # Number and sum of the clips so far, for frames that count in several.
+        # Number of clips so far and sum of their features, for frames that count in several clips.
         self._clip_sums: dict[tuple[int, int, str], tuple[int, torch.Tensor]] = {}
 
     def add(self, items: Sequence[Item], outputs: Mapping[str, torch.Tensor]) -> Iterator[Features]:
-        """Add the outputs of a pass, without its repeated items; yield the means that they complete."""
+        """Add the outputs of a pass (ignore its repeated items); yield the averages that are complete."""
         for position, item in enumerate(items):
             for tap, values in outputs.items():
                 if (item.timestep, tap) not in self._wanted.get(item.clip, ()):
@@ -204,13 +204,13 @@ class Averages:
                 yield from self._over_clips(item.timestep, tap, clip.kept_frames, mean)
 
     def _of_frames(self, values: torch.Tensor, positions: range) -> torch.Tensor:
-        """Return the values of frames, by position in the clip, from those of latent frames."""
+        """Return the values of frames, at positions in the clip, from those of latent frames."""
         if self._latent_of_frame is None:
             return values[positions.start : positions.stop]
         return values[[self._latent_of_frame[position] for position in positions]]
 
     def _over_clips(self, timestep: int, tap: str, frames: range, values: torch.Tensor) -> Iterator[Features]:
-        """Add the features of a clip; yield those of frames that count in no later one."""
+        """Add the features of a clip; yield the averages of frames that no later clip covers."""
         if all(self._contributions[frame] == 1 for frame in frames):
             yield Features(timestep=timestep, tap=tap, frames=frames, values=values)
             return

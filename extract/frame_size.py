@@ -1,4 +1,4 @@
-"""Size and range of the frames that a backbone gets."""
+"""Size and value range of a backbone's input frames."""
 
 import re
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ class FrameSize:
     Attributes
     ----------
     short_side
-        Length of the shorter side in pixels; the longer one follows from the frame's proportions.
+        Length of the shorter side in pixels; the longer one follows from the frame's aspect ratio.
     exact
-        (height, width) in pixels, whatever the frame's proportions.
+        (height, width) in pixels, regardless of the frame's aspect ratio.
     nearest
-        Round a given side to the nearest multiple that the backbone takes, instead of refusing it.
+        Round sides to the nearest multiple that the backbone takes, instead of raising an error.
     """
 
     short_side: int | None = None
@@ -62,7 +62,7 @@ class FrameSize:
         return cls(exact=(int(match[2]), int(match[3])), nearest=nearest)
 
     def rounded(self, multiple: int) -> "FrameSize":
-        """Return the size whose given sides are the nearest multiples, at least one; half-way rounds up."""
+        """Return the size with each side rounded to the nearest multiple, at least one; ties round up."""
         sides = [max(1, (side + multiple // 2) // multiple) * multiple for side in self.sides]
         return FrameSize(exact=(sides[0], sides[1])) if self.exact is not None else FrameSize(short_side=sides[0])
 
@@ -73,7 +73,7 @@ class FrameSize:
 def processed_size(size: tuple[int, int], frame_size: FrameSize | None = None, multiple: int = 32) -> tuple[int, int]:
     """Return the size that a frame is resized to.
 
-    DIFT's rule: the short side becomes `short_side`, the long side keeps the proportions and is floored to a multiple.
+    DIFT's rule: the short side becomes `short_side`; the long side keeps the aspect ratio, rounded down to a multiple.
     The default short side is 480, or the nearest multiple below.
 
     Parameters
@@ -93,8 +93,8 @@ def processed_size(size: tuple[int, int], frame_size: FrameSize | None = None, m
     Raises
     ------
     ConfigError
-        When a side that `frame_size` gives is not a multiple, with the nearest sizes that are; unless it asks for the
-        nearest.
+        When a side of `frame_size` is not a multiple and `FrameSize.nearest` is not set. The message has the nearest
+        valid sizes.
     """
     if frame_size is None:
         frame_size = FrameSize(short_side=max(DEFAULT_SHORT_SIDE // multiple, 1) * multiple)
@@ -116,14 +116,14 @@ def processed_size(size: tuple[int, int], frame_size: FrameSize | None = None, m
 
 
 def to_pixels(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Resize a frame and scale it to a backbone's range, as DIFT does (`cv2.resize`, bilinear, on 8-bit values).
+    """Resize a frame and scale it to [-1, 1], as DIFT does (`cv2.resize`, bilinear, on 8-bit values).
 
     Parameters
     ----------
     frame
         (height, width, 3), RGB.
     size
-        (height, width) to resize to.
+        (height, width) of the result in pixels.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Read the frames of a video: one interface to image files and video files, and a selection of frames."""
+"""Frames of a video: one interface for image files and video files, and selections of frames."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class FrameSource(Protocol):
-    """Frames of one video, read on demand; memory does not grow with their number."""
+    """Frames of one video, read on demand, so that memory does not grow with the video."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -44,11 +44,11 @@ class FrameSource(Protocol):
         """Decode one frame: (height, width, 3), uint8, RGB."""
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
-        """Hash (SHA-256) the encoded content of some frames, all by default, in order; not their paths and names."""
+        """Return the SHA-256 of the encoded frames in order (all by default), independent of paths and names."""
 
 
 class UnreadableFrames:
-    """Frames of a video that cannot be opened: every request raises the error."""
+    """Frames of a video that cannot be opened; every access raises the error."""
 
     def __init__(self, error: FrameError) -> None:
         self._error = error
@@ -76,16 +76,16 @@ class UnreadableFrames:
 
 
 class SelectedFrames:
-    """Every n-th frame of a source, up to a number of frames. The frames keep their names.
+    """Every n-th frame of a source, up to a maximum number. Frames keep their names.
 
     Parameters
     ----------
     source
         All frames.
     every
-        Step between frames; 1 takes every frame.
+        Step between frames; 1 selects every frame.
     limit
-        Largest number of frames; None for no limit.
+        Maximum number of frames; None for no limit.
 
     Raises
     ------
@@ -109,7 +109,7 @@ class SelectedFrames:
 
     @property
     def limit(self) -> int | None:
-        """Largest number of frames; None for no limit."""
+        """Maximum number of frames; None for no limit."""
         return self._limit
 
     @property
@@ -119,7 +119,7 @@ class SelectedFrames:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names that the frames have in the source."""
+        """Names of the selected frames, as in the source."""
         return self._source.names[:: self._every][: self._limit]
 
     @property

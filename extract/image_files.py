@@ -1,4 +1,4 @@
-"""Decode frames that are image files, and pages of one image file."""
+"""Decode frames from image files, or from the pages of one image file."""
 
 import hashlib
 import io
@@ -16,10 +16,10 @@ from .truncation import image_is_truncated
 
 __all__ = ["IMAGE_SUFFIXES", "PAGE_SUFFIXES", "ImageFrames", "PageFrames"]
 
-#: File name endings, in lower case, that count as images.
+#: Lower-case file name endings of images.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
-#: File name endings, in lower case, of images that may have several pages or frames.
+#: Lower-case file name endings of images that may have several pages or frames.
 PAGE_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".tif", ".tiff"})
 
 _EXIF_ORIENTATION = 0x0112
@@ -29,15 +29,15 @@ _TIFF_SUBFILE_TYPE = 254
 class ImageFrames:
     """Frames of a video that has one image file per frame.
 
-    Grayscale becomes RGB, 16-bit values v become round(v / 257), an alpha channel is dropped. An EXIF orientation is
-    applied: frames are what viewers and annotation tools show, and masks must fit that.
+    Grayscale becomes RGB, 16-bit values v become round(v / 257), and an alpha channel is dropped. The EXIF orientation
+    is applied, because masks must fit the image that viewers and annotation tools show.
 
     Files are read on request; no frame stays in memory.
 
     Parameters
     ----------
     paths
-        The files, in the order of the video; at least one. Their stems are the names of the frames.
+        The files in the order of the video, at least one. Their stems are the frames' names.
 
     Raises
     ------
@@ -91,12 +91,12 @@ class ImageFrames:
     def digest(self, indices: Sequence[int] | None = None) -> str:
         """Hash the encoded frames in order; independent of the files' names and folders.
 
-        Every file is read, so truncated files and files of another size are found before any computing.
+        Every file is read, so that truncated files and files of another size are found before extraction.
 
         Parameters
         ----------
         indices
-            Frames to cover; all by default.
+            Indices of the frames to hash; all by default.
 
         Returns
         -------
@@ -128,19 +128,19 @@ class ImageFrames:
 class PageFrames:
     """Frames of one image file: pages of a TIFF, frames of an animated GIF, WebP or PNG.
 
-    Reduced copies of a TIFF's page are no frames. The file is loaded on the first request.
+    Reduced copies of a TIFF's pages are skipped. The file is loaded on first access.
 
     Parameters
     ----------
     path
         The file.
     at_most
-        Use only this many frames.
+        Maximum number of frames to use.
 
     Raises
     ------
     FrameError
-        The methods raise it if the file cannot be read or decoded, has one page only, or pages of different sizes.
+        From the methods, if the file cannot be read or decoded, has only one page, or pages of different sizes.
     """
 
     def __init__(self, path: Path, *, at_most: int | None = None) -> None:
@@ -179,7 +179,7 @@ class PageFrames:
         return frame
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
-        """Hash (SHA-256) the file's bytes and the selected frames, all by default."""
+        """Return the SHA-256 of the file's bytes and the selected indices, all by default."""
         content = hashlib.sha256(self._load()).hexdigest()
         chosen = ",".join(map(str, range(len(self)) if indices is None else indices))
         return hashlib.sha256(f"ted image pages\n{content}\n{chosen}\n".encode()).hexdigest()
@@ -207,7 +207,7 @@ class PageFrames:
                 self._image = Image.open(io.BytesIO(data))
             self._image.seek(page)
             return np.array(self._image.convert("RGB"))
-        except Exception as error:  # of many kinds, by where in the file the damage is
+        except Exception as error:  # PIL raises many kinds of errors for damaged files
             raise FrameError(f"cannot decode frame {index} of {self._path}: {error}") from error
 
 
@@ -233,9 +233,9 @@ def _check_single(data: bytes, path: Path) -> None:
 
 
 def _page_numbers(data: bytes) -> list[int]:
-    """Return the numbers of an image's pages, from 0; one for damaged files, which decoding finds.
+    """Return the numbers of an image's pages, from 0; only [0] for damaged files, whose decoding fails later.
 
-    The preview that phones add to a JPEG (MPO) is no page.
+    The preview that phones add to a JPEG (MPO) does not count as a page.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -251,11 +251,11 @@ def _page_numbers(data: bytes) -> list[int]:
                 if not int(getattr(image, "tag_v2", {}).get(_TIFF_SUBFILE_TYPE, 0)) & 1:  # a reduced copy
                     pages.append(number)
             return pages or [0]
-    except Exception:  # of many kinds, by where in the file the damage is
+    except Exception:  # PIL raises many kinds of errors for damaged files
         return [0]
 
 
-#: Three channels, 8 or 16 bits, with the EXIF orientation applied.
+#: OpenCV's flags for three channels of 8 or 16 bits, with the EXIF orientation applied.
 _IMREAD = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 
 
@@ -280,11 +280,11 @@ def _to_rgb(image: npt.NDArray[Any] | None, path: Path) -> npt.NDArray[np.uint8]
 
 
 def _stated_size(data: bytes) -> tuple[int, int] | None:
-    """Return (height, width) by an image's header, after the EXIF orientation; None if it cannot be read."""
+    """Return (height, width) from an image's header, after EXIF orientation; None if it cannot be read."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
-            # A PNG's EXIF data may follow the pixels: asking for it could decode them.
+            # A PNG's EXIF data may follow the pixels, so that reading it could decode them.
             has_exif = image.format != "PNG" or "exif" in image.info
             turned = has_exif and image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):

@@ -1,4 +1,4 @@
-"""Loading the parts of a published pipeline, one by one, from its folder."""
+"""Load the parts of a published pipeline from its folder, one by one."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -31,16 +31,16 @@ _TOKENIZER_FILES = (
 
 
 class ModelFolder:
-    """The folder of a pipeline, or of a single model, which remembers the files that were read.
+    """The folder of a pipeline or a single model. It records which files were read.
 
     Parameters
     ----------
     path
-        The folder with the parts as subfolders (``unet``, ``vae``, ...); a part ``""`` lies in the folder itself.
+        The folder with the parts as subfolders (``unet``, ``vae``, ...); the part ``""`` is the folder itself.
     backbone
-        Name of the backbone whose weights it should hold.
+        Name of the backbone whose weights are expected.
     declarable
-        What its `ted.json` may declare (see `placeholders`).
+        Declarations that its `ted.json` may contain (see `placeholders`).
     seed
         Seed of an untrained network (see `network`); None for the trained one.
 
@@ -52,7 +52,7 @@ class ModelFolder:
     Raises
     ------
     WeightsError
-        When it is no folder, when parts are missing (all are named), and for a declaration that makes no sense.
+        When it is not a folder, when parts are missing (the message names all), and for an invalid declaration.
     """
 
     placeholders: Placeholders
@@ -74,17 +74,17 @@ class ModelFolder:
             raise self._info.error(f"{', '.join(missing)} in {path}, which backbone {backbone!r} needs")
 
     def weights_id(self) -> str:
-        """Return the identity of the weights: a digest of the files that were read so far, and any seed."""
+        """Return the identity of the weights, from the files read so far and the seed of random weights."""
         digest = digest_files(self._files)
         return digest if self._seed is None else random_id(self._seed, digest)
 
     def check_absent(self, part: str) -> None:
-        """Raise WeightsError if a part is there although the folder declares a placeholder for it."""
+        """Raise WeightsError if a part exists although the folder declares a placeholder for it."""
         if (self._path / part).exists():
             raise WeightsError(f"{self._path / DECLARATIONS} declares a stand-in for {part}, but {part} is there too")
 
     def file(self, part: str, name: str) -> Path:
-        """Return the path of a file of a part, which becomes part of the identity; raises WeightsError if absent."""
+        """Return the path of a part's file, and add it to the identity; raise WeightsError if it is absent."""
         path = self._path / part / name
         if not path.is_file():
             what = f"no {name} in {path.parent}" if path.parent.is_dir() else f"no folder {part} in {self._path}"
@@ -113,12 +113,12 @@ class ModelFolder:
         cls
             The model's class.
         device, dtype
-            Device and precision in which it runs.
+            Device and precision to run in.
 
         Raises
         ------
         WeightsError
-            When the part is missing, incomplete, damaged or another model.
+            When the part is missing, incomplete, damaged or of another model.
         """
         self._config_of(part, cls)
         folder = self._path / part
@@ -136,7 +136,7 @@ class ModelFolder:
                     local_files_only=True,
                     output_loading_info=True,
                 )
-        except Exception as error:  # the libraries raise whatever a damaged file or a wrong shape leads to
+        except Exception as error:  # the libraries raise many kinds of errors for damaged files and wrong shapes
             raise WeightsError(f"cannot load {paths[0]} as {cls.__name__}: {error}") from error
         if info["missing_keys"]:
             missing = sorted(info["missing_keys"])
@@ -149,14 +149,14 @@ class ModelFolder:
     def network(self, part: str, cls: Any, *, device: torch.device, dtype: torch.dtype) -> Any:
         """Load the network whose features are read; with a seed, build it with random weights.
 
-        A network of random weights (see `random_weights`) has the folder's configuration; no other file of the part is
-        read. Parameters, result and errors are those of `model`.
+        A network with random weights (see `random_weights`) only needs the part's configuration. Parameters, result and
+        errors are those of `model`.
         """
         if self._seed is None:
             return self.model(part, cls, device=device, dtype=dtype)
         config = self._config_of(part, cls)
         try:
-            with quiet_libraries(), torch.random.fork_rng(devices=[]):  # the library draws weights, too
+            with quiet_libraries(), torch.random.fork_rng(devices=[]):  # the library draws initial weights
                 model = cls.from_config(config) if _is_diffusers(cls) else cls(cls.config_class.from_dict(config))
         except Exception as error:  # as above
             raise WeightsError(f"cannot make {cls.__name__} by {self._path / part / 'config.json'}: {error}") from error
@@ -164,7 +164,7 @@ class ModelFolder:
         return _ready(model, device, dtype)
 
     def tokenizer(self, cls: Any, part: str = "tokenizer") -> Any:
-        """Load a tokenizer of a transformers class; raises WeightsError when it is missing or damaged."""
+        """Load a tokenizer of a transformers class; raise WeightsError if it is missing or damaged."""
         self.file(part, "tokenizer_config.json")
         folder = self._path / part
         self._files |= {f"{part}/{name}": folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()}
@@ -175,7 +175,7 @@ class ModelFolder:
             raise WeightsError(f"cannot load the tokenizer in {folder}: {error}") from error
 
     def scheduler(self, cls: Any) -> Any:
-        """Make a diffusers scheduler of a class by the model's own configuration."""
+        """Create a diffusers scheduler of a class from the model's configuration."""
         config = self.config("scheduler", "scheduler_config.json")
         try:
             with quiet_libraries():
@@ -185,7 +185,7 @@ class ModelFolder:
             raise WeightsError(f"cannot make a noise schedule from {path}: {error}") from error
 
     def _config_of(self, part: str, cls: Any) -> dict[str, Any]:
-        """Read a model's configuration, which must name its class (that of transformers does not, reliably)."""
+        """Read a model's configuration; check the class name that diffusers records (transformers may not)."""
         config = self.config(part)
         if _is_diffusers(cls) and config.get("_class_name") != cls.__name__:
             raise self._info.error(
@@ -206,7 +206,7 @@ def _ready(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Silence the model libraries' progress bars and advice; what matters of it is checked and raised here."""
+    """Silence the progress bars and warnings of the model libraries; this module raises errors of its own."""
     libraries = (diffusers.utils.logging, transformers.utils.logging)
     before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in libraries]
     for log in libraries:

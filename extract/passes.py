@@ -1,4 +1,4 @@
-"""The forward passes of a video: its (clip, timestep, draw) items in batches with fixed boundaries."""
+"""Forward passes over a video: (clip, timestep, draw) items in batches with fixed boundaries."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Passes:
-    """All items of a video in a fixed order, cut into passes of one size.
+    """All items of a video in a fixed order, divided into passes of equal size.
 
-    Clips come in the order of the video, within a clip the timesteps, within a timestep the draws. So a clip is
-    finished, and can leave memory, before later ones begin. The items of a pass depend on the four numbers below
-    alone, never on what is done already: a network's last bits depend on the batch's shape and on the index in it.
+    Items are sorted by clip, then timestep, then draw. So a clip is finished, and can leave memory, before later clips
+    begin. The items of a pass depend only on the four attributes below, never on finished work, because the last bits
+    of a network's output depend on the batch's shape and on the index in it.
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class Passes:
     timesteps
         tau, in the order of computation.
     draws
-        Noise draws that are averaged.
+        Number of noise draws to average.
     size
-        Items in a pass. The last pass is filled up by repeating its last item.
+        Number of items in a pass. The last pass is padded by repeating its last item.
     """
 
     clips: int
@@ -63,11 +63,11 @@ class Passes:
         return [self._item(min(i, self._total - 1)) for i in range(first, first + self.size)]
 
     def real(self, number: int) -> int:
-        """Return how many items of a pass, at its beginning, are no repetitions."""
+        """Return the number of items of a pass that are not padding; these come first."""
         return min(self.size, self._total - number * self.size)
 
     def needed(self, wanted: Collection[tuple[int, int]]) -> list[int]:
-        """Return the passes with an item of these (clip, timestep) pairs, in order."""
+        """Return the numbers of the passes that contain one of these (clip, timestep) pairs, rising."""
         numbers: set[int] = set()
         for clip, timestep in wanted:
             first = (clip * len(self.timesteps) + self.timesteps.index(timestep)) * self.draws

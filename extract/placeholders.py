@@ -7,13 +7,13 @@
 ``{"vae": {"area_average": n, "colourfulness": k}}``
     The same, for a UNet of four channels: the fourth is k (max(R, G, B) - min(R, G, B)).
 ``{"text": "zeros"}``, ``{"text": {"zeros": n}}``
-    Text states of zeros, as many as CLIP has or n, instead of a text encoder and a tokenizer.
+    77 (as with CLIP) or n text states of zeros, instead of a text encoder and a tokenizer.
 ``{"image": "zeros"}``
     An image embedding of zeros, instead of an image encoder.
 ``{"clip_length": n}``
-    Frames in a clip, for a video backbone whose configuration does not name them.
+    Number of frames in a clip, for a video backbone whose configuration lacks it.
 
-The file holds nothing else. A part that is neither there nor declared is an error.
+Other declarations are errors, and so is a part that is neither present nor declared.
 """
 
 import json
@@ -34,7 +34,7 @@ __all__ = ["DECLARATIONS", "PROMPT_TOKENS", "PixelLatents", "Placeholders", "rea
 #: Name of the file with the declarations, in the weights' folder.
 DECLARATIONS = "ted.json"
 
-#: Number of text states of a prompt, with CLIP's text encoders.
+#: Number of text states of a prompt with CLIP's text encoders.
 PROMPT_TOKENS = 77
 
 #: Weights of R, G and B in luma (ITU-R BT.601).
@@ -48,15 +48,15 @@ class Placeholders:
     Attributes
     ----------
     vae
-        Pixels averaged per latent, along one axis; 1 if the pixels are the latents; None with a VAE.
+        Pixels per latent along one axis, which are averaged; 1 if the pixels are the latents; None with a VAE.
     colourfulness
         Factor of the fourth channel if it is the colourfulness; None if it is luma.
     text
-        Number of text states that are zeros; None with a text encoder.
+        Number of zero text states; None with a text encoder.
     image
         Whether image embeddings are zeros.
     clip_length
-        Declared frames in a clip, or None.
+        Declared number of frames in a clip, or None.
     """
 
     vae: int | None = None
@@ -67,7 +67,7 @@ class Placeholders:
 
 
 def read_placeholders(folder: Path, allowed: Sequence[str]) -> Placeholders:
-    """Read a folder's declarations; there are none without the file.
+    """Read a folder's declarations from `ted.json`; without the file there are none.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def read_placeholders(folder: Path, allowed: Sequence[str]) -> Placeholders:
     Raises
     ------
     WeightsError
-        For a file that is not JSON, and for an unknown or senseless declaration.
+        For a file that is not JSON, and for an unknown or invalid declaration.
     """
     path = folder / DECLARATIONS
     if not path.is_file():
@@ -152,11 +152,11 @@ class PixelLatents:
     Parameters
     ----------
     factor
-        Pixels averaged along each axis.
+        Pixels per latent along each axis, which are averaged.
     channels
-        Channels that the UNet takes: 3 or 4.
+        Number of channels that the UNet takes: 3 or 4.
     device
-        Where the latents lie.
+        Device of the latents.
     colourfulness
         See `Placeholders`.
 

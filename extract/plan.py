@@ -1,4 +1,4 @@
-"""From a video, a backbone and settings to the units that one run over the video writes."""
+"""Plan one run over a video: the units to write and the passes that compute them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -19,28 +19,28 @@ from .taps import choose_taps
 
 __all__ = ["VideoPlan", "default_batch_size", "plan_video"]
 
-#: Frames in a batch by default; of a video backbone, one clip.
+#: Default number of frames in a batch; a video backbone has one clip.
 _DEFAULT_BATCH_FRAMES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPlan:
-    """What one run of one backbone over one video computes.
+    """Plan of one run of one backbone over one video.
 
     Attributes
     ----------
     request
-        What determines the features.
+        Everything that determines the features, except timestep and tap.
     specs
-        The units to write, by (timestep, tap). The passes could give more, where some are there in another codec.
+        The units to write, by (timestep, tap). Pairs are missing if the cache has them in another codec.
     clips
         The windows over the video, in order.
     passes
-        The network's passes over them.
+        The network's passes over the clips.
     noising
-        How clips become noisy inputs.
+        Rule that turns clips into noisy inputs.
     artifacts
-        What the backbone is conditioned on.
+        The video's artefacts on which the backbone is conditioned.
     frame_times
         Presentation times of the frames in seconds; None if the source has none.
     """
@@ -59,7 +59,7 @@ class VideoPlan:
         return self.clips[-1].kept_frames.stop
 
     def with_batch_size(self, size: int) -> "VideoPlan":
-        """Return the plan with passes of this many items, or of all items if they are fewer."""
+        """Return the plan with this number of items in a pass, or all items if there are fewer."""
         items = self.passes.clips * len(self.passes.timesteps) * self.passes.draws
         return dataclasses.replace(self, passes=dataclasses.replace(self.passes, size=min(size, items)))
 
@@ -88,10 +88,10 @@ def plan_video(
     timesteps, taps
         Every combination becomes a unit.
     settings
-        Frame size, overlap, noising, ensemble, seed. Settings that mean nothing to the backbone stay out of the
+        Frame size, overlap, noising, ensemble, seed. Settings that do not apply to the backbone are not part of the
         request.
     artifacts
-        The video's artefacts by kind, at least those that the backbone asks for.
+        The video's artefacts by kind, at least those that the backbone needs.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def plan_video(
         clip_overlap=overlap,
         overlap_rule=overlap_rule,
         conditioning={**backbone.conditioning, **hashes},
-        # Without random noise, another number of draws or another seed would be the same features.
+        # Without random noise, the number of draws and the seed do not change features.
         ensemble=settings.ensemble if noising.random else 1,
         seed=settings.seed if noising.random else 0,
         noise=noising.identity,

@@ -1,4 +1,4 @@
-"""An iterator that runs ahead in a thread."""
+"""Iterate over a source in a thread, ahead of the consumer."""
 
 import queue
 import threading
@@ -11,7 +11,7 @@ __all__ = ["Prefetched"]
 
 T = TypeVar("T")
 
-#: Seconds after which a thread that waits for room checks whether it was stopped.
+#: Interval in seconds at which a thread that waits for a free slot checks whether it was stopped.
 _LOOK = 0.1
 
 
@@ -25,15 +25,15 @@ class _End:
 class Prefetched(Generic[T]):
     """Iterate over a source in a thread, at most a few elements ahead of the consumer; use as a context manager.
 
-    An error of the source is raised in place of its element. Leaving the context stops the thread at its next element
-    and waits for that.
+    An error of the source is raised in place of its element. Leaving the context stops the thread after its current
+    element and waits for it.
 
     Parameters
     ----------
     source
-        The source, which only the thread uses and closes.
+        The source; only the thread uses and closes it.
     ahead
-        Most elements that wait to be consumed, at least 1.
+        Maximum number of elements that wait to be consumed, at least 1.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Prefetched(Generic[T]):
             for element in iterator:
                 if not self._put(element):
                     return
-        except BaseException as raised:  # raised in the consumer's thread
+        except BaseException as raised:  # raised again in the consumer's thread
             error = raised
         finally:
             close = getattr(iterator, "close", None)

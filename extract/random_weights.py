@@ -5,20 +5,20 @@ from torch import nn
 
 __all__ = ["draw_parameters", "draw_tensor"]
 
-#: Endings of the names of multiplicative vectors: scales of normalisations and of layers (DINO's LayerScale).
+#: Name endings of scale vectors, of normalisations and of layers (DINO's LayerScale).
 _SCALES = ("weight", "lambda1")
 
 
 def draw_parameters(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw every parameter of a module, also those that training starts from zero or one.
+    """Draw every parameter of a module, including those that are usually initialised with zero or one.
 
-    The library initialises the last convolution of a temporal layer with zeros, so an untrained network of its own
-    would have no temporal layers.
+    diffusers initialises the last convolution of a temporal layer with zeros, so its untrained networks would behave as
+    if they had no temporal layers.
 
     Parameters
     ----------
     module
-        The module, on the CPU; its parameters are replaced in the order of their names.
+        The module, on the CPU; its parameters are drawn in the order of their names.
     generator
         A generator on the CPU.
     """
@@ -39,8 +39,8 @@ def draw_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -
     Returns
     -------
     torch.Tensor
-        float32. Weights have variance 1 / inputs; scales are near 1; biases and factors that blend space and time are
-        near 0; tokens and tables of positions, whose first axis is 1, have variance 1.
+        float32. Weights have variance 1 / inputs; scales are near 1; biases and the blend factors of space and time are
+        near 0; tokens and position embeddings, whose first axis has length 1, have variance 1.
     """
     noise = torch.randn(shape, generator=generator)
     if len(shape) >= 2:

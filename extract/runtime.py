@@ -1,4 +1,4 @@
-"""Process-wide settings of torch and of the allocator, and the record of a run's environment."""
+"""Process-wide settings of torch and the allocator, and the record of a run's environment."""
 
 import ctypes
 import platform
@@ -17,7 +17,7 @@ from .backbones.base import Backbone
 
 __all__ = ["DTYPES", "StageClock", "describe_run", "is_out_of_memory", "keep_freed_memory", "use_reproducible_kernels"]
 
-#: Precisions in which a network can run, by name.
+#: Supported precisions of a network, by name.
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 # glibc's malloc.h
@@ -28,12 +28,12 @@ _PACKAGES = ("ted-tracking", "torch", "diffusers", "transformers", "zarr", "nump
 
 
 class StageClock:
-    """Seconds of work by stage, added up over threads.
+    """Seconds of work by stage, summed over threads.
 
     Attributes
     ----------
     seconds
-        By stage. Stages of several threads run at the same time, so their sum can exceed the wall time.
+        Seconds by stage. Several threads work at the same time, so the sum can exceed the wall time.
     """
 
     def __init__(self) -> None:
@@ -54,9 +54,9 @@ class StageClock:
 def keep_freed_memory() -> None:
     """Let this process reuse freed memory instead of returning it to the system at once.
 
-    A network allocates and frees tensors of many megabytes in every layer, and glibc gets each from the system anew,
-    page by page: half of the time of extraction on a processor (small ADM, 480x832). Keeping them costs about a tenth
-    more peak memory. No effect with another C library.
+    A network allocates and frees tensors of many megabytes in every layer. glibc requests each from the system again,
+    page by page, which takes half of the extraction time on a CPU (small ADM, 480x832). Reusing memory raises the peak
+    by about a tenth. No effect with other C libraries.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -66,13 +66,13 @@ def keep_freed_memory() -> None:
 
 
 def use_reproducible_kernels() -> None:
-    """Make equal inputs give equal features on one machine, in the chosen precision."""
+    """Make torch's kernels deterministic on one machine, in the chosen precision."""
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
     if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        # Since torch 2.9 the settings above only withdraw a choice: one made for all backends would show through.
+        # Since torch 2.9, the settings above only remove a backend's own choice; a global choice would still apply.
         known: Any = torch.backends
         cudnn, mkldnn = known.cudnn, known.mkldnn
         for operations in (cudnn.conv, cudnn.rnn, known.cuda.matmul, mkldnn.conv, mkldnn.matmul):
@@ -96,24 +96,24 @@ def describe_run(
     waited: Mapping[str, float],
     frame_times: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """Return a unit's run record: what may differ between runs of one request.
+    """Return a unit's run record, whose values may differ between runs of one request.
 
     Parameters
     ----------
     backbone
         The backbone, for its device.
     batch_size
-        Items in a pass.
+        Number of items in a pass.
     started
-        Date and time (UTC).
+        Date and time of the start (UTC).
     seconds
         Wall time of the video.
     frames
-        Frames computed in this run; fewer than the video has when it was resumed.
+        Number of frames computed in this run; fewer than all after an interruption.
     waited
-        Seconds without anything to compute, by what was waited for.
+        Idle seconds of the device, by reason (``"frames"``, ``"disk"``).
     frame_times
-        Presentation times of the video's frames in seconds, of a video file; recorded to the microsecond.
+        Presentation times of a video file's frames in seconds; recorded to the microsecond.
     """
     device = backbone.device
     record: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""How features are extracted, and what varies a backbone."""
+"""Settings of an extraction, and options of backbones."""
 
 import dataclasses
 import math
@@ -9,12 +9,12 @@ from ..store.errors import ConfigError
 from .clips import OverlapRule
 from .frame_size import FrameSize
 
-if TYPE_CHECKING:  # brings torch, which the list of backbones does without
+if TYPE_CHECKING:  # imports torch, which the registry of backbones does not need
     from .noising.base import Noising
 
 __all__ = ["CONDITIONING_FRAMES", "DEFAULT_OPTIONS", "BackboneOptions", "ConditionOn", "ExtractionSettings"]
 
-#: The frame on which a video backbone is conditioned.
+#: Frame on which a video backbone is conditioned.
 ConditionOn = Literal["clip", "video", "none"]
 
 #: Its name in a unit's request.
@@ -32,21 +32,22 @@ class ExtractionSettings:
     Attributes
     ----------
     frame_size
-        Size to which frames are resized; None for a short side of 480 (DIFT, TED), or the nearest below that the
-        backbone takes (see `processed_size`).
+        Size to which frames are resized; None for a short side of 480 pixels (DIFT, TED), or the largest smaller size
+        that the backbone takes (see `processed_size`).
     overlap
-        Frames that neighbouring clips of a video backbone share; means nothing to image backbones.
+        Number of frames that neighbouring clips of a video backbone share; image backbones ignore it.
     overlap_rule
-        Feature of a frame that several clips cover: ``"first"``, of the first of them (TED), or ``"mean"``.
+        Feature of a frame that several clips cover: ``"first"`` (of the first clip, as in TED) or ``"mean"``.
     noising
-        How clean clips become noisy inputs; None for random draws. Means nothing to backbones without noise.
+        Rule that turns clean clips into noisy inputs; None for random draws. Backbones without noise ignore it.
     ensemble
-        Noise draws whose features are averaged, at least 1.
+        Number of noise draws whose features are averaged, at least 1.
     seed
         Seed of the noise.
     batch_size
-        Clips (image backbones: frames) in one forward pass; None for the backbone's default. Batches have fixed
-        boundaries and the last is padded, because a network's last bits depend on the shape of the batch.
+        Number of clips (image backbones: frames) in one forward pass; None for the backbone's default. Batches have
+        fixed boundaries and the last one is padded, because the last bits of a network's output depend on the batch's
+        shape.
     """
 
     frame_size: FrameSize | None = None
@@ -72,23 +73,23 @@ class ExtractionSettings:
 class BackboneOptions:
     """Options of backbones; each backbone takes some of them (`BackboneInfo.options`).
 
-    None means what the model's published pipeline does, and gives the same request as that value written out.
+    None means the default of the model's published pipeline; it gives the same request as the explicit value.
 
     Attributes
     ----------
     prompt
         Text prompt.
     condition_on
-        Frame on which a video backbone is conditioned: the first of the ``"clip"`` or of the ``"video"``, or
-        ``"none"``: image latents and image embedding are zeros.
+        Frame on which a video backbone is conditioned: the first frame of the ``"clip"`` or of the ``"video"``, or
+        ``"none"`` for image latents and image embeddings of zeros.
     fps
-        Frames per second that the network is told, at least 1.
+        Frames per second, an input of the network; at least 1.
     motion_bucket
-        SVD's measure of motion, at least 0.
+        SVD's motion input, at least 0.
     noise_augmentation
         Standard deviation of SVD's noise on the conditioning frame's pixels in [-1, 1], at least 0.
     temporal
-        False leaves out the temporal layers (see `backbones.temporal_layers`).
+        False removes the temporal layers (see `backbones.temporal_layers`).
     """
 
     prompt: str | None = None
@@ -112,12 +113,12 @@ class BackboneOptions:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """Names of the options that differ from their defaults."""
+        """Names of the options whose values differ from the defaults."""
         return tuple(item.name for item in dataclasses.fields(self) if getattr(self, item.name) != item.default)
 
     @property
     def request(self) -> dict[str, Any]:
-        """Entries of a request's conditioning for options that are used; empty by default."""
+        """Entry of a request's conditioning if temporal layers are removed; empty by default."""
         return {} if self.temporal else {"temporal_layers": "off"}
 
 

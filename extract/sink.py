@@ -1,4 +1,4 @@
-"""Writing features while the next are computed: from the device to the host, and into units."""
+"""Write features to units in threads, while the next features are computed."""
 
 import threading
 import time
@@ -16,24 +16,24 @@ __all__ = ["FeatureSink", "VideoSink"]
 
 R = TypeVar("R")
 
-#: Frames of a unit per journal entry, at least: a killed job computes no more than these again.
+#: Minimum number of frames between commits of a unit; a killed job computes at most these again.
 _FRAMES_A_COMMIT = 8
 
 
 class FeatureSink:
-    """Writing threads with a bounded queue.
+    """A pool of writing threads with a bounded queue.
 
     Parameters
     ----------
     threads
-        Number of threads. A frame is one task: copying, hashing and syncing of several frames overlap.
+        Number of threads. Each frame is one task, so that copying, hashing and syncing of several frames overlap.
     most_bytes
-        Bytes of features in the queue, at most; a single delivery may exceed it.
+        Maximum size of the queue in bytes; a single delivery may exceed it.
 
     Attributes
     ----------
     waited
-        Seconds that deliveries waited for room.
+        Seconds that deliveries waited for space in the queue.
     """
 
     def __init__(self, *, threads: int = 4, most_bytes: int = 1 << 30) -> None:
@@ -44,7 +44,7 @@ class FeatureSink:
         self.waited = 0.0
 
     def close(self) -> None:
-        """Write all that is in the queue, also after an error: it is computed already."""
+        """Write everything in the queue, also after an error, since it is computed already."""
         self._pool.shutdown()
 
     def submit(self, task: Callable[[], R]) -> "Future[R]":
@@ -76,9 +76,9 @@ class VideoSink:
     writers
         The units' writers, entered, by (timestep, tap).
     missing
-        Frames that each unit lacks; others are not written again.
+        Indices of the missing frames of each unit; other frames are not written again.
     clock
-        Adds up the seconds of ``"transfer"`` and ``"write"``.
+        Sums the seconds of ``"transfer"`` and ``"write"``.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class VideoSink:
         self._error: BaseException | None = None
 
     def check(self) -> None:
-        """Raise the first error of a writing thread, if there was one: further work would be in vain."""
+        """Raise the first error of a writing thread, if there was one."""
         if self._error is not None:
             raise self._error
 
     def deliver(self, features: Features) -> None:
-        """Queue the features of some frames; return as soon as there is room, before they are written."""
+        """Queue the features of some frames; wait for space in the queue, but not until they are written."""
         key = features.timestep, features.tap
         missing = self._missing[key]
         chosen = [(position, frame) for position, frame in enumerate(features.frames) if frame in missing]
@@ -114,7 +114,7 @@ class VideoSink:
         self._sink.release(size * (len(features.frames) - len(chosen)))
         try:
             host, arrived = _to_host(features.values)
-        except BaseException:  # out of memory, on the device or of page-locked memory
+        except BaseException:  # out of device memory or page-locked memory
             self._sink.release(size * len(chosen))
             raise
         for position, frame in chosen:
@@ -151,10 +151,9 @@ class VideoSink:
 def _to_host(values: torch.Tensor) -> "tuple[torch.Tensor, torch.cuda.Event | None]":
     """Start copying (frame, channel, y, x) to the host as (frame, y, x, channel), float16.
 
-    The event tells when the copy is done; None for a copy that is.
+    The event signals the end of the copy; None if the copy is finished.
     """
-    # Half precision before the transfer halves the bytes. Values beyond its range become infinite; the writer refuses
-    # them.
+    # Convert to half precision before the transfer, to halve the bytes. The writer rejects values that overflow.
     half = values.to(torch.float16).permute(0, 2, 3, 1).contiguous()
     if half.device.type != "cuda":
         return half, None

@@ -1,4 +1,4 @@
-"""Parts of small models: those of the published ones with fewer channels and layers."""
+"""Parts of small models: the parts of published models with fewer channels and layers."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,10 +15,10 @@ from .random_weights import draw_parameters
 
 __all__ = ["MODELS", "Part", "write_json"]
 
-#: Channels of text states and of image embeddings.
+#: Number of channels of text states and of image embeddings.
 _WIDTH = 32
 
-#: Channels of the UNets' levels.
+#: Number of channels of each level of the UNets.
 _CHANNELS = (32, 64, 64, 64)
 
 #: The tokenizer's printable characters.
@@ -45,7 +45,7 @@ class Part:
 def _model(class_name: str, make: Callable[[], Any], *, library: str = "diffusers") -> Part:
     def write(folder: Path, generator: torch.Generator) -> None:
         with quiet_libraries():
-            with torch.random.fork_rng(devices=[]):  # the library draws weights, too
+            with torch.random.fork_rng(devices=[]):  # the library draws initial weights
                 model = make()
             draw_parameters(model, generator)
             if hasattr(model, "quant_conv"):
@@ -68,7 +68,7 @@ def _scheduler(class_name: str, **settings: Any) -> Part:
 
 
 def _write_tokenizer(folder: Path, _generator: torch.Generator) -> None:
-    """Write CLIP's tokenizer without merges: single characters, within and at the end of a word."""
+    """Write CLIP's tokenizer without merges; its tokens are single characters, inside and at the end of a word."""
     words = [*_CHARACTERS, *(f"{character}</w>" for character in _CHARACTERS), "<|startoftext|>", "<|endoftext|>"]
     special = dict.fromkeys(("eos_token", "unk_token", "pad_token"), "<|endoftext|>")
     special["bos_token"] = "<|startoftext|>"
@@ -77,7 +77,7 @@ def _write_tokenizer(folder: Path, _generator: torch.Generator) -> None:
     write_json(
         folder / "tokenizer_config.json", {**special, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
     )
-    # The published files disagree on padding, too; this one decides.
+    # The published files disagree on padding; this file takes precedence.
     write_json(folder / "special_tokens_map.json", {**special, "pad_token": "!"})
 
 
@@ -152,7 +152,7 @@ _VAE = _model(
 _TEMPORAL_VAE = _model(
     "AutoencoderKLTemporalDecoder",
     lambda: diffusers.AutoencoderKLTemporalDecoder(
-        block_out_channels=(32, 32, 32, 32),  # its norms have 32 groups
+        block_out_channels=(32, 32, 32, 32),  # its normalisations have 32 groups
         down_block_types=("DownEncoderBlock2D",) * 4,
         layers_per_block=1,
     ),

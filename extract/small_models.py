@@ -1,4 +1,4 @@
-"""Small backbones with random weights, on disk like the published ones: for tests, trials and demonstrations."""
+"""Write small backbones with random weights, in the layout of the published ones, for tests and demonstrations."""
 
 import dataclasses
 import json
@@ -23,10 +23,10 @@ from .small_model_parts import MODELS, write_json
 
 __all__ = ["SMALL_ADM", "make_small"]
 
-#: As deep as the published ADM, so that its taps have the same names and strides, but narrow.
+#: A narrow ADM with the depth of the published one, so that its taps have the same names and strides.
 SMALL_ADM = AdmConfig(image_size=64, num_channels=32, channel_mult=(1, 1, 1, 2, 2, 2), num_head_channels=32)
 
-#: What is declared instead of parts that are left out.
+#: Placeholder declarations for omitted parts.
 _DECLARED: Mapping[str, Mapping[str, Any]] = {
     "vae": {"vae": {"area_average": 8}},
     "text_encoder": {"text": "zeros"},
@@ -39,25 +39,25 @@ _DECLARED: Mapping[str, Mapping[str, Any]] = {
 def make_small(name: str, folder: Path, *, seed: int = 0, standins: bool = False) -> Path:
     """Write a small backbone with random weights; the folder appears whole or not at all.
 
-    The folder has the layout of the published weights, the schedulers have their configuration, and the UNets as many
-    levels. Every parameter is random, also those that training starts from zero or one, such as the last layer of a
-    temporal block: otherwise a test of that block would pass for the wrong reason.
+    The folder has the layout of the published weights, the same scheduler configuration, and UNets with as many levels.
+    Every parameter is random, including those that are usually initialised with zero or one, such as the last layer of
+    a temporal block. Otherwise a test of that block could pass without effect.
 
     Parameters
     ----------
     name
         A backbone of the registry.
     folder
-        Where to write: an empty folder, or one that does not exist.
+        The folder to write: empty or new.
     seed
         Seed of the weights, which are the same on every machine.
     standins
-        Leave out VAE and encoders and declare placeholders for them (see `placeholders`). ADM and DINO have none.
+        Omit VAE and encoders, and declare placeholders for them (see `placeholders`). ADM and DINO have none.
 
     Returns
     -------
     Path
-        The folder: a path of weights.
+        The folder.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def make_small(name: str, folder: Path, *, seed: int = 0, standins: bool = False
             generator = torch.Generator().manual_seed(seed)
             _write_adm(partial, generator) if name == "adm" else _write_parts(name, partial, generator, standins)
             partial.replace(folder)
-    except (SafetensorError, RuntimeError) as error:  # what the libraries make of a full disk
+    except (SafetensorError, RuntimeError) as error:  # the libraries' errors on a full disk
         raise TedError(f"cannot write {folder}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -107,7 +107,7 @@ def _write_parts(name: str, folder: Path, generator: torch.Generator, standins: 
 
 
 def _write_adm(folder: Path, generator: torch.Generator) -> None:
-    """Write `model.pt`, in the original's key names, and `config.json`."""
+    """Write `model.pt`, with guided-diffusion's names, and `config.json`."""
     with torch.device("meta"):
         shapes = checkpoint_shapes(SMALL_ADM, build_unet(SMALL_ADM).state_dict())
     tensors = {name: draw_tensor(name, shape, generator) for name, shape in shapes.items()}

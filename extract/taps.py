@@ -1,4 +1,4 @@
-"""Taps: the modules of a network whose outputs are read as feature maps, several in one forward pass."""
+"""Taps: modules of a network whose outputs are read as feature maps, several in one forward pass."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ class Tap:
     Attributes
     ----------
     module
-        The module. It runs exactly once in a forward pass. Of a tuple, the first element is read.
+        The module, which must run exactly once in a forward pass. If it returns a tuple, the first element is read.
     stride
         Pixels of a frame per cell of the map, along each axis.
     heads
-        Attention heads. The channels of a map are head-major: (head, channel of the head), flattened.
+        Number of attention heads. The channels of a map are head-major: (head, channel of the head), flattened.
     to_map
-        Turns the module's output and the network's noisy input (clip, latent frame, channel, y, x) into maps
-        (clip * latent frame, channel, grid y, grid x), clip-major. By default the output is a map already.
+        Function of the module's output and the network's noisy input (clip, latent frame, channel, y, x) that returns
+        maps (clip * latent frame, channel, grid y, grid x), clip-major. By default the output is returned.
     """
 
     module: nn.Module
@@ -44,7 +44,7 @@ class Tap:
         Raises
         ------
         ConfigError
-            When they disagree: the backbone declares its tap wrongly.
+            When they disagree, because the backbone declares its tap wrongly.
         """
         channels, *grid = shape[-3:]
         expected = [-(-side // self.stride) for side in frame_size]  # networks round up
@@ -84,11 +84,11 @@ def read_taps(
     Parameters
     ----------
     forward
-        Runs the network once.
+        Function that runs the network once.
     modules
         Modules to read, by tap name. Each must run once in a pass.
     stop_early
-        End the pass as soon as all modules were read.
+        End the pass as soon as all modules have run.
 
     Returns
     -------

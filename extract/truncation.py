@@ -1,7 +1,7 @@
 """Detect image and video files that were cut short.
 
 Decoders often fill the missing part of an image with grey, or return fewer frames of a video. These checks compare a
-file's length with what its format states; damage in the middle is left to the decoder.
+file's length with the length that its headers state; the decoder detects damage in the middle.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import BinaryIO
 __all__ = ["image_is_truncated", "video_is_truncated"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-#: Inside a JPEG scan 0xFF is followed by 0 (a stuffed byte), a restart marker or fill bytes, unless a segment begins.
+#: Begin of a JPEG segment: 0xFF followed neither by 0 (a stuffed byte), a restart marker nor a fill byte.
 _JPEG_SEGMENT = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
 _JPEG_EOI = 0xD9
 _MP4_FIRST_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
@@ -21,13 +21,13 @@ _EBML, _MATROSKA_SEGMENT = 0x1A45DFA3, 0x18538067
 
 
 def image_is_truncated(data: bytes) -> bool:
-    """Return whether an encoded image ends before its format says it does.
+    """Return whether an encoded image ends too early for its format.
 
     Parameters
     ----------
     data
-        The file's bytes. JPEG (by its own end-of-image marker, not that of an embedded thumbnail), PNG (by its IEND
-        chunk), WebP and BMP (by their stated size) are checked; other formats count as complete.
+        The file's bytes. JPEG (from its own end-of-image marker, not that of an embedded thumbnail), PNG (from its IEND
+        chunk), WebP and BMP (from their stated sizes) are checked; other formats count as complete.
     """
     if data.startswith(b"\xff\xd8"):
         return not _jpeg_ends(data)
@@ -41,10 +41,10 @@ def image_is_truncated(data: bytes) -> bool:
 
 
 def video_is_truncated(path: Path) -> bool:
-    """Return whether a video file ends before its container says it does.
+    """Return whether a video file ends too early for its container.
 
-    MP4/MOV (a box runs past the end, or there is no index), AVI (stated size) and Matroska/WebM (stated size, if the
-    writer knew it) are checked. Other containers state no size and count as complete. Bytes after the last complete
+    MP4/MOV (a box ends after the file, or there is no index), AVI (stated size) and Matroska/WebM (stated size, if the
+    writer recorded it) are checked. Other containers state no size and count as complete. Bytes after the last complete
     box of an MP4 are ignored.
     """
     size = path.stat().st_size
@@ -82,7 +82,7 @@ def _png_ends(data: bytes) -> bool:
 
 
 def _avi_is_truncated(file: BinaryIO, size: int) -> bool:
-    # Files above 1 GB are a sequence of RIFF chunks; some writers count the padding byte of the last one.
+    # Files above 1 GB are a sequence of RIFF chunks; some writers include the padding byte of the last chunk.
     while True:
         head = file.read(8)
         if len(head) < 8 or head[:4] != b"RIFF":

@@ -25,18 +25,18 @@ from .truncation import video_is_truncated
 
 __all__ = ["VIDEO_SUFFIXES", "VideoFrames"]
 
-#: File name endings, in lower case, that count as video files.
+#: Lower-case file name endings of video files.
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".dv"}
 )
 
-#: Containers that are opened, by FFmpeg's names. Playlists (concat, HLS, DASH) could name other local files.
+#: Allowed containers, by FFmpeg's names. Playlists (concat, HLS, DASH) are not allowed: they could read other files.
 _CONTAINERS = "mov,avi,matroska,webm,mpeg,mpegvideo,mpegts,dv,flv,asf,ogg,mxf"
 
-#: Attempts to take the last frames out of a decoder: after damage, one may fail and the next succeed, or none.
+#: Maximum number of attempts to flush a decoder: after damage, an attempt may fail and the next one succeed.
 _FLUSHES = 16
 
-# Errors of the decoder are evidence of damage. `av.logging.Capture` keeps them from the terminal.
+# Log the decoder's errors, which are evidence of damage; `av.logging.Capture` keeps them from the terminal.
 av.logging.set_level(av.logging.ERROR)
 
 _log = logging.getLogger(__name__)
@@ -45,27 +45,27 @@ _log = logging.getLogger(__name__)
 class VideoFrames:
     """Frames of a video file in presentation order, oriented as players display them.
 
-    The largest video stream that is not an attached picture is decoded. Colours are converted by FFmpeg's swscale with
-    its default settings; an alpha channel is dropped; interlaced frames are not deinterlaced.
+    The largest video stream that is not an attached picture is decoded. FFmpeg's swscale converts colours with its
+    default settings; an alpha channel is dropped; interlaced frames are not deinterlaced.
 
-    The first request for a name, the number of frames, a time or a digest decodes the whole file once: headers may be
-    wrong. Reading forward continues from the last frame. Reading backward starts again at the beginning, because
-    seeking is inexact in many files. Only the last frame read stays in memory. Not thread-safe.
+    The first access to names, times or a digest decodes the whole file once, since headers may be wrong. Reading
+    forward continues from the last frame. Reading backward starts at the beginning, because seeking is inexact in many
+    files. Only the last frame stays in memory. Not thread-safe.
 
-    Frames of a damaged file that cannot be decoded are left out, and a warning says how many.
+    Frames of a damaged file that cannot be decoded are skipped, and a warning reports their number.
 
     Parameters
     ----------
     path
-        The file. It is opened on the first request.
+        The file. It is opened on first access.
     at_most
-        Use only this many frames. The rest of the file is not decoded.
+        Maximum number of frames to use. The rest of the file is not decoded.
 
     Raises
     ------
     FrameError
         If the file does not exist. The methods raise it if the file cannot be opened, is truncated, has no frame,
-        changes its frame size, or is rotated by an angle that is no multiple of 90 degrees.
+        changes its frame size, or is rotated by an angle that is not a multiple of 90 degrees.
     """
 
     def __init__(self, path: Path, *, at_most: int | None = None) -> None:
@@ -75,14 +75,14 @@ class VideoFrames:
         self._at_most = at_most
         self._scanned: _Scan | None = None
         self._file_hash: str | None = None
-        self._state: tuple[int, int, int] | None = None  # of the file when it was hashed
+        self._state: tuple[int, int, int] | None = None  # `_file_state` when the file was hashed
         self._decoder: Iterator[VideoFrame] | None = None
         self._converter = _Converter()
         self._position = 0  # number of frames taken from the decoder
         self._last: npt.NDArray[np.uint8] | None = None  # frame `_position - 1`
 
     def __getstate__(self) -> dict[str, Any]:
-        # An open decoder cannot go to another process; a copy opens its own.
+        # An open decoder cannot be pickled; a copy opens its own.
         return self.__dict__ | {"_decoder": None, "_converter": _Converter(), "_position": 0, "_last": None}
 
     @property
@@ -100,7 +100,7 @@ class VideoFrames:
 
     @property
     def times(self) -> tuple[float, ...] | None:
-        """Presentation times of the frames in seconds, as the container states them; None if one has no time."""
+        """Presentation times of the frames in seconds, from the container; None if any frame lacks a time."""
         times = [time for time in self._scan().times if time is not None]
         return tuple(map(float, times)) if len(times) == len(self) else None
 
@@ -135,7 +135,7 @@ class VideoFrames:
         Parameters
         ----------
         indices
-            Frames to cover; all by default.
+            Indices of the frames to hash; all by default.
 
         Returns
         -------
@@ -149,7 +149,7 @@ class VideoFrames:
                 self._file_hash = hashlib.file_digest(file, "sha256").hexdigest()
             self._state = state
         chosen = ",".join(map(str, range(len(self)) if indices is None else indices))
-        # Earlier versions decoded files with these traits otherwise: their features must not be taken for ours.
+        # Earlier versions decoded files with these traits differently, so their features must have another digest.
         traits = "".join(f"{trait}\n" for trait in scan.traits)
         return hashlib.sha256(f"ted video file\n{self._file_hash}\n{chosen}\n{traits}".encode()).hexdigest()
 
@@ -228,7 +228,7 @@ class VideoFrames:
                 raise FrameError(f"video {self._path} is empty")
             if video_is_truncated(self._path):
                 raise FrameError(f"video {self._path} is truncated: the file ends before the video does; copy it again")
-            # Opened here: FFmpeg would take names with a colon for URLs, and needs UTF-8.
+            # Pass an open file: FFmpeg would interpret names with a colon as URLs, and requires UTF-8.
             with self._path.open("rb") as file, self._open(file) as container:
                 streams = self._video_streams(container)
                 stream = max(streams, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
@@ -278,9 +278,9 @@ class _Scan:
     Attributes
     ----------
     times
-        Presentation time of each frame in seconds; None where the container states none.
+        Presentation time of each frame in seconds; None if the container has none.
     size
-        (height, width) of the frames as displayed.
+        (height, width) of the frames as displayed, in pixels.
     traits
         Properties that the digest records.
     """
@@ -297,19 +297,19 @@ class _Findings:
     Attributes
     ----------
     stream
-        Index of the decoded stream among the video streams that are no attached pictures.
+        Index of the decoded stream among the video streams that are not attached pictures.
     stated
         Number of frames that the container states; 0 if it states none.
     indexed
         Whether the container has an index with one packet per frame.
     ending
-        Time in seconds at which the container says that the stream ends; None if unknown.
+        End of the stream in seconds, from the container; None if unknown.
     step
-        Seconds between frames by the container's frame rate; None if unknown.
+        Seconds between frames, from the container's frame rate; None if unknown.
     packets, discarded
-        Packets with data; those of them that an edit list cuts away.
+        Number of packets with data, and of those that an edit list removes.
     errors
-        Packets that could not be decoded, and demuxing errors.
+        Number of packets that could not be decoded, and of demuxing errors.
     complete
         Whether the pass reached the end of the stream.
     """
@@ -326,7 +326,7 @@ class _Findings:
 
     def read_headers(self, container: InputContainer, stream: VideoStream) -> None:
         """Record the number of frames and the duration that the headers state."""
-        # MP4 and MOV count samples that an edit list cuts away; all others come as packets, which are counted instead.
+        # MP4 and MOV also count samples that an edit list removes, so packets are counted instead.
         self.indexed = container.format.name.startswith("mov")
         self.stated = 0 if self.indexed else stream.frames
         self.step = 1 / stream.average_rate if stream.average_rate else None
@@ -336,17 +336,17 @@ class _Findings:
             self.ending = Fraction(container.duration + (container.start_time or 0), av.time_base)
 
     def missing(self, times: Sequence[Fraction | None], *, logged: bool, interlaced: bool) -> int:
-        """Return the number of frames that the stream should have in addition to those decoded.
+        """Return the number of frames that are missing from the decoded ones.
 
         Parameters
         ----------
         times
             Times of the decoded frames.
         logged
-            Whether FFmpeg logged an error. Only then, gaps between frame times count as missing frames: the times of
-            sound videos may have gaps, too.
+            Whether FFmpeg logged an error. Only then do gaps between frame times count as missing frames, since videos
+            without damage may have gaps, too.
         interlaced
-            Whether frames are interlaced: their fields may be stored as two packets.
+            Whether frames are interlaced, so that their fields may be stored as two packets.
         """
         gaps = self._gaps(times) if logged or self.errors else 0
         if not self.complete:
@@ -374,9 +374,9 @@ class _Orientation:
     Attributes
     ----------
     transpose
-        Exchange rows and columns.
+        Whether to exchange rows and columns.
     flip_x, flip_y
-        Reverse the columns; reverse the rows.
+        Whether to reverse the columns (x) and the rows (y).
     """
 
     transpose: bool = False
@@ -397,7 +397,7 @@ class _Orientation:
 
 
 def _orientation(frame: VideoFrame, path: Path) -> _Orientation:
-    """Read a frame's display matrix: a pixel (x, y) is displayed at (a x + c y, b x + d y)."""
+    """Return a frame's orientation from its display matrix, which maps pixel (x, y) to (a x + c y, b x + d y)."""
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return _Orientation()
@@ -429,7 +429,7 @@ class _Converter:
 
 
 def _rgb_graph(frame: VideoFrame) -> av.filter.Graph:
-    # PyAV's own `reformat` would convert the fields of interlaced frames apart, which ffmpeg does not.
+    # PyAV's own `reformat` would convert the fields of interlaced frames separately, unlike ffmpeg.
     graph = av.filter.Graph()
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
@@ -442,14 +442,14 @@ def _rgb_graph(frame: VideoFrame) -> av.filter.Graph:
 
 def _tolerant_decode(container: InputContainer, stream: VideoStream, findings: _Findings) -> Iterator[VideoFrame]:
     """Yield the frames that can be decoded; count packets and errors."""
-    # With several threads, which frames of a damaged stream come out would depend on their number.
+    # With several threads, the decoded frames of a damaged stream would depend on the number of threads.
     stream.codec_context.thread_count = 1
     packets = container.demux(stream)
     failed_flushes = 0
     while failed_flushes < _FLUSHES:
         try:
             packet = next(packets, None)
-        except av.error.FFmpegError:  # the demuxer cannot go on
+        except av.error.FFmpegError:  # the demuxer cannot continue
             findings.errors += 1
             packet = None
         if packet is not None:
@@ -457,7 +457,7 @@ def _tolerant_decode(container: InputContainer, stream: VideoStream, findings: _
             findings.discarded += packet.size > 0 and packet.is_discard
         try:
             yield from stream.codec_context.decode(packet)
-        except av.error.EOFError:  # every frame has been taken out of the decoder
+        except av.error.EOFError:  # the decoder has no more frames
             return
         except av.error.FFmpegError:
             findings.errors += 1
@@ -465,7 +465,7 @@ def _tolerant_decode(container: InputContainer, stream: VideoStream, findings: _
 
 
 def _file_state(path: Path) -> tuple[int, int, int]:
-    """Return inode, size in bytes and modification time in ns: they change when a file is written or replaced."""
+    """Return inode, size in bytes and modification time in ns, which change if a file is written or replaced."""
     with contextlib.suppress(OSError):
         status = path.stat()
         return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""One video in progress: its claimed units, and the passes that they still lack."""
+"""Extraction of one video: its claimed units, and the missing passes."""
 
 import contextlib
 import datetime
@@ -29,16 +29,17 @@ class ExtractionReport:
     written, skipped
         Units that were written or finished, and units that were complete before.
     frames_computed
-        Frames whose features were computed and written.
+        Number of frames whose features were computed and written.
     batch_size
-        Items (clips; for an image backbone frames) in a pass.
+        Number of items (clips; for an image backbone, frames) in a pass.
     seconds
-        Wall time, from opening the units to completing them.
+        Wall time from opening the units to completing them.
     waited
-        Seconds without anything to compute, waiting for ``"frames"`` or for the ``"disk"``.
+        Idle seconds, waiting for ``"frames"`` or for the ``"disk"``.
     stages
-        Seconds of work by stage: ``"read"``, ``"resize"``, ``"noise"``, ``"encode"``, ``"passes"`` (on a GPU, of
-        launching them), ``"transfer"`` (of features to the host, with the GPU's lag) and ``"write"``. Stages overlap.
+        Seconds of work by stage: ``"read"``, ``"resize"``, ``"noise"``, ``"encode"``, ``"passes"`` (on a GPU, only
+        launching them), ``"transfer"`` (features to the host, including the wait for the GPU) and ``"write"``. Stages
+        overlap.
     """
 
     written: tuple[UnitSpec, ...]
@@ -53,7 +54,7 @@ class ExtractionReport:
 class VideoJob:
     """Compute the missing features of one video, clip by clip, and complete its units.
 
-    The constructor claims the units that are not complete. Whole chunks of damaged units stay.
+    The constructor claims the units that are not complete. Intact chunks of damaged units are kept.
 
     Parameters
     ----------
@@ -73,16 +74,16 @@ class VideoJob:
     clips
         Indices of the clips to read, rising.
     frames_settled
-        Number of frames that were done before.
+        Number of frames that were finished before.
     abandoned
-        Whether the video was given up.
+        Whether `abandon` was called.
     clock
-        Adds up the seconds of the stages.
+        Sums the seconds of the stages.
 
     Raises
     ------
     ClaimedError
-        When another process writes one of the units; then none is claimed.
+        When another process writes one of the units; no unit is claimed then.
     CacheError
         When a unit cannot be written.
     """
@@ -99,7 +100,7 @@ class VideoJob:
         self._claims = ExitStack()
         self._writers: dict[tuple[int, str], UnitWriter] = {}
         try:
-            # All jobs claim in one order, so that no two hold what the other needs.
+            # All jobs claim units in the same order, to avoid deadlocks.
             for key in sorted(plan.specs, key=lambda key: plan.specs[key].folder(cache.root)):
                 writer = _claim_unit(cache, plan.specs[key], self._claims, overwrite=overwrite)
                 if writer is not None:
@@ -135,7 +136,7 @@ class VideoJob:
         host
             The clip.
         advance
-            Called with numbers of finished frames.
+            Called with the number of frames just finished.
         """
         with self.clock.count("encode"):
             self._loaded[host.index] = self._encoder.encode(host)
@@ -161,7 +162,7 @@ class VideoJob:
         Parameters
         ----------
         waited
-            Seconds without anything to compute, for the report.
+            Idle seconds by reason, for the report.
         """
         try:
             self._sink.settle()
@@ -192,7 +193,7 @@ class VideoJob:
             self.close()
 
     def abandon(self) -> None:
-        """Give the video up: finish the writes under way, leave the units incomplete."""
+        """Abandon the video: finish pending writes, and leave the units incomplete."""
         self.abandoned = True
         self._loaded.clear()
         self._sink.settle()
@@ -201,17 +202,17 @@ class VideoJob:
     def close(self) -> None:
         """Commit written frames to the journals and release the claims."""
         for writer in self._writers.values():
-            with contextlib.suppress(TedError):  # a full disk, for example, which is reported elsewhere
+            with contextlib.suppress(TedError):  # for example a full disk, which is reported elsewhere
                 writer.commit()
         self._claims.close()
 
     def _frames(self, clips: Iterable[int]) -> int:
-        """Return the number of frames whose last clip is one of these."""
+        """Return the number of frames whose last clip is in `clips`."""
         return sum(self._last_frames[index] for index in clips)
 
 
 def _claim_unit(cache: Cache, spec: UnitSpec, claims: ExitStack, *, overwrite: bool) -> UnitWriter | None:
-    """Return the writer of a unit, entered; None for a complete unit. Whole chunks of a damaged unit stay."""
+    """Return the entered writer of a unit; None for a complete unit. Intact chunks of a damaged unit are kept."""
     if not overwrite and cache.state(spec) == "complete":
         tidy_unit(spec.folder(cache.root))
         return None
@@ -220,4 +221,4 @@ def _claim_unit(cache: Cache, spec: UnitSpec, claims: ExitStack, *, overwrite: b
     except CacheError:
         if overwrite or cache.state(spec) != "complete":
             raise
-        return None  # another process completed it meanwhile
+        return None  # another process has completed it

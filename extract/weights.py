@@ -1,4 +1,4 @@
-"""Published weights: where they are on this machine, what is missing, and their identity. Downloads nothing."""
+"""Find published weights on this machine, check which files are missing, and identify weights. Downloads nothing."""
 
 import hashlib
 import json
@@ -24,14 +24,14 @@ __all__ = [
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _RANDOM = "random:"
 
-#: File that shows which kind of part a pipeline's subfolder is; every other part is a model.
+#: File that every part of this name has; all other parts are models.
 _PART_FILES = {
     "tokenizer": "tokenizer_config.json",
     "scheduler": "scheduler_config.json",
     "feature_extractor": "preprocessor_config.json",
 }
 
-#: Parts for which each declaration in ted.json is a placeholder (see `placeholders`).
+#: Parts that each declaration in ted.json replaces (see `placeholders`).
 _PLACEHOLDERS = {
     "vae": ("vae",),
     "text": ("text_encoder", "tokenizer"),
@@ -41,29 +41,29 @@ _PLACEHOLDERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedWeights:
-    """The published weights of a backbone: what a person downloads.
+    """Description of a backbone's published weights.
 
     Attributes
     ----------
     name
         Repository on the Hugging Face hub (``organisation/name``), or name of a single file.
     size
-        Size of the download, for people.
+        Size of the download, as text.
     licence
-        Licence of the weights, for people.
+        Licence of the weights, as text.
     download
-        Shell command that downloads exactly what is needed.
+        Shell command that downloads exactly the needed files.
     expects
-        What the path of the weights must hold.
+        Description of the file or folder that the weights' path must be.
     on_hub
         Whether `name` is a repository on the hub.
     config
-        A file of the repository by which a download is recognised.
+        A file of the repository whose presence shows that it was downloaded.
     bundled
         Whether the weights are part of this package, in a folder `name`.
     parts
-        What the folder must hold, checked before anything is loaded: subfolders of a pipeline, ``""`` for a model in
-        the folder itself, or files.
+        Required contents of the folder, checked before anything is loaded: subfolders of a pipeline, ``""`` for a model
+        in the folder itself, or files.
     """
 
     name: str
@@ -77,7 +77,7 @@ class PublishedWeights:
     parts: tuple[str, ...] = ()
 
     def how_to_get(self) -> str:
-        """Return a few lines for people: what to download, its size and licence."""
+        """Return instructions of a few lines: the download, its size and licence."""
         if self.bundled:
             return f"The weights of {self.name} are part of this package."
         return (
@@ -87,7 +87,7 @@ class PublishedWeights:
         )
 
     def error(self, problem: str) -> WeightsError:
-        """Return an error about weights that are absent or wrong, with the way to get them."""
+        """Return an error about absent or wrong weights, with instructions to get them."""
         hint = Hint("use-bundled-weights") if self.bundled else Hint("give-weights")
         return WeightsError(f"{problem}. {self.how_to_get()}", hint=hint)
 
@@ -99,7 +99,7 @@ class WeightFiles:
     Attributes
     ----------
     names
-        The file, or the index and its shards.
+        Name of the file, or names of the index and its shards.
     variant
         Name of a precision in the files' names, such as ``"fp16"``; None for full precision.
     safetensors
@@ -117,24 +117,24 @@ def split_random(weights: Path | str | None) -> tuple[int | None, Path | str | N
     Parameters
     ----------
     weights
-        What a user chose; a `Path` is never an untrained network.
+        The user's choice; a `Path` never means an untrained network.
 
     Returns
     -------
     seed
-        Seed of the random weights; None for trained ones.
+        Seed of the random weights; None for trained weights.
     location
-        What is left: a folder, a file or a repository of the hub; None for the published one.
+        The rest: a folder, a file or a hub repository; None for the published weights.
 
     Raises
     ------
     ConfigError
-        When the seed is absent or no whole number below 2^32.
+        When the seed is not a whole number below 2^32.
     """
     if not isinstance(weights, str) or not weights.startswith(_RANDOM):
         return None, weights
     seed, _, location = weights.removeprefix(_RANDOM).partition(":")
-    # torch's generator on the CPU keeps 32 bits of a seed.
+    # torch's CPU generator uses only 32 bits of a seed.
     if not re.fullmatch("[0-9]{1,10}", seed) or int(seed) >= 2**32:
         raise ConfigError(
             f"weights {weights!r} are not random:SEED or random:SEED:PATH with a whole number below 2^32 as SEED"
@@ -143,7 +143,7 @@ def split_random(weights: Path | str | None) -> tuple[int | None, Path | str | N
 
 
 def random_id(seed: int, digest: str) -> str:
-    """Return the identity of random weights: the seed, and the digest of all else that features depend on."""
+    """Return the identity of random weights: the seed, and the digest of all other files that affect features."""
     return f"{_RANDOM}{seed}:{digest}"
 
 
@@ -157,8 +157,8 @@ def find_weights(backbone: str, published: PublishedWeights, weights: Path | str
     published
         Its published weights.
     weights
-        A local folder or file; or, as a string, a repository of the hub; or None for the published weights in the
-        hub's cache (in PyTorch's, for a single file).
+        A local folder or file; or, as a string, a hub repository; or None for the published weights in the hub's cache
+        (a single file: in PyTorch's cache).
 
     Returns
     -------
@@ -168,7 +168,7 @@ def find_weights(backbone: str, published: PublishedWeights, weights: Path | str
     Raises
     ------
     WeightsError
-        When there is none; the message names the download, its size and its licence.
+        When there are none; the message has the download, its size and its licence.
     """
     if weights is None and published.bundled:
         return Path(__file__).parent / "bundled" / published.name
@@ -191,21 +191,21 @@ def find_weights(backbone: str, published: PublishedWeights, weights: Path | str
 
 
 def missing_files(path: Path, published: PublishedWeights, *, untrained: bool = False) -> list[str]:
-    """Return what a folder of weights lacks, without loading anything.
+    """Return the missing files and folders of a folder of weights, without loading anything.
 
     Parameters
     ----------
     path
         The folder or file.
     published
-        What it should hold.
+        Description of the required contents.
     untrained
-        The first part gets random weights: only its configuration is needed.
+        Require only the configuration of the first part, which gets random weights.
 
     Returns
     -------
     list of str
-        ``"no folder vae"``, ``"no unet/config.json"`` and the like; empty if all is there.
+        Texts like ``"no folder vae"`` and ``"no unet/config.json"``; empty if nothing is missing.
     """
     if not path.is_dir():
         return []
@@ -229,22 +229,22 @@ def missing_files(path: Path, published: PublishedWeights, *, untrained: bool = 
 
 
 def model_files(folder: Path, stem: str, pickled: str) -> WeightFiles | None:
-    """Return a model's weight files, best first: full precision before half, safetensors before pickles.
+    """Return a model's best weight files: full precision before half, safetensors before pickles; None without any.
 
-    A single file goes before shards of the same kind. Shards are listed in an index (``*.safetensors.index.json``).
+    A single file is preferred to shards, which an index (``*.safetensors.index.json``) lists.
 
     Parameters
     ----------
     folder
         The model's folder.
     stem, pickled
-        Names without endings: ``("model", "pytorch_model")`` of transformers, ``"diffusion_pytorch_model"`` twice of
-        diffusers.
+        File names without endings, of safetensors and of pickles: ``("model", "pytorch_model")`` for transformers,
+        ``"diffusion_pytorch_model"`` twice for diffusers.
 
     Raises
     ------
     WeightsError
-        For an index that cannot be read, and for shards that are absent.
+        If an index cannot be read, or shards are absent.
     """
     for name, ending, safe in ((stem, "safetensors", True), (pickled, "bin", False)):
         for variant in (None, "fp16"):
@@ -286,17 +286,18 @@ def _declared_placeholders(path: Path) -> Sequence[str]:
     try:
         declared = json.loads((path / "ted.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return ()  # absent, or reported when it is read in earnest
+        return ()  # absent, or damaged: loading reports it
     return [part for name, parts in _PLACEHOLDERS.items() if name in declared for part in parts]
 
 
 def digest_files(files: Mapping[str, Path]) -> str:
-    """Return the identity of weights by the names and contents of their files.
+    """Return the identity of weights, from the names and contents of their files.
 
     Parameters
     ----------
     files
-        Paths by name. The names (relative to the weights, ``unet/config.json``) enter the digest, the paths do not.
+        Paths by name. The names (relative to the weights, ``unet/config.json``) are part of the digest, the paths are
+        not.
 
     Returns
     -------
@@ -318,8 +319,7 @@ def _sha256(path: Path) -> str:
 def _in_hub_cache(repository: str, file: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    # One file is looked up rather than a snapshot, whose lookup refuses a partial download. Missing parts are reported
-    # by name.
+    # Look up one file, since the lookup of a snapshot fails for a partial download. Missing parts are reported later.
     found = try_to_load_from_cache(repository, file)
     return Path(found).parents[len(PurePosixPath(file).parts) - 1] if isinstance(found, str) else None
 

@@ -1,4 +1,4 @@
-"""Extraction of videos: reading, computing and writing overlap, also from one video to the next."""
+"""Extract videos; reading, computing and writing overlap, also across videos."""
 
 import dataclasses
 import math
@@ -26,7 +26,7 @@ from .video_job import ExtractionReport, VideoJob
 
 __all__ = ["ExtractionReport", "Progress", "VideoTask", "extract_video", "extract_videos"]
 
-#: Frames that are read, and their noise drawn, ahead of the device.
+#: Number of frames to read, and to draw noise for, ahead of the device.
 _FRAMES_AHEAD = 16
 
 
@@ -37,11 +37,11 @@ class VideoTask:
     Attributes
     ----------
     name
-        Name for progress.
+        Name for progress reports.
     source
         The frames.
     plan
-        Returns the video's plan (see `plan_video`); called in a thread when the video's turn comes.
+        Function that returns the video's plan (see `plan_video`); called in a thread shortly before the video starts.
     """
 
     name: str
@@ -49,10 +49,10 @@ class VideoTask:
     plan: Callable[[], VideoPlan]
 
 
-#: A video, with the report of its extraction or the error that ended it.
+#: A video, with the report of its extraction or the error that stopped it.
 Outcome = tuple[VideoTask, ExtractionReport | TedError]
 
-#: Called with a video's name and number of frames; returns a function that is called with numbers of finished frames.
+#: Function of a video's name and number of frames that returns a callback for the number of frames just finished.
 Progress = Callable[[str, int], Callable[[int], None]]
 
 
@@ -76,7 +76,7 @@ def extract_video(
     overwrite
         Compute complete units again, too.
     progress
-        Called with numbers of finished frames.
+        Called with the number of frames just finished.
     """
     task = VideoTask(name=plan.request.video, source=source, plan=lambda: plan)
     ((_, result),) = extract_videos(cache, backbone, [task], overwrite=overwrite, progress=lambda *_: progress)
@@ -96,9 +96,9 @@ def extract_videos(
 ) -> Iterator[Outcome]:
     """Write the units of many videos.
 
-    Complete units are left alone. Of units that look damaged (a promised file is absent or of another size) only the
-    damage is computed again. A video that fails stops no other. On the same device, with the same batch size and
-    number of threads, features are the same bytes however often the work was interrupted.
+    Complete units are skipped. In units that look damaged (a file is absent or has a wrong size) only the damaged
+    frames are computed again. A failing video does not stop the others. With the same device, batch size and number of
+    threads, interruptions do not change a byte of the features.
 
     Parameters
     ----------
@@ -107,24 +107,23 @@ def extract_videos(
     backbone
         The backbone.
     tasks
-        The videos; taken one by one, in a thread, shortly before their turn.
+        The videos; a thread takes them one by one, shortly before they start.
     overwrite
         Compute complete units again, too.
     adapt
-        Fit the batch size to the device's memory, and halve it when that was too much; the video then goes on from
-        what is written.
+        Fit the batch size to the device's memory, and halve it if memory runs out; the video then resumes.
     progress
         See `Progress`.
 
     Yields
     ------
     (VideoTask, ExtractionReport or TedError)
-        As videos are completed or fail.
+        Each video with its result, when it is completed or fails.
 
     Raises
     ------
     ConfigError
-        From a task's plan: a wrong option is wrong for every video.
+        From a task's plan, since a wrong option affects every video.
     """
     use_reproducible_kernels()
     with _Extraction(cache, backbone, overwrite=overwrite, adapt=adapt, progress=progress) as extraction:
@@ -135,7 +134,7 @@ def extract_videos(
 
 @dataclass(frozen=True, kw_only=True)
 class _Event:
-    """A message of the reading thread: a clip, an error, or, without both, the end of a video.
+    """A message of the reading thread: a clip, an error, or (without both) the end of a video.
 
     `job` is None for a video that could not be started.
     """
@@ -158,8 +157,8 @@ class _Extraction:
         self._progress = progress
         self._sink = FeatureSink()
         self._fitted: tuple[int, int] | None = None  # items that fit in a pass, and pixels of the measured frames
-        self._at_most: int | None = None  # items in a pass, after memory ran out
-        self._begun: set[int] = set()  # tasks whose complete units were discarded already
+        self._at_most: int | None = None  # maximum number of items in a pass, after memory ran out
+        self._begun: set[int] = set()  # tasks whose complete units were already discarded
         self._latent_shapes: dict[tuple[int, int], tuple[int, ...]] = {}
         self._open: set[VideoJob] = set()
         self._retries: list[VideoTask] = []
@@ -175,7 +174,7 @@ class _Extraction:
             job.close()
 
     def take_retries(self) -> list[VideoTask]:
-        """Return the videos that ran out of memory and are to be tried with smaller batches."""
+        """Return, and forget, the videos that ran out of memory and need smaller batches."""
         retries, self._retries = self._retries, []
         return retries
 
@@ -190,7 +189,7 @@ class _Extraction:
                 if job is None:
                     if error is not None:
                         if not isinstance(error, ClaimedError):
-                            # A caller that stops at this error has heard of the videos before it.
+                            # First report the preceding videos, because a caller may stop at this error.
                             yield from self._completed(finishing, list(finishing))
                         yield task, error
                     continue
@@ -238,7 +237,7 @@ class _Extraction:
                         break
                     yield dataclasses.replace(event, clip=clip)
             except Exception as error:
-                if is_out_of_memory(error):  # the shape of the noise is measured on the device, beside a pass
+                if is_out_of_memory(error):  # measuring the noise's shape uses the device, at the same time as a pass
                     event = dataclasses.replace(event, out_of_memory=True)
                 else:
                     event = dataclasses.replace(event, error=_as_video_error(error))
@@ -258,14 +257,14 @@ class _Extraction:
         if self._fitted is None:
             fitted = fit_batch_size(self._backbone, plan)
             self._fitted = (fitted or default_batch_size(self._backbone)), pixels
-        # One measurement serves videos of all sizes: memory is proportional to the pixels.
+        # Scale one measurement to all frame sizes, since memory is proportional to the number of pixels.
         size = max(1, self._fitted[0] * self._fitted[1] // pixels)
         return plan.with_batch_size(min(size, self._at_most or size))
 
     def _compute(
         self, task: VideoTask, job: VideoJob, clip: HostClip, advance: Callable[[int], None]
     ) -> TedError | None:
-        """Give a clip to its job; return the error, if any."""
+        """Pass a clip to its job; return the error, if any."""
         try:
             job.add(clip, advance)
             return None
@@ -274,11 +273,11 @@ class _Extraction:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        # Here the error is gone, and with its frames the tensors of the pass.
+        # After the except clause, the error's traceback no longer references the tensors of the pass.
         return self._out_of_memory(task, job)
 
     def _out_of_memory(self, task: VideoTask, job: VideoJob) -> TedError | None:
-        """Give a video up, to be tried again with smaller batches; return an error if there are none."""
+        """Abandon a video and retry it with smaller batches; return an error if the batch cannot be smaller."""
         size = job.plan.passes.size
         self._abandon(job)
         if self._adapt and size > 1:
@@ -298,7 +297,7 @@ class _Extraction:
         finishing: dict[Future[ExtractionReport], tuple[VideoTask, VideoJob]],
         futures: Iterable[Future[ExtractionReport]],
     ) -> Iterator[Outcome]:
-        """Yield the outcomes of videos whose last writes are awaited."""
+        """Yield the outcomes of videos whose last writes are pending."""
         for future in futures:
             task, job = finishing.pop(future)
             try:
@@ -310,7 +309,7 @@ class _Extraction:
 
 
 def _as_video_error(error: Exception) -> TedError:
-    """Return an error of one video: whatever a decoder or a file system raises ends that video, not the run."""
+    """Convert any error to that of one video: errors of decoders or file systems stop the video, not the run."""
     if isinstance(error, TedError):
         return error
     failure = TedError(f"stopped by an unexpected error: {type(error).__name__}: {error}")

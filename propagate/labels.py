@@ -72,7 +72,7 @@ class ContextLabels:
     Parameters
     ----------
     annotations
-        Labels of the annotated frames by index, rising. The first is there from the beginning; each other one is
+        Labels of the annotated frames by index, rising. The first one is stored at once; each other one is
         combined with the label that is propagated to its frame (`AnnotatedLabel.over`).
     settings
         Number of settings.

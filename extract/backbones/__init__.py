@@ -1,4 +1,4 @@
-"""The backbones, one file each. Light to import: networks load on demand."""
+"""The backbones, one file each. Networks are imported on demand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 def check_options(options: BackboneOptions, backbones: Sequence[str]) -> None:
     """Raise ConfigError for an option that none of a run's backbones takes, and for an unknown backbone.
 
-    An option that only some of them take applies to those.
+    Backbones that do not take an option ignore it.
     """
     taken = {option for name in backbones for option in backbone_info(name).options}
     for option in options.given:
@@ -47,7 +47,7 @@ def check_options(options: BackboneOptions, backbones: Sequence[str]) -> None:
 
 
 def check_weights(weights: Mapping[str, Path | str | None]) -> None:
-    """Raise WeightsError if weights of any backbone are missing; one message names all of them. Loads nothing.
+    """Raise one WeightsError that names all missing weights, if there are any. Loads nothing.
 
     Parameters
     ----------
@@ -84,9 +84,9 @@ def load_backbone(
     name
         A key of `BACKBONES`, or a name that an installed package offers.
     weights
-        A local folder or file; or, as a string, a repository of the hub that is in its cache; or None for the
-        published weights in the cache. ``"random:SEED"`` and ``"random:SEED:PATH"`` give the network of the same
-        configuration random weights; all other parts (VAE, encoders) are those of the published weights or of PATH.
+        A local folder or file; or, as a string, a hub repository in the hub's cache; or None for the published weights
+        in that cache. ``"random:SEED"`` and ``"random:SEED:PATH"`` give the network random weights; its configuration
+        and all other parts (VAE, encoders) are those of the published weights or of PATH.
     device, dtype
         Device and precision of the network and its encoders.
     options
@@ -95,7 +95,7 @@ def load_backbone(
     Raises
     ------
     ConfigError
-        For an unknown backbone, and for options or a seed that make no sense.
+        For an unknown backbone, and for invalid options or an invalid seed.
     WeightsError
         When the weights are absent, incomplete, damaged or of another architecture.
     """
@@ -110,7 +110,7 @@ def load_backbone(
 
 
 def _locate(name: str, weights: Path | str | None) -> tuple[Path | None, int | None]:
-    """Return the path of a backbone's weights, None where it needs no file, and the seed of random ones."""
+    """Return the path of a backbone's weights (None if it needs no file), and the seed of random weights or None."""
     info = backbone_info(name)
     seed, location = split_random(weights)
     if seed is not None and not info.random:

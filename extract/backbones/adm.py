@@ -37,9 +37,9 @@ class AdmBackbone(Backbone):
     def taps(self) -> dict[str, Tap]:
         """The taps in the order of the forward pass.
 
-        ``down_blocks[i]``, ``mid_block`` and ``up_blocks[i]`` are diffusers' blocks. ``output_blocks[i]`` are the
-        original's, which DIFT and TED count: a residual block, the level's attention if any, and the up-sampling block
-        at the end of a level.
+        ``down_blocks[i]``, ``mid_block`` and ``up_blocks[i]`` are diffusers' blocks. ``output_blocks[i]`` are those of
+        guided-diffusion, whose numbers DIFT and TED use: a residual block, the level's attention if any, and the
+        up-sampling block at the end of a level.
         """
         levels = len(self.config.channel_mult)
         coarsest = self.config.frame_multiple
@@ -77,16 +77,16 @@ class AdmBackbone(Backbone):
 
 
 def load(weights: Path | None, *, device: torch.device, dtype: torch.dtype, seed: int | None = None) -> AdmBackbone:
-    """Load a guided-diffusion checkpoint, or make a UNet of random weights.
+    """Load a guided-diffusion checkpoint, or build a UNet with random weights.
 
     Parameters
     ----------
     weights
         The `.pt` file, or a folder with exactly one. A `config.json` beside the file describes its architecture (see
         `AdmConfig`); without it, the architecture is that of the published unconditional 256x256 model. With a seed,
-        only that description is read, and None means the published architecture.
+        only `config.json` is read, and None means the published architecture.
     device, dtype
-        Device and precision of the UNet; the checkpoint may be in another.
+        Device and precision of the UNet; the checkpoint may have another precision.
     seed
         Seed of random weights; None for the checkpoint.
 
@@ -125,7 +125,7 @@ def _random(
     weights: Path | None, seed: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[nn.Module, AdmConfig, str]:
     config = PUBLISHED if weights is None else _config_beside(weights if weights.is_dir() else weights.parent)
-    with torch.random.fork_rng(devices=[]):  # the library draws weights, too
+    with torch.random.fork_rng(devices=[]):  # diffusers draws initial weights
         unet = build_unet(config)
     draw_parameters(unet, torch.Generator().manual_seed(seed))
     with quiet_libraries():

@@ -1,4 +1,4 @@
-"""Checkpoints of guided-diffusion: safe reading, and conversion to the names of the diffusers UNet."""
+"""Read guided-diffusion checkpoints safely, and convert them to the diffusers UNet."""
 
 import pickle
 from collections.abc import Iterator, Mapping
@@ -29,13 +29,13 @@ _OUTSIDE = {
     "out.2": "conv_out",
 }
 
-#: Most differences that an error lists.
+#: Maximum number of differences that an error lists.
 _LISTED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """One tensor of a checkpoint, and the parameters that it fills (three for q, k and v)."""
+    """A checkpoint's tensor, and the names of the UNet's parameters that it contains (three for q, k and v)."""
 
     name: str
     shape: tuple[int, ...]
@@ -43,11 +43,11 @@ class _Source:
 
 
 def block_names(config: AdmConfig) -> dict[str, str]:
-    """Return the diffusers names of all residual and attention blocks, by their original names.
+    """Return the diffusers names of all residual and attention blocks, by their guided-diffusion names.
 
-    The original numbers its layers consecutively (`input_blocks.0` is the first convolution). An entry is a residual
-    block, followed by its attention and, on the way up, by the up-sampling block at the end of a level; a down-sampling
-    block is an entry of its own. Both libraries list blocks in the order of the forward pass.
+    guided-diffusion numbers its layers consecutively (`input_blocks.0` is the first convolution). An entry is a
+    residual block with its attention and, on the way up, the up-sampling block at the end of a level; a down-sampling
+    block has an entry of its own. Both libraries list blocks in the order of the forward pass.
     """
     names: dict[str, str] = {}
     levels = len(config.channel_mult)
@@ -78,7 +78,7 @@ def block_names(config: AdmConfig) -> dict[str, str]:
 
 
 def checkpoint_shapes(config: AdmConfig, parameters: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of all tensors of an original checkpoint, by name.
+    """Return the shapes of all tensors of a guided-diffusion checkpoint, by name.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def convert(
     path
         Path of the checkpoint, for messages.
     tensors
-        The checkpoint, by original names, of any floating-point type.
+        The checkpoint's tensors by name, of any floating-point type.
     config, parameters
         As in `checkpoint_shapes`.
     device, dtype
@@ -115,7 +115,7 @@ def convert(
     Returns
     -------
     dict of str to torch.Tensor
-        All names of `parameters`; the tensors share no memory with `tensors`.
+        Tensors for all names of `parameters`; they share no memory with `tensors`.
 
     Raises
     ------
@@ -147,12 +147,12 @@ def convert(
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """Read named tensors from a file of `torch.save`, without running code that it may contain.
+    """Read named tensors from a file of `torch.save`, without running code in the file.
 
     Returns
     -------
     dict of str to torch.Tensor
-        On the CPU, mapped from the file if its format allows, so use them before the file changes.
+        Tensors on the CPU. They are memory-mapped if the format allows: use them before the file changes.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     try:
         with path.open("rb") as file:
             is_archive = file.read(4) == b"PK\x03\x04"  # format since torch 1.6, the only one that can be mapped
-        # weights_only: the unpickler admits tensors and plain containers, and calls nothing else.
+        # With weights_only, the unpickler accepts only tensors and plain containers.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the checkpoint: {error}") from error
@@ -188,7 +188,7 @@ def _not_a_checkpoint(path: Path) -> WeightsError:
 
 
 def _sources(config: AdmConfig, parameters: Mapping[str, torch.Tensor]) -> Iterator[_Source]:
-    """List a checkpoint's tensors, in the order of the blocks."""
+    """Yield a checkpoint's tensors, in the order of the blocks."""
     for original, ours in _OUTSIDE.items():
         yield from _plain(original, ours, parameters)
     for original, ours in block_names(config).items():
@@ -210,12 +210,12 @@ def _plain(original: str, ours: str, parameters: Mapping[str, torch.Tensor]) -> 
         target = f"{ours}.{kind}"
         shape = tuple(parameters[target].shape)
         if original.endswith(".proj_out") and kind == "weight":
-            shape = (*shape, 1)  # the original's attention uses convolutions of one tap for linear layers
+            shape = (*shape, 1)  # guided-diffusion uses convolutions of kernel size 1 as linear layers in attention
         yield _Source(name=f"{original}.{kind}", shape=shape, targets=(target,))
 
 
 def _split(tensor: torch.Tensor, parts: int, head_channels: int) -> list[torch.Tensor]:
-    """Cut a qkv projection, whose rows are laid out (head, q or k or v, channel of the head), into q, k and v."""
+    """Split a qkv projection, with rows in the order (head, part, channel of the head), into its parts q, k and v."""
     if parts == 1:
         return [tensor]
     by_head = tensor.reshape(-1, parts, head_channels, *tensor.shape[1:])  # (head, 3, head channel, ...)

@@ -1,4 +1,4 @@
-"""Architecture of a guided-diffusion UNet: the original's flags, and the equivalent diffusers model."""
+"""Architecture of a guided-diffusion UNet: its original flags, and the equivalent diffusers model."""
 
 import dataclasses
 import json
@@ -14,20 +14,20 @@ from ..noising.schedules import NoiseSchedule
 
 __all__ = ["PUBLISHED", "AdmConfig", "build_schedule", "build_unet", "read_config"]
 
-#: Groups of every GroupNorm in the original; widths are multiples of it.
+#: Groups of every GroupNorm in guided-diffusion; widths are multiples of it.
 _GROUPS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdmConfig:
-    """Flags of guided-diffusion's scripts, under their own names where they have one.
+    """Flags of guided-diffusion's scripts, with their original names if they have one.
 
     The defaults are those of `256x256_diffusion_uncond.pt`.
 
     Attributes
     ----------
     image_size
-        Pixels a side in training; the UNet is convolutional and takes any multiple of `frame_multiple`.
+        Side of the training images in pixels; the UNet is convolutional and takes any multiple of `frame_multiple`.
     num_channels
         Width of the first level, a multiple of 32.
     num_res_blocks
@@ -35,13 +35,13 @@ class AdmConfig:
     channel_mult
         Width of each level divided by `num_channels`, from the finest level to the coarsest.
     attention_downsample_factors
-        Strides of the levels with self-attention (`attention_resolutions` of the original, as its UNet takes them).
+        Strides of the levels with self-attention (guided-diffusion's UNet argument `attention_resolutions`).
     num_head_channels
-        Channels of an attention head.
+        Number of channels of an attention head.
     learn_sigma
         Whether the UNet predicts variances too: 6 output channels instead of 3.
     diffusion_steps
-        Timesteps of training.
+        Number of timesteps in training.
     use_scale_shift_norm, resblock_updown, class_cond, noise_schedule, use_new_attention_order
         Only these values are supported.
     """
@@ -72,7 +72,7 @@ class AdmConfig:
 
     @property
     def frame_multiple(self) -> int:
-        """Stride of the coarsest level, of which height and width of a frame are multiples."""
+        """Stride of the coarsest level in pixels; a frame's height and width must be multiples of it."""
         return 1 << (len(self.channel_mult) - 1)
 
     @property
@@ -139,7 +139,7 @@ def _check_supported(path: Path, config: AdmConfig) -> None:
         raise WeightsError(f"{path}: diffusion_steps must be more than 20, or a beta reaches 1")
     if config.num_channels % _GROUPS:
         raise WeightsError(f"{path}: num_channels must be a multiple of {_GROUPS}, not {config.num_channels}")
-    # The middle block, as wide as the coarsest level, always has attention.
+    # The middle block, which has the width of the coarsest level, always has attention.
     attended = [width for width, attention in zip(config.widths, config.attention, strict=True) if attention]
     for width in [*attended, config.widths[-1]]:
         if width % config.num_head_channels:
@@ -149,7 +149,7 @@ def _check_supported(path: Path, config: AdmConfig) -> None:
 
 
 def build_unet(config: AdmConfig) -> UNet2DModel:
-    """Build the equivalent diffusers UNet on torch's default device, with the library's initial weights."""
+    """Build the equivalent diffusers UNet on torch's default device, with diffusers' initial weights."""
     attention = config.attention
     return UNet2DModel(
         in_channels=3,
@@ -162,7 +162,7 @@ def build_unet(config: AdmConfig) -> UNet2DModel:
         upsample_type="resnet",
         attention_head_dim=config.num_head_channels,
         norm_num_groups=_GROUPS,
-        # Without it, the middle block's attention would have no normalisation under "scale_shift".
+        # Otherwise the middle block's attention would have no normalisation with "scale_shift".
         attn_norm_num_groups=_GROUPS,
         norm_eps=1e-5,
         resnet_time_scale_shift="scale_shift",
@@ -175,8 +175,8 @@ def build_unet(config: AdmConfig) -> UNet2DModel:
 def build_schedule(config: AdmConfig) -> NoiseSchedule:
     """Build the linear noise schedule: betas from 1e-4 to 0.02 at 1000 steps, scaled by 1000 / steps at others.
 
-    In double precision, like the original: at small timesteps abar is nearly 1, and 1 - abar would lose half of
-    float32's digits.
+    Computed in double precision, like guided-diffusion: at small timesteps abar is nearly 1, and 1 - abar would lose
+    half of float32's digits.
     """
     scale = 1000 / config.diffusion_steps
     betas = torch.linspace(scale * 1e-4, scale * 0.02, config.diffusion_steps, dtype=torch.float64)

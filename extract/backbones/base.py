@@ -1,4 +1,4 @@
-"""The contract of a backbone: a network, all it needs for one correct forward pass, and the taps that can be read."""
+"""Interface of backbones: a network, everything that its forward pass needs, and its taps."""
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
@@ -16,16 +16,16 @@ from ..taps import Tap, choose_taps, read_taps
 
 __all__ = ["NO_ARTIFACTS", "Artifacts", "Backbone", "Condition", "Draw", "Timestep"]
 
-#: Conditioning of some clips: tensors whose first axis is the clip, concatenated along it to make a batch.
+#: Conditioning of clips: tensors whose first axis is the clip. Batches concatenate them along that axis.
 Condition = Mapping[str, torch.Tensor]
 
-#: tau: one for all clips of a batch, or one for each.
+#: Timestep tau: one for all clips of a batch, or one for each.
 Timestep = int | Sequence[int]
 
-#: Draws standard normal noise of a shape, keyed by the clip: float32, on the CPU.
+#: Function that draws standard normal noise of a shape, keyed by the clip: float32, on the CPU.
 Draw = Callable[[Sequence[int]], torch.Tensor]
 
-#: Arrays of a video's artefacts, such as a learned token, by kind and name; on the CPU.
+#: Arrays of a video's artefacts (such as a learned token), by kind and name; on the CPU.
 Artifacts = Mapping[str, Mapping[str, torch.Tensor]]
 
 NO_ARTIFACTS: Artifacts = MappingProxyType({})
@@ -35,9 +35,9 @@ NO_ARTIFACTS: Artifacts = MappingProxyType({})
 class Backbone(abc.ABC):
     """A network that turns frames into features, ready to run.
 
-    Everything works on clips; an image backbone's clips are one frame long. A subclass gives `taps`, `encode` and
-    `network_arguments`, and `condition` if the network is told more of a clip than its frames. The forward pass,
-    `features`, is the same for all.
+    All methods work on clips; an image backbone's clips are one frame long. A subclass implements `taps`, `encode` and
+    `network_arguments`, and `condition` if the network has further inputs. All backbones share the forward pass,
+    `features`.
 
     Attributes
     ----------
@@ -48,27 +48,26 @@ class Backbone(abc.ABC):
     device, dtype
         Device and precision of the network and of its encoders.
     weights_id
-        Identity of the weights by content, whatever their path: ``"sha256:..."``.
+        Identity of the weights, from their content: ``"sha256:..."``.
     schedule
         The forward process of the model's training; its length is the number of timesteps. By default there is no
-        noise, and timestep 0 alone.
+        noise and only timestep 0.
     prediction
-        What the network predicts from x_tau: the noise eps, or v = sqrt(abar) eps - sqrt(1 - abar) x_0.
+        The network's prediction from x_tau: the noise eps, or v = sqrt(abar) eps - sqrt(1 - abar) x_0.
     clip_length
-        Frames that the network sees at once; 1 for an image backbone.
+        Number of frames in a clip; 1 for an image backbone.
     latent_of_frame
-        For a network whose encoder compresses time: index of the latent frame that stands for each frame of a clip,
-        `clip_length` numbers, not falling, from 0. `encode` then gets whole clips, and a frame's features are those of
-        its latent frame. None for encoders that treat every frame alone: each frame is then encoded once, however many
-        clips share it.
+        For a network whose encoder compresses time: index of the latent frame of each frame of a clip, `clip_length`
+        numbers, not falling, from 0. `encode` then gets whole clips, and a frame's features are those of its latent
+        frame. None for encoders of single frames: clips that share a frame then share its encoding.
     frame_multiple
         Height and width of a frame must be multiples of this number of pixels.
     condition_on
-        The frame that `condition` gets.
+        The frame that is passed to `condition`.
     artifacts
-        Kinds of the video's artefacts that `condition` gets. Their content hashes enter the request of the features.
+        Kinds of the video's artefacts that are passed to `condition`. Their content hashes are part of the request.
     conditioning
-        All else that changes features (prompt, fps, options, ...), as JSON values: part of the request.
+        Everything else that changes features (prompt, fps, options, ...), as JSON values; part of the request.
     """
 
     name: str
@@ -102,7 +101,7 @@ class Backbone(abc.ABC):
         Parameters
         ----------
         pixels
-            (frame, 3, height, width), float32, RGB in [-1, 1]: one frame, or a whole clip with `latent_of_frame`.
+            (frame, 3, height, width), float32, RGB in [-1, 1]: one frame, or a whole clip if `latent_of_frame` is set.
 
         Returns
         -------
@@ -111,13 +110,13 @@ class Backbone(abc.ABC):
         """
 
     def encode_clip(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Encode a whole clip and check the number of latent frames; for backbones with `latent_of_frame`.
+        """Encode a whole clip, and check the number of latent frames if `latent_of_frame` is set.
 
         Raises
         ------
         ConfigError
-            When the encoder gives another number of latent frames than `latent_of_frame` declares, as causal VAEs do
-            that silently drop frames beyond a multiple.
+            When the encoder returns another number of latent frames than `latent_of_frame` declares. Causal VAEs, for
+            example, silently drop frames beyond a multiple.
         """
         latents = self.encode(pixels)
         if self.latent_of_frame is not None:
@@ -141,14 +140,14 @@ class Backbone(abc.ABC):
         image
             The frame that `condition_on` names, (1, 3, height, width), in the same range; None for ``"none"``.
         draw
-            Source of noise that the conditioning itself needs, keyed by the conditioning frame.
+            Source of noise for the conditioning, keyed by the conditioning frame.
         artifacts
             The video's artefacts of the kinds in the attribute `artifacts`.
 
         Returns
         -------
         Condition
-            Tensors with first axis 1 (one clip); empty, as here, for a backbone without conditioning.
+            Tensors whose first axis has length 1 (one clip). By default empty, for a backbone without conditioning.
         """
         return {}
 
@@ -161,7 +160,7 @@ class Backbone(abc.ABC):
         noisy
             x_tau: (clip, latent frame, channel, y, x), float32, on `device`.
         timestep
-            tau, of all clips or of each.
+            tau, one for all clips or one for each.
         condition
             Conditioning of the same clips.
         """
@@ -185,9 +184,9 @@ class Backbone(abc.ABC):
         timestep, condition
             As in `network_arguments`.
         taps
-            Names out of `taps`.
+            Names of the taps to read.
         stop_early
-            End the pass after the last tap (the default), or run all of it.
+            End the pass after the last tap (the default), or run the whole network.
 
         Returns
         -------
@@ -204,20 +203,20 @@ class Backbone(abc.ABC):
         modules = {name: tap.module for name, tap in chosen.items()}
         outputs = read_taps(lambda: self.network(**arguments), modules, stop_early=stop_early)
         maps = {name: tap.to_map(outputs[name], noisy).float() for name, tap in chosen.items()}
-        # 3D UNets fold clip and frame into the first axis inside their blocks, clip-major, as 2D UNets' batches are.
+        # Inside their blocks, 3D UNets fold clip and frame into the first axis, clip-major, like batches of 2D UNets.
         return {name: found.reshape(*noisy.shape[:2], *found.shape[1:]) for name, found in maps.items()}
 
     @torch.inference_mode()
     def predict(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> torch.Tensor:
-        """Run the whole network; return its prediction (see `prediction`), of the shape of x_tau, float32."""
+        """Run the whole network; return its prediction (see `prediction`), with the shape of x_tau, float32."""
         output = self.network(**self.network_arguments(noisy, timestep, condition))[0].float()
         return self.unfold_output(output, noisy)
 
     def unfold_output(self, output: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
-        """Lay out the network's output like x_tau: (clip, latent frame, channel, y, x).
+        """Reshape the network's output to that of x_tau: (clip, latent frame, channel, y, x).
 
-        Here for networks that see frames as a batch, (clip * frame, channel, y, x), or clips channel first, (clip,
-        channel, frame, y, x). Channels beyond those of x_tau, as of predicted variances, are dropped.
+        By default the output is a batch of frames, (clip * frame, channel, y, x), or of clips, (clip, channel, frame,
+        y, x). Channels beyond those of x_tau, such as predicted variances, are dropped.
         """
         if output.ndim == noisy.ndim:
             output = output.transpose(1, 2)

@@ -1,8 +1,8 @@
-"""Features without learning, colours and positions: controls to compare a network's features with.
+"""Controls without learning, to compare a network's features with: colours and positions.
 
-Each value v in [0, 1] becomes (cos(v pi / 2), sin(v pi / 2)). So the cosine similarity of two cells is the mean of the
-cosines of their differences: 1 for equal values, and quadratic in a small difference. They can be fused with any
-network's features.
+Each value v in [0, 1] becomes (cos(v pi / 2), sin(v pi / 2)). So the cosine similarity of two cells is the mean over
+their values of cos((v - w) pi / 2): 1 for equal values, and quadratic in a small difference. These features can be
+fused with those of any network.
 """
 
 import math
@@ -24,7 +24,7 @@ _STRIDES = (4, 8, 16)
 
 
 class _Grids(nn.Module):
-    """Average values over squares and turn them into angles, with one child for each stride."""
+    """Average values over squares and turn them into angles; one submodule for each stride."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class _Angles(nn.Module):
 
 @dataclass(kw_only=True)
 class Baseline(Backbone):
-    """Values of a frame's pixels on a grid.
+    """Colours or positions of a frame's pixels, averaged on a grid.
 
     Attributes
     ----------
@@ -74,17 +74,17 @@ class Baseline(Backbone):
         return (torch.stack([x, y]) / max(height, width)).to(self.device).expand(len(pixels), -1, -1, -1)
 
     def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
-        """Return the values of all clips as one batch."""
+        """Return the encoded frames of all clips as one batch."""
         return {"values": noisy.flatten(0, 1)}
 
 
 def load_rgb(_weights: Path | None, *, device: torch.device, dtype: torch.dtype) -> Baseline:
-    """Make the colours, without weights and always in float32."""
+    """Create the colour baseline, which has no weights and always runs in float32."""
     return _make("rgb", device, positions=False)
 
 
 def load_position(_weights: Path | None, *, device: torch.device, dtype: torch.dtype) -> Baseline:
-    """Make the positions, without weights and always in float32."""
+    """Create the position baseline, which has no weights and always runs in float32."""
     return _make("position", device, positions=True)
 
 

@@ -1,4 +1,4 @@
-"""The bundled small models (docs/evidence/small-models.md), run by the code of the published ones."""
+"""The bundled small models (docs/evidence/small-models.md), loaded by the code of the published models."""
 
 import dataclasses
 from pathlib import Path

@@ -24,7 +24,7 @@ class Dino(Backbone):
     Attributes
     ----------
     mean, std
-        Mean and standard deviation of colours in [0, 1] in training: (3, 1, 1), on `device`.
+        Mean and standard deviation of the training's colours in [0, 1]: (3, 1, 1), on `device`.
     """
 
     mean: torch.Tensor
@@ -32,7 +32,7 @@ class Dino(Backbone):
 
     @property
     def taps(self) -> dict[str, Tap]:
-        """``layers[i]``, the output of each block, and ``last_hidden_state``, the last one after the final norm."""
+        """``layers[i]``, the output of each block, and ``last_hidden_state``, the last output after the final norm."""
         blocks = next(
             module
             for name, module in self.network.named_modules()
@@ -44,7 +44,7 @@ class Dino(Backbone):
         return {name: Tap(module=module, stride=stride, to_map=self._patches) for name, module in modules.items()}
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalise the frames' colours as in training; see `Backbone.encode`."""
+        """Normalise the frames' colours with `mean` and `std`; see `Backbone.encode`."""
         return ((pixels.to(self.device, torch.float32) + 1) / 2 - self.mean) / self.std
 
     def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
@@ -52,14 +52,14 @@ class Dino(Backbone):
         return {"pixel_values": noisy.flatten(0, 1).to(self.device, self.dtype)}
 
     def _patches(self, output: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
-        """Drop the class and register tokens, which come first, and lay out the patches as a map."""
+        """Drop the class and register tokens, which come first; return the patches as maps (frame, channel, y, x)."""
         rows, columns = (side // self.frame_multiple for side in noisy.shape[-2:])
         patches = output[:, -rows * columns :]
         return patches.transpose(1, 2).reshape(len(output), -1, rows, columns)
 
 
 def load_dinov2(weights: Path, *, device: torch.device, dtype: torch.dtype, seed: int | None = None) -> Dino:
-    """Load a DINOv2 from a folder of the transformers library; with a seed, it has random weights.
+    """Load DINOv2 from a folder of the transformers library, or with random weights from a seed.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def _load(name: str, cls: Any, weights: Path, seed: int | None, device: torch.de
     if kind != needed:
         raise WeightsError(f"{weights} holds a model of type {kind}; backbone {name!r} needs one of type {needed}")
     model = folder.network("", cls, device=device, dtype=dtype)
-    # This attention is deterministic on every device.
+    # Eager attention is deterministic on every device.
     model.set_attn_implementation("sdpa")
     mean, std = colour_statistics(folder.config("", "preprocessor_config.json"))
     return Dino(

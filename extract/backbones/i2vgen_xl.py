@@ -21,13 +21,13 @@ __all__ = ["I2VGenXL", "centre_square", "load"]
 
 NAME = "i2vgen-xl"
 
-#: Frames in a clip of the training.
+#: Number of frames in a training clip.
 CLIP_LENGTH = 16
 
-#: Default frames per second that the UNet is told, as in the pipeline.
+#: Default of the UNet's input `fps`, as in the pipeline.
 FPS = 16
 
-#: The pipeline reads the text encoder's second last layer.
+#: Number of skipped layers: the pipeline reads the text encoder's second last layer.
 _CLIP_SKIP = 1
 
 
@@ -42,7 +42,7 @@ class I2VGenXL(LatentBackbone):
     image_embedder
         CLIP, for the conditioning frame.
     fps
-        Frames per second that the UNet is told.
+        Frames per second, an input of the UNet.
     """
 
     text_states: torch.Tensor
@@ -57,15 +57,15 @@ class I2VGenXL(LatentBackbone):
         Returns
         -------
         Condition
-            ``image_latents`` (1, channel, frame, y, x): that frame's latents, then planes that hold the position in
-            (0, 1] of each frame after the first; ``image_embeddings`` (1, 1, channel). Without a conditioning frame
-            its latents and its embedding are zeros; the planes stay, because they hold no content.
+            ``image_latents`` (1, channel, frame, y, x): latents of the conditioning frame, then for each frame after
+            the first a constant plane with its position in (0, 1]; ``image_embeddings`` (1, 1, channel). Without a
+            conditioning frame, its latents and embedding are zeros; the planes stay, since they have no content.
         """
         latents = self.encode(pixels[:1] if image is None else image).to(self.dtype)
         latents = latents[:, :, None]  # (1, channel, 1, y, x)
         if image is None:
             latents = torch.zeros_like(latents)
-        # In float32 first: half precision would round the steps between them, too.
+        # Compute in float32 first, since half precision would also round the steps.
         positions = torch.linspace(0, 1, len(pixels), dtype=torch.float32)[1:].to(latents)
         planes = positions[None, None, :, None, None].expand(*latents.shape[:2], -1, *latents.shape[3:])
         square = None if image is None else centre_square(image[0], self.image_embedder.size)[None]
@@ -89,10 +89,10 @@ class I2VGenXL(LatentBackbone):
 
 
 def centre_square(frame: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Cut the centre square out of a frame as `I2VGenXLPipeline` does for CLIP when it runs at the frame's size.
+    """Crop the centre square of a frame for CLIP as `I2VGenXLPipeline` does at the frame's size.
 
-    The frame is enlarged by a box filter until its height covers its width, a square of the width is cut out of it
-    and resized bilinearly. The sizes are rounded as there, in the same arithmetic.
+    A box filter enlarges the frame until its height covers its width; a square of that width is cropped and resized
+    bilinearly. Sizes are rounded with the same arithmetic as in the pipeline.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def load(
 ) -> I2VGenXL:
     """Load I2VGen-XL from a pipeline's folder; with a seed, its UNet has random weights.
 
-    `name` is the name in the registry: other models of this kind have their own.
+    `name` is the backbone's name in the registry, since other models of this architecture exist.
 
     Raises
     ------

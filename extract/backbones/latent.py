@@ -1,4 +1,4 @@
-"""What the latent diffusion UNets share."""
+"""Base class of the latent diffusion UNets."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class LatentBackbone(Backbone):
     frame_encoder
         The VAE, or its placeholder.
     schedule
-        The forward process of training.
+        The forward process of the model's training.
     """
 
     frame_encoder: FrameEncoder
@@ -43,7 +43,7 @@ class LatentBackbone(Backbone):
         return taps
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Encode frames to latents times the VAE's scaling factor; see `Backbone.encode`."""
+        """Encode frames to latents, multiplied by the VAE's scaling factor; see `Backbone.encode`."""
         return self.frame_encoder.mode(pixels) * self.frame_encoder.scaling_factor
 
 

@@ -1,4 +1,4 @@
-"""The list of backbones, with what is known about each without loading it."""
+"""Registry of backbones: descriptions that are available without loading a network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..weights import PublishedWeights
 
 __all__ = ["BACKBONES", "BackboneInfo", "backbone_info", "register_backbone"]
 
-#: Entry points by which other packages add backbones: the name, and ``module:attribute``, a `BackboneInfo`.
+#: Group of entry points by which other packages add backbones: a name, and ``module:attribute`` of a `BackboneInfo`.
 _GROUP = "ted.backbones"
 
 
@@ -27,18 +27,18 @@ class BackboneInfo:
     title
         Name of the model, for people.
     kind
-        Whether the network sees a clip (``"video"``) or one frame (``"image"``).
+        ``"video"`` if the network processes clips, ``"image"`` if it processes single frames.
     published
         The published weights; None for a backbone without weights.
     default_tap
-        Tap of the paper's setting.
+        Tap that the paper uses.
     loader
         ``package.module:function``. The function takes ``(path, *, device, dtype)`` and returns the `Backbone`.
     options
-        Names of the `BackboneOptions` that it takes. With any, the loader also takes ``options``.
+        Names of the `BackboneOptions` that it takes. If there are any, the loader also takes ``options``.
     random
         Whether its network can have random weights. The loader then also takes ``seed``. With a seed, the path is None
-        for a published single file, of which nothing is needed.
+        for weights that are published as a single file, since the file is not needed.
     """
 
     title: str
@@ -50,7 +50,7 @@ class BackboneInfo:
     random: bool = False
 
     def error(self, problem: str) -> WeightsError:
-        """Return an error about absent or wrong weights; it says where to get them."""
+        """Return an error about absent or wrong weights, with instructions to get them."""
         return (
             WeightsError(f"{problem}. It has no weights.") if self.published is None else self.published.error(problem)
         )
@@ -61,7 +61,7 @@ def _hub(repository: str, *, size: str, licence: str, parts: tuple[str, ...]) ->
         name=repository,
         size=size,
         licence=licence,
-        # Without the further copies (float16, .bin, single files) that the repositories hold.
+        # Exclude the repositories' other copies of the weights (float16, .bin, single files).
         download=(
             f"hf download {repository} --include '*/*.json' '*/merges.txt' '*/diffusion_pytorch_model.safetensors' "
             "'*/model.safetensors'"
@@ -89,10 +89,10 @@ def _bundled(name: str, *, size: str) -> PublishedWeights:
     )
 
 
-#: Options of the video backbones.
+#: Names of the options that the video backbones take.
 _CLIP_OPTIONS = ("condition_on", "fps", "temporal")
 
-#: Sizes are those of the float32 weights.
+#: Published weights by backbone; sizes are those of the float32 weights.
 _REGISTRY: dict[str, BackboneInfo] = {
     "i2vgen-xl": BackboneInfo(
         title="I2VGen-XL",
@@ -224,12 +224,12 @@ def register_backbone(name: str, info: BackboneInfo) -> None:
 
 
 def backbone_info(name: str) -> BackboneInfo:
-    """Return the description of a backbone, registered or offered by an installed package.
+    """Return the description of a backbone that is registered here or offered by an installed package.
 
     Raises
     ------
     ConfigError
-        For an unknown name, with the list of names, and for an entry point of another type.
+        For an unknown name, and for an entry point of another type.
     """
     if name not in BACKBONES:
         for info in load_offers(_GROUP, lambda offered: offered == name, BackboneInfo):

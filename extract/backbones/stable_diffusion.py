@@ -52,7 +52,7 @@ def load(
 ) -> StableDiffusion:
     """Load Stable Diffusion 2.1 from a pipeline's folder; with a seed, its UNet has random weights.
 
-    `name` is the name in the registry: other models of this kind have their own.
+    `name` is the backbone's name in the registry, since other models of this architecture exist.
 
     Raises
     ------

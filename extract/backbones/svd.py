@@ -21,12 +21,12 @@ __all__ = ["StableVideoDiffusion", "load", "resize_for_clip"]
 
 NAME = "svd"
 
-#: The pipeline's defaults. The UNet was trained on frames per second minus one, and is told that.
+#: The pipeline's defaults. The UNet's input is frames per second minus one, as in training.
 FPS = 7
 MOTION_BUCKET = 127
 NOISE_AUGMENTATION = 0.02
 
-#: Size of CLIP's images in the pipeline.
+#: (height, width) of CLIP's input in the pipeline.
 _CLIP_SIZE = (224, 224)
 
 
@@ -41,8 +41,8 @@ class StableVideoDiffusion(LatentBackbone):
     image_embedder
         CLIP, for the conditioning frame.
     fps, motion_bucket, noise_augmentation
-        What the UNet is told: frames per second (minus one), the amount of motion, and the standard deviation of the
-        noise on the conditioning frame's pixels.
+        Inputs of the UNet: frames per second (it gets this minus one), the amount of motion, and the standard deviation
+        of the noise on the conditioning frame's pixels.
     """
 
     schedule: EdmSchedule
@@ -60,9 +60,9 @@ class StableVideoDiffusion(LatentBackbone):
         Returns
         -------
         Condition
-            ``image_latents`` (1, frame, channel, y, x): the latents of that frame with noise on its pixels, unscaled,
-            the same for every frame; ``image_embeddings`` (1, 1, channel) of the frame without that noise. Zeros
-            without a conditioning frame.
+            ``image_latents`` (1, frame, channel, y, x): the unscaled latents of the conditioning frame with noise on
+            its pixels, repeated for every frame; ``image_embeddings`` (1, 1, channel) of that frame without noise.
+            Zeros without a conditioning frame.
         """
         if image is None:
             latents = torch.zeros_like(self.frame_encoder.mode(pixels[:1]))
@@ -94,12 +94,12 @@ class StableVideoDiffusion(LatentBackbone):
         }
 
     def unfold_output(self, output: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
-        """Return the output: its axes are those of x_tau."""
+        """Return the output unchanged, since its axes are those of x_tau."""
         return output
 
 
 def resize_for_clip(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resize as `StableVideoDiffusionPipeline` does for CLIP: a Gaussian blur, then bicubic with aligned corners.
+    """Resize for CLIP as `StableVideoDiffusionPipeline` does: Gaussian blur, then bicubic with aligned corners.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def resize_for_clip(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _blur(image: torch.Tensor, axis: int, target: int) -> torch.Tensor:
-    """Blur along one axis (-1 or -2) for a reduction of that axis to `target` pixels."""
+    """Blur along one axis (-1 or -2) before that axis is resized to `target` pixels."""
     sigma = max((image.shape[axis] / target - 1) / 2, 0.001)
     taps = max(int(4 * sigma), 3) | 1  # odd
     offsets = torch.arange(taps, dtype=torch.float32) - taps // 2
@@ -142,7 +142,7 @@ def load(
 ) -> StableVideoDiffusion:
     """Load Stable Video Diffusion from a pipeline's folder; with a seed, its UNet has random weights.
 
-    The configuration says whether a clip has 14 or 25 frames.
+    The number of frames in a clip, 14 or 25, comes from the UNet's configuration.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Removing the temporal layers of a video UNet, which then sees every frame alone (TED's ablation)."""
+"""Remove the temporal layers of a video UNet, which then processes every frame separately (TED's ablation)."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Noisings: how a clean clip becomes the noisy input of a network. One module each; entry points may add more."""
+"""Registry of noisings, which turn a clean clip into a network's noisy input. Entry points may add more."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["noising_names", "parse_noising", "register_noising"]
 
-#: Entry points by which other packages add noisings: the name, and ``module:Class``.
+#: Group of entry points by which other packages add noisings: a name, and ``module:Class``.
 _GROUP = "ted.noisings"
 
-#: ``module:Class`` by name; what `register_noising` adds is a class.
+#: ``module:Class`` by name, or the class itself if `register_noising` added it.
 _NOISINGS: dict[str, str | type[Noising]] = {
     "random": f"{__package__}.closed_form:RandomDraws",
     "none": f"{__package__}.closed_form:NoNoise",
@@ -25,12 +25,12 @@ _NOISINGS: dict[str, str | type[Noising]] = {
 
 
 def noising_names() -> list[str]:
-    """Return the names of all noisings, those of installed packages last."""
+    """Return the names of all noisings; those of other packages come last."""
     return list(dict.fromkeys([*_NOISINGS, *offered_names(_GROUP)]))
 
 
 def register_noising(cls: type[Noising]) -> None:
-    """Add a noising under its `name`, in this process.
+    """Register a noising under its `name` in this process.
 
     Raises
     ------
@@ -42,12 +42,12 @@ def register_noising(cls: type[Noising]) -> None:
 
 
 def parse_noising(text: str) -> Noising:
-    """Make a noising from ``NAME`` or ``NAME:option=value,option=value``.
+    """Create a noising from ``NAME`` or ``NAME:option=value,option=value``.
 
     Raises
     ------
     ConfigError
-        For an unknown name or option, with the list of those that there are, and for a value of the wrong type.
+        For an unknown name or option (the message lists the known ones), and for a value of the wrong type.
     """
     name, _, rest = text.partition(":")
     cls = _noising_class(name)

@@ -1,4 +1,4 @@
-"""The contract of a noising."""
+"""Interface of noisings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CleanClip", "Noising", "NoisyClip"]
 
-#: Gives x_tau, (latent frame, channel, y, x), float32, for a timestep and the number of a draw.
+#: Function of a timestep and a draw's number that returns x_tau, (latent frame, channel, y, x), float32.
 NoisyClip = Callable[[int, int], torch.Tensor]
 
 
@@ -33,7 +33,7 @@ class CleanClip:
     condition
         The clip's conditioning, from `Backbone.condition`.
     noise
-        What `Noising.draw` gave for the clip, (draw, latent frame, channel, y, x), float32; None without draws.
+        Result of `Noising.draw` for the clip, (draw, latent frame, channel, y, x), float32; None without draws.
     """
 
     latents: torch.Tensor
@@ -43,17 +43,17 @@ class CleanClip:
 
 @dataclass(frozen=True)
 class Noising(abc.ABC):
-    """A rule that gives the noisy inputs x_tau of a clip.
+    """A rule that computes the noisy inputs x_tau of a clip.
 
-    Subclasses are frozen dataclasses; their fields, all with defaults of type int, float, bool or str, are the options
-    that a user may set (``ddim-inversion:steps=100``).
+    Subclasses are frozen dataclasses. Their fields are the options that a user may set (``ddim-inversion:steps=100``);
+    each has a default of type int, float, bool or str.
 
     Attributes
     ----------
     name
         Name in the registry.
     random
-        Whether x_tau depends on drawn noise: only then the seed and the number of draws are part of a request.
+        Whether x_tau depends on random noise. Otherwise the seed and the number of draws are not part of a request.
     """
 
     name: ClassVar[str]
@@ -61,25 +61,25 @@ class Noising(abc.ABC):
 
     @property
     def identity(self) -> str:
-        """The rule and its options as text: part of the request of the features, so equal text means equal values."""
+        """The rule and its options as text, which is part of the request: equal text must mean equal values."""
         options = ",".join(f"{key}={value}" for key, value in dataclasses.asdict(self).items())
         return f"{self.name}:{options}" if options else self.name
 
     def timesteps(self, backbone: Backbone) -> Sequence[int]:
-        """Return the timesteps that the noising can serve, rising; by default all of the backbone's schedule."""
+        """Return the supported timesteps, rising; by default all of the backbone's schedule."""
         return range(len(backbone.schedule))
 
     def alpha_bar(self, backbone: Backbone, timestep: int) -> float | None:
-        """Return the clean share of the power of x_tau (see `Schedule.alpha_bar`); None where no noise is added."""
+        """Return the clean signal's share of the power of x_tau (see `Schedule.alpha_bar`); None without noise."""
         return backbone.schedule.alpha_bar(timestep)
 
     def draw(self, key: NoiseKey, shape: Sequence[int], draws: int) -> torch.Tensor | None:
-        """Draw what the noising needs for a clip; runs on the host, in the threads that read frames.
+        """Draw the random noise of a clip, on the host in a preparing thread.
 
         Parameters
         ----------
         key
-            Identifies the clip; draw 0.
+            Key of the clip's noise, with draw 0.
         shape
             (latent frame, channel, y, x).
         draws
@@ -88,16 +88,16 @@ class Noising(abc.ABC):
         Returns
         -------
         torch.Tensor or None
-            (draw, *shape), float32, on the CPU; None, as here, when nothing is drawn.
+            (draw, *shape), float32, on the CPU; by default None, for a noising without random noise.
         """
         return None
 
     @abc.abstractmethod
     def perturb(self, backbone: Backbone, clip: CleanClip, timesteps: Sequence[int]) -> NoisyClip:
-        """Return what gives x_tau of a clip.
+        """Return a function that computes x_tau of a clip.
 
-        It is called once for each clip, so that a trajectory of network passes can serve all timesteps. The result
-        must not depend on which of the timesteps are asked for: an interrupted extraction asks for fewer.
+        It is called once for each clip, so that all timesteps can share one trajectory of network passes. x_tau must
+        not depend on `timesteps`, since a resumed extraction passes fewer.
 
         Parameters
         ----------
@@ -106,16 +106,16 @@ class Noising(abc.ABC):
         clip
             The clip.
         timesteps
-            All tau that may be asked for.
+            All tau for which the function may be called.
         """
 
     def check_timesteps(self, backbone: Backbone, timesteps: Sequence[int]) -> None:
-        """Check that the noising serves these timesteps.
+        """Check that the noising supports these timesteps.
 
         Raises
         ------
         ConfigError
-            For no timestep, and for one off the grid; the message names the nearest ones.
+            If there is no timestep, or one is not supported; the message names the nearest ones.
         """
         grid = self.timesteps(backbone)
         off = [timestep for timestep in timesteps if timestep not in grid]

@@ -1,4 +1,4 @@
-"""Noisings in closed form: random draws by the model's schedule, and none."""
+"""Noisings in closed form: random draws by the model's schedule, and no noise."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class RandomDraws(Noising):
 
     @property
     def identity(self) -> str:
-        """Name of the rule by which noise is drawn."""
+        """Name of the rule that draws noise."""
         return NOISE_SCHEME
 
     def draw(self, key: NoiseKey, shape: Sequence[int], draws: int) -> torch.Tensor:
-        """Draw the noise of every draw, which all timesteps share."""
+        """Draw noise for every draw; all timesteps share it."""
         return torch.stack([draw_noise(dataclasses.replace(key, draw=draw), shape) for draw in range(draws)])
 
     def perturb(self, backbone: Backbone, clip: CleanClip, timesteps: Sequence[int]) -> NoisyClip:
-        """Apply the backbone's schedule to x_0 and a draw's noise, pass by pass."""
+        """Return a function that applies the backbone's schedule to x_0 and a draw's noise."""
         noise = clip.noise
         assert noise is not None
         return lambda timestep, draw: backbone.schedule.perturb(clip.latents, noise[draw], timestep)
@@ -43,13 +43,13 @@ class RandomDraws(Noising):
 
 @dataclass(frozen=True)
 class NoNoise(Noising):
-    """x_tau = x_0 at every timestep: the network is told tau and shown a clean clip."""
+    """No noise: x_tau = x_0 at every timestep, although the network gets tau."""
 
     name: ClassVar[str] = "none"
 
     def alpha_bar(self, backbone: Backbone, timestep: int) -> None:
-        """Return None: no noise is added."""
+        """Return None, since no noise is added."""
 
     def perturb(self, backbone: Backbone, clip: CleanClip, timesteps: Sequence[int]) -> NoisyClip:
-        """Return x_0."""
+        """Return a function that returns x_0."""
         return lambda timestep, draw: clip.latents

@@ -1,4 +1,4 @@
-"""Random noise keyed by what it is for: the same on every machine, in any order, batch and thread."""
+"""Random noise from keys: the same on every machine, in any order, batch and thread."""
 
 import hashlib
 import math
@@ -10,7 +10,7 @@ import torch
 
 __all__ = ["NOISE_SCHEME", "NoiseKey", "draw_noise"]
 
-#: Name of the rule in `draw_noise`, part of every request: another rule must have another name.
+#: Name of the rule in `draw_noise`, part of every request; a changed rule needs another name.
 NOISE_SCHEME = "sha256-philox-float32-1"
 
 
@@ -25,7 +25,7 @@ class NoiseKey:
     video
         Name of the video.
     start
-        Index of the clip's first frame in the video; of the frame itself for an image backbone.
+        Index in the video of the clip's first frame; for an image backbone, of the frame itself.
     draw
         Number of the draw in the ensemble, from 0.
     purpose
@@ -46,9 +46,9 @@ def draw_noise(key: NoiseKey, shape: Sequence[int]) -> torch.Tensor:
     Parameters
     ----------
     key
-        Identity of the noise. The timestep is no part of it: all timesteps share their noise.
+        Identity of the noise. It does not include the timestep, since all timesteps share their noise.
     shape
-        Shape of the result, for features (latent frame, channel, y, x) of one clip.
+        Shape of the result; for features, (latent frame, channel, y, x) of one clip.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def draw_noise(key: NoiseKey, shape: Sequence[int]) -> torch.Tensor:
     """
     text = "\x1f".join([key.purpose, str(key.seed), key.video, str(key.start), str(key.draw)])
     philox_key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
-    # Philox takes all 128 bits. torch's CPU generator keeps 32 bits of a seed: keys of one dataset would collide.
+    # Philox uses all 128 bits. torch's CPU generator uses only 32 bits of a seed, so keys of one dataset would collide.
     generator = np.random.Generator(np.random.Philox(key=philox_key))
     values = generator.standard_normal(math.prod(shape), dtype=np.float32)
     return torch.from_numpy(values).reshape(tuple(shape))

@@ -1,4 +1,4 @@
-"""Noise schedules: the closed form of x_tau from a clean sample and noise, as a model was trained with it."""
+"""Noise schedules: the closed form of x_tau from a clean sample and noise, as in a model's training."""
 
 import abc
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class Schedule(abc.ABC):
         """
 
     def alpha_bar(self, timestep: int) -> float:
-        """Return the clean share of the power of x_tau, c^2 / (c^2 + n^2), for x_0 and noise of unit variance.
+        """Return the clean signal's share of the power of x_tau, c^2 / (c^2 + n^2), for unit variance of x_0 and eps.
 
-        It means the same in every parametrisation: abar for sqrt(abar) x_0 + sqrt(1 - abar) eps, and 1 / (1 + sigma^2)
+        It is comparable across parametrisations: abar for sqrt(abar) x_0 + sqrt(1 - abar) eps, and 1 / (1 + sigma^2)
         for x_0 + sigma eps. The signal-to-noise ratio is alpha_bar / (1 - alpha_bar).
 
         Returns
@@ -60,7 +60,7 @@ class NoiseSchedule(Schedule):
         return len(self.alphas_cumprod)
 
     def abar(self, timestep: int) -> torch.Tensor:
-        """Return abar at a timestep, without dimensions; raises ConfigError outside the schedule."""
+        """Return abar at a timestep, a scalar tensor; raise ConfigError outside the schedule."""
         if not 0 <= timestep < len(self):
             raise ConfigError(f"timestep {timestep} is none of the model's: it takes 0 to {len(self) - 1}")
         return self.alphas_cumprod[timestep]
@@ -76,7 +76,7 @@ class EdmSchedule(NoiseSchedule):
     """The variance-exploding process of EDM (Karras et al. 2022), with sigmas from DDPM's abar."""
 
     def sigma(self, timestep: int) -> torch.Tensor:
-        """Return the noise level sqrt((1 - abar) / abar), without dimensions."""
+        """Return the noise level sqrt((1 - abar) / abar), a scalar tensor."""
         abar = self.abar(timestep)
         return ((1 - abar) / abar) ** 0.5
 
@@ -86,7 +86,7 @@ class EdmSchedule(NoiseSchedule):
 
 
 class Noiseless(Schedule):
-    """The schedule of a model without noise: timestep 0 alone, x_0 as it is."""
+    """The schedule of a model without noise: only timestep 0, with x_tau = x_0."""
 
     def __len__(self) -> int:
         return 1

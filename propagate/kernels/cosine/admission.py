@@ -34,8 +34,8 @@ class ErrorBound:
     error
         Absolute error.
     rounding
-        Relative error of the table entries: ``error + rounding * (|similarity| + c)`` with a constant c, since entries of
-        this size may cancel in the sum.
+        Relative error: the bound is ``error + rounding * (|similarity| + c)`` with a constant c, the size of table
+        entries that may cancel in the sum.
     """
 
     error: float
