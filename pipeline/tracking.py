@@ -195,7 +195,7 @@ class Tracks:
         Raises
         ------
         ConfigError
-            When something else than a result is in the way.
+            When the folder holds something else than a result.
         CacheError
             When the files cannot be written.
         """
@@ -285,7 +285,7 @@ def _open(video: Path | str | npt.NDArray[np.uint8], mask: _Mask | Mapping[int, 
     read = {}
     for index, item in sorted(masks.items()):
         if not 0 <= index < len(opened.frames):
-            raise LabelError(f"a mask is given for frame {index}, and the video has {len(opened.frames)} frames from 0")
+            raise LabelError(f"there is a mask of frame {index}, but the frames are 0 to {len(opened.frames) - 1}")
         read[index] = _read_mask(item, opened.frames.size)
     if not read:
         raise LabelError("no mask is given")
@@ -298,7 +298,7 @@ def _read_mask(mask: _Mask, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     if not isinstance(mask, np.ndarray):
         return read_annotated_mask(Path(mask), size)
     if mask.shape != size:
-        raise LabelError(f"the mask is {mask.shape} and the frames are {size} (height, width)")
+        raise LabelError(f"the mask is {mask.shape}, but the frames are {size} (height, width)")
     return object_mask(mask.astype(np.uint8) if mask.dtype == bool else mask)
 
 
@@ -310,7 +310,7 @@ def _weigh(
         features = [features]
     weighted = dict(features) if isinstance(features, Mapping) else dict.fromkeys(features, 1.0)
     if not weighted:
-        raise ConfigError("no feature is given, such as rgb:0:stride8")
+        raise ConfigError("name a feature, such as rgb:0:stride8")
     if alpha is not None:
         if isinstance(features, Mapping):
             raise ConfigError("give either alpha or a weight for each feature")
@@ -320,7 +320,7 @@ def _weigh(
 
 def _pair_weights(alpha: float, count: int) -> tuple[float, float]:
     if count != 2:
-        raise ConfigError(f"alpha weighs two features, and there {'is' if count == 1 else 'are'} {count}")
+        raise ConfigError(f"alpha weighs two features, but there {'is' if count == 1 else 'are'} {count}")
     return part_weights(alpha)
 
 
@@ -333,7 +333,7 @@ def _settings(base: PropagationSettings, changes: Mapping[str, Any]) -> Propagat
 
 
 def _find(cache: Cache, video: Video, choice: FeatureChoice, extraction: ExtractionSettings) -> Unit | None:
-    """Return complete features of the video in the cache that were made as asked; None if there are none."""
+    """Return complete features with these settings from the cache; None if there are none."""
     try:
         unit = cache.find(
             video.dataset,

@@ -68,7 +68,7 @@ def load_config(path: Path, command: str, options: Mapping[str, Mapping[str, cli
 
 
 def _as_typed(path: Path, flag: str, value: Any, option: click.Option) -> Any:
-    """Return a value in the form of the command line: text, a list of texts, or a flag's bool."""
+    """Return a value as the command line has it: text, a list of texts, or a flag's bool."""
     if option.is_flag:
         if isinstance(value, bool):
             return value
@@ -97,7 +97,7 @@ def _flag(key: str) -> str:
 
 
 def save_config(path: Path, command: str, values: Mapping[str, Any]) -> None:
-    """Write resolved options as a TOML file that `load_config` reads; options that are None are left out."""
+    """Write resolved options as a TOML file for `load_config`; options that are None are left out."""
     table = {key.replace("_", "-"): _plain(value) for key, value in values.items() if value is not None}
     with explain_os_errors(f"write {path}"):
         write_atomic(path, tomli_w.dumps({command: table}).encode())

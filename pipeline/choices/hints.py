@@ -1,11 +1,11 @@
-"""Hints of errors as commands and options to type."""
+"""Words for people: hints of errors as commands and options to type, and counted nouns."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # commands import this module at once, and `ted --help` must not load the store
     from ...store.errors import Hint, TedError
 
-__all__ = ["explain", "hint_text"]
+__all__ = ["explain", "hint_text", "plural"]
 
 # Commands that make units, by `UnitKind.maker`.
 _MAKERS = {
@@ -21,7 +21,7 @@ _TEXTS = {
     "name-scheduler": "add --scheduler, or leave out --worker-resource",
     "name-workers": "add --workers or --scheduler, or leave out --worker-threads",
     # store
-    "extract": "extract them with `ted extract`, or choose among what there is",
+    "extract": "extract them with `ted extract`, or choose among existing ones",
     "make-cache": "`ted extract` makes one, or name another with --cache",
     "overwrite": "use --overwrite to make it again",
     "prefer": "say which with --prefer FIELD=VALUE, or name one as BACKBONE@DIGEST",
@@ -42,16 +42,16 @@ _TEXTS = {
 
 
 def hint_text(hint: "Hint") -> str:
-    """Return what to type for a hint; empty for an action without a command, as one of a plug-in may be."""
+    """Return the text of a hint; empty for an unknown action, such as one of a plug-in."""
     command = _MAKERS.get(hint.data.get("maker", ""), "command")
     return _TEXTS.get(hint.action, "").format(command=command, **hint.data)
 
 
 def explain(error: "TedError") -> str:
-    """Return an error's message and what to type about it.
+    """Return an error's message and its hint.
 
-    A message of several lines is followed by the hint on a line of its own. Names in the message cannot control the
-    terminal: what is not printable is escaped.
+    After a message of several lines, the hint has its own line. Characters that are not printable are escaped, so names
+    in the message cannot control the terminal.
     """
     from ...store import printable
 
@@ -59,3 +59,8 @@ def explain(error: "TedError") -> str:
     if not text:
         return message
     return f"{message}\n{text}" if "\n" in message else f"{message}; {text}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``"1 unit"``, ``"2 units"``, ``"2 passes"``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"

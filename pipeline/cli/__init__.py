@@ -47,7 +47,7 @@ def load_command(name: str) -> click.Command:
 
 
 def _name_variables(command: click.Command, prefix: str) -> None:
-    """Let variables have the names of long options, also where click would derive another one from the parameter."""
+    """Name environment variables after long options, even if click would derive another name."""
     for name, subcommand in getattr(command, "commands", {}).items():
         _name_variables(subcommand, f"{prefix}_{name.replace('-', '_').upper()}")
     for option in command.params:

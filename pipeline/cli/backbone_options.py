@@ -16,14 +16,14 @@ overlap_rule_option = click.option(
     "--overlap-rule",
     type=click.Choice(["first", "mean"]),
     default="first",
-    help="Feature of a frame that several clips cover: that of the first clip, or the mean.",
+    help="Feature of a frame in several clips: from the first clip, or the mean.",
 )
 
 
 def backbone_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of backbones to a command; see `read_backbone_options`."""
     decorators = [
-        click.option("--prompt", metavar="TEXT", help="Prompt of i2vgen-xl and sd21.  [default: the empty one]"),
+        click.option("--prompt", metavar="TEXT", help="Prompt of i2vgen-xl and sd21.  [default: empty]"),
         click.option(
             "--condition-on",
             type=click.Choice(["clip", "video", "none"]),
@@ -33,12 +33,12 @@ def backbone_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--fps",
             type=click.IntRange(min=1),
-            help="Frames per second that video backbones are told.  [default: i2vgen-xl 16, svd 7]",
+            help="Frame rate passed to video backbones, in frames per second.  [default: i2vgen-xl 16, svd 7]",
         ),
         click.option(
             "--motion-bucket",
             type=click.IntRange(min=0),
-            help="Amount of motion that svd is told.  [default: 127]",
+            help="Motion bucket passed to svd: the amount of motion.  [default: 127]",
         ),
         click.option(
             "--noise-augmentation",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..choices.hints import explain, hint_text
+from ..choices.hints import explain, hint_text, plural
 from ..runs.extracting.noise_level import level_text
 from .cache_convert import convert
 from .cache_copy import copy, merge
-from .cache_units import plural, select_folders, select_units, unit_filters, warn_of_unknown_kinds
+from .cache_units import select_folders, select_units, unit_filters, warn_of_unknown_kinds
 from .options import CONTEXT, cache_option, json_option
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ cache.add_command(merge)
 def list_units(cache: Path, as_json: bool, **chosen: Any) -> None:
     """List the units, one line each, complete or not: features, affinities, then those of plug-ins.
 
-    Features are shown with their codec and, where it is known, the signal-to-noise ratio of what the network saw.
+    Features are shown with their codec and, if recorded, the signal-to-noise ratio of the network's input.
     """
     from ...store import printable
 
@@ -64,7 +64,7 @@ def list_units(cache: Path, as_json: bool, **chosen: Any) -> None:
 def info(cache: Path, as_json: bool, **chosen: Any) -> None:
     """Show how units were made.
 
-    That is the request or the search, the noise level, the hash of the content, and the run that finished them.
+    Print the request or the search, the noise level, the hash of the content, and the run that finished them.
     """
     from ...store import Unit, open_unit, printable
     from ...store.errors import UnitNotFoundError
@@ -96,7 +96,9 @@ def info(cache: Path, as_json: bool, **chosen: Any) -> None:
 @cache.command(context_settings=CONTEXT)
 @cache_option
 @unit_filters
-@click.option("--repair", is_flag=True, help="Mark damaged units, so that the command that made them redoes the rest.")
+@click.option(
+    "--repair", is_flag=True, help="Mark damaged units; the command that made them then redoes the damaged parts."
+)
 @json_option
 def verify(cache: Path, repair: bool, as_json: bool, **chosen: Any) -> None:
     """Read every byte and compare it with what was written. Exit code 1 if a unit is damaged.
@@ -147,7 +149,7 @@ def verify(cache: Path, repair: bool, as_json: bool, **chosen: Any) -> None:
 def rm(cache: Path, yes: bool, as_json: bool, **chosen: Any) -> None:
     """Remove units. At least one filter is needed; nothing outside of the cache, or behind a link, is touched.
 
-    Affinities hold everything that labels are propagated with: they can be used after their features were removed.
+    Affinities contain all that propagation needs: they can be used after their features were removed.
     """
     from ...store import open_cache, printable
     from ...store.errors import ConfigError
@@ -178,7 +180,7 @@ def rm(cache: Path, yes: bool, as_json: bool, **chosen: Any) -> None:
 def gc(cache: Path, dry_run: bool, as_json: bool) -> None:
     """Delete what killed processes left behind: half deleted or half copied units, temporary files, empty groups.
 
-    Whatever a running process may be using stays. Units stay, also incomplete and damaged ones.
+    Files that a running process may be using stay, and so do units, even incomplete or damaged ones.
     """
     from ...store import find_leftovers, open_cache, printable, reclaim
     from ...store.errors import TedError

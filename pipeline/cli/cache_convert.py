@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..choices.hints import explain
-from .cache_units import feature_filters, plural, select_features
+from ..choices.hints import explain, plural
+from .cache_units import feature_filters, select_features
 from .options import CONTEXT, cache_option, json_option
 
 if TYPE_CHECKING:

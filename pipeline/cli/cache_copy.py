@@ -1,4 +1,4 @@
-"""``ted cache copy`` and ``ted cache merge``: bringing caches together."""
+"""``ted cache copy`` and ``ted cache merge``: combine caches."""
 
 import json
 import shutil
@@ -49,8 +49,8 @@ def copy(destination: Path, cache: Path, dry_run: bool, as_json: bool, **filters
 
     Each file is verified while it is copied, and each unit appears at once, whole. Units that DESTINATION has are
     skipped, so the same command resumes an interrupted copy. Incomplete and damaged units there are replaced, complete
-    ones never. Incomplete units are not copied. Exit code 1 if a unit is damaged or could not be copied; all others
-    are copied.
+    ones never. Incomplete units are not copied. If a unit is damaged or cannot be copied, the others are copied all
+    the same, and the exit code is 1.
     """
     _transfer([cache], destination, filters, dry_run=dry_run, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""Which units of a cache a command works on: options and selection."""
+"""Options that select units of a cache, and the selection."""
 
 import functools
 from collections.abc import Callable
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..choices.hints import plural
+
 if TYPE_CHECKING:
     from ...store import AffinityEntry, ArtifactEntry, Entry
 
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "feature_filters",
-    "plural",
     "select_features",
     "select_folders",
     "select_units",
@@ -119,11 +120,6 @@ def warn_of_unknown_kinds(cache: Path) -> None:
     for kind, count in open_cache(cache).unknown_kinds().items():
         about = f"{plural(count, 'unit')} of the kind {printable(kind)}"
         click.echo(f"left out: {about}; install the plug-in that offers it", err=True)
-
-
-def plural(count: int, noun: str) -> str:
-    """Return ``"1 unit"``, ``"2 units"``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _kinds(kind: str | None) -> list[str]:

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 @click.option(
     "--boxes",
     is_flag=True,
-    help="Score the boxes around masks, instead of the masks. Results that are boxes are scored so anyway.",
+    help="Score the boxes around masks, instead of the masks. Results of boxes are always scored as boxes.",
 )
 @json_option
 @config_option
 def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
     """Score results against the ground truth of SOURCE.
 
-    Masks are scored by J&F as the official DAVIS-2017 evaluation does, also on MOSE and Kubric; on YouTube-VOS each
-    object in the frames that meta.json lists, but for the first, in which it is given; on VIP by the mean IoU of parts;
-    JHMDB by PCK, TAP-Vid by its own metrics. Boxes are scored by their IoU, and success and precision as in OTB and
-    LaSOT: against the boxes around the masks of a dataset, or those of --annotations. With --annotations FOLDER, masks
-    of your own are the ground truth of all frames that propagation did not start from.
+    Masks are scored by J&F as in the official DAVIS-2017 evaluation, also on MOSE and Kubric. On YouTube-VOS, each
+    object is scored in the frames that meta.json lists, except the first, where it is annotated. VIP is scored by the
+    mean IoU of parts, JHMDB by PCK, TAP-Vid by its own metrics. Boxes are scored by their IoU, and by success and
+    precision as in OTB and LaSOT: against the boxes around the masks of a dataset, or those of --annotations. With
+    --annotations FOLDER, masks of your own are the ground truth of all frames that propagation did not start from.
 
     The scores are printed, and written as tables into the folder of results: global_results-SET.csv and
     per-sequence_results-SET.csv for J&F, parts_results-SET.csv and per-video_results-SET.csv for VIP, pck_per-joint.csv
@@ -96,12 +96,12 @@ def _task(videos: "list[Video]", results: Path, *, boxes: bool) -> "Task":
         return first
     tasks = {task.name: task for task in map(task_of, videos)}
     if len(tasks) > 1:
-        raise ConfigError("different measures do not go into one table: evaluate the sources one by one")
+        raise ConfigError("the sources have different metrics, which need separate tables: evaluate them one by one")
     return tasks.popitem()[1]
 
 
 def _without_nan(value: Any) -> Any:
-    """Replace NaN (the decay of very long videos, a part that does not occur) by None: JSON has no NaN."""
+    """Replace NaN (the decay of very long videos, a part that never occurs) by None: JSON has no NaN."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..choices.hints import plural
 from .backbone_options import backbone_options, overlap_rule_option, read_backbone_options
 from .cluster_options import open_workers, scheduler_options
 from .options import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
@@ -86,7 +87,7 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
     help="Only this shard of the videos and backbones: 1/N to N/N, or the SLURM array task's.",
 )
 @scheduler_options
-@click.option("--fail-fast", is_flag=True, help="Stop at the first video that fails.  [default: go on]")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first video that fails.  [default: continue]")
 @click.option(
     "--store-as",
     metavar="FORM",
@@ -262,8 +263,8 @@ def _describe(result: "Extracted | Failure") -> str:
     name = f"{result.share.video.dataset}/{result.share.name}"
     if not report.written:
         return f"{name}: complete already"
-    units = _count(len(report.written), "unit")
-    return f"{name}: {units}, {_count(report.frames_computed, 'frame')} in {report.seconds:.1f} s"
+    units = plural(len(report.written), "unit")
+    return f"{name}: {units}, {plural(report.frames_computed, 'frame')} in {report.seconds:.1f} s"
 
 
 def _print_summary(
@@ -293,18 +294,14 @@ def _print_summary(
     for item in failures:  # again, at the end of a long log
         click.echo(f"failed: {item.share.name}: {item.reason}", err=True)
     click.echo(
-        f"{_count(len(summary['written']), 'unit')} written, {len(summary['skipped'])} complete already, "
-        f"{_count(len(failures), 'video')} failed, in {summary['seconds']} s; cache: {cache}"
+        f"{plural(len(summary['written']), 'unit')} written, {len(summary['skipped'])} complete already, "
+        f"{plural(len(failures), 'video')} failed, in {summary['seconds']} s; cache: {cache}"
     )
 
 
 def _sum(parts: list[Mapping[str, float]]) -> dict[str, float]:
     """Add up seconds by name."""
     return {name: round(sum(part.get(name, 0.0) for part in parts), 3) for part in parts for name in part}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _print_estimates(estimates: "list[Estimate]", cache: Path, as_json: bool) -> None:
@@ -323,6 +320,6 @@ def _print_estimates(estimates: "list[Estimate]", cache: Path, as_json: bool) ->
     for item in estimates:
         click.echo(f"{item.state:<10} {item.frames:>6} frames {item.bytes / 1e6:>10.1f} MB  {item.label}")
     click.echo(
-        f"to do: {_count(len(pending), 'unit')}, {total['bytes'] / 1e9:.3f} GB (free: "
+        f"to do: {plural(len(pending), 'unit')}, {total['bytes'] / 1e9:.3f} GB (free: "
         f"{total['disk_free'] / 1e9:.1f} GB), about {total['seconds']:.0f} s, estimated from one pass"
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ..choices.hints import plural
 from .options import CONTEXT, LocalPath, cache_option, config_option, open_videos, source_options
 
 
@@ -13,8 +14,8 @@ from .options import CONTEXT, LocalPath, cache_option, config_option, open_video
 @source_options
 @cache_option
 @click.option("--arrays", type=LocalPath(), required=True, help="Folder with VIDEO.npy or VIDEO.pt.")
-@click.option("--name", required=True, help="Name of the features' origin: their BACKBONE.")
-@click.option("--timestep", type=click.IntRange(min=0), default=0, help="TIMESTEP of the features.")
+@click.option("--name", required=True, help="Name of the backbone: BACKBONE in the features' notation.")
+@click.option("--timestep", type=click.IntRange(min=0), default=0, help="Timestep of the features.")
 @click.option("--tap", default="features", help="TAP of the features.")
 @click.option(
     "--layout",
@@ -42,7 +43,7 @@ def import_features(
 ) -> None:
     """Import features of other programs into the cache, one array for each video.
 
-    They are chosen like all features, as NAME:TIMESTEP:TAP.
+    Other commands select them as NAME:TIMESTEP:TAP.
     """
     from ...extract.frames import FrameSize
     from ...store import open_cache, printable
@@ -64,6 +65,6 @@ def import_features(
         )
         click.echo(printable(spec.label))
     named = printable(shlex.join(map(str, choice["sources"])))
-    click.echo(f"imported features of {len(videos)} {'video' if len(videos) == 1 else 'videos'} into {cache}", err=True)
+    click.echo(f"imported features of {plural(len(videos), 'video')} into {cache}", err=True)
     feature = shlex.quote(f"{name}:{timestep}:{tap}=1")
     click.echo(f"next: ted propagate {named} --cache {shlex.quote(str(cache))} --feature {feature}", err=True)

@@ -148,7 +148,7 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--first-frame-only",
             is_flag=True,
-            help="Follow and score only the objects of the first annotated frame, as the paper on YouTube-Similar.",
+            help="Track and score only the objects of the first annotated frame, as the paper does on YouTube-Similar.",
         ),
     ]
     return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
@@ -209,7 +209,7 @@ def open_videos(
 
 
 def _tasks_reading(annotations: Path | None) -> tuple[str, ...]:
-    """Return the names of the tasks of installed packages whose own format annotations are in."""
+    """Return the names of tasks of installed packages that can read the annotations."""
     if annotations is None or not entry_points(group="ted.tasks"):
         return ()
     from ..tasks.registry import tasks_reading

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..choices.hints import explain
-from .cache_units import plural
+from ..choices.hints import explain, plural
 from .cluster_options import cluster_options, open_workers
 from .options import (
     CONTEXT,

@@ -25,7 +25,7 @@ from .options import CONTEXT, LocalPath, config_option, json_option
 @click.option(
     "--cache",
     type=LocalPath(),
-    help="Cache of the features, for provenance and controls.  [default: the one that the results record]",
+    help="Cache of the features, for provenance and controls.  [default: the cache recorded with the results]",
 )
 @click.option(
     "--pictures",

@@ -30,8 +30,8 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     command
         The command.
     name
-        Name of the program in usage messages. Variables of options begin with it (``TED_``, ``TED_PROPAGATE_``), so
-        that `ted propagate` and `ted-propagate` have the same variables.
+        Name of the program in usage messages. It begins the names of environment variables (``TED_``,
+        ``TED_PROPAGATE_``), so `ted propagate` and `ted-propagate` share them.
     arguments
         Arguments of the command; those of the process by default.
     """

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..choices.presets import Preset
 
 __all__ = [
+    "FROM_PRESET",
     "ChosenFeatures",
     "feature_options",
     "kernel_options",
@@ -25,7 +26,8 @@ __all__ = [
     "take_settings",
 ]
 
-_FROM_PRESET = "  [default: the preset's]"
+#: Default of an option in its help text.
+FROM_PRESET = "  [default: the preset's]"
 _NUMBERS = ("temperature", "top_k", "radius", "context")
 _RULES = ("window", "unrestricted_first", "context_fill")
 
@@ -56,11 +58,11 @@ def feature_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose features and weigh them; see `take_features`."""
     decorators = [
         preset_option,
-        click.option("--video-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs alpha.{_FROM_PRESET}"),
+        click.option("--video-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs alpha.{FROM_PRESET}"),
         click.option(
-            "--image-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs 1 - alpha.{_FROM_PRESET}"
+            "--image-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs 1 - alpha.{FROM_PRESET}"
         ),
-        click.option("--alpha", type=float, help=f"Weight of the video feature, 0 to 1.{_FROM_PRESET}"),
+        click.option("--alpha", type=float, help=f"Weight of the video feature, 0 to 1.{FROM_PRESET}"),
         click.option(
             "--feature",
             "features",
@@ -77,24 +79,24 @@ def feature_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of label propagation; see `take_settings`."""
     decorators = [
-        click.option("--temperature", type=float, help=f"Divisor of similarities before the softmax.{_FROM_PRESET}"),
-        click.option("--top-k", type=int, help=f"Number of sources kept per pixel.{_FROM_PRESET}"),
-        click.option("--radius", type=int, help=f"Half the window's side, in cells of the feature grid.{_FROM_PRESET}"),
-        click.option("--context", type=int, help=f"Number of last frames used beside the first.{_FROM_PRESET}"),
+        click.option("--temperature", type=float, help=f"Divisor of similarities before the softmax.{FROM_PRESET}"),
+        click.option("--top-k", type=int, help=f"Number of sources per pixel.{FROM_PRESET}"),
+        click.option("--radius", type=int, help=f"Half the window's side, in cells of the feature grid.{FROM_PRESET}"),
+        click.option("--context", type=int, help=f"Number of last frames used beside the first.{FROM_PRESET}"),
         click.option(
             "--window",
             type=click.Choice(["square", "circle"]),
-            help=f"Shape of the window; a circle has distances strictly below the radius.{_FROM_PRESET}",
+            help=f"Shape of the window; a circle has distances strictly below the radius.{FROM_PRESET}",
         ),
         click.option(
             "--unrestricted-first/--no-unrestricted-first",
             default=None,
-            help=f"Search annotated frames without a window.{_FROM_PRESET}",
+            help=f"Search annotated frames without a window.{FROM_PRESET}",
         ),
         click.option(
             "--context-fill/--no-context-fill",
             default=None,
-            help=f"Repeat the first frame until the context is full.{_FROM_PRESET}",
+            help=f"Repeat the first frame until the context is full.{FROM_PRESET}",
         ),
     ]
     return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), kernel_options(function))
@@ -174,7 +176,7 @@ def take_kernel(options: dict[str, Any]) -> "Kernel":
 
 
 def saved_settings(settings: "PropagationSettings") -> dict[str, Any]:
-    """Return the options that mean some settings, for a configuration file; default rules are left out."""
+    """Return the options of settings, for a configuration file; default rules are left out."""
     from ...propagate import PropagationSettings
 
     default, kernel = PropagationSettings(), settings.kernel
@@ -205,5 +207,5 @@ def _parts(
         if text is not None:
             parts.append((parse_choice(text), weight))
         elif weight:
-            raise ConfigError(f"alpha {alpha} gives weight {weight} to the {name} feature, and none is named")
+            raise ConfigError(f"alpha {alpha} gives weight {weight} to the {name} feature, but none is named")
     return parts

@@ -27,7 +27,7 @@ _device_option = click.option("--device", default="auto", help="auto, cpu, cuda 
 
 
 class _ShowGroup(click.Group):
-    """Finds commands for the tasks of installed packages by their names."""
+    """A group that also finds commands for the tasks of installed packages."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), *sorted(offer.name for offer in entry_points(group="ted.tasks"))]

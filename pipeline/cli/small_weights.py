@@ -11,7 +11,7 @@ from .options import CONTEXT, LocalPath
 @click.argument("backbone")
 @click.argument("folder", type=LocalPath())
 @click.option("--seed", type=int, default=0, help="Seed of the random weights.")
-@click.option("--standins", is_flag=True, help="Declare stand-ins for VAE and encoders (faster).")
+@click.option("--standins", is_flag=True, help="Replace VAE and encoders by stand-ins (faster).")
 def small_weights(backbone: str, folder: Path, seed: int, standins: bool) -> None:
     """Write a small random model of a BACKBONE into FOLDER, in the layout of the published weights.
 

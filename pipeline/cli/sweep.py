@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..choices.hints import plural
 from .cluster_options import cluster_options, open_workers
 from .options import (
     CONTEXT,
@@ -20,11 +21,11 @@ from .options import (
     preset_option,
     source_options,
 )
+from .setting_options import FROM_PRESET
 
 if TYPE_CHECKING:
     from ..datasets.point_queries import QueryMode
 
-_FROM_PRESET = "  [default: the preset's]"
 _FEATURES = "BACKBONE[@DIGEST]:TIMESTEPS:TAPS"
 _LISTS = (
     "video_features",
@@ -54,41 +55,41 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
     multiple=True,
     metavar=_FEATURES,
     help="Features with weight alpha; lists by comma, such as i2vgen-xl:300,600:up_blocks[1],up_blocks[2]. Repeat."
-    + _FROM_PRESET,
+    + FROM_PRESET,
 )
 @click.option(
     "--image-feature",
     "image_features",
     multiple=True,
     metavar=_FEATURES,
-    help=f"Features with weight 1 - alpha; all pairs of the two are swept. Repeat.{_FROM_PRESET}",
+    help=f"Features with weight 1 - alpha; all pairs of the two are swept. Repeat.{FROM_PRESET}",
 )
 @click.option(
     "--alpha",
     multiple=True,
     metavar="LIST",
-    help=f"Weights of the video feature: 0:1:0.1 (both ends included), or 0,0.4,1.{_FROM_PRESET}",
+    help=f"Weights of the video feature: 0:1:0.1 (both ends included), or 0,0.4,1.{FROM_PRESET}",
 )
 @click.option(
-    "--temperature", multiple=True, metavar="LIST", help=f"Divisors of similarities before the softmax.{_FROM_PRESET}"
+    "--temperature", multiple=True, metavar="LIST", help=f"Divisors of similarities before the softmax.{FROM_PRESET}"
 )
-@click.option("--top-k", multiple=True, metavar="LIST", help=f"Numbers of sources kept per pixel.{_FROM_PRESET}")
-@click.option("--radius", multiple=True, metavar="LIST", help=f"Half the window's side, in cells.{_FROM_PRESET}")
+@click.option("--top-k", multiple=True, metavar="LIST", help=f"Numbers of sources per pixel.{FROM_PRESET}")
+@click.option("--radius", multiple=True, metavar="LIST", help=f"Half the window's side, in cells.{FROM_PRESET}")
 @click.option(
-    "--context", multiple=True, metavar="LIST", help=f"Numbers of last frames used beside the first.{_FROM_PRESET}"
+    "--context", multiple=True, metavar="LIST", help=f"Numbers of last frames used beside the first.{FROM_PRESET}"
 )
-@click.option("--window", multiple=True, metavar="LIST", help=f"Shapes of the window: square,circle.{_FROM_PRESET}")
+@click.option("--window", multiple=True, metavar="LIST", help=f"Shapes of the window: square,circle.{FROM_PRESET}")
 @click.option(
     "--unrestricted-first",
     multiple=True,
     metavar="LIST",
-    help=f"Whether annotated frames are searched without a window: true,false.{_FROM_PRESET}",
+    help=f"Whether annotated frames are searched without a window: true,false.{FROM_PRESET}",
 )
 @click.option(
     "--context-fill",
     multiple=True,
     metavar="LIST",
-    help=f"Whether the first frame is repeated until the context is full: true,false.{_FROM_PRESET}",
+    help=f"Whether the first frame is repeated until the context is full: true,false.{FROM_PRESET}",
 )
 @click.option("--kernel", multiple=True, metavar="LIST", help="Affinity kernels.  [default: cosine]")
 @click.option(
@@ -109,14 +110,14 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
 @click.option(
     "--metrics",
     type=click.Choice(["jf", "j"]),
-    help="What is measured of masks: J and F, or J alone (faster).  [default: jf]",
+    help="Metrics of masks: J and F, or J alone (faster).  [default: jf]",
 )
 @click.option(
     "--query-mode",
     type=click.Choice(["first", "strided"]),
     default="first",
-    help="Points of TAP-Vid and of `ted synth`: given in the first frame that shows them, or in every fifth and "
-    "followed both ways.",
+    help="Queries of TAP-Vid and of `ted synth`: each point once, in the first frame where it is visible; or in every "
+    "fifth frame, tracked forward and backward.",
 )
 @click.option(
     "--affinities-only",
@@ -203,7 +204,7 @@ def sweep(
         done = [one for one in plan.videos if one.video.name not in plan.failures]
         complete = len({target.folder for one in done for target in one.targets})
         values = {"affinity_units": complete, "failures": dict(plan.failures), "seconds": timing}
-        text = f"{complete} affinity units are in {cache}\nnext: the same command without --affinities-only"
+        text = f"{plural(complete, 'affinity unit')} in {cache}\nnext: the same command without --affinities-only"
         click.echo(json.dumps(values, indent=1) if as_json else text)
     elif not survey.videos:
         reasons = [f"{name}: {reason}" for name, reason in survey.failures.items()]

@@ -9,6 +9,7 @@ from typing import get_args
 
 import click
 
+from ..choices.hints import plural
 from ..synthetic.scene import Background, Ground, Hue, Motion, SceneSpec, Shape, Texture
 from ..synthetic.sets import SETS
 from .options import CONTEXT, LocalPath, json_option
@@ -86,7 +87,7 @@ def synth(root: Path, sets: tuple[str, ...], videos: int, window: float, as_json
             f"{name:<10}{videos:>7}{mean['in_window']:>16.0%}{mean['overlapping']:>13.0%}"
             f"{mean['least_visible']:>15.0%}{mean['speed']:>14.1f}"
         )
-    click.echo(f"made {len(made)} videos in {root}")
+    click.echo(f"made {plural(len(made), 'video')} in {root}")
     click.echo(
         f"next: ted extract {root} --set {chosen[0]} --frame-size 256 --feature demo-video:700:up_blocks[1] "
         "--feature demo-image:20:up_blocks[2]"

@@ -19,6 +19,7 @@ from ...store import Cache, open_cache
 from ...store.durable import explain_os_errors
 from ...store.errors import TedError
 from ..choices.features import parse_choice
+from ..choices.hints import plural
 from ..datasets.masks_io import read_mask
 from ..datasets.video import Video
 from ..metrics.identity import identity_accuracy
@@ -112,7 +113,7 @@ def run_demo(out: Path, *, videos: int = 2, progress: Progress, say: Callable[[s
         made = make_videos(out / "data", videos)
     every = [video for some in made.values() for video in some]
     kinds = ", ".join(kind.title for kind in KINDS.values())
-    say(f"made {len(every)} videos of {len(every[0].frames)} frames: {kinds}")
+    say(f"made {plural(len(every), 'video')} of {len(every[0].frames)} frames: {kinds}")
     cache = open_cache(out / "cache", create=True)
     started = time.monotonic()
     _extract(cache, every, device, progress, say)
@@ -241,7 +242,7 @@ def _mask_column(title: str, video: Video, read: ReadMask, truth: ReadMask) -> C
 
 
 def mark_swaps(picture: _Picture, ids: _Picture, true: _Picture) -> _Picture:
-    """Draw a white box around each true object of which more pixels have another object's label than its own.
+    """Draw a white box around each true object with more pixels labelled as another object than as itself.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def intersection_over_union(truth: _Array, predicted: _Array) -> _Array:
     Returns
     -------
     numpy.ndarray
-        (...), in [0, 1]. NaN where the true box is absent; 0 where only the predicted box is, and where both have no
+        (...), in [0, 1]. NaN where the true box is absent; 0 where only the predicted box is absent, or both have no
         area.
     """
     low = np.maximum(truth[..., :2], predicted[..., :2])

@@ -1,4 +1,4 @@
-"""Identity accuracy: how often a tracker shows the right one of several objects, whatever the outline."""
+"""Identity accuracy: how often a tracker shows the right one of several objects, regardless of outlines."""
 
 import numpy as np
 import numpy.typing as npt

@@ -149,8 +149,8 @@ class TrueContour:
 def statistics(values: Sequence[float] | npt.NDArray[np.float64]) -> Statistics:
     """Return mean, recall and decay over the frames of a video, as the official evaluation computes them.
 
-    Its quarters share their edge frames, whose indices are stored in 8 bits: with more than 256 scored frames they wrap
-    around. The decay then compares other frames, or is NaN if a quarter is empty.
+    The official quarters share their edge frames, and store frame indices in 8 bits: with more than 256 scored frames,
+    indices wrap around. The decay then compares other frames, or is NaN if a quarter is empty.
 
     Parameters
     ----------

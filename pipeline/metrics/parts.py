@@ -1,4 +1,4 @@
-"""Mean IoU of classes over the pixels of all frames of all videos together, as VIP's evaluation computes it."""
+"""Mean IoU of classes over the pixels of all videos together, as in VIP's evaluation."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ def confusion(truth: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8], c
     truth, prediction
         (height, width), class numbers. Pixels whose true number is no class do not count.
     classes
-        Number of classes, with the background, which is 0.
+        Number of classes, including the background, class 0.
 
     Returns
     -------
@@ -68,7 +68,7 @@ class PartsScore:
 
     @property
     def mean(self) -> float:
-        """Mean IoU over all classes that occur, with the background: VIP's metric."""
+        """Mean IoU over all classes that occur, including the background: VIP's metric."""
         return _mean(self.by_class.values())
 
     @property

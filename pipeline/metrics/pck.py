@@ -105,7 +105,7 @@ class PckScore:
     def found(self) -> float:
         """Percentage of samples in which the joint is present; NaN without samples.
 
-        The protocol does not count absent joints, so PCK of two methods is comparable only where this is alike.
+        The protocol does not count absent joints, so compare the PCK of two methods only if this share is similar.
         """
         total = self.samples * len(self.counted)
         return 100.0 * (int(self.counted.sum()) / total) if total else float("nan")

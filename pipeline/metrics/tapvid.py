@@ -28,7 +28,7 @@ class TapVidScore:
     points_within
         By threshold, the share of visible points whose error is below it, whatever their predicted visibility.
     jaccard
-        By threshold, true positives among true positives, false positives and false negatives. A point is a true
+        By threshold, true positives / (true positives + false positives + false negatives). A point is a true
         positive if it is visible, predicted visible, and its error is below the threshold.
     """
 
@@ -38,7 +38,7 @@ class TapVidScore:
 
     @property
     def values(self) -> dict[str, float]:
-        """All metrics by official name; ``average_pts_within_thresh`` is delta_avg in papers."""
+        """All metrics by official name, in [0, 1]; ``average_pts_within_thresh`` is delta_avg in papers."""
         within = {f"pts_within_{limit}": value for limit, value in zip(THRESHOLDS, self.points_within, strict=True)}
         jaccard = {f"jaccard_{limit}": value for limit, value in zip(THRESHOLDS, self.jaccard, strict=True)}
         averages = {

@@ -20,7 +20,7 @@ from ..synthetic.writing import make_sets
 __all__ = ["Collection", "make_sample", "open_collection"]
 
 
-#: Two identical objects; the seed is none on which models were trained, chosen or evaluated.
+#: Two identical objects; no model was trained, chosen or evaluated on this seed.
 _SCENE = SceneSpec(identical=True, seed=3)
 _SETS = ("crossing",)
 
@@ -53,7 +53,7 @@ class Collection:
 def open_collection(
     cache: Path | str, source: Path | str, *, videos: Sequence[str] = (), folder: Path | None = None
 ) -> Collection:
-    """Open a cache, and the videos of a source that it has features of.
+    """Open a cache, and those videos of a source whose features it has.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def open_collection(
     videos
         Names of videos; all if empty.
     folder
-        Folder to write to; by default a new temporary one, which the operating system removes some time.
+        Folder to write to; by default a new temporary one.
 
     Raises
     ------

@@ -39,7 +39,7 @@ class Recipe:
     kind
         ``"video"`` if the network's input is a clip, ``"image"`` if it is a single frame.
     controls
-        Controls that results with it are, such as ``"untrained network"``; empty for a trained, complete network.
+        Kinds of control, such as ``"untrained network"``; empty for a trained, complete network.
     timestep_taps
         (timestep, tap) pairs that all videos have, in rising order.
     digests

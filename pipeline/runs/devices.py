@@ -3,6 +3,7 @@
 import torch
 
 from ...store.errors import ConfigError
+from ..choices.hints import plural
 
 __all__ = ["choose_device"]
 
@@ -15,7 +16,7 @@ def choose_device(name: str, *, elsewhere: bool = False) -> torch.device:
     name
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     elsewhere
-        Whether the device belongs to other machines: then ``auto`` is the CPU, and the device is not checked.
+        Whether the device belongs to other machines. Then ``auto`` is the CPU, and the device is not checked.
 
     Raises
     ------
@@ -31,5 +32,7 @@ def choose_device(name: str, *, elsewhere: bool = False) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:N")
     if not elsewhere and device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {name!r} does not exist: this machine has {torch.cuda.device_count()} CUDA devices")
+        raise ConfigError(
+            f"device {name!r} does not exist: this machine has {plural(torch.cuda.device_count(), 'CUDA device')}"
+        )
     return device

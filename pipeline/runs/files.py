@@ -12,7 +12,7 @@ __all__ = ["written_whole"]
 
 @contextmanager
 def written_whole(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """Yield a temporary path in the same folder (made if absent), which takes the final name when the block succeeds.
+    """Yield a temporary path in the same folder, created if absent; it gets the final name when the block succeeds.
 
     The temporary path has the same suffix, from which some libraries choose the format. The file is removed on failure.
 

@@ -14,6 +14,7 @@ from ...extract.frames import FrameSize, processed_size
 from ...store import Cache, FeatureChoice, FeatureRequest, UnitSpec
 from ...store.errors import ConfigError, FrameError
 from ..choices.features import parse_choice
+from ..choices.hints import plural
 from ..datasets.video import Video
 
 __all__ = ["LAYOUTS", "find_array", "import_unit", "read_array"]
@@ -95,7 +96,7 @@ def import_unit(
     video
         The video, with as many frames as the array.
     path
-        The array's file; its SHA-256 takes the place of the weights in the unit's request.
+        The array's file; its SHA-256 stands for the weights in the unit's request.
     backbone, timestep, tap
         Names of the features.
     layout
@@ -119,7 +120,9 @@ def import_unit(
         )
     array = read_array(path, layout)
     if len(array) != len(video.frames):
-        raise FrameError(f"{path} has features of {len(array)} frames, {video.name!r} has {len(video.frames)}")
+        raise FrameError(
+            f"{path} has features of {plural(len(array), 'frame')}, but video {video.name!r} has {len(video.frames)}"
+        )
     with path.open("rb") as file:
         identity = hashlib.file_digest(file, "sha256").hexdigest()
     spec = UnitSpec(

@@ -12,7 +12,7 @@ __all__ = ["FrameBars"]
 
 
 class FrameBars:
-    """Progress bars that count frames, one after the other; a context manager. Drawn on terminals only."""
+    """Progress bars that count frames, one bar at a time, drawn on terminals only; use as a context manager."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None

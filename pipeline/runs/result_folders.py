@@ -1,4 +1,4 @@
-"""Folders of results: each appears whole, with a record of what it was made from and of its files."""
+"""Folders of results: each appears whole, with a record of its inputs, its settings and its files."""
 
 import contextlib
 import ctypes
@@ -29,15 +29,15 @@ __all__ = [
     "atomic_folder",
     "changed_files",
     "check_result",
-    "given_frames",
     "has_same_result",
     "result_folder",
+    "start_frames",
 ]
 
 #: Name of the record in a folder of results.
 RECORD = "ted.json"
 
-#: Key of the record under which sizes and hashes of the result's files stand.
+#: Key of the record that holds sizes and hashes of the result's files.
 _FILES = "files"
 
 _UNREADABLE = (OSError, ValueError, SyntaxError, RecursionError, Image.DecompressionBombError)
@@ -55,8 +55,8 @@ def has_same_result(
 ) -> bool:
     """Return True if a folder holds an undamaged result with this record, False if the result must be made.
 
-    A result whose record cannot be read was interrupted, and one whose files have changed is damaged: both are made
-    again, with a warning.
+    A result without a readable record was interrupted, and a result with changed files is damaged: both are made again,
+    with a warning.
 
     Parameters
     ----------
@@ -100,12 +100,12 @@ def has_same_result(
 def changed_files(folder: Path, *, expected: Collection[str] = ()) -> list[str]:
     """Return the names of a result's files that are missing or that differ from its record.
 
-    The record of an earlier version has no hashes. Then files are listed that are empty or cannot be decoded.
+    Records of earlier versions have no hashes. Then the list holds the files that are empty or cannot be decoded.
 
     Parameters
     ----------
     folder
-        The result's folder. One without a record was not written by this project: nothing is known to have changed.
+        The result's folder. Without a record, it was not written by this project, and the list is empty.
     expected
         Names of files that the result must hold.
     """
@@ -121,7 +121,7 @@ def changed_files(folder: Path, *, expected: Collection[str] = ()) -> list[str]:
 
 
 def check_result(folder: Path) -> None:
-    """Check that the files of a result are those that were written.
+    """Check the files of a result against its record.
 
     Raises
     ------
@@ -140,8 +140,8 @@ def atomic_folder(folder: Path, record: Mapping[str, Any]) -> Iterator[Path]:
     """Yield a hidden folder, which takes the final name when the block succeeds and is removed when it fails.
 
     The record, with sizes and hashes of all files, is added last. All files are on the disk before the folder gets its
-    name. A result that is there already is exchanged in one step where the system can do that. Hidden folders of
-    processes that have died are removed.
+    name. An existing result is exchanged in one step if the system can do that. Hidden folders of dead processes are
+    removed.
 
     Parameters
     ----------
@@ -165,8 +165,8 @@ def atomic_folder(folder: Path, record: Mapping[str, Any]) -> Iterator[Path]:
         sync_folder(folder.parent)
 
 
-def given_frames(folder: Path) -> tuple[int, ...]:
-    """Return the indices of the frames whose masks a result started from; none where its record does not tell."""
+def start_frames(folder: Path) -> tuple[int, ...]:
+    """Return the indices of the frames whose masks a result started from; empty if its record does not say."""
     record = _read_record(folder) or {}
     given = record.get("given_masks")
     if isinstance(given, dict):
@@ -228,7 +228,7 @@ def _make_locked(folder: Path) -> tuple[Path, int]:
     while True:
         hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.partial")
         hidden.mkdir()
-        with contextlib.suppress(FileNotFoundError):  # taken for a leftover before it was locked: make another
+        with contextlib.suppress(FileNotFoundError):  # removed as a leftover before it was locked: make another
             lock = os.open(hidden, os.O_RDONLY)
             with contextlib.suppress(OSError):  # some network file systems know no locks: nothing is removed there
                 fcntl.flock(lock, fcntl.LOCK_SH)
@@ -259,7 +259,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _put(hidden: Path, folder: Path) -> None:
-    """Give a hidden folder its final name; what had that name has the hidden one afterwards, or is removed."""
+    """Give a hidden folder its final name; a folder of that name gets the hidden name, or is removed."""
     try:
         hidden.rename(folder)
     except OSError as error:
@@ -270,7 +270,7 @@ def _put(hidden: Path, folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange the names of two folders in one step; return False where the system cannot do that."""
+    """Exchange the names of two folders in one step; return False if the system cannot do that."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
@@ -302,7 +302,7 @@ def _restore(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time replace results in a folder; does nothing where the folder or locks are absent."""
+    """Let one process at a time replace results in a folder; does nothing without the folder or without locks."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             lock = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Ending on a signal."""
+"""Exit on signals."""
 
 import signal
 import sys

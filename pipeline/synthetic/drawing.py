@@ -49,7 +49,7 @@ def colour(hue: float) -> _Image:
 
 
 def mottled(base: _Image, strength: float, rng: np.random.Generator) -> _Image:
-    """Return an albedo with blotches around a colour. A strength of 0 makes as many random draws as others."""
+    """Return an albedo with blotches around a colour. The number of random draws does not depend on `strength`."""
     blotches = noise_image((TEXTURE, TEXTURE), ((20, 1.0), (9, 0.7)), rng)
     return (base * (1 + strength * blotches)).clip(0, 1)
 
@@ -137,7 +137,7 @@ def _depth(shape: str, dx: _Image, dy: _Image) -> _Image:
 
 
 def _lit(appearance: Appearance, dx: _Image, dy: _Image) -> _Image:
-    """Return the colours of the object as of a shaded ball: a light at the upper left, and its reflection."""
+    """Return the object's colours, shaded like a ball with a light at the upper left and its reflection."""
     scale = (TEXTURE - 1) / 3
     albedo = cv2.remap(
         appearance.albedo, (dx + 1.5) * scale, (dy + 1.5) * scale, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

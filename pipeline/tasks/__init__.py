@@ -1,1 +1,1 @@
-"""What sweeps score: a kind for each way in which videos are measured, each in a module of its own."""
+"""Tasks: what is tracked, and how it is annotated, written, scored and drawn; one package per task."""

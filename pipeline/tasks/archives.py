@@ -1,4 +1,4 @@
-"""Results that are an archive of arrays (``.npz``) for this project, and a text table for every other tool."""
+"""Results stored twice: as an archive of arrays (``.npz``) for this project, and as a text table for other tools."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...store.errors import LabelError
+from ..choices.hints import plural
 
 __all__ = ["ArchiveResult", "format_coordinate", "read_archive", "write_rows"]
 
@@ -66,11 +67,11 @@ class ArchiveResult:
         return {}
 
     def check_frames(self, folder: Path, wanted: Sequence[str]) -> None:
-        """Raise LabelError unless the result, read from a folder, is of the frames of a video as it is selected."""
+        """Raise LabelError unless the result, read from `folder`, has the selected frames of the video."""
         if self.frames != tuple(wanted):
             raise LabelError(
-                f"{folder} is of {len(self.frames)} frames, the video as selected here has {len(wanted)}, or others: "
-                "give --every and --limit as in `ted propagate`"
+                f"{folder} has {plural(len(self.frames), 'frame')}, other than the {len(wanted)} selected here: "
+                "give the same --every and --limit as for `ted propagate`"
             )
 
 
@@ -82,7 +83,7 @@ def read_archive(path: Path, keys: Sequence[str]) -> dict[str, npt.NDArray[Any]]
         # Opened here: numpy leaves files open where an archive is damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {key: archive[key] for key in keys}
-    except Exception as error:  # of many kinds, by where in the file the damage is
+    except Exception as error:  # the type depends on where the file is damaged
         reason = str(error) or type(error).__name__
         raise LabelError(f"{path} is damaged ({reason}): run `ted propagate` again with --overwrite") from error
 

@@ -1,4 +1,4 @@
-"""What a task is: what is tracked through a video, how it is annotated, written, scored and drawn."""
+"""The interface of tasks: what is tracked through a video, and how it is annotated, written, scored and drawn."""
 
 import math
 from abc import ABC, abstractmethod
@@ -62,7 +62,7 @@ class TaskRun(ABC):
     backward
         Whether targets are propagated to the frames before their first annotation, too.
     record
-        All that the annotations contribute to the result, JSON-compatible: part of ``ted.json``.
+        Description of the annotations that the result depends on, JSON-compatible: part of ``ted.json``.
     files
         Names of the files that a complete result has.
     """
@@ -96,14 +96,14 @@ class TaskRun(ABC):
         frame
             Index of the frame.
         value
-            What the target decoded.
+            The decoded value.
         label
             The soft label that it was decoded from, (channel, y, x).
         """
 
     @abstractmethod
     def write(self, folder: Path) -> None:
-        """Write all that was collected, unless `collect` has written it."""
+        """Write the collected values, unless `collect` has written them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ class ScoreRow:
     frames
         Number of scored frames.
     values
-        By the columns of the metric spec.
+        Values by column of the metric spec.
     """
 
     object_id: int | None = None
@@ -133,7 +133,7 @@ class Score(Protocol):
     metric_spec
         Names and order of the metrics.
     json_key
-        Key by which `to_json` is recognised: no two tasks share one. Empty where `to_json` returns a list.
+        Key that identifies the value of `to_json`, unique among tasks; empty if `to_json` returns a list.
     """
 
     metric_spec: ClassVar[MetricSpec]
@@ -144,7 +144,7 @@ class Score(Protocol):
         """Rows of the sweep's tables."""
 
     def to_json(self) -> Any:
-        """Return the score as JSON values, None for what is not a number."""
+        """Return the score as JSON values, None for NaN."""
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -182,13 +182,13 @@ class Evaluator(Protocol):
         Raises
         ------
         ConfigError, LabelError
-            For a ground truth that cannot be used.
+            For ground truth that cannot be used.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalCase:
-    """A video's targets and what their labels are scored against.
+    """A video's targets, and the evaluator of their labels.
 
     Attributes
     ----------
@@ -197,8 +197,8 @@ class EvalCase:
     evaluator
         Scores the labels.
     key
-        All that scores depend on beside features and settings, JSON-compatible: digests of annotations and ground
-        truth, names of metrics.
+        Inputs of scores beside features and settings, JSON-compatible: digests of annotations and ground truth, names
+        of metrics.
     """
 
     targets: Sequence[AnnotatedTarget]
@@ -213,9 +213,9 @@ class Evaluation:
     Attributes
     ----------
     values
-        What ``ted evaluate --json`` prints.
+        Output of ``ted evaluate --json``.
     lines
-        What it prints without ``--json``.
+        Output of ``ted evaluate`` without ``--json``.
     """
 
     values: dict[str, Any]
@@ -229,15 +229,15 @@ class EvaluationTables:
     Attributes
     ----------
     metric_spec
-        What was measured.
+        The metrics.
     name
-        Name of the set of videos, or the query mode of points; empty where the tables do not say.
+        Name of the set of videos, or the query mode of points; empty if the tables do not say.
     means
-        Texts of the tables by official name, in the units of sweeps; empty text for what is not a number.
+        Texts of the tables by official name, in the units of sweeps; empty text for NaN.
     objects
-        By name of the object, ``camel_1``: texts by ``J-Mean`` and ``F-Mean``; for masks alone.
+        Texts by ``J-Mean`` and ``F-Mean``, by name of the object (``camel_1``); only for masks.
     by_video
-        The metric that ranks, by video; None for what is not a number. A mean over objects where objects are scored.
+        The metric that ranks, by video, averaged over objects if objects are scored; None for NaN.
     tables
         The tables themselves.
     """
@@ -251,14 +251,14 @@ class EvaluationTables:
 
 
 class ResultFrames(ABC):
-    """A video's results, frame by frame: drawn, and scored where there is a ground truth.
+    """A video's results, frame by frame, to be drawn and, with ground truth, scored.
 
     Attributes
     ----------
     noun
-        What the results are, in the plural.
+        Noun for the results, in the plural.
     metric
-        Name of what `score` returns.
+        Name of the metric that `score` returns.
     has_truth
         Whether `draw_truth` draws anything.
     """
@@ -294,9 +294,9 @@ class ResultFrames(ABC):
         return None
 
     def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
-        """Return what the colours in some frames stand for, by index of the palette.
+        """Return the meaning of the colours in some frames, by index of the palette.
 
-        With `truth`, include what only the ground truth shows.
+        With `truth`, include colours that only the ground truth shows.
         """
         return {}
 
@@ -311,20 +311,20 @@ class ResultFrames(ABC):
 
 
 class Task(ABC):
-    """What is tracked.
+    """A task: what is tracked.
 
-    A subclass is a frozen dataclass: its fields are the options that it understands, under the names of the command
-    line's options (``query_mode``). All need defaults. Tasks are found by their class attributes:
+    A subclass is a frozen dataclass. Its fields are its options, named like options of the command line
+    (``query_mode``); all need defaults. Tasks are found by their class attributes:
 
     Attributes
     ----------
     name
-        Name of the task: of ``--target``, and in `Video.tasks`.
+        Name of the task, for ``--target`` and `Video.tasks`.
     noun
-        What is drawn, in the plural: the name of the command of ``ted show``; by default the task's name. Several tasks
+        Noun for the results, in the plural: the name of the command of ``ted show``; by default the task's name. Tasks
         may share one.
     metric_spec
-        What is measured.
+        The metrics.
     score_type
         Class of the scores.
     tables
@@ -376,7 +376,7 @@ class Task(ABC):
         return [frames for frames, _ in self.start(video).targets]
 
     def missing_truth(self, video: Video) -> str | None:
-        """Say what ground truth a video lacks, as far as file names tell: "has …"; None if nothing is missing."""
+        """Return what ground truth a video lacks, judged by file names, as "has no …"; None if nothing is missing."""
         return None
 
     def eval_case(self, video: Video) -> EvalCase:
@@ -401,7 +401,7 @@ class Task(ABC):
         Raises
         ------
         ConfigError
-            When there is too little ground truth, or no metric: other videos are scored all the same.
+            When there is too little ground truth, or no metric. Other videos are still scored.
         LabelError
             When the result or the truth cannot be read, or they do not fit each other.
         """
@@ -436,7 +436,7 @@ class Task(ABC):
         Parameters
         ----------
         name
-            What ``*`` stands for in `tables`.
+            The text that ``*`` stands for in `tables`.
         path, other
             The table with the means, and the second one if it exists.
 
@@ -470,5 +470,5 @@ class Task(ABC):
         Raises
         ------
         LabelError
-            For results or a truth that cannot be read, or do not fit each other.
+            For results or ground truth that cannot be read, or do not fit each other.
         """

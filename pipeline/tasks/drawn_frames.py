@@ -1,4 +1,4 @@
-"""Results that are read as a whole, drawn frame by frame over pictures of any size."""
+"""Results that are read as a whole, and drawn frame by frame over pictures of any size."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...store.errors import LabelError
+from ..choices.hints import plural
 from ..datasets.video import Video
 from ..pictures.marks import Marks
 from .base import ResultFrames
@@ -37,7 +38,7 @@ class DrawnFrames(ResultFrames):
     Raises
     ------
     LabelError
-        For a frame that the video, as it is selected, does not have.
+        For a frame that is not a selected frame of the video.
     """
 
     def __init__(self, video: Video, folder: Path, names: Sequence[str]) -> None:
@@ -47,8 +48,8 @@ class DrawnFrames(ResultFrames):
         unknown = self.index.keys() - set(video.frames.names)
         if unknown:
             raise LabelError(
-                f"{folder} is of frame {min(unknown)}, which video {video.name!r} does not have as it is selected: "
-                f"the result has {len(names)} frames, the video {len(video.frames)}; select the same frames as for "
+                f"{folder} has frame {min(unknown)}, which is not selected in video {video.name!r}: the result has "
+                f"{plural(len(names), 'frame')}, the selection {len(video.frames)}; select the same frames as for "
                 "propagation"
             )
 
@@ -76,7 +77,7 @@ class DrawnFrames(ResultFrames):
         index
             Index of the frame in the result.
         scale
-            Size of the picture in that of the frame.
+            Size of the picture relative to the frame.
         truth
             Draw the ground truth; only with `has_truth`.
         """
@@ -97,7 +98,7 @@ class MarkFrames(DrawnFrames):
     found
         The points of the result.
     read_truth
-        Returns the true points in the frames of the result; None where there are none.
+        Returns the true points in the frames of the result, or None.
 
     Raises
     ------
@@ -111,7 +112,7 @@ class MarkFrames(DrawnFrames):
         self.has_truth = self._true is not None
 
     def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
-        """Return the names of the points by colour; none of too many."""
+        """Return the names of the points by colour; empty if there are too many."""
         true = self._true.legend if truth and self._true else {}
         return dict(sorted({**true, **self._found.legend}.items()))
 

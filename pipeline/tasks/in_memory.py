@@ -18,7 +18,7 @@ class ResultEvaluator:
     Attributes
     ----------
     run
-        The video's targets, before anything was collected.
+        The video's run, with nothing collected yet.
     score_run
         Scores a run that has collected all frames; picklable.
     """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["Measure", "MetricSpec", "Values"]
 
-#: Values by column; None for what was not measured.
+#: Values by column; None for a metric that was not measured.
 Values = Mapping[str, float | None]
 
 
@@ -43,10 +43,10 @@ class MetricSpec:
     shown
         Columns of the metrics that texts and pictures show.
     order
-        Columns of the metrics that rank settings, the larger the better: the first that was measured decides; the next
-        ones break ties.
+        Columns of the metrics that rank settings; larger is better. The first measured one decides, the next ones
+        break ties.
     of_objects
-        Whether each object of a video has values of its own.
+        Whether each object of a video has its own values.
     perfect
         Upper bound: 1 for shares, 100 for percentages.
     """
@@ -73,12 +73,12 @@ class MetricSpec:
         return {column: titles[column] for column in self.shown if values[column] is not None}
 
     def ranked_by(self, values: Values) -> str:
-        """Return the title of the metric that ranks values like these; the first one's where none was measured."""
+        """Return the title of the first measured metric in `order`; the first of all if none was measured."""
         titles = {measure.column: measure.title for measure in self.measures}
         return titles[next((column for column in self.order if values[column] is not None), self.order[0])]
 
     def score(self, values: Values) -> float:
-        """Return the value that ranks; NaN where none was measured."""
+        """Return the value that ranks; NaN if none was measured."""
         known = (values[column] for column in self.order)
         return next((value for value in known if value is not None), math.nan)
 

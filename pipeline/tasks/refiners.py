@@ -23,12 +23,13 @@ class Refiner(Protocol):
     Attributes
     ----------
     identity
-        All that refined results depend on (name, version, hash of weights), JSON-compatible: part of ``ted.json``.
+        Everything that refined results depend on (name, version, hash of weights), JSON-compatible: part of
+        ``ted.json``.
     """
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """All that refined results depend on; see above."""
+        """Name, version and hash of the refiner; see above."""
 
     def refine(self, frame: int, pixels: Callable[[], npt.NDArray[np.uint8]], value: Any, label: torch.Tensor) -> Any:
         """Return a better value for a frame without annotations.
@@ -40,7 +41,7 @@ class Refiner(Protocol):
         pixels
             Reads the frame, (height, width, 3), RGB, when it is called.
         value
-            What the target decoded: for masks (height, width), uint8, object numbers.
+            The decoded value: for masks (height, width), uint8, object numbers.
         label
             The soft label that it was decoded from, (channel, y, x), float32, on the feature grid.
 
@@ -87,7 +88,7 @@ def get_refiner(name: str) -> Refiner:
     Raises
     ------
     ConfigError
-        For an unknown name, with the names that there are.
+        For an unknown name; the message lists the known ones.
     """
     for offer in entry_points(group=_GROUP, name=name):
         refiner: Refiner = offer.load()()

@@ -40,8 +40,8 @@ _BUILT_IN: tuple[type[Task], ...] = (MaskTask, PartTask, JointTask, PointTask, B
 def known_tasks() -> dict[str, type[Task]]:
     """Return all tasks by name: the built-in ones first.
 
-    An offer of an installed package that cannot be loaded, or is no task of its name, is left out with a warning: it
-    must not stop work on other tasks.
+    An entry point that cannot be loaded, or is not a task of its name, is left out with a warning, so that it does not
+    stop work on other tasks.
     """
     tasks = {task.name: task for task in _BUILT_IN}
     for offer in entry_points(group=_GROUP):
@@ -58,12 +58,12 @@ def known_tasks() -> dict[str, type[Task]]:
 
 
 def tasks_reading(annotations: Path) -> tuple[str, ...]:
-    """Return the names of the tasks whose own format a path of annotations is in."""
+    """Return the names of the tasks that read these annotations in their own format."""
     return tuple(name for name, task in known_tasks().items() if task.reads(annotations))
 
 
 def task_of(video: Video, target: str | None = None, options: Mapping[str, Any] | None = None) -> Task:
-    """Return what is tracked in a video.
+    """Return the task of a video.
 
     Parameters
     ----------
@@ -72,12 +72,12 @@ def task_of(video: Video, target: str | None = None, options: Mapping[str, Any] 
     target
         Name of the task; by default, and for ``"masks"``, the first that the video names.
     options
-        Values by option. The task takes those that it understands, the others are of no meaning for it.
+        Values by option. The task takes its own options, and ignores the others.
 
     Raises
     ------
     ConfigError
-        For an unknown target, and one that the video has no annotations for.
+        For an unknown target, or a target that the video has no annotations for.
     """
     tasks = known_tasks()
     if target is not None and target not in tasks:
@@ -107,14 +107,13 @@ def common_task(videos: Sequence[Video], target: str | None = None, options: Map
     tasks = {task.name: task for task in (task_of(video, target, options) for video in videos)}
     if len(tasks) > 1:
         raise ConfigError(
-            f"{' and '.join(tasks)} have different measures, which do not go into one table: take the sources one by "
-            "one"
+            f"{' and '.join(tasks)} have different metrics, which need separate tables: take the sources one by one"
         )
     return tasks.popitem()[1]
 
 
 def task_of_results(video: Video, folder: Path) -> Task | None:
-    """Return the task that wrote a video's folder of results, its own tasks first; None for a folder without any."""
+    """Return the task that wrote a video's folder of results, trying its own tasks first; None if there are none."""
     tasks = known_tasks()
     own = _accepting(video, tasks, {})
     every = [*own.values(), *(task() for name, task in tasks.items() if name not in own)]
@@ -136,12 +135,12 @@ def open_frames(video: Video, folder: Path) -> ResultFrames:
 
 
 def metric_specs() -> tuple[MetricSpec, ...]:
-    """Return the metrics of all tasks. Results with several are compared by the first."""
+    """Return the metrics of all tasks. Results with metrics of several tasks are compared by the first."""
     return tuple(task.metric_spec for task in known_tasks().values())
 
 
 def metric_spec_of(columns: Collection[str]) -> MetricSpec | None:
-    """Return the metrics of a sweep's table with these columns; None where no task has them."""
+    """Return the metrics of a sweep's table with these columns; None if no task has them."""
     return next((found for found in metric_specs() if set(found.columns) <= set(columns)), None)
 
 

@@ -63,7 +63,7 @@ def read_table(path: Path, needed: Sequence[str] = ()) -> Table:
     Raises
     ------
     ConfigError
-        When it cannot be read, has rows of other lengths than its header, or lacks a column.
+        When the file cannot be read, a row is longer or shorter than the header, or a column is missing.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -88,7 +88,7 @@ def last_row(path: Path, table: Table, name: str) -> dict[str, str]:
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[str | float]], digits: int = 3) -> Path:
-    """Write a table, with an empty cell for what is not a number. Return its path."""
+    """Write a table, with an empty cell for NaN. Return its path."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -118,7 +118,7 @@ def text_table(header: Sequence[str], rows: Iterable[tuple[str, Sequence[float]]
 
 
 def mean_values(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each metric over videos or objects, without those that are not a number."""
+    """Return the mean of each metric over videos or objects, leaving NaN out."""
     means = {}
     for name in scores[0]:
         values = [score[name] for score in scores if not math.isnan(score[name])]
@@ -127,12 +127,12 @@ def mean_values(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def known_value(value: float) -> float | None:
-    """Return None for what is not a number."""
+    """Return the value; None for NaN."""
     return None if math.isnan(value) else value
 
 
 def as_number(text: str) -> float | None:
-    """Return the number in a cell; None for another text, or what is not finite."""
+    """Return the number in a cell; None for other text, and for numbers that are not finite."""
     try:
         value = float(text)
     except ValueError:
@@ -149,7 +149,7 @@ def known_mean(values: Sequence[float | None]) -> float | None:
 def video_means(objects: Mapping[str, float | None], *, skip: bool = False) -> dict[str, float | None]:
     """Return each video's mean over its objects, which are named ``video_number``.
 
-    A video with an object that has no value has none either; or, with `skip`, the mean over the others.
+    If an object has no value, neither has its video; with `skip`, the mean is taken over the other objects.
     """
     found: dict[str, list[float | None]] = {}
     for name, value in objects.items():

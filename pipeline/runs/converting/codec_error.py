@@ -1,4 +1,4 @@
-"""Error of a codec: differences of cosines, best sources and masks between stored and original features."""
+"""Error of a codec: how cosines, best sources and masks change between original and stored features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,7 +30,7 @@ _BLOCKS, _NUMBERS = (4, 6), 5
 class CodecError:
     """The error of a codec, measured on the first frames of a unit against the original features.
 
-    All attributes but the first three are None if there is one frame only.
+    With a single frame, only the first three attributes are set; the others are None.
 
     Attributes
     ----------
@@ -81,9 +81,7 @@ def measure_error(
     settings: PropagationSettings | None = None,
     device: torch.device | str = "cpu",
 ) -> CodecError:
-    """Compare features with their stored form.
-
-    A mask is propagated along each of them.
+    """Compare features with their stored form, and the masks propagated along each.
 
     Parameters
     ----------
@@ -128,7 +126,7 @@ def search_frames(
     *,
     device: torch.device | str = "cpu",
 ) -> list[FrameCandidates]:
-    """Return the candidates of all frames but the first of features (frame, y, x, channel)."""
+    """Return the candidates of every frame after the first; features are (frame, y, x, channel)."""
     spec = SearchSpec.of(settings, [WeightedSettings(weights=(1.0,), settings=settings).fusion()])
     return list(search([_Volume(values, frame_size)], spec, device=device))
 
@@ -142,7 +140,7 @@ def propagate_mask(
     *,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.uint8]:
-    """Return the masks (frame, height, width) that affinities make of the first one, without it."""
+    """Propagate the first mask along affinities; return the masks of the later frames, (frame, height, width)."""
     first = encode_mask(mask, (grid[0], grid[1]))
     weighted = WeightedSettings(weights=(1.0,), settings=settings)
     labels = label_frames(found, first.label.to(torch.device(device)), [weighted])
@@ -168,9 +166,9 @@ def compare_sources(
 
 
 def block_mask(size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a mask of 4 x 6 blocks of the numbers 0 to 4, no two of the same side by side: (height, width).
+    """Return a mask of 4 x 6 blocks with the numbers 0 to 4, (height, width); neighbours differ.
 
-    Its outlines are nobody's, and a large part of its pixels is near one: masks of real objects agree better.
+    Its edges follow no object, and many pixels lie near an edge: masks of real objects agree better.
     """
     rows, columns = (np.arange(side) * blocks // side for side, blocks in zip(size, _BLOCKS, strict=True))
     mask: NDArray[np.uint8] = ((2 * rows[:, None] + columns) % _NUMBERS).astype(np.uint8)
@@ -180,7 +178,7 @@ def block_mask(size: tuple[int, int]) -> NDArray[np.uint8]:
 def _cosine_differences(
     original: NDArray[np.floating[Any]], stored: NDArray[np.floating[Any]], step: FrameCandidates
 ) -> torch.Tensor:
-    """Return, for each pixel of a frame and each of its sources, by how much their cosine differs: (pair,)."""
+    """Return the absolute difference of cosines, (pair,), for each pixel of a frame and each of its sources."""
     sources = step.candidates.sources.cpu()
     cosines = []
     for values in (original, stored):

@@ -1,4 +1,4 @@
-"""Conversion: a float16 unit in, the same features stored with a smaller codec out, with the measured error."""
+"""Conversion: store the features of a float16 unit with a smaller codec, and measure the error."""
 
 import platform
 import socket
@@ -132,30 +132,30 @@ def convert_unit(
 
 
 def remove_source(cache: Cache, unit: Unit, report: ConversionReport) -> None:
-    """Remove features that were converted, after every byte of what was made from them has been verified.
+    """Remove converted features, once every byte of the new unit has been verified.
 
     Raises
     ------
     CorruptUnitError
-        When that is damaged, or was made from other features. Nothing is removed then.
+        When the new unit is damaged, or was made from other features. Nothing is removed then.
     """
     verdict = verify_unit(report.folder)
     if verdict.state != "ok" or Unit(report.folder).spec.source != unit.content_hash:
         raise CorruptUnitError(
-            f"{report.folder} is not what was converted from {unit.spec.label}, which therefore stays: "
-            f"{'; '.join(verdict.problems) or 'it is of other features'}"
+            f"{report.folder} does not hold {unit.spec.label}, which therefore stays: "
+            f"{'; '.join(verdict.problems) or 'it was made from other features'}"
         )
     cache.remove(unit.folder)
 
 
 def _complete(cache: Cache, spec: UnitSpec) -> Unit | None:
-    """Return the unit that is to be made, if it is there, complete; refuse one of other features."""
+    """Return the new unit if it is complete already, else None; raises CacheError if it has other features."""
     if cache.state(spec) != "complete":
         return None
     there = Unit(spec.folder(cache.root))
     if there.spec.source != spec.source:
         raise CacheError(
-            f"{spec.label} is there, made from other features than these (extracted anew since?): "
+            f"{spec.label} exists, but was made from other features (have they been extracted again since?): "
             "replace it with --overwrite"
         )
     return there

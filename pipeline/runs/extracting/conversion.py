@@ -26,7 +26,7 @@ __all__ = ["Converter", "Outcome", "StoredAs"]
 #: A share, its plan of float16 units, and its report or the error that ended it.
 Outcome = tuple["Share", VideoPlan, ExtractionReport | TedError]
 
-#: Most videos that wait to be converted: staged features take space on the disk.
+#: Maximum number of videos that wait for conversion: staged features take space on the disk.
 _MOST_WAITING = 2
 
 
@@ -35,9 +35,9 @@ class StoredAs:
     """The codec that extracted features are stored with.
 
     Extraction writes float16: a codec can need all frames before it can encode the first, and its error is measured
-    against them. Such features wait in a staging unit, which no reader takes for float16 (`FeatureCodec.staging`). They
-    are converted as soon as they are complete, and removed once every byte of the result was verified. The next run
-    resumes what was interrupted.
+    against them. Until then, features are in a staging unit, which no reader takes for float16
+    (`FeatureCodec.staging`). Complete ones are converted, and removed once every byte of the result was verified. The
+    next run resumes an interrupted conversion.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class StoredAs:
     codec: FeatureCodec = FLOAT16
 
     def goals(self, plan: VideoPlan) -> list[UnitSpec]:
-        """Return the units that are wanted in the end."""
+        """Return the units that the run makes in the end, in this codec."""
         return [self._goal(spec) for spec in plan.specs.values()]
 
     def to_extract(self, cache: Cache, plan: VideoPlan, *, overwrite: bool) -> VideoPlan:
@@ -76,14 +76,14 @@ class StoredAs:
         video
             The video, whose first mask, if any, is used to measure the codec's error.
         device
-            Where the error is measured; the processor if its memory does not suffice.
+            Where the error is measured; the CPU if the device has too little memory.
         overwrite
             Convert complete units again.
 
         Returns
         -------
         written, skipped : tuple of UnitSpec
-            Units that were written now, and that were complete before.
+            Units that were written now, and units that were complete before.
 
         Raises
         ------

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ....store.errors import ConfigError, TedError
+from ...choices.hints import plural
 from ..signals import exit_on_signals
 from .request import ExtractionRequest
 from .running import Extracted, Failure, extract
@@ -30,7 +31,7 @@ def parse_devices(text: str) -> list[str]:
     Raises
     ------
     ConfigError
-        For an empty list, and for a CUDA device that is named twice.
+        For an empty list, or a CUDA device that is named twice.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     devices = [f"cuda:{name}" if name.isdecimal() else name for name in names]
@@ -60,7 +61,7 @@ def extract_on_devices(
         One for each share, as they are done.
     """
     threads = max(1, torch.get_num_threads() // len(devices))
-    advance = progress(f"{len(devices)} processes", len(request.shares))
+    advance = progress(plural(len(devices), "process"), len(request.shares))
     tally = _Tally(request, len(devices))
     processes: list[SpawnProcess] = []
     streams: dict[Connection, SpawnProcess] = {}
@@ -85,7 +86,7 @@ def extract_on_devices(
                     stream.close()
                     process.join()
                     if process.exitcode:
-                        say(f"the process on {process.name} has ended early ({_describe_exit(process.exitcode)})")
+                        say(f"the process on {process.name} ended early ({_describe_exit(process.exitcode)})")
                     continue
                 if isinstance(message, str):
                     say(message)
@@ -107,7 +108,7 @@ def extract_on_devices(
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach, not even while they import: their parent ends them."""
+    """Block Ctrl-C for processes that start in this block, also while they import; their parent ends them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,4 +1,4 @@
-"""Estimates of an extraction: its units, their bytes, and the time by a measured sample."""
+"""Estimates of an extraction: its units, their bytes, and the time, from a measured sample."""
 
 import math
 import time
@@ -34,7 +34,7 @@ class Estimate:
     bytes
         Size on disk once complete; an upper bound for compressed codecs.
     seconds
-        The unit's share of the time of its video's remaining passes, by one measured pass; 0 when it is complete.
+        The unit's share of its video's remaining passes, estimated from one measured pass; 0 when it is complete.
     """
 
     label: str
@@ -45,9 +45,9 @@ class Estimate:
 
 
 def estimate(request: ExtractionRequest, device: torch.device) -> Iterator[Estimate]:
-    """Estimate what `extract` would take; one pass is run for each backbone and choice of features.
+    """Estimate the cost of `extract` from one pass for each backbone and choice of features.
 
-    Nothing is written. The pass is of the first video; the cost of others is proportional to their frame size.
+    Nothing is written. The pass uses the first video; the cost of others is proportional to their frame size.
     """
     cache = open_cache(request.cache, create=True)
     groups = by_backbone(request.shares)

@@ -8,8 +8,8 @@ __all__ = ["level_text", "snr_db"]
 def snr_db(alpha_bar: float) -> float:
     """Return the signal-to-noise ratio in decibels, 10 log10(abar / (1 - abar)).
 
-    The ratio of powers of a clean sample and noise of unit variance. In units of log-SNR (Kingma et al. 2021) it is
-    dB * ln(10) / 10.
+    It is the power of the clean sample over that of the noise, both of unit variance. The log-SNR of Kingma et al.
+    (2021) is dB * ln(10) / 10.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """One backbone's features of one video, which are extracted, claimed and resumed together."""
+    """One backbone's features of one video: the unit of work that is extracted, claimed and resumed as a whole."""
 
     job: BackboneJob
     video: Video
@@ -52,7 +52,7 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionRequest:
-    """What to extract, how, and where to. Goes to other processes.
+    """What to extract, how, and where to. Processes receive it pickled.
 
     Attributes
     ----------
@@ -61,19 +61,19 @@ class ExtractionRequest:
     shares
         The videos and backbones.
     weights
-        Path or hub name of a backbone's weights; the published ones from the hub cache where absent.
+        Path or hub name of the weights, by backbone; without an entry, the published ones in the hub cache.
     settings
-        How.
+        How features are computed: frame size, clips, noise.
     dtype
         Precision, a name of `DTYPES`.
     options
-        What backbones may vary.
+        Options of the backbones, such as the prompt.
     store_as
         The codec that features are stored with.
     overwrite
-        Compute complete units again, too.
+        Whether to compute complete units again.
     adapt
-        Fit the batch size to the memory.
+        Whether to fit the batch size to the memory.
     """
 
     cache: Path

@@ -35,10 +35,10 @@ __all__ = [
     "plan_share",
 ]
 
-#: Seconds between looks at shares that other processes have claimed.
+#: Seconds between two checks of shares that other processes have claimed.
 _LOOK_S = 2.0
 
-#: Returns a backbone on a device.
+#: Loads a backbone onto a device.
 Load = Callable[[Model, torch.device], Backbone]
 
 
@@ -76,7 +76,8 @@ def extract(
     """Extract every share of a request.
 
     Any number of processes may run the same request: each takes the next share that no other has claimed. At the end
-    it waits for the others' shares, and takes over those of processes that died. A video that fails stops no other.
+    it waits for the others' shares, and takes over shares of processes that died. After a failure, the other videos
+    continue.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ def extract(
     ConfigError
         For an option that is wrong for every video.
     WeightsError
-        When weights are missing; all of them are named before any is loaded.
+        When weights are missing. All missing ones are named before any are loaded.
     """
     cache = open_cache(request.cache, create=True)
     check_weights({name: request.weights.get(name) for name in by_backbone(request.shares)})
@@ -115,14 +116,14 @@ def extract(
                 yield result
         if claimed:
             say(describe_claimed(claimed))
-            if len(claimed) == len(remaining):  # no progress: what seemed to be free is not
+            if len(claimed) == len(remaining):  # no progress: the shares are still claimed
                 time.sleep(_LOOK_S)
         remaining = []
         while claimed and not remaining:
             complete, claimed = split_complete(cache, claimed)
             yield from (Extracted(share=item.share, report=complete_report(item)) for item in complete)
             if any_is_free(cache, claimed):
-                # All are tried: others may be free by then.
+                # Try all: others may have become free.
                 remaining = [item.share for item in claimed]
             elif claimed:
                 time.sleep(_LOOK_S)
@@ -147,7 +148,7 @@ def extract_features(
     Raises
     ------
     TedError
-        If one of them fails.
+        If the extraction of a video fails.
     """
     request = ExtractionRequest(
         cache=cache,
@@ -234,7 +235,7 @@ def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone, cac
 
 
 def by_backbone(shares: Sequence[Share]) -> dict[str, list[Share]]:
-    """Group shares by backbone, so that each is loaded once."""
+    """Group shares by backbone, so that each backbone is loaded once."""
     groups: dict[str, list[Share]] = {}
     for share in shares:
         groups.setdefault(share.job.backbone, []).append(share)
@@ -267,8 +268,8 @@ def _task(request: ExtractionRequest, share: Share, plan: Callable[[], VideoPlan
 def describe_changes(cache: Cache, plan: VideoPlan) -> Iterator[str]:
     """Yield a sentence for each cached request of the video that differs from the plan in frames or weights alone.
 
-    Features of other frames or weights are units of their own and never mixed. But a person who runs a command again
-    expects to find it done, and should learn why it is not.
+    Features of other frames or weights are separate units, and never mixed. But a user who repeats a command expects
+    it to be complete, and should learn why it is not.
     """
     request = plan.request
     dataset = next(iter(plan.specs.values())).dataset

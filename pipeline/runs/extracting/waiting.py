@@ -22,9 +22,9 @@ class ClaimedShare:
     share, plan
         The share and its plan.
     goals
-        The units that are wanted in the end, in their codec.
+        The units that the run makes in the end, in their codec.
     error
-        Names the other process.
+        The error that names the other process.
     """
 
     share: Share
@@ -34,9 +34,9 @@ class ClaimedShare:
 
 
 def describe_claimed(claimed: Sequence[ClaimedShare]) -> str:
-    """Return a line about what is waited for."""
+    """Return a line that names the shares and one of the processes that extract them."""
     names = ", ".join(item.share.name for item in claimed[:3]) + (", ..." if len(claimed) > 3 else "")
-    return f"waiting for {len(claimed)} that other processes extract ({names}): {claimed[0].error}"
+    return f"waiting for other processes to extract {names}: {claimed[0].error}"
 
 
 def split_complete(cache: Cache, claimed: Sequence[ClaimedShare]) -> tuple[list[ClaimedShare], list[ClaimedShare]]:
@@ -48,7 +48,7 @@ def split_complete(cache: Cache, claimed: Sequence[ClaimedShare]) -> tuple[list[
 
 
 def any_is_free(cache: Cache, claimed: Sequence[ClaimedShare]) -> bool:
-    """Tell whether no process is writing one of these shares any more."""
+    """Return whether any of the shares is no longer being written."""
     return any(not any(is_claimed(folder) for folder in _folders(cache, item)) for item in claimed)
 
 

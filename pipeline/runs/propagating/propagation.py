@@ -1,4 +1,4 @@
-"""Stage 2 for one video: cached features and annotations in, a folder of results out."""
+"""Stage 2 for one video: propagate annotations along cached features, and write a folder of results."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ __all__ = ["PropagationReport", "describe_result", "propagate_video"]
 
 @dataclass(frozen=True, kw_only=True)
 class PropagationReport:
-    """What propagation did for one video.
+    """Report of the propagation of one video.
 
     Attributes
     ----------
@@ -45,9 +45,9 @@ class PropagationReport:
     seconds
         Wall time.
     affinities
-        Where they came from, as `AffinitySource.source` says; empty for a result that was there before.
+        Origin of the affinities (`AffinitySource.source`); empty for a result that was there before.
     unproven
-        Share of pixels whose affinities may not be exact; 0 unless approximate ones were accepted.
+        Share of pixels whose affinities may not be exact, 0 to 1; 0 unless approximate ones were accepted.
     """
 
     video: str
@@ -78,15 +78,15 @@ def propagate_video(
     """Propagate a video's annotations, and write the result.
 
     Targets with the same annotated frames share a pass through the video: the first annotated frame, the frames after
-    it, and, if the task wants them, those before it. The folder of the result appears when all of it is written. It
-    holds the task's files, and ``ted.json``: what the result was made from.
+    it, and, for tasks that track backward, the frames before it. The folder of the result appears when all of it is
+    written. It holds the task's files, and a record of the inputs and settings, ``ted.json``.
 
     Parameters
     ----------
     cache
         Where the features are.
     video
-        The video, with annotations of some frames. Its ground truth is used no further.
+        The video, with annotations of some frames. Its other ground truth is not read.
     parts
         Features and their weights; features of weight 0 need not exist.
     settings
@@ -100,26 +100,26 @@ def propagate_video(
     refiner
         Improves what is decoded in frames without annotations.
     prefer
-        Which features are meant where several units fit, as in `Cache.find`.
+        Fields that decide between several units of a feature, as in `Cache.find`.
     overwrite
         Replace a result of other settings.
     affinities
         How affinities in the cache are used.
     workers
-        Who computes affinities; this process by default.
+        Executor of the search for affinities; this process by default.
     progress
         Called with the number of frames just done.
 
     Raises
     ------
     ConfigError
-        When a result of other settings, or something else, is in the way.
+        When the folder holds a result of other settings, or something else.
     LabelError
         For annotations that cannot be used.
     FrameError
         For frames that cannot be read.
     CacheError
-        For features that are absent, of other frames, incomplete or damaged.
+        For features that are missing, incomplete or damaged, or that belong to other frames.
     """
     clock = time.monotonic()
     folder = result_folder(out, video)
@@ -179,14 +179,14 @@ def propagate_video(
 
 
 class _Progress:
-    """Counts the frames of several passes as the frames of one video: each pass is an equal share."""
+    """Progress of several passes, shown as the frames of one video; all passes count alike."""
 
     def __init__(self, frames: int, passes: int, report: Callable[[int], None]) -> None:
         self._frames, self._passes, self._report = frames, passes, report
         self._pass = self._in_pass = self._reported = 0
 
     def advance(self, frames: int) -> None:
-        """Count frames of the current pass: of its affinities where they are computed at once, else of its labels."""
+        """Count frames of the current pass: with affinities if these are computed first, else with labels."""
         self._in_pass = min(self._in_pass + frames, self._frames)
         self._tell(self._pass * self._frames + self._in_pass)
 
@@ -205,7 +205,7 @@ class _Progress:
 def describe_result(units: Sequence[tuple[Unit, float]], settings: PropagationSettings) -> dict[str, Any]:
     """Describe the features and settings that a result depends on; JSON-compatible.
 
-    A feature's noise level is included where its unit records one: it changes with the content hash at most.
+    A feature's noise level is included if its unit records one; it depends only on what the content hash covers.
     """
     return {
         "features": [

@@ -1,4 +1,4 @@
-"""Finding the features of a video that a run reads."""
+"""Find the features of a video that a run reads."""
 
 import logging
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ _log = logging.getLogger(__name__)
 def find_units(
     cache: Cache, video: Video, choices: Sequence[FeatureChoice], prefer: Sequence[tuple[str, str]]
 ) -> dict[FeatureChoice, Unit]:
-    """Find the units of a video's features, and log those that were made with other settings than preferred.
+    """Find the units of a video's features; log a warning for units whose settings differ from the preferred ones.
 
     Parameters
     ----------
     cache
         The cache.
     video
-        The video, whose frames must be those of the features.
+        The video; its frames must be the frames of the features.
     choices
         The features.
     prefer
@@ -36,7 +36,7 @@ def find_units(
     FrameError
         For frames that cannot be read.
     CacheError
-        For features that are of other frames, incomplete or damaged.
+        For features that are incomplete or damaged, or that belong to other frames.
     """
     frames = video.frames.digest()
     units: dict[FeatureChoice, Unit] = {}
@@ -54,8 +54,7 @@ def find_units(
         first = next(iter(problems.values()))
         wanted = " ".join(f"--feature '{choice.backbone}:{choice.timestep}:{choice.tap}'" for choice in problems)
         raise UnitNotFoundError(
-            f"{first}; {len(problems) - 1} more features are not there either\n"
-            f"to extract what is not there: ted extract SOURCE {wanted}",
+            f"{first}; {len(problems)} features are missing in all\nto extract them: ted extract SOURCE {wanted}",
             hint=first.hint,
         )
     return units
@@ -71,8 +70,8 @@ def find_weighted_units(
 
 
 def warn_of_other_settings(unit: Unit, prefer: Sequence[tuple[str, str]]) -> None:
-    """Log that the only features there are were made with other settings than the user, or the preset, prefers."""
-    # Only random noise is drawn, and averaged over draws: not that of an inversion.
+    """Log a warning if a unit's settings differ from those that the user, or the preset, prefers."""
+    # Only drawn noise has a seed, and is averaged over an ensemble of draws; inversions have neither.
     drawn = unit.request.noise == NOISE_SCHEME
     moot_fields = {"clip_overlap": unit.request.clip_length == 1, "ensemble": not drawn, "seed": not drawn}
     for field, value in prefer:

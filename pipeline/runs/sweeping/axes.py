@@ -39,12 +39,12 @@ NUMERIC = ("alpha", "temperature", "top_k", "radius", "context", "video_timestep
 
 
 def axis_label(axis: str) -> str:
-    """Return an axis's name as pictures show it: the parameter's, or ``video timestep``."""
+    """Return an axis's name for pictures, such as ``alpha`` or ``video timestep``."""
     return axis if axis in ("top_k",) else axis.replace("_", " ").replace(".", " ")
 
 
 class Slices:
-    """Means of a sweep along some axes; on all other axes, the value of the best setting.
+    """Means of a sweep along chosen axes; all other axes have the value of the best setting.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Slices:
         self.varying: dict[str, list[Any]] = {axis: sorted(found) for axis, found in values.items() if len(found) > 1}
 
     def at(self, **where: Any) -> SettingMeans | None:
-        """Return the means at given values of some axes; None where the sweep has no such setting."""
+        """Return the means at these values of some axes; None if the sweep has no such setting."""
         values = self._best | where
         for alpha, part in ((0, "video"), (1, "image")):
             if values["alpha"] == alpha:

@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ..files import written_whole
 
-__all__ = ["draw_bars", "draw_curves", "draw_heat"]
+__all__ = ["draw_bars", "draw_curves", "draw_heatmap"]
 
 #: Okabe and Ito's colours, which people of any colour vision tell apart; yellow is too light for lines.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -38,21 +38,21 @@ def draw_curves(
     path
         The PNG file.
     title
-        Above all panels.
+        Title above all panels.
     x_label, x
         The parameter and its values, rising.
     panels
-        By the name of the measure: by the name of the line, at most 6, a value at each x; NaN leaves a gap.
+        Values at each x, by name of the measure, then by name of the line; at most 6 lines. NaN leaves a gap.
     legend
         Name of the parameter that differs between lines.
     logarithmic
-        Whether the parameter's axis is.
+        Whether the parameter's axis is logarithmic.
     """
     figure = _figure(0.6 + 3.7 * len(panels), 3.9)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for place, (measure, lines) in zip(axes, panels.items(), strict=True):
+    for ax, (measure, lines) in zip(axes, panels.items(), strict=True):
         for number, (name, values) in enumerate(lines.items()):
-            place.plot(
+            ax.plot(
                 x,
                 values,
                 label=name,
@@ -61,10 +61,10 @@ def draw_curves(
                 markersize=5,
                 linewidth=1.8,
             )
-        _tidy(place)
-        place.set_title(measure, fontsize=11, color=_INK)
-        place.set_xlabel(x_label)
-        _scale(place, x, logarithmic)
+        _tidy(ax)
+        ax.set_title(measure, fontsize=11, color=_INK)
+        ax.set_xlabel(x_label)
+        _scale(ax, x, logarithmic)
     if len(next(iter(panels.values()))) > 1:
         handles, names = axes[0].get_legend_handles_labels()
         columns = len(names) if sum(map(len, names)) + 6 * len(names) < 34 * len(panels) else min(2, len(panels))
@@ -72,7 +72,7 @@ def draw_curves(
     return _save(figure, path, title)
 
 
-def draw_heat(
+def draw_heatmap(
     path: Path,
     *,
     title: str,
@@ -89,38 +89,38 @@ def draw_heat(
     path
         The PNG file.
     title
-        Above it.
+        Title of the figure.
     measure
-        Name of what is shown.
+        Name of the measure.
     labels, ticks
         Names of the parameters (y, x), and their values.
     values
         (y, x); NaN leaves a cell empty.
     best
-        The cell (y, x) to be marked.
+        The cell (y, x) to mark.
     """
     table = np.asarray(values, dtype=float)
     rows, columns = table.shape
     wide = max(len(text) for text in ticks[1]) > 6
     figure = _figure(2.6 + max(0.62 * columns, 2.6), 1.9 + max(0.42 * rows, 1.4) + (0.8 if wide else 0))
-    place = figure.subplots()
-    image = place.imshow(table, cmap="cividis", aspect="auto", origin="lower")
-    place.set_xticks(range(columns), ticks[1], rotation=30 if wide else 0, ha="right" if wide else "center")
-    place.set_yticks(range(rows), ticks[0])
-    place.set_ylabel(labels[0])
-    place.set_xlabel(labels[1])
-    place.tick_params(length=0)
-    for side in place.spines.values():
+    ax = figure.subplots()
+    image = ax.imshow(table, cmap="cividis", aspect="auto", origin="lower")
+    ax.set_xticks(range(columns), ticks[1], rotation=30 if wide else 0, ha="right" if wide else "center")
+    ax.set_yticks(range(rows), ticks[0])
+    ax.set_ylabel(labels[0])
+    ax.set_xlabel(labels[1])
+    ax.tick_params(length=0)
+    for side in ax.spines.values():
         side.set_visible(False)
     if table.size <= 200:
         middle = (np.nanmin(table) + np.nanmax(table)) / 2
         for y, x in np.argwhere(np.isfinite(table)):
             colour = "black" if table[y, x] > middle else "white"
-            place.text(x, y, f"{table[y, x]:.3f}", ha="center", va="center", fontsize=8, color=colour)
+            ax.text(x, y, f"{table[y, x]:.3f}", ha="center", va="center", fontsize=8, color=colour)
     if best is not None:
         corner = best[1] - 0.5, best[0] - 0.5
-        place.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#D55E00", linewidth=2.5, clip_on=False))
-    figure.colorbar(image, ax=place, label=measure, pad=0.02)
+        ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#D55E00", linewidth=2.5, clip_on=False))
+    figure.colorbar(image, ax=ax, label=measure, pad=0.02)
     return _save(figure, path, title)
 
 
@@ -134,30 +134,30 @@ def draw_bars(
     path
         The PNG file.
     title
-        Above it.
+        Title of the figure.
     measure
-        Name of what is shown, from 0 to 1.
+        Name of the measure, which ranges from 0 to 1.
     names
         Names of the groups, from top to bottom.
     bars
-        A value for each group, by the name of what is compared, at most 3; the last one stands out most.
+        A value for each group, by name of the bar, at most 3 names; the last one is emphasised.
     """
     thickness = 0.8 / len(bars)
     figure = _figure(7.5, 1.9 + len(names) * (0.16 + 0.2 * len(bars)))
-    place = figure.subplots()
+    ax = figure.subplots()
     centres = np.arange(len(names))
     for number, (name, values) in enumerate(bars.items()):
         offset = (number - (len(bars) - 1) / 2) * thickness
         colour = (_COLOURS[4], _COLOURS[0], "#999999")[len(bars) - 1 - number]
-        drawn = place.barh(centres + offset, values, height=0.9 * thickness, color=colour, label=name)
-        place.bar_label(drawn, fmt="%.3f", fontsize=8, padding=2, color=_INK)
-    _tidy(place)
-    place.grid(visible=False, axis="y")
-    place.set_yticks(centres, names)
-    place.set_ylim(len(names) - 0.5, -0.5)
-    place.set_xlim(0, 1.08)
-    place.set_xticks(np.linspace(0, 1, 6))
-    place.set_xlabel(measure)
+        drawn = ax.barh(centres + offset, values, height=0.9 * thickness, color=colour, label=name)
+        ax.bar_label(drawn, fmt="%.3f", fontsize=8, padding=2, color=_INK)
+    _tidy(ax)
+    ax.grid(visible=False, axis="y")
+    ax.set_yticks(centres, names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlim(0, 1.08)
+    ax.set_xticks(np.linspace(0, 1, 6))
+    ax.set_xlabel(measure)
     figure.legend(loc="outside lower center", ncols=len(bars), frameon=False)
     return _save(figure, path, title)
 
@@ -168,23 +168,23 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _tidy(place: Axes) -> None:
-    place.grid(visible=True, color=_FAINT, linewidth=0.8)
-    place.set_axisbelow(True)
-    for name, side in place.spines.items():
+def _tidy(ax: Axes) -> None:
+    ax.grid(visible=True, color=_FAINT, linewidth=0.8)
+    ax.set_axisbelow(True)
+    for name, side in ax.spines.items():
         side.set_visible(name in ("left", "bottom"))
         side.set_color("#888888")
-    place.tick_params(color="#888888", labelcolor=_INK)
+    ax.tick_params(color="#888888", labelcolor=_INK)
 
 
-def _scale(place: Axes, x: Sequence[float], logarithmic: bool) -> None:
+def _scale(ax: Axes, x: Sequence[float], logarithmic: bool) -> None:
     """Mark the values at the axis."""
     if logarithmic:
-        place.set_xscale("log")
-        place.xaxis.set_minor_locator(NullLocator())
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_locator(NullLocator())
     step = -(-len(x) // 11)
-    place.xaxis.set_major_locator(FixedLocator(list(x)[::step]))
-    place.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_major_locator(FixedLocator(list(x)[::step]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _save(figure: Figure, path: Path, title: str) -> Path:

@@ -1,4 +1,4 @@
-"""Jobs of a sweep: settings of one video that share a ranking of sources are labelled and scored together."""
+"""Jobs of a sweep: label and score the settings of one video that share a ranking of sources."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from .video_plans import TargetAffinities
 __all__ = ["Group", "GroupScores", "group_settings", "score_group"]
 
 #: Maximum number of settings in a group. The labels of all its settings, for every context frame, are in memory at
-#: once, and an interrupted group is computed again; but every group reads and ranks the affinities anew.
+#: once, and an interrupted group is computed again; but every group reads and ranks the affinities itself.
 _MOST_SETTINGS = 8
 
 
@@ -29,7 +29,7 @@ class Group:
     targets
         The affinities and annotations of each target.
     settings
-        Some settings of their pass.
+        The settings of the job, part of a pass.
     evaluator
         Scores the labels.
     frame_size
@@ -80,7 +80,7 @@ def group_settings(settings: Iterable[WeightedSettings]) -> list[tuple[WeightedS
 
 
 def score_group(group: Group) -> GroupScores:
-    """Run a job; an error of the video becomes part of the result."""
+    """Run a job; an error of the video is returned in the result."""
     seconds: Seconds = {}
     try:
         labels = (_labels(group, target, seconds) for target in group.targets)

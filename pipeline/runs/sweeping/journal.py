@@ -1,4 +1,4 @@
-"""The journal of a sweep: every score is on the disk at once, so that an interrupted sweep resumes."""
+"""The journal of a sweep: each score is written to disk at once, so that an interrupted sweep can resume."""
 
 import errno
 import fcntl
@@ -54,7 +54,7 @@ class Journal:
                 ", ".join(map(str, damaged[:5])) + (", ..." if len(damaged) > 5 else ""),
             )
         whole = content.rfind(b"\n") + 1
-        if whole < len(content):  # cut by a crash: what is appended must begin on a line of its own
+        if whole < len(content):  # cut by a crash: the next record must begin on a new line
             file.truncate(whole)
 
     def add_scores(self, scores: Mapping[str, Score]) -> None:
@@ -106,7 +106,7 @@ def open_journal(folder: Path, *, overwrite: bool = False) -> Iterator[Journal]:
     ConfigError
         When the folder holds other files and no sweep.
     ClaimedError
-        When another process is sweeping into it.
+        When another process is sweeping into the folder.
     CacheError
         When the operating system refuses.
     """

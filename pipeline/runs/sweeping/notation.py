@@ -9,7 +9,7 @@ from ...choices.features import parse_choice, parse_job
 
 __all__ = ["parse_booleans", "parse_features", "parse_integers", "parse_numbers", "parse_texts"]
 
-#: A range with more values than this is refused as a typing error.
+#: A range with more values than this is treated as a typing error.
 _MOST_VALUES = 1000
 
 
@@ -28,7 +28,7 @@ def parse_numbers(name: str, texts: Sequence[str]) -> tuple[float, ...]:
     Returns
     -------
     tuple of float
-        In the order given; repetitions are dropped.
+        The numbers in order of appearance, without repetitions.
 
     Raises
     ------

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ....store import Cache, FeatureChoice, Unit
 from ....store.errors import ConfigError, FrameError, TedError
-from ...choices.hints import explain
+from ...choices.hints import explain, plural
 from ...datasets.video import Video
 from ...tasks.base import EvalCase, Task
 from ..propagating.units import find_units
@@ -30,7 +30,7 @@ class _Found:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSurvey:
-    """Units and ground truth of every video, whatever scores there are already.
+    """Units and ground truth of every video, independent of existing scores.
 
     Attributes
     ----------
@@ -53,12 +53,12 @@ class SweepSurvey:
     failures: Mapping[str, str]
 
     def plan(self, done: Collection[str]) -> "SweepPlan":
-        """Plan the work that is left when the scores of some keys are there.
+        """Plan the work that is left when some scores exist.
 
         Parameters
         ----------
         done
-            Keys of scores. The plan reads them again when it plans a video anew (`SweepPlan.replan`).
+            Keys of existing scores. `SweepPlan.replan` reads them again.
         """
         found_by_name = {found.video.name: found for found in self.videos}
         return SweepPlan(
@@ -80,7 +80,9 @@ class SweepSurvey:
             found.case,
             annotated=found.annotated,
             done=done,
-            cached=[entry.spec for entry in sorted(complete, key=lambda entry: entry.bytes)],  # small ones are fast
+            cached=[
+                entry.spec for entry in sorted(complete, key=lambda entry: entry.bytes)
+            ],  # small units are read fastest
         )
 
 
@@ -99,7 +101,7 @@ class SweepPlan:
     failures
         Why the other videos cannot be swept, by name.
     replan
-        Plans a video anew, with the affinities and scores that are there at that time.
+        Plans a video again, with the affinities and scores that exist at that time.
     """
 
     task: Task
@@ -142,15 +144,15 @@ def survey_sweep(
     """
     lacks: dict[str, str | None] = {}
     for video in videos if score else ():
-        with suppress(FrameError):  # which is among the failures below
+        with suppress(FrameError):  # reported among the failures below
             lacks[video.name] = task.missing_truth(video)
     if lacks and None not in lacks.values():
         name, reason = next(iter(lacks.items()))
-        more = f", and {len(lacks) - 1} more videos do not have it either" if len(lacks) > 1 else ""
+        others = f" (and likewise {plural(len(lacks) - 1, 'other video')})" if len(lacks) > 1 else ""
         raise ConfigError(
-            f"a sweep scores against ground truth, and there is too little: video {name!r} {reason}{more}. Sweep over "
-            "videos with public ground truth (the train split, if that of the validation split is not public), and "
-            "give the best setting to `ted propagate`; or give --affinities-only, which needs none"
+            f"a sweep scores against ground truth, and there is too little: video {name!r} {reason}{others}. Sweep "
+            "over videos with public ground truth (the train split, if that of the validation split is not public), "
+            "and give the best setting to `ted propagate`; or give --affinities-only, which needs none"
         )
     settings = space.settings()
     used = {choice for setting in settings for choice, _ in setting.parts}
@@ -183,7 +185,7 @@ def plan_sweep(
     task: Task,
     prefer: Sequence[tuple[str, str]] = (),
 ) -> SweepPlan:
-    """Survey a sweep, and plan the work that is left when the scores of some keys are there; see `survey_sweep`."""
+    """Survey a sweep, and plan the work that is left when some scores exist; see `survey_sweep`."""
     return survey_sweep(cache, videos, space, task=task, prefer=prefer).plan(done)
 
 

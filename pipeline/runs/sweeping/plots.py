@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from ...choices.hints import plural
 from .axes import Slices, axis_label
 from .results import SettingMeans, SweepResult
 from .space import Setting
@@ -27,7 +28,7 @@ def write_plots(result: SweepResult, folder: Path, *, default: Setting | None = 
     """Draw a sweep.
 
     ``over-PARAMETER.png`` for each number that varies, ``heat-PARAMETER-PARAMETER.png`` for each pair of parameters
-    that vary, and ``videos.png``. Other parameters have the values of the best setting, as a picture's title says.
+    that vary, and ``videos.png``. Other parameters have the values of the best setting, which the title names.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ def write_plots(result: SweepResult, folder: Path, *, default: Setting | None = 
     folder
         The sweep's folder.
     default
-        A setting that the best ones are compared with in ``videos.png``, if the sweep has it.
+        A setting to compare the best ones with in ``videos.png``, if the sweep has it.
 
     Returns
     -------
@@ -79,12 +80,12 @@ def _curves(slices: Slices, axis: str, folder: Path) -> Path:
 
 
 def _heat(slices: Slices, y: str, x: str, folder: Path) -> Path:
-    from .drawing import draw_heat
+    from .drawing import draw_heatmap
 
     measure, title = next(iter(_measures(slices).items()))
     rows, columns = slices.varying[y], slices.varying[x]
     rest = slices.others(x, y)
-    return draw_heat(
+    return draw_heatmap(
         folder / f"heat-{_file_name(x)}-{_file_name(y)}.png",
         title=title + (f"; {rest}" if rest else ""),
         measure=title,
@@ -107,7 +108,7 @@ def _videos(result: SweepResult, folder: Path, default: Setting | None) -> Path:
     left_out = len(result.by_video) - len(rankings)
     return draw_bars(
         folder / "videos.png",
-        title=f"best: {_words(best)}" + (f" ({left_out} more videos)" if left_out else ""),
+        title=f"best: {_words(best)}" + (f" ({plural(left_out, 'more video')})" if left_out else ""),
         measure=result.metric_spec.ranked_by(result.ranking[0].measures),
         names=list(rankings),
         bars=bars,
@@ -134,7 +135,7 @@ def _measure(means: SettingMeans | None, name: str) -> float:
 
 
 def _some(values: Sequence[Any], best: Any) -> list[Any]:
-    """Return values spread evenly over the list, at most as many as lines fit, the best one among them."""
+    """Return evenly spaced values of the list, including the best one; at most as many as lines fit."""
     if len(values) <= _MOST_LINES:
         return list(values)
     places = {round(number * (len(values) - 1) / (_MOST_LINES - 1)) for number in range(_MOST_LINES)}

@@ -109,7 +109,7 @@ def preset_setting(preset: Preset) -> Setting:
 
 
 def space_options(space: SweepSpace) -> dict[str, Any]:
-    """Return the options of ``ted sweep`` that mean a space, by long name, for a configuration file."""
+    """Return the options of ``ted sweep`` for a space, by long name, for a configuration file."""
     rules = {
         "window": list(space.windows),
         "unrestricted_first": [str(value).lower() for value in space.unrestricted_first],

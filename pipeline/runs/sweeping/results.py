@@ -107,12 +107,12 @@ class SweepResult:
 
     @cached_property
     def ranking(self) -> list[SettingMeans]:
-        """Means under every setting, the best first; equal ones in the order of the settings."""
+        """Means under every setting, the best first; ties keep the order of the settings."""
         return self._ranking(self.complete)
 
     @cached_property
     def by_video(self) -> dict[str, list[SettingMeans]]:
-        """The ranking of each video by itself, by its name."""
+        """The ranking of each video on its own, by name."""
         return {video.video: self._ranking([video]) for video in self.complete}
 
     def _ranking(self, videos: Sequence[VideoResult]) -> list[SettingMeans]:

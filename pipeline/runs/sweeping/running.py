@@ -1,4 +1,4 @@
-"""Run a sweep: affinities once for every pass, then groups of settings on whatever runs tasks."""
+"""Run a sweep: compute affinities once for every pass, then score groups of settings on the workers."""
 
 import time
 from collections import Counter, deque
@@ -13,7 +13,7 @@ from ....propagate import InProcess, Workers, cache_affinities, check_access
 from ....propagate.cluster import processor_count
 from ....store import AffinityUnit, Cache, ReadLock, is_claimed, video_folder
 from ....store.errors import ClaimedError, TedError
-from ...choices.hints import explain
+from ...choices.hints import explain, plural
 from ...tasks.timing import Seconds, timed
 from .groups import Group, group_settings, score_group
 from .journal import Journal
@@ -23,7 +23,7 @@ from .video_plans import PassPlan, TargetAffinities, VideoPlan
 
 __all__ = ["Progress", "keep_all_affinities", "run_sweep"]
 
-#: Seconds between looks at affinities that another process computes.
+#: Seconds between two checks of affinities that another process computes.
 _LOOK_S = 2.0
 
 
@@ -105,14 +105,14 @@ class _Run:
     def affinities(
         self, videos: Sequence[VideoPlan], rest: Callable[[], None] | None = None
     ) -> Iterator[tuple[VideoPlan, PassPlan, list[AffinityUnit]]]:
-        """Yield the affinities of every pass; one that another process is computing enters `held` instead.
+        """Yield the affinities of every pass. A video whose affinities another process is computing is added to `held`.
 
         Parameters
         ----------
         videos
             The work.
         rest
-            Called before affinities are computed.
+            Called before affinities are computed, to wait for running tasks.
         """
         self.held = []
         self._waiting_for = {}
@@ -120,7 +120,7 @@ class _Run:
             name = planned.video.name
             if name in self.failures or not planned.passes:
                 continue
-            if name not in self._locks:  # from here on, no other process discards what this one finds
+            if name not in self._locks:  # from here on, no other process discards these affinities
                 self._locks[name] = ReadLock(video_folder(self._cache.root, planned.video.dataset, name))
             work = planned if self._is_up_to_date(planned) else self._plan.replan(planned)
             try:
@@ -162,7 +162,7 @@ class _Run:
         return unit
 
     def wait(self) -> list[VideoPlan]:
-        """Wait until another process ends computing some of the affinities that are needed; return the work left."""
+        """Wait until another process has stopped computing some of the needed affinities; return the remaining work."""
         first = next(iter(self._waiting_for.values()))
         self._progress.note(f"waiting for affinities that other processes are computing: {first}")
         while all(is_claimed(folder) for folder in self._waiting_for):
@@ -174,7 +174,7 @@ class _Run:
         return unit.folder in self._written
 
     def jobs(self, videos: Sequence[VideoPlan], journal: Journal, rest: Callable[[], None] | None) -> Iterator[_Job]:
-        """Yield the groups of all passes whose affinities can be had."""
+        """Yield the groups of all passes whose affinities are available."""
         wanted: Counter[Path] = Counter()
         counted: VideoPlan | None = None
         for work, of_pass, units in self.affinities(videos, rest):
@@ -208,7 +208,7 @@ class _Run:
                 )
 
     def discard(self, video: str, units: Sequence[AffinityUnit], journal: Journal) -> None:
-        """Remove affinities that sweeps of this journal have written, unless someone is reading those of the video."""
+        """Remove affinities that sweeps of this journal have written, unless a process is reading the video's."""
         for unit in units:
             if unit.folder.relative_to(self._cache.root).as_posix() in journal.affinities:
                 self._unserved[unit.folder] = video
@@ -222,7 +222,7 @@ class _Run:
                         self._progress.note(f"affinities were not removed: {explain(error)}")
 
     def finish(self, video: str) -> None:
-        """Let other processes discard a video's affinities, unless this one still has to."""
+        """Release the lock on a video's affinities, unless this process still has to remove some."""
         if video in self._locks and video not in self._unserved.values():
             self._locks.pop(video).close()
 
@@ -268,11 +268,11 @@ def run_sweep(
     keep: bool,
     progress: Progress,
 ) -> tuple[SweepPlan, Seconds]:
-    """Compute the scores that are missing; a failing video stops no other.
+    """Compute the missing scores; after a failure, the other videos continue.
 
     On a cluster, affinities of a pass are computed while groups of earlier passes are being scored; in this process,
-    when those are done. Affinities that another process is computing are waited for, after everything else. Results do
-    not depend on what runs where.
+    they are computed afterwards. The run waits for affinities that another process is computing, after everything
+    else. Results do not depend on where tasks run.
 
     Parameters
     ----------
@@ -283,19 +283,19 @@ def run_sweep(
     journal
         Receives the scores of each group as soon as they are known.
     workers
-        Run groups, and searches of affinities. In this process, groups run on as many threads as it has processors.
+        Executor of groups and of searches. In this process, groups run on one thread per processor.
     device
         Where affinities and labels are computed.
     keep
-        Whether to leave affinities in the cache. If not, those that sweeps of this journal have written are removed
-        when no setting needs them any more and no other process is reading affinities of the video.
+        Whether to leave affinities in the cache. Otherwise, affinities that sweeps of this journal have written are
+        removed once no setting needs them and no other process is reading affinities of the video.
     progress
         Receives the progress.
 
     Returns
     -------
     plan : SweepPlan
-        With the failures that came up.
+        The plan, with the failures of this run.
     seconds : dict
         ``wall`` time, and the time spent on each step by all workers together.
     """
@@ -330,7 +330,7 @@ def run_sweep(
                 progress.scores(len(job.keys))
                 left[job.video] -= len(job.keys)
                 if not left[job.video] and job.video not in run.failures:
-                    progress.note(f"{job.video}: {total[job.video]} settings scored")
+                    progress.note(f"{job.video}: {plural(total[job.video], 'setting')} scored")
                 if not keep:
                     run.discard(job.video, job.served, journal)
                 if not left[job.video]:

@@ -1,4 +1,4 @@
-"""The space of a sweep: values of each parameter, and the settings that they make."""
+"""The space of a sweep: values of each parameter, and all settings that combine them."""
 
 import itertools
 import json
@@ -70,7 +70,7 @@ class Setting:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """Values by column: all of `PARAMETERS`, and what differs from the default rules and the default kernel.
+        """Values by column: all of `PARAMETERS`, and rules and kernel parameters that differ from the defaults.
 
         An unused feature is an empty text.
         """
@@ -97,7 +97,7 @@ class Setting:
 
     @property
     def options(self) -> str:
-        """The options of ``ted propagate`` that mean this setting."""
+        """The options of ``ted propagate`` for this setting."""
         flags = []
         for name, value in self.columns.items():
             if name.startswith(_KERNEL):
@@ -115,7 +115,7 @@ class Setting:
         Raises
         ------
         ValueError, KeyError, TedError
-            For columns or values that are no setting's.
+            For columns or values that do not describe a setting.
         """
         kernel = {
             name.removeprefix(_KERNEL): text for name, text in row.items() if name.startswith(_KERNEL) and text != ""
@@ -140,7 +140,7 @@ class Setting:
 
 
 def setting_columns(settings: Iterable[Setting]) -> tuple[str, ...]:
-    """Return the columns that identify some settings: `PARAMETERS`, and others that a setting needs."""
+    """Return the columns that identify settings: `PARAMETERS`, and others that any of them needs."""
     return tuple(dict.fromkeys((*PARAMETERS, *(name for setting in settings for name in setting.columns))))
 
 
@@ -193,8 +193,8 @@ class SweepSpace:
             ):
                 if weight and choice is None:
                     raise ConfigError(
-                        f"alpha {setting.alpha} gives weight {weight} to the {name} feature, and none is "
-                        f"named: give --{name}-feature"
+                        f"alpha {setting.alpha} gives weight {weight} to the {name} feature, but none is "
+                        f"named: add --{name}-feature"
                     )
 
     def settings(self) -> list[Setting]:

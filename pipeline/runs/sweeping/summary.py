@@ -8,6 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ....store import Cache, printable
+from ...choices.hints import plural
 from .planning import SweepPlan
 from .results import SettingMeans, SweepResult
 from .space import setting_columns
@@ -35,12 +36,13 @@ def best_lines(result: SweepResult, limit: int = 10) -> list[str]:
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
     best = result.ranking[0]
     more = len(result.ranking) - limit
-    counted = f"{best.objects} objects of {best.videos}" if result.metric_spec.of_objects else f"{best.videos}"
+    counted = f"{plural(best.objects, 'object')} of " if result.metric_spec.of_objects else ""
     return [
         *warning,
         *lines,
-        *([f"... and {more} more settings"] if more > 0 else []),
-        f"means over {counted} videos; best by {result.metric_spec.ranked_by(best.measures)}: {best.setting.options}",
+        *([f"... and {plural(more, 'more setting')}"] if more > 0 else []),
+        f"means over {counted}{plural(best.videos, 'video')}; best by {result.metric_spec.ranked_by(best.measures)}: "
+        f"{best.setting.options}",
     ]
 
 
@@ -71,8 +73,9 @@ def describe_plan(plan: SweepPlan, cache: Cache) -> dict[str, Any]:
 def plan_lines(described: dict[str, Any]) -> list[str]:
     """Return the values of `describe_plan` as text."""
     lines = [
-        f"{printable(item['video'])}: {item['missing']} of {item['settings']} settings to score on {item['frames']} "
-        f"frames, in {item['passes']} passes ({item['passes_kept']} with cached affinities)"
+        f"{printable(item['video'])}: {item['missing']} of {plural(item['settings'], 'setting')} to score on "
+        f"{plural(item['frames'], 'frame')}, in {plural(item['passes'], 'pass')} ({item['passes_kept']} with cached "
+        "affinities)"
         for item in described["videos"]
     ]
     lines += [f"{printable(name)}: cannot be swept: {reason}" for name, reason in described["failures"].items()]
@@ -81,8 +84,9 @@ def plan_lines(described: dict[str, Any]) -> list[str]:
     size = sum(item["bytes_at_most"] for item in described["videos"])
     return [
         *lines,
-        f"{described['settings']} settings; {len(described['videos'])} videos, {len(described['failures'])} more that "
-        f"cannot be swept; to do: {missing} scores, {passes} passes of affinities (at most {size / 1e9:.3f} GB)",
+        f"{plural(described['settings'], 'setting')}; {plural(len(described['videos']), 'video')}, "
+        f"{len(described['failures'])} more that cannot be swept; to do: {plural(missing, 'score')}, affinities of "
+        f"{plural(passes, 'pass')} (at most {size / 1e9:.3f} GB)",
     ]
 
 

@@ -42,11 +42,11 @@ def write_outputs(
     options
         Resolved options of ``ted sweep``, for ``sweep.toml``.
     timing
-        For ``timing.json``.
+        Contents of ``timing.json``.
     plots
-        Whether to draw; without matplotlib a warning says how to get it.
+        Whether to draw pictures; without matplotlib, a warning names the package to install.
     compare
-        A setting that the best ones are compared with, if the sweep has it.
+        A setting to compare the best ones with, if the sweep has it.
 
     Returns
     -------

@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Run tasks on threads, each of which computes on one processor; see `ted.propagate.cluster.Workers`.
+    """Run tasks on threads, each on one processor; see `ted.propagate.cluster.Workers`.
 
-    Short numerical work is slower on all processors together than as one task for each processor.
+    Many short computations run faster with one task per processor than with each spread over all processors.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ _SCORING = 1
 
 @dataclass(frozen=True, kw_only=True)
 class TargetAffinities:
-    """The affinities that one target's labels are propagated along.
+    """The affinities of one target.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class VideoPlan:
 
     @property
     def targets(self) -> tuple[TargetAffinities, ...]:
-        """The affinities of all passes; those that serve several passes occur several times."""
+        """The affinities of all passes; shared ones occur several times."""
         return tuple(target for one in self.passes for target in one.targets)
 
     @property
@@ -109,7 +109,7 @@ class VideoPlan:
 
 
 def score_key(case: EvalCase, setting: Setting, units: Mapping[FeatureChoice, Unit]) -> str:
-    """Return a digest of everything that a video's scores under a setting depend on."""
+    """Return a digest of all inputs of a video's scores under a setting."""
     determining = {
         "scoring": _SCORING,
         "features": [[units[choice].content_hash, weight] for choice, weight in setting.parts],
@@ -185,7 +185,7 @@ def _target_affinities(
     cached: Sequence[AffinitySpec],
     annotated: tuple[int, ...],
 ) -> list[TargetAffinities]:
-    """Return affinities for one target, each setting in exactly one: cached ones first."""
+    """Return affinities for one target, cached ones first; each setting uses exactly one of them."""
     # On equal grids of frames of different sizes, settings that share affinities would not share a frame size.
     offered = [] if _same_grid_of_other_frames(volumes) else _cached_passes(settings, volumes, cached, annotated)
     chosen: list[tuple[AffinitySpec, tuple[Unit, ...], SweepPass]] = [
@@ -203,9 +203,9 @@ def _target_affinities(
 
 
 def _by_pair(settings: Iterable[Setting]) -> dict[tuple[FeatureChoice, FeatureChoice], list[Setting]]:
-    """Group settings by their (video, image) features; a setting of one feature joins a pair that has the feature.
+    """Group settings by their (video, image) features; a setting with one feature joins a pair that has it.
 
-    If no pair has it, the feature takes the place of the other, which has no weight.
+    If no pair has it, both entries of the pair are that feature; the second one has no weight.
     """
     both: dict[tuple[FeatureChoice, FeatureChoice], list[Setting]] = {}
     single: list[Setting] = []
@@ -233,7 +233,7 @@ def _cached_passes(
     left = list(settings)
     for spec in cached:
         for parts in [(0, 1)] if len(spec.features) == 2 else [(0,), (1,)]:
-            with suppress(SchemaError):  # affinities of another version are not read
+            with suppress(SchemaError):  # skip affinities of another version
                 offered = SweepPass(parts=parts, search=SearchSpec.from_json(spec.search), settings=())
                 if offered.search.annotated != annotated:
                     continue
@@ -245,13 +245,13 @@ def _cached_passes(
 
 
 def _serves(spec: AffinitySpec, offered: SweepPass, item: WeightedSettings, volumes: Sequence[Unit]) -> bool:
-    """Return whether affinities give exactly the sources of a setting."""
+    """Return whether affinities contain exactly the sources of a setting."""
     used = item.used_parts
     feature_of = dict(zip(offered.parts, spec.features, strict=False))
     return (
         len(spec.features) == len(offered.parts)
         and all(feature_of.get(part) == volumes[part].content_hash for part in used)
-        # A run of the setting alone is on the grid of the finest feature with a weight.
+        # A run with this setting alone uses the grid of the finest feature with a weight.
         and spec.grid == max((volumes[part].grid for part in used), key=math.prod)
         and offered.search.serves(item.of_parts(offered.parts))
     )

@@ -22,7 +22,7 @@ _Array = npt.NDArray[np.float64]
 
 
 class BoxFrames(DrawnFrames):
-    """Boxes of a video, or those around its masks.
+    """Boxes of a video, or boxes around its masks.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class BoxFrames(DrawnFrames):
     Raises
     ------
     LabelError
-        For results or a truth that cannot be read, or are of other frames.
+        For results or ground truth that cannot be read, or have other frames.
     """
 
     noun = "boxes"
@@ -51,11 +51,11 @@ class BoxFrames(DrawnFrames):
 
     @property
     def ranked(self) -> tuple[str, ...]:
-        """Names of the frames, where there is a truth."""
+        """Names of the frames if there is ground truth, else none."""
         return self._result.frames if self.has_truth else ()
 
     def score(self, frame: str) -> float | None:
-        """Return the mean IoU over the objects that have a true box in a frame, and are not annotated there."""
+        """Return the mean IoU over the objects with a true box in a frame that are not annotated there."""
         if not self.has_truth or frame not in self.index:
             return None
         index = self.index[frame]
@@ -81,7 +81,7 @@ def true_boxes(video: Video, ids: tuple[int, ...]) -> _Array:
     Raises
     ------
     ConfigError
-        When the video has no truth.
+        When the video has no ground truth.
     LabelError
         When it cannot be read.
     """
@@ -112,7 +112,7 @@ def result_boxes(video: Video, folder: Path) -> BoxResult:
     Raises
     ------
     LabelError
-        When there are neither, or they are of other frames than the video has as it is selected.
+        When there are neither, or their frames are not the selected frames of the video.
     """
     names = video.frames.names
     if BoxResult.exists(folder):

@@ -16,7 +16,7 @@ from .results import BoxResult
 
 __all__ = ["BOXES", "BoxesScore", "score_box_result"]
 
-#: Boxes around objects, in [0, 1], are ranked by the mean IoU, and between equals by success: the area under the curve.
+#: Metrics of boxes, in [0, 1]: ranked by the mean IoU, then by success, the area under the curve.
 BOXES = MetricSpec(
     measures=(
         Measure(column="iou", title="IoU"),
@@ -36,7 +36,7 @@ class BoxesScore:
     Attributes
     ----------
     objects
-        By column of the metric spec, of each object; None where no frame counts.
+        Values of each object, by column of the metric spec; None if no frame counts.
     frames
         Number of frames in which any object was scored.
     """

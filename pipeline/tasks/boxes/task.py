@@ -1,4 +1,4 @@
-"""The task of following boxes: those of one's own, and those around the objects of masks."""
+"""The task of tracking boxes: boxes from a table, and boxes around the objects of masks."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ import torch
 
 from ....propagate.targets.boxes import BoxTarget, TrackedBoxes
 from ....store.errors import ConfigError, LabelError
+from ...choices.hints import plural
 from ...datasets.table_video import TableAnnotations, TableVideo, frame_numbers, mask_boxes
 from ...datasets.video import Video
 from ...metrics.boxes import BoxScore
@@ -30,7 +31,7 @@ __all__ = ["BoxRun", "BoxTask"]
 class BoxRun(TaskRun):
     """Boxes of a table, or around annotated masks, in any frames.
 
-    Those that are annotated in the same frames are one target; none influences another.
+    Boxes that are annotated in the same frames form one target; they do not influence each other.
 
     Raises
     ------
@@ -86,7 +87,7 @@ class BoxTask(Task):
     tables = ("boxes_results-*", None)
 
     def used_options(self, video: Video) -> dict[str, Any]:
-        """Return that boxes are followed where masks are annotated."""
+        """Return the target if the video has annotated masks: their boxes are tracked."""
         return {} if isinstance(video, TableVideo) else {"target": self.name}
 
     def start(self, video: Video) -> BoxRun:
@@ -94,17 +95,17 @@ class BoxTask(Task):
         return BoxRun(video)
 
     def missing_truth(self, video: Video) -> str | None:
-        """Say that frames which boxes are measured in have no ground truth."""
+        """Return which ground truth a video lacks for boxes; see `Task`."""
         if isinstance(video, TableVideo):
             return (
-                "has a table of boxes that says what is given, and not what is true: run `ted propagate` for each "
+                "has a table of annotated boxes, but no ground truth: run `ted propagate` for each "
                 "setting, and `ted evaluate` with the true boxes as --annotations. Where there are masks, --target "
                 "boxes sweeps"
             )
         if video.scored_frames() is not None:
             return missing_masks(video)
         count = len(video.annotations())
-        return f"has {count} annotated frames, and boxes need two" if count < 2 else None
+        return f"has {plural(count, 'annotated frame')}, and boxes need two" if count < 2 else None
 
     def eval_case(self, video: Video) -> EvalCase:
         """Read the annotated masks, and the boxes around the true ones; see `Task`."""
@@ -114,7 +115,7 @@ class BoxTask(Task):
         absent = [number for number, rows in zip(ids, truth, strict=True) if np.isnan(rows).all()]
         if absent:
             raise LabelError(
-                f"object {absent[0]} of the given masks of video {video.name!r} is in none of its true masks"
+                f"object {absent[0]} of the annotated masks of video {video.name!r} is in none of its true masks"
             )
         digest = hashlib.sha256(f"{run.record['given']} {truth.shape} {video.frames.size} ".encode())
         digest.update(truth.tobytes())
@@ -143,7 +144,7 @@ class BoxTask(Task):
         for row, number in enumerate(ids):
             if np.isnan(truth[row]).all():
                 raise LabelError(
-                    f"object {number} of {folder} has no true box in video {video.name!r}: are the ids the same?"
+                    f"object {number} of {folder} has no true box in video {video.name!r}; do the ids match?"
                 )
             begins = 0 if BoxResult.exists(folder) else int(result.given[row].argmax())
             followed[row, : 0 if begins == first else begins] = False

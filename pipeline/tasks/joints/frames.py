@@ -53,7 +53,7 @@ class JointFrames(MarkFrames):
     Raises
     ------
     LabelError
-        For results or a truth that cannot be read, or are of other frames or joints.
+        For results or ground truth that cannot be read, or have other frames or joints.
     """
 
     noun = "joints"
@@ -82,7 +82,7 @@ class JointFrames(MarkFrames):
         return self._ranked
 
     def score(self, frame: str) -> float | None:
-        """Return the percentage of joints that are placed correctly."""
+        """Return the percentage of correct joints."""
         if frame not in self.ranked:
             return None
         column = self.index[frame] - 1
@@ -90,7 +90,7 @@ class JointFrames(MarkFrames):
 
 
 def joint_marks(frames: Sequence[str], names: Sequence[str], xy: npt.NDArray[np.float64]) -> Marks:
-    """Return joints as they are drawn.
+    """Convert joints to marks.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def joint_marks(frames: Sequence[str], names: Sequence[str], xy: npt.NDArray[np.
 
 
 def true_joints(video: JointVideo, frames: Sequence[str]) -> Marks:
-    """Return the true joints in some frames; they may be known in the first of these alone."""
+    """Return the true joints in some frames; possibly known in the first frames only."""
     true = video.joints.read(frames).transpose(1, 2, 0)  # (joint, frame, 2)
     xy = np.full((len(true), len(frames), 2), np.nan)
     xy[:, : true.shape[1]] = true

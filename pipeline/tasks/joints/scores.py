@@ -15,8 +15,8 @@ from .results import JointResult
 
 __all__ = ["JOINTS", "JointScore", "score_joint_result"]
 
-#: Joints, in percent, are ranked by PCK@0.2, and between equals by PCK@0.1. A tenth of a person is about a cell of the
-#: feature grid, so that PCK@0.1 also measures how coordinates are read off it.
+#: Metrics of joints, in percent: ranked by PCK@0.2, then by PCK@0.1. A tenth of a person is about one cell of the
+#: feature grid, so PCK@0.1 also measures how coordinates are decoded from it.
 JOINTS = MetricSpec(
     measures=(
         *(Measure(column=f"pck_{threshold}", title=f"PCK@{threshold}") for threshold in PCK_THRESHOLDS),
@@ -76,7 +76,7 @@ def score_joint_result(result: JointResult, truth: npt.NDArray[np.float64]) -> P
     result
         The joints.
     truth
-        (2, joint, frame), x and y in the same pixels; it may cover the first frames alone.
+        (2, joint, frame), x and y in the same pixels; possibly of the first frames only.
     """
     predicted = result.points.transpose(2, 1, 0)[:, :, : truth.shape[2]]
     return PckScore.of(joint_distances(truth, predicted))

@@ -1,4 +1,4 @@
-"""The task of following the joints of a person: JHMDB."""
+"""The task of tracking the joints of a person: JHMDB."""
 
 import hashlib
 from collections.abc import Mapping
@@ -87,8 +87,8 @@ class JointTask(Task):
         return [(0,)]
 
     def missing_truth(self, video: Video) -> str | None:
-        """Say that there is no frame but the annotated one."""
-        return None if len(video.frames) > 1 else "has no frame but the first, which is given"
+        """Return which ground truth a video lacks for joints; see `Task`."""
+        return None if len(video.frames) > 1 else "has only one frame, which is annotated"
 
     def eval_case(self, video: Video) -> EvalCase:
         """Read the joints of the first frame, and the true ones; see `Task`."""

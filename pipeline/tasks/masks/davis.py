@@ -46,8 +46,8 @@ def score_sequence(
 ) -> SequenceScore:
     """Score the masks of one video.
 
-    The first and the last annotated frame are left out. The objects are those up to the largest number in the first
-    annotation. An object that the results lack counts as empty; a number that no mask contains scores 1. With
+    The first and the last annotated frame are left out. Objects are numbered from 1 to the largest number in the first
+    annotation. An object missing from the results counts as empty; a number that no mask contains scores 1. With
     `object_frames`, each object is scored in its own frames instead.
 
     Parameters
@@ -115,7 +115,7 @@ def write_tables(score: DavisScore, folder: Path, set_name: str) -> tuple[Path, 
 
 
 def _read_result(path: Path, truth: SequenceTruth, known: Collection[int]) -> npt.NDArray[np.uint8]:
-    """Read a result; where the truth is binary, 255 is its object in results of other tools, too."""
+    """Read a result; if the ground truth is binary, 255 is its object here, too, as in results of other tools."""
     ids = read_mask(path, truth.size)
     if truth.masks.binary:
         truth.masks.meant(ids)

@@ -69,7 +69,7 @@ class MaskFrames(ResultFrames):
         return [name for name in self._scored if name in self._names]
 
     def score(self, frame: str) -> float | None:
-        """Return the mean over objects, those annotated first and those that joined, of (J + F) / 2."""
+        """Return the mean of (J + F) / 2 over objects, including objects that joined."""
         if frame not in self._truth.paths or frame not in self._names:
             return None
         true = self._truth.read(frame)
@@ -101,7 +101,7 @@ class MaskFrames(ResultFrames):
 
 
 def result_masks(video: Video, results: Path) -> ReadMask:
-    """Return a function that reads the masks of a result, which may leave frames out.
+    """Return a function that reads the masks of a result; the result may lack frames.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def true_masks(video: Video) -> ReadMask:
 
 
 def _own_scored(video: Video, folder: Path) -> list[str]:
-    """Return the names of the frames that are scored of a user's own masks; none where DAVIS' rule holds."""
+    """Return the names of the scored frames for a user's own masks; empty if DAVIS' rule applies."""
     annotated = video.annotations()
     if not set(annotated) <= set(video.annotated_masks):
         return []

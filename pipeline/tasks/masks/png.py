@@ -15,8 +15,8 @@ __all__ = ["davis_palette", "write_mask"]
 def davis_palette() -> npt.NDArray[np.uint8]:
     """Compute the palette of the DAVIS and PASCAL VOC masks.
 
-    Bit i of a channel, from the highest down, is a bit of the object number: bits 0, 3, 6 make red, bits 1, 4, 7 green,
-    bits 2, 5 blue.
+    Bits of the object number become bits of a channel, from the highest down: bits 0, 3, 6 make red, bits 1, 4, 7
+    green, bits 2, 5 blue.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def write_mask(path: Path, ids: npt.NDArray[np.integer], palette: npt.NDArray[np
     Raises
     ------
     LabelError
-        When `ids` is not of that kind.
+        When `ids` has another shape, type or range.
     """
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer) or not ids.size:
         raise LabelError(f"a mask is (height, width) of integers, not {ids.shape} of {ids.dtype}: {path}")

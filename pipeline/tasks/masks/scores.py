@@ -16,7 +16,7 @@ from .truth import SequenceTruth
 
 __all__ = ["MASKS", "MaskScore", "ObjectScore", "columns", "means_of_objects", "summarize"]
 
-#: Masks are ranked by J&F; by J where F is not measured.
+#: Metrics of masks: ranked by J&F, or by J if F is not measured.
 MASKS = MetricSpec(
     measures=(
         Measure(column="jf", title="J&F", official="J&F-Mean"),
@@ -113,7 +113,7 @@ class MaskScore:
 
 
 def columns(j: Statistics, f: Statistics | None) -> dict[str, float | None]:
-    """Return values by column of the metric spec; None for what was not measured."""
+    """Return values by column of the metric spec; None for a metric that was not measured."""
     table: dict[str, float | None] = {"jf": None if f is None else (j.mean + f.mean) / 2}
     for name, part in (("j", j), ("f", f)):
         table[name] = part.mean if part else None
@@ -123,7 +123,7 @@ def columns(j: Statistics, f: Statistics | None) -> dict[str, float | None]:
 
 
 def means_of_objects(rows: Sequence[Values]) -> Values:
-    """Return means over objects; None for what was not measured of all of them."""
+    """Return means over objects; None for a metric that was not measured for every object."""
     means: dict[str, float | None] = {}
     for name in MASKS.columns[1:]:
         known = [value for row in rows if (value := row[name]) is not None]

@@ -1,4 +1,4 @@
-"""The task of following masks of objects: DAVIS, MOSE, YouTube-VOS, Kubric, and masks of one's own."""
+"""The task of tracking masks of objects: DAVIS, MOSE, YouTube-VOS, Kubric, and a user's own masks."""
 
 import dataclasses
 import hashlib
@@ -13,6 +13,7 @@ import zarr
 from ....propagate.targets.mask_target import MaskTarget
 from ....store.durable import canonical_json, explain_os_errors
 from ....store.errors import ConfigError, LabelError
+from ...choices.hints import plural
 from ...datasets.video import Video
 from ..base import AnnotatedTarget, EvalCase, Evaluation, EvaluationTables, Labels, Task, TaskRun
 from ..tables import as_number, known_mean, read_table, text_table, video_means
@@ -27,14 +28,14 @@ __all__ = ["MaskEvaluator", "MaskRun", "MaskTask", "PngTask", "digest_of_masks",
 
 
 class MaskRun(TaskRun):
-    """Masks of a video: a palette PNG for each written frame, and soft labels if they are wanted.
+    """Masks of a video: a palette PNG for each written frame, and optionally soft labels.
 
     Parameters
     ----------
     video
         The video, with masks of some frames.
     save_soft
-        Write the soft labels, (frame, channel, y, x), float32, as a Zarr array ``soft.zarr``.
+        Whether to write the soft labels, (frame, channel, y, x), float32, as a Zarr array ``soft.zarr``.
     """
 
     def __init__(self, video: Video, *, save_soft: bool = False) -> None:
@@ -184,7 +185,7 @@ class MaskTask(PngTask):
         return {"metrics": self.metrics}
 
     def missing_truth(self, video: Video) -> str | None:
-        """Say that frames which J and F are measured in have no ground truth."""
+        """Return which ground truth a video lacks for J and F; see `Task`."""
         return missing_masks(video)
 
     def eval_case(self, video: Video) -> EvalCase:
@@ -195,7 +196,7 @@ class MaskTask(PngTask):
         largest, known = max(masks.object_ids), max(object_frames or truth.object_ids)
         if largest > known or truth.size != video.frames.size:
             raise LabelError(
-                f"the given masks of video {video.name!r} have object {largest} and frames of {video.frames.size}, "
+                f"the annotated masks of video {video.name!r} have object {largest} and frames of {video.frames.size}, "
                 f"but its ground truth has objects up to {known} and masks of {truth.size} (height, width)"
             )
         evaluator = MaskEvaluator(
@@ -232,7 +233,7 @@ class MaskTask(PngTask):
         """Read the two official tables; see `Task`."""
         overall = read_table(path)
         if len(overall.rows) != 1:
-            raise ConfigError(f"table {path} has {len(overall.rows)} rows, and not the one of `ted evaluate`")
+            raise ConfigError(f"table {path} has {plural(len(overall.rows), 'row')}, but `ted evaluate` writes one")
         objects = None if other is None else read_table(other, ["Sequence", "J-Mean", "F-Mean"])
         texts = {} if objects is None else {row["Sequence"]: row for row in objects.records}
         scores = {key: [as_number(row[column]) for column in ("J-Mean", "F-Mean")] for key, row in texts.items()}
@@ -247,25 +248,23 @@ class MaskTask(PngTask):
 
 
 def missing_masks(video: Video) -> str | None:
-    """Say which ground truth masks a video lacks for J and F, as far as file names tell; None if none."""
+    """Return which ground truth masks a video lacks for J and F, judged by file names; None if it has all."""
     annotations, of_objects = video.annotations(), video.scored_frames()
     if of_objects is None:
         if len(annotations) < 3:
-            return f"has {len(annotations)} annotated frames, and J&F needs three"
+            return f"has {plural(len(annotations), 'annotated frame')}, and J&F needs three"
         return (
-            "has no ground truth but the masks that are given"
-            if set(annotations) <= set(video.annotated_masks)
-            else None
+            "has no ground truth beside the annotated masks" if set(annotations) <= set(video.annotated_masks) else None
         )
     wanted = {frame for frames in of_objects.values() for frame in frames}
     if not wanted:
-        return "has no frame behind those in which objects are given"
+        return "has no frame after the annotated ones"
     missing = len(wanted - annotations.keys())
-    return f"has no ground truth of {missing} frames behind those in which objects are given" if missing else None
+    return f"has no ground truth for {plural(missing, 'frame')} after the annotated ones" if missing else None
 
 
 def digest_of_masks(video: Video, annotated: MaskTarget, scored: Iterable[str]) -> str:
-    """Return a SHA-256 over a video's annotated masks, and its ground truth files of some frames."""
+    """Return a SHA-256 over a video's annotated masks and the ground truth files of the scored frames."""
     digest = hashlib.sha256()
     for frame, mask in annotated.masks.items():
         digest.update((f"{frame} " if frame else "").encode() + mask.tobytes())

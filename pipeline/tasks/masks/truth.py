@@ -1,4 +1,4 @@
-"""J and F of one video, frame by frame: masks from files or from memory get the same numbers."""
+"""J and F of one video, frame by frame; masks in files and in memory get the same scores."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ....store.errors import ConfigError, LabelError
+from ...choices.hints import plural
 from ...datasets.masks_io import MaskSequence, first_appearances
 from ...datasets.video import Video
 from ...metrics.jf import Statistics, TrueContour, region_similarity, statistics
-from ...runs.result_folders import given_frames
+from ...runs.result_folders import start_frames
 
 __all__ = ["ObjectScore", "SequenceScore", "SequenceTruth", "TrueFrame", "object_scores", "scored_frames"]
 
@@ -30,7 +31,7 @@ class ObjectScore:
     j_frames, f_frames
         Values of the scored frames, in [0, 1].
     frames
-        Names of these frames, if other objects are scored in other frames.
+        Names of the scored frames, if they differ between objects.
     """
 
     object_id: int
@@ -92,7 +93,7 @@ class SequenceTruth:
     """The ground truth of a video, read frame by frame.
 
     DAVIS leaves out the first and the last annotated frame, and scores the objects up to the largest number in the
-    first annotation. YouTube-VOS scores each object in frames of its own.
+    first annotation. YouTube-VOS scores each object in its own frames.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ class SequenceTruth:
     ConfigError
         When there are fewer than three annotated frames, or no frame in which an object is to be scored.
     LabelError
-        When the truth of a scored frame is missing, or the first annotation cannot be read or has no object.
+        When the ground truth of a scored frame is missing, or the first annotation cannot be read or has no object.
     """
 
     def __init__(
@@ -129,8 +130,8 @@ class SequenceTruth:
     ) -> None:
         if object_frames is None and len(truth) < 3:
             raise ConfigError(
-                f"video {name!r} has {len(truth)} annotated frames; J&F leaves out the first and the last and needs "
-                "three"
+                f"video {name!r} has {plural(len(truth), 'annotated frame')}; J&F leaves out the first and the last "
+                "and needs three"
             )
         self.name = name
         self.masks = MaskSequence(dict(truth))
@@ -162,8 +163,8 @@ class SequenceTruth:
         missing = sorted(set(wanted) - self.masks.paths.keys())
         if missing:
             raise LabelError(
-                f"there is no ground truth of {len(missing)} frames of video {self.name!r}, the first is {missing[0]}: "
-                "that of YouTube-VOS' validation set is not public, so score a split that has it"
+                f"there is no ground truth for {plural(len(missing), 'frame')} of video {self.name!r}, first "
+                f"{missing[0]}: that of YouTube-VOS' validation set is not public, so score a split that has it"
             )
 
     def read(self, frame: str) -> TrueFrame:
@@ -191,9 +192,9 @@ def object_scores(
 def scored_frames(video: Video, folder: Path) -> dict[int, tuple[str, ...]] | None:
     """Return the names of the frames in which each object of a result is scored, by its number.
 
-    Where every true mask is one that propagation may start from (a folder of one's own masks), the result's record
-    tells from which it did; the others are scored, including the last. A result without a record started from the first
-    mask. An object that joined is scored after its first annotation. Elsewhere see `Video.scored_frames`.
+    In a folder of a user's own masks, propagation can start from any mask. The result's record names the masks that it
+    started from, by default the first; the others are scored, including the last. An object that joined is scored after
+    its first annotation. For other videos, see `Video.scored_frames`.
 
     Parameters
     ----------
@@ -211,7 +212,7 @@ def scored_frames(video: Video, folder: Path) -> dict[int, tuple[str, ...]] | No
     if len(annotated) < 2 or video.object_frames or not set(annotated) <= set(video.annotated_masks):
         return video.scored_frames()
     names = video.frames.names
-    given = {names[frame] for frame in given_frames(folder) if frame < len(names)} or set(annotated[:1])
+    given = {names[frame] for frame in start_frames(folder) if frame < len(names)} or set(annotated[:1])
     left = [name for name in annotated if name not in given]
     if not left:
         raise ConfigError(

@@ -14,7 +14,7 @@ from ..metric_specs import Measure, MetricSpec, Values
 
 __all__ = ["PARTS", "Counts", "PartScore"]
 
-#: Parts of people, as classes, are ranked by the mean IoU.
+#: Metrics of parts of people: ranked by the mean IoU over classes.
 PARTS = MetricSpec(measures=(Measure(column="miou", title="mIoU"),), shown=("miou",), order=("miou",))
 
 #: Pixels, (true class, predicted class), int64.

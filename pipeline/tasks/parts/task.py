@@ -1,4 +1,4 @@
-"""The task of following parts of people, as classes: VIP."""
+"""The task of tracking parts of people, as classes: VIP."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -62,16 +62,16 @@ class PartTask(PngTask):
     tables = ("parts_results-*", "per-video_results-*")
 
     def missing_truth(self, video: Video) -> str | None:
-        """Say that no mask is annotated but the one that propagation starts from."""
+        """Return which ground truth a video lacks for parts; see `Task`."""
         others = video.annotations().keys() - video.annotated_masks.keys()
-        return None if others else "has no annotated frame but the first, which is given"
+        return None if others else "has ground truth only for the first annotated frame"
 
     def eval_case(self, video: Video) -> EvalCase:
         """Read the annotated masks, and find the ground truth; see `Task`."""
         masks = MaskTarget(masks=video.read_annotated_masks())
         if max(masks.object_ids) >= len(VIP_CLASSES):
             raise LabelError(
-                f"the given masks of video {video.name!r} have class {max(masks.object_ids)}; there are 0 to "
+                f"the annotated masks of video {video.name!r} have class {max(masks.object_ids)}; there are 0 to "
                 f"{len(VIP_CLASSES) - 1}"
             )
         annotations = video.annotations()
@@ -113,7 +113,7 @@ class PartTask(PngTask):
 
 
 def score_parts(name: str, truth: Mapping[str, Path], results: Path, classes: tuple[str, ...] = VIP_CLASSES) -> Counts:
-    """Count the pixels of one video in all annotated frames, the first included, as TimeCycle, UVC and CRW do.
+    """Count the pixels of one video in all annotated frames including the first, as TimeCycle, UVC and CRW do.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ class PointFrames(MarkFrames):
     Raises
     ------
     LabelError
-        For results or a truth that cannot be read, or are of other frames or tracks.
+        For results or ground truth that cannot be read, or have other frames or tracks.
     """
 
     noun = "points"
@@ -52,7 +52,7 @@ class PointFrames(MarkFrames):
 
     @property
     def ranked(self) -> tuple[str, ...]:
-        """Names of all frames, where there is a truth."""
+        """Names of all frames if there is ground truth, else none."""
         return () if self._tracks is None else self._result.frames
 
     def score(self, frame: str) -> float | None:
@@ -75,13 +75,13 @@ class PointFrames(MarkFrames):
 
 
 def result_points(result: TrackResult) -> Marks:
-    """Return the points of a result as they are drawn: tracks of a dataset count from 0, ids of a user from 1."""
+    """Convert the points of a result to marks; tracks of a dataset count from 0, ids of a user from 1."""
     first = 1 if result.mode == "given" else 0
     return _marks(result.frames, result.places, result.visible, result.tracks.tolist(), first=first)
 
 
 def true_points(video: Video, frames: Sequence[str]) -> Marks | None:
-    """Return the true points of a video in some frames; of a user's own points, the annotated ones; None without any.
+    """Return the true points of a video in some frames, or a user's annotated points; None if there are none.
 
     Raises
     ------
@@ -103,9 +103,9 @@ def true_points(video: Video, frames: Sequence[str]) -> Marks | None:
 
 
 def check_tracks(folder: Path, result: TrackResult, truth: Tracks) -> None:
-    """Raise LabelError for a result of more tracks than the ground truth has."""
+    """Raise LabelError if the result has more tracks than the ground truth."""
     if len(result.tracks) and int(result.tracks.max()) >= len(truth.xy):
-        raise LabelError(f"{folder} is of more tracks than the {len(truth.xy)} of the ground truth")
+        raise LabelError(f"{folder} has more tracks than the ground truth, which has {len(truth.xy)}")
 
 
 def _marks(

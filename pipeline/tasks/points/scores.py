@@ -19,7 +19,7 @@ __all__ = ["POINTS", "PointScore", "score_track_result"]
 # TAP-Vid measures on frames of this size, whatever the size of the video.
 _RASTER = 256
 
-#: Points, in [0, 1], are ranked by AJ, and between equals by delta_avg; the columns have TAP-Vid's own names.
+#: Metrics of points, in [0, 1]: ranked by AJ, then by delta_avg; the columns have TAP-Vid's names.
 POINTS = MetricSpec(
     measures=(
         Measure(column="average_jaccard", title="AJ"),
@@ -40,7 +40,7 @@ class PointScore:
     Attributes
     ----------
     values
-        By their official names; None where there is nothing to measure.
+        Values by official name; None if there is nothing to measure.
     frames
         Number of frames in which any point was scored.
     """

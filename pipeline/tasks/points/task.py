@@ -1,4 +1,4 @@
-"""The task of following points: TAP-Vid, tracks of synthetic videos, and points of one's own."""
+"""The task of tracking points: TAP-Vid, tracks of synthetic videos, and a user's own points."""
 
 import hashlib
 import math
@@ -33,14 +33,14 @@ _Array = npt.NDArray[np.float64]
 
 
 class VideoPoints(NamedTuple):
-    """TAP-Vid's metrics of one video, and the queries that they are of."""
+    """TAP-Vid's metrics of one video, and its query mode."""
 
     mode: QueryMode
     score: TapVidScore
 
 
 class PointRun(TaskRun):
-    """Points of a video. Those with the same annotated frames are one target; none influences another.
+    """Points of a video. Points with the same annotated frames form one target; they do not influence each other.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class PointRun(TaskRun):
     groups
         Indices of the points with the same annotated frames, and their (point, 2), x and y, by index of the frame.
     record
-        What is tracked.
+        Description of the tracked points, for ``ted.json``.
     """
 
     files = ("tracks.npz", "tracks.csv")
@@ -87,7 +87,7 @@ class PointRun(TaskRun):
 
     @classmethod
     def of_queries(cls, video: TrackVideo, mode: QueryMode) -> "PointRun":
-        """Query true tracks as TAP-Vid does; raises LabelError when none is visible in a frame that is queried."""
+        """Query true tracks as TAP-Vid does; raises LabelError if no point is visible in a query frame."""
         truth = video.tracks.read(video.frames.names, video.frames.size)
         queries = choose_queries(truth, mode)
         if not len(queries.frames):
@@ -124,7 +124,7 @@ class PointRun(TaskRun):
 
 @dataclass(frozen=True, kw_only=True)
 class PointTask(Task):
-    """Points, scored by TAP-Vid's metrics; points of one's own have no ground truth.
+    """Points, scored by TAP-Vid's metrics; a user's own points have no ground truth.
 
     Attributes
     ----------
@@ -149,10 +149,10 @@ class PointTask(Task):
         return PointRun.of_table(video) if isinstance(video, TableVideo) else self._queries(video)
 
     def missing_truth(self, video: Video) -> str | None:
-        """Say that there are no true tracks, or no frame but one."""
+        """Return which ground truth a video lacks for points; see `Task`."""
         if not isinstance(video, TrackVideo):
-            return "has points without true tracks: such points have no measure; sweep over points of TAP-Vid"
-        return None if len(video.frames) > 1 else "has no frame but one, in which points are given"
+            return "has points without true tracks, which cannot be scored; sweep over points of TAP-Vid"
+        return None if len(video.frames) > 1 else "has only one frame, in which points are annotated"
 
     def eval_case(self, video: Video) -> EvalCase:
         """Query the true tracks; see `Task`."""
@@ -177,13 +177,12 @@ class PointTask(Task):
         """Score the points of one video, on a raster of 256x256; see `Task`."""
         if not isinstance(video, TrackVideo):
             raise ConfigError(
-                f"there is no measure for the points of video {video.name!r}: boxes of one's own are scored, and "
-                "points of TAP-Vid"
+                f"the points of video {video.name!r} cannot be scored: they have no true tracks, unlike TAP-Vid"
             )
         result = TrackResult.read(folder)
         result.check_frames(folder, video.frames.names)
         if result.mode == "given":
-            raise LabelError(f"{folder} is of points that a user gave, not of the queries of TAP-Vid")
+            raise LabelError(f"{folder} has a user's own points, not queries of TAP-Vid")
         size = video.frames.size
         truth = video.tracks.read(video.frames.names, size)
         check_tracks(folder, result, truth)

@@ -198,14 +198,14 @@ def test_wrong_use_says_so(cli: Cli, clip: Path, tmp_path: Path) -> None:
     mixed = propagate(cli, tmp_path, clip, "--annotations", tmp_path / "given")
     assert (mixed.code, "has masks, and the table boxes.csv" in mixed.err) == (1, True)
     points = give(tmp_path, "points-again.csv", "frame,id,x,y", "0,1,3,3")
-    for path, message in ((table, "says what is given, and not what is true"), (points, "points have no measure")):
+    for path, message in ((table, "annotated boxes, but no ground truth"), (points, "points without true tracks")):
         options = ("--cache", tmp_path / "cache", "--image-feature", "made:0:features", "--alpha", 0)
         swept = cli("sweep", clip, "--annotations", path, *options, "--out", tmp_path / "sweep")
         assert (swept.code, message in swept.err) == (2, True)
     assert not (tmp_path / "sweep").exists()
     (tmp_path / "out").mkdir()
     missing = cli("evaluate", *given, "--results", tmp_path / "out")
-    assert (missing.code, "is given boxes" in missing.err or "there is no" in missing.err) == (1, True)
+    assert (missing.code, "has annotated boxes" in missing.err or "there is no" in missing.err) == (1, True)
 
 
 def test_boxes_around_the_masks_of_a_dataset(cli: Cli, davis_source: Path, extracted: Path, tmp_path: Path) -> None:

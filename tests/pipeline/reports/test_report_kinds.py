@@ -163,7 +163,7 @@ def test_frames_of_joints_are_scored_as_the_video(cli: Cli, tmp_path: Path) -> N
     with pytest.raises(LabelError, match="has 3 joints, the ground truth has 4"):
         JointFrames(video, folder)
     JointResult(frames=("x",), joints=tuple("abcd"), points=points[:1]).write(folder)
-    with pytest.raises(LabelError, match="is of frame x, which video 'one' does not have"):
+    with pytest.raises(LabelError, match="has frame x, which is not selected in video 'one'"):
         JointFrames(video, folder)
 
 

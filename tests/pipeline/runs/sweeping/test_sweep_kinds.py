@@ -200,8 +200,8 @@ def test_too_little_truth_is_refused_before_anything_is_written(cli: Cli, tmp_pa
         for mask in sorted(path.iterdir())[1:]:
             mask.unlink()
     for name, reason in {
-        "youtube-vos": "no ground truth of 3 frames",
-        "mose": "has 1 annotated frames, and J&F needs three",
+        "youtube-vos": "no ground truth for 3 frames",
+        "mose": "has 1 annotated frame, and J&F needs three",
         "vip": "no annotated frame but the first",
     }.items():
         extract(cli, sources[name], tmp_path / "cache", "--frame-size", "48x64")
@@ -211,7 +211,7 @@ def test_too_little_truth_is_refused_before_anything_is_written(cli: Cli, tmp_pa
         assert not (tmp_path / "sweep").exists()
         assert sweep(cli, sources[name], tmp_path, "--affinities-only").code == 0
     few = sweep(cli, sources["mose"], tmp_path, "--target", "boxes")
-    assert (few.code, "has 1 annotated frames, and boxes need two" in few.err) == (2, True)
+    assert (few.code, "has 1 annotated frame, and boxes need two" in few.err) == (2, True)
     assert sweep(cli, sources["mose"], tmp_path, "--target", "boxes", "--affinities-only").code == 0
 
 

@@ -96,7 +96,7 @@ def test_an_alpha_that_weighs_no_feature_is_refused() -> None:
     (setting,) = make_space(NOTHING, preset, renormalize=False).settings()
     assert (setting.video, setting.image) == (None, FeatureChoice(backbone="adm", timestep=51, tap="output_blocks[7]"))
     assert setting.options.endswith("--no-renormalize")
-    with pytest.raises(ConfigError, match=r"alpha 0\.5 gives weight 0\.5 to the video feature, and none is named"):
+    with pytest.raises(ConfigError, match=r"alpha 0\.5 gives weight 0\.5 to the video feature, but none is named"):
         make_space(NOTHING | {"alpha": ("0,0.5",)}, preset, renormalize=True)
 
 

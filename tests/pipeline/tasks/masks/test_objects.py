@@ -65,7 +65,7 @@ def test_an_object_without_frames_to_score_is_left_out(tmp_path: Path) -> None:
 def test_truth_that_is_not_public_is_asked_for(tmp_path: Path) -> None:
     truth = masks_at(tmp_path / "truth", {"a": boxes(o1=5)})
     masks_at(tmp_path / "results", {"a": boxes(o1=5), "b": boxes(o1=5)})
-    with pytest.raises(LabelError, match=r"no ground truth of 2 frames of video 'v', the first is b: .* not public"):
+    with pytest.raises(LabelError, match=r"no ground truth for 2 frames of video 'v', first b: .* not public"):
         score_sequence("v", truth, tmp_path / "results", {1: ("b", "c")})
 
 
