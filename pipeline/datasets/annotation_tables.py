@@ -25,7 +25,7 @@ _FILES = ("boxes.csv", "boxes.txt", "gt.txt", "points.csv", "tracks.csv")
 _MOT = ("frame", "id", "x", "y", "w", "h", "conf")
 _VALUES: Mapping[TableKind, tuple[str, ...]] = {"boxes": ("x", "y", "w", "h"), "points": ("x", "y")}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_LARGEST = 10**9  # of whole numbers
+_LARGEST = 10**9  # largest whole number
 _FURTHEST = 1e6  # pixels: larger coordinates are mistakes, and areas might overflow
 
 
@@ -60,7 +60,7 @@ class AnnotationTable:
     path
         The file.
     kind
-        What the rows are.
+        Whether rows are boxes or points.
     rows
         At least one.
     """
@@ -87,8 +87,8 @@ def find_annotation_table(annotations: Path) -> Path | None:
     found = [annotations / name for name in _FILES if (annotations / name).is_file()]
     if len(found) > 1:
         raise LabelError(
-            f"{annotations} has several tables ({', '.join(path.name for path in found)}): a run follows one kind of "
-            "thing; give --annotations the file that is meant"
+            f"{annotations} has several tables ({', '.join(path.name for path in found)}): a run tracks one kind of "
+            "annotation; give --annotations the path of the file"
         )
     return found[0] if found else None
 
@@ -97,9 +97,9 @@ def read_annotation_table(path: Path) -> AnnotationTable:
     """Read a table of boxes or points.
 
     Without a header, rows are boxes in MOTChallenge's layout: ``frame,id,x,y,w,h`` and more columns; a seventh value of
-    0 means that the row does not count. A header names the columns, in any order; with ``w`` and ``h``, rows are boxes,
-    else points. Points have an ``id`` (or ``track``, or ``point``); rows that are not ``visible``, or without
-    coordinates, are left out.
+    0 means that the row does not count. A header names the columns, in any order; rows with ``w`` and ``h`` are
+    boxes, others are points. Points have an ``id`` (or ``track``, or ``point``); rows that are not ``visible``, or
+    without coordinates, are left out.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def read_annotation_table(path: Path) -> AnnotationTable:
     body = lines if _NUMBER.fullmatch(cells[0]) else lines[1:]
     rows = tuple(row for line, cells in body if (row := _row(path, line, cells, columns, kind)) is not None)
     if not rows:
-        raise LabelError(f"{path} gives no {kind}: every row is empty, or says that it does not count")
+        raise LabelError(f"{path} has no {kind}: every row is empty, or marked as not counting")
     return AnnotationTable(path=path, kind=kind, rows=rows)
 
 
@@ -131,7 +131,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         text = "\0"
     if "\0" in text:
         raise LabelError(
-            f"{path} is no text: --annotations takes a table of boxes or points (CSV, UTF-8), or a folder of masks"
+            f"{path} is not text: --annotations takes a table of boxes or points (CSV, UTF-8), or a folder of masks"
         )
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -203,8 +203,8 @@ def _row(path: Path, line: int, cells: Sequence[str], columns: Mapping[str, int]
 def _number(path: Path, line: int, name: str, text: str) -> float:
     if not _NUMBER.fullmatch(text):
         raise _wrong(
-            path, line, f"has {_shown(text)} for {name}, which is no finite decimal number; leave the line out where "
-            "the object is not seen"
+            path, line, f"has {_shown(text)} for {name}, which is not a finite decimal number; leave the line out if "
+            "the object is not visible"
         )  # fmt: skip
     value = float(text)
     if not math.isfinite(value) or abs(value) > _FURTHEST:

@@ -26,7 +26,7 @@ def davis_sequences(root: Path, set_name: str = "val", resolution: str = "480p")
     root
         DAVIS root.
     set_name
-        Name of the list in ``ImageSets/2017``, ``2016`` or ``<resolution>``, the first that has it, without ``.txt``.
+        Name of the list, without ``.txt``, in ``ImageSets/2017``, ``2016`` or ``<resolution>``; the first match counts.
     resolution
         Folder between ``JPEGImages`` and the sequences.
 

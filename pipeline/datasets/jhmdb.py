@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ...extract.frames import ImageFrames
 from ...store.errors import ConfigError, FrameError, LabelError
+from ..choices.hints import plural
 from .listing import is_plain_name, list_files, list_images, read_lines
 from .video import Video
 
@@ -33,17 +34,17 @@ JOINTS = (
     "left ankle",
 )
 
-_TEST = "2"  # in the lists: 1 is training, 0 neither
+_TEST = "2"  # in the lists, 1 is training and 0 is neither
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointFile:
-    """The joints of a clip in a MATLAB file, which is read on request.
+    """The joints of a clip in a MATLAB file; the file is read on request.
 
     Attributes
     ----------
     path
-        A file with ``pos_img``: (2, joint, frame), x and y in pixels counted from 1.
+        A file with ``pos_img``, (2, joint, frame): x and y in pixels counted from 1.
     frame_names
         Names of the clip's frames. The file may have joints of the first ones only.
     """
@@ -69,7 +70,9 @@ class JointFile:
         positions = _read_positions(self.path)
         index = {name: at for at, name in enumerate(self.frame_names[: positions.shape[2]])}
         if names[0] not in index:
-            raise LabelError(f"{self.path} has joints of {positions.shape[2]} frames, and not of frame {names[0]}")
+            raise LabelError(
+                f"{self.path} has joints for {plural(positions.shape[2], 'frame')}, but not for frame {names[0]}"
+            )
         return positions[:, :, [index[name] for name in names if name in index]] - 1
 
 
@@ -177,10 +180,10 @@ def _read_positions(path: Path) -> npt.NDArray[np.float64]:
     from scipy.io import loadmat  # only here: it takes a quarter of a second to import
 
     if not path.is_file():
-        raise LabelError(f"there are no joints: no file {path}")
+        raise LabelError(f"there are no joints: {path} does not exist")
     try:
         content = loadmat(path, variable_names=["pos_img"], appendmat=False)
-    except Exception as error:  # of many kinds, by where in the file the damage is
+    except Exception as error:  # the type depends on where the file is damaged
         raise LabelError(f"cannot read joints from {path}: {str(error) or type(error).__name__}") from error
     positions = content.get("pos_img")
     if positions is not None and positions.ndim == 2:  # MATLAB drops a last axis of one frame

@@ -18,7 +18,7 @@ def is_kubric_video(folder: Path) -> bool:
 
 
 def is_kubric_root(root: Path) -> bool:
-    """Return whether a folder has folders of such videos."""
+    """Return whether a folder has folders of Kubric videos."""
     return any(root.glob(f"*/{_FRAME}*.png")) and bool(kubric_videos(root))
 
 

@@ -22,7 +22,7 @@ __all__ = [
     "select_frames",
 ]
 
-#: Files and folders that operating systems and network storage leave everywhere, in lower case; beside hidden ones.
+#: Names, in lower case, of files and folders that operating systems and network storage leave behind.
 _SYSTEM_FILES = frozenset(
     {"@eadir", "@tmp", "#recycle", "#snapshot", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"}
 )
@@ -64,13 +64,13 @@ def list_folders(folder: Path) -> tuple[str, ...]:
 
 
 def list_files(folder: Path, suffix: str) -> list[Path]:
-    """List the files of a folder whose names end so, in alphabetical order; none if the folder is absent."""
+    """List the files of a folder with this suffix, in alphabetical order; none if the folder is absent."""
     found = _entries(folder, lambda entry: entry.is_file()) if folder.is_dir() else []
     return sorted(path for path in found if path.name.endswith(suffix))
 
 
 def _entries(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
-    """List what is in a folder, but for hidden files and those of operating systems."""
+    """List the entries of a folder, except hidden files and files of operating systems."""
     try:
         with os.scandir(folder) as entries:
             return [
@@ -122,15 +122,15 @@ def read_names(path: Path, what: str = "video") -> tuple[str, ...]:
 
 
 def is_plain_name(name: str) -> bool:
-    """Return whether a name can be that of a folder, and does not lead elsewhere."""
+    """Return whether a name can name a folder, and does not lead out of its parent."""
     return name not in {"", ".", ".."} and name.isprintable() and not set(name) & set("/\\:")
 
 
 def natural_order(paths: Iterable[Path], name: Callable[[Path], str] = lambda path: path.stem) -> list[Path]:
     """Sort paths by their names, numbers in them by value.
 
-    Numbers may have a sign, if they are the whole name, and decimals: 1, 1.25, 1.5, 2. Digits after a dot are whole
-    numbers if they count: cam1.8, cam1.9, cam1.10.
+    Numbers may have decimals (1, 1.25, 1.5, 2), and a sign if they are the whole name. Digits after a dot are whole
+    numbers if they count up: cam1.8, cam1.9, cam1.10.
     """
     by_name = {path: name(path) for path in paths}
     decimal = r"(?<![0-9.])[0-9]+\.[0-9]+(?!\.?[0-9])"  # but not 1.2.3

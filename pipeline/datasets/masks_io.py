@@ -1,8 +1,8 @@
-"""What a mask file means: PNG files of object numbers, annotations and ground truth alike.
+"""Read mask files: PNG files of object numbers, for annotations and ground truth alike.
 
-Stored values become object numbers in two steps. A single file tells how its values are stored (`read_mask`): palette
-indices or grey levels, of any bit depth, with or without alpha. The first mask of a video tells what 255 means in all
-of them (`MaskSequence`): one object if 255 is the only value, DAVIS' void otherwise.
+Stored values become object numbers in two steps. The file itself determines how its values are stored (`read_mask`):
+palette indices or grey levels, of any bit depth, with or without alpha. The first mask of a video determines what 255
+means in all of them (`MaskSequence`): one object if 255 is the only value, DAVIS' void otherwise.
 """
 
 import io
@@ -29,10 +29,10 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAYSCALE = {0, 4}  # PNG colour types, without and with alpha
 _PALETTE = 3
 
-# Larger values than this are grey levels of a picture, not numbers that anyone counts objects with.
+# Larger values than this are grey levels of a picture, not object numbers.
 _MOST_COUNTED = 32
-# Interpolation makes at least this many values that occur in edges alone: of grey levels, and of smaller numbers, which
-# may also be slivers of objects.
+# Interpolation creates at least this many values that occur only in edges: for grey levels, and for smaller numbers,
+# which may also be slivers of objects.
 _FEWEST_EDGE_LEVELS, _FEWEST_EDGE_NUMBERS = 3, 10
 
 
@@ -41,9 +41,9 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np
 
     - Palette indices and grey levels are object numbers, whatever the colours. Where index 0 of a palette of two
       colours is not black and index 1 is, the black one is the background.
-    - A mask of 0 and the largest value of its bit depth alone is binary: the other pixels are 255, as in 8 bits.
+    - A mask with only 0 and the largest value of its bit depth is binary: the latter pixels become 255.
       Levels of 16 bits that are multiples of 257 are 8 bits, stretched.
-    - Where alpha varies, transparent pixels are background; if the colours show no object, the opaque pixels are one.
+    - If alpha varies, transparent pixels are background; if the colours show no object, the opaque pixels are one.
       Constant alpha, and an EXIF orientation, are ignored.
 
     Parameters
@@ -51,7 +51,7 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np
     path
         A PNG file: palette (as DAVIS), grayscale, or colour with three equal channels.
     size
-        (height, width) that the mask must have: that of its frames.
+        (height, width) that the mask must have, the size of its frames.
 
     Returns
     -------
@@ -61,8 +61,8 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np
     Raises
     ------
     LabelError
-        When the file cannot be read, is truncated, is not such an image, was interpolated, has larger values than 255
-        or another size.
+        When the file cannot be read, is truncated, is another kind of image, was interpolated, has values above 255,
+        or has another size.
     """
     try:
         data = path.read_bytes()
@@ -99,7 +99,7 @@ def is_binary(ids: npt.NDArray[np.uint8]) -> bool:
 
 @dataclass(frozen=True)
 class MaskSequence:
-    """Masks of a video, read with one meaning.
+    """Masks of a video, all with the same meaning of 255.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ class MaskSequence:
 
     @cached_property
     def binary(self) -> bool:
-        """Whether 255 is an object, number 1, in all masks: so it is in the first."""
+        """Whether 255 is object 1 in all masks, because it is in the first."""
         first = next(iter(self.paths.values()), None)
         return first is not None and is_binary(read_mask(first))
 
@@ -120,7 +120,7 @@ class MaskSequence:
         return self.meant(read_mask(self.paths[frame], size))
 
     def meant(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Replace 255 in numbers of `read_mask`, in place: by object 1 in binary masks, else by the background."""
+        """Replace 255, in place, in a mask of `read_mask`: by object 1 in binary masks, else by the background."""
         ids[ids == VOID] = 1 if self.binary else 0
         return ids
 
@@ -132,14 +132,14 @@ def read_annotated_mask(
     *,
     binary: bool | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Read a mask that propagation starts from, and log what is left out of it.
+    """Read a mask that propagation starts from; log a warning about values that are left out.
 
     Parameters
     ----------
     path, size
         As for `read_mask`.
     object_ids
-        The objects that are annotated here, which the mask may lack; others are left out. By default all.
+        The objects that are annotated here, possibly missing in the mask; others are left out. By default all.
     binary
         Whether 255 is object 1 rather than void; by default so in a mask without other numbers.
 
@@ -193,7 +193,7 @@ def _first_appearances(stamps: tuple[tuple[str, Path, int, int], ...]) -> tuple[
 
 
 def _values(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.intp]:
-    """Return the values that occur, rising: as `numpy.unique`, but in a tenth of the time."""
+    """Return the values that occur, rising, like `numpy.unique` but ten times as fast."""
     return np.flatnonzero(np.bincount(ids.ravel()))
 
 
@@ -206,7 +206,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _in_palette_order(ids: npt.NDArray[np.uint8], palette: Sequence[int], path: Path) -> npt.NDArray[np.uint8]:
-    """Exchange indices where the palette says that another one than 0 is the black background."""
+    """Exchange indices if the palette says that another index than 0 is the black background."""
     colours = [tuple(palette[start : start + 3]) for start in range(0, len(palette), 3)]
     black = (0, 0, 0)
     used = [index for index in _values(ids).tolist() if index < len(colours)]
@@ -249,7 +249,7 @@ def _from_levels(
 
 
 def _as_eight_bits(levels: npt.NDArray[np.int32], bit_depth: int) -> npt.NDArray[np.int32]:
-    """Bring the largest value of a binary mask to 255, and 16 bits that were stretched from 8 back."""
+    """Scale a binary mask to 255, and 16-bit levels that were stretched from 8 bits back to 8 bits."""
     white = 2**bit_depth - 1
     if 1 < bit_depth != 8 and levels.max() == white and not ((levels > 0) & (levels < white)).any():
         return np.where(levels > 0, 255, 0).astype(np.int32)
@@ -259,7 +259,7 @@ def _as_eight_bits(levels: npt.NDArray[np.int32], bit_depth: int) -> npt.NDArray
 
 
 def _through_alpha(levels: npt.NDArray[np.int32], alpha: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int32]:
-    """Make transparent pixels background; where the opaque ones show no object, they are the object."""
+    """Make transparent pixels background; if the opaque ones show no object, make them the object."""
     opaque = alpha == alpha.max()
     if bool(((alpha != 0) & ~opaque).any()):
         raise LabelError(
@@ -273,7 +273,7 @@ def _through_alpha(levels: npt.NDArray[np.int32], alpha: npt.NDArray[np.generic]
 
 
 def _refuse_interpolation(levels: npt.NDArray[np.integer], path: Path) -> None:
-    """Raise LabelError for values that only lie between lower and higher ones, in edges: those of a soft mask."""
+    """Raise LabelError for values that occur only in edges, between lower and higher values, as in a soft mask."""
     values = _values(levels)
     counted = not (values[values != VOID] > _MOST_COUNTED).any()
     fewest = _FEWEST_EDGE_NUMBERS if counted else _FEWEST_EDGE_LEVELS
@@ -289,6 +289,6 @@ def _refuse_interpolation(levels: npt.NDArray[np.integer], path: Path) -> None:
     if len(solid) and len(edge_values) >= fewest and between[in_edges].mean() >= 0.5:
         raise LabelError(
             f"mask {path} was interpolated: {int(in_edges.sum())} pixels have one of {len(edge_values)} values that "
-            "occur in edges alone, between others, and would each be an object; save the mask without smoothing, "
+            "occur only in edges, between others, and would each be an object; save the mask without smoothing, "
             "anti-aliasing or interpolation (nearest neighbour), with one value for each object"
         )

@@ -29,6 +29,6 @@ def mose_videos(root: Path) -> tuple[str, ...]:
 
 
 def mose_video(root: Path, name: str) -> Video:
-    """Open one video, whose objects join where they first appear; raises FrameError if it has no frames."""
+    """Open one video; its objects join where they first appear. Raises FrameError if it has no frames."""
     masks = list_masks(root / "Annotations" / name)
     return image_video("mose", name, root / "JPEGImages" / name, masks, objects_join=True)

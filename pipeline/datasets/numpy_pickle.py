@@ -20,14 +20,14 @@ _PLAIN_TYPE = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,9})")
 def read_numpy_pickle(path: Path) -> Any:
     """Read a pickle of arrays in plain containers: dict, list, tuple, str, bytes, numbers.
 
-    A pickle names functions that are called on loading, and NumPy's own would trust an array's stated type: an array
-    of objects over raw bytes would follow pointers of the file's author. So none of NumPy's functions is called.
-    Arrays are rebuilt here, from numbers and text only, after all sizes have been checked.
+    A pickle names functions to call on loading. NumPy's functions trust the stated type of an array, so a forged array
+    of objects over raw bytes could follow pointers of the file's author. Therefore no function of NumPy is called:
+    arrays are rebuilt here, from numbers and text only, after all sizes have been checked.
 
     Raises
     ------
     LabelError
-        If the file cannot be read, is damaged or no pickle, or asks for anything else.
+        If the file cannot be read, is damaged or not a pickle, or asks for anything else.
     """
     try:
         with path.open("rb") as file:
@@ -39,12 +39,12 @@ def read_numpy_pickle(path: Path) -> Any:
             f"{path} asks for {error} on loading; only pickles of numpy arrays of numbers in plain containers are "
             "read. Nothing was called. If you trust where it comes from, load it yourself, and save the arrays alone"
         ) from error
-    except Exception as error:  # of many kinds, by where in the file the damage is
-        raise LabelError(f"{path} is damaged, or no pickle: {str(error)[:200] or type(error).__name__}") from error
+    except Exception as error:  # the type depends on where the file is damaged
+        raise LabelError(f"{path} is damaged, or not a pickle: {str(error)[:200] or type(error).__name__}") from error
 
 
 class _RefusedError(Exception):
-    """A pickle asks for something that is not admitted."""
+    """A pickle asks for something that is not allowed."""
 
 
 class _Inert:
@@ -96,7 +96,7 @@ class _Type(_Inert):
 
 
 class _Array(_Inert):
-    """An array in the making."""
+    """An array that is being rebuilt."""
 
     __slots__ = ("value",)
 
@@ -118,14 +118,14 @@ def _array(data: Any, kind: Any, shape: Any, order: Any) -> npt.NDArray[Any]:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Do what old protocols ask ``_codecs.encode`` for; that one would import any codec."""
+    """Encode text as ``_codecs.encode`` does for old protocols, which would import any codec."""
     if encoding != "latin1":
         raise _RefusedError(f"the codec {encoding!r:.60}")
     return text.encode("latin1")
 
 
 def _admitted() -> dict[tuple[str, str], Any]:
-    """Return what rebuilds arrays, by the names that NumPy 1 and NumPy 2 write."""
+    """Return the stand-ins that rebuild arrays, by the names that NumPy 1 and NumPy 2 write."""
     names: dict[tuple[str, str], Any] = {
         ("numpy", "ndarray"): _ArrayClass(),
         ("numpy", "dtype"): _Function(_Type),
@@ -140,7 +140,7 @@ def _admitted() -> dict[tuple[str, str], Any]:
 
 
 class _NumpyUnpickler(pickle._Unpickler):
-    """Load pickles in Python: its memo is a dict; a huge index would fill the memory in the C version."""
+    """Unpickler in Python: its memo is a dict, while the C version allocates memory up to the largest index."""
 
     _known = _admitted()
 

@@ -1,4 +1,4 @@
-"""Choose query points from true tracks in TAP-Vid's two ways."""
+"""Choose query points from true tracks, in TAP-Vid's two modes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 __all__ = ["QUERY_STRIDE", "Queries", "QueryMode", "TrackSource", "Tracks", "choose_queries"]
 
-#: Step between the frames in which the strided mode queries.
+#: Step between query frames in the strided mode.
 QUERY_STRIDE = 5
 
 #: Query a point in the first frame that shows it, or in every fifth frame that does.
@@ -25,7 +25,7 @@ class Tracks:
     xy
         (track, frame, 2), float64, x and y in pixels of the video's frames: pixel i covers [i, i + 1).
     occluded
-        (track, frame), bool: whether the point is not visible.
+        (track, frame), bool: True where the point is not visible.
     """
 
     xy: npt.NDArray[np.float64]
@@ -69,8 +69,8 @@ class Queries:
 def choose_queries(tracks: Tracks, mode: QueryMode) -> Queries:
     """Choose queries as TAP-Vid's readers do, in their order.
 
-    ``"first"``: each track that is ever visible, in the first frame in which it is. ``"strided"``: each track that is
-    visible in frame 0, then each in frame 5, and so on.
+    ``"first"``: each track, in the first frame where it is visible. ``"strided"``: each track that is visible in frame
+    0, then each that is visible in frame 5, and so on.
     """
     visible = ~tracks.occluded  # (track, frame)
     if mode == "first":

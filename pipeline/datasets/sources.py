@@ -35,7 +35,7 @@ class Source:
     annotations
         Instead: a folder of masks of any frames, a table of boxes or points, or a file in a task's own format.
     tasks
-        Names of the tasks whose own format the annotations are in.
+        Names of the tasks that read the annotations in their own format.
     set_name
         List of a DAVIS or VIP root or of synthetic tracks (default ``val``), or split of a JHMDB root (default
         ``split1``).
@@ -161,8 +161,8 @@ _ROOTS = (
 def open_source(source: Source, selection: Selection | None = None) -> list[Video]:
     """Open the videos of one source, without reading a frame.
 
-    A video that cannot be opened stops no other: reading its frames raises the error. It is raised here if no video of
-    the source can be opened.
+    A video that cannot be opened does not stop the others: reading its frames raises the error. The error is raised
+    here if no video of the source can be opened.
 
     Returns
     -------
@@ -172,7 +172,7 @@ def open_source(source: Source, selection: Selection | None = None) -> list[Vide
     Raises
     ------
     ConfigError
-        If the path is no source.
+        If the path is not a source.
     FrameError
         If no selected video has frames.
     LabelError
@@ -218,7 +218,7 @@ def _names(source: Source) -> tuple[str, ...]:
     """Return the names of a source's videos, from its lists and paths alone."""
     path = source.path
     if source.first_mask is not None and source.annotations is not None:
-        raise ConfigError("a mask of the first frame and other annotations were given: give one of the two")
+        raise ConfigError("there are both a mask of the first frame and other annotations: leave one of them out")
     if source.first_mask is not None and not source.first_mask.is_file():
         raise LabelError(f"there is no mask {source.first_mask}")
     if source.annotations is not None and not (source.annotations.is_dir() or source.annotations.is_file()):
@@ -226,7 +226,7 @@ def _names(source: Source) -> tuple[str, ...]:
     root = _root(path)
     if root is not None:
         if source.first_mask is not None or source.annotations is not None:
-            raise ConfigError(f"{path} is {root.kind}, which has its own annotations; no others can be given for it")
+            raise ConfigError(f"{path} is {root.kind}, which has its own annotations; it takes no others")
         return root.names(source)
     if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES | PAGE_SUFFIXES:
         return (path.stem,)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...store.errors import ConfigError, LabelError
+from ..choices.hints import plural
 from .davis import davis_sequences, davis_video
 from .listing import list_files, list_images
 from .point_queries import Tracks
@@ -47,11 +48,11 @@ class SynthTracks:
             )
         if (height, width) != size:
             raise LabelError(
-                f"{self.path} is of frames of {width}x{height} pixels, and the video's are {size[1]}x{size[0]}"
+                f"{self.path} has frames of {width}x{height} pixels, but the video's are {size[1]}x{size[0]}"
             )
         index = [int(name) if name.isdecimal() else points.shape[2] for name in names]
         if max(index, default=0) >= points.shape[2]:
-            raise LabelError(f"{self.path} is of {points.shape[2]} frames, and the video has others")
+            raise LabelError(f"{self.path} has {plural(points.shape[2], 'frame')}, but the video has others")
         if not np.isfinite(points).all():
             raise LabelError(f"{self.path} has points that are not finite")
         frames = points.shape[2]
@@ -81,7 +82,7 @@ def synth_track_videos(path: Path, set_name: str) -> tuple[str, ...]:
 
 
 def synth_track_video(path: Path, name: str, resolution: str = "480p") -> TrackVideo:
-    """Open one video: its tracks, and the frames of the root, so features of the root are used.
+    """Open one video with its tracks and the frames of the root; it shares features with the root.
 
     Raises
     ------

@@ -66,25 +66,25 @@ class TableVideo(Video):
     table: AnnotationTable
 
     def read_table(self) -> TableAnnotations:
-        """Return the rows of the selected frames; log how many others there are.
+        """Return the rows of the selected frames; log a warning with the number of other rows.
 
         Raises
         ------
         LabelError
             If a row has a frame that the video does not have, or coordinates outside the frame; if an object is
-            annotated twice in a frame; if no row is of a selected frame.
+            annotated twice in a frame; if no row belongs to a selected frame.
         """
         index_of = self._frame_finder()
         rows = [(index, row) for row in self.table.rows if (index := index_of(row)) is not None]
         if len(rows) < len(self.table.rows):
             _log.warning(
-                "%s: %d rows of %s are left out: they are of frames that are not selected",
+                "%s: %d rows of %s are left out: their frames are not selected",
                 self.name,
                 len(self.table.rows) - len(rows),
                 self.table.path,
             )
         if not rows:
-            raise LabelError(f"{self.table.path} has no row of the selected frames of video {self.name!r}")
+            raise LabelError(f"{self.table.path} has no row for a selected frame of video {self.name!r}")
         ids = tuple(sorted({row.id for _, row in rows}))
         place_of = {number: place for place, number in enumerate(ids)}
         shape = len(ids), len(rows[0][1].values)
@@ -104,8 +104,8 @@ class TableVideo(Video):
     def read_annotated_masks(self) -> dict[int, npt.NDArray[np.uint8]]:
         """Raise LabelError: there are no masks."""
         raise LabelError(
-            f"video {self.name!r} is given {self.table.kind}, not masks: `ted propagate` follows them, and this needs "
-            "masks (--mask, or --annotations FOLDER)"
+            f"video {self.name!r} has annotated {self.table.kind}, which `ted propagate` tracks; masks are needed here "
+            "(--mask, or --annotations FOLDER)"
         )
 
     def annotated_frames(self) -> tuple[int, ...]:
@@ -125,15 +125,13 @@ class TableVideo(Video):
         def of_number(row: TableRow) -> int | None:
             number = int(row.frame)
             if number < 1 or (number > len(names) and not limited):
-                raise self.table.wrong(
-                    row, f"is of frame {number}: frames of boxes are numbered, here 1 to {len(names)}"
-                )
+                raise self.table.wrong(row, f"has frame {number}: frames of boxes are numbered, here 1 to {len(names)}")
             return selected.get(names[number - 1]) if number <= len(names) else None
 
         def of_name(row: TableRow) -> int | None:
             if row.frame not in known and not limited:
                 raise self.table.wrong(
-                    row, f"is of frame {row.frame[:60]!r}: frames of points have their names, here {names[0]} to "
+                    row, f"has frame {row.frame[:60]!r}: frames of points have their names, here {names[0]} to "
                     f"{names[-1]}"
                 )  # fmt: skip
             return selected.get(row.frame)
@@ -144,9 +142,9 @@ class TableVideo(Video):
         (height, width), (x, y, *extent) = size, row.values
         if extent:
             if not (x < width and y < height and x + extent[0] > 0 and y + extent[1] > 0):
-                raise self.table.wrong(row, f"has a box wholly outside of the frame, which is {width}x{height} pixels")
+                raise self.table.wrong(row, f"has a box entirely outside the frame, which is {width}x{height} pixels")
         elif not (0 <= x <= width and 0 <= y <= height):
-            raise self.table.wrong(row, f"has a point outside of the frame, which is {width}x{height} pixels")
+            raise self.table.wrong(row, f"has a point outside the frame, which is {width}x{height} pixels")
 
 
 def frame_numbers(video: Video) -> tuple[int, ...]:

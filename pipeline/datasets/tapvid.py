@@ -1,4 +1,4 @@
-"""TAP-Vid: a pickle of ``{video, points, occluded}`` for each of its videos."""
+"""TAP-Vid: a pickle with ``{video, points, occluded}`` for each video."""
 
 import hashlib
 import io
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ...store.errors import ConfigError, FrameError, LabelError
+from ..choices.hints import plural
 from .listing import is_plain_name
 from .numpy_pickle import read_numpy_pickle
 from .point_queries import Tracks, TrackSource
@@ -22,7 +23,7 @@ __all__ = ["TapVidFrames", "TrackFile", "TrackVideo", "is_tapvid_file", "tapvid_
 
 _KEYS = ("video", "points", "occluded")
 
-#: Share of the frame by which a visible point may lie outside of it, for rounding.
+#: Distance, as a share of the frame, by which a visible point may lie outside the frame because of rounding.
 _MARGIN = 1e-3
 
 
@@ -61,7 +62,7 @@ class TrackFile:
         try:
             points, occluded = (np.asarray(clip[key]) for key in _KEYS[1:])
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
-            raise LabelError(f"points or occluded of video {self.name!r} in {self.path} are no arrays") from error
+            raise LabelError(f"points or occluded of video {self.name!r} in {self.path} are not arrays") from error
         if (
             points.ndim != 3
             or points.shape[1:] != (count, 2)
@@ -70,12 +71,12 @@ class TrackFile:
             or occluded.dtype.kind not in "biuf"
         ):
             raise LabelError(
-                f"video {self.name!r} in {self.path} has {count} frames: points must be (track, {count}, 2) and "
-                f"occluded (track, {count}); found: {points.dtype} {points.shape} and {occluded.dtype} {occluded.shape}"
+                f"video {self.name!r} in {self.path} has {plural(count, 'frame')}: points must be (track, {count}, 2) "
+                f"and occluded (track, {count}); found: {points.dtype} {points.shape} and {occluded.dtype} {occluded.shape}"
             )
         index = [int(name) for name in names]
         hidden = occluded[:, index].astype(bool)
-        places = points[:, index].astype(np.float64) * (size[1], size[0])
+        xy = points[:, index].astype(np.float64) * (size[1], size[0])
         seen = points[:, index][~hidden]
         if not np.isfinite(seen).all():
             raise LabelError(
@@ -86,7 +87,7 @@ class TrackFile:
                 f"video {self.name!r} in {self.path} has visible points from {seen.min():g} to {seen.max():g}: points "
                 "of TAP-Vid are shares of the width and height, 0 to 1; divide pixels by them"
             )
-        return Tracks(xy=places, occluded=hidden)
+        return Tracks(xy=xy, occluded=hidden)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,7 @@ class TrackVideo(Video):
     Attributes
     ----------
     tracks
-        The true tracks, from which queries are taken.
+        The true tracks, which queries are chosen from.
     """
 
     tracks: TrackSource
@@ -116,7 +117,7 @@ def tapvid_names(path: Path) -> tuple[str, ...]:
     Raises
     ------
     LabelError
-        If the file cannot be read, or is no pickle of TAP-Vid.
+        If the file cannot be read, or is not a pickle of TAP-Vid.
     ConfigError
         If a key cannot be the name of a video.
     """
@@ -222,7 +223,7 @@ def _videos(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
 @lru_cache(maxsize=1)
 def _read(path: Path, _changed: int, _bytes: int) -> Mapping[str, Mapping[str, Any]]:
-    """Read a pickle once for all its videos: it may have gigabytes."""
+    """Read a pickle once for all its videos, as it may have gigabytes."""
     content = read_numpy_pickle(path)
     if isinstance(content, list):
         content = {f"{path.stem}_{number:05d}": item for number, item in enumerate(content)}

@@ -23,18 +23,18 @@ def folder_video(
     folder
         Folder of images; its name becomes the video's.
     first_mask
-        Mask of the first frame. If it lies in the same folder, it is no frame.
+        Mask of the first frame. In the same folder, it does not count as a frame.
     annotations
         Folder of masks of any frames, named like the frames; or a table of boxes or points, or a folder with one.
     tasks
-        Names of the tasks whose own format the annotations are in; the task reads them.
+        Names of the tasks that read the annotations in their own format.
 
     Raises
     ------
     FrameError
         If the folder has no frames, or two of the same name.
     LabelError
-        If the folder of masks has none, or one that is named like no frame; if a table cannot be used.
+        If the folder of masks is empty, or has a mask without a frame of that name; if a table cannot be used.
     """
     mask = None if first_mask is None else first_mask.resolve()
     images = [path for path in list_images(folder) if mask is None or path.resolve() != mask]
@@ -68,19 +68,19 @@ def file_video(
     first_mask
         Mask of the first frame.
     annotations
-        Folder of masks of any frames, named by number: ``00000.png`` is that of the first. Or a table of boxes or
-        points, or a folder with one.
+        Folder of masks of any frames, named by number: ``00000.png`` for the first. Or a table of boxes or points, or a
+        folder with one.
     at_most
         Use only this many frames.
     tasks
-        Names of the tasks whose own format the annotations are in; the task reads them.
+        Names of the tasks that read the annotations in their own format.
 
     Raises
     ------
     FrameError
         If there is no such file.
     LabelError
-        If the folder of masks has none; if a table cannot be used.
+        If the folder of masks is empty; if a table cannot be used.
     """
     paged = path.suffix.lower() in PAGE_SUFFIXES
     frames = PageFrames(path, at_most=at_most) if paged else VideoFrames(path, at_most=at_most)
@@ -96,7 +96,7 @@ def _annotated(
     annotations: Path | None,
     tasks: tuple[str, ...],
 ) -> Video:
-    """Return a video with a mask of its frame `first`, or with what `annotations` has."""
+    """Return a video with a mask of its frame `first`, or with `annotations`."""
     if tasks:
         return Video(dataset=dataset, name=name, frames=frames, tasks=tasks, annotation_file=annotations)
     masks: Mapping[str, Path] = {} if first_mask is None else {first: first_mask}
@@ -105,7 +105,7 @@ def _annotated(
         masks = list_masks(annotations)
         if table is not None and masks:
             raise LabelError(
-                f"{annotations} has masks, and the table {table.name}: a run follows one kind of thing; give "
+                f"{annotations} has masks and the table {table.name}: a run tracks one kind of annotation; give "
                 "--annotations the table itself, or a folder of masks alone"
             )
         if table is not None:

@@ -42,7 +42,7 @@ class Video:
     Attributes
     ----------
     dataset, name
-        Names, which together are unique in a run.
+        Names of the dataset and the video, a unique pair in a run.
     frames
         The frames, after any selection.
     annotated_masks
@@ -57,7 +57,7 @@ class Video:
     result_names
         Names of the frames whose masks are written; None for all.
     result_parent
-        Folder between the results and the video's.
+        Folder between the folder of results and the video's folder.
     tasks
         Names of the tasks that the annotations are for; the first is the default.
     annotation_file
@@ -77,12 +77,12 @@ class Video:
     annotation_file: Path | None = None
 
     def read_annotated_masks(self) -> dict[int, npt.NDArray[np.uint8]]:
-        """Read the masks that propagation starts from, and log objects that are not followed.
+        """Read the masks that propagation starts from; log a warning about objects that are not tracked.
 
         Returns
         -------
         dict
-            By index of the frame, rising: (height, width), object numbers, 0 where no object is annotated.
+            Masks (height, width) by index of the frame, rising: object numbers, 0 where no object is annotated.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class Video:
         for name, mask in given.items():
             if name not in index_of:
                 _log.warning(
-                    "%s: the mask of frame %s is left out: the video, or what is selected of it, has no such frame",
+                    "%s: the mask of frame %s is left out: the selected video has no such frame",
                     self.name,
                     name,
                 )
@@ -111,8 +111,8 @@ class Video:
                 masks[index_of[name]] = ids
         if not masks:
             raise LabelError(
-                f"video {self.name!r} has no mask to start from: give that of its first frame with --mask, or masks of "
-                "any frames, boxes or points with --annotations, or put them into the Annotations of the dataset"
+                f"video {self.name!r} has no mask to start from: give a mask of its first frame with --mask, or masks "
+                "of any frames, boxes or points with --annotations, or put them into the Annotations of the dataset"
             )
         self._log_joining(masks)
         return dict(sorted(masks.items()))
@@ -133,9 +133,9 @@ class Video:
     def scored_frames(self) -> dict[int, tuple[str, ...]] | None:
         """Return the names of the selected frames in which each object is scored, by its number.
 
-        None for DAVIS' rule: all objects of the first annotation, in all annotated frames but the first and the last.
-        An object that joins is scored in the annotated frames after its first one; without the last, where DAVIS' rule
-        holds for the others. Objects whose first frame is not selected are left out.
+        None for DAVIS' rule: objects of the first annotation, in all annotated frames except the first and the last.
+        An object that joins is scored in the annotated frames after its first one, except the last if DAVIS' rule
+        applies to the others. Objects whose first frame is not selected are left out.
         """
         names = set(self.frames.names)
         if self.object_frames:
@@ -158,7 +158,7 @@ class Video:
         return names if self.result_names is None else tuple(name for name in names if name in self.result_names)
 
     def first_frame_only(self) -> "Video":
-        """Return the video with its first annotated mask alone: objects that join later are not followed or scored."""
+        """Return the video with only its first annotated mask: objects that join later are not tracked or scored."""
         if not self.annotated_masks:
             return self
         frame, mask = next(iter(self.annotated_masks.items()))
@@ -186,7 +186,7 @@ class Video:
         }
 
     def _log_joining(self, masks: Mapping[int, npt.NDArray[np.uint8]]) -> None:
-        """Log the objects that join later: that they are followed, or that the dataset's protocol leaves them out."""
+        """Log a warning about objects that join later: they are tracked, or left out by the dataset's protocol."""
         if self.object_frames:
             joining = sorted(number for index, mask in list(masks.items())[1:] for number in np.unique(mask[mask > 0]))
             if joining:
@@ -201,7 +201,7 @@ class Video:
         try:
             appearances = first_appearances(self.annotations())
         except LabelError:
-            return  # what cannot be read counts in evaluation, which says so
+            return  # evaluation reports masks that cannot be read
         for number, frame in appearances.items():
             if frame != first and number in followed and self.objects_join:
                 _log.warning("%s: object %d joins in frame %s, and is followed from there", self.name, number, frame)
@@ -214,7 +214,7 @@ class Video:
 
 
 def image_video(dataset: str, name: str, folder: Path, masks: Mapping[str, Path], **fields: Any) -> Video:
-    """Return a video of image files whose first frame's mask, if there is one, is annotated.
+    """Return a video of image files; the mask of its first frame, if any, is the annotation.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """VIP, Video Instance-level Parsing (Zhou et al., ACM MM 2018): parts of people, as classes.
 
 Images/<video>/*.jpg, Annotations/Category_ids/<video>/*.png, lists/<set>_videos.txt. As in the label propagation of
-TimeCycle, UVC and CRW, the classes of the first frame are followed, not single persons.
+TimeCycle, UVC and CRW, the classes of the first frame are tracked, not single persons.
 """
 
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ def is_vip_root(root: Path) -> bool:
 
 
 def vip_videos(root: Path, set_name: str = "val") -> tuple[str, ...]:
-    """Return the names of the videos in a set, in the order of its list; of a line that is a path, the last part.
+    """Return the names of the videos in a set, in the order of its list. A line may be a path, whose last part counts.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""YouTube-VOS: JPEGImages/<video>, Annotations/<video>, and meta.json, which says in which frames each object is."""
+"""YouTube-VOS: JPEGImages/<video>, Annotations/<video>, and meta.json, which lists the frames of each object."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from .video import AnnotatedMask, Video, image_video
 __all__ = ["is_youtube_vos_root", "youtube_vos_video", "youtube_vos_videos"]
 
 
-#: Name of a video of YouTube-VOS. Those of MOSE have 8 digits.
+#: Name of a video of YouTube-VOS; names of MOSE have 8 digits.
 _VIDEO = re.compile(r"[0-9a-f]{10}")
 
 
@@ -35,7 +35,7 @@ def youtube_vos_videos(root: Path) -> tuple[str, ...]:
     Raises
     ------
     ConfigError
-        If it is missing or cannot be read, or a name is not that of a folder.
+        If the file is missing or cannot be read, or a name cannot name a folder.
     """
     return tuple(_read_meta(root))
 
@@ -44,7 +44,7 @@ def youtube_vos_video(root: Path, name: str) -> Video:
     """Open one video.
 
     Each object joins in the first of its frames, where it is annotated. Masks are written for the frames that are
-    listed for some object, as the evaluation server takes them: ``Annotations/<video>/<frame>.png``.
+    listed for any object, in the evaluation server's layout: ``Annotations/<video>/<frame>.png``.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def youtube_vos_video(root: Path, name: str) -> Video:
     missing = sorted(joining.keys() - set(order))
     if missing:
         raise FrameError(
-            f"object {joining[missing[0]][0]} of video {name!r} first appears in frame {missing[0]}, says "
+            f"object {joining[missing[0]][0]} of video {name!r} first appears in frame {missing[0]} according to "
             f"{root / 'meta.json'}, but there is no such frame in {folder}"
         )
     listed = {frame for frames in objects.values() for frame in frames}
@@ -108,7 +108,7 @@ def _read_meta(root: Path) -> Mapping[str, Any]:
         return _parsed(path, (status.st_ino, status.st_size, status.st_mtime_ns))
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{root} has videos of YouTube-VOS, but no meta.json, which says in which frames each object is; copy the "
+            f"{root} has videos of YouTube-VOS, but no meta.json, which lists the frames of each object; copy the "
             "meta.json and the Annotations of the split (of every fifth frame) there"
         ) from error
     except OSError as error:

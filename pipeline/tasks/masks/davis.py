@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....store.errors import LabelError
+from ...choices.hints import plural
 from ...datasets.masks_io import read_mask
 from ..tables import write_csv
 from .scores import MASKS, columns, means_of_objects
@@ -75,9 +76,7 @@ def score_sequence(
         raise LabelError(f"there are no results for video {name!r}: no folder {results}")
     missing = [frame for frame in expected.frames if not (results / f"{frame}.png").is_file()]
     if missing:
-        raise LabelError(
-            f"{len(missing)} results of video {name!r} are missing in {results}, the first is {missing[0]}.png"
-        )
+        raise LabelError(f"video {name!r} lacks {plural(len(missing), 'result')} in {results}, first {missing[0]}.png")
     j, f = np.empty((2, len(expected.object_ids), len(expected.frames)))  # (object, frame) each
     for column, frame in enumerate(expected.frames):
         true = expected.read(frame)

@@ -130,9 +130,9 @@ def change(path: Path, **changes: Any) -> None:
         ({"points": [[[[1, 2], [3]]]]}, "has no tracks of `ted synth`"),
         ({"points": [1, 2]}, r"points must be \(object, point, frame, 2\)"),
         ({"visible": [[[1] * COUNT] * 9] * 2}, "found: .* int64"),
-        ({"points": [[[[1, 2]]]], "visible": [[[True]]]}, "is of 1 frames, and the video has others"),
+        ({"points": [[[[1, 2]]]], "visible": [[[True]]]}, "has 1 frame, but the video has others"),
         ({"points": [[[[1, float("nan")]] * COUNT]], "visible": [[[True] * COUNT]]}, "not finite"),
-        ({"spec": {"size": [64, 64]}}, "is of frames of 64x64 pixels, and the video's are 128x96"),
+        ({"spec": {"size": [64, 64]}}, "has frames of 64x64 pixels, but the video's are 128x96"),
     ],
 )
 def test_what_is_no_truth_is_refused(synth: Path, content: str | dict[str, Any], message: str) -> None:

@@ -193,7 +193,7 @@ def test_frames_of_points_are_scored_as_a_video_of_one_frame(tmp_path: Path) -> 
     given = PointFrames(video, folder)
     assert (given.ranked, given.score(names[3])) == ((), None)
     TrackResult(**{**vars(result), "tracks": np.array([0, 9])}).write(folder)
-    with pytest.raises(LabelError, match="more tracks than the 4"):
+    with pytest.raises(LabelError, match="more tracks than the ground truth, which has 4"):
         PointFrames(video, folder)
 
 

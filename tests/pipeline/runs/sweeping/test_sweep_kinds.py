@@ -202,7 +202,7 @@ def test_too_little_truth_is_refused_before_anything_is_written(cli: Cli, tmp_pa
     for name, reason in {
         "youtube-vos": "no ground truth for 3 frames",
         "mose": "has 1 annotated frame, and J&F needs three",
-        "vip": "no annotated frame but the first",
+        "vip": "ground truth only for the first annotated frame",
     }.items():
         extract(cli, sources[name], tmp_path / "cache", "--frame-size", "48x64")
         refused = sweep(cli, sources[name], tmp_path)

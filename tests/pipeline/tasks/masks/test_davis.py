@@ -264,7 +264,7 @@ def test_wrong_results_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match=r"no results for video 'a'.*results"):
         score_sequence("a", truth, results)
     write_masks(results, [square_ids()] * 2)
-    with pytest.raises(LabelError, match=r"1 results of video 'a' are missing .* 00002\.png"):
+    with pytest.raises(LabelError, match=r"video 'a' lacks 1 result in .* first 00002\.png"):
         score_sequence("a", truth, results)
     for wrong, reason in [
         (square_ids(2), r"00002\.png contains object 2.* only 1"),
@@ -280,7 +280,7 @@ def test_wrong_ground_truth_is_refused(tmp_path: Path) -> None:
     write_masks(tmp_path / "results", [square_ids()] * 3)
     truth = write_masks(tmp_path / "truth", [square_ids()] * 3)
     for count in (0, 1, 2):
-        with pytest.raises(ConfigError, match=rf"has {count} annotated frames"):
+        with pytest.raises(ConfigError, match=rf"has {count} annotated frame"):
             score_sequence("a", dict(list(truth.items())[:count]), tmp_path / "results")
     write_mask(truth["00001"], square_ids()[:-2])
     with pytest.raises(LabelError, match=r"00001\.png is 32x22"):

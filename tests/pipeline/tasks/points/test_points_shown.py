@@ -186,7 +186,7 @@ def open_own(folder: Path, table: Path) -> list[object]:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--limit", 2), "the result has 4 frames, the video 2; select the same frames"),
+        (("--limit", 2), "the result has 4 frames, the selection 2; select the same frames"),
         (("--results", "EMPTY"), "there is no "),
         (("--results", "nowhere"), "there are no results at nowhere"),
     ],
