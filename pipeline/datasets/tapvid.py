@@ -72,7 +72,8 @@ class TrackFile:
         ):
             raise LabelError(
                 f"video {self.name!r} in {self.path} has {plural(count, 'frame')}: points must be (track, {count}, 2) "
-                f"and occluded (track, {count}); found: {points.dtype} {points.shape} and {occluded.dtype} {occluded.shape}"
+                f"and occluded (track, {count}); found: {points.dtype} {points.shape} and {occluded.dtype} "
+                f"{occluded.shape}"
             )
         index = [int(name) for name in names]
         hidden = occluded[:, index].astype(bool)

@@ -180,7 +180,7 @@ def test_tables_that_do_not_fit_the_video(cli: Cli, clip: Path, tmp_path: Path) 
     # Beyond a limit, frames may exist: what is left out is not wrong, but nothing is left.
     bring(cli, clip, tmp_path, "clip", "--limit", 2)
     late = propagate(cli, tmp_path, clip, "--annotations", give(tmp_path, "a.csv", "5,1,0,0,9,9"), "--limit", 2)
-    assert (late.code, "has no row of the selected frames" in late.err) == (1, True)
+    assert (late.code, "has no row for a selected frame" in late.err) == (1, True)
 
 
 def test_wrong_use_says_so(cli: Cli, clip: Path, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_wrong_use_says_so(cli: Cli, clip: Path, tmp_path: Path) -> None:
     points.unlink()
     write_mask(tmp_path / "given/0.png", np.ones(SIZE, np.uint8))
     mixed = propagate(cli, tmp_path, clip, "--annotations", tmp_path / "given")
-    assert (mixed.code, "has masks, and the table boxes.csv" in mixed.err) == (1, True)
+    assert (mixed.code, "has masks and the table boxes.csv" in mixed.err) == (1, True)
     points = give(tmp_path, "points-again.csv", "frame,id,x,y", "0,1,3,3")
     for path, message in ((table, "annotated boxes, but no ground truth"), (points, "points without true tracks")):
         options = ("--cache", tmp_path / "cache", "--image-feature", "made:0:features", "--alpha", 0)

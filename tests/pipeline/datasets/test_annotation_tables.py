@@ -44,9 +44,9 @@ def test_points_as_results_have_them(tmp_path: Path) -> None:
     [
         ("", "is empty"),
         ("\n \n", "is empty"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "is no text"),
-        (b"1,1,2,3,4,5\xff\n", "is no text"),
-        ("1,1,2,3,4,5\0\n", "is no text"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "is not text"),
+        (b"1,1,2,3,4,5\xff\n", "is not text"),
+        ("1,1,2,3,4,5\0\n", "is not text"),
         ("10,20,30,40\n", "line 1 of .* GOT-10k and LaSOT, .* put the number of the frame"),
         ("1 1 10 20 30 40\n", "line 1 .* must be numbers"),
         ("1\t1\t10\t20\t30\t40\n", "line 1 .* must be numbers"),

@@ -44,7 +44,7 @@ def test_a_file_may_cover_only_the_first_frames(root: Path) -> None:
     write_joints(root, "one (1)", joints[:, :, :3])
     one, _ = videos(root)
     np.testing.assert_allclose(one.joints.read(one.frames.names), joints[:, :, :3])
-    with pytest.raises(LabelError, match="joints of 3 frames, and not of frame 00004"):
+    with pytest.raises(LabelError, match="joints for 3 frames, but not for frame 00004"):
         one.joints.read(one.frames.names[3:])
     write_joints(root, "one (1)", joints[:, :, :1])  # which MATLAB writes with two axes
     np.testing.assert_allclose(one.joints.read(one.frames.names), joints[:, :, :1])
@@ -92,7 +92,7 @@ def test_damaged_joints_say_so(root: Path) -> None:
         with pytest.raises(LabelError, match="pos_img"):
             one.joints.read(one.frames.names)
     path.unlink()
-    with pytest.raises(LabelError, match="no file"):
+    with pytest.raises(LabelError, match="does not exist"):
         one.joints.read(one.frames.names)
 
 

@@ -247,7 +247,7 @@ def test_masks_that_fit_no_frame_are_refused(clip: Path, tmp_path: Path, caplog:
     write_mask(masks / "00003.png", boxes(o2=5))
     with pytest.raises(LabelError, match=r"00003; masks are named like the frames, 0\.png to 11\.png"):
         open_source(Source(path=clip, annotations=masks))
-    with pytest.raises(ConfigError, match="one of the two"):
+    with pytest.raises(ConfigError, match="leave one of them out"):
         open_source(Source(path=clip, annotations=masks, first_mask=masks / "00003.png"))
     # Of a selection, what is not selected is left out; of nothing nothing can start.
     (masks / "00003.png").rename(masks / "3.png")

@@ -249,7 +249,7 @@ def changed(**values: Any) -> dict[str, Any]:
         ({"a": changed(points=np.full((4, 4, 2), np.nan))}, LabelError, "not finite"),
         ({"a": changed(points=np.full((4, 4, 2), 7.5))}, LabelError, "from 7.5 to 7.5: .* divide pixels"),
         ({"a": changed(points=np.full((4, 4, 2), -0.1))}, LabelError, "divide pixels"),
-        ({"a": changed(points=[[1], [1, 2]])}, LabelError, "are no arrays"),
+        ({"a": changed(points=[[1], [1, 2]])}, LabelError, "are not arrays"),
         ({"a": changed(video=[b"no image"] * 4)}, FrameError, "cannot decode frame 0"),
     ],
 )
