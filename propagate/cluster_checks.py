@@ -128,7 +128,7 @@ def compare_units(client: Client, workers: Sequence[str], units: Sequence[Stored
 
 
 def _read_hashes(folders: Sequence[str]) -> tuple[str, dict[str, str | TedError]]:
-    """Return this host's name, and by folder each unit's content hash, or the error on reading it."""
+    """Return this host's name, and a mapping from folders to content hashes, or to the errors on reading them."""
     hashes: dict[str, str | TedError] = {}
     for folder in folders:
         try:

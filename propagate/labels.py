@@ -144,7 +144,7 @@ class ContextLabels:
         self._last = frame, [self._rows(frame, label) for label in maps]
 
     def _rows(self, frame: int, label: torch.Tensor) -> torch.Tensor:
-        """Return a label's rows: its channels, then for each late channel 1 if it has joined, else 0."""
+        """Return (cell, column): the label's channels, then for each late channel 1 if it has joined, else 0."""
         rows = label.flatten(1).T
         if not self.joins:
             return rows

@@ -75,11 +75,11 @@ def _covered(start: _Array, stop: _Array, cells: int) -> _Array:
 def decode_boxes(label: torch.Tensor, size: tuple[int, int]) -> tuple[_Array, _Array]:
     """Decode the box of each label map: the extent of its largest connected part.
 
-    Cells with at least half of the map's maximum form connected parts; the part with the largest sum counts, together
-    with the cells around it, which an edge may cut. The maximum of a column, divided by the map's maximum, estimates
-    the share of the column that the object covers. The sums of these shares to the left and right of the middle are the
-    distances of the edges from the middle; likewise for rows. A box that covers at least one whole cell is decoded
-    exactly, and symmetric blur does not move its edges. Maxima, unlike sums, also give the extent of a disc.
+    Cells with at least half of the map's maximum form connected parts. The box is the part with the largest sum,
+    extended by the cells around it, which an edge may cut. The maximum of a column, divided by the map's maximum,
+    estimates the share of the column that the object covers. The sums of these shares to the left and right of the
+    middle are the distances of the edges from the middle; likewise for rows. A box that covers at least one whole cell
+    is decoded exactly, and symmetric blur does not move its edges. Maxima, unlike sums, also give the extent of a disc.
 
     Parameters
     ----------

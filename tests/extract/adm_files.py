@@ -1,4 +1,4 @@
-"""Making and loading small ADM checkpoints."""
+"""Create and load small ADM checkpoints."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from ted.extract.backbones.adm_config import AdmConfig, build_unet
 CPU = torch.device("cpu")
 
 
-#: The smallest UNet of the family, for what needs a checkpoint but not a deep one.
+#: The smallest UNet of the family, for tests that do not need a deep one.
 TINY = AdmConfig(
     image_size=16,
     num_channels=32,

@@ -1,4 +1,4 @@
-"""Write small video files of many kinds with PyAV, whose right frames are known by construction."""
+"""Write small video files of many kinds with PyAV, whose frames are known by construction."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -22,7 +22,7 @@ def blocks(height: int, width: int, seed: int = 0) -> Picture:
 
 
 def inside(height: int, width: int) -> npt.NDArray[np.bool_]:
-    """Return the pixels (y, x) of `blocks` that are at least 3 pixels from another block, out of reach of filters."""
+    """Return the mask (y, x) of the pixels of `blocks` at least 3 pixels from other blocks, unaffected by filters."""
     y, x = (np.arange(size) % BLOCK for size in (height, width))
     return ((y >= 3) & (y < BLOCK - 3))[:, None] & ((x >= 3) & (x < BLOCK - 3))[None]
 

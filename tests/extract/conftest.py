@@ -21,7 +21,7 @@ from .small_folders import SmallFolders
 
 
 class ArrayFrames:
-    """Frames in memory, as a `FrameSource`."""
+    """A `FrameSource` of frames in memory."""
 
     def __init__(self, frames: NDArray[np.uint8]) -> None:
         self.frames = frames
@@ -54,7 +54,7 @@ def make_plan(
     taps: Sequence[str] | None = None,
     **settings: Any,
 ) -> VideoPlan:
-    """Plan a video at an exact size; by default of the first tap at the last timestep, without overlap of clips."""
+    """Plan a video at an exact size; by default the first tap at the last timestep, without overlap of clips."""
     return plan_video(
         backbone,
         source,
@@ -105,7 +105,7 @@ def features_of(
 
 @pytest.fixture(scope="session")
 def small_folder(tmp_path_factory: pytest.TempPathFactory) -> SmallFolders:
-    """Folders of small models, to be read only."""
+    """Folders of small models; do not write to them."""
     return SmallFolders(tmp_path_factory.mktemp("small"))
 
 

@@ -1,4 +1,4 @@
-"""Entry points of a package that is not installed."""
+"""Simulate entry points of installed packages."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def offer(group: str, name: str, value: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make ``importlib.metadata`` find an entry point, here and in processes that are started from here."""
+    """Make ``importlib.metadata`` find an entry point, in this process and its child processes."""
     installed = folder / "site" / "foreign-1.0.dist-info"
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\nVersion: 1.0\n")

@@ -8,7 +8,7 @@ from ted.extract.small_models import make_small
 
 
 class SmallFolders:
-    """Gives the folders of small models, to be read only."""
+    """Creates folders of small models on demand; do not write to them."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -19,7 +19,7 @@ class SmallFolders:
 
 
 def make_clip(frames: int, height: int, width: int, *, seed: int = 0) -> torch.Tensor:
-    """Give frames (frame, 3, height, width) of 8-bit values in [-1, 1]: smooth shades with some noise."""
+    """Return frames (frame, 3, height, width) of 8-bit values in [-1, 1]: smooth shades with some noise."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(frames, 3, 5, 7, generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=True)

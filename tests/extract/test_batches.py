@@ -1,4 +1,4 @@
-"""Passes of any size, and of what they hold: the same features; and what becomes of them when memory runs out."""
+"""Features do not depend on the size of passes; batches shrink when memory runs out."""
 
 from pathlib import Path
 

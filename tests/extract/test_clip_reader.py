@@ -1,4 +1,4 @@
-"""Clips are the same however many threads prepare them."""
+"""Clips do not depend on the number of threads that prepare them."""
 
 import dataclasses
 

@@ -8,7 +8,7 @@ from ted.store.errors import ConfigError
 
 
 def naive_clips(frame_count: int, length: int, overlap: int) -> list[tuple[list[int], list[int]]]:
-    """Frames seen and frames kept by each window, from the paper's description, one frame at a time."""
+    """All frames and counting frames of each window, from the paper's description, one frame at a time."""
     windows, start = [], 0
     while start + length < frame_count:
         windows.append(start)

@@ -1,4 +1,4 @@
-"""Extraction on another device than the processor: PyTorch's meta device takes the place of a GPU."""
+"""Extraction on another device than the CPU: PyTorch's meta device replaces a GPU."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ META = torch.device("meta")
 
 
 class OneDevice(TorchDispatchMode):
-    """Refuses operations on tensors of several devices as CUDA does (meta kernels check few of their arguments)."""
+    """Raises an error for operations on tensors of several devices, like CUDA (meta kernels hardly check this)."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]

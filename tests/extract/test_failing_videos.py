@@ -1,4 +1,4 @@
-"""Videos that fail, and what becomes of the others."""
+"""A failing video does not stop the others."""
 
 import gc
 import time
@@ -110,7 +110,7 @@ def test_videos_before_one_that_fails_are_reported_before_it(
 
 
 class Broken(ArrayFrames):
-    """Frames whose decoder fails with an error of its own."""
+    """Frames whose decoder raises a foreign error."""
 
     def __init__(self, frames: Any, error: Exception, *, hashing: bool = False) -> None:
         super().__init__(frames)

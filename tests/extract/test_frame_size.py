@@ -1,4 +1,4 @@
-"""From a frame to the pixels that a backbone sees."""
+"""Convert frames to a backbone's input pixels."""
 
 import itertools
 

@@ -33,7 +33,7 @@ def test_latents_are_area_averages_with_luma(factor: int, channels: int) -> None
 
 
 def test_the_fourth_channel_can_be_colourfulness() -> None:
-    """Grey, red, and a colour in between."""
+    """Colourfulness of grey, red, and a colour in between."""
     pixels = torch.zeros(1, 3, 8, 24)
     pixels[..., 8:16] = torch.tensor([1.0, -1.0, -1.0])[:, None, None]
     pixels[..., 16:] = torch.tensor([0.5, 0.25, -0.25])[:, None, None]

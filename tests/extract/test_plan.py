@@ -1,4 +1,4 @@
-"""Requests of today's backbones are those of earlier versions: cached features stay valid."""
+"""Requests of the backbones equal those of earlier versions, so that cached features stay valid."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Public names of stage 1 come from the package, and load no library before they are used."""
+"""The package exports the public names of stage 1, and imports no library before they are used."""
 
 import subprocess
 import sys

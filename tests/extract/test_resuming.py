@@ -1,4 +1,4 @@
-"""Extraction that was interrupted, or is partly there: only what is missing is computed, to the same bytes."""
+"""Resumed extractions compute only missing features, with the same bytes."""
 
 from pathlib import Path
 from typing import Any

@@ -15,7 +15,7 @@ def operations() -> list[Any]:
 
 @pytest.fixture
 def precision() -> Iterator[None]:
-    """Put the process's choices back."""
+    """Restore the process's settings."""
     if not hasattr(BACKENDS.cuda.matmul, "fp32_precision"):
         pytest.skip("torch has one precision for all backends before 2.9")
     yield

@@ -16,7 +16,7 @@ KEY = (51, "tap")
 
 
 class Recorder:
-    """A unit's writer that remembers, and can be slow or fail."""
+    """A unit's writer that records its frames, and can be slow or fail."""
 
     def __init__(self, delay: float = 0, failing: frozenset[int] = frozenset()) -> None:
         self.frames: dict[int, NDArray[np.float16]] = {}

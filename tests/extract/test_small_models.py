@@ -20,7 +20,7 @@ PARTS = {
     "svd": {"unet", "vae", "image_encoder", "feature_extractor", "scheduler"},
     "sd21": {"unet", "vae", "text_encoder", "tokenizer", "scheduler"},
 }
-#: The layers through which frames of a clip see each other.
+#: The layers through which frames of a clip depend on each other.
 TEMPORAL = {
     "i2vgen-xl": {"TemporalConvLayer", "TransformerTemporalModel", "I2VGenXLTransformerTemporalEncoder"},
     "svd": {"TemporalResnetBlock", "TemporalBasicTransformerBlock"},
@@ -76,7 +76,7 @@ def test_no_parameter_is_left_constant(name: str, small_folder: SmallFolders) ->
 
 
 def skip_layer(_module: nn.Module, args: tuple[torch.Tensor, ...], output: object) -> object:
-    """Give a layer's input as its output."""
+    """Return a layer's input as its output."""
     return (args[0],) if isinstance(output, tuple) else args[0]
 
 

@@ -27,7 +27,7 @@ def noisy() -> torch.Tensor:
 
 @pytest.fixture
 def calls(backbone: AdmBackbone) -> Iterator[Counter[str]]:
-    """How often each module of the UNet was entered."""
+    """Number of calls of each module of the UNet."""
     counter: Counter[str] = Counter()
 
     def count(name: str) -> Any:
@@ -44,7 +44,7 @@ def hooks_left(unet: nn.Module) -> int:
 
 
 def full_pass(backbone: AdmBackbone, noisy: torch.Tensor) -> dict[str, torch.Tensor]:
-    """All taps by hooks of the test's own, copied on the spot, in a pass that runs to its end."""
+    """Read all taps by separate hooks that copy outputs at once, in a full pass."""
     copies: dict[str, torch.Tensor] = {}
 
     def copy(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Video files of many kinds: each frame against pictures that are known by construction."""
+"""Compare each frame of many kinds of video files with pictures that are known by construction."""
 
 import logging
 from collections.abc import Iterator
@@ -366,7 +366,7 @@ def test_bytes_after_an_mp4_are_ignored(tmp_path: Path, pictures: list[Picture],
 
 
 def test_digest_of_an_ordinary_video_is_that_of_earlier_versions(tmp_path: Path, pictures: list[Picture]) -> None:
-    """So that caches keep their features."""
+    """Digests do not change between versions, so that caches stay valid."""
     import hashlib
 
     path = write_clip(tmp_path / "a.mp4", pictures, "libx264", "yuv420p", options=H264)
@@ -376,7 +376,7 @@ def test_digest_of_an_ordinary_video_is_that_of_earlier_versions(tmp_path: Path,
 
 
 def test_digest_tells_what_earlier_versions_decoded_otherwise(tmp_path: Path, pictures: list[Picture]) -> None:
-    """The container is the same in all but the matrix; features of the other orientation must not be reused."""
+    """Files that differ only in the display matrix have different digests, so features are not reused."""
     import hashlib
 
     path = write_clip(tmp_path / "a.mov", pictures, matrix=[ONE, 0, 0, 0, -ONE, 0, 0, 0, 1 << 30])

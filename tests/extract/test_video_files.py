@@ -1,4 +1,4 @@
-"""Frames that are in a video file."""
+"""Frames of video files."""
 
 import os
 import pickle

@@ -36,13 +36,13 @@ def edit_json(path: Path, **changes: object) -> None:
 
 @pytest.fixture
 def copied(small_folder: SmallFolders, tmp_path: Path) -> Path:
-    """Give a copy of a small Stable Diffusion's folder, to be damaged."""
+    """A copy of a small Stable Diffusion's folder, for damaging."""
     return shutil.copytree(small_folder("sd21"), tmp_path / "copy")
 
 
 @pytest.fixture
 def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty hub cache, on a machine without a network."""
+    """An empty hub cache, on a machine without a network."""
 
     def refuse(*_args: object, **_kwargs: object) -> None:
         raise AssertionError("nothing may be downloaded")
@@ -54,7 +54,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def put_into_cache(cache: Path, repository: str, folder: Path) -> Path:
-    """Lay a folder out as a download would: a reference to a snapshot."""
+    """Store a folder in the layout of a download: a reference to a snapshot."""
     place = cache / f"models--{repository.replace('/', '--')}"
     snapshot = place / "snapshots" / ("0" * 40)
     shutil.copytree(folder, snapshot)

@@ -1,4 +1,4 @@
-"""What extraction of a video writes."""
+"""Features that the extraction of a video writes."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Extracting videos in memory into a cache: a plan, a run, and what can go wrong in it."""
+"""Extract videos from memory into a cache, with simulated failures."""
 
 import dataclasses
 from pathlib import Path
@@ -54,7 +54,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 class Scarce:
-    """A backbone whose passes run out of memory when they hold too much, or at their n-th call."""
+    """A backbone whose passes run out of memory if they have too many items, or at the n-th call."""
 
     def __init__(self, backbone: Backbone, most: int) -> None:
         self._backbone = backbone

@@ -1,4 +1,4 @@
-"""Features of the kinds that decide whether a search is exact: (frame, y, x, channel), the last frame the query."""
+"""Features that are hard for an exact search: (frame, y, x, channel); the last frame is the query."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ Parts = list[torch.Tensor]
 
 
 def random_parts(grid: tuple[int, int], frames: int, channels: Sequence[int], seed: int, smooth: bool = False) -> Parts:
-    """Noise; or smooth: neighbours and successive frames resemble each other, as real features do."""
+    """Noise, or smooth features, whose neighbours and successive frames are similar, like real features."""
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for count in channels:
@@ -22,7 +22,7 @@ def random_parts(grid: tuple[int, int], frames: int, channels: Sequence[int], se
 
 
 def adversarial(kind: str, grid: tuple[int, int], frames: int, channels: Sequence[int], seed: int) -> Parts:
-    """Features on which rounding decides much, or everything ties."""
+    """Features whose ranking depends on rounding, or with many ties."""
     generator = torch.Generator().manual_seed(seed)
     parts = random_parts(grid, frames, channels, seed, smooth=True)
     if kind == "noise":

@@ -51,7 +51,7 @@ def find_candidates(
     budget: int = DEFAULT_BUDGET,
     annotated: int = 1,
 ) -> Candidates:
-    """Search a single frame's context: unit vectors (y, x, channel) and (frame, y, x, channel), one tensor a part."""
+    """Search a single frame's context: unit vectors (y, x, channel) and (frame, y, x, channel), one tensor per part."""
     index = CosineIndex(spec, len(context[0]), precision, budget)
     for frame in range(len(context[0])):
         index.add(frame, [part[frame] for part in context])

@@ -1,4 +1,4 @@
-"""Affinities in the cache: what is read from them is what the features give, or is said not to be."""
+"""Cached affinities give the same results as the features, or report that they may not."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -85,7 +85,7 @@ ALPHAS, CONTEXTS, TOP_KS = (0.0, 0.3, 0.45, 0.5, 0.6, 0.9), (5, 3, 8), (3, 8, 10
 
 @pytest.fixture(scope="module")
 def truths() -> dict[tuple[float, int], list[FrameAffinity]]:
-    """What a search of its own finds for each alpha and context; of the 10 best the first are the 3 or 8 best."""
+    """Separate searches for each alpha and context; the first 3 or 8 of the 10 best are the top-3 or top-8."""
     values = [volume(array) for array in arrays()]
     found = {}
     for alpha, context in product(ALPHAS, CONTEXTS):
@@ -98,7 +98,7 @@ def truths() -> dict[tuple[float, int], list[FrameAffinity]]:
 def test_what_is_called_proven_is_what_the_features_give(
     cache: Cache, units: list[Unit], truths: dict[tuple[float, int], list[FrameAffinity]], each: bool
 ) -> None:
-    """Every setting near a kept one: wherever a pixel is proven, its sources are those of a search of its own."""
+    """For settings near a cached one, the sources of proven pixels equal those of a separate search."""
     kept = cache_affinities(cache, units, wanted((0.3, 0.6), (5,), top_k=8, each=each))
     steps, shares = list(kept.steps()), {}
     cells = GRID[0] * GRID[1]
@@ -118,7 +118,7 @@ def test_what_is_called_proven_is_what_the_features_give(
                 assert torch.equal(ranked.similarity[good], own.affinity.similarity[good][:, :top_k])
             shares[alpha, context, top_k] = torch.cat(certain).double().mean().item()
         assert kept.unproven(fusion, top_k) == pytest.approx(1 - shares[alpha, context, top_k])
-    # Not vacuous: the kept ones are certain, those between them mostly, and those far off or with more sources not.
+    # The test is not vacuous: cached settings are proven, those in between mostly, distant ones or larger k not.
     assert shares[0.3, 5, 8] == shares[0.6, 5, 3] == 1
     assert shares[0.45, 5, 3] > 0.5
     assert shares[0.5, 5, 3] > shares[0.9, 5, 3]
@@ -209,7 +209,7 @@ def test_values_are_stored_as_found(cache: Cache, units: list[Unit]) -> None:
     values = [unit.features[2:4].compute().astype(np.float64) for unit in units]
     for part, value in enumerate(values):
         unit = value / np.linalg.norm(value, axis=-1, keepdims=True)
-        # The last context frame of frame 3, at place 2 after the first and frame 1, is frame 2.
+        # The last context frame of frame 3, at position 2 after the first frame and frame 1, is frame 2.
         cells = GRID[0] * GRID[1]
         pixel, slot = next((p, s) for p in range(cells) for s in range(6) if sources[p, s] // cells == 2)
         own = unit[1].reshape(cells, -1)[pixel] @ unit[0].reshape(cells, -1)[sources[pixel, slot] % cells]

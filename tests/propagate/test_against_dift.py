@@ -1,4 +1,4 @@
-"""The peers' own evaluation, run on the same features: its masks and its soft labels."""
+"""Masks and soft labels against DIFT's own evaluation on the same features."""
 
 import json
 from pathlib import Path
@@ -46,9 +46,9 @@ def test_masks_and_soft_labels(shared: Path, number: int) -> None:
 
 @pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_soft_labels_differ_only_where_a_tie_decides(shared: Path, number: int) -> None:
-    """A choice between sources that tie at the k-th place moves a label by no more than their weight.
+    """Choosing between sources that tie for rank k changes a label by at most their weight.
 
-    The bound follows those weights along the video like a label of its own: where it is small, no tie has a say.
+    The bound propagates those weights along the video like a label; where it is small, ties have no effect.
     """
     parts, settings, expected = load(shared, number)
     wider = PropagationSettings(

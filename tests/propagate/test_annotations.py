@@ -1,4 +1,4 @@
-"""Labels given in any frames: objects that join, corrections, and frames before the first annotation."""
+"""Annotations in any frames: objects that join late, corrections, and frames before the first annotation."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ SETTINGS = PropagationSettings(top_k=5, radius=3, context=3, temperature=0.1)
 
 
 def given_objects(objects: dict[int, list[int]]) -> dict[int, tuple[npt.NDArray[np.float32], list[int]]]:
-    """Random one-hot labels of three objects, by frame: of those listed, others' cells are background."""
+    """Random one-hot labels by frame of the listed objects (of three); cells of the others are background."""
     generator, labels = np.random.default_rng(5), {}
     for frame, known in objects.items():
         owners = generator.choice([0, *known], GRID)
@@ -101,7 +101,7 @@ def test_objects_are_unknown_before_they_join() -> None:
 
 
 def test_an_object_visible_before_it_joins_is_followed() -> None:
-    """Frames in which it is not annotated yet are not evidence of background, however many they are."""
+    """Frames before an object's first annotation do not count as background, whatever their number."""
     frames, context = 10, 6
     values = np.repeat(smooth(1, GRID, 30, seed=9), frames, axis=0)  # a still video: each pixel resembles itself most
     settings = PropagationSettings(top_k=context, radius=0, context=context, temperature=0.1)

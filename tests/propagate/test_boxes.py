@@ -1,4 +1,4 @@
-"""Boxes to label maps and back, with sub-pixel edges."""
+"""Encode boxes as label maps and decode them, with sub-pixel edges."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ CELL = np.array([12.5, 10, 12.5, 10])
 
 
 def random_boxes(low: float, high: float, count: int = 300) -> NDArray[np.float64]:
-    """Boxes inside of the frame whose sides are so many cells."""
+    """Random boxes inside the frame, with sides in cells."""
     rng = np.random.default_rng(0)
     sides = rng.uniform(low, high, (count, 2))
     corners = rng.uniform(0, 1, (count, 2)) * (np.array(GRID[::-1]) - sides)

@@ -1,4 +1,4 @@
-"""A video in blocks of frames, computed apart: the same bits as in one go."""
+"""Searches in separate blocks of frames give the same bits as one search."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ WANTED = SearchSpec(
 
 
 class Apart:
-    """Runs tasks as another process would: with nothing but what can be pickled, in any number of pieces."""
+    """Runs tasks on pickled copies of their arguments, as in another process, with any number of workers."""
 
     def __init__(self, count: int) -> None:
         self.count = count

@@ -1,4 +1,4 @@
-"""Tasks on real worker processes: the same results as in this process, whatever happens to the workers."""
+"""Tasks on real worker processes give the same results as in this process, even if workers die."""
 
 import os
 import signal
@@ -71,7 +71,7 @@ def settings(values: da.Array) -> dict[str, Any]:
 
 
 def die(number: int, deaths: Path, how_often: int) -> int:
-    """Kill the worker in the middle of task 3, a few times."""
+    """Kill the worker during task 3, a few times."""
     time.sleep(0.02)
     if number == 3 and len(list(deaths.iterdir())) < how_often:
         (deaths / str(os.getpid())).touch()
@@ -85,7 +85,7 @@ def take(seconds: float) -> float:
 
 
 def note_and_wait(folder: Path, number: int) -> int:
-    """Note that a task has begun; all but the first end when they are told to."""
+    """Record that a task has begun; all but the first wait for a signal to end."""
     (folder / str(number)).write_text("here")
     deadline = time.monotonic() + 120
     while number and not (folder / "go on").exists() and time.monotonic() < deadline:
@@ -104,7 +104,7 @@ RUNNING: list[int] = []
 
 
 def together(number: int) -> int:
-    """Return how many such calls there are at this moment, in this process."""
+    """Return the number of concurrent calls in this process."""
     RUNNING.append(number)
     time.sleep(0.1)
     count = len(RUNNING)
@@ -181,7 +181,7 @@ def test_an_error_of_the_tasks_themselves_is_raised_too(workers: Workers) -> Non
 
 
 def test_workers_compute_with_the_threads_given_and_by_themselves(local: Workers) -> None:
-    """Nor do dask arrays go back to the cluster from within a task, which would wait for its own worker."""
+    """A task computes dask arrays itself; on the cluster they could wait for the task's own worker."""
     values = da.from_array(np.arange(10), chunks=2)
     own = settings(values)
     found = next(local.map(settings, [(values,)]))
@@ -196,7 +196,7 @@ def test_workers_compute_with_the_threads_given_and_by_themselves(local: Workers
 
 
 def test_tasks_in_threads_of_one_process_end_in_any_order() -> None:
-    """What dask does with arrays is configured for the whole process: it must hold until the last task ends."""
+    """Dask's configuration is process-wide, so it must stay set until the last task ends."""
     begun, over = threading.Event(), threading.Event()
 
     def first() -> None:
@@ -305,7 +305,7 @@ def test_resources_limit_what_runs_at_once() -> None:
 
 @pytest.fixture
 def other_processes(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """Start a scheduler and a worker as processes of their own; give the scheduler's file and process."""
+    """Start a scheduler and a worker as separate processes; yield the scheduler's file and process."""
     file = tmp_path / "scheduler.json"
     scheduler, worker = (
         [sys.executable, "-m", f"distributed.cli.dask_{name}", "--scheduler-file", str(file), "--no-dashboard"]
@@ -347,7 +347,7 @@ def test_a_scheduler_that_freezes_or_dies_is_an_error(
 
 @contextmanager
 def listening(greeting: bytes) -> Iterator[int]:
-    """Accept connections on a port, and say something else than a scheduler would."""
+    """Accept connections on a port, and answer in another protocol than a scheduler's."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -498,7 +498,7 @@ def test_workers_that_do_not_see_the_cache_are_an_error(
 
 
 def test_a_program_with_workers_is_quiet(tmp_path: Path) -> None:
-    """Nothing but its own output appears, though a task fails and others are given up; its environment is restored."""
+    """A script prints only its own output though a task fails and others are cancelled; its environment is restored."""
     script = tmp_path / "script.py"
     script.write_text(
         "import os, time\n"

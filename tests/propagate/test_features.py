@@ -81,7 +81,7 @@ def test_parts_that_do_not_fit_together_are_refused() -> None:
 
 
 def test_the_finest_part_gives_grid_and_frame_size() -> None:
-    """Backbones can need frames of different sizes, whose grids cover the same picture."""
+    """Backbones may need frames of different sizes, whose grids cover the same picture."""
     coarse, fine = volume(noise(5, 2, 3, 4), frame_size=(64, 96)), volume(noise(5, 4, 5, 6), frame_size=(56, 84))
     for parts in ([coarse, fine], [fine, coarse]):
         sources = FeatureReader([(part, 0.5) for part in parts])

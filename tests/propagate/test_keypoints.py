@@ -1,4 +1,4 @@
-"""Keypoints to label maps and back, against CRW's own way of drawing and reading them, written out plainly."""
+"""Encode keypoints as label maps and decode them, against a plain version of CRW's code."""
 
 import numpy as np
 import numpy.typing as npt

@@ -44,7 +44,7 @@ def test_a_tiny_temperature_takes_the_best_source_alone(temperature: float) -> N
 
 
 def test_no_matrix_product_takes_part() -> None:
-    """A process may have allowed those in TF32; which does not show on a processor."""
+    """Matrix products could run in TF32, if the process allows it; a CPU would not show the error."""
 
     class NoProducts(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

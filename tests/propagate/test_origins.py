@@ -1,4 +1,4 @@
-"""Where labels come from: the sources and weights are those that propagation uses."""
+"""The traced sources and weights are those that propagation uses."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""Points to label maps and back, with sub-cell precision."""
+"""Encode points as label maps and decode them, with sub-cell precision."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_a_cells_centre_is_half_a_cell_in_and_points_at_the_rim_move_there() -> 
 def test_places_are_read_around_the_maximum_alone() -> None:
     label = torch.zeros(3, *GRID)
     label[0, 4, 5], label[0, 4, 6], label[0, 5, 5] = 0.3, 0.15, 0.15
-    label[0, 6, 7] = 0.1  # two cells away: mass, but not the place
+    label[0, 6, 7] = 0.1  # two cells away: counts for the mass, not for the coordinates
     label[0, 4, 8] = 0.29  # three cells away: neither
     label[1, 0, 0] = label[1, 9, 9] = 0.2  # equal: the first
     found = decode_points(label, SIZE)

@@ -1,4 +1,4 @@
-"""CRW's protocol against a dense float64 reference of its rules, with any of the three rules alone."""
+"""CRW's protocol, and each of its three rules alone, against a dense float64 reference."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,7 +40,7 @@ def arrays() -> list[npt.NDArray[np.float16]]:
 
 
 def crw_context(frame: int, settings: PropagationSettings) -> list[tuple[int, bool]]:
-    """Context frames of a frame, and whether each is searched in the window only.
+    """Return a frame's context frames, and whether each is searched only in the window.
 
     CRW puts `context` copies of frame 0 before the video: the last `context` frames of the longer video are restricted
     to the window, frame 0 as long-term memory is not.
@@ -53,7 +53,7 @@ def crw_context(frame: int, settings: PropagationSettings) -> list[tuple[int, bo
 def expected_labels(
     label: npt.NDArray[np.float64], settings: PropagationSettings
 ) -> dict[int, npt.NDArray[np.float64]]:
-    """Propagate densely: every similarity, masked, its k largest by a softmax, as in CRW's evaluation."""
+    """Propagate densely: softmax over the k largest masked similarities, as in CRW's evaluation."""
     fused = dense.fuse(arrays(), part_weights(0.4), True).astype(np.float64).reshape(FRAMES, GRID[0] * GRID[1], -1)
     y, x = np.divmod(np.arange(GRID[0] * GRID[1]), GRID[1])
     dy, dx = np.abs(y[:, None] - y), np.abs(x[:, None] - x)
@@ -117,7 +117,7 @@ def test_sweeps_and_sessions_follow_the_rules_to_the_last_bit(
 
 @pytest.mark.parametrize("rules", RULES, ids=lambda rules: "+".join(rules))
 def test_a_dense_kernel_searches_the_same_pixels(rules: dict[str, object]) -> None:
-    """All sources inside the window are candidates, of either kernel."""
+    """With both kernels, all sources inside the window are candidates."""
     values = smooth(4, (4, 5), 16, seed=3)
     settings = replace(SETTINGS, radius=2, top_k=200, **rules)  # type: ignore[arg-type]
     fusion = Fusion(weights=(1.0,), context=4)

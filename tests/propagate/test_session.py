@@ -1,4 +1,4 @@
-"""A session against fresh runs of `propagate`, bit for bit, after any sequence of changes."""
+"""Sessions equal new runs of `propagate`, bit for bit, after any sequence of changes."""
 
 import random
 from dataclasses import replace
@@ -36,7 +36,7 @@ def label(seed: int, channels: tuple[int, ...] | None = None) -> AnnotatedLabel:
 
 
 def assert_fresh(session: TrackingSession, parts: list[FeatureVolume]) -> None:
-    """The labels of a session are those of a run of its own."""
+    """Check that a session's labels equal those of a separate run."""
     weighted = list(zip(parts, session.weights, strict=True))
     expected = list(propagate(weighted, session.annotations, session.settings))
     found = list(session.labels())
@@ -134,7 +134,7 @@ def test_a_corrected_annotation_labels_what_follows_it_and_reads_no_feature() ->
 
 
 def test_shorter_contexts_are_read_where_they_are_proven() -> None:
-    """Here all sources of a window are candidates, which proves everything."""
+    """All sources of a window are candidates, which proves all pixels."""
     part = Counting(smooth(FRAMES, GRID, 12, seed=1), chunk=1)
     session = TrackingSession(
         [(part, 1.0)], PropagationSettings(radius=1, top_k=9 * 5 + 1, context=4), {0: label(0)}, memory=2**30

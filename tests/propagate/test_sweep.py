@@ -1,4 +1,4 @@
-"""Many settings at once, each against a run of its own: bit for bit."""
+"""A sweep of many settings equals separate runs, bit for bit."""
 
 import itertools
 from typing import Any
@@ -25,7 +25,7 @@ def grid_of_settings(**lists: list[float]) -> list[WeightedSettings]:
 
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_setting_equals_a_run_of_its_own(every: int) -> None:
-    """All of them in one sweep; of the runs, by default, each fifth, with each value of each parameter."""
+    """Sweep all settings at once; by default, compare every fifth one, which covers each value of each parameter."""
     video, image = smooth(FRAMES, GRID, 16, seed=1), smooth(FRAMES, GRID, 7, seed=2)
     settings = grid_of_settings(
         alpha=[0.0, 0.3, 0.5, 1.0], temperature=[0.05, 0.2], top_k=[1, 4, 7], radius=[2, 4], context=[0, 2, 28]

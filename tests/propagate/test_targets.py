@@ -1,4 +1,4 @@
-"""Given labels over predicted ones, and masks as a target."""
+"""Annotated labels over propagated ones, and masks as a target."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def cells(*channels: list[float]) -> torch.Tensor:
 
 
 def test_a_given_object_takes_its_cells_and_leaves_the_others_as_predicted() -> None:
-    # Object 2 is given in the first cell alone; object 1 is as predicted.
+    # Object 2 is annotated only in the first cell; object 1 is as propagated.
     predicted = cells([0.5, 0.25, 1.0], [0.5, 0.75, 0.0], [0.0, 0.0, 0.0])
     given = AnnotatedLabel(label=cells([0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]), channels=(2,))
     expected = cells([0.0, 0.25, 1.0], [0.0, 0.75, 0.0], [1.0, 0.0, 0.0])
@@ -25,7 +25,7 @@ def test_a_given_object_takes_its_cells_and_leaves_the_others_as_predicted() -> 
 
 
 def test_an_object_is_not_where_its_mask_says_it_is_not() -> None:
-    # Object 1 was predicted everywhere and is given nowhere here: what is left is shared as predicted, or background.
+    # Object 1 was propagated everywhere but is annotated nowhere: others share the rest, or it becomes background.
     predicted = cells([0.25, 0.0, 0.125], [0.5, 1.0, 0.5], [0.25, 0.0, 0.375])
     given = AnnotatedLabel(label=cells([1.0] * 3, [0.0] * 3, [0.0] * 3), channels=(1,))
     assert torch.equal(given.over(predicted), cells([0.5, 1.0, 0.25], [0.0] * 3, [0.5, 0.0, 0.75]))
@@ -69,7 +69,7 @@ def test_masks_of_several_frames_share_channels() -> None:
     assert list(labels) == [0, 5]
     assert [labels[frame].channels for frame in (0, 5)] == [(2,), (1,)]
     assert not labels[0].label[1].any()
-    # Object 7 stays as predicted below the given one; the given mask itself comes back as it is.
+    # Object 7 stays as propagated below the annotated object, whose mask is unchanged.
     predicted = labels[0].label
     ids = target.decode(5, labels[5].over(predicted), (8, 8))
     expected = np.where(later > 0, 3, np.where(first > 0, 7, 0))

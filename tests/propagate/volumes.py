@@ -1,4 +1,4 @@
-"""Feature units for tests: in memory, or not to be touched."""
+"""Feature units for tests: in memory, or without access."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ def volume(values: npt.NDArray[Any], chunk: int = 3, frame_size: tuple[int, int]
 
 
 class Counting:
-    """Features computed on demand; remembers which frames were asked for, in order."""
+    """Features computed on demand; records the order in which frames are read."""
 
     def __init__(self, values: npt.NDArray[Any], chunk: int) -> None:
         self.reads: list[int] = []
@@ -36,7 +36,7 @@ class Counting:
 
 
 class Untouchable:
-    """A unit that must not be read, not even looked at."""
+    """A unit that must not be accessed at all."""
 
     @property
     def features(self) -> Any:

@@ -1,4 +1,4 @@
-"""Claims as other processes leave them."""
+"""Claims of other processes, for tests."""
 
 import json
 import os
@@ -9,12 +9,12 @@ from ted.store import owners
 
 NAME = "features/ted/claim.json"
 
-#: Changes to an owner that make it nobody: as if the number had been given to another process.
+#: Changes to an owner after which no process matches it, as if its process id had been reused.
 GONE = {"process_start": "0"}
 
 
 def age(path: Path, seconds: float) -> None:
-    """Make a file older than the file system's clock says now."""
+    """Set a file's modification time into the past of the file system's clock."""
     probe = path.with_name("probe")
     probe.touch()
     then = probe.stat().st_mtime - seconds
@@ -23,7 +23,7 @@ def age(path: Path, seconds: float) -> None:
 
 
 def leave_claim(unit: Path, *, seconds: float = 0, **changes: Any) -> Path:
-    """Leave the claim of another host's process, renewed so many seconds ago; None takes a key away."""
+    """Write a claim of another host's process, renewed `seconds` ago; a change to None removes the key."""
     owner = {"token": "t", **owners.this_process(), "host": "elsewhere"} | changes
     path = unit / NAME
     path.parent.mkdir(parents=True, exist_ok=True)

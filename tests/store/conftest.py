@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ted.store import AffinitySpec, AffinityUnit, Cache, FeatureRequest, Unit, UnitSpec, open_cache, parse_codec
 from ted.store.errors import Hint, TedError
 
-if multiprocessing.parent_process() is None:  # writers in processes of their own need no commands, which load torch
+if multiprocessing.parent_process() is None:  # child processes do not need the commands, which import torch
     from tests.pipeline.conftest import cli, davis_source
 
     __all__ = ["cli", "davis_source"]
@@ -108,7 +108,7 @@ def make_affinities(**changes: object) -> AffinitySpec:
 
 
 def make_frames(spec: AffinitySpec) -> list[Frame]:
-    """Return frames as a search finds them: the first without sources, all with some empty slots."""
+    """Return frames like those of a search: the first has no sources, all have some empty slots."""
     rng = np.random.default_rng(5)
     pixels = spec.grid[0] * spec.grid[1]
     frames = []
@@ -138,7 +138,7 @@ def write_affinities(cache: Cache, spec: AffinitySpec) -> AffinityUnit:
 
 
 def damage_chunk(unit: Path, key: str, damage: str) -> None:
-    """Damage the chunk of frame 3 by one bit flipped, bytes cut off or added, deletion, or a swap with frame 1's."""
+    """Damage the chunk of frame 3: flip a bit, cut off or add bytes, delete it, or swap it with frame 1's."""
     chunk = unit / key
     data = bytearray(chunk.read_bytes())
     if damage == "flip":

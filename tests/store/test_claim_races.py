@@ -1,4 +1,4 @@
-"""Several processes want one claim: exactly one gets it, in every order of events."""
+"""If several processes compete for a claim, exactly one gets it, in every order of events."""
 
 import json
 import multiprocessing
@@ -21,11 +21,11 @@ from ted.store.errors import ClaimedError
 from .claim_inputs import GONE, age, leave_claim, litter
 from .conftest import write_unit
 
-# Who wins.
+# Real races
 
 
 def prepare(root: Path, rounds: int) -> list[Path]:
-    """Leave a stale claim in each folder: of a dead process, of a silent host, or torn, by turns."""
+    """Write a stale claim into each folder, in turn of a dead process, of a silent host, and truncated."""
     units = [root / str(number) for number in range(rounds)]
     for number, unit in enumerate(units):
         here: dict[str, Any] = {"host": owners.this_process()["host"], **GONE}
@@ -37,7 +37,7 @@ def prepare(root: Path, rounds: int) -> list[Path]:
 
 
 def compete(units: list[Path], wait: Callable[[], Any]) -> dict[int, Claim]:
-    """Try to take over each claim, together with all competitors; return the claims that were won, still held."""
+    """Try to take over each claim at the same time as all competitors; return the claims held."""
     won = {}
     for number, unit in enumerate(units):
         wait()
@@ -89,7 +89,7 @@ def _enter_and_leave(unit: Path, rounds: int, results: Any) -> None:
                 entered += 1
                 claim.check()
                 (unit / "inside").unlink()
-                if entered % 3 == 0:  # left as by a process that is gone
+                if entered % 3 == 0:  # not released, as by a dead process
                     owner = json.loads(claim.content) | GONE
                     claim.path.write_text(json.dumps(owner))
         except ClaimedError:
@@ -111,11 +111,11 @@ def test_nobody_holds_a_claim_together_with_another(unit_folder: Path) -> None:
     assert litter(unit_folder) == []
 
 
-# Single interleavings.
+# Single interleavings
 
 
 def before_the_right(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
-    """Call `happens` after a claim was found stale, before the right to replace it is sought."""
+    """Call `happens` after a claim was found stale, before the right to replace it is requested."""
     right = claims._right_to_replace
 
     @contextmanager
@@ -129,7 +129,7 @@ def before_the_right(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]
 
 
 def with_the_right(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
-    """Call `happens` while the right to replace a claim is held, before the second look at it."""
+    """Call `happens` while the right to replace a claim is held, before the claim is checked again."""
     right = claims._right_to_replace
 
     @contextmanager

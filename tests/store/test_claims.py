@@ -1,4 +1,4 @@
-"""Claims: one process holds a unit for as long as it lives; others take it over only after its death."""
+"""A process keeps its claim while it lives; others take it over only after its death."""
 
 import errno
 import os
@@ -89,7 +89,7 @@ def test_a_fork_neither_renews_nor_releases_its_parents_claims(tmp_path: Path) -
     assert os.waitpid(child, 0)[1] == 0
     claim.check()
     claim.release()
-    with take_claim(tmp_path / "other"):  # the child left through no `with`
+    with take_claim(tmp_path / "other"):  # the child did not leave through a `with` statement
         pass
 
 
@@ -106,9 +106,9 @@ def test_who_holds_it_is_told(unit_folder: Path) -> None:
     [
         ({}, STALE_AFTER_S - 10, False),
         ({}, STALE_AFTER_S + 10, True),
-        ({}, -STALE_AFTER_S - 10, True),  # times to come are of a copy
+        ({}, -STALE_AFTER_S - 10, True),  # future times come from copied files
         (GONE, 0, False),
-        ({"host": owners.this_process()["host"]}, STALE_AFTER_S + 10, False),  # runs here: it is this process
+        ({"host": owners.this_process()["host"]}, STALE_AFTER_S + 10, False),  # this process, which is alive
         ({"host": owners.this_process()["host"], **GONE}, 0, True),
         ({"host": owners.this_process()["host"], **GONE, "boot_id": "another"}, STALE_AFTER_S - 10, False),
         ({"host": owners.this_process()["host"], **GONE, "pid_namespace": "pid:[1]"}, STALE_AFTER_S - 10, False),

@@ -1,4 +1,4 @@
-"""Copies of units between caches: the same bytes, whole or not at all, whatever is at the destination."""
+"""Copy units between caches: same bytes, atomically, with any state of the destination."""
 
 import errno
 import os
@@ -103,7 +103,7 @@ def test_a_unit_damaged_at_the_source_is_not_copied(cache: Cache, unit: Unit, ot
     assert result.problem.hint == Hint("verify")
     assert files(other.root) == before
     assert not unit.spec.folder(other.root).exists()
-    # Nothing is left where nothing was.
+    # A refused copy leaves no new folders.
     alone = other.root.with_name("alone")
     assert copy_unit(unit.folder, alone).state == "damaged"
     assert not list(alone.glob("*"))
@@ -262,7 +262,7 @@ def test_a_full_disk_is_told_leaves_nothing_and_the_rest_is_copied_later(
 
 
 def _copy_until(source: Path, root: Path, events: int) -> bool:
-    """Copy in a process that is killed at its n-th change of the destination; return whether that happened."""
+    """Copy in a process that is killed at its n-th change of the destination; return whether it was killed."""
     child = os.fork()
     if not child:
         seen = 0
@@ -324,7 +324,7 @@ def test_killed_before_any_change_there_is_a_whole_unit_or_none(
 def test_a_cache_copied_by_other_means_reads_and_resumes_there(
     cache: Cache, unit: Unit, values: NDArray[np.float16], tmp_path: Path
 ) -> None:
-    """As by ``cp -r`` or rsync from another machine, whose job was writing at that moment."""
+    """A cache copied by ``cp -r`` or rsync while a job on another machine was writing it."""
     affinities = write_affinities(cache, make_affinities())
     begun = make_spec(timestep=300)
     with cache.writer(begun) as writer:

@@ -1,4 +1,4 @@
-"""Damage by hand: files edited, moved or swapped between units, folders renamed."""
+"""Manual damage: edited, moved or swapped files, renamed folders."""
 
 import errno
 import json
@@ -24,7 +24,7 @@ MARKER, CLAIM = "features/ted/complete.json", "features/ted/claim.json"
 
 
 def repair(cache: Cache, spec: UnitSpec, values: NDArray[np.float16]) -> frozenset[int]:
-    """Demote a unit and write its missing frames; return the frames that stayed."""
+    """Demote a unit and write its missing frames; return the frames that were intact."""
     demote(spec.folder(cache.root))
     with cache.writer(spec) as writer:
         kept = writer.done
@@ -77,7 +77,7 @@ def _stray(unit: Path) -> None:
     (unit / "features/c/9").mkdir()
     (unit / "features/c/9/0").write_bytes(b"stray")
     elsewhere = unit.parents[5] / "elsewhere"
-    (unit / "features/c/1").rename(elsewhere)  # followed in reading, and left alone in clearing
+    (unit / "features/c/1").rename(elsewhere)  # readers follow the link; clearing leaves it alone
     (unit / "features/c/1").symlink_to(elsewhere)
 
 
@@ -129,7 +129,7 @@ def test_nothing_behind_a_link_out_of_the_cache_is_deleted(
     "key", ["notes.txt", "features/x/zarr.json", "features/.zarray", ".DS_Store", "features/ted/x"]
 )
 def test_strays_outside_of_chunks(cache: Cache, unit: Unit, values: NDArray[np.float16], key: str) -> None:
-    """A reader might take them for members, or wonder; hidden files and what lies beside the records harm nobody."""
+    """Zarr readers could take strays for members; hidden files and files beside the records are harmless."""
     (unit.folder / key).parent.mkdir(exist_ok=True)
     (unit.folder / key).write_text("{}")
     harmless = "/." in f"/{key}" or "ted" in key
@@ -142,7 +142,7 @@ def test_strays_outside_of_chunks(cache: Cache, unit: Unit, values: NDArray[np.f
 def test_metadata_of_a_unit_of_an_earlier_version_start_it_over(
     cache: Cache, unit: Unit, values: NDArray[np.float16], key: str
 ) -> None:
-    """Its marker does not hold them."""
+    """The marker of such a unit does not contain its metadata."""
     write_marker(unit.folder, Marker(digest=unit.marker.digest, files=unit.marker.files))
     assert Unit(unit.folder).content_hash == unit.content_hash
     (unit.folder / key).write_text("{}")
@@ -197,7 +197,7 @@ def test_the_claim_of_a_killed_child_is_taken_over_before_it_is_waited_for(cache
         with pytest.raises(ClaimedError), cache.writer(spec):
             pass
         process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the list of processes
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie: dead but still listed
         with cache.writer(spec):
             pass
 
@@ -218,7 +218,7 @@ def test_a_unit_begun_while_its_neighbour_is_removed_is_kept(
 
     def list_then_begin(folder: Path) -> Iterator[Path]:
         listed = list(listing(folder))
-        if folder.name == "t51":  # seen as empty, and then it is not
+        if folder.name == "t51":  # gets a member after it was seen as empty
             with cache.writer(neighbour) as writer:
                 writer.write(0, values[0])
                 writer.commit()

@@ -1,4 +1,4 @@
-"""Random damage to any file of a unit: found, refused, and only the damaged frames are written again."""
+"""Random damage to any file of a unit is detected and refused, and only damaged frames are written again."""
 
 import contextlib
 import json
@@ -106,7 +106,7 @@ def forbid(rng: random.Random, path: Path, other: Path) -> None:
 
 
 def edit(rng: random.Random, path: Path, other: Path) -> None:
-    """Change one thing in a JSON file, which stays valid JSON."""
+    """Change one value in a JSON file, which stays valid JSON."""
     values = json.loads(path.read_text())
     nodes, todo = [], [values]
     while todo:
@@ -206,7 +206,7 @@ def expected(spec: UnitSpec | AffinitySpec) -> list[NDArray[Any]]:
 
 
 def repair(cache: Cache, spec: UnitSpec | AffinitySpec, state: str) -> None:
-    """Do as `ted cache verify --repair`, then write the unit again."""
+    """Repair like `ted cache verify --repair`, then write the unit again."""
     overwrite = False
     if state == "damaged":
         try:
@@ -239,7 +239,7 @@ def rewritten(case: Case) -> set[str]:
     damaged = [case.key]
     if case.damage is swap and str(unit) in case.other:
         damaged.append(str(Path(case.other).relative_to(unit)))
-    if case.key.endswith("complete.json"):  # nothing tells what is whole
+    if case.key.endswith("complete.json"):  # intact files are unknown
         return {str(unit / key) for key in layout.files(FRAMES)} | {str(unit / key) for key in keys}
     for key in damaged:
         frame = layout.chunk_frame(key)
@@ -248,7 +248,7 @@ def rewritten(case: Case) -> set[str]:
 
 
 def try_case(case: Case, rng: random.Random, root: Path) -> bool:
-    """Damage, verify and repair a unit; return whether everything is as before."""
+    """Damage, verify and repair a unit; return whether it equals the original."""
     cache, unit = Cache(root), case.spec.folder(root)
     before, path = tree(root), unit / case.key
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -257,8 +257,8 @@ def try_case(case: Case, rng: random.Random, root: Path) -> bool:
     stamped = stamps(root)
     case.damage(rng, path, root / case.other)
     if case.damage is not forbid and not path.is_dir() and tree(root) == before and "run.json" not in case.key:
-        return True  # bytes swapped for equal ones
-    # Found, and refused:
+        return True  # swapped files were equal
+    # Damage is detected and refused:
     state = verify_unit(unit).state
     marker, promised = case.key.endswith("complete.json"), case.key in case.spec.layout.files(FRAMES)
     if case.key.endswith("run.json"):
@@ -276,19 +276,19 @@ def try_case(case: Case, rng: random.Random, root: Path) -> bool:
         assert not promised
         for found, value in zip(read, expected(case.spec), strict=True):
             np.testing.assert_array_equal(found, value)
-    # Looking around is never stopped:
+    # Listing units still works:
     for entry in [*cache.entries(), *cache.affinities()]:
         assert entry.state in ("complete", "incomplete", "damaged")
         assert entry.spec.label
         with contextlib.suppress(TedError):
             assert entry.open().provenance
     cache.videos()
-    # And made as it was:
+    # The repaired unit equals the original:
     if state == "ok":
         return False
     try:
         repair(cache, case.spec, state)
-    except CacheError as error:  # a marker that says it is of a newer format, or may not be read, is left alone
+    except CacheError as error:  # a marker of a newer format, or one that cannot be read, is left alone
         if marker and (isinstance(error, SchemaError) or case.damage is forbid):
             return False
         raise
@@ -318,7 +318,7 @@ def trial(pristine: Path, folder: Path, seed: int, draws: Iterable[tuple[Any, ..
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_kind_of_damage_to_every_kind_of_file(pristine: Path, tmp_path: Path, seed: int) -> None:
-    """Features and affinities by turns."""
+    """Damage feature units and affinity units in turn."""
     pairs = [(kind, damage) for kind in KINDS for damage in damages(kind)]
     draws = [((FEATURES, AFFINITIES)[number % 2], *pair) for number, pair in enumerate(pairs)]
     trial(pristine, tmp_path, seed, draws[seed::3])

@@ -18,14 +18,14 @@ from .conftest import make_affinities, write_affinities, write_unit
 
 
 class Disk:
-    """Follows what was synced, and what had been at each step that names files.
+    """Records which files were synced before each sync of a folder and each rename.
 
     Attributes
     ----------
     synced
         Files and folders whose content is on the disk.
     steps
-        What was synced, or made by a rename, and `synced` just before.
+        Path of each step (a sync or the target of a rename), with `synced` just before.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 def assert_on_disk(synced: set[Path], unit: Path, keys: set[str]) -> None:
-    """Check that files of a unit are on the disk, and all folders that lead to them from the unit's."""
+    """Check that files of a unit, and all folders between the unit and them, are on the disk."""
     assert keys
     for key in keys:
         assert unit / key in synced, key

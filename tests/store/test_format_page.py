@@ -16,7 +16,7 @@ from .conftest import make_affinities, make_spec, write_affinities, write_codec,
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "storage-format.md").read_text()
 
 
-#: What compresses the chunks of each kind of unit, and how.
+#: Compressor of the chunks of each kind of unit, and its settings.
 PACKED: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "features": [],
     "affinities": [("zstd", {"level": 1})],

@@ -1,4 +1,4 @@
-"""Caches from strangers: false records, special files, links, names that control terminals."""
+"""Untrusted caches: forged records, special files, links, names that control terminals."""
 
 import errno
 import hashlib
@@ -188,7 +188,7 @@ def test_folders_outside_are_not_removed(cache: Cache, unit: Unit, tmp_path: Pat
     assert (tmp_path / "victim").is_dir()
 
 
-# Files that are none, or too large, or nested too deeply
+# Special files, and files that are too large or nested too deeply
 
 
 def _replace(path: Path, by: str) -> None:
@@ -290,7 +290,7 @@ def test_json_is_parsed_up_to_a_depth() -> None:
             parse_json(text)
 
 
-# Metadata that disagree with what a unit's files must be
+# Metadata that contradict the unit's layout
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Writers killed at random moments: nothing is accepted early, and the resumed unit equals an undisturbed one."""
+"""Writers killed at random times: partial units are refused, and a resumed unit equals an undisturbed one."""
 
 import contextlib
 import os
@@ -19,8 +19,8 @@ from .conftest import make_affinities, make_spec
 from .test_writer import tree
 
 FRAMES = 60
-#: Imports everything once, and then, for each cache it is told, forks a writer. That says its number and, before each
-#: frame, so, and waits when it has written as many as it may; at last comes its exit code.
+#: Program that imports everything once, and forks a writer for each cache read from stdin. The writer prints its
+#: process id and a line before each frame, and waits after the allowed number of frames; then the exit code is printed.
 WRITERS = f"""
 import os, sys, time, traceback
 import numpy as np
@@ -80,7 +80,7 @@ SPECS: dict[str, UnitSpec | AffinitySpec] = {
 
 
 class Writers:
-    """Writers of one kind of unit, one after the other, in processes of their own."""
+    """Runs writers of one kind of unit, one after the other, in separate processes."""
 
     def __init__(self, kind: str) -> None:
         self._process = subprocess.Popen(
@@ -100,7 +100,7 @@ class Writers:
     def run(self, cache: Path, kill: tuple[int, float] | None = None) -> int:
         """Write the unit of a cache; kill the process after some frames and seconds. Return its exit code.
 
-        However late the kill comes, on a busy machine, it is not much further then, unless it may complete the unit.
+        The writer waits after the allowed frames, so a late kill on a busy machine finds it at the same frame.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -136,7 +136,7 @@ def test_killed_at_random_moments(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SPECS)
 def test_killed_about_the_end(tmp_path: Path, kind: str) -> None:
-    """Between the last frame and the end there are the marker, and what is tidied after it."""
+    """After the last frame, the writer writes the marker and deletes its journal and claim."""
     spec = SPECS[kind]
     rng = random.Random(8)
     with Writers(kind) as writers:

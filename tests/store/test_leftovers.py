@@ -44,7 +44,7 @@ def die_while(action: Callable[[], object]) -> None:
 def test_a_whole_cache_has_none(cache: Cache, unit: Unit) -> None:
     with cache.writer(make_spec(seed=1)):
         assert found(cache) == {}
-    assert found(cache) == {}  # an incomplete unit is none
+    assert found(cache) == {}  # an incomplete unit is not a leftover
 
 
 def test_a_removal_that_was_killed(cache: Cache, unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_a_copy_that_was_killed(
             patch.setattr(f"ted.store.copying.{name}", lambda *_: os._exit(9))
         die_while(lambda: copy_unit(unit.folder, there.root))
     partial = [path for path in there.root.rglob("*.partial") if ".copying" not in str(path)]
-    assert partial == []  # none in groups, which many share
+    assert partial == []  # groups, which processes share, contain no temporary files
     assert sorted(found(there).values()) == ["claimed", "copying"]
     for leftover in list(find_leftovers(there.root)):
         reclaim(there.root, leftover)
@@ -119,7 +119,7 @@ def test_temporary_files_are_leftovers_once_they_are_old(cache: Cache, unit: Uni
     for path in names:
         age(path, STALE_AFTER_S + 60)
     assert set(found(cache).values()) == {"partial"}
-    with take_claim(unit.folder):  # the second may be its holder's
+    with take_claim(unit.folder):  # the second leftover may belong to the claim's holder
         assert len(found(cache)) == 1
     for leftover in list(find_leftovers(cache.root)):
         assert leftover.bytes == 5

@@ -34,7 +34,7 @@ def test_digest_is_the_sha256_of_sorted_compact_json() -> None:
 
 
 def test_the_overlap_rule_is_recorded_where_it_is_not_the_papers() -> None:
-    """Requests of caches that were written before the rule existed keep their digest."""
+    """Requests in caches from before the overlap rule existed keep their digest."""
     assert REQUEST.digest() == "b19f93353a018d1b1a85a6f35e306225904d20dd8729881f6d0f8ea901b1cdfb"
     assert "overlap_rule" not in REQUEST.to_json()
     averaged = dataclasses.replace(REQUEST, overlap_rule="mean")
@@ -78,11 +78,11 @@ def test_the_noise_level_is_no_part_of_what_a_unit_is() -> None:
     )
     assert leveled == plain
     assert UnitSpec.from_json(json.loads(json.dumps(leveled.to_json())), Path("x")).alpha_bar == 0.25
-    assert make_spec(alpha_bar=0.0).to_json()["alpha_bar"] == 0  # of pure noise, which is not an unknown level
+    assert make_spec(alpha_bar=0.0).to_json()["alpha_bar"] == 0  # pure noise, not an unknown level
 
 
 def test_descriptions_of_earlier_versions_are_read_and_stay_as_they_are() -> None:
-    """As a unit's group carried it before levels were recorded."""
+    """A group's description from before noise levels were recorded."""
     earlier = {
         "schema_version": 1,
         "kind": "features",

@@ -1,4 +1,4 @@
-"""A writer that was suspended, whose claim another has taken over meanwhile."""
+"""A suspended writer whose claim another process has taken over."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ with open_cache(Path(sys.argv[1])).writer(make_spec()) as writer:
 
 
 def test_a_process_that_was_suspended_notices_and_writes_nothing(cache: Cache) -> None:
-    """Neither a frame, nor a journal entry, nor the marker."""
+    """The writer writes neither a frame, nor a journal entry, nor the marker."""
     cache.root.mkdir()
     spec, values = make_spec(), np.ones((5, 3, 4, 6), np.float16)
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Leftovers of kills in complete units and in groups."""
+"""Tidy leftovers of killed processes in complete units and in groups."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A small cache as the version before the codecs' and artefacts' registries wrote it: opened, read, resumed.
+"""Open, read and resume a small cache from the version before the registries of codecs and artefacts.
 
 ``data/format-1`` holds 3 frames of 3x4 cells and 8 channels, stored as float16, int8, pca4 and bitround7; a float16
 unit of another seed with frame 1 of 3; and affinities of the float16 features. ``data/format-1-expected.npz`` holds the
@@ -123,4 +123,4 @@ def test_units_written_now_equal_those_written_then(cache: Cache, tmp_path: Path
         for frame, values in enumerate(EXPECTED["values"]):
             writer.write(frame, values)
         writer.finish({"host": "here"})
-    assert copy_unit(unit.folder, there.root).state == "present"  # the same content hash
+    assert copy_unit(unit.folder, there.root).state == "present"  # the content hashes are equal

@@ -21,7 +21,7 @@ from .conftest import FRAMES, make_spec, raises_with_hint, write_unit
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """All files of a folder but the run record, which is outside what is promised."""
+    """All files of a folder except the run record, which the marker does not list."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != "run.json")
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -245,7 +245,7 @@ def test_frames_count_once_they_are_committed(cache: Cache, spec: UnitSpec, valu
 def test_units_from_before_noise_levels_are_found_and_resumed(
     cache: Cache, spec: UnitSpec, values: NDArray[np.float16]
 ) -> None:
-    """A complete one stays as it is; of one that was interrupted frames stay, and the level is added."""
+    """A complete unit is unchanged; an interrupted unit keeps its frames and gets the noise level."""
     leveled = replace(spec, alpha_bar=0.25)
     with cache.writer(spec) as writer:
         writer.write(0, values[0])

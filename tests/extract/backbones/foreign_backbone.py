@@ -1,4 +1,4 @@
-"""A backbone as another package would add it: a small video transformer with everything that a UNet does not have.
+"""A backbone of another package: a small video transformer with features that UNets lack.
 
 A causal encoder compresses five frames to two latent frames. Text and patches are one sequence of tokens. One tap is
 the queries of an attention layer, per head, at stride 8; another a map at stride 16. The text encoder is a T5.
@@ -140,7 +140,7 @@ def load(weights, *, device, dtype, options=None):  # type: ignore[no-untyped-de
 
 
 def write_weights(folder) -> None:  # type: ignore[no-untyped-def]
-    """Write random weights as the publisher of the model would."""
+    """Write random weights in the layout of the model's publisher."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import T5Config
 

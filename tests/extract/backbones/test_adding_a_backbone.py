@@ -1,4 +1,4 @@
-"""The example of docs/guide/adding-a-backbone.md does what the page says."""
+"""Run the example of docs/guide/adding-a-backbone.md."""
 
 import dataclasses
 import importlib
@@ -37,7 +37,7 @@ def code_block(language: str) -> str:
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The page's file, importable; what it registers is forgotten afterwards."""
+    """Make the page's file importable; remove its registrations afterwards."""
     before = dict(registry._REGISTRY)
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "dinov2_registers.py").write_text(code_block("python"))

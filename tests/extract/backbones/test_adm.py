@@ -32,7 +32,7 @@ def frames() -> torch.Tensor:
     return torch.rand(3, 1, 3, 64, 96, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-# What the original code computed.
+# Against outputs of the original code
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_plain_reference_is_the_original(shared: Path, original: tuple[AdmBackbo
         assert relative_error(original[1][f"output_block_{i}"], block) < 1e-5, i
 
 
-# The depth of the published model, against the plain reference.
+# With the depth of the published model, against the plain reference
 
 
 @pytest.mark.parametrize("timestep", [0, 51, 999])
@@ -136,7 +136,7 @@ def test_every_weight_matters(small_weights: Path, frames: torch.Tensor) -> None
             assert parameter.grad.abs().max() > 1e-6, name
 
 
-# The published architecture.
+# The published architecture
 
 
 def test_published_model_maps_completely() -> None:
@@ -171,7 +171,7 @@ def test_papers_tap_is_the_attention_of_the_second_layer() -> None:
     assert names["output_blocks.8.2"] == "up_blocks.2.upsamplers.0"
 
 
-# The backbone's contract.
+# The backbone's interface
 
 
 def test_features_depend_on_nothing_but_the_frame(small: AdmBackbone, frames: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Reading ADM checkpoints: precisions and formats, identity, and files that cannot be used."""
+"""Read ADM checkpoints: precisions and formats, identity, and unusable files."""
 
 import dataclasses
 import json
@@ -126,7 +126,7 @@ def test_only_the_first_differences_are_listed(tmp_path: Path) -> None:
 
 
 class _Touch:
-    """Unpickling this creates a file."""
+    """An object whose unpickling creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -164,7 +164,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, save: Callable[[Any, 
     with pytest.raises(WeightsError, match=rf"model\.pt: {message}"):
         load_cpu(folder)
     assert not trace.exists()
-    _Touch(trace).__reduce__()[0](trace)  # it would have
+    _Touch(trace).__reduce__()[0](trace)  # unpickling would have created the file
     assert trace.exists()
 
 

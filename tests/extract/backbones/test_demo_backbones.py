@@ -1,4 +1,4 @@
-"""The models that come with the package."""
+"""The bundled small models."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""DINOv2 and DINOv3 against the library's own forward pass of the same folder."""
+"""DINOv2 and DINOv3 against transformers' own forward pass with the same folder."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def load(small_folder: SmallFolders) -> Callable[..., Backbone]:
 
 
 def maps(tokens: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """Lay patch tokens (frame, token, channel) out, one by one: (frame, channel, y, x); the others come first."""
+    """Lay out patch tokens of (frame, token, channel), the last ones, one by one as (frame, channel, y, x)."""
     others = tokens.shape[1] - rows * columns
     result = torch.empty(len(tokens), tokens.shape[2], rows, columns)
     for y in range(rows):
@@ -106,7 +106,7 @@ def test_half_precision_agrees_with_single(name: str, load: Callable[..., Backbo
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_extraction_without_noise(name: str, load: Callable[..., Backbone], tmp_path: Path) -> None:
-    """Draws, seed and overlap do not exist for it: a run that has them for another backbone gives the same unit."""
+    """DINO ignores draws, seed and overlap: a run that sets them for another backbone gives the same unit."""
     backbone, source = load(name), random_frames(3, size=(60, 90))
     size = FrameSize(short_side=4 * PATCH[name])
     plain = ExtractionSettings(frame_size=size)

@@ -1,4 +1,4 @@
-"""A backbone of another package, by one entry point: extracted, killed, resumed, and fused with another's features."""
+"""A backbone of another package, by one entry point: extract, kill, resume, and fuse with other features."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +45,7 @@ def _offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """A folder of frames of the size that the network gets."""
+    """A folder of frames with the network's input size."""
     folder = tmp_path / "clip"
     folder.mkdir()
     for index, frame in enumerate(random_frames(FRAMES, size=SIZE).frames):

@@ -1,4 +1,4 @@
-"""What holds for each of the latent diffusion backbones."""
+"""Properties of all latent diffusion backbones."""
 
 from collections.abc import Callable, Sequence
 
@@ -30,7 +30,7 @@ def seeded(shape: Sequence[int], seed: int = 0) -> torch.Tensor:
 def prepare(
     backbone: Backbone, clip: torch.Tensor, timestep: int = 300, seed: int = 1
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Give x_tau of one clip, (1, frame, channel, y, x), and its conditioning."""
+    """Return x_tau of one clip, (1, frame, channel, y, x), and its conditioning."""
     latents = backbone.encode(clip)
     noisy = backbone.schedule.perturb(latents, seeded(latents.shape, seed), timestep)
     return noisy[None], dict(backbone.condition(clip, clip[:1], seeded))

@@ -1,4 +1,4 @@
-"""Options of backbones: who takes which, what they leave in the request, and what reaches the UNet."""
+"""Options of backbones: which backbone takes them, and their effects on the request and on the UNet's inputs."""
 
 import functools
 import importlib
@@ -64,13 +64,13 @@ def pipelines(small_folder: SmallFolders) -> Callable[[str], Any]:
 
 
 def arguments_of(backbone: Backbone, clip: torch.Tensor, image: torch.Tensor | None, timestep: int) -> dict[str, Any]:
-    """Give what the UNet is called with for a clip, with seeded noise."""
+    """Return the UNet's arguments for a clip, with seeded noise."""
     latents = backbone.encode(clip)
     noisy = backbone.schedule.perturb(latents, seeded(latents.shape), timestep)
     return backbone.network_arguments(noisy[None], timestep, backbone.condition(clip, image, seeded))
 
 
-# Who takes what
+# Which backbone takes an option
 
 
 def test_options_that_no_backbone_takes_name_those_that_do() -> None:
@@ -107,9 +107,9 @@ def test_values_that_make_no_sense(values: dict[str, Any]) -> None:
         BackboneOptions(**values)
 
 
-# What the request says
+# Request
 
-PUBLISHED: Mapping[str, Mapping[str, Any]] = {  # as in the requests of caches that exist
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {  # as in the requests of existing caches
     "i2vgen-xl": {"prompt": "", "image": "first frame of the clip", "fps": 16},
     "svd": {"image": "first frame of the clip", "fps": 7, "motion_bucket_id": 127, "noise_augmentation": 0.02},
     "sd21": {"prompt": ""},
@@ -148,7 +148,7 @@ def test_an_option_is_in_the_request(
     assert load(name, standins=standins, **options).conditioning == {**PUBLISHED[name], **changes}
 
 
-# What reaches the UNet: the same as from the library's pipelines, told the same
+# Arguments of the UNet, against diffusers' pipelines with the same options
 
 
 @pytest.mark.parametrize("prompt", ["", "two balls!"])
@@ -244,7 +244,7 @@ def test_i2vgen_xl_without_an_image_keeps_the_positions(load: Callable[..., Back
     assert without["image_latents"].shape == plain["image_latents"].shape
 
 
-# Which frame the clips of a video are conditioned on: two clips of four frames, which begin at frames 0 and 2
+# Conditioning frame: two clips of four frames, which begin at frames 0 and 2
 
 
 def conditions(backbone: Backbone, source: ArrayFrames, skip: int = 0) -> list[dict[str, torch.Tensor]]:
@@ -296,7 +296,7 @@ def test_only_the_conditioning_frame_reaches_the_condition(name: str, load: Call
 def test_without_conditioning_a_first_frame_matters_through_its_own_latents_alone(
     name: str, load: Callable[..., Backbone]
 ) -> None:
-    """With temporal layers off, too, nothing but its own noisy latents is left of the first frame."""
+    """Without a conditioning frame and temporal layers, only its own noisy latents depend on the first frame."""
     results = {}
     for on in ("clip", "none"):
         backbone = load(name, clip_length=4, condition_on=on, temporal=False)

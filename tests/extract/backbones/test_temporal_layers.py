@@ -1,4 +1,4 @@
-"""Temporal layers off: every frame by itself, and equal to what the libraries' own ways of ignoring time give."""
+"""Without temporal layers, frames are independent, and equal the results of diffusers' own ways to ignore time."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,7 +42,7 @@ def features(backbone: Backbone, noisy: torch.Tensor, taps: Sequence[str] = ()) 
 
 
 def relative_change(after: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-    """Per frame of a single clip."""
+    """Relative change of each frame of a single clip."""
     return (after - before)[0].flatten(1).norm(dim=1) / before[0].flatten(1).norm(dim=1)
 
 
@@ -82,7 +82,7 @@ def silence(unet: nn.Module) -> None:
 
 
 def see_images(unet: nn.Module) -> None:
-    """Tell SVD's blocks that they are given images, not videos, for which they do not blend time in."""
+    """Make SVD's blocks process images, for which they do not blend in the temporal branch."""
 
     def tell(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return args, kwargs | {"image_only_indicator": torch.ones_like(kwargs["image_only_indicator"])}

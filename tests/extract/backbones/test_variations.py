@@ -1,4 +1,4 @@
-"""What the paper varies, from the frames to the cache: lists of timesteps and taps, draws, clips, temporal layers."""
+"""The paper's variations, from frames to cache: timesteps, taps, draws, clips, temporal layers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -89,7 +89,7 @@ def test_an_ensemble_is_the_mean_of_its_draws(tmp_path: Path, load: Callable[...
 
 
 def test_overlap_moves_the_windows(tmp_path: Path, load: Callable[..., Backbone]) -> None:
-    """Of 6 frames, windows begin at 0 and 2 whatever the overlap of 0 to 2; of 8, at 0 and 4, or at 0, 3 and 4."""
+    """With 6 frames, windows begin at 0 and 2 for overlaps 0 to 2; with 8 frames, at 0 and 4, or at 0, 3 and 4."""
     backbone = load()
     short, long = random_frames(6), random_frames(8)
     key = (300, TAPS[1])
@@ -135,7 +135,7 @@ def test_without_temporal_layers_a_frame_depends_on_itself_and_the_condition(
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_a_frame_of_two_windows_is_their_mean(tmp_path: Path, load: Callable[..., Backbone], batch_size: int) -> None:
-    """Of 7 frames, windows begin at 0, 2 and 3: frame 3 counts three times, its neighbours twice."""
+    """With 7 frames, windows begin at 0, 2 and 3: frame 3 counts three times, its neighbours twice."""
     backbone, source = load(), random_frames(7)
     key = (300, TAPS[1])
     found = extract(tmp_path / "mean", backbone, source, overlap_rule="mean", overlap=2, batch_size=batch_size)[key]

@@ -1,4 +1,4 @@
-"""A noising as another package would add it: deterministic DDIM inversion (Song et al. 2021) of a clip."""
+"""A noising of another package: deterministic DDIM inversion (Song et al. 2021) of a clip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A noising of another package, by one entry point: extracted, killed, resumed, and fused with another's features."""
+"""A noising of another package, by one entry point: extract, kill, resume, and fuse with other features."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -96,7 +96,7 @@ def test_standard_normal() -> None:
 
 
 def test_noise_of_the_scheme_is_pinned() -> None:
-    """Cached features belong to this noise: another scheme must have another name."""
+    """Cached features depend on this noise, so another rule must have another name."""
     pinned = [-0.161082, -0.384768, 0.443389, -0.406652, 0.703286, 0.017074]
     noise = draw_noise(KEY, (3, 4, 4)).flatten()[:6]
     assert NOISE_SCHEME == "sha256-philox-float32-1"

@@ -1,4 +1,4 @@
-"""The noise level that extraction records is that of the schedules' formulas, by hand in double precision."""
+"""Recorded noise levels equal the schedules' formulas in double precision."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ SCHEDULES: dict[str, Callable[[], NDArray[np.float64]]] = {
 
 
 def recorded(small_folder: SmallFolders, name: str, timesteps: Sequence[int]) -> list[float | None]:
-    """Return what the planned units of a backbone record, one for each timestep."""
+    """Return the noise level that a backbone's planned units record, for each timestep."""
     backbone = load_backbone(name, small_folder(name), device=CPU, dtype=torch.float32)
     tap = next(iter(backbone.taps))
     plan = plan_video(
@@ -73,7 +73,7 @@ def decibels(alpha_bar: float) -> float:
 
 @pytest.mark.parametrize("name", list(SCHEDULES))
 def test_levels_are_those_of_the_schedule(name: str, small_folder: SmallFolders) -> None:
-    """To what float32, in which the libraries multiply a thousand factors, leaves: a hundredth of a decibel."""
+    """The tolerance, 0.01 dB, is the error of diffusers' float32 product of a thousand factors."""
     found, expected = recorded(small_folder, name, TIMESTEPS), SCHEDULES[name]()
     levels = [decibels(level) for level in found if level is not None]
     np.testing.assert_allclose(levels, [decibels(expected[step]) for step in TIMESTEPS], rtol=0, atol=0.01)
@@ -86,7 +86,7 @@ def test_pure_noise_has_no_clean_share(small_folder: SmallFolders) -> None:
 
 @pytest.mark.parametrize("name", ["sd21", "svd"])
 def test_the_level_is_that_of_what_the_unet_is_given(name: str, small_folder: SmallFolders) -> None:
-    """The share of x_0 in x_tau's power, by regression on random latents: whatever the parametrisation."""
+    """Regression on random latents gives the share of x_0 in x_tau's power in any parametrisation."""
     backbone = load_backbone(name, small_folder(name), device=CPU, dtype=torch.float32)
     generator = torch.Generator().manual_seed(0)
     clean, noise = torch.randn(2, 1, 4, 60, 60, generator=generator)

@@ -1,4 +1,4 @@
-"""A kernel from outside the package: separate queries and keys, two weighted heads, finished weights."""
+"""A plug-in's kernel: separate queries and keys, two weighted heads, finished weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -137,7 +137,7 @@ def test_it_is_registered_with_its_parameters() -> None:
 
 @pytest.mark.parametrize("block", [2**25, 3000, 200])
 def test_labels_equal_a_dense_reference(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With blocks of all rows, of some rows, and of some columns."""
+    """Blocks contain all rows, some rows, or some columns."""
     monkeypatch.setattr(TwoHeads, "block_scores", block)
     label = first_label(GRID)
     expected = dense_propagation(label.double().numpy(), SETTINGS)
@@ -158,7 +158,7 @@ def test_bounds_and_candidates_equal_a_dense_reference() -> None:
 
 
 def test_every_setting_of_a_sweep_equals_a_run_of_its_own() -> None:
-    """Parameters of the kernel, among others; a search serves one context and one set of parameters."""
+    """Settings vary the kernel's parameters, too; a search covers one context and one set of parameters."""
     settings = [
         WeightedSettings(weights=(1.0,), settings=replace(SETTINGS, **change))
         for change in (

@@ -1,4 +1,4 @@
-"""The similarity of one pixel with all of a frame: a dense reference, and the bits that propagation compares."""
+"""Similarity maps against a dense reference, and bit for bit against a search."""
 
 import numpy as np
 import pytest

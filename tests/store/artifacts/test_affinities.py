@@ -1,4 +1,4 @@
-"""Affinity units: written, read, named by their digest."""
+"""Write and read affinity units, and name them by their digest."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Damaged affinities: found, refused, and written again."""
+"""Damaged affinities are detected, refused and written again."""
 
 import dataclasses
 import shutil

@@ -1,4 +1,4 @@
-"""Writing affinities: resumed after interruptions, wrong values refused, one writer at a time."""
+"""Write affinities: resume after interruptions, refuse wrong values, allow one writer at a time."""
 
 import errno
 import os
@@ -36,7 +36,7 @@ def test_a_resumed_unit_equals_an_undisturbed_one(tmp_path: Path) -> None:
     (spec.folder(cache.root) / "bounds/c/1/0/0").write_bytes(b"torn")
     (spec.folder(cache.root) / "cosines/c/3/x.partial").write_bytes(b"torn")
     with cache.affinity_writer(spec) as writer:
-        assert writer.done == {0, 2}  # of frame 1 two of three chunks are whole
+        assert writer.done == {0, 2}  # frame 1 has only two intact chunks of three
         for frame in (4, 1, 3):
             writer.write(frame, *frames[frame])
         writer.finish({})

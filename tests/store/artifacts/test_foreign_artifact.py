@@ -1,4 +1,4 @@
-"""A per-video artefact of a plug-in, offered by one entry point: through the store and the commands."""
+"""A plug-in's per-video artefact, offered by one entry point, in the store and the commands."""
 
 import dataclasses
 import json
@@ -50,13 +50,13 @@ TOKEN = ArtifactKind(
     maker="training",
 )
 
-#: A kind whose arrays have no frames at all.
+#: A kind whose arrays have no frame axis.
 HEAD = ArtifactKind(name="head", arrays=(ArrayLayout(name="matrix", dimensions=("out", "in"), dtype="int32"),))
 
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pretend that a package is installed that offers both kinds."""
+    """Simulate an installed package that offers both kinds."""
     offers = [EntryPoint(kind, f"{__name__}:{kind.upper()}", "ted.artifacts") for kind in ("token", "head")]
     monkeypatch.setattr(plugins, "entry_points", lambda group: offers if group == "ted.artifacts" else [])
     monkeypatch.setattr(registry, "_KINDS", dict(registry._KINDS))
@@ -191,7 +191,7 @@ def test_its_hash_enters_the_request_of_features_made_with_it(
     units = [write_unit(cache, spec, values) for spec in (make_spec(), *specs)]
     assert len({unit.folder for unit in units}) == 3
     again = features_with(write_token(open_cache(tmp_path / "b", create=True), make_token(request={"seed": 1}), 1))
-    assert again == units[2].spec  # the same token, learned again: the same features
+    assert again == units[2].spec  # learning the same token again gives the same features
     recorded = json.loads((units[1].folder / "zarr.json").read_text())["attributes"]["ted"]["request"]
     assert recorded["conditioning"]["artifacts"] == {"token": cache.artifacts("token")[0].open().content_hash} or (
         recorded["conditioning"]["artifacts"] == {"token": cache.artifacts("token")[1].open().content_hash}

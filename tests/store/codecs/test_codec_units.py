@@ -1,4 +1,4 @@
-"""Units of every codec in a cache: written, read, damaged, resumed, chosen."""
+"""Units of every codec in a cache: write, read, damage, resume and choose them."""
 
 import pickle
 import shutil
@@ -79,7 +79,7 @@ def test_xarray_opens_every_form_without_a_warning(cache: Cache, unit: Unit, not
         array.name: array.dimensions for array in stored.spec.layout.arrays
     }
     values = dataset["features"]
-    if notation == "int8":  # as docs/reference/storage-format.md says how it is decoded, in plain xarray
+    if notation == "int8":  # decoded in plain xarray by the formula of docs/reference/storage-format.md
         values = (values * dataset["scale"] * dataset["channel_scale"] + dataset["channel_mean"]).where(
             dataset["scale"] != 0, 0
         )
@@ -135,7 +135,7 @@ def test_damage_to_what_all_frames_share_is_refused_and_repaired(
         if key.endswith("zarr.json"):  # restored from the marker
             assert len(writer.done) == 5
             writer.finish({})
-        else:  # frames that were encoded with what is lost mean nothing
+        else:  # frames cannot be decoded without the lost file
             assert writer.done == set()
             assert not writer.parameters
     if not key.endswith("zarr.json"):
@@ -214,7 +214,7 @@ def test_what_another_form_left_in_a_folder_is_cleared(cache: Cache, unit: Unit,
 
 
 def _rename_form(unit: Unit, name: str) -> Path:
-    """Give a unit a codec of another version, in its description and in the name of its folder."""
+    """Rename a unit's codec to an unknown one, in its description and in its folder's name."""
     path = unit.folder / "zarr.json"
     path.write_text(path.read_text().replace(f'"form": "{unit.spec.form}"', f'"form": "{name}"'))
     return unit.folder.rename(unit.folder.with_name(name))

@@ -15,7 +15,7 @@ SMALLEST = np.float16(2**-24)
 
 
 def features(seed: int = 0, outliers: float = 0.0) -> NDArray[np.float16]:
-    """Random features (frame, y, x, channel) of channels of unlike size and mean; some with a large mean."""
+    """Random features (frame, y, x, channel) whose channels differ in size and mean; some have a large mean."""
     rng = np.random.default_rng(seed)
     values = rng.standard_normal((3, 5, 6, 16)) * rng.uniform(0.1, 4, 16) + rng.standard_normal(16)
     values[..., :2] += outliers
@@ -68,7 +68,7 @@ def test_int8_is_within_half_a_step_of_its_definition(outliers: float) -> None:
 
 
 def test_means_of_channels_do_not_coarsen_int8() -> None:
-    """A large constant in two channels is what real outlier channels are like; a scale alone would spend its steps."""
+    """Outlier channels resemble large constants; a scale without a mean would waste its steps on them."""
     plain = {"channel_mean": np.zeros(16, np.float32), "channel_scale": np.ones(16, np.float32)}
     values = features(2, outliers=100.0)
     before = unit_rows(values)
@@ -86,7 +86,7 @@ def test_constant_features(name: str, value: np.float16) -> None:
     values = np.full((2, 3, 4, 16), value, np.float16)
     form = parse_codec(name)
     if isinstance(form, Pca) and abs(value) == LARGEST:
-        assert np.isinf(form.encode(values, form.fit(values))["features"]).any()  # which a writer refuses
+        assert np.isinf(form.encode(values, form.fit(values))["features"]).any()  # writers refuse infinite values
         return
     decoded = through(form, values)
     assert np.isfinite(decoded).all()

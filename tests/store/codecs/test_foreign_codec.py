@@ -1,4 +1,4 @@
-"""A codec from outside the package, offered by one entry point: through the store and the commands."""
+"""A plug-in's codec, offered by one entry point, in the store and the commands."""
 
 import json
 import re
@@ -34,7 +34,7 @@ from ..test_writer import tree
 
 @dataclass(frozen=True, kw_only=True)
 class Nearest(FeatureCodec):
-    """Store the index of each pixel's nearest of N vectors, taken at even steps from the first frame."""
+    """Vector quantisation: store the index of each pixel's nearest of N vectors, sampled from the first frame."""
 
     size: int
     family = "nearest"
@@ -77,7 +77,7 @@ class Nearest(FeatureCodec):
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pretend that a package is installed that offers the codec."""
+    """Simulate an installed package that offers the codec."""
     offer = EntryPoint("nearest", f"{__name__}:Nearest", "ted.codecs")
     monkeypatch.setattr(plugins, "entry_points", lambda group: [offer] if group == "ted.codecs" else [])
     monkeypatch.setattr(registry, "_CODECS", list(registry._CODECS))
@@ -101,7 +101,7 @@ def test_through_the_store(cache: Cache, spec: UnitSpec, values: NDArray[np.floa
     np.testing.assert_array_equal(stored.features[3, 1, 2].compute(), book[distances.argmin()])
     assert stored.shape == values.shape
     assert stored.features.dtype == np.float32
-    # Damage is found, refused and redone.
+    # Damage is detected, refused and repaired.
     before = tree(stored.folder)
     damage_chunk(stored.folder, "features/c/3/0/0", "flip")
     assert verify_unit(stored.folder).state == "damaged"
@@ -111,7 +111,7 @@ def test_through_the_store(cache: Cache, spec: UnitSpec, values: NDArray[np.floa
         writer.write(3, values[3])
         writer.finish({})
     assert tree(stored.folder) == before
-    # It loses more than float16, and is read where that is gone.
+    # It loses more than float16, and is read if the float16 unit is absent.
     choice = FeatureChoice(backbone="adm", timestep=51, tap="up_blocks[2]")
     assert cache.find("davis", "swan", choice).folder == unit.folder
     cache.remove(unit.folder)
@@ -133,7 +133,7 @@ def test_through_the_commands(cli: Cli, davis_source: Path, tmp_path: Path) -> N
     assert cli("cache", "verify", *common).code == 0
     assert cli("cache", "copy", tmp_path / "other", "--form", "nearest:40", *common).code == 0
     assert [entry.spec.form for entry in open_cache(tmp_path / "other").entries()] == ["nearest40"]
-    # Extracted into it straight away, and propagated with it alone.
+    # Extract directly into the codec, and propagate with it alone.
     stored = (*extract[:-3], "--store-as", "nearest:40", "--cache", tmp_path / "new", "--json")
     assert len(json.loads(cli(*stored).out)["written"]) == 1
     (unit,) = open_cache(tmp_path / "new").units()

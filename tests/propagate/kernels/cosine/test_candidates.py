@@ -1,4 +1,4 @@
-"""Candidates of many fusions at once, against each fusion's own search and against everything in the window."""
+"""Candidates of many fusions at once, against separate searches and against all sources in the window."""
 
 import numpy as np
 import pytest
@@ -116,7 +116,7 @@ def test_tiles_change_no_bit(budget: int) -> None:
 
 @pytest.mark.parametrize("kind", ["noise", "smooth", "duplicates", "constant", "parallel", "patches"])
 def test_ties_among_more_than_can_be_compared_go_to_the_first(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In batches of a single query, as when memory is short."""
+    """Search in batches of a single query, as if memory were short."""
     from ted.propagate.kernels.cosine import admission
 
     parts, search = (
@@ -132,7 +132,7 @@ def test_ties_among_more_than_can_be_compared_go_to_the_first(kind: str, monkeyp
 
 
 def test_products_that_are_off_by_more_than_allowed_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Candidates check the products that admitted them; where they contradict, more is allowed and the tile redone."""
+    """If exact cosines contradict the products' error bound, the tile is searched again with a larger bound."""
     parts, search = random_parts(GRID, FRAMES, (24, 9), 7), SearchSpec(radius=RADIUS, top_k=TOP_K, fusions=fusions())
     expected = find(parts, search)
     generator = torch.Generator().manual_seed(0)

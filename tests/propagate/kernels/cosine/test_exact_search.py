@@ -24,7 +24,7 @@ def run(parts: Parts, weights: Sequence[float], radius: int, top_k: int, **optio
 def assert_agrees(
     affinity: Affinity, parts: Parts, weights: Sequence[float], radius: int, top_k: int, renormalize: bool = True
 ) -> None:
-    """The reference's similarities everywhere, and its sources wherever the k-th gap exceeds 1e-5."""
+    """Compare all similarities with the reference, and the sources where the gap after the k-th exceeds 1e-5."""
     fused = dense.fuse([part.numpy() for part in parts], weights, renormalize)
     sims = dense.similarities(fused[-1], fused[:-1], radius)
     sources, values, gaps = dense.best(sims, top_k)
@@ -80,7 +80,7 @@ KINDS = ["noise", "smooth", "duplicates", "constant", "parallel", "outliers", "p
 @pytest.mark.parametrize("precision", [FLOAT32, BFLOAT16, FLOAT16], ids=["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_the_features_and_the_products_no_better_source_is_missed(kind: str, precision: Precision) -> None:
-    """Similarities in their order, against all of the window's: a better source left out would show at its place."""
+    """Compare ranked similarities with all of the window's, which shows any missing better source."""
     parts, weights, radius, top_k = adversarial(kind, (12, 20), 6, (48, 20), seed=3), (0.4, 0.6), 5, 10
     affinity = run(parts, weights, radius, top_k, precision=precision)
     fused = dense.fuse([part.numpy() for part in parts], weights, True)
@@ -176,7 +176,7 @@ def test_of_duplicate_frames_the_lower_are_kept(budget: int) -> None:
     affinity = run(parts, [1.0], radius, top_k, budget=budget)
     sims = dense.similarities(dense.unit(query[0].numpy()), dense.unit(frame.numpy()), radius)
     first, second = np.argsort(-sims, axis=1, kind="stable")[:, :2].T
-    # Six copies of the best place, then the first three of the second best.
+    # Six copies of the best cell, then the first three copies of the second best.
     expected = [
         sorted([i * 110 + int(a) for i in range(copies)] + [i * 110 + int(b) for i in range(top_k - copies)])
         for a, b in zip(first, second, strict=True)
