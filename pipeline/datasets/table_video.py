@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ...extract.frames import SelectedFrames
 from ...store.errors import LabelError
+from ..choices.hints import plural
 from .annotation_tables import AnnotationTable, TableRow
 from .video import Video
 
@@ -78,9 +79,9 @@ class TableVideo(Video):
         rows = [(index, row) for row in self.table.rows if (index := index_of(row)) is not None]
         if len(rows) < len(self.table.rows):
             _log.warning(
-                "%s: %d rows of %s are left out: their frames are not selected",
+                "%s: left out %s of %s whose frames are not selected",
                 self.name,
-                len(self.table.rows) - len(rows),
+                plural(len(self.table.rows) - len(rows), "row"),
                 self.table.path,
             )
         if not rows:
