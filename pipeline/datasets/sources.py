@@ -21,6 +21,13 @@ from .youtube_vos import is_youtube_vos_root, youtube_vos_video, youtube_vos_vid
 
 __all__ = ["Selection", "Source", "open_source", "open_sources"]
 
+# What a folder must hold to be the root of a dataset.
+_ROOT_CONTENTS = (
+    "DAVIS: JPEGImages, Annotations, ImageSets; YouTube-VOS: meta.json; MOSE: JPEGImages, Annotations; "
+    "VIP: Images, Annotations/Category_ids; Kubric: rgba_*.png, segmentation_*.png; "
+    "JHMDB: Rename_Images, joint_positions, splits; points of `ted synth`: Tracks"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -232,16 +239,24 @@ def _names(source: Source) -> tuple[str, ...]:
         return (path.stem,)
     if path.is_dir() and list_images(path):
         return (path.resolve().name,)
-    found = "a folder without images" if path.is_dir() else "a file of another kind" if path.exists() else "nothing"
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist{_suggestion(path)}")
+    if path.is_dir():
+        raise ConfigError(f"the folder {path} has no images, and is not the root of a known dataset ({_ROOT_CONTENTS})")
     raise ConfigError(
-        f"{path} is {found}: a source is a DAVIS root (a folder with JPEGImages/, Annotations/ and ImageSets/), "
-        "a YouTube-VOS root (with meta.json), a MOSE root (without ImageSets), a VIP root (Images/ and "
-        "Annotations/Category_ids/), videos of Kubric (folders of rgba_*.png and segmentation_*.png), a JHMDB root "
-        "(Rename_Images/, joint_positions/ and splits/), a pickle of TAP-Vid (.pkl), the folder Tracks of a root of "
-        "`ted synth`, "
-        f"a folder of images, a video file ({' '.join(sorted(VIDEO_SUFFIXES))}), or an image of several pages "
-        f"({' '.join(sorted(PAGE_SUFFIXES))})"
+        f"{path} is not a video: the known endings are {' '.join(sorted(VIDEO_SUFFIXES | PAGE_SUFFIXES))}, "
+        "and .pkl for TAP-Vid"
     )
+
+
+def _suggestion(path: Path) -> str:
+    """Return a question that names the most similar path beside one that does not exist, or empty text."""
+    try:
+        names = [other.name for other in path.parent.iterdir()]
+    except OSError:
+        return f": there is no folder {path.parent}"
+    nearest = difflib.get_close_matches(path.name, names, n=1)
+    return f". Did you mean {path.parent / nearest[0]}?" if nearest else ""
 
 
 def _open(source: Source, selection: Selection, names: Sequence[str]) -> list[Video]:

@@ -380,13 +380,16 @@ def test_two_videos_of_one_name_are_refused(root: Path, tmp_path: Path) -> None:
 def test_paths_that_are_no_source_say_what_one_is(root: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").touch()
-    for path, found in [
-        (tmp_path / "gone", "nothing"),
-        (tmp_path / "empty", "a folder without images"),
-        (root / "JPEGImages", "a folder without images"),
-        (tmp_path / "notes.txt", "a file of another kind"),
+    (tmp_path / "walk.mp4").touch()
+    for path, message in [
+        (tmp_path / "zebra", r"zebra does not exist$"),
+        (tmp_path / "wlak.mp4", r"wlak\.mp4 does not exist\. Did you mean .*walk\.mp4\?$"),
+        (tmp_path / "gone" / "walk.mp4", r"walk\.mp4 does not exist: there is no folder .*gone$"),
+        (tmp_path / "empty", "empty has no images, and is not the root of a known dataset .DAVIS: JPEGImages"),
+        (root / "JPEGImages", "JPEGImages has no images"),
+        (tmp_path / "notes.txt", r"notes\.txt is not a video: the known endings are .*\.mp4"),
     ]:
-        with pytest.raises(ConfigError, match=rf"{path.name} is {found}: a source is a DAVIS root .*JPEGImages/"):
+        with pytest.raises(ConfigError, match=message):
             open_sources([Source(path=path)])
 
 
