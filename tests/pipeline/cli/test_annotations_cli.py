@@ -103,7 +103,7 @@ def test_wrong_masks_of_a_folder(cli: Cli, tmp_path: Path) -> None:
     given = (tmp_path / "clip", "--annotations", tmp_path / "masks")
     for arguments, code, message in [
         (given, 1, "00002.png is 56x39"),
-        ((*given, "--mask", tmp_path / "masks/00002.png"), 2, "one of the two"),
+        ((*given, "--mask", tmp_path / "masks/00002.png"), 2, "leave one of them out"),
         ((tmp_path / "clip", "--annotations", tmp_path / "gone"), 1, "no folder of masks"),
         ((tmp_path / "clip", *given), 2, "one SOURCE"),
     ]:

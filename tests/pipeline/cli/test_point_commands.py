@@ -204,7 +204,7 @@ def test_wrong_use_says_so(tmp_path: Path, cli: Cli, jhmdb: Path) -> None:
     assert (missing.code, "there is no" in missing.err) == (1, True)
     propagate(cli, jhmdb, cache, out)
     other = cli("evaluate", jhmdb, "--results", out, "--limit", 2)
-    assert (other.code, "give --every and --limit as in" in other.err) == (1, True)
+    assert (other.code, "give the same --every and --limit as" in other.err) == (1, True)
     clips = write_pickle(tmp_path / "clips.pkl", {"clip": tapvid_clip(3)})
     mixed = cli("evaluate", jhmdb, clips, "--results", out)
     assert (mixed.code, "one by one" in mixed.err) == (2, True)

@@ -85,7 +85,7 @@ def test_a_process_that_is_killed_is_survived_and_remarked_upon(
     run = start_two(tmp_path, command)
     os.kill(min(both_at_work(tmp_path / "cache")), signal.SIGKILL)
     assert run.wait() == 0  # all that was asked for is there
-    assert "the process on cpu has ended early (killed by SIGKILL)" in run.err.read_text()
+    assert "the process on cpu ended early (killed by SIGKILL)" in run.err.read_text()
     assert len({*run.summary["written"], *run.summary["skipped"]}) == 16
     assert run.summary["failed"] == []
     # It may have been killed just after a marker: what it left is tidied by the next run.
