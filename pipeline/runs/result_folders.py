@@ -42,6 +42,9 @@ _FILES = "files"
 
 _UNREADABLE = (OSError, ValueError, SyntaxError, RecursionError, Image.DecompressionBombError)
 
+# Errors of renaming a folder to a name that another one has.
+_NAME_IS_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+
 _log = logging.getLogger(__name__)
 
 
@@ -263,7 +266,7 @@ def _put(hidden: Path, folder: Path) -> None:
     try:
         hidden.rename(folder)
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+        if error.errno not in _NAME_IS_TAKEN:
             raise
         if not _exchange(hidden, folder):
             _replace_in_two_steps(hidden, folder)
@@ -287,17 +290,32 @@ def _replace_in_two_steps(hidden: Path, folder: Path) -> None:
     """Replace a folder by two renames; `_restore` brings back the old one after a crash between them."""
     with _locked(folder.parent):
         _restore(folder)
-        old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.old")
-        folder.rename(old)
-        hidden.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        while True:
+            old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.old")
+            with contextlib.suppress(FileNotFoundError):
+                folder.rename(old)
+            taken = False
+            try:
+                hidden.rename(folder)
+            except OSError as error:
+                # Another process took the name between the two renames: its result is replaced, too.
+                taken = error.errno in _NAME_IS_TAKEN
+                if not taken:
+                    raise
+            shutil.rmtree(old, ignore_errors=True)
+            if not taken:
+                return
 
 
 def _restore(folder: Path) -> None:
     """Bring back the result that a process had moved aside when it died."""
     if folder.parent.is_dir() and not folder.exists():
         for path in _leftovers(folder, ".old")[:1]:
-            path.rename(folder)
+            try:
+                path.rename(folder)
+            except OSError as error:
+                if error.errno not in _NAME_IS_TAKEN:  # by a new result, meanwhile
+                    raise
 
 
 @contextmanager
