@@ -29,10 +29,10 @@ from ted.pipeline.runs.converting.codec_error import (
     block_mask,
     compare_sources,
     measure_error,
+    open_session,
     propagate_mask,
-    search_frames,
 )
-from ted.propagate import FrameCandidates, PropagationSettings
+from ted.propagate import PropagationSettings, TrackingSession
 from ted.store import Cache, FeatureCodec, FeatureRequest, Unit, UnitSpec, open_cache, parse_codec
 from ted.store.codecs import BitRound
 
@@ -147,18 +147,16 @@ def errors(target: Cache, items: Iterator[tuple[str, Unit, NDArray[np.uint8]]]) 
         original = unit.features[:MOST_FRAMES].compute()
         annotated = (mask, block_mask(mask.shape))
 
-        def carried(
-            found: list[FrameCandidates], unit: Unit = unit, annotated: Any = annotated
-        ) -> list[NDArray[np.uint8]]:
-            return [propagate_mask(found, mask, unit.grid, unit.frame_size, settings) for mask in annotated]
+        def carried(session: TrackingSession, unit: Unit = unit, annotated: Any = annotated) -> list[NDArray[np.uint8]]:
+            return [propagate_mask(session, mask, unit.frame_size) for mask in annotated]
 
-        before = search_frames(original, unit.frame_size, settings)
+        before = open_session(original, unit.frame_size, settings)
         masks = carried(before)
         for notation in FORMS:
             form = parse_codec(notation.format(**sizes(unit.shape[-1])))
             stored = write(target, unit, form)
             values = stored.features[:MOST_FRAMES].compute()
-            after = search_frames(values, unit.frame_size, settings)
+            after = open_session(values, unit.frame_size, settings)
             found = compare_sources(original, values, before, after)
             same = [np.mean(one == other) for one, other in zip(masks, carried(after), strict=True)]
             print(
@@ -183,17 +181,17 @@ def int8_choices(kinds: list[str]) -> None:
     for kind in kinds:
         values, mask = scene(kind)
         values = values[: FRAMES // 2]
-        before = search_frames(values, mask.shape, settings)
-        blocks = propagate_mask(before, block_mask(mask.shape), GRID, mask.shape, settings)
+        before = open_session(values, mask.shape, settings)
+        blocks = propagate_mask(before, block_mask(mask.shape), mask.shape)
         fitted = int8.fit(values)
         mean, deviation = fitted["channel_mean"], fitted["channel_scale"] ** 2
         for centred, power in ((False, 0.0), (False, 0.5), (False, 1.0), (True, 0.0), (True, 0.5), (True, 1.0)):
             size = deviation if centred else np.sqrt(mean**2 + deviation**2)
             parameters = {"channel_mean": mean * centred, "channel_scale": size**power}
             stored = int8.decode(int8.encode(values, parameters), parameters)
-            after = search_frames(stored, mask.shape, settings)
+            after = open_session(stored, mask.shape, settings)
             found = compare_sources(values, stored, before, after)
-            same = propagate_mask(after, block_mask(mask.shape), GRID, mask.shape, settings) == blocks
+            same = propagate_mask(after, block_mask(mask.shape), mask.shape) == blocks
             print(
                 f"{kind:30}  {'out' if centred else 'in':4} {power:6.1f}  {found['cosine_mean']:13.1e} "
                 f"{found['cosine_max']:8.1e} {found['top_k_overlap']:8.2%} {same.mean():8.3%}",

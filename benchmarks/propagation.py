@@ -29,6 +29,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from peers import fused, propagate_dense, window_mask
 
 from ted.propagate import (
+    AffinitySource,
+    AnnotatedLabel,
     CosineKernel,
     Fusion,
     PropagationSettings,
@@ -37,16 +39,15 @@ from ted.propagate import (
     WeightedSettings,
     cache_affinities,
     connect,
-    label_frames,
     part_weights,
     plan_passes,
-    propagate_labels,
+    propagate,
     search,
-    search_units,
 )
 from ted.propagate.kernels.cosine.index import CosineIndex
 from ted.propagate.kernels.cosine.pairs import unit_vectors
 from ted.propagate.kernels.cosine.precision import BFLOAT16, FLOAT32, Precision, best_precision
+from ted.propagate.labels import ContextLabels
 from ted.store import Cache, FeatureRequest, Unit, UnitSpec, open_cache
 
 GRID, CHANNELS, RADIUS, CONTEXT, TOP_K, TEMPERATURE, ALPHA = (60, 104), (640, 512), 15, 28, 10, 0.2, 0.4
@@ -136,7 +137,9 @@ def one(device: str, kind: str, way: str) -> dict[str, float]:
         index = held(wanted, [unit[:-1].to(device) for unit in units], precision)
         query_parts = [unit[-1].clone().to(device) for unit in units]
         del units
-        labels = labels.to(device)
+        held_labels = ContextLabels({0: AnnotatedLabel(label=labels[0].to(device))})
+        for frame in range(1, CONTEXT + 1):
+            held_labels.hold(frame, range(frame), [labels[frame].to(device)])
         before = forget_peak()
         soft = []
 
@@ -144,7 +147,7 @@ def one(device: str, kind: str, way: str) -> dict[str, float]:
             found = index.search(query_parts, range(CONTEXT + 1), 1)
             affinity = wanted.kernel.rank(found, fusion, TOP_K, cells=GRID[0] * GRID[1], frames=CONTEXT + 1)
             weights = wanted.kernel.weights(affinity.similarity, TEMPERATURE)
-            soft[:] = [propagate_labels(affinity.sources, weights, labels)]
+            soft[:] = held_labels.advance(CONTEXT + 1, range(CONTEXT + 1), [(affinity, weights)])
             if device != "cpu":
                 torch.cuda.synchronize()
 
@@ -281,7 +284,7 @@ def run_settings(cache: Cache, units: list[Unit], settings: list[WeightedSetting
     chosen = [item.of_parts(shared.parts) for item in shared.settings]
     start = time.perf_counter()
     if not keep:
-        for _ in label_frames(search(parts, shared.search), first, chosen):
+        for _ in TrackingSession([(part, 1.0) for part in parts], chosen[0], first, memory=0).sweep(chosen):
             pass
         return time.perf_counter() - start, 0.0
     kept = cache_affinities(cache, parts, shared.search)
@@ -290,7 +293,8 @@ def run_settings(cache: Cache, units: list[Unit], settings: list[WeightedSetting
     for item in shared.settings:
         groups.setdefault(item.weights, []).append(item)
     for some in groups.values():
-        for _ in label_frames(kept.steps(), first, [item.of_parts(shared.parts) for item in some]):
+        of_parts = [item.of_parts(shared.parts) for item in some]
+        for _ in TrackingSession(kept, of_parts[0], first, memory=0).sweep(of_parts):
             pass
     return middle - start, time.perf_counter() - middle
 
@@ -378,14 +382,16 @@ def retune(device: str) -> None:
                 ("alpha 0.45", weighted(0.45)),
                 ("alpha 0.8", weighted(0.8)),
             ]:
+                source = AffinitySource(cache, units, use="approximate")
+                share = source.find([item], (0,)).unproven
 
-                def run(kept: Any = kept, item: WeightedSettings = item) -> None:
-                    for _ in label_frames(kept.steps(), first, [item]):
+                def run(source: AffinitySource = source, item: WeightedSettings = item) -> None:
+                    for _ in TrackingSession(source, item, first, memory=0).labels():
                         pass
 
                 seconds = timed(run, 2)
-                share = kept.unproven(item.fusion(), item.settings.top_k)
                 print(f"  {change:28}  {1000 * seconds / (frames - 1):8.1f}  {share:9.2%}")
+            cache.remove(kept.unit.folder)
 
 
 def shape(device: str) -> None:
@@ -440,9 +446,8 @@ def long(frames: int) -> dict[str, float]:
         subprocess.run([sys.executable, "-c", code], check=True)
         units = open_cache(name).units()
         first = torch.rand(OBJECTS, 14, 24, generator=torch.Generator().manual_seed(0))
-        (shared,) = plan_passes([settings], [(14, 24)] * 2)
         start = time.perf_counter()
-        for _ in label_frames(search(units, shared.search), first, [settings]):
+        for _ in propagate(list(zip(units, settings.weights, strict=True)), first, settings.settings):
             pass
         return {"seconds": time.perf_counter() - start, "gigabytes": peak()}
 
@@ -463,8 +468,8 @@ def workers(device: str) -> None:
         torch.set_num_threads(threads)
         for count in (1, 2):
             with connect(workers=count, threads=1) as crew:
-                list(search_units(units, wanted, frames=range(1, 3), workers=crew))  # starts them
-                seconds = timed(lambda crew=crew: list(search_units(units, wanted, workers=crew)), 1)  # type: ignore[misc]
+                list(search(units, wanted, frames=range(1, 3), workers=crew))  # starts them
+                seconds = timed(lambda crew=crew: list(search(units, wanted, workers=crew)), 1)  # type: ignore[misc]
             ratio = seconds / here.get(count, here[1])
             print(f"{count} worker{'s' * (count > 1):1}, 1 thread each  {seconds:6.1f}  {ratio:5.2f}x")
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .affinity_cache import CachedAffinities, affinity_spec, cache_affinities, find_cached
-    from .affinity_source import AffinitySource, AffinityUse, choose_affinities
-    from .candidate_search import FrameCandidates, search, search_units
+    from .affinity_source import AffinitySource, AffinityUse
+    from .candidate_search import CandidateSource, FeatureSearch, FoundCandidates, FrameCandidates, search
     from .cluster import InProcess, Workers, check_access, connect
     from .features import FeatureReader, FeatureVolume, Part, finest_part
     from .fusion import Fusion
@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from .kernels.candidates import Affinity, Candidates
     from .kernels.dense import DenseKernel
     from .kernels.window import window_mask
-    from .labels import label_frames, propagate_labels
     from .origins import Origins, trace_origins
     from .propagation import SweepPass, plan_passes, propagate, sweep
-    from .session import SessionCancelled, SessionRun, TrackingSession
+    from .session import FrameAffinity, SessionCancelled, SessionRun, TrackingSession
     from .settings import PropagationSettings, WeightedSettings, part_weights
     from .spec import SearchSpec
     from .targets.base import AnnotatedLabel, Target, annotation_labels
@@ -31,11 +30,15 @@ __all__ = [
     "AffinityUse",
     "AnnotatedLabel",
     "CachedAffinities",
+    "CandidateSource",
     "Candidates",
     "CosineKernel",
     "DenseKernel",
     "FeatureReader",
+    "FeatureSearch",
     "FeatureVolume",
+    "FoundCandidates",
+    "FrameAffinity",
     "FrameCandidates",
     "Fusion",
     "InProcess",
@@ -56,21 +59,17 @@ __all__ = [
     "annotation_labels",
     "cache_affinities",
     "check_access",
-    "choose_affinities",
     "connect",
     "find_cached",
     "finest_part",
     "get_kernel",
     "kernel_class",
     "kernel_names",
-    "label_frames",
     "parse_kernel",
     "part_weights",
     "plan_passes",
     "propagate",
-    "propagate_labels",
     "search",
-    "search_units",
     "sweep",
     "trace_origins",
     "window_mask",
@@ -78,8 +77,8 @@ __all__ = [
 
 _MODULES = {
     "affinity_cache": "CachedAffinities affinity_spec cache_affinities find_cached",
-    "affinity_source": "AffinitySource AffinityUse choose_affinities",
-    "candidate_search": "FrameCandidates search search_units",
+    "affinity_source": "AffinitySource AffinityUse",
+    "candidate_search": "CandidateSource FeatureSearch FoundCandidates FrameCandidates search",
     "cluster": "InProcess Workers check_access connect",
     "features": "FeatureReader FeatureVolume Part finest_part",
     "fusion": "Fusion",
@@ -87,10 +86,9 @@ _MODULES = {
     "kernels.candidates": "Affinity Candidates",
     "kernels.dense": "DenseKernel",
     "kernels.window": "window_mask",
-    "labels": "label_frames propagate_labels",
     "origins": "Origins trace_origins",
     "propagation": "SweepPass plan_passes propagate sweep",
-    "session": "SessionCancelled SessionRun TrackingSession",
+    "session": "FrameAffinity SessionCancelled SessionRun TrackingSession",
     "settings": "PropagationSettings WeightedSettings part_weights",
     "spec": "SearchSpec",
     "targets.base": "AnnotatedLabel Target annotation_labels",

@@ -8,8 +8,8 @@ from itertools import chain
 import torch
 
 from ..store import AffinitySpec, AffinityUnit, Cache, ReadLock, Unit
-from ..store.errors import SchemaError
-from .candidate_search import FrameCandidates, search_units
+from ..store.errors import ConfigError, SchemaError
+from .candidate_search import FoundCandidates, FrameCandidates, search
 from .cluster import Workers
 from .context import propagation_order
 from .features import FeatureReader
@@ -22,12 +22,14 @@ __all__ = ["CachedAffinities", "affinity_spec", "cache_affinities", "find_cached
 
 
 class CachedAffinities:
-    """A video's cached candidates.
+    """A video's cached candidates: a source of candidates (`CandidateSource`) for the settings that they serve.
 
     Parameters
     ----------
     unit
         The affinity unit that holds them.
+    device
+        Device of the candidates.
 
     Attributes
     ----------
@@ -42,16 +44,33 @@ class CachedAffinities:
         For an unknown kernel, or another revision of a kernel.
     """
 
-    def __init__(self, unit: AffinityUnit) -> None:
+    def __init__(self, unit: AffinityUnit, device: torch.device | str = "cpu") -> None:
         self.unit = unit
+        self.device = torch.device(device)
         self.search = SearchSpec.from_json(unit.spec.search)
 
-    def steps(self, device: torch.device | str = "cpu") -> Iterator[FrameCandidates]:
-        """Yield the candidates of each frame but the first annotated one, in the order of propagation.
+    def shape(self, weights: Sequence[float]) -> tuple[int, int, int]:
+        """Return the number of frames and the grid; see `CandidateSource`."""
+        if len(weights) != len(self.unit.spec.features):
+            raise ConfigError(f"settings weigh {len(weights)} features; there are {len(self.unit.spec.features)}")
+        return self.unit.spec.frame_count, *self.unit.spec.grid
 
-        A thread reads one frame ahead. Meanwhile no other process discards the video's affinities.
+    def find(self, settings: Sequence[WeightedSettings], annotated: tuple[int, ...]) -> FoundCandidates:
+        """Return the candidates if they serve all settings by definition; see `CandidateSource`."""
+        if annotated != self.search.annotated or not all(map(self.search.serves, settings)):
+            raise ConfigError(f"the affinities of {self.unit.spec.video} were searched for other settings")
+        return FoundCandidates(parts=tuple(range(len(self.unit.spec.features))), steps=self.steps, origin="kept")
+
+    def steps(self, frames: range | None = None) -> Iterator[FrameCandidates]:
+        """Yield the candidates of a run of frames, all by default, except the first annotated one.
+
+        They come in the order of propagation. A thread reads one frame ahead. Meanwhile no other process discards the
+        video's affinities.
         """
-        frames = [*chain(*propagation_order(range(self.unit.spec.frame_count), self.search.annotated))]
+        run = range(self.unit.spec.frame_count) if frames is None else frames
+        return self._steps([*chain(*propagation_order(run, self.search.annotated))])
+
+    def _steps(self, frames: Sequence[int]) -> Iterator[FrameCandidates]:
         with ReadLock(self.unit.folder.parents[1]), ThreadPoolExecutor(max_workers=1) as reader:
             pending = reader.submit(self.unit.read, frames[0]) if frames else None
             for frame, following in zip(frames, [*frames[1:], None], strict=True):
@@ -67,32 +86,17 @@ class CachedAffinities:
                     grid=self.unit.spec.grid,
                     spec=self.search,
                     candidates=Candidates(
-                        sources=torch.from_numpy(sources[:, :used]).to(device, torch.int64),
-                        scores=torch.from_numpy(scores[:, :, :used]).to(device),
-                        bounds=torch.from_numpy(bounds).to(device),
+                        sources=torch.from_numpy(sources[:, :used]).to(self.device, torch.int64),
+                        scores=torch.from_numpy(scores[:, :, :used]).to(self.device),
+                        bounds=torch.from_numpy(bounds).to(self.device),
                     ),
                 )
-
-    def weights(self, units: Sequence[Unit], weights: Sequence[float]) -> tuple[float, ...] | None:
-        """Return the weight of each part that fuses the given units with their weights; None if a unit is no part.
-
-        Parameters
-        ----------
-        units, weights
-            Feature units and their weights, more than 0.
-        """
-        weight_of = dict(zip((unit.content_hash for unit in units), weights, strict=True))
-        features = self.unit.spec.features
-        # The order of a sum's terms determines its last bits.
-        if [feature for feature in features if feature in weight_of] != [unit.content_hash for unit in units]:
-            return None
-        return tuple(weight_of.get(feature, 0.0) for feature in features)
 
     def serves(self, fusion: Fusion, top_k: int) -> bool:
         """Tell whether the search is certain to contain the k best sources under a fusion, by its definition."""
         return self.search.kernel.serves(self.search, fusion, top_k)
 
-    def unproven(self, fusion: Fusion, top_k: int, device: torch.device | str = "cpu") -> float:
+    def unproven(self, fusion: Fusion, top_k: int) -> float:
         """Return the share of pixels in [0, 1], over all frames, whose k best sources may not all be candidates.
 
         0 means that the candidates give exact results for this setting. Unless `serves` is true, all frames are read.
@@ -100,7 +104,7 @@ class CachedAffinities:
         if self.serves(fusion, top_k):
             return 0.0
         total = uncertain = 0
-        for step in self.steps(device):
+        for step in self.steps():
             certain = step.proven(fusion, top_k)
             total += certain.numel()
             uncertain += certain.numel() - int(certain.sum())
@@ -170,7 +174,7 @@ def cache_affinities(
             writer.write_empty(first)
             progress(1)
         for run in _runs([frame for frame in range(described.frame_count) if frame not in done and frame != first]):
-            for step in search_units(units, spec, frames=run, device=device, workers=workers):
+            for step in search(units, spec, frames=run, device=device, workers=workers):
                 found = step.to("cpu").candidates
                 writer.write(step.frame, found.sources.numpy(), found.scores.numpy(), found.bounds.numpy())
                 writer.commit()
@@ -180,9 +184,14 @@ def cache_affinities(
 
 
 def find_cached(
-    cache: Cache, units: Sequence[Unit], setting: WeightedSettings, annotated: tuple[int, ...] = (0,)
-) -> list[tuple[CachedAffinities, WeightedSettings]]:
-    """Return the cached affinities that may contain a setting's sources, each with the setting for its parts.
+    cache: Cache,
+    units: Sequence[Unit],
+    setting: WeightedSettings,
+    annotated: tuple[int, ...] = (0,),
+    *,
+    device: torch.device | str = "cpu",
+) -> list[tuple[CachedAffinities, tuple[int | None, ...]]]:
+    """Return the cached affinities that may contain a setting's sources.
 
     Affinities whose search covers the setting, which are exact by definition, come first.
 
@@ -193,25 +202,36 @@ def find_cached(
     units
         Feature units of one video.
     setting
-        The setting, with the weight, more than 0, of each unit.
+        The setting, with the weight of each unit.
     annotated
         Indices of the annotated frames.
+    device
+        Device of the candidates.
+
+    Returns
+    -------
+    list of (CachedAffinities, tuple)
+        Affinities, and for each of their features the index of its unit, for `WeightedSettings.of_parts`; None for a
+        feature that has no weight.
     """
-    grid = FeatureReader([(unit, 1.0) for unit in units]).grid
-    region = SearchSpec.of(setting.settings, [setting.fusion()]).region
+    part_of = {units[part].content_hash: part for part in setting.used_parts}
+    grid = FeatureReader([(units[part], 1.0) for part in part_of.values()]).grid
     described = units[0].spec
     found = []
     for entry in cache.affinities(described.dataset, described.request.video):
         if entry.state != "complete" or entry.spec.grid != grid:
             continue
         try:
-            cached = CachedAffinities(entry.open())
+            cached = CachedAffinities(entry.open(), device)
         except SchemaError:
             continue  # unknown kernel
-        weights = cached.weights(units, setting.weights)
-        if weights is not None and (cached.search.region, cached.search.annotated) == (region, annotated):
-            found.append((cached, WeightedSettings(weights=weights, settings=setting.settings)))
-    return sorted(found, key=lambda item: not item[0].serves(item[1].fusion(), setting.settings.top_k))
+        parts = tuple(part_of.get(feature) for feature in entry.spec.features)
+        if (cached.search.region, cached.search.annotated) != (setting.settings.region, annotated):
+            continue
+        # The order of a sum's terms determines its last bits.
+        if [part for part in parts if part is not None] == [*setting.used_parts]:
+            found.append((cached, parts))
+    return sorted(found, key=lambda item: not item[0].search.serves(setting.of_parts(item[1])))
 
 
 def _runs(frames: Sequence[int]) -> Iterator[range]:

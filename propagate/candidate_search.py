@@ -3,24 +3,25 @@
 It does not depend on labels. Memory holds the features of one context, whatever the length of the video.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 
 from ..store import Unit
 from ..store.errors import ConfigError, CorruptUnitError
-from .cluster import InProcess, Workers
+from .cluster import InProcess, Workers, check_access
 from .context import propagation_order
 from .features import FeatureReader, FeatureVolume
 from .fusion import Fusion
 from .kernels.candidates import Affinity, Candidates
+from .settings import WeightedSettings
 from .spec import SearchSpec
 
-__all__ = ["FrameCandidates", "search", "search_units"]
+__all__ = ["CandidateSource", "FeatureSearch", "FoundCandidates", "FrameCandidates", "search"]
 
 # Frames in a worker's block. Each block reads its context again, so small blocks read too much; large blocks keep other
 # workers waiting for the last one, and their results take memory.
@@ -75,37 +76,148 @@ class FrameCandidates:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class FoundCandidates:
+    """A video's candidates, found for some settings.
+
+    Attributes
+    ----------
+    parts
+        For each part of the search, its index among the parts of the settings; None if it is none of them.
+    steps
+        Yields the candidates of a run of frames, except the first annotated one, in the order of propagation.
+    origin
+        ``"features"``, ``"kept"`` (they were in the cache) or ``"features, kept"`` (they were computed and cached).
+    unproven
+        Share of pixels in [0, 1], over all frames, whose best sources may not all be candidates.
+    """
+
+    parts: tuple[int | None, ...]
+    steps: Callable[[range], Iterator[FrameCandidates]]
+    origin: str = "features"
+    unproven: float = 0.0
+
+
+class CandidateSource(Protocol):
+    """A source of a session's candidates: features, or cached affinities.
+
+    Attributes
+    ----------
+    device
+        Device of the candidates.
+    """
+
+    device: torch.device
+
+    def shape(self, weights: Sequence[float]) -> tuple[int, int, int]:
+        """Return the number of frames and the grid, (frame, y, x), of label maps when the parts have these weights.
+
+        Raises ConfigError for parts that cannot be fused.
+        """
+
+    def find(self, settings: Sequence[WeightedSettings], annotated: tuple[int, ...]) -> FoundCandidates:
+        """Return candidates that contain the sources of all settings.
+
+        Parameters
+        ----------
+        settings
+            Settings of one kernel and window, at least one, with a weight for each part.
+        annotated
+            Indices of the annotated frames, rising.
+
+        Raises
+        ------
+        ConfigError
+            For settings that the source cannot serve, or not together.
+        """
+
+
+class FeatureSearch:
+    """A source of candidates that searches features.
+
+    Parameters
+    ----------
+    volumes
+        The parts: features of one video. With workers, feature units.
+    device
+        Device to compute on.
+    workers
+        Executor of the search; this process by default.
+    fewest
+        Number of sources to find for each pixel if the settings have a smaller top-k.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[FeatureVolume],
+        *,
+        device: torch.device | str = "cpu",
+        workers: Workers | None = None,
+        fewest: int = 1,
+    ) -> None:
+        self._volumes = tuple(volumes)
+        self._search_device = device
+        self._workers = workers
+        self._fewest = fewest
+        # The device may exist only on the workers.
+        self.device = torch.device(device if workers is None or isinstance(workers, InProcess) else "cpu")
+
+    def shape(self, weights: Sequence[float]) -> tuple[int, int, int]:
+        """Return the number of frames and the grid; see `CandidateSource`."""
+        if len(weights) != len(self._volumes):
+            raise ConfigError(f"settings weigh {len(weights)} features; there are {len(self._volumes)}")
+        reader = FeatureReader(list(zip(self._volumes, weights, strict=True)))
+        return reader.frame_count, *reader.grid
+
+    def find(self, settings: Sequence[WeightedSettings], annotated: tuple[int, ...]) -> FoundCandidates:
+        """Return the candidates of one search for all settings; see `CandidateSource`."""
+        parts, spec = SearchSpec.shared(settings, annotated=annotated, fewest=self._fewest)
+        volumes = [self._volumes[part] for part in parts]
+        if self._workers is not None:
+            check_access(self._workers, cast(list[Unit], volumes))
+
+        def steps(frames: range) -> Iterator[FrameCandidates]:
+            return search(volumes, spec, frames=frames, device=self._search_device, workers=self._workers)
+
+        return FoundCandidates(parts=parts, steps=steps)
+
+
 def search(
     volumes: Sequence[FeatureVolume],
     spec: SearchSpec,
     *,
     frames: range | None = None,
     device: torch.device | str = "cpu",
+    workers: Workers | None = None,
 ) -> Iterator[FrameCandidates]:
     """Find the candidates of the frames of a video; each frame's features are read once.
 
     Parameters
     ----------
     volumes
-        The parts: features of one video.
+        The parts: features of one video. With workers, feature units.
     spec
         The search.
     frames
         A run of frames; all by default. Their contexts are read, too.
     device
         Device to compute on.
+    workers
+        Executor; this process by default. Workers search blocks of frames, and read the contexts of each block. The
+        result does not depend on them.
 
     Returns
     -------
     iterator of FrameCandidates
-        In the order of propagation: the frames after the first annotated one, then those before it, backward.
+        In the order of propagation: the frames after the first annotated one, then those before it, backward. On
+        `device` if this process computes, else on the CPU.
 
     Raises
     ------
     ConfigError
         For parts that cannot be fused, or frames that do not exist (at once).
     CorruptUnitError
-        For features that are not finite (when their frame is reached).
+        For features that are not finite (when their frame is reached), or that are replaced during the search.
     """
     reader = FeatureReader([(volume, 1.0) for volume in volumes])
     if len(spec.fusions[0].weights) != len(volumes):
@@ -115,6 +227,8 @@ def search(
         raise ConfigError(f"there is no such run of frames as {run}; the video has {reader.frame_count}")
     if spec.annotated[-1] >= reader.frame_count:
         raise ConfigError(f"frame {spec.annotated[-1]} is annotated; the video has {reader.frame_count} frames")
+    if workers is not None and not isinstance(workers, InProcess):
+        return _search_blocks(cast(Sequence[Unit], volumes), spec, run, device, workers)
     return (
         step
         for ordered in propagation_order(run, spec.annotated)
@@ -150,44 +264,9 @@ def _search_one_way(
         last = frame, features
 
 
-def search_units(
-    units: Sequence[Unit],
-    spec: SearchSpec,
-    *,
-    frames: range | None = None,
-    device: torch.device | str = "cpu",
-    workers: Workers | None = None,
+def _search_blocks(
+    units: Sequence[Unit], spec: SearchSpec, run: range, device: torch.device | str, workers: Workers
 ) -> Iterator[FrameCandidates]:
-    """Find the candidates of the frames of a video, in blocks of frames on workers.
-
-    The result does not depend on the executor. Each block reads its frames and their contexts.
-
-    Parameters
-    ----------
-    units
-        The parts: feature units of one video.
-    spec
-        The search.
-    frames
-        A run of frames; all by default.
-    device
-        Device to compute on.
-    workers
-        Executor of the search; by default this process, which reads each frame once.
-
-    Returns
-    -------
-    iterator of FrameCandidates
-        In the order of `search`; on `device` if this process computes, else on the CPU.
-
-    Raises
-    ------
-    ConfigError, CorruptUnitError
-        As in `search`; CorruptUnitError also when a unit is replaced during the search.
-    """
-    if workers is None or isinstance(workers, InProcess):
-        return search(units, spec, frames=frames, device=device)
-    run = range(units[0].shape[0]) if frames is None else frames
     first = spec.annotated[0]
     after, before = range(max(run.start, first), run.stop), range(run.start, min(run.stop, first))
     blocks = [*_blocks(after, workers.count), *reversed([*_blocks(before, workers.count)])]

@@ -140,6 +140,8 @@ def check_access(workers: Workers, units: Iterable["Stored"]) -> None:
     ConfigError
         When a host does not see a unit, or sees another one.
     """
+    if isinstance(workers, InProcess):
+        return
     from .dask_workers import DaskWorkers
 
     if isinstance(workers, DaskWorkers):

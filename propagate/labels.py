@@ -1,6 +1,6 @@
 """The cheap step of propagation: a frame's labels are a sparse weighted sum of its context's labels."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch.nn import functional
@@ -9,49 +9,16 @@ from .candidate_search import FrameCandidates
 from .kernels.candidates import Affinity
 from .settings import WeightedSettings
 from .slots import Slots
-from .targets.base import AnnotatedLabel, annotation_labels
+from .targets.base import AnnotatedLabel
 
-__all__ = ["ContextLabels", "label_frames", "propagate_labels", "weigh_sources"]
-
-
-def label_frames(
-    steps: Iterable[FrameCandidates],
-    annotations: torch.Tensor | Mapping[int, AnnotatedLabel],
-    settings: Sequence[WeightedSettings],
-) -> Iterator[tuple[int, list[torch.Tensor]]]:
-    """Propagate annotated labels along candidates, with one or several settings at once.
-
-    Candidates are ranked once for each fusion. Settings with the same fusion share the ranking and differ in top-k and
-    in the temperature of the softmax.
-
-    Parameters
-    ----------
-    steps
-        Candidates of every frame but the first annotated one, in the order of propagation, from a search with the same
-        annotated frames that contains the settings' sources.
-    annotations
-        Labels of the annotated frames by index, on the grid and device of the candidates; or the label of frame 0,
-        (channel, y, x).
-    settings
-        The settings, with the weights of the parts that were searched.
-
-    Yields
-    ------
-    frame : int
-        Index of the frame: the first annotated one, then those of `steps`.
-    labels : list of torch.Tensor
-        Its soft label under each setting: (channel, y, x), float32.
-    """
-    labels = annotation_labels(annotations)
-    context = ContextLabels(labels, len(settings))
-    first = next(iter(labels))
-    yield first, [labels[first].label] * len(settings)
-    for step in steps:
-        yield step.frame, context.advance(step.frame, step.context, weigh_sources(step, settings))
+__all__ = ["ContextLabels", "weigh_sources"]
 
 
 def weigh_sources(step: FrameCandidates, settings: Sequence[WeightedSettings]) -> list[tuple[Affinity, torch.Tensor]]:
-    """Return each setting's affinity, and the weights (pixel, k) of its first k sources."""
+    """Return each setting's affinity, and the weights (pixel, k) of its first k sources.
+
+    Candidates are ranked once for each fusion, with the largest top-k of its settings.
+    """
     fusions = [item.fusion() for item in settings]
     largest: dict[object, int] = {}
     for item, fusion in zip(settings, fusions, strict=True):
@@ -210,30 +177,8 @@ def _without_unknown(rows: torch.Tensor, late: list[int]) -> torch.Tensor:
     return torch.where(total > 0, merged, labels)
 
 
-def propagate_labels(sources: torch.Tensor, weights: torch.Tensor, context_labels: torch.Tensor) -> torch.Tensor:
-    """Return a frame's soft label, the weighted sum of its sources' labels (TED, Algorithm 1).
-
-    Parameters
-    ----------
-    sources
-        (pixel, k), int64: flat indices into the context's (frame, y, x).
-    weights
-        (pixel, k), float32.
-    context_labels
-        (frame, channel, y, x), float32: the soft labels of the context, in its order.
-
-    Returns
-    -------
-    torch.Tensor
-        (channel, y, x), float32.
-    """
-    channels, *grid = context_labels.shape[1:]
-    by_source = context_labels.permute(0, 2, 3, 1).reshape(-1, channels)  # (source, channel)
-    return _weighted_sum(by_source, sources, weights).T.reshape(channels, *grid)
-
-
 def _weighted_sum(by_source: torch.Tensor, sources: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Sum sources' labels: (source, channel) and (pixel, k) give (pixel, channel)."""
+    """Sum sources' labels (TED, Algorithm 1): (source, channel) and (pixel, k) give (pixel, channel)."""
     # No matrix product, because a process may allow TF32, with errors of 1e-3. `embedding` looks up rows several times
     # as fast as indexing.
     return (weights[:, :, None] * functional.embedding(sources, by_source)).sum(1)

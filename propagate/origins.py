@@ -8,11 +8,9 @@ import numpy.typing as npt
 import torch
 
 from ..store.errors import ConfigError
-from .candidate_search import search
 from .features import Part
-from .labels import weigh_sources
-from .settings import PropagationSettings, WeightedSettings
-from .spec import SearchSpec
+from .session import TrackingSession
+from .settings import PropagationSettings
 
 __all__ = ["Origins", "trace_origins"]
 
@@ -62,7 +60,7 @@ def trace_origins(
     Parameters
     ----------
     parts
-        Features and their weights, more than 0.
+        Features and their weights.
     settings
         Parameters.
     cells
@@ -87,22 +85,20 @@ def trace_origins(
     CorruptUnitError
         For features that are not finite.
     """
-    setting = WeightedSettings(weights=tuple(weight for _, weight in parts), settings=settings)
-    spec = SearchSpec.of(settings, [setting.fusion()], annotated=annotated)
-    for step in search([volume for volume, _ in parts], spec, frames=frames, device=device):
-        ((affinity, weights),) = weigh_sources(step, [setting])
-        height, width = step.grid
+    session = TrackingSession(parts, settings, device=device, memory=0)
+    height, width = session.grid
+    for step in session.affinities(frames, annotated=annotated):
         here = np.asarray(cells(step.frame), dtype=np.int64).reshape(-1, 2)
-        if here.size and not ((here >= 0) & (here < step.grid)).all():
+        if here.size and not ((here >= 0) & (here < (height, width))).all():
             raise ConfigError(f"a pixel to be traced lies outside of the feature grid, which is {height}x{width}")
-        rows = torch.from_numpy(here[:, 0] * width + here[:, 1]).to(affinity.sources.device)
-        position, cell = np.divmod(affinity.sources[rows].cpu().numpy(), height * width)
+        rows = torch.from_numpy(here[:, 0] * width + here[:, 1]).to(step.weights.device)
+        position, cell = np.divmod(step.affinity.sources[rows].cpu().numpy(), height * width)
         yield Origins(
             frame=step.frame,
             context=step.context,
             cells=here,
-            grid=step.grid,
+            grid=(height, width),
             frames=np.asarray(step.context, dtype=np.int64)[position],
             source_cells=np.stack(np.divmod(cell, width), axis=-1),
-            weights=weights[rows].cpu().numpy(),
+            weights=step.weights[rows].cpu().numpy(),
         )

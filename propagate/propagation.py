@@ -1,17 +1,17 @@
 """Propagation through one video, with one setting or with many."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ..store.errors import ConfigError, LabelError
-from .candidate_search import search
+from .candidate_search import FeatureSearch
 from .features import FeatureReader, FeatureVolume, Part
-from .labels import label_frames
+from .session import TrackingSession
 from .settings import PropagationSettings, WeightedSettings
 from .spec import SearchSpec
-from .targets.base import AnnotatedLabel, annotation_labels, check_annotations
+from .targets.base import AnnotatedLabel, annotation_labels
 
 __all__ = ["SweepPass", "plan_passes", "propagate", "sweep"]
 
@@ -22,7 +22,6 @@ def propagate(
     settings: PropagationSettings,
     *,
     device: torch.device | str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Propagate annotated labels through a video (TED, Algorithm 1).
 
@@ -41,38 +40,13 @@ def propagate(
         Parameters.
     device
         Device to compute on.
-    progress
-        Called after each frame with the number of frames done and the total number.
 
     Returns
     -------
     iterator of (int, torch.Tensor)
-        Index and soft label, (channel, y, x), float32, on `device`, of every frame, in the order of propagation: the
-        first annotated one, as annotated, those after it, and those before it, backward.
-
-    Raises
-    ------
-    ConfigError
-        For parts that cannot be fused (at once).
-    LabelError
-        For labels that are not on the features' grid, or none (at once).
-    CorruptUnitError
-        For features that are not finite (when their frame is reached).
+        As `TrackingSession.labels`, with its errors. Memory holds one context, whatever the length of the video.
     """
-    reader = FeatureReader(parts)
-    labels = annotation_labels(annotations, device)
-    check_annotations(labels, reader.grid, reader.frame_count)
-    weighted = WeightedSettings(weights=reader.weights, settings=settings)
-    spec = SearchSpec.of(settings, [weighted.fusion()], annotated=tuple(labels))
-    steps = search([volume for volume, weight in parts if weight > 0], spec, device=device)
-
-    def every_frame() -> Iterator[tuple[int, torch.Tensor]]:
-        for done, (frame, (label,)) in enumerate(label_frames(steps, labels, [weighted]), 1):
-            if progress is not None:
-                progress(done, reader.frame_count)
-            yield frame, label
-
-    return every_frame()
+    return TrackingSession(parts, settings, annotations, device=device, memory=0).labels()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,17 +94,11 @@ def plan_passes(
     apart = len(set(grids)) > 1
     shares: dict[Hashable, list[WeightedSettings]] = {}
     for item in dict.fromkeys(settings):
-        used = item.used_parts if apart else ()
-        region = SearchSpec.of(item.settings, [item.fusion()]).region
         context = None if item.settings.kernel.joint_contexts else item.settings.context
-        shares.setdefault((region, context, used), []).append(item)
+        shares.setdefault((item.settings.region, context, item.used_parts if apart else ()), []).append(item)
     passes = []
     for some in shares.values():
-        # Do not read features that have weight 0 in all settings of a pass.
-        parts = tuple(sorted({part for item in some for part in item.used_parts}))
-        fusions = dict.fromkeys(item.fusion(parts) for item in some)
-        top_k = max(item.settings.top_k for item in some)
-        spec = SearchSpec.of(some[0].settings, [*fusions], annotated=annotated, top_k=top_k)
+        parts, spec = SearchSpec.shared(some, annotated=annotated)
         passes.append(SweepPass(parts=parts, search=spec, settings=tuple(some)))
     return passes
 
@@ -179,19 +147,17 @@ def sweep(
     for item in settings:
         if len(item.weights) != len(volumes):
             raise ConfigError(f"settings weigh {len(item.weights)} features; there are {len(volumes)}")
-    labels = annotation_labels(annotations, device)
+    labels = annotation_labels(annotations)
     passes = plan_passes(settings, [FeatureReader([(volume, 1.0)]).grid for volume in volumes], tuple(labels))
     for shared in passes:
-        parts = [volumes[part] for part in shared.parts]
-        reader = FeatureReader([(part, 1.0) for part in parts])
+        session = TrackingSession(FeatureSearch(volumes, device=device), shared.settings[0], labels, memory=0)
         try:
-            check_annotations(labels, reader.grid, reader.frame_count)
+            frames = session.sweep(shared.settings)
         except LabelError as error:
             raise (LabelError if len({p.parts for p in passes}) == 1 else ConfigError)(
                 f"{error}; with features of different grids, sweep settings that weigh the same features one by one"
             ) from error
-        chosen = [item.of_parts(shared.parts) for item in shared.settings]
-        for frame, of_settings in label_frames(search(parts, shared.search, device=device), labels, chosen):
+        for frame, of_settings in frames:
             if frame != next(iter(labels)):
                 for item, label in zip(shared.settings, of_settings, strict=True):
                     yield item, frame, label

@@ -1,26 +1,26 @@
-"""A tracking session: update a video's labels after changes of annotations and settings, exactly and cheaply."""
+"""A tracking session: a video's labels, updated after changes of annotations and settings, exactly and cheaply."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any
 
 import torch
 
 from ..store.errors import LabelError, TedError
-from .candidate_search import FrameCandidates, search
-from .context import positions_within, propagation_order
-from .features import FeatureReader, FeatureVolume, Part
-from .kernels.candidates import Affinity, Candidates
+from .candidate_search import CandidateSource, FeatureSearch, FoundCandidates, FrameCandidates
+from .context import fixed_frames, frame_context, positions_within, propagation_order
+from .features import Part
+from .kernels.candidates import Affinity
 from .labels import ContextLabels, weigh_sources
 from .settings import PropagationSettings, WeightedSettings
 from .spec import SearchSpec
 from .targets.base import AnnotatedLabel, annotation_labels, check_annotations
 
-__all__ = ["SessionCancelled", "SessionRun", "TrackingSession"]
+__all__ = ["FrameAffinity", "SessionCancelled", "SessionRun", "TrackingSession"]
 
-# Search at least this many sources per pixel, so that a larger top-k can be tried.
+# Search at least this many sources per pixel if candidates stay in memory, so that a larger top-k can be tried.
 _FEWEST_HELD = 16
 
 
@@ -35,7 +35,7 @@ class SessionRun:
     Attributes
     ----------
     searched
-        Frames whose sources were searched for in the features.
+        Frames whose sources were searched for in the features, or read from the cache.
     reused
         Frames that were labelled again from candidates in memory.
     unchanged
@@ -48,10 +48,32 @@ class SessionRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Held:
-    """A frame's candidates in memory, and the indices of the parts that were searched."""
+class FrameAffinity:
+    """A frame's sources and their weights.
 
-    parts: tuple[int, ...]
+    Attributes
+    ----------
+    frame
+        Index of the frame.
+    context
+        Indices of its context frames, the first axis of the affinity's flat indices.
+    affinity
+        The k best sources of each pixel.
+    weights
+        (pixel, k), float32, summing to 1 along k: the weights with which the sources' labels are summed.
+    """
+
+    frame: int
+    context: tuple[int, ...]
+    affinity: Affinity
+    weights: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """A frame's candidates in memory, with indices in int32, and the parts that were searched."""
+
+    parts: tuple[int | None, ...]
     step: FrameCandidates
 
     @property
@@ -59,36 +81,44 @@ class _Held:
         found = self.step.candidates
         return found.sources.nbytes + found.scores.nbytes + found.bounds.nbytes
 
+    def unpacked(self) -> FrameCandidates:
+        return _with_sources(self.step, self.step.candidates.sources.long())
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Known:
-    """A computed label, its inputs, and a version number that changes with its value."""
+    """A frame's computed labels, their inputs, and a version number that changes with their values."""
 
-    label: torch.Tensor
+    labels: list[torch.Tensor]
     inputs: tuple[Any, ...]
     version: int
 
+    @property
+    def bytes(self) -> int:
+        return sum(label.nbytes for label in self.labels)
+
 
 class TrackingSession:
-    """Track a video's annotations interactively, while annotations and settings change.
+    """Labels of one video, while annotations and settings change.
 
-    Labels always equal those of `propagate` with the current annotations and settings, to the last bit. A frame is
+    Labels always equal those of a new session with the current annotations and settings, to the last bit. A frame is
     labelled again only if its inputs have changed. Candidates stay in memory, and are reused for another temperature, a
     smaller top-k, a shorter context, and for other weights if the kernel proves that they contain the best sources. For
-    all other frames the features are searched again.
+    all other frames, candidates are found again.
 
     Parameters
     ----------
     parts
-        Features of one video and their weights. A part of weight 0 is not read.
+        Features of one video and their weights; a part of weight 0 is not read. Or a source of candidates.
     settings
-        Parameters.
+        Parameters. For a source of candidates, also the weights of its parts.
     annotations
         Labels of the annotated frames by index, on the grid of the finest part with a weight; or the label of frame 0.
     device
-        Device to compute on.
+        Device to compute on. A source of candidates has its own.
     memory
-        Maximum size in bytes of candidates and labels in memory, at least 0. Others are computed again when needed.
+        Maximum size in bytes of candidates and labels in memory, at least 0; others are computed again when needed.
+        With 0, no more sources are searched than the settings need.
 
     Attributes
     ----------
@@ -97,7 +127,7 @@ class TrackingSession:
     weights
         The weight of each part; may be set.
     last_run
-        Statistics of the last call of `labels` so far.
+        Statistics of the last run so far.
 
     Raises
     ------
@@ -116,18 +146,25 @@ class TrackingSession:
 
     def __init__(
         self,
-        parts: Sequence[Part],
-        settings: PropagationSettings,
+        parts: Sequence[Part] | CandidateSource,
+        settings: PropagationSettings | WeightedSettings,
         annotations: torch.Tensor | Mapping[int, AnnotatedLabel] | None = None,
         *,
         device: torch.device | str = "cpu",
         memory: int = 2**30,
     ) -> None:
-        self._volumes: tuple[FeatureVolume, ...] = tuple(volume for volume, _ in parts)
-        self.weights = tuple(weight for _, weight in parts)
+        self.weights: tuple[float, ...]
+        self._source: CandidateSource
+        if isinstance(parts, Sequence):
+            self.weights = tuple(weight for _, weight in parts)
+            fewest = _FEWEST_HELD if memory else 1
+            self._source = FeatureSearch([volume for volume, _ in parts], device=device, fewest=fewest)
+        else:
+            self._source = parts
+        if isinstance(settings, WeightedSettings):
+            self.weights, settings = settings.weights, settings.settings
         self.settings = settings
         self.last_run = SessionRun()
-        self._device = torch.device(device)
         self._memory = memory
         self._annotations: dict[int, AnnotatedLabel] = {}
         self._annotated_at: dict[int, int] = {}  # frame -> version of its annotation
@@ -137,7 +174,7 @@ class TrackingSession:
         self._held: dict[int, _Held] = {}
         self._known: dict[int, _Known] = {}
         self._cancelled = threading.Event()
-        self._reader()  # raises if the parts cannot be fused
+        self._source.shape(self.weights)  # raises if the parts cannot be fused
         if annotations is not None:
             for frame, label in annotation_labels(annotations).items():
                 self.annotate(frame, label)
@@ -150,12 +187,12 @@ class TrackingSession:
     @property
     def grid(self) -> tuple[int, int]:
         """(y, x) of the finest part with a weight: the grid of the labels."""
-        return self._reader().grid
+        return self._source.shape(self.weights)[1:]
 
     def annotate(self, frame: int, label: AnnotatedLabel | torch.Tensor) -> None:
         """Add the label of a frame, or correct it. A tensor, (channel, y, x), annotates all channels."""
         annotated = AnnotatedLabel(label=label) if isinstance(label, torch.Tensor) else label
-        (self._annotations[frame],) = annotation_labels({frame: annotated}, self._device).values()
+        (self._annotations[frame],) = annotation_labels({frame: annotated}, self._source.device).values()
         self._annotated_at[frame] = self._next_version()
 
     def remove(self, frame: int) -> None:
@@ -165,7 +202,7 @@ class TrackingSession:
         del self._annotations[frame], self._annotated_at[frame]
 
     def cancel(self) -> None:
-        """Stop the current `labels` before its next frame. May be called from any thread."""
+        """Stop the current run before its next frame. May be called from any thread."""
         self._cancelled.set()
 
     def labels(self, *, cancelled: Callable[[], bool] = lambda: False) -> Iterator[tuple[int, torch.Tensor]]:
@@ -181,8 +218,9 @@ class TrackingSession:
         Returns
         -------
         iterator of (int, torch.Tensor)
-            Index and soft label, (channel, y, x), float32, of every frame, in the order of `propagate`. The tensors
-            belong to the session: do not write to them.
+            Index and soft label, (channel, y, x), float32, of every frame, in the order of propagation: the first
+            annotated frame, those after it, and those before it, backward. The tensors belong to the session: do not
+            write to them.
 
         Raises
         ------
@@ -195,179 +233,235 @@ class TrackingSession:
         SessionCancelled
             When the session is cancelled.
         """
-        reader = self._reader()
+        return ((frame, label) for frame, (label,) in self.sweep([self._current], cancelled=cancelled))
+
+    def sweep(
+        self, settings: Sequence[WeightedSettings], *, cancelled: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[int, list[torch.Tensor]]]:
+        """Label the video with several settings in one pass, with the current annotations; see `labels`.
+
+        Candidates are found once for all settings, and ranked once for each fusion.
+
+        Parameters
+        ----------
+        settings
+            Settings with one kernel and window, at least one, as `plan_passes` groups them.
+        cancelled
+            As in `labels`.
+
+        Returns
+        -------
+        iterator of (int, list of torch.Tensor)
+            Index and the soft label under each setting of every frame, on the grid of the finest part that has a weight
+            in any setting.
+        """
         annotations = self.annotations
-        check_annotations(annotations, reader.grid, reader.frame_count)
+        run = _Run(self, settings, tuple(annotations))
+        check_annotations(annotations, run.grid, run.frame_count)
         self._cancelled.clear()
-        self.last_run = SessionRun()
-        return self._labels(reader, annotations, cancelled)
+        return self._labels(run, annotations, cancelled)
+
+    def affinities(
+        self, frames: range | None = None, *, annotated: Sequence[int] | None = None
+    ) -> Iterator[FrameAffinity]:
+        """Yield the sources and weights of frames, without labels.
+
+        Parameters
+        ----------
+        frames
+            A run of frames; all by default. Their contexts are read, too.
+        annotated
+            Indices of the annotated frames, rising; by default those of the session's annotations.
+
+        Yields
+        ------
+        FrameAffinity
+            Of each frame except the first annotated one, in the order of propagation.
+        """
+        run = _Run(self, [self._current], tuple(self.annotations if annotated is None else annotated), frames)
+        for frame in run.order:
+            context, ((affinity, weights),) = run.weighted(frame)
+            yield FrameAffinity(frame=frame, context=context, affinity=affinity, weights=weights)
 
     def _labels(
-        self, reader: FeatureReader, annotations: Mapping[int, AnnotatedLabel], cancelled: Callable[[], bool]
-    ) -> Iterator[tuple[int, torch.Tensor]]:
-        current = WeightedSettings(weights=self.weights, settings=self.settings)
-        annotated = tuple(annotations)
-        candidates = _CandidatesOf(self, reader, current, annotated)
-        context_labels = ContextLabels(annotations)
+        self, run: "_Run", annotations: Mapping[int, AnnotatedLabel], cancelled: Callable[[], bool]
+    ) -> Iterator[tuple[int, list[torch.Tensor]]]:
+        first = next(iter(annotations))
+        context_labels = ContextLabels(annotations, len(run.settings))
         versions: dict[int, int] = {}
-        for frame in chain(annotated[:1], *propagation_order(range(reader.frame_count), annotated)):
+        for frame in (first, *run.order):
             if self._cancelled.is_set() or cancelled():
                 raise SessionCancelled("tracking was cancelled")
-            context = candidates.context(frame) if frame != annotated[0] else ()
+            context = run.context(frame) if frame != first else ()
             inputs = (
-                current,
+                run.settings,
                 context,
                 tuple(versions[other] for other in context),
                 self._annotated_at.get(frame),
-                tuple((channel, first) for channel, first in context_labels.joins.items() if first <= frame),
-                reader.grid,
+                tuple((channel, joined) for channel, joined in context_labels.joins.items() if joined <= frame),
+                run.grid,
             )
             known = self._known.get(frame)
             if known is not None and known.inputs == inputs:
-                label, version = known.label, known.version
+                labels, version = known.labels, known.version
                 if context:
                     self.last_run.unchanged += 1
-                    context_labels.hold(frame, context, [label])
+                    context_labels.hold(frame, context, labels)
             else:
                 if context:
-                    (label,) = context_labels.advance(frame, context, [candidates.weighted(frame)])
+                    labels = context_labels.advance(frame, *run.weighted(frame))
                 else:
-                    label = annotations[frame].label
-                same = known is not None and torch.equal(known.label, label)
+                    labels = [annotations[frame].label] * len(run.settings)
+                same = known is not None and all(map(torch.equal, known.labels, labels))
                 version = known.version if known is not None and same else self._next_version()
-                self._keep_label(frame, _Known(label=label, inputs=inputs, version=version))
+                self._keep_labels(frame, _Known(labels=labels, inputs=inputs, version=version))
             versions[frame] = version
-            yield frame, label
+            yield frame, labels
 
-    def _reader(self) -> FeatureReader:
-        return FeatureReader(list(zip(self._volumes, self.weights, strict=True)))
+    @property
+    def _current(self) -> WeightedSettings:
+        return WeightedSettings(weights=self.weights, settings=self.settings)
 
     def _next_version(self) -> int:
         self._version += 1
         return self._version
 
-    def _keep_label(self, frame: int, known: _Known) -> None:
-        old = self._known.pop(frame, None)
-        self._used += known.label.nbytes - (0 if old is None else old.label.nbytes)
-        if self._used <= self._memory:
+    def _keep_labels(self, frame: int, known: _Known) -> None:
+        if frame in self._known:
+            self._used -= self._known.pop(frame).bytes
+        if self._used + known.bytes <= self._memory:
             self._known[frame] = known
-        else:
-            self._used -= known.label.nbytes
+            self._used += known.bytes
 
-    def _keep_candidates(self, frame: int, held: _Held) -> None:
-        region = held.step.spec.region
-        if self._region != region:  # all candidates in memory are of another kernel or window
+    def _keep_candidates(self, frame: int, parts: tuple[int | None, ...], step: FrameCandidates) -> None:
+        if self._region != step.spec.region:  # all candidates in memory are of another kernel or window
             self._used -= sum(other.bytes for other in self._held.values())
             self._held.clear()
-            self._region = region
+            self._region = step.spec.region
         if frame in self._held:
             self._used -= self._held.pop(frame).bytes
-        if self._used + held.bytes <= self._memory:
-            self._held[frame] = held
-            self._used += held.bytes
+        if self._used < self._memory:
+            held = _Held(parts=parts, step=_with_sources(step, step.candidates.sources.int()))
+            if self._used + held.bytes <= self._memory:
+                self._held[frame] = held
+                self._used += held.bytes
 
 
-class _CandidatesOf:
-    """Candidates of the frames of one run: from memory if they contain the best sources, otherwise searched now."""
+class _Run:
+    """One run of a session: candidates from memory if they contain the best sources, otherwise found now.
+
+    Attributes
+    ----------
+    settings
+        The settings.
+    frame_count, grid
+        Number of frames, and (y, x) of the labels.
+    order
+        The frames except the first annotated one, in the order of propagation.
+    """
 
     def __init__(
-        self, session: TrackingSession, reader: FeatureReader, current: WeightedSettings, annotated: tuple[int, ...]
+        self,
+        session: TrackingSession,
+        settings: Sequence[WeightedSettings],
+        annotated: tuple[int, ...],
+        frames: range | None = None,
     ) -> None:
+        self.settings = tuple(settings)
+        # Raises for settings that cannot share a search. Without annotations, the caller raises.
+        self._spec = SearchSpec.shared(self.settings, annotated=annotated or (0,))[1]
+        # A part has a weight in a run if it has one in any setting.
+        weights = [max(of_part) for of_part in zip(*(item.weights for item in self.settings), strict=True)]
+        self.frame_count, *grid = session._source.shape(weights)
+        self.grid = (grid[0], grid[1])
+        session.last_run = SessionRun()
         self._session = session
-        self._current = current
-        self._parts = current.used_parts
-        self._grid = reader.grid
-        self._first = annotated[0]
-        self._frame_count = reader.frame_count
-        top_k = max(current.settings.top_k, _FEWEST_HELD)
-        self._spec = SearchSpec.of(current.settings, [current.fusion(self._parts)], annotated=annotated, top_k=top_k)
-        self._served: dict[int, WeightedSettings | None] = {}
-        self._found: Iterator[FrameCandidates] = iter(())
-        self._expected: list[int] = []  # frames that `_found` will yield
+        self._annotated = annotated
+        run = range(self.frame_count) if frames is None else frames
+        self.order = [*chain(*propagation_order(run, annotated))] if annotated else []
+        self._used_parts = {part for part, weight in enumerate(weights) if weight > 0}
+        self._proved: dict[int, bool] = {}
+        self._found: FoundCandidates | None = None
+        self._steps: Iterator[FrameCandidates] = iter(())
+        self._expected: set[int] = set()  # frames that `_steps` will yield
 
-    def context(self, frame: int) -> tuple[int, ...]:
-        """Return the context of a frame."""
-        return self._spec.frame_context(frame)[0]
+    def context(self, frame: int, length: int | None = None) -> tuple[int, ...]:
+        """Return a frame's context of some length; by default the longest of the settings."""
+        length = self._spec.context if length is None else length
+        return frame_context(frame, self._annotated, length, fill=self._spec.context_fill)
 
-    def weighted(self, frame: int) -> tuple[Affinity, torch.Tensor]:
-        """Return a frame's affinity with its context, and the weights of its first k sources, (pixel, k)."""
-        run, served = self._session.last_run, self._serves(frame)
-        if served is not None:
-            run.reused += 1
-            return self._weigh(_unpacked(self._session._held[frame].step), served, frame)
-        run.searched += 1
+    def weighted(self, frame: int) -> tuple[tuple[int, ...], list[tuple[Affinity, torch.Tensor]]]:
+        """Return the context of a frame's candidates, and each setting's affinity and weights (pixel, k) of sources."""
+        if self._proves(frame):
+            self._session.last_run.reused += 1
+            held = self._session._held[frame]
+            parts, step = held.parts, held.unpacked()
+        else:
+            self._session.last_run.searched += 1
+            parts, step = self._find(frame)
+            self._session._keep_candidates(frame, parts, step)
+        step = self._cut(step)
+        return step.context, weigh_sources(step, [item.of_parts(parts) for item in self.settings])
+
+    def _find(self, frame: int) -> tuple[tuple[int | None, ...], FrameCandidates]:
+        if self._found is None:
+            self._found = self._session._source.find(self.settings, self._annotated)
         if frame not in self._expected:
             self._expected = self._missing_from(frame)
-            frames = range(min(self._expected), max(self._expected) + 1)
-            volumes = [self._session._volumes[part] for part in self._parts]
-            self._found = search(volumes, self._spec, frames=frames, device=self._session._device)
-        step = next(found for found in self._found if found.frame == frame)
-        self._session._keep_candidates(frame, _Held(parts=self._parts, step=_packed(step)))
-        return self._weigh(step, self._current.of_parts(self._parts), frame)
+            self._steps = self._found.steps(range(min(self._expected), max(self._expected) + 1))
+        return self._found.parts, next(step for step in self._steps if step.frame == frame)
 
-    def _missing_from(self, frame: int) -> list[int]:
-        """Return a frame and its successors in the order of propagation, up to the next with usable candidates."""
-        ahead = range(frame, self._frame_count) if frame > self._first else range(frame, -1, -1)
-        missing: list[int] = []
-        for other in ahead:
-            if self._serves(other) is not None:
-                break
-            missing.append(other)
-        return missing
+    def _missing_from(self, frame: int) -> set[int]:
+        """Return a frame and its successors in the order of propagation, up to the next that is in memory."""
+        start, first = self.order.index(frame), self._annotated[0]
+        missing = takewhile(lambda other: not self._proves(other), self.order[start:])
+        # Both directions in one search only if it begins at the first annotated frame: frames are one run.
+        return {other for other in missing if start == 0 or (other > first) == (frame > first)}
 
-    def _serves(self, frame: int) -> WeightedSettings | None:
-        """Return the setting for a frame's candidates in memory if they contain the best sources, else None."""
-        if frame not in self._served:
-            self._served[frame] = self._setting_of_held(frame)
-        return self._served[frame]
+    def _proves(self, frame: int) -> bool:
+        """Tell whether the candidates in memory contain the best sources of a frame."""
+        if frame not in self._proved:
+            held = self._session._held.get(frame)
+            self._proved[frame] = held is not None and self._proven_by(held)
+        return self._proved[frame]
 
-    def _setting_of_held(self, frame: int) -> WeightedSettings | None:
-        held = self._session._held.get(frame)
-        if held is None or held.step.grid != self._grid or held.step.spec.region != self._spec.region:
-            return None
-        if not set(self._parts) <= set(held.parts):
-            return None
-        step, settings = held.step, self._current.settings
-        if step.context == self.context(frame):
+    def _proven_by(self, held: _Held) -> bool:
+        step, frame, spec = held.step, held.step.frame, held.step.spec
+        if step.grid != self.grid or spec.region != self._spec.region:
+            return False
+        if not self._used_parts <= set(held.parts) or step.annotated != len(fixed_frames(frame, self._annotated)):
+            return False
+        if self._shorter(step) != self.context(frame):
+            return False
+        step = held.unpacked()
+        for item in self.settings:
+            length, top_k = item.settings.context, item.settings.top_k
             # Until a context is full, it is the same for all lengths.
-            settings = replace(settings, context=step.spec.context)
-        elif self._shorter(step, settings.context) != self.context(frame):
-            return None
-        if step.annotated != self._spec.frame_context(frame)[1]:
-            return None
-        setting = WeightedSettings(weights=tuple(self._current.weights[part] for part in held.parts), settings=settings)
-        step = _unpacked(step)
-        served = step.spec.kernel.serves(step.spec, setting.fusion(), settings.top_k)
-        return setting if served or bool(step.proven(setting.fusion(), settings.top_k).all()) else None
+            length = spec.context if self.context(frame, length) == step.context else length
+            fusion = replace(item.of_parts(held.parts).fusion(), context=length)
+            if not (spec.kernel.serves(spec, fusion, top_k) or bool(step.proven(fusion, top_k).all())):
+                return False
+        return True
 
-    def _weigh(self, step: FrameCandidates, setting: WeightedSettings, frame: int) -> tuple[Affinity, torch.Tensor]:
-        ((affinity, weights),) = weigh_sources(step, [setting])
-        if step.context == self.context(frame):
-            return affinity, weights
-        # Map the frames of a longer context to the numbers of the shorter one. Empty slots map to position 0.
-        cells = self._grid[0] * self._grid[1]
-        positions = positions_within(len(step.context), step.annotated, setting.settings.context)
-        number = torch.zeros(len(step.context), dtype=torch.int64, device=affinity.sources.device)
+    def _shorter(self, step: FrameCandidates) -> tuple[int, ...]:
+        positions = positions_within(len(step.context), step.annotated, self._spec.context)
+        return tuple(step.context[at] for at in positions)
+
+    def _cut(self, step: FrameCandidates) -> FrameCandidates:
+        """Leave out the context frames that no setting has."""
+        context = self._shorter(step)
+        if step.context == context:
+            return step
+        cells = self.grid[0] * self.grid[1]
+        sources = step.candidates.sources
+        number = sources.new_full((len(step.context) + 1,), -1)  # the last entry is for empty slots
+        positions = positions_within(len(step.context), step.annotated, self._spec.context)
         number[positions] = torch.arange(len(positions), device=number.device)
-        sources = number[affinity.sources // cells] * cells + affinity.sources % cells
-        return Affinity(sources=sources, similarity=affinity.similarity), weights
-
-    @staticmethod
-    def _shorter(step: FrameCandidates, context: int) -> tuple[int, ...]:
-        return tuple(step.context[at] for at in positions_within(len(step.context), step.annotated, context))
+        number = number[torch.where(sources < 0, len(step.context), sources // cells)]
+        return replace(
+            _with_sources(step, torch.where(number < 0, -1, number * cells + sources % cells)), context=context
+        )
 
 
-def _packed(step: FrameCandidates) -> FrameCandidates:
-    """Store indices in int32, half the memory."""
-    return _with_sources(step, torch.int32)
-
-
-def _unpacked(step: FrameCandidates) -> FrameCandidates:
-    return _with_sources(step, torch.int64)
-
-
-def _with_sources(step: FrameCandidates, dtype: torch.dtype) -> FrameCandidates:
-    found = step.candidates
-    return replace(
-        step, candidates=Candidates(sources=found.sources.to(dtype), scores=found.scores, bounds=found.bounds)
-    )
+def _with_sources(step: FrameCandidates, sources: torch.Tensor) -> FrameCandidates:
+    return replace(step, candidates=replace(step.candidates, sources=sources))

@@ -69,6 +69,11 @@ class PropagationSettings:
         if self.window == "circle" and self.radius < 1:
             raise ConfigError("a circular window needs a radius of at least 1")
 
+    @property
+    def region(self) -> tuple[Any, ...]:
+        """The kernel and the search window; settings with equal regions can share a search."""
+        return self.kernel, self.radius, self.window, self.unrestricted_first, self.context_fill
+
     def to_json(self) -> dict[str, Any]:
         """Return the parameters as JSON values, for the records of results.
 
@@ -115,14 +120,14 @@ class WeightedSettings:
         """Indices of the parts with a positive weight."""
         return tuple(part for part, weight in enumerate(self.weights) if weight > 0)
 
-    def fusion(self, parts: Iterable[int] | None = None) -> Fusion:
-        """Return the fusion of all parts, or of the parts with these indices."""
-        chosen = self.weights if parts is None else tuple(self.weights[part] for part in parts)
-        return Fusion(weights=chosen, context=self.settings.context, renormalize=self.settings.renormalize)
+    def fusion(self) -> Fusion:
+        """Return the fusion of the parts."""
+        return Fusion(weights=self.weights, context=self.settings.context, renormalize=self.settings.renormalize)
 
-    def of_parts(self, parts: Iterable[int]) -> "WeightedSettings":
-        """Return the setting with only the parts that have these indices, in this order."""
-        return WeightedSettings(weights=tuple(self.weights[part] for part in parts), settings=self.settings)
+    def of_parts(self, parts: Iterable[int | None]) -> "WeightedSettings":
+        """Return the setting with only the parts that have these indices, in this order; None is a part of weight 0."""
+        weights = tuple(0.0 if part is None else self.weights[part] for part in parts)
+        return WeightedSettings(weights=weights, settings=self.settings)
 
 
 def part_weights(alpha: float) -> tuple[float, float]:

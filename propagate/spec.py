@@ -77,18 +77,38 @@ class SearchSpec:
         *,
         annotated: tuple[int, ...] = (0,),
         top_k: int | None = None,
-        per_frame: bool = False,
     ) -> "SearchSpec":
         """Return the search for settings; `top_k` replaces theirs."""
         return cls(
             radius=settings.radius,
             top_k=top_k or settings.top_k,
             fusions=tuple(fusions),
-            per_frame=per_frame,
             annotated=annotated,
             kernel=settings.kernel,
             **{name: getattr(settings, name) for name in _RULES},
         )
+
+    @classmethod
+    def shared(
+        cls, settings: "Sequence[WeightedSettings]", *, annotated: tuple[int, ...] = (0,), fewest: int = 1
+    ) -> "tuple[tuple[int, ...], SearchSpec]":
+        """Return the indices of the parts with a weight in some setting, and the search for all settings in them.
+
+        Parameters
+        ----------
+        settings
+            Settings with one kernel and window, at least one.
+        annotated
+            Indices of the annotated frames, rising.
+        fewest
+            Least `top_k` of the search.
+        """
+        if len({item.settings.region for item in settings}) > 1:
+            raise ConfigError("settings of one search must have the same kernel and window")
+        parts = tuple(sorted({part for item in settings for part in item.used_parts}))
+        fusions = dict.fromkeys(item.of_parts(parts).fusion() for item in settings)
+        top_k = max(fewest, *(item.settings.top_k for item in settings))
+        return parts, cls.of(settings[0].settings, [*fusions], annotated=annotated, top_k=top_k)
 
     @property
     def region(self) -> tuple[Any, ...]:
@@ -97,9 +117,9 @@ class SearchSpec:
 
     def serves(self, setting: "WeightedSettings") -> bool:
         """Tell whether the search is certain to find the sources of a setting of the same parts, by its definition."""
-        fusion, top_k = setting.fusion(), setting.settings.top_k
-        own = SearchSpec.of(setting.settings, [fusion])
-        return own.region == self.region and self.kernel.serves(self, fusion, top_k)
+        return setting.settings.region == self.region and self.kernel.serves(
+            self, setting.fusion(), setting.settings.top_k
+        )
 
     @property
     def context(self) -> int:

@@ -9,7 +9,7 @@ from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.video import Video
 from ted.pipeline.metrics.identity import identity_accuracy
 from ted.pipeline.metrics.jf import contour_accuracy, region_similarity
-from ted.propagate import FeatureReader, PropagationSettings, SearchSpec, WeightedSettings, label_frames, search
+from ted.propagate import FeatureReader, PropagationSettings, TrackingSession, WeightedSettings
 from ted.propagate.targets.masks import decode_mask, encode_mask
 from ted.store import Unit
 
@@ -45,14 +45,14 @@ def track(
     settings
         Settings of propagation.
     """
-    sources = FeatureReader([(unit, 1.0) for unit in units])
+    parts = [(unit, 1.0) for unit in units]
+    sources = FeatureReader(parts)
     size = video.frames.size
     truths = [read_mask(path, size) for path in video.frame_masks.values()]
     first = encode_mask(truths[0], sources.grid)
     masks: dict[tuple[float, ...], list[np.ndarray]] = {weights: [] for weights in fusions}
     chosen = [WeightedSettings(weights=weights, settings=settings) for weights in masks]
-    steps = search(units, SearchSpec.of(settings, [item.fusion() for item in chosen]))
-    for frame, labels in label_frames(steps, first.label, chosen):
+    for frame, labels in TrackingSession(parts, settings, first.label, memory=0).sweep(chosen):
         for label, found in zip(labels, masks.values(), strict=True):
             if frame:
                 found.append(decode_mask(label, first.object_ids, frame_size=sources.frame_size, size=size))

@@ -7,6 +7,7 @@ import torch
 
 from ted.propagate import (
     Affinity,
+    AnnotatedLabel,
     Candidates,
     CosineKernel,
     FeatureReader,
@@ -16,11 +17,11 @@ from ted.propagate import (
     SearchSpec,
     WeightedSettings,
     part_weights,
-    propagate_labels,
     search,
 )
 from ted.propagate.kernels.cosine.index import DEFAULT_BUDGET, CosineIndex
 from ted.propagate.kernels.cosine.precision import FLOAT32, Precision
+from ted.propagate.labels import ContextLabels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +82,13 @@ def frame_affinity(
 
 
 def label_of(affinity: Affinity, context_labels: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return the soft label of a frame, by a softmax over its sources."""
-    return propagate_labels(affinity.sources, CosineKernel().weights(affinity.similarity, temperature), context_labels)
+    """Return the soft label of a frame, by a softmax over its sources, from labels (frame, channel, y, x)."""
+    context = ContextLabels({0: AnnotatedLabel(label=context_labels[0])})
+    for frame in range(1, len(context_labels)):
+        context.hold(frame, range(frame), [context_labels[frame]])
+    weights = CosineKernel().weights(affinity.similarity, temperature)
+    (label,) = context.advance(len(context_labels), range(len(context_labels)), [(affinity, weights)])
+    return label
 
 
 def weighted(alpha: float, **values: object) -> WeightedSettings:

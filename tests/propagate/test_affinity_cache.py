@@ -15,16 +15,17 @@ from ted.propagate import (
     Fusion,
     PropagationSettings,
     SearchSpec,
+    TrackingSession,
     WeightedSettings,
     cache_affinities,
     find_cached,
-    label_frames,
     part_weights,
     propagate,
     search,
 )
 from ted.propagate import affinity_cache as module
 from ted.store import Cache, Unit, open_cache
+from ted.store.errors import ConfigError
 from tests.propagate.helpers import FrameAffinity, affinities
 from tests.propagate.test_engine import first_label, smooth
 from tests.propagate.units import write_unit
@@ -76,8 +77,11 @@ def test_settings_that_were_searched_for_read_bit_for_bit(cache: Cache, units: l
             expected = dict(propagate(list(zip(units, own.weights, strict=True)), first_label(GRID), settings))
             assert kept.serves(own.fusion(), top_k)
             assert kept.search.serves(own)
-            for frame, (label,) in label_frames(kept.steps(), first_label(GRID), [own]):
+            for frame, label in TrackingSession(kept, own, first_label(GRID)).labels():
                 assert torch.equal(label, expected[frame])
+    other = WeightedSettings(weights=(0.5, 0.5), settings=settings)
+    with pytest.raises(ConfigError, match="searched for other settings"):
+        list(TrackingSession(kept, other, first_label(GRID)).labels())
 
 
 ALPHAS, CONTEXTS, TOP_KS = (0.0, 0.3, 0.45, 0.5, 0.6, 0.9), (5, 3, 8), (3, 8, 10)
@@ -134,7 +138,7 @@ def test_keeping_resumes_where_it_was_interrupted(
     cache: Cache, units: list[Unit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0
-    original = module.search_units
+    original = module.search
 
     def failing(*arguments, **options):  # type: ignore[no-untyped-def]
         nonlocal calls
@@ -144,17 +148,17 @@ def test_keeping_resumes_where_it_was_interrupted(
                 raise KeyboardInterrupt
             yield step
 
-    monkeypatch.setattr(module, "search_units", failing)
+    monkeypatch.setattr(module, "search", failing)
     with pytest.raises(KeyboardInterrupt):
         cache_affinities(cache, units, wanted())
-    monkeypatch.setattr(module, "search_units", original)
+    monkeypatch.setattr(module, "search", original)
     asked: list[range] = []
 
     def watching(*arguments, **options):  # type: ignore[no-untyped-def]
         asked.append(options["frames"])
         return original(*arguments, **options)
 
-    monkeypatch.setattr(module, "search_units", watching)
+    monkeypatch.setattr(module, "search", watching)
     done: list[int] = []
     kept = cache_affinities(cache, units, wanted(), progress=done.append)
     assert asked == [range(4, FRAMES)]
@@ -172,16 +176,19 @@ def test_finding_what_serves(cache: Cache, units: list[Unit]) -> None:
     fused = WeightedSettings(weights=(0.4, 0.6), settings=settings)
     found = find_cached(cache, units, fused)
     assert found[0][0].unit.content_hash == both.unit.content_hash
-    assert found[0][0].serves(found[0][1].fusion(), 6)
+    assert found[0][0].search.serves(fused.of_parts(found[0][1]))
     assert len(found) == 2
     # The image features alone are a fusion of both in which the others have no weight.
     alone = WeightedSettings(weights=(1.0,), settings=settings)
-    kept, theirs = find_cached(cache, units[1:], alone)[0]
-    assert theirs.weights == (0.0, 1.0)
-    assert kept.serves(theirs.fusion(), 6)
+    kept, parts = find_cached(cache, units[1:], alone)[0]
+    assert alone.of_parts(parts).weights == (0.0, 1.0)
+    assert kept.search.serves(alone.of_parts(parts))
+    both_weighted = replace(fused, weights=(0.0, 0.6))
+    assert find_cached(cache, units, both_weighted)[0][1] == (None, 1)
     for change in ({"radius": 4}, {"window": "circle"}, {"unrestricted_first": True}, {"context_fill": True}):
         assert find_cached(cache, units, replace(fused, settings=replace(settings, **change))) == []
     assert find_cached(cache, units[::-1], fused) == []  # the order of a sum
+    assert find_cached(cache, [units[0], units[0]], fused) == []
     other = write_unit(cache, "image", smooth(FRAMES, GRID, 7, seed=3), video="other")
     assert find_cached(cache, [units[0], other], fused) == []
 

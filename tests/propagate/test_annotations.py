@@ -12,14 +12,13 @@ from ted.propagate import (
     Fusion,
     PropagationSettings,
     SearchSpec,
+    TrackingSession,
     WeightedSettings,
     cache_affinities,
     find_cached,
-    label_frames,
     part_weights,
     propagate,
     search,
-    search_units,
     sweep,
 )
 from ted.propagate.context import frame_context, propagation_order
@@ -157,7 +156,7 @@ def test_blocks_and_kept_affinities_give_the_same(tmp_path: Path) -> None:
     expected = list(search(units, wanted))
     kept = cache_affinities(cache, units, wanted)
     assert SearchSpec.from_json(kept.unit.spec.search) == wanted
-    for steps in (kept.steps(), search_units(units, wanted, workers=Apart(2))):
+    for steps in (kept.steps(), search(units, wanted, workers=Apart(2))):
         for ours, theirs in zip(steps, expected, strict=True):
             assert (ours.frame, ours.context, ours.annotated) == (theirs.frame, theirs.context, theirs.annotated)
             assert torch.equal(ours.candidates.sources, theirs.candidates.sources)
@@ -206,13 +205,16 @@ def test_annotations_that_do_not_fit_are_refused() -> None:
         SearchSpec.from_json({**wanted.to_json(), "annotated": 3})
 
 
-def test_label_frames_takes_shared_affinities() -> None:
+def test_other_annotations_of_the_same_frames_share_affinities() -> None:
     parts = [(volume(smooth(6, GRID, 6, seed=18)), 1.0)]
-    weighted = WeightedSettings(weights=(1.0,), settings=SETTINGS)
-    steps = list(search([parts[0][0]], SearchSpec.of(SETTINGS, [weighted.fusion()], annotated=(2, 3))))
+    session = TrackingSession(parts, SETTINGS)
+    assert [step.frame for step in session.affinities(annotated=(2, 3))] == [3, 4, 5, 1, 0]
     for seed in (1, 2):
         generator = torch.Generator().manual_seed(seed)
         labels = {frame: AnnotatedLabel(label=torch.rand(2, *GRID, generator=generator)) for frame in (2, 3)}
         expected = dict(propagate(parts, labels, SETTINGS))
-        for frame, (label,) in label_frames(steps, labels, [weighted]):
+        for frame, annotation in labels.items():
+            session.annotate(frame, annotation)
+        for frame, label in session.labels():
             assert torch.equal(label, expected[frame])
+        assert session.last_run.searched == 0

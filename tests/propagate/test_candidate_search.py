@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from ted.propagate import Fusion, SearchSpec, search, search_units
+from ted.propagate import Fusion, SearchSpec, search
 from ted.store import Cache, Unit, open_cache
 from ted.store.errors import ConfigError, CorruptUnitError
 from tests.propagate.test_engine import smooth
@@ -46,7 +46,7 @@ def units(tmp_path: Path) -> list[Unit]:
 @pytest.mark.parametrize("frames", [None, range(9, 20)])
 def test_blocks_give_the_same_candidates(units: list[Unit], count: int, frames: range | None) -> None:
     workers = Apart(count)
-    found = list(search_units(units, WANTED, frames=frames, workers=workers))
+    found = list(search(units, WANTED, frames=frames, workers=workers))
     expected = [step for step in search(units, WANTED) if frames is None or step.frame in frames]
     assert [step.frame for step in found] == [step.frame for step in expected]
     for ours, theirs in zip(found, expected, strict=True):
@@ -60,7 +60,7 @@ def test_blocks_give_the_same_candidates(units: list[Unit], count: int, frames: 
 
 
 def test_a_unit_that_is_replaced_meanwhile_is_noticed(units: list[Unit], tmp_path: Path) -> None:
-    steps = search_units(units, WANTED, workers=Apart(2))
+    steps = search(units, WANTED, workers=Apart(2))
     next(steps)
     cache = open_cache(tmp_path / "cache")
     spec = units[1].spec
@@ -75,4 +75,4 @@ def test_a_unit_that_is_replaced_meanwhile_is_noticed(units: list[Unit], tmp_pat
 @pytest.mark.parametrize("frames", [range(3, 99), range(-1, 4), range(0, 8, 2)])
 def test_runs_that_do_not_exist_are_refused(units: list[Unit], frames: range) -> None:
     with pytest.raises(ConfigError, match="frames"):
-        search_units(units, WANTED, frames=frames)
+        search(units, WANTED, frames=frames)

@@ -7,18 +7,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from ted.propagate import (
-    Fusion,
-    Part,
-    PropagationSettings,
-    SearchSpec,
-    WeightedSettings,
-    label_frames,
-    part_weights,
-    propagate,
-    search,
-)
-from ted.propagate import labels as labels_module
+from ted.propagate import Part, PropagationSettings, TrackingSession, part_weights, propagate
+from ted.propagate import session as session_module
 from ted.propagate.kernels.cosine import kernel as cosine_kernel
 from ted.propagate.kernels.cosine.pairs import unit_vectors
 from ted.propagate.labels import ContextLabels
@@ -116,14 +106,17 @@ def test_ends_of_alpha_read_one_part_only(alpha: float) -> None:
 
 def test_affinities_serve_several_labels_and_temperatures() -> None:
     parts, settings = [(volume(smooth(5, (6, 7), 8, seed=8)), 1.0)], PropagationSettings(radius=2)
-    shared = list(search([parts[0][0]], SearchSpec.of(settings, [Fusion(weights=(1.0,), context=28)])))
+    session = TrackingSession(parts, settings)
+    assert [step.frame for step in session.affinities(annotated=(0,))] == [1, 2, 3, 4]
     for channels, temperature in ((2, 0.2), (5, 0.05)):
         label = first_label((6, 7), channels)
         own = PropagationSettings(radius=2, temperature=temperature)
         expected = dict(propagate(parts, label, own))
-        weighted = WeightedSettings(weights=(1.0,), settings=own)
-        for frame, (produced,) in label_frames(shared, label, [weighted]):
+        session.settings = own
+        session.annotate(0, label)
+        for frame, produced in session.labels():
             assert torch.equal(produced, expected[frame])
+        assert (session.last_run.searched, session.last_run.reused) == (0, 4)
 
 
 def test_a_still_video_keeps_its_label() -> None:
@@ -151,14 +144,6 @@ def test_a_video_of_one_frame_yields_its_label_alone() -> None:
     assert [frame for frame, _ in produced] == [0]
     assert torch.equal(produced[0][1], label)
     assert list(affinities(parts, PropagationSettings())) == []
-
-
-def test_progress_counts_frames() -> None:
-    calls: list[tuple[int, int]] = []
-    parts = [(volume(smooth(4, (4, 5), 6, seed=12)), 1.0)]
-    frames = propagate(parts, first_label((4, 5)), PropagationSettings(), progress=lambda *call: calls.append(call))
-    assert len(list(frames)) == 4
-    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 class Alive:
@@ -197,7 +182,7 @@ def test_labels_are_dropped_with_the_context(monkeypatch: pytest.MonkeyPatch) ->
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(labels_module, "ContextLabels", Watched)
+    monkeypatch.setattr(session_module, "ContextLabels", Watched)
     settings = PropagationSettings(context=2, radius=2)
     for _ in propagate([(volume(smooth(20, (4, 5), 6, seed=14)), 1.0)], first_label((4, 5)), settings):
         pass

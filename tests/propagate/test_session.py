@@ -2,23 +2,33 @@
 
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from ted.propagate import (
+    AffinitySource,
     AnnotatedLabel,
+    CachedAffinities,
+    FeatureSearch,
     FeatureVolume,
     PropagationSettings,
+    SearchSpec,
     SessionCancelled,
     SessionRun,
     TrackingSession,
+    WeightedSettings,
+    cache_affinities,
     part_weights,
     propagate,
 )
+from ted.store import open_cache
 from ted.store.errors import ConfigError, LabelError
+from tests.propagate.test_candidate_search import Apart
 from tests.propagate.test_engine import first_label, smooth
+from tests.propagate.units import write_unit
 from tests.propagate.volumes import Counting, volume
 
 GRID, FRAMES = (6, 8), 14
@@ -87,6 +97,73 @@ def test_any_sequence_of_changes_gives_the_labels_of_a_fresh_run(seed: int, memo
         assert min(total.searched, total.reused, total.unchanged) > 0
     else:
         assert total.reused == total.unchanged == 0
+
+
+@pytest.mark.parametrize("memory", [2**30, 0])
+def test_labels_do_not_depend_on_the_source_of_candidates(tmp_path: Path, memory: int) -> None:
+    """Candidates come from the cache, workers, or memory; the session's settings and annotations change."""
+    cache = open_cache(tmp_path / "cache", create=True)
+    units = [write_unit(cache, name, smooth(FRAMES, GRID, n, seed=n)) for name, n in (("video", 12), ("image", 5))]
+    own = WeightedSettings(weights=(0.4, 0.6), settings=SETTINGS)
+    sources = [
+        AffinitySource(cache, units, use="keep"),
+        AffinitySource(cache, units, workers=Apart(2)),
+        FeatureSearch(units, workers=Apart(3)),
+    ]
+    sessions = [TrackingSession(source, own, {5: label(0)}, memory=memory) for source in sources]
+    choice = random.Random(8)
+    for _ in range(6):
+        for session in sessions:
+            assert_fresh(session, units)
+        change(sessions[0], choice)
+        for session in sessions[1:]:
+            session.settings, session.weights = sessions[0].settings, sessions[0].weights
+            for frame in {*session.annotations} - {*sessions[0].annotations}:
+                session.remove(frame)
+            for frame, annotation in sessions[0].annotations.items():
+                session.annotate(frame, annotation)
+    origins = [source._found[own, (5,)].origin for source in sources if isinstance(source, AffinitySource)]
+    assert origins == ["features, kept", "kept"]
+
+
+def test_approximate_affinities_of_a_shorter_context_give_labels(tmp_path: Path) -> None:
+    """The cached search has a shorter context and fewer sources than the setting; its labels are those of the cache."""
+    cache = open_cache(tmp_path / "cache", create=True)
+    unit = write_unit(cache, "video", smooth(FRAMES, GRID, 12, seed=1))
+    small = WeightedSettings(weights=(1.0,), settings=replace(SETTINGS, context=2))
+    large = replace(small, settings=replace(SETTINGS, context=6))
+    kept = cache_affinities(cache, [unit], SearchSpec.of(small.settings, [small.fusion()]))
+    source = AffinitySource(cache, [unit], use="approximate")
+    assert 0 < source.find([large], (0,)).unproven < 1
+    expected = dict(TrackingSession(CachedAffinities(kept.unit), small, label(0).label).labels())
+    for frame, found in TrackingSession(source, large, label(0).label, memory=0).labels():
+        assert torch.equal(found, expected[frame])
+
+
+def test_many_settings_share_a_search_and_memory() -> None:
+    part = Counting(smooth(FRAMES, GRID, 12, seed=1), chunk=1)
+    session = TrackingSession([(part, 1.0)], SETTINGS, {3: label(0)})
+    settings = [
+        WeightedSettings(weights=(1.0,), settings=replace(SETTINGS, **values))
+        for values in ({"context": 1}, {"top_k": 2}, {"context": 6, "temperature": 0.2}, {"context": 1, "top_k": 9})
+    ]
+
+    def check() -> None:
+        expected = [dict(propagate([(part, 1.0)], session.annotations, item.settings)) for item in settings]
+        part.reads.clear()
+        for frame, found in session.sweep(settings):
+            assert all(torch.equal(one, other[frame]) for one, other in zip(found, expected, strict=True)), frame
+
+    check()
+    assert sorted(part.reads) == [*range(4), *range(3, FRAMES)], "both directions read the annotated frame"
+    settings = [replace(item, settings=replace(item.settings, temperature=0.3)) for item in settings]
+    check()
+    assert session.last_run == SessionRun(reused=FRAMES - 1)
+    check()
+    assert session.last_run == SessionRun(unchanged=FRAMES - 1)
+    assert part.reads == []
+    with pytest.raises(ConfigError, match="one search must have the same kernel and window"):
+        list(session.sweep([settings[0], replace(settings[0], settings=replace(SETTINGS, radius=1))]))
 
 
 def counted(**options: Any) -> tuple[TrackingSession, Counting]:

@@ -15,9 +15,9 @@ import torch
 from ted.propagate import (
     CachedAffinities,
     PropagationSettings,
+    TrackingSession,
     WeightedSettings,
     cache_affinities,
-    label_frames,
     propagate,
 )
 from ted.store import AffinityUnit, Cache, FeatureChoice, Unit, copy_unit, open_cache, verify_unit
@@ -89,9 +89,8 @@ def test_affinities_serve_without_their_features(cache: Cache) -> None:
     for form in FORMS:
         cache.remove(find(cache, form).folder)
     cached = CachedAffinities(AffinityUnit(folder))
-    weighted = WeightedSettings(weights=(1.0,), settings=SETTINGS)
-    steps = list(label_frames(cached.steps(), first_label(), [weighted]))
-    labels = np.stack([label.numpy() for frame, (label,) in steps if frame])
+    session = TrackingSession(cached, WeightedSettings(weights=(1.0,), settings=SETTINGS), first_label())
+    labels = np.stack([label.numpy() for frame, label in session.labels() if frame])
     np.testing.assert_allclose(labels, EXPECTED["float16"], atol=1e-6)
 
 

@@ -1,6 +1,6 @@
 """Error of a codec: how cosines, best sources and masks change between original and stored features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,18 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....propagate import (
-    FrameCandidates,
-    PropagationSettings,
-    SearchSpec,
-    WeightedSettings,
-    label_frames,
-    search,
-)
+from ....propagate import FrameAffinity, PropagationSettings, TrackingSession
 from ....propagate.kernels.cosine.pairs import pair_cosines, unit_vectors
 from ....propagate.targets.masks import decode_mask, encode_mask
 
-__all__ = ["CodecError", "block_mask", "compare_sources", "measure_error", "propagate_mask", "search_frames"]
+__all__ = ["CodecError", "block_mask", "compare_sources", "measure_error", "open_session", "propagate_mask"]
 
 # Blocks of the fixed mask along y and x, and the number of different object numbers.
 _BLOCKS, _NUMBERS = (4, 6), 5
@@ -110,57 +103,53 @@ def measure_error(
     }
     if len(original) < 2:
         return CodecError(**about)
-    found = [search_frames(values, frame_size, settings, device=device) for values in (original, stored)]
-    masks = [propagate_mask(steps, mask, original.shape[1:3], frame_size, settings, device=device) for steps in found]
+    sessions = [open_session(values, frame_size, settings, device=device) for values in (original, stored)]
+    sources = compare_sources(original, stored, *sessions)
+    masks = [propagate_mask(session, mask, frame_size) for session in sessions]
     return CodecError(
         **about,
-        **compare_sources(original, stored, *found),
+        **sources,
         mask_agreement=float(np.mean(masks[0] == masks[1])),
     )
 
 
-def search_frames(
+def open_session(
     values: NDArray[np.floating[Any]],
     frame_size: tuple[int, int],
     settings: PropagationSettings,
     *,
     device: torch.device | str = "cpu",
-) -> list[FrameCandidates]:
-    """Return the candidates of every frame after the first; features are (frame, y, x, channel)."""
-    spec = SearchSpec.of(settings, [WeightedSettings(weights=(1.0,), settings=settings).fusion()])
-    return list(search([_Volume(values, frame_size)], spec, device=device))
+) -> TrackingSession:
+    """Return a session with features in memory, (frame, y, x, channel), and no annotations yet."""
+    return TrackingSession([(_Volume(values, frame_size), 1.0)], settings, device=device)
 
 
 def propagate_mask(
-    found: Sequence[FrameCandidates],
-    mask: NDArray[np.integer[Any]],
-    grid: tuple[int, ...],
-    frame_size: tuple[int, int],
-    settings: PropagationSettings,
-    *,
-    device: torch.device | str = "cpu",
+    session: TrackingSession, mask: NDArray[np.integer[Any]], frame_size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Propagate the first mask along affinities; return the masks of the later frames, (frame, height, width)."""
-    first = encode_mask(mask, (grid[0], grid[1]))
-    weighted = WeightedSettings(weights=(1.0,), settings=settings)
-    labels = label_frames(found, first.label.to(torch.device(device)), [weighted])
+    """Propagate the first mask; return the masks of the later frames, (frame, height, width)."""
+    first = encode_mask(mask, session.grid)
+    session.annotate(0, first.label)
     size = (mask.shape[0], mask.shape[1])
-    masks = [decode_mask(label, first.object_ids, frame_size=frame_size, size=size) for _, (label,) in labels]
+    masks = [decode_mask(label, first.object_ids, frame_size=frame_size, size=size) for _, label in session.labels()]
     return np.stack(masks[1:])
 
 
 def compare_sources(
     original: NDArray[np.floating[Any]],
     stored: NDArray[np.floating[Any]],
-    before: Sequence[FrameCandidates],
-    after: Sequence[FrameCandidates],
+    before: TrackingSession,
+    after: TrackingSession,
 ) -> dict[str, Any]:
-    """Return the errors of cosines and sources, as `CodecError` names them, from the affinities of both features."""
-    differences = torch.cat([_cosine_differences(original, stored, step) for step in before])
-    overlap = [_overlap(one, other) for one, other in zip(before, after, strict=True)]
+    """Return the errors of cosines and sources, as `CodecError` names them, from the sessions of both features."""
+    differences, overlap = [], []
+    for one, other in zip(before.affinities(annotated=(0,)), after.affinities(annotated=(0,)), strict=True):
+        differences.append(_cosine_differences(original, stored, one))
+        overlap.append(_overlap(_sources(one), _sources(other)))
+    every = torch.cat(differences)
     return {
-        "cosine_mean": float(differences.double().mean()),
-        "cosine_max": float(differences.max()),
+        "cosine_mean": float(every.double().mean()),
+        "cosine_max": float(every.max()),
         "top_k_overlap": float(np.mean(overlap)),
     }
 
@@ -175,11 +164,17 @@ def block_mask(size: tuple[int, int]) -> NDArray[np.uint8]:
     return mask
 
 
+def _sources(step: FrameAffinity) -> torch.Tensor:
+    """Return the sources of each pixel, (pixel, k), rising; -1 for none."""
+    affinity = step.affinity
+    return affinity.sources.masked_fill(affinity.similarity == -torch.inf, -1).sort(dim=1).values.cpu()
+
+
 def _cosine_differences(
-    original: NDArray[np.floating[Any]], stored: NDArray[np.floating[Any]], step: FrameCandidates
+    original: NDArray[np.floating[Any]], stored: NDArray[np.floating[Any]], step: FrameAffinity
 ) -> torch.Tensor:
     """Return the absolute difference of cosines, (pair,), for each pixel of a frame and each of its sources."""
-    sources = step.candidates.sources.cpu()
+    sources = _sources(step)
     cosines = []
     for values in (original, stored):
         query = unit_vectors(torch.from_numpy(values[step.frame])).flatten(0, 1)
@@ -188,8 +183,7 @@ def _cosine_differences(
     return (cosines[0] - cosines[1]).abs()
 
 
-def _overlap(before: FrameCandidates, after: FrameCandidates) -> float:
-    """Return the share of a frame's sources that are also among the other's."""
-    sources, others = before.candidates.sources, after.candidates.sources
+def _overlap(sources: torch.Tensor, others: torch.Tensor) -> float:
+    """Return the share of sources that are also among the others."""
     same = (sources[:, :, None] == others[:, None, :]).any(2)
     return float(same[sources >= 0].double().mean())

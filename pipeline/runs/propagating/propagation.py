@@ -13,8 +13,9 @@ from ....propagate import (
     AffinityUse,
     FeatureReader,
     PropagationSettings,
+    TrackingSession,
+    WeightedSettings,
     Workers,
-    choose_affinities,
 )
 from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import explain_os_errors
@@ -45,7 +46,7 @@ class PropagationReport:
     seconds
         Wall time.
     affinities
-        Origin of the affinities (`AffinitySource.source`); empty for a result that was there before.
+        Origin of the affinities (`FoundCandidates.origin`); empty for a result that was there before.
     unproven
         Share of pixels whose affinities may not be exact, 0 to 1; 0 unless approximate ones were accepted.
     """
@@ -126,27 +127,21 @@ def propagate_video(
     run = (task or task_of(video)).start(video)
     units = find_weighted_units(cache, video, parts, prefer)
     frames = _Progress(len(video.frames), len(run.targets), progress)
-
-    def choose(annotated: tuple[int, ...]) -> AffinitySource:
-        return choose_affinities(
-            cache,
-            units,
-            settings,
-            annotated=annotated,
-            use=affinities,
-            device=device,
-            workers=workers,
-            progress=frames.advance,
-        )
-
+    setting = WeightedSettings(weights=tuple(weight for _, weight in units), settings=settings)
+    source = AffinitySource(
+        cache,
+        [unit for unit, _ in units],
+        use=affinities,
+        device=device,
+        workers=workers,
+        progress=frames.advance,
+    )
     record = {**describe_result(units, settings), **run.record}
     if refiner is not None:
         record["refiner"] = dict(refiner.identity)
-    sources: dict[int, AffinitySource] = {}
     unproven = 0.0
     if affinities == "approximate":
-        sources = {number: choose(annotated) for number, (annotated, _) in enumerate(run.targets)}
-        unproven = max(source.unproven for source in sources.values())
+        unproven = max(source.find([setting], annotated).unproven for annotated, _ in run.targets)
         if unproven:
             record["unproven_pixels"] = unproven
     if has_same_result(folder, record, overwrite=overwrite, expected=run.files):
@@ -158,9 +153,9 @@ def propagate_video(
         run.begin(hidden, features.grid, features.frame_size)
         for number, (annotated, plain) in enumerate(run.targets):
             target = plain if refiner is None else RefinedTarget(plain, annotated, refiner, video.frames)
-            source = sources.get(number) or choose(annotated)
-            used[source.source] = None
-            for frame, label in source.labels(target.encode(features.grid)):
+            used[source.find([setting], annotated).origin] = None
+            session = TrackingSession(source, setting, target.encode(features.grid), memory=0)
+            for frame, label in session.labels():
                 if frame < annotated[0] and not run.backward:
                     break  # these frames come last
                 run.collect(number, frame, target.decode(frame, label, features.frame_size), label)

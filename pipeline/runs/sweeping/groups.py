@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ....propagate import CachedAffinities, Fusion, WeightedSettings, annotation_labels, label_frames
+from ....propagate import CachedAffinities, FrameCandidates, Fusion, TrackingSession, WeightedSettings
 from ....store import AffinityUnit
 from ....store.errors import TedError
 from ...choices.hints import explain
@@ -95,8 +95,17 @@ def score_group(group: Group) -> GroupScores:
 
 def _labels(group: Group, target: TargetAffinities, seconds: Seconds) -> Iterator[tuple[int, list[torch.Tensor]]]:
     """Yield each frame and a target's soft label under each setting, beginning with the first annotated frame."""
-    affinities = CachedAffinities(AffinityUnit(target.folder))
-    steps = timed_items(affinities.steps(group.device), seconds, "reading")
-    labels = annotation_labels(target.annotations, group.device)
+    affinities = _TimedAffinities(AffinityUnit(target.folder), group.device)
+    affinities.seconds = seconds
     settings = [item.of_parts(target.sweep_pass.parts) for item in group.settings]
-    return timed_items(label_frames(steps, labels, settings), seconds, "labels")
+    session = TrackingSession(affinities, settings[0], target.annotations, memory=0)
+    return timed_items(session.sweep(settings), seconds, "labels")
+
+
+class _TimedAffinities(CachedAffinities):
+    """Cached affinities whose reading is timed."""
+
+    seconds: Seconds
+
+    def steps(self, frames: range | None = None) -> Iterator[FrameCandidates]:
+        return timed_items(super().steps(frames), self.seconds, "reading")

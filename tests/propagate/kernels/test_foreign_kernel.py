@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ted.propagate import (
-    AnnotatedLabel,
+    AffinitySource,
     DenseKernel,
     Fusion,
     PropagationSettings,
@@ -20,7 +20,6 @@ from ted.propagate import (
     TrackingSession,
     WeightedSettings,
     cache_affinities,
-    choose_affinities,
     find_cached,
     get_kernel,
     kernel_class,
@@ -29,7 +28,6 @@ from ted.propagate import (
     parse_kernel,
     propagate,
     search,
-    search_units,
     sweep,
     trace_origins,
 )
@@ -206,7 +204,7 @@ def test_affinities_are_cached_under_its_identity(tmp_path: Path) -> None:
     assert SETTINGS.to_json()["kernel"] == recorded["kernel"]
     assert cached.search == spec
     expected = list(search([unit], spec))
-    for steps in (cached.steps(), search_units([unit], spec, workers=Apart(2))):
+    for steps in (cached.steps(), search([unit], spec, workers=Apart(2))):
         for ours, theirs in zip(steps, expected, strict=True):
             for name in ("sources", "scores", "bounds"):
                 assert torch.equal(getattr(ours.candidates, name), getattr(theirs.candidates, name))
@@ -214,10 +212,11 @@ def test_affinities_are_cached_under_its_identity(tmp_path: Path) -> None:
     for kernel in (PropagationSettings().kernel, replace(KERNEL, scale=1.0)):
         other = replace(own, settings=replace(SETTINGS, kernel=kernel))
         assert find_cached(cache, [unit], other) == []
-    source = choose_affinities(cache, [(unit, 1.0)], SETTINGS, device=torch.device("cpu"))
-    assert (source.source, source.unproven) == ("kept", 0.0)
+    source = AffinitySource(cache, [unit])
+    found = source.find([own], (0,))
+    assert (found.origin, found.unproven) == ("kept", 0.0)
     labels = dict(propagate([(unit, 1.0)], first_label(GRID), SETTINGS))
-    for frame, label in source.labels({0: AnnotatedLabel(label=first_label(GRID))}):
+    for frame, label in TrackingSession(source, own, first_label(GRID)).labels():
         assert torch.equal(label, labels[frame])
 
 
