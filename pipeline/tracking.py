@@ -15,12 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..extract.backbones import backbone_info
 from ..extract.frames import FrameSize
 from ..extract.noising.keyed_noise import NOISE_SCHEME
 from ..extract.settings import ExtractionSettings
+from ..extract.weights import split_random
 from ..propagate import FeatureReader, PropagationSettings, TrackingSession, part_weights
 from ..propagate.targets.object_ids import object_mask
 from ..store import Cache, FeatureChoice, Unit, open_cache
+from ..store.durable import canonical_json
 from ..store.errors import ConfigError, FrameError, IncompleteUnitError, LabelError, UnitNotFoundError
 from .choices.features import parse_choice
 from .datasets.sources import Source, open_source
@@ -73,6 +76,7 @@ def track(
     weights
         Folder or hub name of the network's weights, by backbone. The backbones ``rgb``, ``position``, ``demo-image``
         and ``demo-video`` need none. Without an entry, the hub's local cache is searched for the published weights.
+        Weights are needed only for features that the cache lacks; those in the cache may have others.
     frame_size
         Size of the frames that features are computed from: the short side, or (height, width). By default that of the
         features in the cache, or the backbone's default.
@@ -112,7 +116,8 @@ def track(
     opened = open_cache(Path(cache).expanduser(), create=True)
     paths = {name: str(path) for name, path in (weights or {}).items()}
     units = tuple(
-        _find(opened, annotated, choice, extraction) or _extract(opened, annotated, choice, extraction, paths, where)
+        _find(opened, annotated, choice, extraction, paths)
+        or _extract(opened, annotated, choice, extraction, paths, where)
         for choice, _ in parts
     )
     weighted = tuple(zip(units, (weight for _, weight in parts), strict=True))
@@ -332,23 +337,32 @@ def _settings(base: PropagationSettings, changes: Mapping[str, Any]) -> Propagat
     return replace(base, **changes)
 
 
-def _find(cache: Cache, video: Video, choice: FeatureChoice, extraction: ExtractionSettings) -> Unit | None:
-    """Return complete features with these settings from the cache; None if there are none."""
+def _find(
+    cache: Cache, video: Video, choice: FeatureChoice, extraction: ExtractionSettings, weights: Mapping[str, str]
+) -> Unit | None:
+    """Return complete features from the cache, if all of their request but the weights' files is known to be right."""
+    info = backbone_info(choice.backbone)
+    clips = info.kind == "video"
+    expected = {
+        "conditioning": canonical_json(dict(info.conditioning)).decode(),
+        "clip_overlap": str(extraction.overlap if clips else 0),
+        "overlap_rule": extraction.overlap_rule if clips else "first",
+        "compute_dtype": "float32",
+        "noise": NOISE_SCHEME if choice.timestep else "none",
+    }
+    if choice.timestep:
+        expected |= {"ensemble": str(extraction.ensemble), "seed": str(extraction.seed)}
     try:
-        unit = cache.find(
-            video.dataset,
-            video.name,
-            choice,
-            frames=video.frames.digest(),
-            prefer=[("ensemble", str(extraction.ensemble)), ("seed", str(extraction.seed))],
-        )
+        unit = cache.find(video.dataset, video.name, choice, frames=video.frames.digest(), prefer=[*expected.items()])
     except (UnitNotFoundError, IncompleteUnitError):
         return None
     request, size = unit.request, extraction.frame_size
-    draws = (request.ensemble, request.seed)
-    same_noise = request.noise != NOISE_SCHEME or draws == (extraction.ensemble, extraction.seed)
+    seed, _ = split_random(weights.get(choice.backbone))
     same_size = size is None or request.frame_size == size.exact or min(request.frame_size) == size.short_side
-    return unit if same_noise and same_size else None
+    untrained = request.weights.rpartition("sha256:")[0]  # "random:SEED:", or empty
+    same_network = untrained == ("" if seed is None else f"random:{seed}:")
+    same = all(request.field_text(field) == text for field, text in expected.items())
+    return unit if same and same_size and same_network else None
 
 
 def _extract(

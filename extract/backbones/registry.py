@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from ...store.errors import ConfigError, WeightsError
 from ...store.plugins import load_offers
@@ -36,6 +36,8 @@ class BackboneInfo:
         ``package.module:function``. The function takes ``(path, *, device, dtype)`` and returns the `Backbone`.
     options
         Names of the `BackboneOptions` that it takes. If there are any, the loader also takes ``options``.
+    conditioning
+        The conditioning of its request without options.
     random
         Whether its network can have random weights. The loader then also takes ``seed``. With a seed, the path is None
         for weights that are published as a single file, since the file is not needed.
@@ -47,6 +49,7 @@ class BackboneInfo:
     default_tap: str
     loader: str
     options: tuple[str, ...] = ()
+    conditioning: Mapping[str, Any] = field(default_factory=dict, hash=False)
     random: bool = False
 
     def error(self, problem: str) -> WeightsError:
@@ -106,6 +109,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
         default_tap="up_blocks[2]",
         loader=f"{__package__}.i2vgen_xl:load",
         options=("prompt", *_CLIP_OPTIONS),
+        conditioning={"prompt": "", "image": "first frame of the clip", "fps": 16},
         random=True,
     ),
     "svd": BackboneInfo(
@@ -120,6 +124,12 @@ _REGISTRY: dict[str, BackboneInfo] = {
         default_tap="up_blocks[2]",
         loader=f"{__package__}.svd:load",
         options=(*_CLIP_OPTIONS, "motion_bucket", "noise_augmentation"),
+        conditioning={
+            "image": "first frame of the clip",
+            "fps": 7,
+            "motion_bucket_id": 127,
+            "noise_augmentation": 0.02,
+        },
         random=True,
     ),
     "sd21": BackboneInfo(
@@ -134,6 +144,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
         default_tap="up_blocks[2]",
         loader=f"{__package__}.stable_diffusion:load",
         options=("prompt",),
+        conditioning={"prompt": ""},
         random=True,
     ),
     "adm": BackboneInfo(
@@ -181,6 +192,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
         default_tap="up_blocks[1]",
         loader=f"{__package__}.demo:load_video",
         options=_CLIP_OPTIONS,
+        conditioning={"prompt": "", "image": "none", "fps": 16},
         random=True,
     ),
     "demo-image": BackboneInfo(
@@ -189,6 +201,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
         published=_bundled("demo-image", size="5.4 MB"),
         default_tap="up_blocks[2]",
         loader=f"{__package__}.demo:load_image",
+        conditioning={"prompt": ""},
         random=True,
     ),
     "rgb": BackboneInfo(

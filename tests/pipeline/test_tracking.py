@@ -125,6 +125,41 @@ def test_features_of_other_frame_sizes_and_other_frames_are_extracted(frames: An
     assert second.masks.shape == (4, 96, 128)
 
 
+@pytest.mark.parametrize(
+    ("options", "reused"),
+    [
+        ((), True),
+        (("--fps", 8), False),
+        (("--condition-on", "clip"), False),
+        (("--no-temporal",), False),
+        (("--overlap", 0), False),
+        (("--ensemble", 2), False),
+        (("--weights", "demo-video=random:3"), False),
+    ],
+)
+def test_only_features_of_the_same_request_are_reused(
+    cli: Cli, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], reused: bool
+) -> None:
+    """Cached features that another option made are not used in place of those that the call would make."""
+    cache, feature = tmp_path / "cache", "demo-video:500:up_blocks[1]"
+    source = (folder / "walk", "--cache", cache, "--feature", feature, "--frame-size", 32)
+    assert cli("extract", *source, *options).code == 0
+    made: list[object] = []
+
+    def extract(*arguments: Any, **_: object) -> Any:
+        made.append(arguments[2])
+        raise FrameError("it would be extracted")
+
+    monkeypatch.setattr(tracking, "extract_features", extract)
+    arguments: dict[str, Any] = {"features": feature, "cache": cache, "frame_size": 32}
+    if reused:
+        track(folder / "walk", folder / "mask.png", **arguments)
+    else:
+        with pytest.raises(FrameError):
+            track(folder / "walk", folder / "mask.png", **arguments)
+    assert bool(made) != reused
+
+
 def test_masks_of_later_frames(frames: Any, clip: Clip, tmp_path: Path) -> None:
     both = track(
         frames,
