@@ -120,7 +120,7 @@ def main() -> None:
             line += f"{np.median(flat[hidden]):.2f} hidden;"
             for threshold in THRESHOLDS:
                 scores = [
-                    score_tracks(np.zeros(POINTS, int), true, occluded, at, share < threshold, "first").values
+                    score_tracks(np.zeros(POINTS, int), true, occluded, at, share < threshold, "first")
                     for (true, occluded), at, share in zip(truths, positions, mass, strict=True)
                 ]
                 accuracy, jaccard, delta = (

@@ -38,9 +38,10 @@ from ..runs.sweeping.running import run_sweep
 from ..runs.sweeping.space import SweepSpace
 from ..runs.sweeping.summary import SweepBars
 from ..runs.sweeping.tables import write_outputs
-from ..tasks.masks.davis import DavisScore, SequenceScore, score_sequence, write_tables
 from ..tasks.masks.frames import ReadMask, result_masks, true_masks
+from ..tasks.masks.scores import MaskScore, write_tables
 from ..tasks.masks.task import MaskTask
+from ..tasks.masks.truth import score_sequence
 from .setup import KINDS, METHODS, SETTINGS, make_videos
 
 __all__ = ["DemoResult", "DemoScore", "run_demo"]
@@ -125,13 +126,18 @@ def run_demo(out: Path, *, videos: int = 2, progress: Progress, say: Callable[[s
         _propagate(cache, every, method, folder, device, progress)
         scored = {kind: [_score(video, folder) for video in some] for kind, some in made.items()}
         for kind, found in scored.items():
-            objects = [item for sequence, _ in found for item in sequence.objects]
+            means = MaskScore.means([score for score, _ in found])
             scores[kind, method] = DemoScore(
-                j=fmean(item.j.mean for item in objects),
-                f=fmean(item.f.mean for item in objects),
+                j=means["j"] or 0.0,
+                f=means["f"] or 0.0,
                 identity=fmean(identity for _, identity in found),
             )
-        write_tables(DavisScore(sequences=tuple(item for some in scored.values() for item, _ in some)), folder, "val")
+        of_videos = {
+            video.name: score
+            for kind, some in made.items()
+            for video, (score, _) in zip(some, scored[kind], strict=True)
+        }
+        write_tables(of_videos, folder, "val")
     say(f"stage 2: propagated with {len(METHODS)} sets of features in {time.monotonic() - started:.0f} s")
     started = time.monotonic()
     ranking = _sweep(cache, [some[0] for some in made.values()], out / "sweep", device)
@@ -176,11 +182,11 @@ def _propagate(
         )
 
 
-def _score(video: Video, results: Path) -> tuple[SequenceScore, float]:
+def _score(video: Video, results: Path) -> tuple[MaskScore, float]:
     """Return J and F of a video's objects, and its identity accuracy over the same frames."""
     truth, folder = video.annotations(), result_folder(results, video)
     scored = score_sequence(video.name, truth, folder)
-    masks = [(read_mask(truth[name]), read_mask(folder / f"{name}.png")) for name in scored.frames]
+    masks = [(read_mask(truth[name]), read_mask(folder / f"{name}.png")) for name in scored.names]
     true, found = (np.stack(some) for some in zip(*masks, strict=True))
     return scored, identity_accuracy(true, found)
 

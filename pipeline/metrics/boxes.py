@@ -23,18 +23,9 @@ _Array = npt.NDArray[np.float64]
 
 
 def intersection_over_union(truth: _Array, predicted: _Array) -> _Array:
-    """Return the IoU of pairs of boxes.
+    """Return the IoU of pairs of boxes, (..., 4) with NaN for an absent box: (...), in [0, 1].
 
-    Parameters
-    ----------
-    truth, predicted
-        (..., 4), x, y, width, height; NaN for an absent box.
-
-    Returns
-    -------
-    numpy.ndarray
-        (...), in [0, 1]. NaN where the true box is absent; 0 where only the predicted box is absent, or both have no
-        area.
+    It is NaN where the true box is absent, and 0 where only the predicted box is absent or both have no area.
     """
     low = np.maximum(truth[..., :2], predicted[..., :2])
     high = np.minimum(truth[..., :2] + truth[..., 2:], predicted[..., :2] + predicted[..., 2:])
@@ -45,17 +36,9 @@ def intersection_over_union(truth: _Array, predicted: _Array) -> _Array:
 
 
 def centre_distance(truth: _Array, predicted: _Array) -> _Array:
-    """Return the distances between the centres of pairs of boxes, in pixels.
+    """Return the distances between the centres of pairs of boxes in pixels, as `intersection_over_union`.
 
-    Parameters
-    ----------
-    truth, predicted
-        As for `intersection_over_union`.
-
-    Returns
-    -------
-    numpy.ndarray
-        (...). NaN where the true box is absent, infinite where only the predicted box is.
+    They are NaN where the true box is absent, and infinite where only the predicted box is.
     """
     centres = [boxes[..., :2] + boxes[..., 2:] / 2 for boxes in (truth, predicted)]
     distance = np.hypot(*np.moveaxis(centres[1] - centres[0], -1, 0))

@@ -11,15 +11,8 @@ def identity_accuracy(truth: npt.NDArray[np.integer], predicted: npt.NDArray[np.
 
     With objects of equal size, chance is one over their number. Objects that are lost do not count; J measures that.
 
-    Parameters
-    ----------
-    truth, predicted
-        (..., height, width), object numbers, 0 for the background.
-
-    Returns
-    -------
-    float
-        In [0, 1]; NaN where no pixel shows an object in both.
+    Masks are (..., height, width), object numbers, 0 for the background. The share is NaN where no pixel shows an
+    object in both.
     """
     both = (truth > 0) & (predicted > 0)
     count = np.count_nonzero(both)

@@ -27,17 +27,7 @@ _Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """Statistics of one metric of one object over the frames of a video.
-
-    Attributes
-    ----------
-    mean
-        Mean over frames.
-    recall
-        Share of frames strictly above 0.5.
-    decay
-        Mean of the first quarter minus mean of the last.
-    """
+    """Mean of one object's values over frames, share of frames strictly above 0.5, first minus last quarter's mean."""
 
     mean: float
     recall: float
@@ -45,18 +35,7 @@ class Statistics:
 
 
 def region_similarity(truth: _Mask, prediction: _Mask) -> float:
-    """Return J, the intersection over union; 1 where both masks are empty.
-
-    Parameters
-    ----------
-    truth, prediction
-        (height, width), bool.
-
-    Returns
-    -------
-    float
-        In [0, 1].
-    """
+    """Return J of two masks, (height, width), bool: intersection over union, 1 where both are empty."""
     union = np.count_nonzero(truth | prediction)
     return np.count_nonzero(truth & prediction) / union if union else 1.0
 
@@ -73,15 +52,6 @@ def boundary(mask: _Mask) -> _Mask:
     with its right neighbour only, one in the last column with its lower neighbour only, and the last corner never
     belongs to the contour.
 
-    Parameters
-    ----------
-    mask
-        (height, width), bool.
-
-    Returns
-    -------
-    numpy.ndarray
-        (height, width), bool.
     """
     contour = np.zeros_like(mask)
     contour[:, :-1] = mask[:, :-1] ^ mask[:, 1:]
@@ -93,17 +63,7 @@ def boundary(mask: _Mask) -> _Mask:
 def contour_accuracy(truth: _Mask, prediction: _Mask, radius: int | None = None) -> float:
     """Return F: the harmonic mean of the shares of each contour within a radius of the other one.
 
-    Parameters
-    ----------
-    truth, prediction
-        (height, width), bool.
-    radius
-        Euclidean distance in pixels, inclusive; `contour_radius` of the size by default.
-
-    Returns
-    -------
-    float
-        In [0, 1]; 1 where neither has a contour, 0 where only one has.
+    Masks are (height, width), bool. F is 1 where neither has a contour, 0 where only one has. See `TrueContour`.
     """
     return TrueContour(truth, radius).accuracy(prediction)
 
@@ -152,10 +112,6 @@ def statistics(values: Sequence[float] | npt.NDArray[np.float64]) -> Statistics:
     The official quarters share their edge frames, and store frame indices in 8 bits: with more than 256 scored frames,
     indices wrap around. The decay then compares other frames, or is NaN if a quarter is empty.
 
-    Parameters
-    ----------
-    values
-        (frame,), at least one.
     """
     series = np.asarray(values, dtype=np.float64)
     edges = [int(edge) % 256 for edge in np.round(np.linspace(1, len(series), 5) + 1e-10) - 1]

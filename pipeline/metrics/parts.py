@@ -1,13 +1,11 @@
 """Mean IoU of classes over the pixels of all videos together, as in VIP's evaluation."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["VIP_CLASSES", "PartsScore", "confusion", "intersection_over_union"]
+__all__ = ["VIP_CLASSES", "confusion", "intersection_over_union", "mean_iou"]
 
 #: The classes of VIP by their numbers.
 VIP_CLASSES = (
@@ -19,19 +17,9 @@ _Counts = npt.NDArray[np.int64]
 
 
 def confusion(truth: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8], classes: int) -> _Counts:
-    """Count the pixels of each pair of classes.
+    """Count the pixels of each pair of classes, 0 (the background) to `classes` - 1: (true class, predicted class).
 
-    Parameters
-    ----------
-    truth, prediction
-        (height, width), class numbers. Pixels whose true number is no class do not count.
-    classes
-        Number of classes, including the background, class 0.
-
-    Returns
-    -------
-    numpy.ndarray
-        (true class, predicted class), int64.
+    Masks are (height, width), class numbers. Pixels whose true number is no class do not count.
     """
     counted = truth < classes
     pairs = truth[counted].astype(np.int64) * classes + prediction[counted]
@@ -45,38 +33,7 @@ def intersection_over_union(counts: _Counts) -> npt.NDArray[np.float64]:
     return np.asarray(np.divide(both, union, out=np.full(len(both), np.nan), where=union > 0))
 
 
-@dataclass(frozen=True, kw_only=True)
-class PartsScore:
-    """Pixels of several videos.
-
-    Attributes
-    ----------
-    counts
-        (true class, predicted class), by video.
-    classes
-        Names of the classes.
-    """
-
-    counts: Mapping[str, _Counts]
-    classes: tuple[str, ...] = VIP_CLASSES
-
-    @property
-    def by_class(self) -> dict[str, float]:
-        """IoU of each class over all videos; NaN for a class that does not occur."""
-        total = np.sum(list(self.counts.values()), axis=0)
-        return dict(zip(self.classes, intersection_over_union(total).tolist(), strict=True))
-
-    @property
-    def mean(self) -> float:
-        """Mean IoU over all classes that occur, including the background: VIP's metric."""
-        return _mean(self.by_class.values())
-
-    @property
-    def by_video(self) -> dict[str, float]:
-        """Mean IoU of each video alone, over the classes that occur in it."""
-        return {name: _mean(intersection_over_union(counts).tolist()) for name, counts in self.counts.items()}
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
+def mean_iou(counts: _Counts) -> float:
+    """Return the mean IoU over all classes that occur, including the background: VIP's metric; NaN without any."""
+    known = [value for value in intersection_over_union(counts).tolist() if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan

@@ -29,12 +29,7 @@ def joint_distances(truth: _Array, predicted: _Array) -> _Array:
     The size is 0.6 times the diagonal of the box around the true joints whose prediction is present. The first frame,
     which is annotated, is left out.
 
-    Parameters
-    ----------
-    truth
-        (2, joint, frame), x and y in pixels.
-    predicted
-        (2, joint, frame), predictions in the same pixels; a joint with a negative x is absent.
+    Both are (2, joint, frame), x and y in pixels; a predicted joint with a negative x is absent.
 
     Returns
     -------

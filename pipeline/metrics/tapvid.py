@@ -4,49 +4,15 @@ The conventions are those of `compute_tapvid_metrics` of Doersch et al., "TAP-Vi
 a Video" (NeurIPS 2022).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from ..datasets.point_queries import QueryMode
 
-__all__ = ["THRESHOLDS", "TapVidScore", "score_tracks"]
+__all__ = ["THRESHOLDS", "score_tracks"]
 
 #: A point is correct if its error is below this distance, in pixels of a 256x256 raster.
 THRESHOLDS = (1, 2, 4, 8, 16)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TapVidScore:
-    """Metrics of the points of one video; NaN where there is nothing to measure.
-
-    Attributes
-    ----------
-    occlusion_accuracy
-        Share of points and frames whose visibility is predicted correctly.
-    points_within
-        By threshold, the share of visible points whose error is below it, whatever their predicted visibility.
-    jaccard
-        By threshold, true positives / (true positives + false positives + false negatives). A point is a true
-        positive if it is visible, predicted visible, and its error is below the threshold.
-    """
-
-    occlusion_accuracy: float
-    points_within: tuple[float, ...]
-    jaccard: tuple[float, ...]
-
-    @property
-    def values(self) -> dict[str, float]:
-        """All metrics by official name, in [0, 1]; ``average_pts_within_thresh`` is delta_avg in papers."""
-        within = {f"pts_within_{limit}": value for limit, value in zip(THRESHOLDS, self.points_within, strict=True)}
-        jaccard = {f"jaccard_{limit}": value for limit, value in zip(THRESHOLDS, self.jaccard, strict=True)}
-        averages = {
-            "average_jaccard": float(np.mean(self.jaccard)),
-            "average_pts_within_thresh": float(np.mean(self.points_within)),
-            "occlusion_accuracy": self.occlusion_accuracy,
-        }
-        return averages | within | jaccard
 
 
 def score_tracks(
@@ -56,7 +22,7 @@ def score_tracks(
     tracks: npt.NDArray[np.floating],
     occluded: npt.NDArray[np.bool_],
     mode: QueryMode,
-) -> TapVidScore:
+) -> dict[str, float]:
     """Score the predicted tracks of one video's queries.
 
     Parameters
@@ -69,6 +35,16 @@ def score_tracks(
         (query, frame): where the point is not visible.
     mode
         ``"first"``: the frames after the query's are scored; ``"strided"``: all but the query's.
+
+    Returns
+    -------
+    dict
+        Values by official name, in [0, 1]; NaN where there is nothing to measure. By threshold, ``pts_within_*`` is the
+        share of visible points whose error is below it, whatever their predicted visibility, and ``jaccard_*`` is true
+        positives / (true positives + false positives + false negatives): a point is a true positive if it is visible,
+        predicted visible, and its error is below the threshold. ``average_jaccard`` and ``average_pts_within_thresh``
+        (delta_avg in papers) are their means, and ``occlusion_accuracy`` is the share of points and frames whose
+        visibility is predicted correctly.
     """
     frames = np.arange(true_tracks.shape[1])
     queried = np.asarray(query_frames)[:, None]
@@ -83,11 +59,13 @@ def score_tracks(
         wrong = seen & ~correct
         points_within.append(_share(correct, visible.sum()))
         jaccard.append(_share(correct & seen, visible.sum() + wrong.sum()))
-    return TapVidScore(
-        occlusion_accuracy=_share((occluded == true_occluded) & scored, scored.sum()),
-        points_within=tuple(points_within),
-        jaccard=tuple(jaccard),
-    )
+    averages = {
+        "average_jaccard": float(np.mean(jaccard)),
+        "average_pts_within_thresh": float(np.mean(points_within)),
+        "occlusion_accuracy": _share((occluded == true_occluded) & scored, scored.sum()),
+    }
+    within = {f"pts_within_{limit}": value for limit, value in zip(THRESHOLDS, points_within, strict=True)}
+    return averages | within | {f"jaccard_{limit}": value for limit, value in zip(THRESHOLDS, jaccard, strict=True)}
 
 
 def _share(hits: npt.NDArray[np.bool_], total: int) -> float:

@@ -11,7 +11,7 @@ from ..runs.extracting.noise_level import snr_db
 from ..runs.sweeping.axes import axis_label
 from ..runs.sweeping.results import SettingMeans
 from ..tasks.masks.scores import MASKS
-from ..tasks.metric_specs import MetricSpec
+from ..tasks.scoring import MetricSpec
 from ..tasks.tables import as_number
 from .folders import Propagation, Sweep
 from .provenance import UnitIndex, UsedUnit

@@ -13,8 +13,8 @@ from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.space import PARAMETERS, Setting
 from ..tasks.base import EvaluationTables
 from ..tasks.masks.scores import MASKS, means_of_objects
-from ..tasks.metric_specs import MetricSpec, Values
 from ..tasks.registry import has_evaluations, metric_spec_of, read_evaluations
+from ..tasks.scoring import MetricSpec, Values
 from ..tasks.tables import Table, known_mean, read_table
 from .provenance import UsedUnit
 

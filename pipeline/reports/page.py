@@ -12,8 +12,8 @@ from ...store import open_cache
 from ...store.errors import CacheError, ConfigError, TedError
 from ..choices.hints import explain
 from ..datasets.video import Video
-from ..tasks.metric_specs import MetricSpec
 from ..tasks.registry import metric_specs
+from ..tasks.scoring import MetricSpec
 from .comparison import ComparedResult, finding, propagation_results, sweep_results
 from .folders import Propagation, Sweep, read_folder
 from .frame_pictures import MOST_RESULTS, FrameView, frame_pictures

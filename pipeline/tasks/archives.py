@@ -1,6 +1,7 @@
 """Results stored twice: as an archive of arrays (``.npz``) for this project, and as a text table for other tools."""
 
 import csv
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,27 +12,23 @@ import numpy.typing as npt
 
 from ...store.errors import LabelError
 from ..choices.hints import plural
+from .running import TaskRun
 
-__all__ = ["ArchiveResult", "format_coordinate", "read_archive", "write_rows"]
+__all__ = ["ArchiveResult", "ResultRun", "format_coordinate", "read_archive"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArchiveResult:
-    """A result of a video. The archive holds one array for each field of the subclass.
+class ArchiveResult(ABC):
+    """A result of a video: an archive with an array for each field of the subclass, and a text table.
 
-    Attributes
-    ----------
-    frames
-        Names of the frames.
-    archive
-        Name of the archive.
-    texts
-        Names of the fields that are tuples of texts.
+    `texts` names the fields that are tuples of texts. A table without a `header` has no header line.
     """
 
     frames: tuple[str, ...]
 
     archive: ClassVar[str]
+    table: ClassVar[str]
+    header: ClassVar[Sequence[str]] = ()
     texts: ClassVar[tuple[str, ...]] = ("frames",)
 
     @classmethod
@@ -39,9 +36,17 @@ class ArchiveResult:
         """Return whether a video's folder of results holds the archive."""
         return (folder / cls.archive).is_file()
 
-    def save(self, folder: Path) -> None:
-        """Write the archive."""
+    @abstractmethod
+    def rows(self) -> Iterable[Sequence[Any]]:
+        """Return the rows of the table."""
+
+    def write(self, folder: Path) -> None:
+        """Write the archive and the table."""
         np.savez(folder / self.archive, **{field.name: getattr(self, field.name) for field in fields(self)})
+        with (folder / self.table).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([self.header] if self.header else [])
+            writer.writerows(self.rows())
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -93,10 +98,11 @@ def format_coordinate(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.3f}"
 
 
-def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table; without a header line if `header` is empty."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if header:
-            writer.writerow(header)
-        writer.writerows(rows)
+class ResultRun(TaskRun):
+    """A run whose result is complete in memory before it is written."""
+
+    result: ArchiveResult
+
+    def write(self, folder: Path) -> None:
+        """Write the result; see `TaskRun`."""
+        self.result.write(folder)

@@ -1,222 +1,54 @@
-"""The interface of tasks: what is tracked through a video, and how it is annotated, written, scored and drawn."""
+"""The interface of tasks: what is tracked through a video, and how it is annotated, written, scored and drawn.
 
-import math
+A task of another package imports all that it needs from here.
+"""
+
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
-from ...propagate import Target
 from ...store.errors import ConfigError
 from ..datasets.video import Video
-from .metric_specs import MetricSpec, Values
-from .tables import Table, as_number, last_row, read_table, text_table, write_table
-from .timing import Seconds
+from .drawing import DrawnFrames, ResultFrames
+from .running import AnnotatedTarget, TaskRun
+from .scoring import (
+    EvalCase,
+    Evaluator,
+    Labels,
+    Measure,
+    MetricSpec,
+    ResultEvaluator,
+    Score,
+    ScoreRow,
+    Values,
+    official,
+)
+from .tables import Table, TableLayout, as_number, last_row, read_table, text_table, video_means, write_table
 
 __all__ = [
     "AnnotatedTarget",
+    "DrawnFrames",
     "EvalCase",
     "Evaluation",
     "EvaluationTables",
     "Evaluator",
     "Labels",
+    "Measure",
+    "MetricSpec",
+    "ResultEvaluator",
     "ResultFrames",
     "Score",
     "ScoreRow",
     "Task",
     "TaskRun",
+    "Values",
 ]
 
-#: Frames and their soft labels (channel, y, x), one label per setting. Frames come in the order of propagation: the
-#: first annotated frame, those after it, those before it. The first annotated frame's label is the same everywhere.
-Labels = Iterable[tuple[int, Sequence[torch.Tensor]]]
 
-
-class AnnotatedTarget(NamedTuple):
-    """A target that is propagated in one pass.
-
-    Attributes
-    ----------
-    frames
-        Indices of its annotated frames, rising.
-    target
-        Encodes the annotations, and decodes soft labels.
-    """
-
-    frames: tuple[int, ...]
-    target: Target[Any]
-
-
-class TaskRun(ABC):
-    """One video's targets; collects what they decode, and writes the result.
-
-    Attributes
-    ----------
-    targets
-        Each is propagated on its own.
-    backward
-        Whether targets are propagated to the frames before their first annotation, too.
-    record
-        Description of the annotations that the result depends on, JSON-compatible: part of ``ted.json``.
-    files
-        Names of the files that a complete result has.
-    """
-
-    targets: Sequence[AnnotatedTarget]
-    backward: bool = True
-    record: Mapping[str, Any]
-    files: Sequence[str] = ()
-
-    def begin(self, folder: Path, grid: tuple[int, int], frame_size: tuple[int, int]) -> None:  # noqa: B027
-        """Prepare for `collect`; by default there is nothing to do.
-
-        Parameters
-        ----------
-        folder
-            Where the result will be written.
-        grid
-            Size of the feature grid, (y, x).
-        frame_size
-            (height, width) of the frames that the features were computed from.
-        """
-
-    @abstractmethod
-    def collect(self, number: int, frame: int, value: Any, label: torch.Tensor) -> None:
-        """Take a decoded value.
-
-        Parameters
-        ----------
-        number
-            Index of the target.
-        frame
-            Index of the frame.
-        value
-            The decoded value.
-        label
-            The soft label that it was decoded from, (channel, y, x).
-        """
-
-    @abstractmethod
-    def write(self, folder: Path) -> None:
-        """Write the collected values, unless `collect` has written them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreRow:
-    """One row of a sweep's tables: the scores of an object of a video, or of the whole video.
-
-    Attributes
-    ----------
-    object_id
-        The object; None for the video.
-    frames
-        Number of scored frames.
-    values
-        Values by column of the metric spec.
-    """
-
-    object_id: int | None = None
-    frames: int
-    values: Values
-
-
-class Score(Protocol):
-    """Scores of one video under one setting, detailed enough to be averaged over videos.
-
-    Attributes
-    ----------
-    metric_spec
-        Names and order of the metrics.
-    json_key
-        Key that identifies the value of `to_json`, unique among tasks; empty if `to_json` returns a list.
-    """
-
-    metric_spec: ClassVar[MetricSpec]
-    json_key: ClassVar[str]
-
-    @property
-    def rows(self) -> Sequence[ScoreRow]:
-        """Rows of the sweep's tables."""
-
-    def to_json(self) -> Any:
-        """Return the score as JSON values, None for NaN."""
-
-    @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """Build a score from the value of `to_json`; raises TypeError, KeyError or ValueError for another value."""
-
-    @classmethod
-    def means(cls, scores: Sequence[Self]) -> Values:
-        """Return the scores of several videos together, at least one, as ``ted evaluate`` computes them."""
-
-
-class Evaluator(Protocol):
-    """Scores soft labels against a video's ground truth, without files. Workers receive it pickled."""
-
-    def score(
-        self, labels: Iterable[Labels], count: int, frame_size: tuple[int, int], seconds: Seconds
-    ) -> Sequence[Score]:
-        """Score the soft labels of several settings. The numbers equal those of result files.
-
-        Parameters
-        ----------
-        labels
-            Labels of each target.
-        count
-            Number of settings.
-        frame_size
-            (height, width) of the frames that the features were computed from.
-        seconds
-            Receives the time spent on ``decoding`` and ``metrics``.
-
-        Returns
-        -------
-        sequence of Score
-            One score for each setting.
-
-        Raises
-        ------
-        ConfigError, LabelError
-            For ground truth that cannot be used.
-        """
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalCase:
-    """A video's targets, and the evaluator of their labels.
-
-    Attributes
-    ----------
-    targets
-        Each is propagated on its own.
-    evaluator
-        Scores the labels.
-    key
-        Inputs of scores beside features and settings, JSON-compatible: digests of annotations and ground truth, names
-        of metrics.
-    """
-
-    targets: Sequence[AnnotatedTarget]
-    evaluator: Evaluator
-    key: Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Scores of a folder of results.
-
-    Attributes
-    ----------
-    values
-        Output of ``ted evaluate --json``.
-    lines
-        Output of ``ted evaluate`` without ``--json``.
-    """
+class Evaluation(NamedTuple):
+    """Output of ``ted evaluate`` on a folder of results: with ``--json`` (`values`) and without it (`lines`)."""
 
     values: dict[str, Any]
     lines: list[str]
@@ -250,66 +82,6 @@ class EvaluationTables:
     tables: tuple[Table, ...]
 
 
-class ResultFrames(ABC):
-    """A video's results, frame by frame, to be drawn and, with ground truth, scored.
-
-    Attributes
-    ----------
-    noun
-        Noun for the results, in the plural.
-    metric
-        Name of the metric that `score` returns.
-    has_truth
-        Whether `draw_truth` draws anything.
-    """
-
-    noun: str
-    metric: str = ""
-    has_truth: bool = False
-
-    @property
-    @abstractmethod
-    def frames(self) -> Sequence[str]:
-        """Names of the frames with a result."""
-
-    @abstractmethod
-    def draw(self, picture: npt.NDArray[np.uint8], frame: str) -> npt.NDArray[np.uint8] | None:
-        """Draw a frame's result over a picture of it.
-
-        Parameters
-        ----------
-        picture
-            (height, width, 3), RGB: the frame at any size.
-        frame
-            Name of the frame.
-
-        Returns
-        -------
-        numpy.ndarray or None
-            A new picture; None for a frame without a result.
-        """
-
-    def draw_truth(self, picture: npt.NDArray[np.uint8], frame: str) -> npt.NDArray[np.uint8] | None:
-        """Draw a frame's ground truth over a picture of it; None where there is none. See `draw`."""
-        return None
-
-    def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
-        """Return the meaning of the colours in some frames, by index of the palette.
-
-        With `truth`, include colours that only the ground truth shows.
-        """
-        return {}
-
-    @property
-    def ranked(self) -> Sequence[str]:
-        """Names of the frames that a report may call the best or the worst."""
-        return ()
-
-    def score(self, frame: str) -> float | None:
-        """Return the score of a frame, the larger the better; None where there is nothing to score."""
-        return None
-
-
 class Task(ABC):
     """A task: what is tracked.
 
@@ -330,6 +102,8 @@ class Task(ABC):
     tables
         Glob patterns of the tables that `evaluation` writes: the table with the means, and a second one or None. ``*``
         stands for the name of the set. By default one table, ``<name>_results-*``.
+    layout
+        Titles of the table with the means.
     """
 
     name: ClassVar[str]
@@ -337,6 +111,7 @@ class Task(ABC):
     metric_spec: ClassVar[MetricSpec]
     score_type: ClassVar[type[Score]]
     tables: ClassVar[tuple[str, str | None]]
+    layout: ClassVar[TableLayout] = TableLayout()
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Set the defaults of the class attributes."""
@@ -363,13 +138,7 @@ class Task(ABC):
 
     @abstractmethod
     def start(self, video: Video) -> TaskRun:
-        """Read a video's annotations.
-
-        Raises
-        ------
-        LabelError
-            When they cannot be read, or do not fit the video.
-        """
+        """Read a video's annotations; raises LabelError when they cannot be read, or do not fit the video."""
 
     def annotated_frames(self, video: Video) -> Sequence[tuple[int, ...]]:
         """Return the indices of each target's annotated frames; reads no ground truth."""
@@ -380,15 +149,7 @@ class Task(ABC):
         return None
 
     def eval_case(self, video: Video) -> EvalCase:
-        """Read a video's annotations and its ground truth, for scoring in memory.
-
-        Raises
-        ------
-        ConfigError
-            When there is too little ground truth, or the task has no metric.
-        LabelError
-            For annotations or ground truth that cannot be used.
-        """
+        """Read a video's annotations and its ground truth, for scoring in memory; raises as `score_video`."""
         raise ConfigError(f"{self.name} of video {video.name!r} have no metric")
 
     @abstractmethod
@@ -396,7 +157,7 @@ class Task(ABC):
         """Return whether a video's folder of results holds results of this task."""
 
     def score_video(self, video: Video, folder: Path) -> Any:
-        """Score a video's folder of results: the value that `evaluation` takes, by default a `Score`.
+        """Score a video's folder of results.
 
         Raises
         ------
@@ -408,67 +169,45 @@ class Task(ABC):
         raise ConfigError(f"{self.name} of video {video.name!r} have no metric")
 
     def evaluation(self, scores: Mapping[str, Any], results: Path, set_name: str) -> Evaluation:
-        """Summarise scores, and write tables.
+        """Summarise the scores of videos, at least one, and write tables to the folder of results.
 
-        By default, a table of the metrics of each video, and of all together, with four decimals.
-
-        Parameters
-        ----------
-        scores
-            Values of `score_video` by name of the video, at least one.
-        results
-            Folder of results, to which tables are written.
-        set_name
-            Name of the set of videos: part of the names of the tables.
+        By default, a table of the metrics of each video, and of all together, with four decimals. `set_name` is part of
+        the names of the tables.
         """
-        mean = self.score_type.means(list(scores.values()))
-        rows = {name: self._official(self.score_type.means([score])) for name, score in scores.items()}
-        every = {**rows, "mean": self._official(mean)}
-        titles = list(self.metric_spec.official.values())
-        cells = {name: list(row.values()) for name, row in every.items()}
-        path = write_table(results / f"{self.tables[0].replace('*', set_name)}.csv", ["Video", *titles], cells)
-        lines = [*text_table(["video", *titles], cells.items()), f"table: {path}"]
-        return Evaluation(values={"mean": every["mean"], "videos": rows}, lines=lines)
+        mean = official(self.metric_spec, self.score_type.means(list(scores.values())))
+        rows = {name: official(self.metric_spec, self.score_type.means([score])) for name, score in scores.items()}
+        path, lines = self.write_rows(rows | {self.layout.total: mean}, results, set_name)
+        return Evaluation(values={"mean": mean, "videos": rows}, lines=[*lines, f"table: {path}"])
+
+    def write_rows(
+        self, rows: Mapping[str, Mapping[str, float]], results: Path, set_name: str, *, digits: int = 3
+    ) -> tuple[Path, list[str]]:
+        """Write the table with the means, with rows of values by official name; return its path, and it as text."""
+        official_names, layout = self.metric_spec.official, self.layout
+        cells = {name: list(row.values()) for name, row in rows.items()}
+        path = results / f"{self.tables[0].replace('*', set_name)}.csv"
+        write_table(path, [layout.label, *{**official_names, **layout.titles}.values()], cells)
+        return path, text_table([layout.label.lower(), *official_names.values()], cells.items(), digits)
 
     def read_table(self, name: str, path: Path, other: Path | None) -> EvaluationTables:
-        """Read tables that `evaluation` wrote, for a report.
+        """Read tables that `evaluation` wrote, for a report: the one with the means, and the second one if it exists.
 
-        Parameters
-        ----------
-        name
-            The text that ``*`` stands for in `tables`.
-        path, other
-            The table with the means, and the second one if it exists.
-
-        Raises
-        ------
-        ConfigError
-            For tables that cannot be read, or hold something else.
+        `name` is the text that ``*`` stands for in `tables`. Raises ConfigError for tables that hold something else.
         """
-        titles = list(self.metric_spec.official.values())
-        table = read_table(path, ["Video", *titles])
-        total = last_row(path, table, "mean")
-        ranked = self.metric_spec.official[self.metric_spec.order[0]]
+        spec, layout = self.metric_spec, self.layout
+        titles = {**spec.official, **layout.titles}
+        table = read_table(path, [layout.label, *titles.values()])
+        total = last_row(path, table, layout.total)
+        texts = {row[layout.label]: layout.read(row[titles[spec.order[0]]]) for row in table.records[:-1]}
+        values = {row: as_number(text) for row, text in texts.items()}
         return EvaluationTables(
-            metric_spec=self.metric_spec,
+            metric_spec=spec,
             name=name,
-            means={title: total[title] for title in titles},
-            by_video={row["Video"]: as_number(row[ranked]) for row in table.records[:-1]},
-            tables=(table,),
+            means={spec.official[column]: layout.read(total[title]) for column, title in titles.items()},
+            by_video=video_means(values, skip=True) if layout.label == "Object" else values,
+            tables=(table,) if other is None else (table, read_table(other)),
         )
-
-    def _official(self, values: Values) -> dict[str, float]:
-        return {
-            title: math.nan if (value := values[column]) is None else value
-            for column, title in self.metric_spec.official.items()
-        }
 
     @abstractmethod
     def open_frames(self, video: Video, folder: Path) -> ResultFrames:
-        """Open a video's folder of results, for drawing.
-
-        Raises
-        ------
-        LabelError
-            For results or ground truth that cannot be read, or do not fit each other.
-        """
+        """Open a video's results for drawing; raises LabelError if they or the truth are unreadable or do not fit."""

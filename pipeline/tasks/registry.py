@@ -13,9 +13,9 @@ from .base import EvaluationTables, ResultFrames, Score, Task
 from .boxes.task import BoxTask
 from .joints.task import JointTask
 from .masks.task import MaskTask
-from .metric_specs import MetricSpec
 from .parts.task import PartTask
 from .points.task import PointTask
+from .scoring import MetricSpec
 
 __all__ = [
     "common_task",
@@ -63,21 +63,10 @@ def tasks_reading(annotations: Path) -> tuple[str, ...]:
 
 
 def task_of(video: Video, target: str | None = None, options: Mapping[str, Any] | None = None) -> Task:
-    """Return the task of a video.
+    """Return the task of a video, with the options that it takes.
 
-    Parameters
-    ----------
-    video
-        The video.
-    target
-        Name of the task; by default, and for ``"masks"``, the first that the video names.
-    options
-        Values by option. The task takes its own options, and ignores the others.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown target, or a target that the video has no annotations for.
+    `target` is the task's name; by default, and for ``"masks"``, it is the first task that the video names. Raises
+    ConfigError for an unknown target, or a target that the video has no annotations for.
     """
     tasks = known_tasks()
     if target is not None and target not in tasks:
@@ -97,13 +86,7 @@ def task_of(video: Video, target: str | None = None, options: Mapping[str, Any] 
 
 
 def common_task(videos: Sequence[Video], target: str | None = None, options: Mapping[str, Any] | None = None) -> Task:
-    """Return the one task that tracks and scores several videos; see `task_of`.
-
-    Raises
-    ------
-    ConfigError
-        As `task_of`, and when the videos have different metrics.
-    """
+    """Return the one task that tracks and scores several videos; raises ConfigError as `task_of`, and for two tasks."""
     tasks = {task.name: task for task in (task_of(video, target, options) for video in videos)}
     if len(tasks) > 1:
         raise ConfigError(
@@ -121,13 +104,7 @@ def task_of_results(video: Video, folder: Path) -> Task | None:
 
 
 def open_frames(video: Video, folder: Path) -> ResultFrames:
-    """Open a video's folder of results of any task, for drawing.
-
-    Raises
-    ------
-    LabelError
-        When there are no results, or they or the truth cannot be read, or do not fit each other.
-    """
+    """Open a video's folder of results of any task, for drawing; raises LabelError as `Task.open_frames`."""
     task = task_of_results(video, folder)
     if task is None:
         raise LabelError(f"there are no results of video {video.name!r} in {folder}: `ted propagate` makes them")
@@ -154,13 +131,7 @@ def read_score(value: Any) -> Score:
 
 
 def read_evaluations(folder: Path) -> tuple[EvaluationTables, ...]:
-    """Read all tables that evaluations wrote into a folder.
-
-    Raises
-    ------
-    ConfigError
-        For tables that cannot be read, or hold something else.
-    """
+    """Read all tables that evaluations wrote into a folder; raises ConfigError as `Task.read_table`."""
     found = []
     for task in known_tasks().values():
         first, second = task.tables

@@ -4,7 +4,8 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from statistics import fmean
 
@@ -13,6 +14,7 @@ from ..runs.files import written_whole
 
 __all__ = [
     "Table",
+    "TableLayout",
     "as_number",
     "known_mean",
     "known_value",
@@ -28,17 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A CSV file with a header.
-
-    Attributes
-    ----------
-    name
-        Name of the file without its suffix.
-    columns
-        Titles.
-    rows
-        Texts; each row as long as there are columns.
-    """
+    """A CSV file with a header: its name without suffix, its titles, and its rows of as many texts."""
 
     name: str
     columns: tuple[str, ...]
@@ -50,20 +42,38 @@ class Table:
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
 
-def read_table(path: Path, needed: Sequence[str] = ()) -> Table:
-    """Read a CSV file.
+@dataclass(frozen=True, kw_only=True)
+class TableLayout:
+    """Titles of a table of means.
 
-    Parameters
+    Attributes
     ----------
-    path
-        The file.
-    needed
-        Columns that it must have.
+    label
+        Title of the column of names: the rows are videos, objects (``camel_1``) or classes.
+    total
+        Name of the last row, which has the means.
+    titles
+        Titles by metric, where they are not the official names.
+    percent
+        Whether the table has percentages of metrics that are shares.
+    """
 
-    Raises
-    ------
-    ConfigError
-        When the file cannot be read, a row is longer or shorter than the header, or a column is missing.
+    label: str = "Video"
+    total: str = "mean"
+    titles: Mapping[str, str] = field(default_factory=dict)
+    percent: bool = False
+
+    def read(self, text: str) -> str:
+        """Return a cell's text in the metric's unit, digit by digit; empty if it is no number."""
+        if not self.percent:
+            return text
+        return "" if as_number(text) is None else format(Decimal(text).scaleb(-2), "f")
+
+
+def read_table(path: Path, needed: Sequence[str] = ()) -> Table:
+    """Read a CSV file that has the needed columns.
+
+    Raises ConfigError when it cannot be read, a row is longer or shorter than the header, or a column is missing.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -117,12 +127,12 @@ def text_table(header: Sequence[str], rows: Iterable[tuple[str, Sequence[float]]
     ]
 
 
-def mean_values(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each metric over videos or objects, leaving NaN out."""
-    means = {}
-    for name in scores[0]:
-        values = [score[name] for score in scores if not math.isnan(score[name])]
-        means[name] = sum(values) / len(values) if values else math.nan
+def mean_values(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Return the mean of each metric over the videos or objects that have a value; None if none has."""
+    means: dict[str, float | None] = {}
+    for name in rows[0]:
+        values = [value for row in rows if (value := row[name]) is not None]
+        means[name] = sum(values) / len(values) if values else None
     return means
 
 

@@ -15,10 +15,8 @@ from ted.pipeline.metrics.jf import Statistics
 from ted.pipeline.runs.sweeping.results import SweepResult, VideoResult
 from ted.pipeline.runs.sweeping.space import SweepSpace
 from ted.pipeline.runs.sweeping.tables import write_outputs
-from ted.pipeline.tasks.masks.davis import DavisScore, SequenceScore, write_tables
 from ted.pipeline.tasks.masks.png import write_mask
-from ted.pipeline.tasks.masks.scores import MASKS, MaskScore, ObjectScore
-from ted.pipeline.tasks.masks.truth import ObjectScore as Scored
+from ted.pipeline.tasks.masks.scores import MASKS, MaskScore, ObjectScore, write_tables
 from ted.store import FeatureChoice, FeatureRequest, UnitSpec, open_cache, safe_name
 
 VIDEO_FEATURE = FeatureChoice(backbone="i2vgen-xl", timestep=300, tap="up_blocks[2]")
@@ -128,7 +126,7 @@ def write_results(
     """Make up results of two objects a video: what `ted propagate` records, and the tables of `ted evaluate`."""
     rng = np.random.default_rng(seed)
     settings = {"temperature": 0.1, "top_k": 10, "radius": 15, "context": 28, "renormalize": True}
-    sequences = []
+    scores = {}
     for video in videos:
         place = folder / safe_name(video)
         place.mkdir(parents=True)
@@ -136,17 +134,16 @@ def write_results(
         record = {"features": [{"unit": label, "content_hash": "00", "weight": 1.0}], "settings": settings}
         (place / "ted.json").write_text(json.dumps(record))
         objects = tuple(
-            Scored(
+            ObjectScore(
                 object_id=number,
+                frames=9,
                 j=random_statistics(rng, decay=decay),
                 f=random_statistics(rng, decay=decay),
-                j_frames=(),
-                f_frames=(),
             )
             for number in (1, 2)
         )
-        sequences.append(SequenceScore(name=video, frames=(), objects=objects))
-    write_tables(DavisScore(sequences=tuple(sequences)), folder, "val")
+        scores[video] = MaskScore(objects=objects)
+    write_tables(scores, folder, "val")
     save_config(folder / "propagate.toml", "propagate", {"cache": cache, **settings, "feature": [f"{choice}=1.0"]})
     return folder
 

@@ -14,7 +14,7 @@ from ted.pipeline.runs.result_folders import result_folder
 from ted.pipeline.synthetic.rendering import render
 from ted.pipeline.synthetic.scene import SceneSpec
 from ted.pipeline.synthetic.writing import write_davis
-from ted.pipeline.tasks.masks.davis import score_sequence
+from ted.pipeline.tasks.masks.truth import score_sequence
 from ted.propagate import PropagationSettings
 from ted.store import open_cache
 from training.tracking import track

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import explain_os_errors
 from ...datasets.video import Video
 from ...tasks.base import Task
-from ...tasks.refiners import RefinedTarget, Refiner
+from ...tasks.refiners import Refiner
 from ...tasks.registry import task_of
 from ..result_folders import atomic_folder, has_same_result, result_folder
 from .units import find_weighted_units
@@ -151,14 +152,16 @@ def propagate_video(
     used: dict[str, None] = {}
     with explain_os_errors(f"write {folder}"), atomic_folder(folder, record) as hidden:
         run.begin(hidden, features.grid, features.frame_size)
-        for number, (annotated, plain) in enumerate(run.targets):
-            target = plain if refiner is None else RefinedTarget(plain, annotated, refiner, video.frames)
+        for number, (annotated, target) in enumerate(run.targets):
             used[source.find([setting], annotated).origin] = None
             session = TrackingSession(source, setting, target.encode(features.grid), memory=0)
             for frame, label in session.labels():
                 if frame < annotated[0] and not run.backward:
                     break  # these frames come last
-                run.collect(number, frame, target.decode(frame, label, features.frame_size), label)
+                value = target.decode(frame, label, features.frame_size)
+                if refiner is not None and frame not in annotated:
+                    value = refiner.refine(frame, partial(video.frames.read, frame), value, label)
+                run.collect(number, frame, value, label)
                 frames.advance(1)
             frames.finish(number)
         run.write(hidden)

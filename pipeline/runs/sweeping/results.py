@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ...tasks.base import Score
-from ...tasks.metric_specs import MetricSpec, Values
+from ...tasks.scoring import MetricSpec, Values
 from .space import Setting
 
 __all__ = ["SettingMeans", "SweepResult", "VideoResult", "finite"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...choices.config_file import save_config
-from ...tasks.metric_specs import MetricSpec
+from ...tasks.scoring import MetricSpec
 from ..files import written_whole
 from .plots import can_draw, write_plots
 from .results import SettingMeans, SweepResult, finite

@@ -12,9 +12,8 @@ from ...datasets.table_video import TableVideo, mask_boxes
 from ...datasets.video import Video
 from ...metrics.boxes import intersection_over_union
 from ...pictures.overlay import object_colour, overlay_boxes
-from ..drawn_frames import DrawnFrames
-from .results import BoxResult
-from .scores import BOXES
+from ..drawing import DrawnFrames, Picture
+from .results import BOXES, BoxResult
 
 __all__ = ["BoxFrames", "result_boxes", "true_boxes"]
 
@@ -22,20 +21,7 @@ _Array = npt.NDArray[np.float64]
 
 
 class BoxFrames(DrawnFrames):
-    """Boxes of a video, or boxes around its masks.
-
-    Parameters
-    ----------
-    video
-        The video, with its true boxes or masks if it has any.
-    folder
-        Folder of the results.
-
-    Raises
-    ------
-    LabelError
-        For results or ground truth that cannot be read, or have other frames.
-    """
+    """Boxes of a video, or boxes around its masks, and the true ones; raises LabelError as `Task.open_frames`."""
 
     noun = "boxes"
     metric = BOXES.official[BOXES.order[0]]
@@ -48,11 +34,7 @@ class BoxFrames(DrawnFrames):
         if self.has_truth:
             columns = [video.frames.names.index(name) for name in result.frames]
             self._truth = true_boxes(video, tuple(self._ids))[:, columns]
-
-    @property
-    def ranked(self) -> tuple[str, ...]:
-        """Names of the frames if there is ground truth, else none."""
-        return self._result.frames if self.has_truth else ()
+            self.ranked = result.frames
 
     def score(self, frame: str) -> float | None:
         """Return the mean IoU over the objects with a true box in a frame that are not annotated there."""
@@ -64,13 +46,9 @@ class BoxFrames(DrawnFrames):
         return float(counted.mean()) if len(counted) else None
 
     def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
-        """Return the names of the objects by colour."""
         return {object_colour(number): f"object {number}" for number in self._ids}
 
-    def draw_layer(
-        self, picture: npt.NDArray[np.uint8], index: int, scale: float, *, truth: bool
-    ) -> npt.NDArray[np.uint8]:
-        """Draw the boxes of a frame; see `DrawnFrames`."""
+    def draw_layer(self, picture: Picture, index: int, scale: float, *, truth: bool) -> Picture:
         boxes = (self._truth if truth else self._result.boxes)[:, index] * scale
         return overlay_boxes(picture, dict(zip(self._ids, boxes.tolist(), strict=True)))
 
@@ -78,12 +56,7 @@ class BoxFrames(DrawnFrames):
 def true_boxes(video: Video, ids: tuple[int, ...]) -> _Array:
     """Return the true boxes of some objects: (object, frame, 4), x, y, width, height; NaN where there is none.
 
-    Raises
-    ------
-    ConfigError
-        When the video has no ground truth.
-    LabelError
-        When it cannot be read.
+    Raises ConfigError when the video has no ground truth, and LabelError when it cannot be read.
     """
     boxes = np.full((len(ids), len(video.frames), 4), np.nan)
     if isinstance(video, TableVideo):
@@ -107,13 +80,7 @@ def true_boxes(video: Video, ids: tuple[int, ...]) -> _Array:
 
 
 def result_boxes(video: Video, folder: Path) -> BoxResult:
-    """Read the boxes of a result, or those around its masks.
-
-    Raises
-    ------
-    LabelError
-        When there are neither, or their frames are not the selected frames of the video.
-    """
+    """Read the boxes of a result, or those around its masks; raises LabelError if frames differ from the video's."""
     names = video.frames.names
     if BoxResult.exists(folder):
         result = BoxResult.read(folder)

@@ -16,30 +16,25 @@ from ....store.errors import ConfigError, LabelError
 from ...choices.hints import plural
 from ...datasets.table_video import TableAnnotations, TableVideo, frame_numbers, mask_boxes
 from ...datasets.video import Video
-from ...metrics.boxes import BoxScore
-from ..base import AnnotatedTarget, EvalCase, Evaluation, EvaluationTables, Task, TaskRun
-from ..in_memory import ResultEvaluator
+from ..archives import ResultRun
+from ..base import AnnotatedTarget, EvalCase, Evaluation, ResultEvaluator, Task
 from ..masks.task import missing_masks
-from ..tables import as_number, last_row, mean_values, read_table, text_table, video_means, write_table
+from ..scoring import official
+from ..tables import TableLayout
 from .frames import BoxFrames, result_boxes, true_boxes
-from .results import BoxResult
-from .scores import BOXES, BoxesScore, score_box_result
+from .results import BOXES, BoxesScore, BoxResult
 
 __all__ = ["BoxRun", "BoxTask"]
 
 
-class BoxRun(TaskRun):
+class BoxRun(ResultRun):
     """Boxes of a table, or around annotated masks, in any frames.
 
     Boxes that are annotated in the same frames form one target; they do not influence each other.
-
-    Raises
-    ------
-    LabelError
-        When the table, or a mask, does not fit the video.
     """
 
-    files = ("boxes.npz", "boxes.csv")
+    files = (BoxResult.archive, BoxResult.table)
+    result: BoxResult
 
     def __init__(self, video: Video) -> None:
         places = video.read_table() if isinstance(video, TableVideo) else _boxes_of_masks(video)
@@ -47,7 +42,7 @@ class BoxRun(TaskRun):
         given = np.zeros(shape, dtype=bool)
         for frame, boxes in places.rows.items():
             given[:, frame] = np.isfinite(boxes).all(1)
-        self._result = BoxResult(
+        self.result = BoxResult(
             frames=video.frames.names,
             numbers=np.array(frame_numbers(video)),
             ids=np.array(places.ids),
@@ -64,16 +59,7 @@ class BoxRun(TaskRun):
     def collect(self, number: int, frame: int, value: TrackedBoxes, label: torch.Tensor) -> None:
         """Take the boxes of a target in a frame."""
         objects = self._objects[number]
-        self._result.boxes[objects, frame], self._result.mass[objects, frame] = value.boxes, value.mass
-
-    @property
-    def result(self) -> BoxResult:
-        """The boxes collected so far."""
-        return self._result
-
-    def write(self, folder: Path) -> None:
-        """Write a `BoxResult`."""
-        self._result.write(folder)
+        self.result.boxes[objects, frame], self.result.mass[objects, frame] = value.boxes, value.mass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,21 +67,17 @@ class BoxTask(Task):
     """Boxes around objects, scored by IoU, success and precision."""
 
     name = "boxes"
-    noun = "boxes"
     metric_spec = BOXES
     score_type = BoxesScore
-    tables = ("boxes_results-*", None)
+    layout = TableLayout(label="Object")
 
     def used_options(self, video: Video) -> dict[str, Any]:
-        """Return the target if the video has annotated masks: their boxes are tracked."""
         return {} if isinstance(video, TableVideo) else {"target": self.name}
 
     def start(self, video: Video) -> BoxRun:
-        """Read the annotated boxes."""
         return BoxRun(video)
 
     def missing_truth(self, video: Video) -> str | None:
-        """Return which ground truth a video lacks for boxes; see `Task`."""
         if isinstance(video, TableVideo):
             return (
                 "has a table of annotated boxes, but no ground truth: run `ted propagate` for each "
@@ -108,7 +90,6 @@ class BoxTask(Task):
         return f"has {plural(count, 'annotated frame')}, and boxes need two" if count < 2 else None
 
     def eval_case(self, video: Video) -> EvalCase:
-        """Read the annotated masks, and the boxes around the true ones; see `Task`."""
         run = self.start(video)
         ids = tuple(run.result.ids.tolist())
         truth = true_boxes(video, ids)
@@ -126,65 +107,49 @@ class BoxTask(Task):
         )
 
     def has_results(self, folder: Path) -> bool:
-        """Return whether a folder holds boxes."""
         return BoxResult.exists(folder)
 
-    def score_video(self, video: Video, folder: Path) -> dict[int, BoxScore]:
-        """Score each object's box in the frames to which it is propagated, by the object's number; see `Task`.
+    def score_video(self, video: Video, folder: Path) -> BoxesScore:
+        """Score each object's box in the frames to which it is propagated; see `Task`.
 
         Boxes are propagated to all frames; masks to those after the object's first annotation, and to those before it
         if nothing is annotated earlier. Annotated frames, and frames without truth, do not count. Where the results
         are masks, the boxes around them are scored.
         """
         result = result_boxes(video, folder)
-        ids = tuple(result.ids.tolist())
-        truth = true_boxes(video, ids)
-        first = 0 if BoxResult.exists(folder) else int(result.given.any(0).argmax())
+        truth = true_boxes(video, tuple(result.ids.tolist()))
+        absent = np.isnan(truth).all((1, 2))
+        if absent.any():
+            raise LabelError(
+                f"object {result.ids[absent][0]} of {folder} has no true box in video {video.name!r}; do the ids match?"
+            )
         followed = ~result.given
-        for row, number in enumerate(ids):
-            if np.isnan(truth[row]).all():
-                raise LabelError(
-                    f"object {number} of {folder} has no true box in video {video.name!r}; do the ids match?"
-                )
-            begins = 0 if BoxResult.exists(folder) else int(result.given[row].argmax())
-            followed[row, : 0 if begins == first else begins] = False
-        scores = score_box_result(result, truth, followed)
-        if not any(len(score.overlaps) for score in scores.values()):
+        if not BoxResult.exists(folder):
+            begins = result.given.argmax(1)[:, None]  # (object, 1), its first annotated frame
+            followed &= (np.arange(len(result.frames)) >= begins) | (begins == result.given.any(0).argmax())
+        score = BoxesScore.of(result, truth, followed)
+        if not any(score.counted.values()):
             raise ConfigError(f"video {video.name!r} has no true box in a frame to which boxes are propagated")
-        return scores
+        return score
 
-    def evaluation(self, scores: Mapping[str, Mapping[int, BoxScore]], results: Path, set_name: str) -> Evaluation:
+    def evaluation(self, scores: Mapping[str, BoxesScore], results: Path, set_name: str) -> Evaluation:
         """Summarise the metrics of all objects, and write a table of them."""
-        columns = {title: column for column, title in BOXES.official.items()}
         found = {
-            (video, number): {title: getattr(score, column) for title, column in columns.items()}
-            | {"Frames": len(score.overlaps)}
-            for video, objects in scores.items()
-            for number, score in objects.items()
+            (video, number): official(BOXES, values)
+            for video, score in scores.items()
+            for number, values in zip(score.counted, score.objects, strict=True)
         }
-        mean = mean_values([{title: values[title] for title in columns} for values in found.values()])
-        rows = {f"{video}_{number}": [values[title] for title in columns] for (video, number), values in found.items()}
-        rows["mean"] = list(mean.values())
-        table = write_table(results / f"boxes_results-{set_name}.csv", ["Object", *columns], rows)
-        objects = [{"video": video, "object": number} | values for (video, number), values in found.items()]
-        lines = [*text_table(("object", *columns), rows.items()), f"table: {table}"]
-        return Evaluation(values={"mean": mean, "objects": objects, "table": str(table)}, lines=lines)
-
-    def read_table(self, name: str, path: Path, other: Path | None) -> EvaluationTables:
-        """Read the table of objects; see `Task`."""
-        objects = read_table(path, ["Object", *BOXES.official.values()])
-        total = last_row(path, objects, "mean")
-        ranked = BOXES.official[BOXES.order[0]]
-        return EvaluationTables(
-            metric_spec=BOXES,
-            name=name,
-            means={title: total[title] for title in BOXES.official.values()},
-            by_video=video_means({row["Object"]: as_number(row[ranked]) for row in objects.records[:-1]}, skip=True),
-            tables=(objects,),
-        )
+        mean = official(BOXES, BoxesScore.means(list(scores.values())))
+        rows = {f"{video}_{number}": values for (video, number), values in found.items()}
+        table, lines = self.write_rows(rows | {self.layout.total: mean}, results, set_name)
+        objects = [
+            {"video": video, "object": number, **values, "Frames": scores[video].counted[number]}
+            for (video, number), values in found.items()
+        ]
+        values = {"mean": mean, "objects": objects, "table": str(table)}
+        return Evaluation(values=values, lines=[*lines, f"table: {table}"])
 
     def open_frames(self, video: Video, folder: Path) -> BoxFrames:
-        """Open a video's boxes, or those around its masks, for drawing."""
         return BoxFrames(video, folder)
 
 

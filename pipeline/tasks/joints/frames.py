@@ -11,94 +11,60 @@ from ...datasets.jhmdb import JointVideo, joint_names
 from ...datasets.video import Video
 from ...metrics.pck import PCK_THRESHOLDS, PckScore, joint_distances
 from ...pictures.marks import Marks
-from ..drawn_frames import MarkFrames
+from ..drawing import MarkFrames, check_selected
 from ..tables import known_value
-from .results import JointResult
-from .scores import JOINTS
+from .results import JOINTS, JointResult
 
-__all__ = ["JointFrames", "joint_marks", "true_joints"]
+__all__ = ["joint_frames", "joint_marks", "read_joints", "true_joints"]
 
 # The limbs of JHMDB's joints.
 _LIMBS = (
-    ("face", "neck"),
-    ("neck", "belly"),
-    ("neck", "right shoulder"),
-    ("right shoulder", "right elbow"),
-    ("right elbow", "right wrist"),
-    ("neck", "left shoulder"),
-    ("left shoulder", "left elbow"),
-    ("left elbow", "left wrist"),
-    ("belly", "right hip"),
-    ("right hip", "right knee"),
-    ("right knee", "right ankle"),
-    ("belly", "left hip"),
-    ("left hip", "left knee"),
-    ("left knee", "left ankle"),
+    *(("face", "neck"), ("neck", "belly")),
+    *(("neck", "right shoulder"), ("right shoulder", "right elbow"), ("right elbow", "right wrist")),
+    *(("neck", "left shoulder"), ("left shoulder", "left elbow"), ("left elbow", "left wrist")),
+    *(("belly", "right hip"), ("right hip", "right knee"), ("right knee", "right ankle")),
+    *(("belly", "left hip"), ("left hip", "left knee"), ("left knee", "left ankle")),
 )
 
 # The metric that ranks joints, as an index of the thresholds.
 _RANKING = PCK_THRESHOLDS.index(float(JOINTS.order[0].removeprefix("pck_")))
 
 
-class JointFrames(MarkFrames):
-    """Joints of a video.
+def joint_frames(video: Video, folder: Path) -> MarkFrames:
+    """Open a video's joints for drawing; frames after the first that have true joints are scored."""
+    result = JointResult.read(folder)
+    check_selected(video, folder, result.frames)
+    true, distances = None, np.empty((0, 0))
+    ranked: Sequence[str] = ()
+    if isinstance(video, JointVideo):
+        truth = read_joints(video, folder, result)
+        true, ranked = true_joints(video, result.frames), result.frames[1 : truth.shape[2]]
+        distances = joint_distances(truth, result.points.transpose(2, 1, 0)[:, :, : truth.shape[2]])
+    return MarkFrames(
+        video,
+        folder,
+        noun="joints",
+        metric=JOINTS.official[JOINTS.order[0]],
+        found=joint_marks(result.frames, result.joints, result.points.transpose(1, 0, 2)),
+        true=true,
+        ranked=ranked,
+        score=lambda index: known_value(float(PckScore.of(distances[:, index - 1 : index]).mean[_RANKING])),
+    )
 
-    Parameters
-    ----------
-    video
-        The video, with its true joints if it has any.
-    folder
-        Folder of the results.
 
-    Raises
-    ------
-    LabelError
-        For results or ground truth that cannot be read, or have other frames or joints.
+def read_joints(video: JointVideo, folder: Path, result: JointResult) -> npt.NDArray[np.float64]:
+    """Return the true joints in the frames of a result, (2, joint, frame), possibly of the first frames only.
+
+    Raises LabelError when they cannot be read, or the result has another number of joints.
     """
-
-    noun = "joints"
-    metric = JOINTS.official[JOINTS.order[0]]
-
-    def __init__(self, video: Video, folder: Path) -> None:
-        result = JointResult.read(folder)
-        found = joint_marks(result.frames, result.joints, result.points.transpose(1, 0, 2))
-        super().__init__(
-            video,
-            folder,
-            found,
-            lambda: true_joints(video, result.frames) if isinstance(video, JointVideo) else None,
-        )
-        self._ranked: tuple[str, ...] = ()
-        if isinstance(video, JointVideo):
-            truth = video.joints.read(result.frames)  # (2, joint, frame)
-            if truth.shape[1] != len(result.joints):
-                raise LabelError(f"{folder} has {len(result.joints)} joints, the ground truth has {truth.shape[1]}")
-            self._distances = joint_distances(truth, result.points.transpose(2, 1, 0)[:, :, : truth.shape[2]])
-            self._ranked = result.frames[1 : truth.shape[2]]
-
-    @property
-    def ranked(self) -> tuple[str, ...]:
-        """Names of the frames after the first that have true joints."""
-        return self._ranked
-
-    def score(self, frame: str) -> float | None:
-        """Return the percentage of correct joints."""
-        if frame not in self.ranked:
-            return None
-        column = self.index[frame] - 1
-        return known_value(float(PckScore.of(self._distances[:, column : column + 1]).mean[_RANKING]))
+    truth = video.joints.read(result.frames)
+    if truth.shape[1] != len(result.joints):
+        raise LabelError(f"{folder} has {len(result.joints)} joints, the ground truth has {truth.shape[1]}")
+    return truth
 
 
 def joint_marks(frames: Sequence[str], names: Sequence[str], xy: npt.NDArray[np.float64]) -> Marks:
-    """Convert joints to marks.
-
-    Parameters
-    ----------
-    frames, names
-        Names of the frames and of the joints.
-    xy
-        (joint, frame, 2), x and y; the centre of the first pixel is (0, 0), absent joints are negative.
-    """
+    """Convert joints, (joint, frame, 2), to marks; the first pixel's centre is (0, 0), absent joints are negative."""
     centres = np.where(xy[..., :1] >= 0, xy, np.nan) + 0.5
     index = {name: number for number, name in enumerate(names)}
     return Marks(

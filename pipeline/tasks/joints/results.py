@@ -1,15 +1,30 @@
-"""Results of joints: ``joints.npz`` and ``joints.csv``."""
+"""Joints of a person: their files, ``joints.npz`` and ``joints.csv``, and their score, PCK."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ..archives import ArchiveResult, format_coordinate, write_rows
+from ...metrics.pck import PCK_THRESHOLDS, PckScore, joint_distances
+from ..archives import ArchiveResult, format_coordinate
+from ..scoring import Measure, MetricSpec, Score, ScoreRow, Values
 
-__all__ = ["JointResult"]
+__all__ = ["JOINTS", "JointResult", "JointScore", "score_joint_result"]
+
+#: Metrics of joints, in percent: ranked by PCK@0.2, then by PCK@0.1. A tenth of a person is about one cell of the
+#: feature grid, so PCK@0.1 also measures how coordinates are decoded from it.
+JOINTS = MetricSpec(
+    measures=(
+        *(Measure(column=f"pck_{threshold}", title=f"PCK@{threshold}") for threshold in PCK_THRESHOLDS),
+        Measure(column="found", title="found"),
+    ),
+    shown=("pck_0.2", "pck_0.1", "found"),
+    order=("pck_0.2", "pck_0.1"),
+    perfect=100.0,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,24 +40,56 @@ class JointResult(ArchiveResult):
     """
 
     archive = "joints.npz"
+    table = "joints.csv"
+    header = ("frame", "joint", "x", "y")
     texts = ("frames", "joints")
 
     joints: tuple[str, ...]
     points: npt.NDArray[np.float64]
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the shape of `points`."""
         return {"points": (len(self.frames), len(self.joints), 2)}
 
-    def write(self, folder: Path) -> None:
-        """Write both files.
+    def rows(self) -> Iterator[Sequence[Any]]:
+        """Yield a row for each frame and joint; coordinates of absent joints are empty."""
+        for frame, of_frame in zip(self.frames, self.points, strict=True):
+            for joint, xy in zip(self.joints, of_frame, strict=True):
+                yield frame, joint, *(format_coordinate(value if xy[0] >= 0 else np.nan) for value in xy)
 
-        The table has a row for each frame and joint: frame, joint, x, y. Coordinates of absent joints are empty.
-        """
-        self.save(folder)
-        rows = (
-            (frame, joint, *(format_coordinate(value if xy[0] >= 0 else np.nan) for value in xy))
-            for frame, of_frame in zip(self.frames, self.points, strict=True)
-            for joint, xy in zip(self.joints, of_frame, strict=True)
-        )
-        write_rows(folder / "joints.csv", ("frame", "joint", "x", "y"), rows)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JointScore(Score):
+    """PCK of a video: the counts of its joints."""
+
+    pck: PckScore
+    metric_spec: ClassVar[MetricSpec] = JOINTS
+    json_key: ClassVar[str] = "pck"
+
+    @property
+    def rows(self) -> tuple[ScoreRow]:
+        """One row for the video."""
+        return (ScoreRow(frames=self.pck.samples, values=self.means([self])),)
+
+    def to_json(self) -> dict[str, Any]:
+        correct, counted = self.pck.correct.tolist(), self.pck.counted.tolist()
+        return {"pck": {"correct": correct, "counted": counted, "samples": self.pck.samples}}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "JointScore":
+        correct, counted = (np.array(value["pck"][name], dtype=np.int64) for name in ("correct", "counted"))
+        if correct.shape != (len(PCK_THRESHOLDS), *counted.shape):
+            raise ValueError(f"correct samples are {correct.shape}, counted ones {counted.shape}")
+        return cls(pck=PckScore(correct=correct, counted=counted, samples=int(value["pck"]["samples"])))
+
+    @classmethod
+    def means(cls, scores: "Sequence[JointScore]") -> Values:
+        """Return PCK in percent: of each joint over the frames of all videos, then the mean over joints."""
+        total = PckScore.joined([score.pck for score in scores])
+        values = zip(JOINTS.columns, [*total.mean.tolist(), total.found], strict=True)
+        return {name: None if math.isnan(value) else value for name, value in values}
+
+
+def score_joint_result(result: JointResult, truth: npt.NDArray[np.float64]) -> JointScore:
+    """Score joints against true ones, (2, joint, frame) in the same pixels, possibly of the first frames only."""
+    predicted = result.points.transpose(2, 1, 0)[:, :, : truth.shape[2]]
+    return JointScore(pck=PckScore.of(joint_distances(truth, predicted)))

@@ -15,32 +15,17 @@ from ...datasets.video import Video
 from ...metrics.jf import contour_accuracy, region_similarity
 from ...pictures.overlay import overlay_mask
 from ...runs.result_folders import result_folder
-from ..base import ResultFrames
+from ..drawing import Picture, ResultFrames
 from .truth import scored_frames
 
 __all__ = ["MaskFrames", "ReadMask", "result_masks", "true_masks"]
-
-_Picture = npt.NDArray[np.uint8]
 
 #: Reads the mask of a frame by its index: (height, width), uint8; None where there is none.
 ReadMask = Callable[[int], npt.NDArray[np.uint8] | None]
 
 
 class MaskFrames(ResultFrames):
-    """Masks of a video.
-
-    Parameters
-    ----------
-    video
-        The video, with its ground truth.
-    folder
-        Folder of its results.
-
-    Raises
-    ------
-    LabelError
-        When the folder has no mask of the video's frames.
-    """
+    """Masks of a video; raises LabelError when the folder has none of the video's frames."""
 
     noun = "masks"
     metric = "J&F"
@@ -49,28 +34,20 @@ class MaskFrames(ResultFrames):
         self._folder = folder
         self._truth = video.true_masks()
         self._size = video.frames.size
-        self._names = [name for name in video.frames.names if (folder / f"{name}.png").is_file()]
-        if not self._names:
+        self.frames = [name for name in video.frames.names if (folder / f"{name}.png").is_file()]
+        if not self.frames:
             raise LabelError(
                 f"there are no masks of video {video.name!r} in {folder.parent}: `ted propagate` makes them, with "
                 f"--out {folder.parent}"
             )
         self.has_truth = len(self._truth.paths) > 1
-        self._scored = _own_scored(video, folder) or list(self._truth.paths)[1:-1]
-
-    @property
-    def frames(self) -> Sequence[str]:
-        """Names of the frames with a mask."""
-        return self._names
-
-    @property
-    def ranked(self) -> list[str]:
-        """Names of the scored frames with a result: DAVIS leaves the first and the last annotation out."""
-        return [name for name in self._scored if name in self._names]
+        # DAVIS leaves the first and the last annotation out.
+        scored = _own_scored(video, folder) or list(self._truth.paths)[1:-1]
+        self.ranked = [name for name in scored if name in self.frames]
 
     def score(self, frame: str) -> float | None:
         """Return the mean of (J + F) / 2 over objects, including objects that joined."""
-        if frame not in self._truth.paths or frame not in self._names:
+        if frame not in self._truth.paths or frame not in self.frames:
             return None
         true = self._truth.read(frame)
         predicted = read_mask(self._folder / f"{frame}.png", (true.shape[0], true.shape[1]))
@@ -78,17 +55,14 @@ class MaskFrames(ResultFrames):
         pairs = [(true == number, predicted == number) for number in numbers]
         return fmean((region_similarity(*pair) + contour_accuracy(*pair)) / 2 for pair in pairs) if pairs else None
 
-    def draw(self, picture: _Picture, frame: str) -> _Picture | None:
-        """Draw the mask of a frame; see `ResultFrames`."""
-        return _draw(picture, read_mask(self._folder / f"{frame}.png", self._size)) if frame in self._names else None
+    def draw(self, picture: Picture, frame: str) -> Picture | None:
+        return _draw(picture, read_mask(self._folder / f"{frame}.png", self._size)) if frame in self.frames else None
 
-    def draw_truth(self, picture: _Picture, frame: str) -> _Picture | None:
-        """Draw the true mask of a frame; see `ResultFrames`."""
+    def draw_truth(self, picture: Picture, frame: str) -> Picture | None:
         return _draw(picture, self._truth.read(frame, self._size)) if frame in self._truth.paths else None
 
     def legend(self, frames: Sequence[str], *, truth: bool = False) -> Mapping[int, str]:
-        """Return the names of the objects in some frames; see `ResultFrames`."""
-        masks = [read_mask(self._folder / f"{frame}.png") for frame in frames if frame in self._names]
+        masks = [read_mask(self._folder / f"{frame}.png") for frame in frames if frame in self.frames]
         masks += [self._truth.read(frame) for frame in frames if truth and frame in self._truth.paths]
         seen = {int(number) for ids in masks for number in np.unique(ids)}
         return {number: f"object {number}" for number in sorted(seen - {0})}
@@ -101,13 +75,7 @@ class MaskFrames(ResultFrames):
 
 
 def result_masks(video: Video, results: Path) -> ReadMask:
-    """Return a function that reads the masks of a result; the result may lack frames.
-
-    Raises
-    ------
-    LabelError
-        When there is no mask of this video.
-    """
+    """Return a function that reads the masks of a result, which may lack frames; raises LabelError if it has none."""
     folder = result_folder(results, video)
     there = set(MaskFrames(video, folder).frames)
 
@@ -142,6 +110,6 @@ def _own_scored(video: Video, folder: Path) -> list[str]:
     return [name for name in annotated if name in scored]
 
 
-def _draw(picture: _Picture, ids: npt.NDArray[np.uint8]) -> _Picture:
+def _draw(picture: Picture, ids: npt.NDArray[np.uint8]) -> Picture:
     resized = cv2.resize(ids, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     return overlay_mask(picture, resized.astype(np.uint8, copy=False))

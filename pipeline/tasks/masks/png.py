@@ -13,15 +13,10 @@ __all__ = ["davis_palette", "write_mask"]
 
 
 def davis_palette() -> npt.NDArray[np.uint8]:
-    """Compute the palette of the DAVIS and PASCAL VOC masks.
+    """Compute the palette of the DAVIS and PASCAL VOC masks: (256, 3), uint8, RGB.
 
     Bits of the object number become bits of a channel, from the highest down: bits 0, 3, 6 make red, bits 1, 4, 7
     green, bits 2, 5 blue.
-
-    Returns
-    -------
-    numpy.ndarray
-        (256, 3), uint8, RGB.
     """
     numbers = np.arange(256)
     colours = np.zeros((256, 3), dtype=np.uint8)
@@ -32,26 +27,10 @@ def davis_palette() -> npt.NDArray[np.uint8]:
 
 
 def write_mask(path: Path, ids: npt.NDArray[np.integer], palette: npt.NDArray[np.uint8] | None = None) -> Path:
-    """Write a mask as a palette PNG, whose indices are the object numbers.
+    """Write a mask as a palette PNG, whose indices are the object numbers; return its path.
 
-    Parameters
-    ----------
-    path
-        The file; its folder is made if absent.
-    ids
-        (height, width), integers in 0..255.
-    palette
-        (256, 3), uint8, RGB; `davis_palette` by default.
-
-    Returns
-    -------
-    Path
-        `path`.
-
-    Raises
-    ------
-    LabelError
-        When `ids` has another shape, type or range.
+    `ids` is (height, width), integers in 0 to 255; LabelError is raised for others. `palette` is (256, 3), uint8, RGB;
+    `davis_palette` by default. The folder is made if absent.
     """
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer) or not ids.size:
         raise LabelError(f"a mask is (height, width) of integers, not {ids.shape} of {ids.dtype}: {path}")

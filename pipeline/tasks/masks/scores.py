@@ -1,20 +1,17 @@
-"""J and F of the objects of one video under one setting."""
+"""J and F of the objects of a video, and the tables of DAVIS-2017."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
+from ...metrics.jf import Statistics
+from ..scoring import Measure, MetricSpec, Score, ScoreRow, Values, official
+from ..tables import write_csv
 
-from ...metrics.jf import Statistics, statistics
-from ..base import ScoreRow
-from ..metric_specs import Measure, MetricSpec, Values
-from .truth import SequenceTruth
-
-__all__ = ["MASKS", "MaskScore", "ObjectScore", "columns", "means_of_objects", "summarize"]
+__all__ = ["MASKS", "MaskScore", "ObjectScore", "means_of_objects", "object_rows", "write_tables"]
 
 #: Metrics of masks: ranked by J&F, or by J if F is not measured.
 MASKS = MetricSpec(
@@ -45,24 +42,35 @@ class ObjectScore:
         Number of scored frames.
     j, f
         Statistics over these frames; f is None where F was not measured.
+    j_frames, f_frames
+        Values of the scored frames, in [0, 1]; empty in sweeps.
+    names
+        Names of the scored frames, if they differ between objects; None in sweeps.
     """
 
     object_id: int
     frames: int
     j: Statistics
     f: Statistics | None
+    j_frames: tuple[float, ...] = ()
+    f_frames: tuple[float, ...] = ()
+    names: tuple[str, ...] | None = None
 
     @property
     def columns(self) -> dict[str, float | None]:
-        """Values by column of the metric spec."""
-        return columns(self.j, self.f)
+        """Values by column of the metric spec; None for a metric that was not measured."""
+        table: dict[str, float | None] = {"jf": None if self.f is None else (self.j.mean + self.f.mean) / 2}
+        for name, part in (("j", self.j), ("f", self.f)):
+            table[name] = part.mean if part else None
+            table[f"{name}_recall"] = part.recall if part else None
+            table[f"{name}_decay"] = part.decay if part else None
+        return table
 
     def to_json(self) -> dict[str, Any]:
-        """Return the scores as JSON values, None for NaN."""
-        values = asdict(self)
-        for part in (values["j"], values["f"]):
-            if part is not None and math.isnan(part["decay"]):
-                part["decay"] = None
+        """Return the statistics as JSON values, None for NaN."""
+        values: dict[str, Any] = {"object_id": self.object_id, "frames": self.frames}
+        for name, part in (("j", self.j), ("f", self.f)):
+            values[name] = part and asdict(part) | {"decay": None if math.isnan(part.decay) else part.decay}
         return values
 
     @classmethod
@@ -77,16 +85,19 @@ class ObjectScore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskScore:
+class MaskScore(Score):
     """Scores of the objects of a video.
 
     Attributes
     ----------
     objects
         The objects in the order of their numbers.
+    names
+        Names of the frames in which any object is scored; empty in sweeps.
     """
 
     objects: tuple[ObjectScore, ...]
+    names: tuple[str, ...] = ()
     metric_spec: ClassVar[MetricSpec] = MASKS
     json_key: ClassVar[str] = ""
 
@@ -98,28 +109,16 @@ class MaskScore:
         )
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return the objects as JSON values."""
         return [item.to_json() for item in self.objects]
 
     @classmethod
     def from_json(cls, value: list[Mapping[str, Any]]) -> "MaskScore":
-        """Build scores from the value of `to_json`."""
         return cls(objects=tuple(map(ObjectScore.from_json, value)))
 
     @classmethod
     def means(cls, scores: "Sequence[MaskScore]") -> Values:
         """Return means over all objects of all videos (not over videos), as the official evaluation has them."""
         return means_of_objects([item.columns for score in scores for item in score.objects])
-
-
-def columns(j: Statistics, f: Statistics | None) -> dict[str, float | None]:
-    """Return values by column of the metric spec; None for a metric that was not measured."""
-    table: dict[str, float | None] = {"jf": None if f is None else (j.mean + f.mean) / 2}
-    for name, part in (("j", j), ("f", f)):
-        table[name] = part.mean if part else None
-        table[f"{name}_recall"] = part.recall if part else None
-        table[f"{name}_decay"] = part.decay if part else None
-    return table
 
 
 def means_of_objects(rows: Sequence[Values]) -> Values:
@@ -132,18 +131,26 @@ def means_of_objects(rows: Sequence[Values]) -> Values:
     return {"jf": None if j is None or f is None else (j + f) / 2} | means
 
 
-def summarize(truth: SequenceTruth, j: NDArray[np.float64], f: NDArray[np.float64] | None) -> MaskScore:
-    """Return statistics of each object over its scored frames; `j` and `f` are (object, frame)."""
-    objects = (
-        ObjectScore(
-            object_id=number,
-            frames=int(scored.sum()),
-            j=statistics(j[row, scored]),
-            f=None if f is None else statistics(f[row, scored]),
-        )
-        for row, (number, scored) in enumerate(zip(truth.object_ids, truth.scored, strict=True))
-    )
-    return MaskScore(objects=tuple(objects))
+def write_tables(scores: Mapping[str, MaskScore], folder: Path, set_name: str) -> tuple[Path, Path]:
+    """Write the tables that the official evaluation writes, byte for byte; make the folder if it is absent.
+
+    Scores are by name of the video. Returns ``global_results-<set>.csv`` and ``per-sequence_results-<set>.csv``.
+    """
+    overall, per_object = folder / f"global_results-{set_name}.csv", folder / f"per-sequence_results-{set_name}.csv"
+    means = official(MASKS, MaskScore.means(list(scores.values())))
+    write_csv(overall, means, [means.values()])
+    write_csv(per_object, ["Sequence", "J-Mean", "F-Mean"], object_rows(scores))
+    return overall, per_object
+
+
+def object_rows(scores: Mapping[str, MaskScore]) -> list[tuple[str, float, float]]:
+    """Return the mean J and F of each object, after its name such as ``camel_1``."""
+    return [
+        (f"{name}_{item.object_id}", item.j.mean, item.f.mean)
+        for name, score in scores.items()
+        for item in score.objects
+        if item.f is not None
+    ]
 
 
 def _statistics(values: Mapping[str, Any]) -> Statistics:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import zarr
 
@@ -15,27 +14,22 @@ from ....store.durable import canonical_json, explain_os_errors
 from ....store.errors import ConfigError, LabelError
 from ...choices.hints import plural
 from ...datasets.video import Video
-from ..base import AnnotatedTarget, EvalCase, Evaluation, EvaluationTables, Labels, Task, TaskRun
+from ..base import AnnotatedTarget, EvalCase, Evaluation, EvaluationTables, Task, TaskRun
+from ..scoring import official
 from ..tables import as_number, known_mean, read_table, text_table, video_means
-from ..timing import Seconds, timed
-from .davis import DavisScore, SequenceScore, score_sequence, write_tables
+from .evaluating import MaskEvaluator
 from .frames import MaskFrames
 from .png import write_mask
-from .scores import MASKS, MaskScore, summarize
-from .truth import SequenceTruth, scored_frames
+from .scores import MASKS, MaskScore, ObjectScore, object_rows, write_tables
+from .truth import SequenceTruth, score_sequence, scored_frames
 
-__all__ = ["MaskEvaluator", "MaskRun", "MaskTask", "PngTask", "digest_of_masks", "missing_masks"]
+__all__ = ["MaskRun", "MaskTask", "PngTask", "digest_of_masks", "missing_masks"]
 
 
 class MaskRun(TaskRun):
-    """Masks of a video: a palette PNG for each written frame, and optionally soft labels.
+    """Masks of a video: a palette PNG for each written frame.
 
-    Parameters
-    ----------
-    video
-        The video, with masks of some frames.
-    save_soft
-        Whether to write the soft labels, (frame, channel, y, x), float32, as a Zarr array ``soft.zarr``.
+    With `save_soft`, also the soft labels, (frame, channel, y, x), float32, as a Zarr array ``soft.zarr``.
     """
 
     def __init__(self, video: Video, *, save_soft: bool = False) -> None:
@@ -52,7 +46,6 @@ class MaskRun(TaskRun):
         self._save_soft = save_soft
 
     def begin(self, folder: Path, grid: tuple[int, int], frame_size: tuple[int, int]) -> None:
-        """Create the array of soft labels."""
         self._folder = folder
         if self._save_soft:
             shape = (len(self.target.object_ids) + 1, *grid)
@@ -75,62 +68,7 @@ class MaskRun(TaskRun):
             write_mask(self._folder / f"{name}.png", value)
 
     def write(self, folder: Path) -> None:
-        """Do nothing: `collect` writes."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MaskEvaluator:
-    """Scores soft labels of masks.
-
-    Attributes
-    ----------
-    video
-        Name of the video.
-    frame_names
-        Names of its frames.
-    annotations
-        Ground truth by name of the frame, in order.
-    object_frames
-        Names of the frames in which each object is scored; None for DAVIS' rule (`SequenceTruth`).
-    masks
-        The annotated masks.
-    contours
-        Whether F is measured beside J.
-    """
-
-    video: str
-    frame_names: tuple[str, ...]
-    annotations: Mapping[str, Path]
-    object_frames: Mapping[int, tuple[str, ...]] | None = None
-    masks: MaskTarget
-    contours: bool
-
-    def score(
-        self, labels: Iterable[Labels], count: int, frame_size: tuple[int, int], seconds: Seconds
-    ) -> list[MaskScore]:
-        """Score labels frame by frame, up to the last scored frame; see `Evaluator`.
-
-        The numbers are those of `score_sequence`.
-        """
-        (of_masks,) = labels
-        truth = SequenceTruth(self.video, self.annotations, self.object_frames)
-        columns = {self.frame_names.index(name): column for column, name in enumerate(truth.frames)}
-        j, f = np.empty((2, count, len(truth.object_ids), len(columns)))  # (setting, object, frame) each
-        for frame, of_settings in of_masks:
-            if frame in columns:
-                column = columns.pop(frame)
-                with timed(seconds, "metrics"):
-                    true = truth.read(self.frame_names[frame])
-                for number, label in enumerate(of_settings):
-                    with timed(seconds, "decoding"):
-                        ids = self.masks.decode(frame, label, frame_size)
-                    with timed(seconds, "metrics"):
-                        j[number, :, column] = true.region_similarity(ids)
-                        if self.contours:
-                            f[number, :, column] = true.contour_accuracy(ids)
-            if not columns:
-                break
-        return [summarize(truth, j[number], f[number] if self.contours else None) for number in range(count)]
+        pass  # `collect` writes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,19 +84,15 @@ class PngTask(Task):
     save_soft: bool = False
 
     def start(self, video: Video) -> MaskRun:
-        """Read the annotated masks."""
         return MaskRun(video, save_soft=self.save_soft)
 
     def annotated_frames(self, video: Video) -> list[tuple[int, ...]]:
-        """Return the indices of the frames with an annotated mask."""
         return [video.annotated_frames()]
 
     def has_results(self, folder: Path) -> bool:
-        """Return whether a folder holds masks."""
         return any(folder.glob("*.png"))
 
     def open_frames(self, video: Video, folder: Path) -> MaskFrames:
-        """Open a video's masks for drawing."""
         return MaskFrames(video, folder)
 
 
@@ -181,53 +115,44 @@ class MaskTask(PngTask):
     metrics: Literal["jf", "j"] = "jf"
 
     def used_options(self, video: Video) -> dict[str, Any]:
-        """Return which metrics are measured."""
         return {"metrics": self.metrics}
 
     def missing_truth(self, video: Video) -> str | None:
-        """Return which ground truth a video lacks for J and F; see `Task`."""
         return missing_masks(video)
 
     def eval_case(self, video: Video) -> EvalCase:
-        """Read the annotated masks, and the size and objects of the ground truth; see `Task`."""
         masks = MaskTarget(masks=video.read_annotated_masks())
         annotations, object_frames = video.annotations(), video.scored_frames()
-        truth = SequenceTruth(video.name, annotations, object_frames)
+        paths = {name: path.absolute() for name, path in annotations.items()}
+        truth = SequenceTruth(video.name, paths, object_frames, contours=self.metrics == "jf")
         largest, known = max(masks.object_ids), max(object_frames or truth.object_ids)
         if largest > known or truth.size != video.frames.size:
             raise LabelError(
                 f"the annotated masks of video {video.name!r} have object {largest} and frames of {video.frames.size}, "
                 f"but its ground truth has objects up to {known} and masks of {truth.size} (height, width)"
             )
-        evaluator = MaskEvaluator(
-            video=video.name,
-            frame_names=video.frames.names,
-            annotations={name: path.absolute() for name, path in annotations.items()},
-            object_frames=object_frames,
-            masks=masks,
-            contours=self.metrics == "jf",
+        return EvalCase(
+            targets=[AnnotatedTarget(tuple(masks.masks), masks)],
+            evaluator=MaskEvaluator(truth=truth, frame_names=video.frames.names, target=masks),
+            key={"masks": digest_of_masks(video, masks, truth.frames), "metrics": self.metrics},
         )
-        key = {"masks": digest_of_masks(video, masks, truth.frames), "metrics": self.metrics}
-        return EvalCase(targets=[AnnotatedTarget(tuple(masks.masks), masks)], evaluator=evaluator, key=key)
 
-    def score_video(self, video: Video, folder: Path) -> SequenceScore:
+    def score_video(self, video: Video, folder: Path) -> MaskScore:
         """Score a video's masks; see `score_sequence`."""
         return score_sequence(video.name, video.annotations(), folder, scored_frames(video, folder))
 
-    def evaluation(self, scores: Mapping[str, SequenceScore], results: Path, set_name: str) -> Evaluation:
+    def evaluation(self, scores: Mapping[str, MaskScore], results: Path, set_name: str) -> Evaluation:
         """Summarise J and F, and write the two official tables."""
-        score = DavisScore(sequences=tuple(scores.values()))
-        tables = write_tables(score, results, set_name)
-        rows = [
-            (f"{item.name}_{each.object_id}", (each.j.mean, each.f.mean))
-            for item in score.sequences
-            for each in item.objects
-        ]
-        lines = text_table(("object", "J-Mean", "F-Mean"), rows)
-        lines.append("  ".join(f"{name} {value:.3f}" for name, value in score.means.items()))
+        means = official(MASKS, MaskScore.means(list(scores.values())))
+        tables = write_tables(scores, results, set_name)
+        lines = text_table(("object", "J-Mean", "F-Mean"), ((name, values) for name, *values in object_rows(scores)))
+        lines.append("  ".join(f"{name} {value:.3f}" for name, value in means.items()))
         lines.append(f"tables: {tables[0]} {tables[1]}")
-        values = {"means": score.means, "sequences": [dataclasses.asdict(item) for item in score.sequences]}
-        return Evaluation(values=values, lines=lines)
+        sequences = [
+            {"name": name, "frames": score.names, "objects": [_with_names(item) for item in score.objects]}
+            for name, score in scores.items()
+        ]
+        return Evaluation(values={"means": means, "sequences": sequences}, lines=lines)
 
     def read_table(self, name: str, path: Path, other: Path | None) -> EvaluationTables:
         """Read the two official tables; see `Task`."""
@@ -245,6 +170,12 @@ class MaskTask(PngTask):
             by_video=video_means({key: known_mean(values) for key, values in scores.items()}),
             tables=(overall,) if objects is None else (overall, objects),
         )
+
+
+def _with_names(score: ObjectScore) -> dict[str, Any]:
+    """Return an object's scores with the names of its frames."""
+    values = dataclasses.asdict(score)
+    return values | {"frames": values.pop("names")}
 
 
 def missing_masks(video: Video) -> str | None:

@@ -1,8 +1,6 @@
-"""J and F of one video, frame by frame; masks in files and in memory get the same scores."""
+"""The ground truth of a video's masks: which objects are scored in which frames, by J and F."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,83 +8,17 @@ import numpy.typing as npt
 
 from ....store.errors import ConfigError, LabelError
 from ...choices.hints import plural
-from ...datasets.masks_io import MaskSequence, first_appearances
+from ...datasets.masks_io import MaskSequence, first_appearances, read_mask
 from ...datasets.video import Video
-from ...metrics.jf import Statistics, TrueContour, region_similarity, statistics
+from ...metrics.jf import TrueContour, region_similarity, statistics
 from ...runs.result_folders import start_frames
+from .evaluating import score_files
+from .scores import MaskScore, ObjectScore
 
-__all__ = ["ObjectScore", "SequenceScore", "SequenceTruth", "TrueFrame", "object_scores", "scored_frames"]
+__all__ = ["SequenceTruth", "score_sequence", "scored_frames"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectScore:
-    """J and F of one object.
-
-    Attributes
-    ----------
-    object_id
-        Number of the object in the masks, from 1.
-    j, f
-        Statistics over the scored frames.
-    j_frames, f_frames
-        Values of the scored frames, in [0, 1].
-    frames
-        Names of the scored frames, if they differ between objects.
-    """
-
-    object_id: int
-    j: Statistics
-    f: Statistics
-    j_frames: tuple[float, ...]
-    f_frames: tuple[float, ...]
-    frames: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SequenceScore:
-    """J and F of the objects of one video.
-
-    Attributes
-    ----------
-    name
-        The video's name.
-    frames
-        Names of the scored frames.
-    objects
-        The objects in the order of their numbers.
-    """
-
-    name: str
-    frames: tuple[str, ...]
-    objects: tuple[ObjectScore, ...]
-
-
-class TrueFrame:
-    """The ground truth of one frame.
-
-    Parameters
-    ----------
-    ids
-        (height, width), uint8, object numbers; 0 is background.
-    numbers
-        Objects that are scored.
-    """
-
-    def __init__(self, ids: npt.NDArray[np.uint8], numbers: Sequence[int]) -> None:
-        self._masks = {number: ids == number for number in numbers}
-
-    @cached_property
-    def _contours(self) -> list[TrueContour]:
-        return [TrueContour(mask) for mask in self._masks.values()]
-
-    def region_similarity(self, predicted: npt.NDArray[np.uint8]) -> list[float]:
-        """Return J of every object; `predicted` is (height, width), object numbers."""
-        return [region_similarity(mask, predicted == number) for number, mask in self._masks.items()]
-
-    def contour_accuracy(self, predicted: npt.NDArray[np.uint8]) -> list[float]:
-        """Return F of every object; `predicted` is (height, width), object numbers."""
-        pairs = zip(self._masks, self._contours, strict=True)
-        return [contour.accuracy(predicted == number) for number, contour in pairs]
+# The true masks of a frame's objects, and their contours where F is measured.
+_TrueObjects = list[tuple[npt.NDArray[np.bool_], TrueContour | None]]
 
 
 class SequenceTruth:
@@ -103,19 +35,15 @@ class SequenceTruth:
         Masks by name of the frame, in order; see `MaskSequence` for their meaning.
     object_frames
         Names of the frames in which each object is scored, by its number; None for DAVIS' rule.
+    contours
+        Whether F is measured beside J.
 
     Attributes
     ----------
-    frames
-        Names of the frames in which any object is scored.
-    size
-        (height, width) in pixels.
     object_ids
         Numbers of the scored objects, rising.
     scored
         (object, frame), bool: whether the object is scored in the frame.
-    masks
-        The true masks.
 
     Raises
     ------
@@ -126,14 +54,19 @@ class SequenceTruth:
     """
 
     def __init__(
-        self, name: str, truth: Mapping[str, Path], object_frames: Mapping[int, Collection[str]] | None = None
+        self,
+        name: str,
+        truth: Mapping[str, Path],
+        object_frames: Mapping[int, Collection[str]] | None = None,
+        *,
+        contours: bool = True,
     ) -> None:
         if object_frames is None and len(truth) < 3:
             raise ConfigError(
                 f"video {name!r} has {plural(len(truth), 'annotated frame')}; J&F leaves out the first and the last "
                 "and needs three"
             )
-        self.name = name
+        self.name, self._contours = name, contours
         self.masks = MaskSequence(dict(truth))
         names = tuple(truth)
         if object_frames is None:
@@ -152,6 +85,7 @@ class SequenceTruth:
                 [[frame in object_frames[number] for frame in self.frames] for number in self.object_ids]
             )
             first = self.masks.read(self.frames[0])
+        self._known = set(self.object_ids if object_frames is None else object_frames)
         self.size = (first.shape[0], first.shape[1])
 
     def _check(self, wanted: Collection[str]) -> None:
@@ -167,26 +101,65 @@ class SequenceTruth:
                 f"{missing[0]}: that of YouTube-VOS' validation set is not public, so score a split that has it"
             )
 
-    def read(self, frame: str) -> TrueFrame:
+    def read(self, frame: str) -> _TrueObjects:
         """Read a frame's annotation; raises LabelError when it cannot be read or is of another size."""
-        return TrueFrame(self.masks.read(frame, self.size), self.object_ids)
+        ids = self.masks.read(frame, self.size)
+        masks = [ids == number for number in self.object_ids]
+        return [(mask, TrueContour(mask) if self._contours else None) for mask in masks]
+
+    def read_result(self, path: Path) -> npt.NDArray[np.uint8]:
+        """Read a result; if the ground truth is binary, 255 is its object here, too, as in results of other tools."""
+        ids = read_mask(path, self.size)
+        if self.masks.binary:
+            self.masks.meant(ids)
+        unknown = set(np.unique(ids).tolist()) - {0, *self._known}
+        if unknown:
+            raise LabelError(
+                f"result {path} contains object {max(unknown)}, but the ground truth has only "
+                f"{', '.join(map(str, sorted(self._known)))}"
+            )
+        return ids
+
+    def measure(self, true: _TrueObjects, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Return J and, with contours, F of every object, (metric, object); `ids` is (height, width)."""
+        found = [ids == number for number in self.object_ids]
+        j = [region_similarity(mask, predicted) for (mask, _), predicted in zip(true, found, strict=True)]
+        pairs = [(contour, predicted) for (_, contour), predicted in zip(true, found, strict=True) if contour]
+        return np.array([j, [contour.accuracy(predicted) for contour, predicted in pairs]] if self._contours else [j])
+
+    def score(self, measured: Sequence[npt.NDArray[np.float64]], *, by_frame: bool = False) -> MaskScore:
+        """Return statistics of each object over its scored frames, with `by_frame` also the values of the frames."""
+        values = np.stack(measured, -1)  # (metric, object, frame)
+        objects = []
+        for row, (number, scored) in enumerate(zip(self.object_ids, self.scored, strict=True)):
+            j, *f = values[:, row, scored]
+            score = ObjectScore(
+                object_id=number,
+                frames=len(j),
+                j=statistics(j),
+                f=statistics(f[0]) if f else None,
+                j_frames=tuple(j.tolist()) if by_frame else (),
+                f_frames=tuple(f[0].tolist()) if by_frame and f else (),
+                names=tuple(np.array(self.frames)[scored].tolist()) if by_frame and not scored.all() else None,
+            )
+            objects.append(score)
+        return MaskScore(objects=tuple(objects), names=self.frames if by_frame else ())
 
 
-def object_scores(
-    truth: SequenceTruth, j: npt.NDArray[np.float64], f: npt.NDArray[np.float64]
-) -> tuple[ObjectScore, ...]:
-    """Return J and F of each object over its scored frames; `j` and `f` are (object, frame)."""
-    return tuple(
-        ObjectScore(
-            object_id=number,
-            j=statistics(j_frames[scored]),
-            f=statistics(f_frames[scored]),
-            j_frames=tuple(j_frames[scored].tolist()),
-            f_frames=tuple(f_frames[scored].tolist()),
-            frames=None if scored.all() else tuple(np.array(truth.frames)[scored].tolist()),
-        )
-        for number, j_frames, f_frames, scored in zip(truth.object_ids, j, f, truth.scored, strict=True)
-    )
+def score_sequence(
+    name: str, truth: Mapping[str, Path], results: Path, object_frames: Mapping[int, Collection[str]] | None = None
+) -> MaskScore:
+    """Score the masks of one video.
+
+    The first and the last annotated frame are left out. Objects are numbered from 1 to the largest number in the first
+    annotation. An object missing from the results counts as empty; a number that no mask contains scores 1. With
+    `object_frames`, each object is scored in its own frames instead.
+
+    `truth` has masks by name of the frame, in order. Raises ConfigError when there is nothing to score, and LabelError
+    when a mask is missing, cannot be read, differs in size, or has an object that the ground truth does not have.
+    """
+    score: MaskScore = score_files(SequenceTruth(name, truth, object_frames), results)
+    return score
 
 
 def scored_frames(video: Video, folder: Path) -> dict[int, tuple[str, ...]] | None:
@@ -196,17 +169,7 @@ def scored_frames(video: Video, folder: Path) -> dict[int, tuple[str, ...]] | No
     started from, by default the first; the others are scored, including the last. An object that joined is scored after
     its first annotation. For other videos, see `Video.scored_frames`.
 
-    Parameters
-    ----------
-    video
-        The video, with its ground truth.
-    folder
-        Folder of its results.
-
-    Raises
-    ------
-    ConfigError
-        When propagation started from all true masks.
+    Raises ConfigError when propagation started from all true masks.
     """
     annotated = list(video.annotations())
     if len(annotated) < 2 or video.object_frames or not set(annotated) <= set(video.annotated_masks):

@@ -14,64 +14,45 @@ from ...datasets.tapvid import TrackVideo
 from ...datasets.video import Video
 from ...pictures.marks import Marks
 from ...pictures.overlay import object_colour
-from ..drawn_frames import MarkFrames
-from ..tables import known_value
-from .results import TrackResult
-from .scores import POINTS, score_track_result
+from ..drawing import MarkFrames, check_selected
+from .results import POINTS, PointScore, TrackResult
 
-__all__ = ["PointFrames", "check_tracks", "result_points", "true_points"]
+__all__ = ["point_frames", "read_tracks", "result_points", "true_points"]
 
 
-class PointFrames(MarkFrames):
-    """Points of a video; a user's own points have no score.
+def point_frames(video: Video, folder: Path) -> MarkFrames:
+    """Open a video's points for drawing; a user's own points have no score."""
+    result = TrackResult.read(folder)
+    check_selected(video, folder, result.frames)
+    true, size, tracks = true_points(video, result.frames), video.frames.size, None
+    if isinstance(video, TrackVideo) and result.mode != "given":
+        tracks = read_tracks(video, folder, result)
 
-    Parameters
-    ----------
-    video
-        The video, with its true points if it has any.
-    folder
-        Folder of the results.
-
-    Raises
-    ------
-    LabelError
-        For results or ground truth that cannot be read, or have other frames or tracks.
-    """
-
-    noun = "points"
-    metric = POINTS.official[POINTS.order[0]]
-
-    def __init__(self, video: Video, folder: Path) -> None:
-        self._result = result = TrackResult.read(folder)
-        super().__init__(video, folder, result_points(result), lambda: true_points(video, result.frames))
-        self._size = video.frames.size
-        self._tracks: Tracks | None = None
-        if isinstance(video, TrackVideo) and result.mode != "given":
-            self._tracks = video.tracks.read(result.frames, self._size)
-            check_tracks(folder, result, self._tracks)
-
-    @property
-    def ranked(self) -> tuple[str, ...]:
-        """Names of all frames if there is ground truth, else none."""
-        return () if self._tracks is None else self._result.frames
-
-    def score(self, frame: str) -> float | None:
+    def score(index: int) -> float | None:
         """Return the average Jaccard in a frame, over the points that are queried there."""
-        result, tracks = self._result, self._tracks
-        if tracks is None or result.mode == "given" or frame not in self.index:
-            return None
-        index = self.index[frame]
+        assert tracks is not None
         here = slice(index, index + 1)
         one = replace(
             result,
-            frames=(frame,),
+            frames=result.frames[here],
             query_frames=result.query_frames - index,
             places=result.places[:, here],
             mass=result.mass[:, here],
             visible=result.visible[:, here],
         )
-        true = Tracks(xy=tracks.xy[:, here], occluded=tracks.occluded[:, here])
-        return known_value(score_track_result(one, result.mode, true, self._size).values[POINTS.order[0]])
+        truth = Tracks(xy=tracks.xy[:, here], occluded=tracks.occluded[:, here])
+        return PointScore.of(one, truth, size).values[POINTS.order[0]]
+
+    return MarkFrames(
+        video,
+        folder,
+        noun="points",
+        metric=POINTS.official[POINTS.order[0]],
+        found=result_points(result),
+        true=true,
+        ranked=() if tracks is None else result.frames,
+        score=score,
+    )
 
 
 def result_points(result: TrackResult) -> Marks:
@@ -81,13 +62,7 @@ def result_points(result: TrackResult) -> Marks:
 
 
 def true_points(video: Video, frames: Sequence[str]) -> Marks | None:
-    """Return the true points of a video in some frames, or a user's annotated points; None if there are none.
-
-    Raises
-    ------
-    LabelError
-        When they cannot be read.
-    """
+    """Return the true points of a video in some frames, or a user's annotated points; None if there are none."""
     if isinstance(video, TrackVideo):
         tracks = video.tracks.read(frames, video.frames.size)
         return _marks(frames, tracks.xy, ~tracks.occluded, list(range(len(tracks.xy))), first=0)
@@ -102,10 +77,12 @@ def true_points(video: Video, frames: Sequence[str]) -> Marks | None:
     return None
 
 
-def check_tracks(folder: Path, result: TrackResult, truth: Tracks) -> None:
-    """Raise LabelError if the result has more tracks than the ground truth."""
+def read_tracks(video: TrackVideo, folder: Path, result: TrackResult) -> Tracks:
+    """Return the true tracks in the frames of a result; raises LabelError if the result has more tracks."""
+    truth = video.tracks.read(result.frames, video.frames.size)
     if len(result.tracks) and int(result.tracks.max()) >= len(truth.xy):
         raise LabelError(f"{folder} has more tracks than the ground truth, which has {len(truth.xy)}")
+    return truth
 
 
 def _marks(

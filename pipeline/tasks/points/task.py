@@ -4,10 +4,9 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,44 +18,27 @@ from ...datasets.point_queries import QueryMode, Tracks, choose_queries
 from ...datasets.table_video import TableVideo
 from ...datasets.tapvid import TrackVideo
 from ...datasets.video import Video
-from ...metrics.tapvid import TapVidScore
-from ..base import AnnotatedTarget, EvalCase, Evaluation, EvaluationTables, Task, TaskRun
-from ..in_memory import ResultEvaluator
-from ..tables import as_number, last_row, mean_values, read_table, text_table, write_table
-from .frames import PointFrames, check_tracks
-from .results import TrackMode, TrackResult
-from .scores import POINTS, PointScore, score_track_result
+from ..archives import ResultRun
+from ..base import AnnotatedTarget, EvalCase, Evaluation, ResultEvaluator, Task
+from ..drawing import MarkFrames
+from ..tables import TableLayout, text_table, write_table
+from .frames import point_frames, read_tracks
+from .results import POINTS, PointScore, TrackMode, TrackResult
 
-__all__ = ["PointRun", "PointTask", "VideoPoints"]
+__all__ = ["PointRun", "PointTask"]
 
 _Array = npt.NDArray[np.float64]
 
 
-class VideoPoints(NamedTuple):
-    """TAP-Vid's metrics of one video, and its query mode."""
-
-    mode: QueryMode
-    score: TapVidScore
-
-
-class PointRun(TaskRun):
+class PointRun(ResultRun):
     """Points of a video. Points with the same annotated frames form one target; they do not influence each other.
 
-    Parameters
-    ----------
-    video
-        The video.
-    mode
-        How the points were chosen.
-    tracks
-        (point,), number of the track, or id, of each.
-    groups
-        Indices of the points with the same annotated frames, and their (point, 2), x and y, by index of the frame.
-    record
-        Description of the tracked points, for ``ted.json``.
+    `tracks` has the number of the track, or the id, of each point. `groups` are indices of points with the same
+    annotated frames, and their (point, 2), x and y, by index of the frame.
     """
 
-    files = ("tracks.npz", "tracks.csv")
+    files = (TrackResult.archive, TrackResult.table)
+    result: TrackResult
 
     def __init__(
         self,
@@ -71,7 +53,7 @@ class PointRun(TaskRun):
         for points, rows in groups:
             query_frames[list(points)] = min(rows)
         self._points = [list(points) for points, _ in groups]
-        self._result = TrackResult(
+        self.result = TrackResult(
             frames=video.frames.names,
             mode=mode,
             query_frames=query_frames,
@@ -108,18 +90,9 @@ class PointRun(TaskRun):
     def collect(self, number: int, frame: int, value: TrackedPoints, label: torch.Tensor) -> None:
         """Take the points of a target in a frame."""
         points = self._points[number]
-        self._result.places[points, frame] = value.places
-        self._result.mass[points, frame] = value.mass
-        self._result.visible[points, frame] = value.visible
-
-    @property
-    def result(self) -> TrackResult:
-        """The points collected so far."""
-        return self._result
-
-    def write(self, folder: Path) -> None:
-        """Write a `TrackResult`."""
-        self._result.write(folder)
+        self.result.places[points, frame] = value.places
+        self.result.mass[points, frame] = value.mass
+        self.result.visible[points, frame] = value.visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,25 +110,22 @@ class PointTask(Task):
     metric_spec = POINTS
     score_type = PointScore
     tables = ("tapvid_*", None)
+    layout = TableLayout(titles={column: column for column in POINTS.columns}, percent=True)
 
     query_mode: QueryMode = "first"
 
     def used_options(self, video: Video) -> dict[str, Any]:
-        """Return how true tracks are queried."""
         return {"query_mode": self.query_mode} if isinstance(video, TrackVideo) else {}
 
     def start(self, video: Video) -> PointRun:
-        """Read the annotated points."""
         return PointRun.of_table(video) if isinstance(video, TableVideo) else self._queries(video)
 
     def missing_truth(self, video: Video) -> str | None:
-        """Return which ground truth a video lacks for points; see `Task`."""
         if not isinstance(video, TrackVideo):
             return "has points without true tracks, which cannot be scored; sweep over points of TAP-Vid"
         return None if len(video.frames) > 1 else "has only one frame, in which points are annotated"
 
     def eval_case(self, video: Video) -> EvalCase:
-        """Query the true tracks; see `Task`."""
         run = self._queries(video)
         size = video.frames.size
         truth = _track_video(video).tracks.read(video.frames.names, size)
@@ -163,17 +133,14 @@ class PointTask(Task):
         digest.update(truth.xy.tobytes() + truth.occluded.tobytes())
         return EvalCase(
             targets=run.targets,
-            evaluator=ResultEvaluator(
-                run=run, score_run=partial(_score_run, mode=self.query_mode, truth=truth, size=size)
-            ),
+            evaluator=ResultEvaluator(run=run, score_run=partial(_score_run, truth=truth, size=size)),
             key={"truth": digest.hexdigest(), "metrics": "tapvid"},
         )
 
     def has_results(self, folder: Path) -> bool:
-        """Return whether a folder holds points."""
         return TrackResult.exists(folder)
 
-    def score_video(self, video: Video, folder: Path) -> VideoPoints:
+    def score_video(self, video: Video, folder: Path) -> PointScore:
         """Score the points of one video, on a raster of 256x256; see `Task`."""
         if not isinstance(video, TrackVideo):
             raise ConfigError(
@@ -183,15 +150,12 @@ class PointTask(Task):
         result.check_frames(folder, video.frames.names)
         if result.mode == "given":
             raise LabelError(f"{folder} has a user's own points, not queries of TAP-Vid")
-        size = video.frames.size
-        truth = video.tracks.read(video.frames.names, size)
-        check_tracks(folder, result, truth)
-        score = score_track_result(result, result.mode, truth, size)
-        if all(map(math.isnan, score.values.values())):
+        score = PointScore.of(result, read_tracks(video, folder, result), video.frames.size)
+        if all(value is None for value in score.values.values()):
             raise ConfigError(f"video {video.name!r} has no frame in which a queried point is scored")
-        return VideoPoints(result.mode, score)
+        return score
 
-    def evaluation(self, scores: Mapping[str, VideoPoints], results: Path, set_name: str) -> Evaluation:
+    def evaluation(self, scores: Mapping[str, PointScore], results: Path, set_name: str) -> Evaluation:
         """Summarise TAP-Vid's metrics, and write a table by video, in percent."""
         modes = {item.mode for item in scores.values()}
         if len(modes) > 1:
@@ -199,10 +163,11 @@ class PointTask(Task):
                 f"{results} has results of both query modes; propagate all videos with the same query mode"
             )
         (mode,) = modes
-        per_video = {name: item.score.values for name, item in scores.items()}
-        mean = mean_values(list(per_video.values()))
+        mean = PointScore.means(list(scores.values()))
+        per_video = {name: item.values for name, item in scores.items()}
         percent = {
-            name: [100 * value for value in values.values()] for name, values in [*per_video.items(), ("mean", mean)]
+            name: [math.nan if value is None else 100 * value for value in values.values()]
+            for name, values in [*per_video.items(), ("mean", mean)]
         }
         table = write_table(results / f"tapvid_{mode}.csv", ["Video", *mean], percent)
         shown = ["video", *(POINTS.official[column] for column in POINTS.shown)]
@@ -211,36 +176,18 @@ class PointTask(Task):
         lines.append(f"queries: {mode}; table: {table}")
         return Evaluation(values={"query_mode": mode, "mean": mean, "videos": per_video}, lines=lines)
 
-    def read_table(self, name: str, path: Path, other: Path | None) -> EvaluationTables:
-        """Read the table by video, whose percentages become shares, as in sweeps; see `Task`."""
-        videos = read_table(path, ["Video", *POINTS.columns])
-        total = last_row(path, videos, "mean")
-        return EvaluationTables(
-            metric_spec=POINTS,
-            name=name,
-            means={title: _share(total[column]) for column, title in POINTS.official.items()},
-            by_video={row["Video"]: as_number(_share(row[POINTS.order[0]])) for row in videos.records[:-1]},
-            tables=(videos,),
-        )
-
-    def open_frames(self, video: Video, folder: Path) -> PointFrames:
-        """Open a video's points for drawing."""
-        return PointFrames(video, folder)
+    def open_frames(self, video: Video, folder: Path) -> MarkFrames:
+        return point_frames(video, folder)
 
     def _queries(self, video: Video) -> PointRun:
         return PointRun.of_queries(_track_video(video), self.query_mode)
 
 
-def _score_run(run: PointRun, mode: QueryMode, truth: Tracks, size: tuple[int, int]) -> PointScore:
-    return PointScore.of(run.result, mode, truth, size)
+def _score_run(run: PointRun, truth: Tracks, size: tuple[int, int]) -> PointScore:
+    return PointScore.of(run.result, truth, size)
 
 
 def _track_video(video: Video) -> TrackVideo:
     if not isinstance(video, TrackVideo):
         raise LabelError(f"video {video.name!r} has no tracks")
     return video
-
-
-def _share(text: str) -> str:
-    """Return a percentage as a share, digit by digit."""
-    return "" if as_number(text) is None else format(Decimal(text).scaleb(-2), "f")

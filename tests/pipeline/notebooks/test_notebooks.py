@@ -21,7 +21,7 @@ from ted.pipeline.runs.extracting.running import Extracted, extract
 from ted.pipeline.runs.propagating.propagation import propagate_video
 from ted.pipeline.runs.result_folders import result_folder
 from ted.pipeline.synthetic.writing import write_davis
-from ted.pipeline.tasks.masks.davis import score_sequence
+from ted.pipeline.tasks.masks.truth import score_sequence
 from ted.propagate import DenseKernel, Fusion, Kernel, PropagationSettings
 from ted.store import Cache, FeatureRequest, UnitSpec
 from ted.store.errors import ConfigError, LabelError

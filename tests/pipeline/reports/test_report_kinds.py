@@ -11,16 +11,13 @@ import pytest
 from ted.pipeline.datasets.sources import Source, open_sources
 from ted.pipeline.reports.page import make_page, render_page
 from ted.pipeline.tasks.boxes.frames import BoxFrames
-from ted.pipeline.tasks.boxes.results import BoxResult
-from ted.pipeline.tasks.boxes.scores import BOXES
-from ted.pipeline.tasks.joints.frames import JointFrames
-from ted.pipeline.tasks.joints.results import JointResult
-from ted.pipeline.tasks.joints.scores import JOINTS
-from ted.pipeline.tasks.metric_specs import MetricSpec
-from ted.pipeline.tasks.parts.scores import PARTS
-from ted.pipeline.tasks.points.frames import PointFrames
-from ted.pipeline.tasks.points.results import TrackResult
-from ted.pipeline.tasks.points.scores import POINTS
+from ted.pipeline.tasks.boxes.results import BOXES, BoxResult
+from ted.pipeline.tasks.joints.frames import joint_frames
+from ted.pipeline.tasks.joints.results import JOINTS, JointResult
+from ted.pipeline.tasks.parts.task import PARTS
+from ted.pipeline.tasks.points.frames import point_frames
+from ted.pipeline.tasks.points.results import POINTS, TrackResult
+from ted.pipeline.tasks.scoring import MetricSpec
 from ted.store.errors import ConfigError, LabelError
 
 from ..conftest import Cli
@@ -152,7 +149,7 @@ def test_frames_of_joints_are_scored_as_the_video(cli: Cli, tmp_path: Path) -> N
     points[4, 3, 1] += 1
     names = video.frames.names
     JointResult(frames=names, joints=tuple("abcd"), points=points).write(folder := made(tmp_path / "results" / "one"))
-    frames = JointFrames(video, folder)
+    frames = joint_frames(video, folder)
     assert frames.ranked == names[1:]
     assert [frames.score(name) for name in names] == [None, 100, 50, 0, 100]
     (tmp_path / "results/one/ted.json").write_text("{}")
@@ -161,10 +158,10 @@ def test_frames_of_joints_are_scored_as_the_video(cli: Cli, tmp_path: Path) -> N
     assert [picture.caption for picture in page.frames[1].pictures] == ["truth", "results: PCK@0.2 0.000"]
     JointResult(frames=names, joints=tuple("abc"), points=points[:, :3]).write(folder)
     with pytest.raises(LabelError, match="has 3 joints, the ground truth has 4"):
-        JointFrames(video, folder)
+        joint_frames(video, folder)
     JointResult(frames=("x",), joints=tuple("abcd"), points=points[:1]).write(folder)
     with pytest.raises(LabelError, match="has frame x, which is not selected in video 'one'"):
-        JointFrames(video, folder)
+        joint_frames(video, folder)
 
 
 def test_frames_of_points_are_scored_as_a_video_of_one_frame(tmp_path: Path) -> None:
@@ -182,7 +179,7 @@ def test_frames_of_points_are_scored_as_a_video_of_one_frame(tmp_path: Path) -> 
         mass=np.ones((2, len(names))), visible=visible,
     )  # fmt: skip
     result.write(folder := made(tmp_path / "one"))
-    frames = PointFrames(video, folder)
+    frames = point_frames(video, folder)
     scores = [frames.score(name) for name in names]
     # The first frame has no queries; the second point counts from the fourth on. A lost point is a miss and an error.
     nearly = np.mean([1 / 3, 1 / 3, 1, 1, 1])
@@ -190,11 +187,11 @@ def test_frames_of_points_are_scored_as_a_video_of_one_frame(tmp_path: Path) -> 
     assert scores[0] is None
     own = TrackResult(**{**vars(result), "mode": "given"})
     own.write(folder)
-    given = PointFrames(video, folder)
+    given = point_frames(video, folder)
     assert (given.ranked, given.score(names[3])) == ((), None)
     TrackResult(**{**vars(result), "tracks": np.array([0, 9])}).write(folder)
     with pytest.raises(LabelError, match="more tracks than the ground truth, which has 4"):
-        PointFrames(video, folder)
+        point_frames(video, folder)
 
 
 def test_frames_of_boxes_are_scored_by_overlap(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ted.pipeline.metrics.pck import PckScore
 from ted.pipeline.reports.page import make_page, render_page
 from ted.pipeline.runs.extracting.noise_level import level_text, snr_db
 from ted.pipeline.runs.sweeping.results import SweepResult, VideoResult
-from ted.pipeline.tasks.joints.scores import JOINTS, JointScore
+from ted.pipeline.tasks.joints.results import JOINTS, JointScore
 from ted.store import FeatureChoice
 from ted.store.errors import ConfigError
 

@@ -20,9 +20,9 @@ from ted.pipeline.reports.page import make_page, render_page
 from ted.pipeline.synthetic.rendering import render
 from ted.pipeline.synthetic.scene import SceneSpec
 from ted.pipeline.synthetic.writing import write_davis
-from ted.pipeline.tasks.masks.davis import DavisScore, score_sequence
 from ted.pipeline.tasks.masks.frames import MaskFrames
-from ted.pipeline.tasks.masks.scores import MASKS
+from ted.pipeline.tasks.masks.scores import MASKS, MaskScore
+from ted.pipeline.tasks.masks.truth import score_sequence
 from ted.store.errors import ConfigError, TedError
 
 from ..report_inputs import (
@@ -417,9 +417,9 @@ def test_frame_scores_average_to_the_official_score(davis: Path, tmp_path: Path)
     write_masks(tmp_path / "masks", masks)
     frames = MaskFrames(video, tmp_path / "masks")
     scores = [frames.score(frame) for frame in frames.ranked]
-    official = DavisScore(sequences=(score_sequence("one", video.annotations(), tmp_path / "masks"),))
+    official = MaskScore.means([score_sequence("one", video.annotations(), tmp_path / "masks")])
     assert len(scores) == 10
-    assert np.mean(scores) == pytest.approx(official.means["J&F-Mean"], rel=1e-12)
+    assert np.mean(scores) == pytest.approx(official["jf"], rel=1e-12)
 
 
 def test_frames_without_truth(davis: Path, tmp_path: Path) -> None:

@@ -16,10 +16,18 @@ import numpy as np
 import torch
 
 from ted.pipeline.datasets.video import Video
-from ted.pipeline.tasks.base import AnnotatedTarget, EvalCase, ScoreRow, Task, TaskRun
-from ted.pipeline.tasks.drawn_frames import DrawnFrames
-from ted.pipeline.tasks.in_memory import ResultEvaluator
-from ted.pipeline.tasks.metric_specs import Measure, MetricSpec, Values
+from ted.pipeline.tasks.base import (
+    AnnotatedTarget,
+    DrawnFrames,
+    EvalCase,
+    Measure,
+    MetricSpec,
+    ResultEvaluator,
+    Score,
+    Task,
+    TaskRun,
+    Values,
+)
 from ted.propagate import AnnotatedLabel
 from ted.store.errors import LabelError
 
@@ -75,7 +83,7 @@ class EllipseRun(TaskRun):
 
 
 @dataclass(frozen=True)
-class EllipseScore:
+class EllipseScore(Score):
     overlaps: tuple[float, ...]
     off: float
 
@@ -83,8 +91,8 @@ class EllipseScore:
     json_key: ClassVar[str] = "ellipses"
 
     @property
-    def rows(self) -> Sequence[ScoreRow]:
-        return [ScoreRow(frames=len(self.overlaps), values=self.means([self]))]
+    def frames(self) -> int:
+        return len(self.overlaps)
 
     def to_json(self) -> Any:
         return {"ellipses": list(self.overlaps), "off": self.off}
@@ -115,10 +123,7 @@ class EllipseFrames(DrawnFrames):
         self._found: Ellipses = json.loads((folder / "ellipses.json").read_text())
         self._true, self._size = annotations(video), video.frames.size
         super().__init__(video, folder, tuple(self._found))
-
-    @property
-    def ranked(self) -> Sequence[str]:
-        return self.frames[1:]
+        self.ranked = self.frames[1:]
 
     def score(self, frame: str) -> float | None:
         true, found = filled(self._true[frame], self._size), filled(self._found[frame], self._size)

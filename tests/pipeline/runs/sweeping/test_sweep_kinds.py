@@ -15,11 +15,11 @@ from ted.pipeline.reports.page import make_page, render_page
 from ted.pipeline.runs.sweeping import running
 from ted.pipeline.runs.sweeping.journal import JOURNAL, open_journal
 from ted.pipeline.tasks.base import Score
-from ted.pipeline.tasks.boxes.scores import BOXES, BoxesScore
-from ted.pipeline.tasks.joints.scores import JOINTS, JointScore
+from ted.pipeline.tasks.boxes.results import BOXES, BoxesScore
+from ted.pipeline.tasks.joints.results import JOINTS, JointScore
 from ted.pipeline.tasks.masks.scores import MASKS
-from ted.pipeline.tasks.parts.scores import PartScore
-from ted.pipeline.tasks.points.scores import POINTS, PointScore
+from ted.pipeline.tasks.parts.task import PartScore
+from ted.pipeline.tasks.points.results import POINTS, PointScore
 from ted.pipeline.tasks.registry import read_score
 from ted.pipeline.tasks.tables import mean_values
 from ted.store import open_cache

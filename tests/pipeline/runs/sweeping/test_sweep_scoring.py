@@ -22,10 +22,11 @@ from ted.pipeline.runs.sweeping.results import SweepResult, VideoResult
 from ted.pipeline.runs.sweeping.space import Setting
 from ted.pipeline.runs.sweeping.summary import best_lines
 from ted.pipeline.runs.sweeping.tables import write_tables
-from ted.pipeline.tasks.masks.davis import DavisScore, score_sequence
+from ted.pipeline.tasks.masks.evaluating import MaskEvaluator
 from ted.pipeline.tasks.masks.png import write_mask
 from ted.pipeline.tasks.masks.scores import MASKS, MaskScore, ObjectScore
-from ted.pipeline.tasks.masks.task import MaskEvaluator
+from ted.pipeline.tasks.masks.truth import SequenceTruth, score_sequence
+from ted.pipeline.tasks.scoring import official as names_of
 from ted.propagate.targets.mask_target import MaskTarget
 from ted.propagate.targets.masks import decode_mask
 
@@ -43,7 +44,7 @@ def mask(soft: torch.Tensor) -> NDArray[np.uint8]:
 
 
 @pytest.fixture
-def grader(tmp_path: Path) -> MaskEvaluator:
+def annotations(tmp_path: Path) -> dict[str, Path]:
     """Every second frame has a true mask, some of it void."""
     rng = np.random.default_rng(0)
     annotations = {}
@@ -52,16 +53,18 @@ def grader(tmp_path: Path) -> MaskEvaluator:
         ids[:3] = 255
         ids[-1, -1] = 2  # object 2 is in the first mask
         annotations[name] = write_mask(tmp_path / "truth" / f"{name}.png", ids)
-    return MaskEvaluator(
-        video="v",
-        frame_names=FRAMES,
-        annotations=annotations,
-        masks=MaskTarget(masks={0: np.full(SIZE, 1, np.uint8) + np.eye(*SIZE, dtype=np.uint8)}),
-        contours=True,
-    )
+    return annotations
 
 
-def test_scores_in_memory_are_those_of_files(grader: MaskEvaluator, tmp_path: Path) -> None:
+@pytest.fixture
+def grader(annotations: dict[str, Path]) -> MaskEvaluator:
+    target = MaskTarget(masks={0: np.full(SIZE, 1, np.uint8) + np.eye(*SIZE, dtype=np.uint8)})
+    return MaskEvaluator(truth=SequenceTruth("v", annotations), frame_names=FRAMES, target=target)
+
+
+def test_scores_in_memory_are_those_of_files(
+    grader: MaskEvaluator, annotations: dict[str, Path], tmp_path: Path
+) -> None:
     rng = np.random.default_rng(1)
     labels = [(frame, [label(rng) for _ in range(3)]) for frame in range(1, len(FRAMES))]
     seconds: dict[str, float] = {}
@@ -71,7 +74,7 @@ def test_scores_in_memory_are_those_of_files(grader: MaskEvaluator, tmp_path: Pa
     for number in range(3):
         for frame, of_settings in labels:
             write_mask(tmp_path / f"{number}" / f"{FRAMES[frame]}.png", mask(of_settings[number]))
-        files = score_sequence("v", grader.annotations, tmp_path / f"{number}")
+        files = score_sequence("v", annotations, tmp_path / f"{number}")
         assert [(item.j, item.f) for item in files.objects] == [(item.j, item.f) for item in found[number].objects]
         assert {item.frames for item in found[number].objects} == {3}
         means.add(found[number].objects[0].j.mean)
@@ -89,11 +92,11 @@ def test_nothing_is_asked_for_behind_the_last_scored_frame(grader: MaskEvaluator
     assert len(grader.score([labels()], 1, (32, 48), {})) == 1
 
 
-def test_j_alone_is_the_same_j(grader: MaskEvaluator) -> None:
+def test_j_alone_is_the_same_j(grader: MaskEvaluator, annotations: dict[str, Path]) -> None:
     rng = np.random.default_rng(1)
     labels = [(frame, [label(rng)]) for frame in range(1, len(FRAMES))]
     (both,) = grader.score([labels], 1, (32, 48), {})
-    (alone,) = replace(grader, contours=False).score([labels], 1, (32, 48), {})
+    (alone,) = replace(grader, truth=SequenceTruth("v", annotations, contours=False)).score([labels], 1, (32, 48), {})
     assert [item.j for item in alone.objects] == [item.j for item in both.objects]
     assert {item.f for item in alone.objects} == {None}
     assert alone.objects[0].columns["jf"] is None
@@ -152,7 +155,9 @@ def result(settings: Sequence[Setting] = SETTINGS, *, f: bool = True) -> SweepRe
     return SweepResult(metric_spec=MASKS, settings=settings, videos=videos)
 
 
-def test_means_are_over_objects_as_the_official_ones(grader: MaskEvaluator, tmp_path: Path) -> None:
+def test_means_are_over_objects_as_the_official_ones(
+    grader: MaskEvaluator, annotations: dict[str, Path], tmp_path: Path
+) -> None:
     rng = np.random.default_rng(1)
     sequences, videos = [], []
     setting = SETTINGS[0]
@@ -160,11 +165,11 @@ def test_means_are_over_objects_as_the_official_ones(grader: MaskEvaluator, tmp_
         labels = [(frame, [label(rng)]) for frame in range(1, len(FRAMES))]
         for frame, (soft,) in labels:
             write_mask(tmp_path / name / f"{FRAMES[frame]}.png", mask(soft))
-        sequences.append(score_sequence(name, grader.annotations, tmp_path / name))
+        sequences.append(score_sequence(name, annotations, tmp_path / name))
         (found,) = grader.score([labels], 1, (32, 48), {})
         videos.append(VideoResult(dataset="d", video=name, units={}, scores={setting: found}))
     (means,) = SweepResult(metric_spec=MASKS, settings=[setting], videos=videos).ranking
-    official = DavisScore(sequences=tuple(sequences)).means
+    official = names_of(MASKS, MaskScore.means(sequences))
     names = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
     assert list(means.measures.values()) == [official[name] for name in names]
     assert (means.videos, means.objects, means.score) == (2, 4, official["J&F-Mean"])

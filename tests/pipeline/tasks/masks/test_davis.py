@@ -20,8 +20,10 @@ from ted.pipeline.metrics.jf import (
     region_similarity,
     statistics,
 )
-from ted.pipeline.tasks.masks.davis import DavisScore, ObjectScore, SequenceScore, score_sequence, write_tables
 from ted.pipeline.tasks.masks.png import write_mask
+from ted.pipeline.tasks.masks.scores import MASKS, MaskScore, ObjectScore, write_tables
+from ted.pipeline.tasks.masks.truth import score_sequence
+from ted.pipeline.tasks.scoring import official
 from ted.store.errors import ConfigError, LabelError
 from tests.references.contours import contour_pixels, slow_contour_accuracy
 
@@ -154,32 +156,29 @@ def test_quarters_of_long_videos_wrap_around_as_the_official_ones_do() -> None:
 
 
 @pytest.fixture(scope="module")
-def score(shared: Path) -> DavisScore:
+def scores(shared: Path) -> dict[str, MaskScore]:
     videos = open_sources([Source(path=shared / "data/davis-mini")])
     results = shared / "fixtures/davis_metrics/results"
-    return DavisScore(
-        sequences=tuple(score_sequence(video.name, video.annotations(), results / video.name) for video in videos)
-    )
+    return {video.name: score_sequence(video.name, video.annotations(), results / video.name) for video in videos}
 
 
-def test_scores_are_the_official_ones(score: DavisScore, shared: Path) -> None:
+def test_scores_are_the_official_ones(scores: dict[str, MaskScore], shared: Path) -> None:
     expected = json.loads((shared / "fixtures/davis_metrics/expected/values.json").read_text())
-    assert score.means == pytest.approx(expected["global"], abs=1e-6)
+    assert official(MASKS, MaskScore.means(list(scores.values()))) == pytest.approx(expected["global"], abs=1e-6)
     got = {
-        f"{sequence.name}_{scored.object_id}": {"J": scored.j.mean, "F": scored.f.mean}
-        for sequence in score.sequences
-        for scored in sequence.objects
+        f"{name}_{scored.object_id}": {"J": scored.j.mean, "F": scored.f and scored.f.mean}
+        for name, score in scores.items()
+        for scored in score.objects
     }
     assert list(got) == list(expected["per_object"])
     for name, values in got.items():
         assert values == pytest.approx(expected["per_object"][name], abs=1e-6)
-    frames = [len(sequence.frames) for sequence in score.sequences]
-    assert frames == [48, 38, 64]
-    assert [len(scored.j_frames) for scored in score.sequences[2].objects] == [64] * 3
+    assert [len(score.names) for score in scores.values()] == [48, 38, 64]
+    assert [len(scored.j_frames) for scored in [*scores.values()][2].objects] == [64] * 3
 
 
-def test_tables_are_the_official_ones_byte_for_byte(score: DavisScore, shared: Path, tmp_path: Path) -> None:
-    written = write_tables(score, tmp_path / "new folder", "val")
+def test_tables_are_the_official_ones_byte_for_byte(scores: dict[str, MaskScore], shared: Path, tmp_path: Path) -> None:
+    written = write_tables(scores, tmp_path / "new folder", "val")
     assert [path.name for path in written] == ["global_results-val.csv", "per-sequence_results-val.csv"]
     for path in written:
         assert path.read_bytes() == (shared / "fixtures/davis_metrics/expected" / path.name).read_bytes()
@@ -202,26 +201,24 @@ def test_first_and_last_frame_do_not_count(tmp_path: Path) -> None:
     # Only the middle one is looked at: the others need not even exist.
     write_mask(tmp_path / "results/00001.png", square_ids())
     score = score_sequence("a", truth, tmp_path / "results")
-    assert score.frames == ("00001",)
+    assert score.names == ("00001",)
     (scored,) = score.objects
     assert (scored.j_frames, scored.f_frames) == ((1.0,), (1.0,))
     assert (scored.j.mean, scored.j.recall, scored.j.decay) == (1, 1, 0)
-    assert DavisScore(sequences=(score,)).means["J&F-Mean"] == 1
+    assert MaskScore.means([score])["jf"] == 1
 
 
 def test_objects_are_weighted_equally_whatever_video_they_are_in(tmp_path: Path) -> None:
     def scored(object_id: int, value: float) -> ObjectScore:
         part = statistics([value])
-        return ObjectScore(object_id=object_id, j=part, f=part, j_frames=(value,), f_frames=(value,))
+        return ObjectScore(object_id=object_id, frames=1, j=part, f=part)
 
-    score = DavisScore(
-        sequences=(
-            SequenceScore(name="a", frames=("1",), objects=(scored(1, 1.0),)),
-            SequenceScore(name="b, c", frames=("1",), objects=(scored(1, 0.0), scored(2, 0.2))),
-        )
-    )
-    assert score.means["J-Mean"] == pytest.approx(0.4)
-    _, table = write_tables(score, tmp_path, "my set")
+    scores = {
+        "a": MaskScore(objects=(scored(1, 1.0),)),
+        "b, c": MaskScore(objects=(scored(1, 0.0), scored(2, 0.2))),
+    }
+    assert MaskScore.means(list(scores.values()))["j"] == pytest.approx(0.4)
+    _, table = write_tables(scores, tmp_path, "my set")
     with table.open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["Sequence", "J-Mean", "F-Mean"]
@@ -230,9 +227,8 @@ def test_objects_are_weighted_equally_whatever_video_they_are_in(tmp_path: Path)
 
 def test_a_decay_that_is_not_a_number_leaves_its_cell_empty(tmp_path: Path) -> None:
     part = statistics(np.ones(600))
-    scored = ObjectScore(object_id=1, j=part, f=part, j_frames=(), f_frames=())
-    score = DavisScore(sequences=(SequenceScore(name="a", frames=(), objects=(scored,)),))
-    table, _ = write_tables(score, tmp_path, "val")
+    scored = ObjectScore(object_id=1, frames=600, j=part, f=part)
+    table, _ = write_tables({"a": MaskScore(objects=(scored,))}, tmp_path, "val")
     assert table.read_text().splitlines()[1] == "1.000,1.000,1.000,,1.000,1.000,"
 
 
@@ -247,7 +243,7 @@ def test_void_and_lost_objects_and_unused_numbers(tmp_path: Path) -> None:
     score = score_sequence("a", truth, tmp_path / "results")
     assert [scored.object_id for scored in score.objects] == [1, 2, 3]
     assert [scored.j.mean for scored in score.objects] == [1, 1, 0]
-    assert [scored.f.mean for scored in score.objects] == [1, 1, 0]
+    assert [scored.f and scored.f.mean for scored in score.objects] == [1, 1, 0]
 
 
 def test_predicting_a_void_pixel_is_wrong(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""The work of a task on one video: its targets, and what becomes of their decoded values."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ...propagate import Target
+
+__all__ = ["AnnotatedTarget", "TaskRun"]
+
+
+class AnnotatedTarget(NamedTuple):
+    """A target that is propagated in one pass, and the indices of its annotated frames, rising."""
+
+    frames: tuple[int, ...]
+    target: Target[Any]
+
+
+class TaskRun(ABC):
+    """One video's targets; collects what they decode, and writes the result.
+
+    Attributes
+    ----------
+    targets
+        Each is propagated on its own.
+    backward
+        Whether targets are propagated to the frames before their first annotation, too.
+    record
+        Description of the annotations that the result depends on, JSON-compatible: part of ``ted.json``.
+    files
+        Names of the files that a complete result has.
+    """
+
+    targets: Sequence[AnnotatedTarget]
+    backward: bool = True
+    record: Mapping[str, Any]
+    files: Sequence[str] = ()
+
+    def begin(self, folder: Path, grid: tuple[int, int], frame_size: tuple[int, int]) -> None:  # noqa: B027
+        """Prepare for `collect` of a result that will be written to a folder; by default there is nothing to do.
+
+        `grid` is (y, x) of the features, `frame_size` (height, width) of the frames that they were computed from.
+        """
+
+    @abstractmethod
+    def collect(self, number: int, frame: int, value: Any, label: torch.Tensor) -> None:
+        """Take the value that a target, by its number, decoded in a frame, and its soft label, (channel, y, x)."""
+
+    @abstractmethod
+    def write(self, folder: Path) -> None:
+        """Write the collected values, unless `collect` has written them."""
