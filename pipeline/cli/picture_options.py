@@ -1,6 +1,7 @@
 """Options and the loop over videos that the commands of ``ted show`` share."""
 
 import functools
+import importlib.util
 import json
 import shlex
 import sys
@@ -46,6 +47,11 @@ def frames_options(function: Callable[..., Any]) -> Callable[..., Any]:
             default=6,
             help="Number of evenly spaced frames of the sheet, without --frames.",
         ),
+        click.option(
+            "--figure",
+            type=LocalPath(),
+            help="Also write a figure for papers, OUT.pdf or OUT.svg (needs matplotlib).",
+        ),
     ]
     return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
 
@@ -59,6 +65,7 @@ def show_videos(
     fps: float,
     as_json: bool,
     choose: "Callable[[Video], Sequence[int]]",
+    figure: Path | None = None,
     **choice: Any,
 ) -> None:
     """Draw each video and report the files; exit with 1 if a video failed.
@@ -73,6 +80,8 @@ def show_videos(
         Options from `picture_options`.
     choose
         Returns the indices of the frames of a video's sheet.
+    figure
+        File of a figure; with several videos, each adds its name.
     **choice
         Arguments of `open_videos`.
 
@@ -86,13 +95,20 @@ def show_videos(
     from ..pictures.columns import PictureOutput
     from ..runs.progress import FrameBars
 
+    if figure is not None and figure.suffix.lower() not in (".pdf", ".svg"):
+        raise ConfigError(f"a figure is written as .pdf or .svg, not {figure.name!r}")
+    if figure is not None and importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError("figures need matplotlib: install it with python -m pip install matplotlib")
     rows: list[dict[str, Any]] = []
     failures = 0
+    videos = open_videos(**choice)
     with FrameBars() as bars:
-        for video in open_videos(**choice):
+        for video in videos:
+            name = safe_name(video.name)
             try:
                 output = PictureOutput(
-                    base=out / f"{safe_name(video.name)}-{what}",
+                    base=out / f"{name}-{what}",
+                    figure=figure.with_stem(f"{figure.stem}-{name}") if figure and len(videos) > 1 else figure,
                     frames=choose(video),
                     fps=fps if movie else None,
                     progress=bars.start(video.name, len(video.frames)) if movie else lambda frames: None,

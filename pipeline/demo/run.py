@@ -50,6 +50,8 @@ __all__ = ["DemoResult", "DemoScore", "run_demo"]
 _ALPHAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 _TEMPERATURES, _TOP_KS, _RADII = (0.05, 0.1, 0.2), (5, 10, 15), (5, 8)
 
+_CPU = torch.device("cpu")
+
 Progress = Callable[[str, int], Callable[[int], None]]
 _Picture = NDArray[np.uint8]
 
@@ -109,21 +111,27 @@ def run_demo(out: Path, *, videos: int = 2, progress: Progress, say: Callable[[s
     TedError
         If a step fails.
     """
-    device = torch.device("cpu")
     with explain_os_errors(f"write {out}"):
         made = make_videos(out / "data", videos)
     every = [video for some in made.values() for video in some]
-    kinds = ", ".join(kind.title for kind in KINDS.values())
-    say(f"made {plural(len(every), 'video')} of {len(every[0].frames)} frames: {kinds}")
+    say(
+        f"made {plural(len(every), 'video')} of {len(every[0].frames)} frames: "
+        f"{', '.join(kind.title for kind in KINDS.values())}"
+    )
     cache = open_cache(out / "cache", create=True)
     started = time.monotonic()
-    _extract(cache, every, device, progress, say)
+    for feature in dict.fromkeys(feature for method in METHODS.values() for feature in method.features):
+        side = SETTINGS.video_frame_size if feature.startswith("demo-video:") else SETTINGS.frame_size
+        settings = ExtractionSettings(
+            frame_size=FrameSize(short_side=side), ensemble=SETTINGS.ensemble, batch_size=None
+        )
+        extract_features(cache.root, every, [feature], settings, device=_CPU, progress=progress, say=say)
     say(f"stage 1, once: extracted features in {time.monotonic() - started:.0f} s into {out / 'cache'}")
     started = time.monotonic()
     scores = {}
     for method in METHODS:
         folder = out / "results" / method
-        _propagate(cache, every, method, folder, device, progress)
+        _propagate(cache, every, method, folder, progress)
         scored = {kind: [_score(video, folder) for video in some] for kind, some in made.items()}
         for kind, found in scored.items():
             means = MaskScore.means([score for score, _ in found])
@@ -140,7 +148,7 @@ def run_demo(out: Path, *, videos: int = 2, progress: Progress, say: Callable[[s
         write_tables(of_videos, folder, "val")
     say(f"stage 2: propagated with {len(METHODS)} sets of features in {time.monotonic() - started:.0f} s")
     started = time.monotonic()
-    ranking = _sweep(cache, [some[0] for some in made.values()], out / "sweep", device)
+    ranking = _sweep(cache, [some[0] for some in made.values()], out / "sweep")
     say(
         f"swept {len(ranking)} settings over the first video of each kind in {time.monotonic() - started:.0f} s, "
         "without running a network again"
@@ -150,35 +158,22 @@ def run_demo(out: Path, *, videos: int = 2, progress: Progress, say: Callable[[s
         scores=scores,
         ranking=ranking,
         fused=next(item for item in ranking if (item.setting.alpha, item.setting.propagation) == (alpha, _settings())),
-        pictures=_draw(made, out),
+        pictures=[path for kind, some in made.items() for path in _draw(kind, some[0], out)],
         sweep=out / "sweep",
         report=_report(every, out),
     )
-
-
-def _extract(
-    cache: Cache, videos: Sequence[Video], device: torch.device, progress: Progress, say: Callable[[str], None]
-) -> None:
-    for feature in dict.fromkeys(feature for method in METHODS.values() for feature in method.features):
-        side = SETTINGS.video_frame_size if feature.startswith("demo-video:") else SETTINGS.frame_size
-        settings = ExtractionSettings(
-            frame_size=FrameSize(short_side=side), ensemble=SETTINGS.ensemble, batch_size=None
-        )
-        extract_features(cache.root, videos, [feature], settings, device=device, progress=progress, say=say)
 
 
 def _settings() -> PropagationSettings:
     return PropagationSettings(temperature=SETTINGS.temperature, top_k=SETTINGS.top_k, radius=SETTINGS.radius)
 
 
-def _propagate(
-    cache: Cache, videos: Sequence[Video], method: str, folder: Path, device: torch.device, progress: Progress
-) -> None:
+def _propagate(cache: Cache, videos: Sequence[Video], method: str, folder: Path, progress: Progress) -> None:
     parts = [(parse_choice(feature), weight) for feature, weight in METHODS[method].features.items()]
     advance = progress(METHODS[method].title, sum(len(video.frames) for video in videos))
     for video in videos:
         propagate_video(
-            cache, video, parts, _settings(), folder, device=device, overwrite=True, affinities="off", progress=advance
+            cache, video, parts, _settings(), folder, device=_CPU, overwrite=True, affinities="off", progress=advance
         )
 
 
@@ -191,7 +186,7 @@ def _score(video: Video, results: Path) -> tuple[MaskScore, float]:
     return scored, identity_accuracy(true, found)
 
 
-def _sweep(cache: Cache, videos: Sequence[Video], out: Path, device: torch.device) -> Sequence[SettingMeans]:
+def _sweep(cache: Cache, videos: Sequence[Video], out: Path) -> Sequence[SettingMeans]:
     video, image = (parse_choice(feature) for feature in METHODS["fused"].features)
     space = SweepSpace(
         video_features=(video,),
@@ -206,31 +201,25 @@ def _sweep(cache: Cache, videos: Sequence[Video], out: Path, device: torch.devic
     with open_journal(out, overwrite=True) as journal:
         plan = plan_sweep(cache, videos, space, journal.scores, task=MaskTask(metrics="j"))
         with SweepBars(plan) as bars:
-            plan, timing = run_sweep(cache, plan, journal, workers=InProcess(), device=device, keep=True, progress=bars)
+            plan, timing = run_sweep(cache, plan, journal, workers=InProcess(), device=_CPU, keep=True, progress=bars)
         for name, reason in plan.failures.items():
             raise TedError(f"the demo's sweep failed on {name}: {reason}")
         result = sweep_result(plan, journal)
         plots = importlib.util.find_spec("matplotlib") is not None
-        options = {"cache": str(cache.root)}
-        write_outputs(result, out, options=options, timing=timing, plots=plots, compare=None)
+        write_outputs(result, out, options={"cache": str(cache.root)}, timing=timing, plots=plots, compare=None)
     return result.ranking
 
 
-def _draw(made: Mapping[str, Sequence[Video]], out: Path) -> list[Path]:
-    """Draw the first video of each kind: its frames, and ground truth and results over grey frames."""
-    pictures: list[Path] = []
-    for kind, videos in made.items():
-        video = videos[0]
-        truth = true_masks(video)
-        columns = [frame_column(video.frames), _mask_column("ground truth", video, truth, truth)]
-        for method in ("image", "video", "fused"):
-            read = result_masks(video, out / "results" / method)
-            columns.append(_mask_column(METHODS[method].title, video, read, truth))
-        output = PictureOutput(base=out / f"demo-{kind}", frames=evenly_spaced(len(video.frames), 3), fps=6.0)
-        title = f"ted demo: {KINDS[kind].title} (white box: most of the object has the other one's label)"
-        legend = {1: "object 1", 2: "object 2"}
-        pictures += write_columns(columns, video.frames.names, output, title=title, legend=legend)
-    return pictures
+def _draw(kind: str, video: Video, out: Path) -> list[Path]:
+    """Draw a video's frames, and ground truth and results over grey frames."""
+    truth = true_masks(video)
+    columns = [frame_column(video.frames), _mask_column("ground truth", video, truth, truth)]
+    for method in ("image", "video", "fused"):
+        read = result_masks(video, out / "results" / method)
+        columns.append(_mask_column(METHODS[method].title, video, read, truth))
+    output = PictureOutput(base=out / f"demo-{kind}", frames=evenly_spaced(len(video.frames), 3), fps=6.0)
+    title = f"ted demo: {KINDS[kind].title} (white box: most of the object has the other one's label)"
+    return write_columns(columns, video.frames.names, output, title=title, legend={1: "object 1", 2: "object 2"})
 
 
 def _mask_column(title: str, video: Video, read: ReadMask, truth: ReadMask) -> Column:
@@ -248,14 +237,9 @@ def _mask_column(title: str, video: Video, read: ReadMask, truth: ReadMask) -> C
 
 
 def mark_swaps(picture: _Picture, ids: _Picture, true: _Picture) -> _Picture:
-    """Draw a white box around each true object with more pixels labelled as another object than as itself.
+    """Draw a white box, in place, around each true object with more pixels labelled as another object than as itself.
 
-    Parameters
-    ----------
-    picture
-        (height, width, 3), RGB; drawn on in place and returned.
-    ids, true
-        (height, width), predicted and true object numbers; 0 for background.
+    `ids` and `true` (height, width) hold predicted and true object numbers; 0 for background.
     """
     for number in np.unique(true[true > 0]).tolist():
         found = ids[true == number]

@@ -21,16 +21,9 @@ __all__ = ["Score", "ablate"]
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Score of one pair of features.
+    """J&F of each object in [0, 1], in the order of the videos, for one pair of features.
 
-    Attributes
-    ----------
-    video, image
-        Features; None if alpha gives no weight to it.
-    alpha
-        Weight of the first feature; the second has the weight 1 - alpha.
-    objects
-        J&F of each object in [0, 1], in the order of the videos.
+    `video` weighs alpha and `image` 1 - alpha; one without weight is None.
     """
 
     video: Feature | None
@@ -63,14 +56,10 @@ def ablate(
     video, image
         Features weighted by alpha and by 1 - alpha. Each may be of any backbone.
     alphas
-        Weights of `video`, in [0, 1]. Required if both `video` and `image` are given.
+        Weights of `video`, in [0, 1]. Required if both `video` and `image` are given. With 0 or 1, a setting has only
+        one feature.
     settings
         Other settings of propagation.
-
-    Returns
-    -------
-    list of Score
-        One score per setting. With an alpha of 0 or 1 a setting has only one feature.
 
     Raises
     ------

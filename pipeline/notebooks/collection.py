@@ -33,17 +33,7 @@ _SIZES = {_VIDEO: 256, _IMAGE: 128, **dict.fromkeys(_NO_NETWORK, 128)}
 
 @dataclass(frozen=True, kw_only=True)
 class Collection:
-    """Data of a notebook.
-
-    Attributes
-    ----------
-    cache
-        Features.
-    videos
-        Videos of the features.
-    folder
-        Folder that the notebook writes to: pictures, the journal of its sweeps.
-    """
+    """Data of a notebook: features, their videos, and a folder to write to (pictures, the journal of its sweeps)."""
 
     cache: Cache
     videos: tuple[Video, ...]
@@ -53,18 +43,9 @@ class Collection:
 def open_collection(
     cache: Path | str, source: Path | str, *, videos: Sequence[str] = (), folder: Path | None = None
 ) -> Collection:
-    """Open a cache, and those videos of a source whose features it has.
+    """Open a cache, and those videos of a source (as for `ted propagate`) whose features it has.
 
-    Parameters
-    ----------
-    cache
-        Folder of the cache.
-    source
-        Root of a dataset, folder of frames or video file, as for `ted propagate`.
-    videos
-        Names of videos; all if empty.
-    folder
-        Folder to write to; by default a new temporary one.
+    `videos` selects some by name. The `folder` to write to is by default a new temporary one.
 
     Raises
     ------
@@ -88,12 +69,8 @@ def make_sample(folder: Path) -> Collection:
     """Render a video of two identical objects, and extract its features with the bundled models and with controls.
 
     The controls are the untrained video network, the video network without temporal layers, colours, and explicit
-    position. One video and one noise draw show how things work; they are too little to rank features.
-
-    Parameters
-    ----------
-    folder
-        Folder for ``data``, a DAVIS root, for ``cache``, and for files of notebooks. Existing files stay.
+    position. One video and one noise draw show how things work; they are too little to rank features. The folder gets
+    ``data``, a DAVIS root, ``cache``, and files of notebooks. Existing files stay.
 
     Raises
     ------

@@ -40,8 +40,8 @@ def own_object_shares(
     Returns
     -------
     numpy.ndarray
-        (frame,), share of the pixels whose object is visible, in [0, 1]; 1 in the first frame. NaN for frames without a
-        mask, or with fewer than two visible objects.
+        (frame,), shares in [0, 1] of the pixels whose object is visible; NaN for frames without a mask, or with fewer
+        than two visible objects.
 
     Raises
     ------

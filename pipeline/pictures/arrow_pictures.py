@@ -34,16 +34,9 @@ _EDGE = (16, 16, 16)
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
-    """Pixels of a frame, on the feature grid.
+    """Pixels of a frame on the feature grid: `cells` (pixel, 2), y and x, int64.
 
-    Attributes
-    ----------
-    cells
-        (pixel, 2), int64, y and x.
-    groups
-        (pixel,), int64, palette index of each pixel: the object's, or one per pixel.
-    names
-        Name of each group.
+    `groups` (pixel,) are palette indices, the object's or one per pixel; `names` names each group.
     """
 
     cells: npt.NDArray[np.int64]
@@ -121,8 +114,7 @@ def write_arrows(
         If features are not finite.
     """
     grid = FeatureReader(parts).grid
-    frame = output.frames[0]
-    names = video.frames.names
+    frame, names = output.frames[0], video.frames.names
 
     def traced(frames: range) -> Iterator[tuple[Origins, Pixels]]:
         asked: dict[int, Pixels] = {}
@@ -135,21 +127,16 @@ def write_arrows(
         for origins in steps:
             yield origins, asked.pop(origins.frame)
 
+    about = f"frame {names[frame]} of video {video.name!r}"
     found = next(traced(range(frame, frame + 1)), None)
     if found is None:
-        raise ConfigError(
-            f"frame {names[frame]} of video {video.name!r} is annotated, so its label comes from no other frame: "
-            "choose another with --frame"
-        )
+        raise ConfigError(f"{about} is annotated, so its label comes from no other frame: choose another with --frame")
     origins, chosen = found
     if not len(chosen.cells):
-        raise ConfigError(
-            f"frame {names[frame]} of video {video.name!r} has no object in its mask: name pixels with --point, or "
-            "another frame with --frame"
-        )
-    about = f"top-k {settings.top_k}, temperature {settings.temperature:g}, radius {settings.radius}"
-    about += "" if settings.kernel == CosineKernel() else f", kernel {settings.kernel}"
-    title = f"{video.name}: sources of pixels of frame {names[frame]} ({about})"
+        raise ConfigError(f"{about} has no object in its mask: name pixels with --point, or another frame with --frame")
+    title = f"{video.name}: sources of pixels of frame {names[frame]} (top-k {settings.top_k}, temperature "
+    title += f"{settings.temperature:g}, radius {settings.radius}"
+    title += ")" if settings.kernel == CosineKernel() else f", kernel {settings.kernel})"
     panels = _panels(video, origins, chosen, onto)
     sheet = contact_sheet(panels, title=title, columns=2 if len(panels) == 2 else None, legend=chosen.names)
     movie = (
@@ -162,7 +149,7 @@ def write_arrows(
 def draw_origins(
     picture: _Picture, origins: Origins, colours: npt.NDArray[np.uint8], *, within: Collection[int] = ()
 ) -> _Picture:
-    """Draw an arrow from each pixel to each of its sources, as thick as the source's weight.
+    """Draw an arrow from each pixel to each of its sources, as thick as the source's weight; return a new array.
 
     A ring marks a pixel that has sources; a dot marks a source at the same position.
 
@@ -176,11 +163,6 @@ def draw_origins(
         (pixel, 3), uint8, RGB.
     within
         Indices of the frames whose sources are drawn; if empty, all pixels are marked, without arrows.
-
-    Returns
-    -------
-    numpy.ndarray
-        (height, width, 3), RGB, a new array.
     """
     drawn = picture.copy()
     cell = np.array(picture.shape[:2]) / origins.grid  # (height, width) in pixels

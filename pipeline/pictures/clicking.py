@@ -12,19 +12,7 @@ __all__ = ["clicked_pixel"]
 
 
 def clicked_pixel(picture: npt.NDArray[np.uint8], title: str) -> tuple[int, int]:
-    """Show a picture in a window until the user clicks on a pixel.
-
-    Parameters
-    ----------
-    picture
-        (height, width, 3), RGB.
-    title
-        Title of the window.
-
-    Returns
-    -------
-    (int, int)
-        x and y of the pixel, from 0 at the left and at the top.
+    """Show a picture (height, width, 3), RGB, in a window until the user clicks on a pixel; return its x and y.
 
     Raises
     ------

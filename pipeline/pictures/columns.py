@@ -29,13 +29,8 @@ Picture = npt.NDArray[np.uint8]
 class Column:
     """One way of showing the frames of a video.
 
-    Attributes
-    ----------
-    title
-        Heading of the column.
-    draw
-        Yields pictures (height, width, 3), RGB, of the frames with the given rising indices. All columns of a sheet
-        have pictures of one size.
+    `draw` yields pictures (height, width, 3), RGB, of the frames with the given rising indices. All columns of a sheet
+    have pictures of one size.
     """
 
     title: str
@@ -44,23 +39,16 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureOutput:
-    """Files to write, and the frames that they show.
+    """Files to write, by their path without suffix, and the rising indices of the frames on the sheet.
 
-    Attributes
-    ----------
-    base
-        Path of the files without suffix.
-    frames
-        Rising indices of the frames on the sheet.
-    fps
-        Frames per second of a movie of all frames; None for no movie.
-    progress
-        Called with the number of movie frames just written.
+    `fps` are the frames per second of a movie of all frames, None for no movie; `progress` is called with the number
+    of movie frames just written. `figure` is the file of a figure for papers (see `write_figure`), or None.
     """
 
     base: Path
     frames: Sequence[int]
     fps: float | None = None
+    figure: Path | None = None
     progress: Callable[[int], None] = lambda frames: None
 
 
@@ -80,21 +68,9 @@ def write_columns(
 ) -> list[Path]:
     """Write a sheet with one row per frame (a single column is arranged as a grid) and, if asked for, a movie.
 
-    Parameters
-    ----------
-    columns
-        Columns, at least one.
-    names
-        Names of all frames of the video.
-    output
-        Files to write.
-    title, legend, footer
-        As in `contact_sheet`.
-
-    Returns
-    -------
-    list of Path
-        The PNG file, and the MP4 file if there is one. Each frame of the movie is a row of the sheet.
+    `names` are those of all frames of the video; title, legend and footer as in `contact_sheet`. Each frame of the
+    movie is a row of the sheet. A figure has a row per column. Returns the PNG file, and the MP4 file and the figure if
+    there are any.
     """
     headings = [column.title for column in columns] if len(columns) > 1 else []
 
@@ -107,7 +83,13 @@ def write_columns(
         return contact_sheet(pictures, title=title, legend=legend, columns=number, headings=headings, footer=footer)
 
     shown = sheet([picture for row in rows(output.frames) for picture in row], len(columns) if headings else None)
-    return write_pictures(output, shown, (sheet(row, len(columns)) for row in rows(range(len(names)))))
+    written = write_pictures(output, shown, (sheet(row, len(columns)) for row in rows(range(len(names)))))
+    if output.figure is not None:
+        from .figure import write_figure  # needs matplotlib
+
+        pictures = {column.title: list(column.draw(output.frames)) for column in columns}
+        written.append(write_figure(output.figure, pictures, [names[frame] for frame in output.frames], legend))
+    return written
 
 
 def write_pictures(output: PictureOutput, sheet: Picture, movie: Iterable[Picture]) -> list[Path]:

@@ -29,18 +29,13 @@ def overlay_heatmap(
     Parameters
     ----------
     frame
-        (height, width, 3), RGB.
+        (height, width, 3), RGB; a new array of this shape is returned.
     values
         (y, x), on a grid that covers the frame. The frame stays grey where values are NaN.
     low, high
         Values of the darkest and the brightest colour.
     opacity
         Opacity of the heatmap, in [0, 1].
-
-    Returns
-    -------
-    numpy.ndarray
-        (height, width, 3), RGB, a new array.
     """
     size = frame.shape[1], frame.shape[0]
     grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)

@@ -1,4 +1,7 @@
-"""Masks, boxes and points drawn over frames."""
+"""Masks, boxes and points drawn over frames (height, width, 3), RGB, in the colours of their objects.
+
+All functions return a new array. Pixel i of a frame covers [i, i + 1).
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,37 +13,19 @@ from .palette import display_palette
 
 __all__ = ["object_colour", "overlay_boxes", "overlay_mask", "overlay_points"]
 
-# Fractional bits of OpenCV's coordinates: sixteenths of a pixel.
-_BITS = 4
+_Picture = npt.NDArray[np.uint8]
+
+# Opacity of the tint of a mask; fractional bits of OpenCV's coordinates: sixteenths of a pixel.
+_OPACITY, _BITS = 0.55, 4
 
 
-def overlay_mask(
-    frame: npt.NDArray[np.uint8],
-    ids: npt.NDArray[np.integer],
-    *,
-    opacity: float = 0.55,
-    palette: npt.NDArray[np.uint8] | None = None,
-) -> npt.NDArray[np.uint8]:
+def overlay_mask(frame: _Picture, ids: npt.NDArray[np.integer]) -> _Picture:
     """Tint objects with their colours, and draw their contours inside of them in full colour.
 
-    Parameters
-    ----------
-    frame
-        (height, width, 3), RGB.
-    ids
-        (height, width), object numbers, 0 to 255; pixels of 0 stay as they are.
-    opacity
-        Opacity of the tint, in [0, 1].
-    palette
-        (256, 3), uint8, RGB; `display_palette` by default.
-
-    Returns
-    -------
-    numpy.ndarray
-        (height, width, 3), RGB, a new array.
+    `ids` (height, width) holds object numbers, 0 to 255; pixels of 0 stay as they are.
     """
-    colours = (display_palette() if palette is None else palette)[ids]
-    tinted = cv2.addWeighted(frame, 1 - opacity, colours, opacity, 0).astype(np.uint8, copy=False)
+    colours = display_palette()[ids]
+    tinted = cv2.addWeighted(frame, 1 - _OPACITY, colours, _OPACITY, 0).astype(np.uint8, copy=False)
     labels = ids.astype(np.uint8)
     # Contours keep their visible width in pictures of any size.
     width = max(1, round(min(frame.shape[:2]) / 200))
@@ -55,27 +40,12 @@ def object_colour(number: int) -> int:
     return (number - 1) % 254 + 1
 
 
-def overlay_boxes(
-    frame: npt.NDArray[np.uint8], boxes: Mapping[int, Sequence[float]], *, palette: npt.NDArray[np.uint8] | None = None
-) -> npt.NDArray[np.uint8]:
-    """Draw boxes in the colours of their objects, lines inside of the edges, lower numbers over higher ones.
+def overlay_boxes(frame: _Picture, boxes: Mapping[int, Sequence[float]]) -> _Picture:
+    """Draw boxes, lines inside of the edges, lower numbers over higher ones.
 
-    Parameters
-    ----------
-    frame
-        (height, width, 3), RGB.
-    boxes
-        x, y, width and height in pixels by number of the object; pixel i covers [i, i + 1). Boxes that are not finite
-        are absent.
-    palette
-        (256, 3), uint8, RGB; `display_palette` by default.
-
-    Returns
-    -------
-    numpy.ndarray
-        (height, width, 3), RGB, a new array.
+    `boxes` holds x, y, width and height in pixels by number of the object. Boxes that are not finite are absent.
     """
-    colours = display_palette() if palette is None else palette
+    colours = display_palette()
     drawn = frame.copy()
     height, width = frame.shape[:2]
     line = max(1, round(min(height, width) / 150))
@@ -93,37 +63,29 @@ def overlay_boxes(
 
 
 def overlay_points(
-    frame: npt.NDArray[np.uint8],
+    frame: _Picture,
     xy: npt.NDArray[np.float64],
     colours: Sequence[int],
     *,
     solid: npt.NDArray[np.bool_] | None = None,
     links: Sequence[tuple[int, int]] = (),
-    palette: npt.NDArray[np.uint8] | None = None,
-) -> npt.NDArray[np.uint8]:
+) -> _Picture:
     """Draw points as discs with a dark rim, and lines between linked points; earlier points over later ones.
 
     Parameters
     ----------
     frame
-        (height, width, 3), RGB.
+        The frame.
     xy
-        (point, 2), x and y in pixels; pixel i covers [i, i + 1). Points that are not finite are not drawn.
+        (point, 2), x and y in pixels. Points that are not finite are not drawn.
     colours
         (point,), indices of the palette.
     solid
         (point,), bool: the others are rings, which show the frame inside; by default all are discs.
     links
         Pairs of points to join by a line, if both are drawn.
-    palette
-        (256, 3), uint8, RGB; `display_palette` by default.
-
-    Returns
-    -------
-    numpy.ndarray
-        (height, width, 3), RGB, a new array.
     """
-    known = display_palette() if palette is None else palette
+    known = display_palette()
     drawn = frame.copy()
     radius = max(3.0, min(frame.shape[:2]) / 70)
     there = np.asarray(np.isfinite(xy).all(1))

@@ -17,8 +17,8 @@ from .columns import Column, PictureOutput, enlarge_cells, frame_column, write_c
 
 __all__ = ["PcaBasis", "pca_basis", "pca_colours", "pca_limits", "write_pca"]
 
-#: Largest number of pixels whose scores are held for percentiles.
-_MOST_SCORES = 2**20
+#: Percentiles of the scores between which colours vary; outliers do not move them.
+_SPAN = (1.0, 99.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,58 +101,19 @@ def pca_basis(frames: Iterable[npt.NDArray[Any]], count: int = 3) -> PcaBasis:
     )
 
 
-def pca_limits(
-    scores: Iterable[npt.NDArray[np.float64]], percentiles: tuple[float, float] = (1.0, 99.0)
-) -> npt.NDArray[np.float64]:
-    """Compute the scores between which colours vary, as percentiles, which outliers do not move.
-
-    Parameters
-    ----------
-    scores
-        Scores (..., component) from `PcaBasis.project`; read once. Beyond a million pixels only every second pixel
-        counts (every fourth, and so on), so that memory does not grow.
-    percentiles
-        Lower and upper percentile.
-
-    Returns
-    -------
-    numpy.ndarray
-        (2, component), lower and upper limits.
-
-    Raises
-    ------
-    ConfigError
-        If there are no scores.
-    """
-    step = 1
-    held: list[npt.NDArray[np.float64]] = []
-    for some in scores:
-        held.append(some.reshape(-1, some.shape[-1])[::step])
-        while sum(map(len, held)) > _MOST_SCORES:
-            step *= 2
-            held = [item[::2] for item in held]
+def pca_limits(scores: Iterable[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """Compute the 1st and 99th percentiles (2, component) of scores (..., component) from `PcaBasis.project`."""
+    held = [some.reshape(-1, some.shape[-1]) for some in scores]
     if not held:
         raise ConfigError("limits of colours need the scores of at least one frame")
-    return np.asarray(np.percentile(np.concatenate(held), percentiles, axis=0))
+    return np.asarray(np.percentile(np.concatenate(held), _SPAN, axis=0))
 
 
 def pca_colours(features: npt.NDArray[Any], basis: PcaBasis, limits: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    """Show the first three components of features as red, green and blue.
+    """Show the first three components of features (..., channel) as red, green and blue (..., 3), uint8.
 
-    Parameters
-    ----------
-    features
-        (..., channel).
-    basis
-        Three components.
-    limits
-        (2, 3), from `pca_limits`: scores that become 0 and 255. Scores beyond are clipped; a component with equal
-        limits becomes 128.
-
-    Returns
-    -------
-    numpy.ndarray
-        (..., 3), uint8, RGB.
+    `limits` (2, 3), from `pca_limits`, are the scores that become 0 and 255. Scores beyond are clipped; a component
+    with equal limits becomes 128.
     """
     low, high = limits
     spread = high - low
@@ -164,7 +125,7 @@ def pca_colours(features: npt.NDArray[Any], basis: PcaBasis, limits: npt.NDArray
 def write_pca(
     video: Video, units: Mapping[str, Unit], output: PictureOutput, *, basis: Sequence[int] | None = None
 ) -> list[Path]:
-    """Draw the principal components of features beside the frames.
+    """Draw the principal components of features beside the frames; return the files.
 
     Features are L2-normalised, as propagation compares them. All frames share one basis per feature, so equal colours
     of a column mean equal features.
@@ -179,11 +140,6 @@ def write_pca(
         Files to write.
     basis
         Rising indices of the frames that the components and the limits are computed from; by default those shown.
-
-    Returns
-    -------
-    list of Path
-        The files.
     """
     chosen = output.frames if basis is None else basis
     columns = [frame_column(video.frames)]

@@ -26,25 +26,9 @@ _SHOWN = 9  # frames on the sheet
 
 
 def write_overlay(video: Video, folder: Path, out: Path, *, title: str, fps: float = 12.0) -> tuple[Path, Path]:
-    """Draw a video's results over its frames.
+    """Draw a video's folder of results over its frames, into the folder `out`.
 
-    Parameters
-    ----------
-    video
-        The frames.
-    folder
-        Folder of the video's results.
-    out
-        Folder to write to.
-    title
-        Written above the contact sheet.
-    fps
-        Frames per second of the movie.
-
-    Returns
-    -------
-    (Path, Path)
-        A contact sheet of nine frames (PNG) and a movie of all (MP4).
+    Returns a contact sheet of nine frames (PNG), below the title, and a movie of all (MP4).
     """
     result = open_frames(video, folder)
     index_of = {name: index for index, name in enumerate(video.frames.names)}
@@ -80,11 +64,6 @@ def write_results(
         Files to write, and frames to show.
     truth
         Show the ground truth in the first column, where there is any.
-
-    Returns
-    -------
-    list of Path
-        The pictures.
 
     Raises
     ------

@@ -22,15 +22,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A pixel of a video.
-
-    Attributes
-    ----------
-    frame
-        Index of the frame.
-    x, y
-        Column and row of the pixel in the original frame, from 0 at the left and at the top.
-    """
+    """Column x and row y, from 0 at the left and at the top, of a pixel of an original frame, given by its index."""
 
     frame: int
     x: int
@@ -112,21 +104,10 @@ def cell_of(x: int, y: int, size: tuple[int, int], grid: tuple[int, int]) -> tup
 
 
 def sample_cells(objects: npt.NDArray[np.integer], count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Sample cells of a grid regularly on the objects.
+    """Sample cells of a grid regularly on the objects, given by their number in each cell (y, x); 0 is background.
 
-    Parameters
-    ----------
-    objects
-        (y, x), number of the object in each cell; 0 for background.
-    count
-        Number of cells for all objects together, at least 1. Objects have equal shares of at least one cell.
-
-    Returns
-    -------
-    cells : numpy.ndarray
-        (cell, 2), y and x; empty if there is no object.
-    objects : numpy.ndarray
-        (cell,), object of each cell, in rising order.
+    About `count` cells (at least 1) are shared equally among the objects, which have at least one each. Returns the
+    cells (cell, 2), y and x, and the object of each, in rising order.
     """
     numbers = [int(number) for number in np.unique(objects) if number]
     share = max(1, count // max(1, len(numbers)))

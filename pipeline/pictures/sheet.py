@@ -32,7 +32,6 @@ def contact_sheet(
     headings: Sequence[str] = (),
     footer: npt.NDArray[np.uint8] | None = None,
     width: int = 1600,
-    palette: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Arrange labelled pictures of one size in a grid.
 
@@ -52,8 +51,6 @@ def contact_sheet(
         Picture (height, width, 3), RGB, below everything else at its own size, such as a colour bar.
     width
         Width of the sheet in pixels. Pictures are scaled down to fit, never up.
-    palette
-        (256, 3), uint8, RGB; `display_palette` by default.
 
     Returns
     -------
@@ -99,7 +96,7 @@ def contact_sheet(
         scaled = cv2.resize(picture, (cell_width, cell_height), interpolation=cv2.INTER_AREA)
         sheet.paste(Image.fromarray(scaled.astype(np.uint8, copy=False)), (x, y))
         draw.text((x, y + cell_height + 5), label, fill=FAINT, font=font)
-    colours = display_palette() if palette is None else palette
+    colours = display_palette()
     for object_id, name, x, y in entries:
         box = (x, legend_top + y + 3, x + _TEXT, legend_top + y + 3 + _TEXT)
         draw.rectangle(box, fill=tuple(int(value) for value in colours[object_id]), outline=FAINT)

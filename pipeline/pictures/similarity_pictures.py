@@ -45,7 +45,7 @@ def write_similarity(
     parts
         Features and their weights, above 0.
     output
-        Files to write, and frames to show.
+        Files to write, and frames to show; the files are returned.
     point
         The pixel.
     kernel
@@ -56,11 +56,6 @@ def write_similarity(
         Half the side of the search window around the pixel, in cells; by default the whole frame is shown.
     device
         Device of the computation.
-
-    Returns
-    -------
-    list of Path
-        The files.
 
     Raises
     ------

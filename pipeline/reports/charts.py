@@ -1,4 +1,4 @@
-"""Line charts and bar charts as inline SVG; the page's style sheet gives the colours, by class.
+"""Line charts as inline SVG; the page's style sheet gives the colours, by class.
 
 Elements are built with ElementTree, so names may contain any character.
 """
@@ -6,20 +6,17 @@ Elements are built with ElementTree, so names may contain any character.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from markupsafe import Markup
 
-__all__ = ["Scale", "Series", "bar_chart", "legend_key", "line_chart", "nice_ticks", "spaced_ticks"]
+__all__ = ["Scale", "Series", "legend_key", "line_chart", "nice_ticks", "spaced_ticks"]
 
-#: Units of the viewBox. Line charts: size, and margins at the left, right, top and bottom.
+#: Units of the viewBox: size, and margins at the left, right, top and bottom.
 _WIDTH, _HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 30, 46
-#: Bar charts: column of group names, column of numbers, bar thickness, gap between groups, line of a name above bars.
-_NAMES, _NUMBERS, _BAR, _GAP, _NAME_LINE = 132, 44, 13, 9, 17
-#: Longest group name, in letters: beside its bars, and above them.
-_LETTERS, _LETTERS_ABOVE = 18, 58
 _MARKERS: tuple[tuple[tuple[float, float], ...], ...] = (
     (),  # a circle
     ((-3.6, -3.6), (3.6, -3.6), (3.6, 3.6), (-3.6, 3.6)),
@@ -31,16 +28,16 @@ _COLOURS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One line of a line chart, or one bar in each group of a bar chart.
+    """One line of a chart, or the bars of one column of a table.
 
     Attributes
     ----------
     name
         Name in the legend.
     values
-        One value per x or per group; None leaves a gap.
+        One value per x or per row; None leaves a gap.
     index
-        Chooses colour and marker. A result has the same index in all charts.
+        Chooses colour and marker. A result has the same index everywhere.
     control
         Draw dashed and hollow.
     """
@@ -57,17 +54,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Map values to coordinates.
-
-    Attributes
-    ----------
-    values
-        First and last value of the axis; both positive if logarithmic.
-    ends
-        Coordinates of these two values.
-    logarithmic
-        Whether equal distances are equal ratios.
-    """
+    """Map values to coordinates: the first and last value of an axis to `ends`, by ratios if logarithmic."""
 
     values: tuple[float, float]
     ends: tuple[float, float]
@@ -107,14 +94,18 @@ def line_chart(
     series
         Lines with one value per x.
     levels
-        Horizontal lines: series of one value.
+        Horizontal lines: series of one value, which is known.
     logarithmic
         Use a logarithmic x axis.
     scattered
         Each line has its own x values: connect its points across gaps, and put ticks at round numbers.
     """
     known = [value for line in (*series, *levels) for value in line.values if value is not None]
-    svg = _svg(chart_id, _HEIGHT, title, _describe(x_label, y_label, x, series, levels))
+    ids = f"{chart_id}-title", f"{chart_id}-desc"
+    view = f"0 0 {_WIDTH} {_HEIGHT}"
+    svg = Element("svg", {"viewBox": view, "role": "img", "aria-labelledby": " ".join(ids)})
+    _add(svg, "title", None, title, id=ids[0])
+    _add(svg, "desc", None, _describe(x_label, y_label, x, series, levels), id=ids[1])
     if not known:
         _text(svg, _WIDTH / 2, _HEIGHT / 2, "no values", anchor="middle")
         return _markup(svg)
@@ -125,72 +116,28 @@ def line_chart(
     down = Scale(values=(y_ticks[0], y_ticks[-1]), ends=(bottom, _TOP))
     for tick in y_ticks:
         _line(svg, _LEFT, down(tick), right, down(tick), "grid")
-        _text(svg, _LEFT - 6, down(tick) + 4, _number(tick), anchor="end")
+        _text(svg, _LEFT - 6, down(tick) + 4, f"{tick:g}", anchor="end")
     for tick in spaced_ticks(x_ticks, across, 36):
         _line(svg, across(tick), bottom, across(tick), bottom + 4, "axis")
-        _text(svg, across(tick), bottom + 18, _number(tick), anchor="middle")
+        _text(svg, across(tick), bottom + 18, f"{tick:g}", anchor="middle")
     _line(svg, _LEFT, bottom, right, bottom, "axis")
     _text(svg, (_LEFT + right) / 2, _HEIGHT - 6, x_label, anchor="middle", css="label")
     _text(svg, 4, 13, y_label, anchor="start", css="label")
     for level in levels:
-        for value in level.values:
-            if value is not None:
-                _line(svg, _LEFT, down(value), right, down(value), level.css("line level"))
+        y = down(level.values[0] or 0)
+        _line(svg, _LEFT, y, right, y, level.css("line level"))
     for line in series:
         group = _add(svg, "g", line.css("series"))
-        points = [None if y is None else (across(at), down(y)) for at, y in zip(x, line.values, strict=True)]
-        for run in _runs([point for point in points if point] if scattered else points):
+        points = [
+            None if value is None else (across(at), down(value)) for at, value in zip(x, line.values, strict=True)
+        ]
+        if scattered:
+            points = [point for point in points if point]
+        for run in ([point for point in run if point] for there, run in groupby(points, key=bool) if there):
             if len(run) > 1:
                 _add(group, "polyline", "line", points=_pairs(run))
             for point in run:
                 _marker(group, line.index, *point)
-    return _markup(svg)
-
-
-def bar_chart(
-    chart_id: str, *, title: str, label: str, names: Sequence[str], series: Sequence[Series], longest: float
-) -> Markup:
-    """Draw groups of horizontal bars that start at 0.
-
-    Parameters
-    ----------
-    chart_id, title
-        As in `line_chart`.
-    label
-        Label of the axis.
-    names
-        Names of the groups, from top to bottom. Long names are cut; their tool tips are complete.
-    series
-        One value per group.
-    longest
-        Value of a bar of full length.
-    """
-    above = any(len(name) > _LETTERS for name in names)
-    left, name_line, letters = (8, _NAME_LINE, _LETTERS_ABOVE) if above else (_NAMES, 0, _LETTERS)
-    top = 8
-    step = _GAP + name_line + _BAR * len(series)
-    bottom = top + step * len(names)
-    svg = _svg(chart_id, bottom + 40, title, _describe("", label, names, series, ()))
-    across = Scale(values=(0, longest), ends=(left, _WIDTH - _NUMBERS))
-    for tick in nice_ticks(0, longest):
-        if tick <= longest:
-            _line(svg, across(tick), top - 4, across(tick), bottom, "grid")
-            _text(svg, across(tick), bottom + 14, _number(tick), anchor="middle")
-    for group, name in enumerate(names):
-        y = top + group * step
-        cut = name if len(name) <= letters else f"{name[: letters - 1]}…"
-        x, dy, anchor = (left + 4, name_line - 4, "start") if above else (left - 6, (step - _GAP) / 2 + 4, "end")
-        text = _text(svg, x, y + dy, cut, anchor=anchor)
-        if cut != name:
-            _add(text, "title", None, name)
-        for number, bars in enumerate(series):
-            value, start = bars.values[group], y + name_line + number * _BAR
-            end = left if value is None else across(max(0.0, min(value, longest)))
-            if value is not None:
-                _add(svg, "rect", bars.css("bar"), x=left, y=start + 1, width=end - left, height=_BAR - 2)
-            _text(svg, end + 4, start + 10, "–" if value is None else f"{value:.3f}", anchor="start", css="small")
-    _line(svg, left, top - 4, left, bottom, "axis")
-    _text(svg, (left + _WIDTH - _NUMBERS) / 2, bottom + 34, label, anchor="middle", css="label")
     return _markup(svg)
 
 
@@ -231,32 +178,20 @@ def spaced_ticks(ticks: Sequence[float], scale: Callable[[float], float], least:
 
 
 def _describe(
-    x_label: str, y_label: str, x: Sequence[float | str], series: Sequence[Series], levels: Sequence[Series]
+    x_label: str, y_label: str, x: Sequence[float], series: Sequence[Series], levels: Sequence[Series]
 ) -> str:
     """Describe a chart in words, for screen readers."""
-    at = f"at {x_label}" if x_label else "for"
     parts = []
     for line in series:
         known = [(value, here) for value, here in zip(line.values, x, strict=True) if value is not None]
         if known:
-            top, low = max(known, key=lambda item: item[0]), min(known, key=lambda item: item[0])
+            (top, best), (low, worst) = max(known), min(known)
             parts.append(
-                f"{line.name}: {len(known)} values, highest {top[0]:.3f} {at} {_number(top[1])}, lowest {low[0]:.3f} "
-                f"{at} {_number(low[1])}"
+                f"{line.name}: {len(known)} values, highest {top:.3f} at {x_label} {best:g}, lowest {low:.3f} at "
+                f"{x_label} {worst:g}"
             )
-    parts += [
-        f"{level.name}: {value:.3f} throughout" for level in levels for value in level.values if value is not None
-    ]
+    parts += [f"{level.name}: {level.values[0]:.3f} throughout" for level in levels]
     return f"{y_label}. " + "; ".join(parts) + ". The numbers are in the table below."
-
-
-def _svg(chart_id: str, height: float, title: str, description: str) -> Element:
-    ids = f"{chart_id}-title", f"{chart_id}-desc"
-    view = f"0 0 {_WIDTH} {_round(height)}"
-    svg = Element("svg", {"viewBox": view, "role": "img", "aria-labelledby": " ".join(ids)})
-    _add(svg, "title", None, title, id=ids[0])
-    _add(svg, "desc", None, description, id=ids[1])
-    return svg
 
 
 def _add(parent: Element, tag: str, css: str | None, text: str | None = None, **attributes: Any) -> Element:
@@ -271,8 +206,8 @@ def _line(parent: Element, x1: float, y1: float, x2: float, y2: float, css: str)
     _add(parent, "line", css, x1=x1, y1=y1, x2=x2, y2=y2)
 
 
-def _text(parent: Element, x: float, y: float, text: str, *, anchor: str, css: str = "tick") -> Element:
-    return _add(parent, "text", css, text, x=x, y=y, text_anchor=anchor)
+def _text(parent: Element, x: float, y: float, text: str, *, anchor: str, css: str = "tick") -> None:
+    _add(parent, "text", css, text, x=x, y=y, text_anchor=anchor)
 
 
 def _marker(parent: Element, index: int, x: float, y: float) -> None:
@@ -284,23 +219,8 @@ def _marker(parent: Element, index: int, x: float, y: float) -> None:
         _add(parent, "circle", "mark", cx=x, cy=y, r=4)
 
 
-def _runs(points: Sequence[tuple[float, float] | None]) -> list[list[tuple[float, float]]]:
-    """Split points at the gaps."""
-    runs: list[list[tuple[float, float]]] = [[]]
-    for point in points:
-        if point is not None:
-            runs[-1].append(point)
-        elif runs[-1]:
-            runs.append([])
-    return [run for run in runs if run]
-
-
 def _pairs(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{_round(x)},{_round(y)}" for x, y in points)
-
-
-def _number(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _round(value: float) -> str:

@@ -3,16 +3,18 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
 from ...store import FeatureChoice
+from ..choices.hints import plural
 from ..runs.extracting.noise_level import snr_db
 from ..runs.sweeping.axes import axis_label
 from ..runs.sweeping.results import SettingMeans
 from ..tasks.masks.scores import MASKS
 from ..tasks.scoring import MetricSpec
 from ..tasks.tables import as_number
+from .charts import Series
 from .folders import Propagation, Sweep
 from .provenance import UnitIndex, UsedUnit
 
@@ -81,6 +83,10 @@ class ComparedResult:
         """Title of the score."""
         return measure_of([self])
 
+    def series(self, values: Sequence[float | None], results: Sequence["ComparedResult"]) -> Series:
+        """Return values as a series in this result's colour, which its position among all results gives."""
+        return Series(name=self.label, values=values, index=results.index(self), control=bool(self.controls))
+
 
 def sweep_results(name: str, sweep: Sweep, index: UnitIndex) -> list[ComparedResult]:
     """Split the settings of a sweep by the controls that they are; those that are none come first.
@@ -125,21 +131,23 @@ def propagation_results(
 ) -> list[ComparedResult]:
     """Return one result for each scored set of a folder, or one without scores if there is none of this metric."""
     features = " + ".join(f"{weight:g} {feature}" for feature, weight in results.features.items())
-    setting = ", ".join(filter(None, [features, _setting_text(results.settings)]))
-    controls = index.controls(results.units)
+    plain = ComparedResult(
+        name=name,
+        controls=index.controls(results.units),
+        metric_spec=metric_spec,
+        setting=", ".join(filter(None, [features, _setting_text(results.settings)])),
+    )
     scored = [found for found in results.evaluations if found.metric_spec == metric_spec]
     return [
-        ComparedResult(
+        replace(
+            plain,
             name=name if len(scored) == 1 else f"{name}, {found.name}",
-            controls=controls,
-            metric_spec=metric_spec,
-            setting=setting,
             means=found.means,
             objects=found.objects,
             by_video=found.by_video,
         )
         for found in scored
-    ] or [ComparedResult(name=name, controls=controls, metric_spec=metric_spec, setting=setting)]
+    ] or [plain]
 
 
 def measure_of(results: Sequence[ComparedResult]) -> str:
@@ -167,22 +175,19 @@ def finding(results: Sequence[ComparedResult]) -> str:
         return ""
     best, *others = scored
     values = [value for value in best.by_video.values() if value is not None]
-    videos = f"{len(values)} video{'' if len(values) == 1 else 's'}"
-    error = "" if len(values) < 2 else f" with a standard error of {_standard_error(values):.3f}"
-    text = (
-        f"{best.label} has {best.measure} {best.score:.3f}{error} over {videos}"
-        if values
-        else (f"{best.label} has {best.measure} {best.score:.3f}")
-    )
+    text = f"{best.label} has {best.measure} {best.score:.3f}"
+    if len(values) > 1:
+        text += f" with a standard error of {_standard_error(values):.3f}"
+    if values:
+        text += f" over {plural(len(values), 'video')}"
     if len(best.ranking) > 1:
         text += f", at the best of {len(best.ranking)} settings, chosen on these videos"
     if others:
-        pairs = [
-            (value, other)
+        differences = [
+            value - other
             for video, value in best.by_video.items()
             if value is not None and (other := others[0].by_video.get(video)) is not None
         ]
-        differences = [value - other for value, other in pairs]
         if len(differences) > 1:
             mean, error_of_mean = fmean(differences), _standard_error(differences)
             clear = "better than" if mean > 2 * error_of_mean else "not clearly better than"
@@ -214,20 +219,20 @@ def _shared(single: Sequence[SettingMeans], ranking: Sequence[SettingMeans]) -> 
 
 
 def _alpha_bars(sweep: Sweep, index: UnitIndex) -> dict[FeatureChoice, float | None]:
+    """Return the level that all units of a feature share, up to the last bits, in which devices differ."""
     units: dict[FeatureChoice, set[UsedUnit]] = defaultdict(set)
     for setting, used in sweep.units_of.items():
         for choice, _ in setting.parts:
             units[choice].update(unit for unit in used if unit.matches(choice))
-    return {choice: _common([index.alpha_bar(unit) for unit in used]) for choice, used in units.items()}
-
-
-def _common(alpha_bars: Sequence[float | None]) -> float | None:
-    """Return the level that all units share, up to the last bits, in which devices differ."""
-    known = [level for level in alpha_bars if level is not None]
-    if not known or len(known) < len(alpha_bars):
-        return None
-    low, high = min(known), max(known)
-    return low if math.isclose(snr_db(low), snr_db(high), rel_tol=0, abs_tol=1e-3) else None
+    shared: dict[FeatureChoice, float | None] = {}
+    for choice, used_by in units.items():
+        levels = [index.alpha_bar(unit) for unit in used_by]
+        known = [level for level in levels if level is not None]
+        same = len(known) == len(levels) > 0 and math.isclose(
+            snr_db(min(known)), snr_db(max(known)), rel_tol=0, abs_tol=1e-3
+        )
+        shared[choice] = min(known) if same else None
+    return shared
 
 
 def _setting_text(columns: Mapping[str, object]) -> str:

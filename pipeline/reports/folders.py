@@ -3,12 +3,12 @@
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...store.errors import ConfigError, TedError
+from ..runs.result_folders import RECORD
 from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.space import PARAMETERS, Setting
 from ..tasks.base import EvaluationTables
@@ -19,8 +19,6 @@ from ..tasks.tables import Table, known_mean, read_table
 from .provenance import UsedUnit
 
 __all__ = ["Propagation", "Sweep", "read_folder", "read_sweep"]
-
-_RECORD = "ted.json"
 
 #: Column of the unit of each part. Sweeps of earlier versions do not record noise levels.
 _UNITS = {"video": "video_unit", "image": "image_unit"}
@@ -36,17 +34,24 @@ class Propagation:
         Resolved options of ``ted propagate``.
     folders
         Folder of each video's results, by its name.
-    records
-        Record of each video's results: features, settings, what was annotated; by the name of the video's folder.
     evaluations
         Scores, one entry per kind of table.
+    features, settings
+        Weights of the features, and settings of propagation, of the first video.
+    mixed
+        Whether other videos have other features or settings.
+    units
+        Feature units of all videos.
     """
 
     options: Mapping[str, Any]
     folders: Mapping[str, Path]
-    records: Mapping[str, Mapping[str, Any]]
     evaluations: tuple[EvaluationTables, ...]
-    timing: None = None
+    features: Mapping[str, float]
+    settings: Mapping[str, Any]
+    mixed: bool
+    units: tuple[UsedUnit, ...]
+    timing: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def metric_specs(self) -> set[MetricSpec]:
@@ -61,43 +66,6 @@ class Propagation:
             if found.metric_spec != metric_spec or not metric_spec.of_objects
             for table in found.tables
         )
-
-    @property
-    def features(self) -> dict[str, float]:
-        """Weight of each feature in the results of the first video."""
-        return next(iter(self._weights.values()), {})
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Settings of propagation of the first video."""
-        return _settings(next(iter(self.records.values()), {}))
-
-    @property
-    def mixed(self) -> bool:
-        """Whether videos were propagated with different settings or features."""
-        keys = {
-            (str(sorted(_settings(record).items())), str(self._weights[video]))
-            for video, record in self.records.items()
-        }
-        return len(keys) > 1
-
-    @property
-    def units(self) -> tuple[UsedUnit, ...]:
-        """Feature units of all videos."""
-        found = (_unit(item) for record in self.records.values() for item in _features(record))
-        return tuple(dict.fromkeys(unit for unit in found if unit is not None))
-
-    @cached_property
-    def _weights(self) -> dict[str, dict[str, float]]:
-        weights: dict[str, dict[str, float]] = {}
-        for video, record in self.records.items():
-            weights[video] = {}
-            for item in _features(record):
-                unit = _unit(item)
-                name = unit.feature if unit else str(item.get("unit"))
-                weight = item.get("weight", 0)
-                weights[video][name] = float(weight) if isinstance(weight, int | float) else 0.0
-        return weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,15 +125,20 @@ def read_folder(folder: Path) -> Sweep | Propagation:
     if any((folder / name).is_file() for name in ("settings.csv", "journal.jsonl")):
         return read_sweep(folder)
     # The results of some datasets lie one folder deeper.
-    records = sorted([*folder.glob(f"*/{_RECORD}"), *folder.glob(f"*/*/{_RECORD}")])
-    records = [path for path in records if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    if not records and not has_evaluations(folder):
+    paths = sorted([*folder.glob(f"*/{RECORD}"), *folder.glob(f"*/*/{RECORD}")])
+    paths = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    if not paths and not has_evaluations(folder):
         raise ConfigError(f"{folder} holds no results of `ted propagate` or `ted sweep`")
+    records = [_read_record(path) for path in paths]
+    features, settings, _ = records[0] if records else ({}, {}, ())
     return Propagation(
         options=_read_options(folder / "propagate.toml", "propagate"),
-        records={path.parent.name: _read_json(path) for path in records},
-        folders={path.parent.name: path.parent for path in records},
+        folders={path.parent.name: path.parent for path in paths},
         evaluations=read_evaluations(folder),
+        features=features,
+        settings=settings,
+        mixed=len({f"{sorted(item[1].items())} {item[0]}" for item in records}) > 1,
+        units=tuple(dict.fromkeys(unit for *_, units in records for unit in units)),
     )
 
 
@@ -184,18 +157,20 @@ def read_sweep(folder: Path) -> Sweep:
     if metric_spec is None:
         raise ConfigError(f"the tables in {folder} have the columns of no metric that `ted sweep` knows")
     rows = read_table(folder / "results.csv", ["dataset", "video", *PARAMETERS, *_UNITS.values(), *metric_spec.columns])
+
+    def means(setting: Setting, measures: Values, videos: int, objects: int) -> SettingMeans:
+        count = objects if metric_spec.of_objects else videos
+        return SettingMeans(setting=setting, metric_spec=metric_spec, videos=videos, objects=count, measures=measures)
+
+    def read_values(row: Mapping[str, str]) -> Values:
+        return {name: float(row[name]) if row[name] else None for name in metric_spec.columns}
+
     try:
         ranking = [
-            _means(
-                Setting.from_columns(row),
-                metric_spec,
-                _values(row, metric_spec),
-                int(row["videos"]),
-                int(row.get("objects") or 0),
-            )
+            means(Setting.from_columns(row), read_values(row), int(row["videos"]), int(row.get("objects") or 0))
             for row in ranked.records
         ]
-        known = {means.setting for means in ranking}
+        known = {item.setting for item in ranking}
         values: dict[str, dict[Setting, list[Values]]] = {}
         objects: dict[Setting, dict[tuple[str, int], Values]] = {}
         units: dict[Setting, dict[UsedUnit, None]] = {}
@@ -203,7 +178,7 @@ def read_sweep(folder: Path) -> Sweep:
             setting = Setting.from_columns(row)
             if setting not in known:  # a row of a failed video, which counts in no mean
                 continue
-            found = _values(row, metric_spec)
+            found = read_values(row)
             values.setdefault(row["video"], {}).setdefault(setting, []).append(found)
             if metric_spec.of_objects:
                 objects.setdefault(setting, {})[row["video"], int(row["object"])] = found
@@ -217,12 +192,16 @@ def read_sweep(folder: Path) -> Sweep:
     except (ValueError, TypeError, KeyError, TedError) as error:
         raise ConfigError(f"the tables in {folder} are not those of `ted sweep`: {error}") from error
     complete = {video: found for video, found in values.items() if found.keys() == known}
+    by_video = {
+        video: [means(setting, _video_values(some, metric_spec), 1, len(some)) for setting, some in found.items()]
+        for video, found in complete.items()
+    }
     seconds, failures = _read_json(folder / "timing.json"), _read_json(folder / "best.json").get("failures")
     return Sweep(
         options=_read_options(folder / "sweep.toml", "sweep"),
         metric_spec=metric_spec,
         ranking=ranking,
-        by_video={video: _rank(found, metric_spec) for video, found in complete.items()},
+        by_video={video: sorted(some, key=lambda item: item.rank, reverse=True) for video, some in by_video.items()},
         objects={
             setting: {key: item for key, item in found.items() if key[0] in complete}
             for setting, found in objects.items()
@@ -233,50 +212,36 @@ def read_sweep(folder: Path) -> Sweep:
     )
 
 
-def _rank(values: Mapping[Setting, Sequence[Values]], metric_spec: MetricSpec) -> list[SettingMeans]:
-    """Rank the settings on one video, whose values come in one row per object, or in one row."""
-    means = [
-        _means(setting, metric_spec, _video_values(rows, metric_spec), 1, len(rows)) for setting, rows in values.items()
-    ]
-    return sorted(means, key=lambda item: item.rank, reverse=True)
-
-
 def _video_values(rows: Sequence[Values], metric_spec: MetricSpec) -> Values:
+    """Return the values of a video from its rows: one per object, or one."""
     if metric_spec == MASKS:
         return means_of_objects(rows)
     return {column: known_mean([row[column] for row in rows]) for column in metric_spec.columns}
 
 
-def _means(setting: Setting, metric_spec: MetricSpec, values: Values, videos: int, objects: int) -> SettingMeans:
-    count = objects if metric_spec.of_objects else videos
-    return SettingMeans(setting=setting, metric_spec=metric_spec, videos=videos, objects=count, measures=values)
-
-
-def _values(row: Mapping[str, str], metric_spec: MetricSpec) -> Values:
-    return {name: float(row[name]) if row[name] else None for name in metric_spec.columns}
-
-
-def _features(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    features = record.get("features", [])
-    return [item for item in features if isinstance(item, dict)] if isinstance(features, list) else []
-
-
-def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return recorded settings, with the kernel as text such as ``dense (heads 2)``."""
+def _read_record(path: Path) -> tuple[dict[str, float], dict[str, Any], tuple[UsedUnit, ...]]:
+    """Return the features with their weights, the settings, and the feature units of a video's results."""
+    record = _read_json(path)
+    listed = record.get("features", [])
+    features: dict[str, float] = {}
+    units = []
+    for item in listed if isinstance(listed, list) else ():
+        if isinstance(item, dict):
+            level, weight = item.get("alpha_bar"), item.get("weight")
+            unit = UsedUnit.from_label(str(item.get("unit")), level if isinstance(level, int | float) else None)
+            features[unit.feature if unit else str(item.get("unit"))] = (
+                float(weight) if isinstance(weight, int | float) else 0.0
+            )
+            units += [unit] if unit else []
     found = record.get("settings")
     settings = dict(found) if isinstance(found, dict) else {}
     kernel = settings.get("kernel")
-    if isinstance(kernel, dict):
+    if isinstance(kernel, dict):  # as text such as ``dense (heads 2)``
         parameters = kernel.get("parameters")
         values = parameters.items() if isinstance(parameters, dict) else ()
         text = ", ".join(f"{name} {value}" for name, value in values)
         settings["kernel"] = f"{kernel.get('name')} ({text})" if text else str(kernel.get("name"))
-    return settings
-
-
-def _unit(item: Mapping[str, Any]) -> UsedUnit | None:
-    level = item.get("alpha_bar")
-    return UsedUnit.from_label(str(item.get("unit")), level if isinstance(level, int | float) else None)
+    return features, settings, tuple(units)
 
 
 def _read_options(path: Path, command: str) -> dict[str, Any]:

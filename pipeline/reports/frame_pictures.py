@@ -1,4 +1,4 @@
-"""The best and the worst frames as small pictures: results drawn over frames, beside the ground truth."""
+"""Telling frames as small pictures: results drawn over frames, beside the ground truth."""
 
 import base64
 import io
@@ -22,20 +22,12 @@ _WIDTH, _QUALITY = 320, 80
 #: Largest number of results side by side.
 MOST_RESULTS = 4
 
+_Results = Mapping[str, Mapping[str, Path]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture that the page itself holds.
-
-    Attributes
-    ----------
-    caption, alt
-        Visible caption, and text for those who do not see the picture.
-    uri
-        ``data:`` URI of a JPEG file.
-    width, height
-        Size in pixels.
-    """
+    """A picture of a size in pixels that the page itself holds, as a ``data:`` URI; `alt` describes it in words."""
 
     caption: str
     alt: str
@@ -46,16 +38,9 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameView:
-    """Pictures of one frame: the ground truth, if there is any, and each result.
+    """Pictures of one frame of a video: the ground truth, if there is any, and each result.
 
-    Attributes
-    ----------
-    video, frame
-        Names.
-    kind
-        ``"best"`` or ``"worst"``; empty if there is no ground truth to rank frames by.
-    pictures
-        The pictures.
+    `kind` is ``"apart"`` where the results differ most, ``"best"`` or ``"worst"``; empty without ground truth.
     """
 
     video: str
@@ -64,11 +49,12 @@ class FrameView:
     pictures: tuple[Picture, ...]
 
 
-def frame_pictures(videos: Sequence[Video], results: Mapping[str, Mapping[str, Path]], count: int) -> list[FrameView]:
+def frame_pictures(videos: Sequence[Video], results: _Results, count: int) -> list[FrameView]:
     """Choose frames and draw the results over them.
 
-    The best and the worst frames are those of the first results, by their score in the frame (see `ResultFrames`).
-    Without ground truth, the last frames of the first videos are shown.
+    Frames are ranked by their scores (see `ResultFrames`). Of several results, the frames are shown in which the first
+    two differ most, else the best frames; and the worst frames of the first. Without ground truth, the last frames of
+    the first videos are shown.
 
     Parameters
     ----------
@@ -77,7 +63,7 @@ def frame_pictures(videos: Sequence[Video], results: Mapping[str, Mapping[str, P
     results
         Folder of each video's results by `safe_name` of the video, for each name of results, best first.
     count
-        Largest number of best frames, and of worst ones.
+        Largest number of frames of each kind.
 
     Raises
     ------
@@ -89,16 +75,19 @@ def frame_pictures(videos: Sequence[Video], results: Mapping[str, Mapping[str, P
     shown = dict(list(results.items())[:MOST_RESULTS])
     first = next(iter(shown.values()), {})
     found = {video.name: video for video in videos if safe_name(video.name) in first}
-    scores = {}
-    for name, video in found.items():
-        frames = open_frames(video, first[safe_name(name)])
-        scored = {frame: score for frame in frames.ranked if (score := frames.score(frame)) is not None}
-        if scored:
-            scores[name] = scored
+    scores, *others = ([_scores(found, folders) for folders in list(shown.values())[:2]]) or [{}]
     if scores:
-        best = spread(scores, count, best=True)
-        worst = [frame for frame in spread(scores, count, best=False) if frame not in best]
-        chosen = [("best", *frame) for frame in best] + [("worst", *frame) for frame in worst]
+        apart = {
+            video: {frame: abs(value - other[video][frame]) for frame, value in frames.items() if frame in other[video]}
+            for other in others
+            for video, frames in scores.items()
+            if video in other
+        }
+        differ = any(value for frames in apart.values() for value in frames.values())
+        kind, ranked = ("apart", apart) if differ else ("best", scores)
+        top = spread(ranked, count, best=True)
+        worst = [frame for frame in spread(scores, count, best=False) if frame not in top]
+        chosen = [(kind, *frame) for frame in top] + [("worst", *frame) for frame in worst]
     else:
         some = list(found.items())[: max(1, count)] if count else []
         chosen = [("", name, video.frames.names[-1]) for name, video in some]
@@ -130,7 +119,17 @@ def spread(scores: Mapping[str, Mapping[str, float]], count: int, *, best: bool)
     return chosen
 
 
-def _pictures(video: Video, frame: str, results: Mapping[str, Mapping[str, Path]]) -> list[Picture]:
+def _scores(videos: Mapping[str, Video], folders: Mapping[str, Path]) -> dict[str, dict[str, float]]:
+    """Return the scores of the frames of each video that has results and ground truth."""
+    scores = {}
+    for name, video in videos.items():
+        if safe_name(name) in folders:
+            frames = open_frames(video, folders[safe_name(name)])
+            scores[name] = {frame: score for frame in frames.ranked if (score := frames.score(frame)) is not None}
+    return {name: found for name, found in scores.items() if found}
+
+
+def _pictures(video: Video, frame: str, results: _Results) -> list[Picture]:
     pixels = _small(video.frames.read(video.frames.names.index(frame)))
     title = f"frame {frame} of {video.name}"
     drawn: list[Picture] = []

@@ -18,21 +18,37 @@ from .comparison import ComparedResult, finding, propagation_results, sweep_resu
 from .folders import Propagation, Sweep, read_folder
 from .frame_pictures import MOST_RESULTS, FrameView, frame_pictures
 from .provenance import UnitIndex, features_used
-from .score_charts import MOST_VIDEOS, ChartView, score_charts, video_charts
+from .score_charts import ChartView, score_charts
 from .tables import (
     Number,
     TableView,
-    cost_tables,
     features_tables,
     means_table,
     objects_table,
     options_table,
     other_tables,
     settings_table,
+    timing_table,
+    videos_table,
     without_folders,
 )
 
-__all__ = ["Page", "make_page", "render_page"]
+__all__ = ["Page", "Section", "make_page", "render_page"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page with a heading: charts, then pictures, then tables, which may be folded."""
+
+    title: str
+    intro: str = ""
+    charts: Sequence[ChartView] = ()
+    frames: Sequence[FrameView] = ()
+    tables: Sequence[TableView | None] = ()
+    folded: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.charts or self.frames or any(self.tables))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +65,10 @@ class Page:
         The best result and its uncertainty, in one sentence; empty without scores.
     compared
         Results, with controls last.
-    means, objects, others
-        Tables of scores.
-    settings
-        One table of settings per sweep.
-    curves, bars
-        Charts of scores over parameters, and of videos.
-    frames
-        Pictures.
-    provenance, cost
-        Tables of what determined the results, and of their cost.
+    means
+        Their means.
+    sections
+        All that follows.
     notes
         What is missing, and why.
     """
@@ -68,15 +78,13 @@ class Page:
     finding: str
     compared: tuple[ComparedResult, ...]
     means: TableView
-    objects: TableView | None
-    others: tuple[TableView, ...]
-    settings: tuple[TableView, ...]
-    curves: tuple[ChartView, ...]
-    bars: tuple[ChartView, ...]
-    frames: tuple[FrameView, ...]
-    provenance: tuple[TableView, ...]
-    cost: tuple[TableView, ...]
+    sections: tuple[Section, ...]
     notes: tuple[str, ...]
+
+    @property
+    def frames(self) -> list[FrameView]:
+        """All pictures."""
+        return [frame for section in self.sections for frame in section.frames]
 
 
 def make_page(
@@ -101,7 +109,7 @@ def make_page(
     cache
         Cache of the features; by default the one that each folder records.
     pictures
-        Number of best frames to show, and of worst ones.
+        Largest number of frames of each kind to show.
     date
         Date of the report; by default today.
 
@@ -112,7 +120,9 @@ def make_page(
     """
     notes: list[str] = []
     compared: list[ComparedResult] = []
-    settings, provenance, cost, others = [], [], [], []
+    settings: list[TableView | None] = []
+    provenance: list[TableView | None] = []
+    others: list[TableView] = []
     drawn: dict[str, Mapping[str, Path]] = {}
     contents = dict(zip(_names(folders), map(read_folder, folders), strict=True))
     metric_spec = _common_metric_spec(contents.values())
@@ -136,27 +146,30 @@ def make_page(
                 notes.append(f"{name}: its videos were propagated with different settings; the first video's are shown")
         compared += found
         facts = features_used(results.units, index)
-        provenance += [options_table(name, results), *features_tables(name, facts)]
-        cost += cost_tables(name, facts, results.timing)
+        provenance += [options_table(name, results), *features_tables(name, facts), timing_table(name, results.timing)]
     compared.sort(key=lambda item: bool(item.controls))
-    count = len({video for item in compared for video in item.by_video})
-    if count > MOST_VIDEOS:
-        notes.append(f"bars show the first {MOST_VIDEOS} of {count} videos; the table of objects has all of them")
     ordered = {item.label: drawn[item.label] for item in compared if item.label in drawn}
+    bars = (
+        "A bar is one video by itself, its objects together; of sweeps, under the setting that is best over all videos."
+    )
+    sections = (
+        Section(title="Curves", charts=score_charts(compared, notes)),
+        Section(
+            title="Videos",
+            intro=bars,
+            tables=(videos_table(compared, notes), objects_table(compared, notes), *others),
+        ),
+        Section(title="Frames", frames=_frames(videos, ordered, pictures, notes)),
+        Section(title="Settings", tables=settings, folded=True),
+        Section(title="Provenance", tables=provenance, folded=True),
+    )
     return Page(
         title=title,
         date=date or datetime.date.today(),
         finding=finding(compared),
         compared=tuple(compared),
-        curves=tuple(score_charts(compared, notes)),
-        bars=tuple(video_charts(compared)),
         means=means_table(compared),
-        objects=objects_table(compared, notes),
-        others=tuple(others),
-        settings=tuple(table for table in settings if table is not None),
-        frames=_frames(videos, ordered, pictures, notes),
-        provenance=tuple(table for table in provenance if table is not None),
-        cost=tuple(cost),
+        sections=tuple(filter(None, sections)),
         notes=tuple(notes),
     )
 
@@ -214,16 +227,16 @@ def _unit_index(name: str, results: Sweep | Propagation, cache: Path | None, not
 
 def _frames(
     videos: Sequence[Video], results: Mapping[str, Mapping[str, Path]], count: int, notes: list[str]
-) -> tuple[FrameView, ...]:
+) -> list[FrameView]:
     if not results or not count:
-        return ()
+        return []
     if not videos:
         notes.append("there are no pictures of frames: name the videos with --source")
-        return ()
+        return []
     if len(results) > MOST_RESULTS:
         notes.append(f"pictures show the first {MOST_RESULTS} of {len(results)} folders of results")
     try:
-        return tuple(frame_pictures(videos, results, count))
+        return frame_pictures(videos, results, count)
     except TedError as error:
         notes.append(f"there are no pictures of frames: {error}")
-        return ()
+        return []

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -99,13 +99,7 @@ class UsedUnit:
 
 
 class UnitIndex:
-    """Looks up the units of results in a cache.
-
-    Parameters
-    ----------
-    cache
-        Cache of the features; None if it no longer exists, which leaves most questions open.
-    """
+    """Looks up the units of results in a cache, or in none, which leaves most questions open."""
 
     def __init__(self, cache: Cache | None) -> None:
         self._cache = cache
@@ -145,11 +139,9 @@ class UnitIndex:
         The results record it, or the cache does, for this unit or another with the same weights and timestep. None for
         features without noise, and if it is recorded nowhere.
         """
-        if used.alpha_bar is not None:
-            return used.alpha_bar
-        unit = self.find(used)
+        unit = self.find(used) if used.alpha_bar is None else None
         if unit is None:
-            return None
+            return used.alpha_bar
         if unit.spec.alpha_bar is not None:
             return unit.spec.alpha_bar
         return self._alpha_bars.get((unit.request.backbone, unit.request.weights, unit.spec.timestep))
@@ -160,52 +152,28 @@ class UnitIndex:
         The name of a backbone tells explicit position and colours; the cache's records tell untrained networks and
         disabled temporal layers.
         """
-        return tuple(sorted({kind for used in units for kind in self._kinds(used)}))
-
-    def _kinds(self, used: UsedUnit) -> Collection[str]:
-        kinds = {_NOTHING_LEARNED[used.backbone]} if used.backbone in _NOTHING_LEARNED else set()
-        unit = self.find(used)
-        if unit is not None:
-            if unit.request.weights.startswith("random:"):
+        kinds = set()
+        for used in units:
+            unit = self.find(used)
+            if used.backbone in _NOTHING_LEARNED:
+                kinds.add(_NOTHING_LEARNED[used.backbone])
+            if unit is not None and unit.request.weights.startswith("random:"):
                 kinds.add("untrained network")
-            if unit.request.conditioning.get("temporal_layers") == "off":
+            if unit is not None and unit.request.conditioning.get("temporal_layers") == "off":
                 kinds.add("temporal layers off")
-        return kinds
+        return tuple(sorted(kinds))
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureFacts:
-    """A feature of results, over all videos.
+    """A feature of results over all videos: its name, the controls that results with it are, and facts by name.
 
-    Attributes
-    ----------
-    feature
-        ``backbone:timestep:tap``.
-    controls
-        Controls that results with it are.
-    videos, known
-        Number of videos, and how many of these are still in the cache.
-    fields
-        What determined the feature, its noise level and the device that computed it, as text by name.
-    bytes
-        Size of its units.
-    seconds, frames
-        Duration of the runs that finished the units, and frames computed in them. Features may share a run.
+    The facts are what determined it, its noise level, the device that computed it, and what that took.
     """
 
     feature: str
     controls: tuple[str, ...]
-    videos: int
-    known: int
-    fields: Mapping[str, str]
-    bytes: int
-    seconds: float
-    frames: int
-
-    @property
-    def frames_per_second(self) -> float | None:
-        """Frames computed per second; None if no run is recorded."""
-        return self.frames / self.seconds if self.frames and self.seconds > 0 else None
+    facts: Mapping[str, str]
 
 
 def features_used(units: Iterable[UsedUnit], index: UnitIndex) -> list[FeatureFacts]:
@@ -213,39 +181,47 @@ def features_used(units: Iterable[UsedUnit], index: UnitIndex) -> list[FeatureFa
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[UsedUnit, Unit | None]]] = defaultdict(list)
     for used in dict.fromkeys(units):
         unit = index.find(used)
-        fields = (
-            {} if unit is None else {name: unit.spec.field_text(name) for name in _FIELDS} | {"form": unit.spec.form}
+        fields = () if unit is None else tuple((name, unit.spec.field_text(name)) for name in (*_FIELDS, "form"))
+        groups[used.feature, fields].append((used, unit))
+    return [
+        FeatureFacts(
+            feature=feature,
+            controls=index.controls(used for used, _ in found),
+            facts={name: text for name, text in _facts(dict(fields), found, index).items() if text},
         )
-        groups[used.feature, tuple(fields.items())].append((used, unit))
-    return [_summary(feature, dict(fields), found, index) for (feature, fields), found in groups.items()]
+        for (feature, fields), found in groups.items()
+    ]
 
 
-def _summary(
-    feature: str, fields: dict[str, str], found: list[tuple[UsedUnit, Unit | None]], index: UnitIndex
-) -> FeatureFacts:
+def _facts(fields: dict[str, str], found: list[tuple[UsedUnit, Unit | None]], index: UnitIndex) -> dict[str, str]:
     units = [unit for _, unit in found if unit is not None]
     runs = [unit.run_record for unit in units]
     levels = sorted({level for used, _ in found if (level := index.alpha_bar(used)) is not None})
-    fields["alpha_bar"] = ", ".join(f"{level:.6g} (signal-to-noise ratio {level_text(level)})" for level in levels)
-    for name in ("device", "started", "versions"):
-        fields[name] = ", ".join(dict.fromkeys(filter(None, (_text(run.get(name)) for run in runs))))
-    return FeatureFacts(
-        feature=feature,
-        controls=index.controls(used for used, _ in found),
-        videos=len({used.video for used, _ in found}),
-        known=len(units),
-        fields={name: text for name, text in fields.items() if text},
-        bytes=sum(unit.marker.total_bytes for unit in units),
-        seconds=sum(_number(run.get("seconds")) for run in runs),
-        frames=int(sum(_number(run.get("frames_computed")) for run in runs)),
-    )
+
+    def told(name: str) -> str:
+        return ", ".join(dict.fromkeys(filter(None, (_text(run.get(name)) for run in runs))))
+
+    def total(name: str) -> float:
+        return sum(float(value) for run in runs if isinstance(value := run.get(name), int | float))
+
+    seconds, frames = total("seconds"), int(total("frames_computed"))
+    cost = {
+        "videos in the cache": str(len(units)),
+        "megabytes": f"{sum(unit.marker.total_bytes for unit in units) / 1e6:.2f}",
+        "frames computed": str(frames),
+        "seconds": f"{seconds:.1f}, which features of one run share",
+        "frames per second": f"{frames / seconds:.2f}" if frames and seconds > 0 else "",
+    }
+    return {
+        "videos": str(len({used.video for used, _ in found})),
+        **fields,
+        "alpha_bar": ", ".join(f"{level:.6g} (signal-to-noise ratio {level_text(level)})" for level in levels),
+        **{name: told(name) for name in ("device", "started", "versions")},
+        **(cost if units else {}),
+    }
 
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name} {item}" for name, item in value.items())
     return "" if value is None else value if isinstance(value, str) else canonical_json(value).decode()
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

@@ -1,4 +1,4 @@
-"""Which charts a report has: scores over each swept parameter and over noise, and bars for the videos."""
+"""Which charts a report has: scores over each swept parameter and over noise, and heat maps of two parameters."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,17 +12,12 @@ from ..runs.extracting.noise_level import snr_db
 from ..runs.sweeping.axes import NUMERIC, Slices, axis_label
 from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.space import PARAMETERS, setting_columns
-from .charts import Series, bar_chart, legend_key, line_chart
-from .comparison import ComparedResult, exact_text, measure_of
+from .charts import Series, legend_key, line_chart
+from .comparison import ComparedResult, exact_text
 from .tables import Number, Row, TableView, row
 
-__all__ = ["MOST_VIDEOS", "ChartView", "Key", "score_charts", "video_charts"]
+__all__ = ["ChartView", "score_charts"]
 
-#: Largest number of videos in all bar charts, and in each: a longer chart does not fit on a printed page.
-MOST_VIDEOS = 60
-_VIDEOS_PER_CHART = 15
-
-_TAPS = ("video_tap", "image_tap")
 _SNR = "signal-to-noise ratio, dB"
 _UNKNOWN_SNR = (
     "Extraction records it, but earlier versions did not, imported features have none, and videos that were extracted "
@@ -33,22 +28,13 @@ _UNKNOWN_SNR = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Key:
-    """An entry of a chart's legend."""
-
-    picture: Markup
-    name: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class ChartView:
-    """A chart with its legend, a remark, and the table of its numbers."""
+    """The table of a chart's numbers, with a picture and the legend's (sample, name) pairs, if lines can show them."""
 
-    title: str
-    picture: Markup
-    legend: tuple[Key, ...]
-    remark: str = ""
     table: TableView
+    picture: Markup | None = None
+    legend: tuple[tuple[Markup, str], ...] = ()
+    remark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,57 +60,28 @@ class _Line:
 
 
 def score_charts(results: Sequence[ComparedResult], notes: list[str]) -> list[ChartView]:
-    """Draw scores over each parameter that a sweep varies, and over the signal-to-noise ratio.
+    """Draw scores over each parameter that a sweep varies, over noise, and over its two most decisive parameters.
 
     A chart has a line for each sweep and each of its controls. If a sweep is alone, all its measures are drawn, else
     the one that ranks settings. Parameters that a chart does not show are at the best setting of each line. Results of
-    one setting are horizontal lines.
-
-    Parameters
-    ----------
-    results
-        Results that are compared.
-    notes
-        Gets the lines that are left out, the reason, and what helps.
+    one setting are horizontal lines. Axes whose values are no numbers have a table with bars. `notes` gets the lines
+    that are left out, the reason, and what helps.
     """
-    # Timesteps are the last of the numeric axes, so the noise levels that they mean come next.
-    found = [*(_over_parameter(axis, results) for axis in NUMERIC), _over_noise(results, notes)]
     columns = setting_columns(means.setting for item in results for means in item.ranking)
-    others = (*_TAPS, *(axis for axis in columns if axis not in PARAMETERS))
-    return [chart for chart in (*found, *(_over_parameter(axis, results) for axis in others)) if chart is not None]
-
-
-def video_charts(results: Sequence[ComparedResult]) -> list[ChartView]:
-    """Draw the score of each of the first `MOST_VIDEOS` videos as a bar, in as many charts as needed."""
-    shown = [item for item in results if item.by_video and item.measure == measure_of(results)]
-    videos = list(dict.fromkeys(video for item in shown for video in item.by_video))[:MOST_VIDEOS]
-    parts = [videos[start : start + _VIDEOS_PER_CHART] for start in range(0, len(videos), _VIDEOS_PER_CHART)]
-    charts = []
-    for number, part in enumerate(parts, 1):
-        measure = shown[0].measure
-        series = [_series(item, results, [item.by_video.get(video) for video in part]) for item in shown]
-        title = f"{measure} of each video" + (f", part {number} of {len(parts)}" if len(parts) > 1 else "")
-        charts.append(
-            ChartView(
-                title=title,
-                picture=bar_chart(
-                    f"videos-{number}",
-                    title=title,
-                    label=measure,
-                    names=part,
-                    series=series,
-                    longest=shown[0].metric_spec.perfect,
-                ),
-                legend=_legend(series),
-                table=_table_of(title, "video", part, series),
-            )
-        )
-    return charts
+    others = ("video_tap", "image_tap", *(axis for axis in columns if axis not in PARAMETERS))
+    # Timesteps are the last of the numeric axes, so the noise levels that they mean come next.
+    charts = [
+        *(_over_parameter(axis, results) for axis in NUMERIC),
+        _over_noise(results, notes),
+        *(_over_parameter(axis, results) for axis in others),
+        *map(_heatmap, results),
+    ]
+    return [chart for chart in charts if chart is not None]
 
 
 def _over_parameter(axis: str, results: Sequence[ComparedResult]) -> ChartView | None:
     """Draw scores over a parameter; None if no sweep varies it."""
-    part = axis.partition("_")[0] if axis in (*_TAPS, "video_timestep", "image_timestep") else None
+    part = axis.partition("_")[0] if axis.endswith(("_tap", "_timestep")) else None
     slices_of: list[tuple[ComparedResult, Slices]] = []
     for item in results:
         # A setting without the feature has no value on the feature's axes, nor another kernel on a parameter's.
@@ -137,49 +94,12 @@ def _over_parameter(axis: str, results: Sequence[ComparedResult]) -> ChartView |
             slices_of.append((item, Slices(ranking)))
     if not any(axis in slices.varying for _, slices in slices_of):
         return None
-    values = {value for _, found in slices_of for value in found.varying.get(axis, [found.best_value(axis)])}
-    x = sorted(value for value in values if value is not None)
-    lines = [
-        _Line(
-            result=item,
-            name=item.label,
-            points={value: means for value in x if (means := slices.at(**{axis: value})) is not None},
-            elsewhere=slices.others(axis),
-        )
-        for item, slices in slices_of
-    ]
-    constant = _constant(lines, results)
-    measures, levels = _measures(lines, constant), [_series(item, results, [item.score]) for item in constant]
-    series = _line_series(lines, results, measures, x)
-    label, title = axis_label(axis), next(iter(measures.values()))
-    heading = f"{'Scores' if len(measures) > 1 else title} over {label}"
-    chart_id = f"over-{axis.replace('_', '-').replace('.', '-')}"
-    table = _table_of(heading, label, x, series, constant)
-    if any(isinstance(value, str | bool) for value in x):
-        series += [replace(level, values=[*level.values] * len(x)) for level in levels]
-        picture = bar_chart(
-            chart_id,
-            title=heading,
-            label=title,
-            names=[str(value) for value in x],
-            series=series,
-            longest=lines[0].result.metric_spec.perfect,
-        )
-        levels = []
-    else:
-        picture = line_chart(
-            chart_id,
-            title=heading,
-            x_label=label,
-            y_label=title if len(measures) == 1 else "score",
-            x=x,
-            series=series,
-            levels=levels,
-            logarithmic=axis == "temperature" and max(x) > 5 * min(x),
-        )
-    return ChartView(
-        title=heading, picture=picture, legend=_legend(series, levels), remark=_elsewhere(lines), table=table
-    )
+    lines = []
+    for item, slices in slices_of:
+        values = slices.varying.get(axis, [slices.best_value(axis)])
+        points = {value: means for value in values if (means := slices.at(**{axis: value})) is not None}
+        lines.append(_Line(result=item, name=item.label, points=points, elsewhere=slices.others(axis)))
+    return _chart(axis, axis_label(axis), lines, results)
 
 
 def _over_noise(results: Sequence[ComparedResult], notes: list[str]) -> ChartView | None:
@@ -195,64 +115,40 @@ def _over_noise(results: Sequence[ComparedResult], notes: list[str]) -> ChartVie
     named = "; ".join(f"{name} ({features})" for name, features in unknown.items() if features)
     if named:
         notes.append(f"left out of curves over the signal-to-noise ratio, which is not known: {named}. {_UNKNOWN_SNR}")
-    # Rows of the table by rising level; pure noise and a clean sample have an infinite one, which cannot be drawn.
-    levels_of = {
-        line.name: sorted(((_snr(line, choice) or 0.0, choice) for choice in line.points), key=lambda item: item[0])
-        for line in found
-        if not unknown[line.name]
-    }
-    lines = [line for line in found if any(math.isfinite(level) for level, _ in levels_of.get(line.name, ()))]
+    lines, drawn, levels, remarks = [], [], [], ["More noise is at the left."]
+    for line in found:
+        # By rising level; pure noise and a clean sample have an infinite one, which cannot be drawn.
+        by_level = sorted(((_snr(line, choice) or 0.0, choice) for choice in line.points), key=lambda item: item[0])
+        finite = {level: line.points[choice] for level, choice in by_level if math.isfinite(level)}
+        if unknown[line.name] or not finite:
+            continue
+        lines.append(line)
+        drawn.append(replace(line, points=finite))
+        levels.append(by_level)
+        remarks += [
+            f"{choice} is {'noise alone' if level < 0 else 'without noise'}, which has no place on this axis; it is in "
+            "the table."
+            for level, choice in by_level
+            if math.isinf(level)
+        ]
     if not lines:
         return None
-    drawn = [
-        replace(
-            line, points={level: line.points[choice] for level, choice in levels_of[line.name] if math.isfinite(level)}
+    measures = _measures(lines, results)
+    rows = [
+        row(
+            line.name,
+            Number(choice.timestep),
+            Number(exact_text(line.result.alpha_bars[choice])),
+            Number(repr(level)),
+            *(Number(exact_text(line.points[choice].measures[measure])) for measure in measures),
+            choice,
+            control=bool(line.result.controls),
         )
-        for line in lines
+        for line, by_level in zip(lines, levels, strict=True)
+        for level, choice in by_level
     ]
-    x = sorted({level for line in drawn for level in line.points})
-    constant = _constant(lines, results)
-    measures, levels = _measures(lines, constant), [_series(item, results, [item.score]) for item in constant]
-    series = _line_series(drawn, results, measures, x)
-    title = next(iter(measures.values()))
-    heading = f"{'Scores' if len(measures) > 1 else title} over the signal-to-noise ratio"
-    rows, remarks = [], ["More noise is at the left.", _elsewhere(lines)]
-    for line in lines:
-        for level, choice in levels_of[line.name]:
-            rows.append(
-                row(
-                    line.name,
-                    Number(choice.timestep),
-                    Number(exact_text(line.result.alpha_bars[choice])),
-                    Number(repr(level)),
-                    *(Number(exact_text(line.points[choice].measures[measure])) for measure in measures),
-                    choice,
-                    control=bool(line.result.controls),
-                )
-            )
-            if math.isinf(level):
-                what = "noise alone" if level < 0 else "without noise"
-                remarks.append(f"{choice} is {what}, which has no place on this axis; it is in the table.")
-    return ChartView(
-        title=heading,
-        picture=line_chart(
-            "over-noise",
-            title=heading,
-            x_label=_SNR,
-            y_label=title if len(measures) == 1 else "score",
-            x=x,
-            series=series,
-            levels=levels,
-            scattered=True,
-        ),
-        legend=_legend(series, levels),
-        remark=" ".join(dict.fromkeys(filter(None, remarks))),
-        table=TableView(
-            caption=heading,
-            columns=("line", "timestep", "alpha_bar", _SNR, *measures.values(), "feature"),
-            rows=tuple(rows),
-        ),
-    )
+    columns = ("line", "timestep", "alpha_bar", _SNR, *measures.values(), "feature")
+    return _chart("noise", _SNR, drawn, results, remarks=remarks, of_lines=(columns, tuple(rows)))
 
 
 def _noise_lines(item: ComparedResult, part: Literal["video", "image"]) -> Iterator[_Line]:
@@ -277,25 +173,49 @@ def _snr(line: _Line, choice: FeatureChoice) -> float | None:
     return None if level is None else snr_db(level)
 
 
-def _measures(lines: Sequence[_Line], constant: Sequence[ComparedResult]) -> dict[str, str]:
-    """Return the titles of the measures to draw, by column: all of them if there is only one line."""
-    best = next(iter(lines[0].points.values()))
-    titles = best.metric_spec.titles(best.measures)
-    return titles if len(lines) == 1 and not constant else dict([next(iter(titles.items()))])
+def _heatmap(item: ComparedResult) -> ChartView | None:
+    """Shade the scores over the two parameters that change them most; None for fewer than two."""
+    slices = Slices(item.ranking) if item.ranking else None
+    if slices is None or len(slices.varying) < 2:
+        return None
+    reach = {}
+    for axis, values in slices.varying.items():
+        scores = [means.score for value in values if (means := slices.at(**{axis: value})) is not None]
+        reach[axis] = max(scores, default=0.0) - min(scores, default=0.0)
+    pair = sorted(reach, key=lambda axis: -reach[axis])[:2]
+    y, x = sorted(pair, key=lambda axis: -len(slices.varying[axis]))
+
+    def score(row_value: object, column_value: object) -> Number:
+        means = slices.at(**{y: row_value, x: column_value})
+        return Number("" if means is None else exact_text(means.score))
+
+    table = TableView(
+        caption=f"{item.label}: {item.measure} over {axis_label(y)} and {axis_label(x)}",
+        columns=(axis_label(y), *(f"{axis_label(x)} {_text(value)}" for value in slices.varying[x])),
+        rows=tuple(
+            row(_text(value), *(score(value, column) for column in slices.varying[x])) for value in slices.varying[y]
+        ),
+        shaded=True,
+    )
+    rest = slices.others(x, y)
+    return ChartView(table=table, remark=f"Elsewhere at the best setting: {rest}." if rest else "")
 
 
-def _constant(lines: Sequence[_Line], results: Sequence[ComparedResult]) -> list[ComparedResult]:
-    """Return the results of one setting with the measure of the lines; they are drawn as horizontal lines."""
-    measure = lines[0].result.measure
-    return [item for item in results if not item.ranking and item.score is not None and item.measure == measure]
-
-
-def _line_series(
-    lines: Sequence[_Line], results: Sequence[ComparedResult], measures: Mapping[str, str], x: Sequence[Any]
-) -> list[Series]:
-    """Return the series of lines, at all x. Colours are those of the results, unless a result has several lines."""
+def _chart(
+    axis: str,
+    label: str,
+    lines: Sequence[_Line],
+    results: Sequence[ComparedResult],
+    *,
+    remarks: Sequence[str] = (),
+    of_lines: tuple[tuple[str, ...], tuple[Row, ...]] | None = None,
+) -> ChartView:
+    """Draw lines over an axis; `of_lines` are the columns and rows of a table to show instead of one row per x."""
+    constant, measures = _constant(lines, results), _measures(lines, results)
+    x = sorted({at for line in lines for at in line.points})
+    # Colours are those of the results, unless a result has several lines.
     one_each = len({id(line.result) for line in lines}) == len(lines)
-    return [
+    series = [
         Series(
             name=line.name if len(measures) == 1 else title,
             values=[line.points[at].measures[measure] if at in line.points else None for at in x],
@@ -305,32 +225,58 @@ def _line_series(
         for number, line in enumerate(lines)
         for column, (measure, title) in enumerate(measures.items())
     ]
-
-
-def _series(item: ComparedResult, results: Sequence[ComparedResult], values: Sequence[float | None]) -> Series:
-    return Series(name=item.label, values=values, index=results.index(item), control=bool(item.controls))
-
-
-def _legend(series: Sequence[Series], levels: Sequence[Series] = ()) -> tuple[Key, ...]:
-    keys = [Key(picture=legend_key(line), name=line.name) for line in series]
-    keys += [Key(picture=legend_key(level, level=True), name=f"{level.name}, one setting") for level in levels]
-    return tuple(keys)
-
-
-def _elsewhere(lines: Sequence[_Line]) -> str:
+    levels = [item.series([item.score], results) for item in constant]
+    title = next(iter(measures.values()))
+    where = label if of_lines is None else "the signal-to-noise ratio"
+    heading = f"{'Scores' if len(measures) > 1 else title} over {where}"
     texts = [f"{line.name}: {line.elsewhere}" if len(lines) > 1 else line.elsewhere for line in lines if line.elsewhere]
-    return f"Elsewhere at the best setting: {'; '.join(texts)}." if texts else ""
+    remarks = [*remarks[:1], *([f"Elsewhere at the best setting: {'; '.join(texts)}."] if texts else []), *remarks[1:]]
+    numeric = not any(isinstance(value, str | bool) for value in x)
+    columns, rows = of_lines or (
+        (label, *(line.name for line in series), *(item.label for item in constant)),
+        tuple(
+            row(
+                _text(at),
+                *(Number(exact_text(line.values[index])) for line in series),
+                *(Number(item.score_text) for item in constant),
+            )
+            for index, at in enumerate(x)
+        ),
+    )
+    bars = () if numeric else (*series, *levels)
+    table = TableView(
+        caption=heading, columns=columns, rows=rows, bars=bars, longest=lines[0].result.metric_spec.perfect
+    )
+    if not numeric:
+        return ChartView(table=table, remark=" ".join(remarks))
+    picture = line_chart(
+        f"over-{axis.replace('_', '-').replace('.', '-')}",
+        title=heading,
+        x_label=label,
+        y_label=title if len(measures) == 1 else "score",
+        x=x,
+        series=series,
+        levels=levels,
+        logarithmic=axis == "temperature" and max(x) > 5 * min(x),
+        scattered=of_lines is not None,
+    )
+    keys = [(legend_key(line), line.name) for line in series]
+    keys += [(legend_key(level, level=True), f"{level.name}, one setting") for level in levels]
+    return ChartView(table=table, picture=picture, legend=tuple(keys), remark=" ".join(dict.fromkeys(remarks)))
 
 
-def _table_of(
-    caption: str, label: str, x: Sequence[Any], series: Sequence[Series], constant: Sequence[ComparedResult] = ()
-) -> TableView:
-    """Return the numbers of a chart, one row per x."""
+def _measures(lines: Sequence[_Line], results: Sequence[ComparedResult]) -> dict[str, str]:
+    """Return the titles of the measures to draw, by column: all of them if there is only one line."""
+    best = next(iter(lines[0].points.values()))
+    titles = best.metric_spec.titles(best.measures)
+    return titles if len(lines) == 1 and not _constant(lines, results) else dict([next(iter(titles.items()))])
 
-    def numbers(index: int) -> Row:
-        name = f"{x[index]:g}" if isinstance(x[index], float) else x[index]
-        values = [exact_text(line.values[index]) for line in series] + [item.score_text for item in constant]
-        return row(name, *map(Number, values))
 
-    names = (label, *(line.name for line in series), *(item.label for item in constant))
-    return TableView(caption=caption, columns=names, rows=tuple(map(numbers, range(len(x)))))
+def _constant(lines: Sequence[_Line], results: Sequence[ComparedResult]) -> list[ComparedResult]:
+    """Return the results of one setting with the measure of the lines; they are drawn as horizontal lines."""
+    measure = lines[0].result.measure
+    return [item for item in results if not item.ranking and item.score is not None and item.measure == measure]
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

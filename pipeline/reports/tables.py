@@ -9,8 +9,9 @@ from typing import Any
 
 from ..runs.sweeping.axes import axis_label
 from ..runs.sweeping.space import Setting, setting_columns
-from ..tasks.tables import Table
-from .comparison import ComparedResult, exact_text
+from ..tasks.tables import Table, as_number
+from .charts import Series
+from .comparison import ComparedResult, exact_text, measure_of
 from .folders import Propagation, Sweep
 from .provenance import FeatureFacts
 
@@ -18,7 +19,6 @@ __all__ = [
     "Number",
     "Row",
     "TableView",
-    "cost_tables",
     "features_tables",
     "means_table",
     "objects_table",
@@ -26,11 +26,15 @@ __all__ = [
     "other_tables",
     "row",
     "settings_table",
+    "timing_table",
+    "videos_table",
     "without_folders",
 ]
 
 #: Largest numbers of rows; a note says what is left out.
 _MOST_SETTINGS, _MOST_ROWS = 100, 600
+#: Number of shades of a heat map.
+_SHADES = 9
 
 
 class Number(str):
@@ -49,20 +53,32 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class TableView:
-    """A table as the template shows it. A column is numeric if its cell in the first row is a `Number`."""
+    """A table as the template shows it. A column is numeric if its cell in the first row is a `Number`.
+
+    Attributes
+    ----------
+    caption, columns, rows
+        Its text.
+    bars
+        Series of each column after the first, if its numbers have bars.
+    longest
+        Number whose bar fills the cell.
+    shaded
+        Whether numbers have a shade, the highest one a frame: a heat map.
+    """
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    bars: tuple[Series, ...] = ()
+    longest: float = 1.0
+    shaded: bool = False
 
     @cached_property
     def numeric(self) -> tuple[bool, ...]:
         """Whether each column holds numbers."""
-        return (
-            tuple(isinstance(cell, Number) for cell in self.rows[0].cells)
-            if self.rows
-            else (False,) * len(self.columns)
-        )
+        first = self.rows[0].cells if self.rows else ("",) * len(self.columns)
+        return tuple(isinstance(cell, Number) for cell in first)
 
     @cached_property
     def _decimals(self) -> list[int]:
@@ -76,12 +92,27 @@ class TableView:
             for column in columns
         ]
 
+    @cached_property
+    def _range(self) -> tuple[float, float]:
+        values = [value for row in self.rows for cell in row.cells[1:] if (value := as_number(cell)) is not None]
+        return min(values, default=0.0), max(values, default=0.0)
+
     def shown(self, column: int, cell: str) -> str:
         """Return a number as the page shows it: with as many decimals as all others of its column."""
-        try:
-            return f"{float(cell):.{self._decimals[column]}f}" if self._decimals[column] else cell
-        except ValueError:
-            return cell
+        decimals = max(self._decimals) if self.shaded else self._decimals[column]
+        return cell if not decimals or as_number(cell) is None else f"{float(cell):.{decimals}f}"
+
+    def shade(self, cell: str) -> str:
+        """Return the CSS classes of a number in a heat map."""
+        (low, high), value = self._range, as_number(cell)
+        if not self.shaded or value is None:
+            return ""
+        share = (value - low) / (high - low) if high > low else 0.0
+        return f" h{round(share * (_SHADES - 1))}" + (" best" if value == high else "")
+
+    def length(self, cell: str) -> str:
+        """Return the length of a number's bar, in percent."""
+        return f"{100 * max(0.0, min(1.0, float(cell) / self.longest)):.1f}"
 
 
 def row(*cells: object, control: bool = False) -> Row:
@@ -93,29 +124,43 @@ def means_table(results: Sequence[ComparedResult]) -> TableView:
     """Return the means of all results, by the official names of the metrics."""
     known = dict.fromkeys(name for item in results for name in (*item.metric_spec.official.values(), *item.means))
     columns = [name for name in known if any(item.means.get(name) for item in results)]
+    rows = [
+        row(
+            item.name,
+            *(Number(item.means.get(name, "")) for name in columns),
+            ", ".join(item.controls),
+            control=bool(item.controls),
+        )
+        for item in results
+    ]
+    what = "objects" if all(item.metric_spec.of_objects for item in results) else "videos"
+    return TableView(caption=f"Means over all {what}", columns=("results", *columns, "control"), rows=tuple(rows))
+
+
+def videos_table(results: Sequence[ComparedResult], notes: list[str]) -> TableView | None:
+    """Return the score of each video with a bar, results side by side; None if no result has videos."""
+    shown = [item for item in results if item.by_video and item.measure == measure_of(results)]
+    videos = _cut("videos", dict.fromkeys(video for item in shown for video in item.by_video), notes)
+    if not videos:
+        return None
+    bars = tuple(item.series([item.by_video.get(video) for video in videos], results) for item in shown)
     return TableView(
-        caption=f"Means over all {'objects' if all(item.metric_spec.of_objects for item in results) else 'videos'}",
-        columns=("results", *columns, "control"),
+        caption=f"{shown[0].measure} of each video",
+        columns=("video", *(line.name for line in bars)),
         rows=tuple(
-            row(
-                item.name,
-                *(Number(item.means.get(name, "")) for name in columns),
-                ", ".join(item.controls),
-                control=bool(item.controls),
-            )
-            for item in results
+            row(video, *(Number(exact_text(line.values[index])) for line in bars)) for index, video in enumerate(videos)
         ),
+        bars=bars,
+        longest=shown[0].metric_spec.perfect,
     )
 
 
 def objects_table(results: Sequence[ComparedResult], notes: list[str]) -> TableView | None:
     """Return the scores of each object, results side by side; None if no result has objects."""
     with_objects = [item for item in results if item.objects]
-    names = list(dict.fromkeys(name for item in with_objects for name in item.objects))
+    names = _cut("objects", dict.fromkeys(name for item in with_objects for name in item.objects), notes)
     if not names:
         return None
-    if len(names) > _MOST_ROWS:
-        notes.append(f"the table of objects shows the first {_MOST_ROWS} of {len(names)} objects")
     metrics = list(dict.fromkeys(metric for item in with_objects for row in item.objects.values() for metric in row))
     metrics = [name for name in ("J-Mean", "F-Mean") if name in metrics] or metrics
     columns = [(item, metric) for item in with_objects for metric in metrics]
@@ -124,7 +169,7 @@ def objects_table(results: Sequence[ComparedResult], notes: list[str]) -> TableV
         columns=("object", *(f"{item.label} {column}" for item, column in columns)),
         rows=tuple(
             row(name, *(Number(item.objects.get(name, {}).get(column, "")) for item, column in columns))
-            for name in names[:_MOST_ROWS]
+            for name in names
         ),
     )
 
@@ -149,19 +194,20 @@ def settings_table(name: str, results: Sequence[ComparedResult], notes: list[str
         notes.append(
             f"{name}: {len(listed)} of {len(ranked)} settings are listed: the best, and the best of each control"
         )
+    rows = [
+        row(
+            rank,
+            *("–" if (value := means.setting.value(key)) in ("", None) else value for key in varying),
+            *(Number(exact_text(means.measures[measure])) for measure in measures),
+            ", ".join(controls_of[means.setting]),
+            control=bool(controls_of[means.setting]),
+        )
+        for rank, means in listed
+    ]
     return TableView(
         caption=f"Settings of {name}" + (f", all with {', '.join(same)}" if same else ""),
         columns=("rank", *map(axis_label, varying), *(official[measure] for measure in measures), "control"),
-        rows=tuple(
-            row(
-                rank,
-                *("–" if (value := means.setting.value(key)) in ("", None) else value for key in varying),
-                *(Number(exact_text(means.measures[measure])) for measure in measures),
-                ", ".join(controls_of[means.setting]),
-                control=bool(controls_of[means.setting]),
-            )
-            for rank, means in listed
-        ),
+        rows=tuple(rows),
     )
 
 
@@ -169,11 +215,9 @@ def other_tables(name: str, tables: Iterable[Table], notes: list[str]) -> list[T
     """Return tables that a folder of results holds, unchanged."""
     views = []
     for table in tables:
-        if len(table.rows) > _MOST_ROWS:
-            notes.append(f"{name}: table {table.name} shows the first {_MOST_ROWS} of {len(table.rows)} rows")
         rows = [
-            row(first, *(Number(text) if _is_number(text) else text for text in others))
-            for first, *others in table.rows[:_MOST_ROWS]
+            row(first, *(Number(text) if not text or as_number(text) is not None else text for text in others))
+            for first, *others in _cut(f"rows of {name}: {table.name}", table.rows, notes)
         ]
         views.append(TableView(caption=f"{name}: {table.name}", columns=table.columns, rows=tuple(rows)))
     return views
@@ -184,63 +228,39 @@ def options_table(name: str, results: Sweep | Propagation) -> TableView | None:
     options: Mapping[str, Any] = results.options
     if not options and isinstance(results, Propagation):
         features = [f"{feature}={weight!r}" for feature, weight in results.features.items()]
-        options = ({"feature": features} if features else {}) | results.settings
-    if not options:
-        return None
-    return TableView(
-        caption=f"{name}: recorded options",
-        columns=("option", "value"),
-        rows=tuple(row(key, _option_text(value)) for key, value in options.items()),
-    )
+        options = ({"feature": features} if features else {}) | dict(results.settings)
+    rows = [
+        row(key, ", ".join(without_folders(str(text)) for text in (value if isinstance(value, list) else [value])))
+        for key, value in options.items()
+    ]
+    caption = f"{name}: recorded options"
+    return TableView(caption=caption, columns=("option", "value"), rows=tuple(rows)) if rows else None
 
 
 def features_tables(name: str, facts: Iterable[FeatureFacts]) -> list[TableView]:
-    """Return one table per feature: what determined it, and which device computed it."""
+    """Return one table per feature: what determined it, which device computed it, and what that took."""
     return [
         TableView(
             caption=f"{name}: feature {item.feature}"
             + (f" (control: {', '.join(item.controls)})" if item.controls else ""),
             columns=("field", "value"),
-            rows=(
-                row("videos", item.videos),
-                *(row(key.replace("_", " "), without_folders(value)) for key, value in item.fields.items()),
-            ),
+            rows=tuple(row(key.replace("_", " "), without_folders(value)) for key, value in item.facts.items()),
         )
         for item in facts
     ]
 
 
-def cost_tables(name: str, facts: Iterable[FeatureFacts], timing: Mapping[str, float] | None) -> list[TableView]:
-    """Return the cost of features and of a sweep."""
-    features = [
-        row(
-            item.feature,
-            *map(Number, (item.known, f"{item.bytes / 1e6:.2f}", item.frames, f"{item.seconds:.1f}")),
-            Number("" if item.frames_per_second is None else f"{item.frames_per_second:.2f}"),
-            control=bool(item.controls),
-        )
-        for item in facts
-        if item.known
-    ]
-    seconds = [row(part, Number(repr(value))) for part, value in (timing or {}).items()]
-    views = [
-        TableView(
-            caption=f"{name}: features in the cache, and the runs that finished them",
-            columns=("feature", "videos", "megabytes", "frames computed", "seconds", "frames per second"),
-            rows=tuple(features),
-        ),
+def timing_table(name: str, timing: Mapping[str, float]) -> TableView | None:
+    """Return the seconds that the parts of a sweep took; None if it recorded none."""
+    return (
         TableView(
             caption=f"{name}: seconds of the sweep's last run; each part sums over all threads or workers",
             columns=("part", "seconds"),
-            rows=tuple(seconds),
-        ),
-    ]
-    return [view for view in views if view.rows]
-
-
-def _option_text(value: Any) -> str:
-    texts = value if isinstance(value, list) else [value]
-    return ", ".join(without_folders(str(text)) for text in texts)
+            rows=tuple(row(part, Number(repr(value))) for part, value in timing.items()),
+        )
+        if timing
+        else None
+    )
 
 
 def without_folders(text: str) -> str:
@@ -250,9 +270,8 @@ def without_folders(text: str) -> str:
     return re.sub(r"(?<![^\s=,'\"(])/(?:[^/\s=,]+/)+([^/\s=,]+)", r"\1", text)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text or 0)
-    except ValueError:
-        return False
-    return True
+def _cut(what: str, items: Iterable[Any], notes: list[str]) -> list[Any]:
+    every = list(items)
+    if len(every) > _MOST_ROWS:
+        notes.append(f"tables show the first {_MOST_ROWS} of {len(every)} {what}")
+    return every[:_MOST_ROWS]

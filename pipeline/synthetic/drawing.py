@@ -26,16 +26,9 @@ TEXTURE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Appearance:
-    """Size, outline and colours of an object.
+    """Radius in pixels (of the ball with the same area), outline and colours of an object.
 
-    Attributes
-    ----------
-    radius
-        Radius in pixels of the ball with the same area.
-    shape
-        Outline.
-    albedo
-        (64, 64, 3), float32, RGB in [0, 1]: colours of the square that reaches 1.5 radii from the centre.
+    `albedo`, (64, 64, 3), float32, RGB in [0, 1], colours the square that reaches 1.5 radii from the centre.
     """
 
     radius: float
@@ -65,21 +58,9 @@ def patched(colours: Sequence[_Image], size: tuple[int, int], cell: int, rng: np
 def noise_image(
     size: tuple[int, int], scales: tuple[tuple[int, float], ...], rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
-    """Draw smooth noise with detail at several scales.
+    """Draw smooth noise (height, width, 3), float32, around 0; `scales` are cell sizes in pixels and amplitudes.
 
-    Parameters
-    ----------
-    size
-        (height, width).
-    scales
-        Cell size in pixels and amplitude of each scale.
-    rng
-        Random generator.
-
-    Returns
-    -------
-    numpy.ndarray
-        (height, width, 3), float32, around 0. The channels have 60 % of the noise in common, so it is mostly grey.
+    The channels have 60 % of the noise in common, so it is mostly grey.
     """
     height, width = size
     image = np.zeros((height, width, 3), dtype=np.float32)
@@ -93,22 +74,10 @@ def noise_image(
 def draw_object(
     image: _Image, mask: npt.NDArray[np.uint8], appearance: Appearance, centre: npt.NDArray[np.float64], number: int
 ) -> None:
-    """Draw one object over an image and a mask, in place.
+    """Draw one object over an image (height, width, 3), RGB in [0, 1], and a mask (height, width), in place.
 
-    A pixel belongs to the object if its centre lies inside the outline. Edges are antialiased over one pixel.
-
-    Parameters
-    ----------
-    image
-        (height, width, 3), float32, RGB in [0, 1].
-    mask
-        (height, width), object numbers.
-    appearance
-        The object.
-    centre
-        x and y of the object in pixels.
-    number
-        Number of the object in the mask.
+    A pixel belongs to the object if its centre lies inside the outline. Edges are antialiased over one pixel. `centre`
+    is x and y in pixels, `number` the object's in the mask.
     """
     reach = appearance.radius * math.sqrt(2) * _HALF_SIDE + 2  # a diamond's corners
     left, top = (max(0, math.floor(value - reach)) for value in centre)

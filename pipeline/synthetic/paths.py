@@ -12,19 +12,14 @@ _Array = npt.NDArray[np.float64]
 
 #: Slowest and fastest motion, in shorter sides of the frame per frame.
 _SPEED = (0.012, 0.045)
-
 #: Sharpest turn of a curved path, in radians over the whole video.
 _TURN = 2.2
-
 #: Smallest gap between objects that do not touch, in pixels at a shorter side of 256.
 _APART = 3.0
-
 #: Largest gap, in half of the frames, between objects that stay near each other, in shorter sides.
 _NEAR = 0.2
-
 #: Distance between the centres of objects where they cross, in radii.
 _MEETING = 0.5
-
 #: Smallest angle between the directions of objects that cross, in radians.
 _ANGLE = np.pi / 4
 
@@ -32,21 +27,9 @@ _ATTEMPTS = 20_000
 
 
 def draw_paths(spec: SceneSpec, radii: _Array, rng: np.random.Generator) -> _Array:
-    """Draw random paths until they are arranged as specified.
+    """Draw random paths until they are arranged as specified, for objects of the given radii (object,) in pixels.
 
-    Parameters
-    ----------
-    spec
-        The video.
-    radii
-        (object,), radii in pixels.
-    rng
-        Random generator.
-
-    Returns
-    -------
-    numpy.ndarray
-        (object, frame, 2), x and y of the centres in pixels; the centre of the first pixel is (0, 0).
+    Returns (object, frame, 2): x and y of the centres in pixels; the centre of the first pixel is (0, 0).
 
     Raises
     ------
@@ -65,19 +48,10 @@ def draw_paths(spec: SceneSpec, radii: _Array, rng: np.random.Generator) -> _Arr
 
 
 def gaps(paths: _Array, radii: _Array) -> _Array:
-    """Compute the gap between the outlines of every two objects, taken as balls.
+    """Compute the gap (pair, frame) in pixels between the outlines of every two objects, taken as balls.
 
-    Parameters
-    ----------
-    paths
-        (object, frame, 2), centres in pixels.
-    radii
-        (object,), radii in pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        (pair, frame), gaps in pixels, negative where objects overlap; pairs in order: (0, 1), (0, 2), ..., (1, 2), ...
+    `paths` (object, frame, 2) are their centres, `radii` (object,) their radii. Gaps are negative where objects
+    overlap; pairs come in the order (0, 1), (0, 2), ..., (1, 2), ...
     """
     first, second = np.triu_indices(len(paths), k=1)
     distance = np.linalg.norm(paths[first] - paths[second], axis=-1)

@@ -15,16 +15,12 @@ __all__ = ["Clip", "render"]
 
 #: Number of tracked points on each object beside its centre.
 _POINTS = 8
-
 #: Cell size (at a shorter side of 256) and amplitude of each scale of the background's texture.
 _GROUND = ((96, 0.16), (32, 0.1), (12, 0.07), (4, 0.05))
-
 #: Amplitude of an object's blotches.
 _MOTTLED = 0.35
-
 #: Size of patches: of an object, in cells of its texture; of the background, in pixels at a shorter side of 256.
 _PATCH, _PATCHES = 16, 28
-
 #: Largest speed of the background, in shorter sides per frame.
 _DRIFT = 0.02
 

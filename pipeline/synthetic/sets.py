@@ -9,32 +9,17 @@ __all__ = ["SETS", "set_specs"]
 
 #: Distance between the seeds of two sets, so that different sets share no video.
 _STRIDE = 1_000_000
-
 #: Number of seeds of a set. All video seeds stay below the first training seed, 1,000,000,000.
 _SEEDS = 100
-
-
 #: Seed of the first video of each set; the name is the arrangement of its objects.
 SETS: dict[Arrangement, int] = {"near": _STRIDE, "random": 2 * _STRIDE, "crossing": 3 * _STRIDE}
 
 
 def set_specs(name: str, videos: int, base: SceneSpec) -> dict[str, SceneSpec]:
-    """Return the specifications of a set's videos.
+    """Return the specifications of a set's videos, by their names ``<set>-<number>``.
 
-    Parameters
-    ----------
-    name
-        Key of `SETS`.
-    videos
-        Number of videos, at least 1.
-    base
-        Specification except for the arrangement. Its seed, 0 to 99, selects disjoint sets; report results on 0. Videos
-        of the same number have the same paths whatever the objects look like.
-
-    Returns
-    -------
-    dict of str to SceneSpec
-        Specification of each video, by its name ``<set>-<number>``.
+    `base` specifies all but the arrangement. Its seed, 0 to 99, selects disjoint sets; report results on 0. Videos of
+    the same number have the same paths whatever the objects look like.
 
     Raises
     ------

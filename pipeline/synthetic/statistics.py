@@ -37,12 +37,7 @@ class ClipStatistics:
 def clip_statistics(clip: Clip, window: float) -> ClipStatistics:
     """Measure a video of at least two frames.
 
-    Parameters
-    ----------
-    clip
-        The video.
-    window
-        Half the side of the search window in pixels: radius of propagation times stride of the features.
+    `window` is half the side of the search window in pixels: radius of propagation times stride of the features.
     """
     masks, ids = clip.masks[1:], range(1, len(clip.centres) + 1)
     near = np.zeros((len(ids), len(masks)), dtype=bool)

@@ -27,15 +27,7 @@ __all__ = ["MadeVideo", "make_sets", "write_davis", "write_list", "write_truth"]
 
 @dataclass(frozen=True, kw_only=True)
 class MadeVideo:
-    """A video of a set.
-
-    Attributes
-    ----------
-    set_name, name
-        Names of the set and of the video.
-    statistics
-        Difficulty.
-    """
+    """Names of a set and of its video, and the video's difficulty."""
 
     set_name: str
     name: str
@@ -103,20 +95,10 @@ def make_sets(
 def write_davis(
     root: Path, name: str, frames: npt.NDArray[np.uint8], masks: npt.NDArray[np.uint8], set_name: str = "val"
 ) -> None:
-    """Write a video as a sequence of a DAVIS-2017 root, and add it to a set.
+    """Write a video as a sequence of a DAVIS-2017 root, created if absent, and add it to a list of ``ImageSets/2017``.
 
-    Parameters
-    ----------
-    root
-        DAVIS root; created if absent.
-    name
-        Name of the sequence.
-    frames
-        (frame, height, width, 3), RGB; written as JPEG with quality 95.
-    masks
-        (frame, height, width), object numbers; written as palette PNG.
-    set_name
-        Name of the list in ``ImageSets/2017``.
+    Frames (frame, height, width, 3), RGB, become JPEGs of quality 95; masks (frame, height, width), object numbers,
+    palette PNGs.
 
     Raises
     ------

@@ -1,6 +1,7 @@
 """``ted show``: pictures from a cache and from results."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 from ted.pipeline.datasets.sources import Source, open_sources
 from ted.pipeline.pictures import arrow_pictures, similarity_pictures
 from ted.pipeline.pictures.columns import enlarge_cells
+from ted.pipeline.pictures.figure import write_figure
 from ted.pipeline.pictures.overlay import overlay_mask
 from ted.pipeline.pictures.pca import pca_basis, pca_colours, pca_limits
 from ted.pipeline.pictures.result import parse_results
@@ -145,6 +147,27 @@ def test_masks_side_by_side_with_the_truth(cli: Cli, davis_source: Path, results
     video = open_sources([Source(path=davis_source)])[0]
     truth = overlay_mask(video.frames.read(0), read(video.annotations()["00000"]))
     assert not holds(read(pictures(alone.out)["one"][0]), truth)
+
+
+def test_figures_for_papers(cli: Cli, davis_source: Path, results: Path, tmp_path: Path) -> None:
+    """A row per result and a column per frame, text as text, a file per video."""
+    common = ("show", "masks", davis_source, "--out", tmp_path, "--results", f"one way={results}", "--frames", "0,3")
+    drawn = cli(*common, "--figure", tmp_path / "a.svg")
+    assert drawn.code == 0, drawn.err
+    for name in ("one", "two"):
+        assert str(tmp_path / f"a-{name}.svg") in drawn.out
+        svg = (tmp_path / f"a-{name}.svg").read_text()
+        assert {"00000", "00003", "ground truth", "one way"} <= set(re.findall(r">([^<>]+)</text>", svg))
+        assert svg.count("<image ") == 4
+    wrong = cli(*common, "--figure", tmp_path / "c.jpg")
+    assert (wrong.code, "written as .pdf or .svg" in wrong.err) == (2, True)
+
+
+def test_a_figure_has_the_same_bytes_twice(tmp_path: Path) -> None:
+    picture = np.full((6, 8, 3), 90, np.uint8)
+    first, second = (write_figure(tmp_path / name, {"a": [picture]}, ["0"], {1: "swan"}) for name in ("a.pdf", "b.pdf"))
+    assert first.read_bytes().startswith(b"%PDF")
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_a_video_that_fails_stops_no_other(cli: Cli, davis_source: Path, results: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Positions of lines, markers and bars in charts equal their values."""
+"""Positions of lines and markers in charts, lengths of bars and shades of heat maps equal their values."""
 
 import math
 import re
@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from ted.pipeline.reports.charts import Scale, Series, bar_chart, legend_key, line_chart, nice_ticks, spaced_ticks
+from ted.pipeline.reports.charts import Scale, Series, legend_key, line_chart, nice_ticks, spaced_ticks
+from ted.pipeline.reports.tables import Number, TableView, row
 
 Point = tuple[float, float]
 
@@ -112,32 +113,24 @@ def test_nothing_to_draw() -> None:
     assert "no values" in text
 
 
-def test_bars_are_as_long_as_their_values() -> None:
-    values = np.random.default_rng(2).random((2, 5)).tolist()
-    values[1][3] = None
-    names = [f"video {number}" for number in range(5)]
-    series = [Series(name="a", values=values[0]), Series(name="b", values=values[1], index=1, control=True)]
-    svg = ElementTree.fromstring(bar_chart("c", title="t", label="J&F", names=names, series=series, longest=1))
-    widths = [float(bar.attrib["width"]) for bar in svg.iter("rect")]
-    known = [value for pair in zip(*values, strict=True) for value in pair if value is not None]
-    full = 440 - 132 - 44
-    np.testing.assert_allclose(widths, np.array(known) * full, atol=0.051)
-    shown = [text.text for text in svg.iter("text") if text.attrib["class"] == "small"]
-    assert shown == ["–" if value is None else f"{value:.3f}" for pair in zip(*values, strict=True) for value in pair]
+def test_bars_are_as_long_as_their_values_and_shades_as_dark() -> None:
+    values = ["0.25", "50.0", "1e2", "-3.0", "120.0"]
+    bars = TableView(caption="", columns=("", ""), rows=(), longest=100)
+    assert [bars.length(value) for value in values] == ["0.2", "50.0", "100.0", "0.0", "100.0"]
+    rows = (row("a", Number("0.5"), Number("0.7")), row("b", Number(""), Number("0.9")))
+    heat = TableView(caption="", columns=("", "x", "y"), rows=rows, shaded=True)
+    assert [heat.shade(cell) for item in rows for cell in item.cells[1:]] == [" h0", " h4", "", " h8 best"]
+    flat = TableView(caption="", columns=("", "x"), rows=(row("a", Number("0.5")),), shaded=True)
+    assert flat.shade("0.5") == " h0 best"
 
 
 def test_names_may_hold_anything() -> None:
-    name = "</svg><script>alert('&')</script>\"'" * 2  # cut in the picture, complete in its tool tip
-    series = [Series(name=name, values=[0.5])]
-    for text in (
-        line_chart(name, title=name, x_label=name, y_label=name, x=[1], series=series),
-        bar_chart("c", title=name, label=name, names=[name], series=series, longest=1),
-    ):
-        assert "<script" not in text
-        svg = ElementTree.fromstring(text)
-        assert svg.findtext("title") == name
-        assert name in (svg.findtext("desc") or "")
-    assert ElementTree.fromstring(text).find(".//text/title").text == name  # type: ignore[union-attr]
+    name = "</svg><script>alert('&')</script>\"'" * 2
+    text = line_chart(name, title=name, x_label=name, y_label=name, x=[1], series=[Series(name=name, values=[0.5])])
+    assert "<script" not in text
+    svg = ElementTree.fromstring(text)
+    assert svg.findtext("title") == name
+    assert name in (svg.findtext("desc") or "")
 
 
 def test_a_chart_says_what_it_is() -> None:

@@ -115,7 +115,7 @@ def test_backbones_of_different_schedules_share_an_axis(tmp_path: Path) -> None:
     drawn = [score for line in found.values() for _, score in line]
     assert [float(row[4]) for row in rows] == drawn
     assert "signal-to-noise ratio, which is not known" not in page.text
-    titles = re.findall(r"<figcaption>\S+ over ([^<]*)", html)
+    titles = re.findall(r"<figcaption><bdi>\S+ over ([^<]*)", html)
     assert titles == ["video timestep", "image timestep", "the signal-to-noise ratio"]
 
 
