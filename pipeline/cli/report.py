@@ -31,7 +31,7 @@ from .options import CONTEXT, LocalPath, config_option, json_option
     "--pictures",
     type=click.IntRange(0, 12),
     default=4,
-    help="Number of best frames, and of worst frames, with up to four folders of results side by side.",
+    help="Number of telling frames of each kind, with up to four folders of results side by side.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing page.")
 @json_option
@@ -48,7 +48,7 @@ def report(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Write one HTML page about results: finding, scores, curves, frames, settings and cost.
+    """Write one HTML page about results: finding, scores, curves, frames, settings and provenance.
 
     RESULTS are folders of `ted propagate` (and `ted evaluate`) or `ted sweep`. Several folders are compared; controls
     are recognised and labelled. The page loads nothing from a network.
