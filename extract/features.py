@@ -151,7 +151,7 @@ def run_pass(
     conditions = [clips[item.clip].condition for item in items]
     condition = {name: torch.cat([one[name] for one in conditions]) for name in conditions[0]}
     features = backbone.features(noisy, [item.timestep for item in items], condition, taps)
-    declared = backbone.taps
+    declared = backbone.choose_taps(taps)
     for name, values in features.items():
         declared[name].check(name, values.shape, clips[items[0].clip].frame_size)
     return features

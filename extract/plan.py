@@ -15,7 +15,6 @@ from .noising.base import Noising
 from .noising.closed_form import NoNoise, RandomDraws
 from .passes import Passes
 from .settings import ExtractionSettings
-from .taps import choose_taps
 
 __all__ = ["VideoPlan", "default_batch_size", "plan_video"]
 
@@ -102,7 +101,7 @@ def plan_video(
     UnitNotFoundError
         For an artefact that the backbone needs and the video lacks.
     """
-    chosen = choose_taps(backbone.taps, taps, backbone.name)
+    chosen = backbone.choose_taps(taps)
     noising = (settings.noising or RandomDraws()) if backbone.takes_noise else NoNoise()
     noising.check_timesteps(backbone, timesteps)
     if not len(source):

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -31,12 +33,30 @@ class Tap:
     to_map
         Function of the module's output and the network's noisy input (clip, latent frame, channel, y, x) that returns
         maps (clip * latent frame, channel, grid y, grid x), clip-major. By default the output is returned.
+    keys
+        Module of the keys, for a tap that reads queries (`module`) and keys in one map, with channels (head, queries
+        then keys of the head).
+    problem
+        Reason why the tap cannot be read; empty for others.
     """
 
     module: nn.Module
     stride: int
     heads: int = 1
     to_map: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _is_a_map
+    keys: nn.Module | None = None
+    problem: str = ""
+
+    def modules(self, name: str) -> dict[str, nn.Module]:
+        """Return the modules to read, by name."""
+        return {name: self.module} | ({f"{name} keys": self.keys} if self.keys is not None else {})
+
+    def read(self, name: str, outputs: Mapping[str, torch.Tensor], noisy: torch.Tensor) -> torch.Tensor:
+        """Return the map, (clip * latent frame, channel, grid y, grid x), from the modules' outputs."""
+        maps = [self.to_map(outputs[part], noisy) for part in self.modules(name)]
+        if self.keys is None:
+            return maps[0]
+        return torch.cat([one.reshape(len(one), self.heads, -1, *one.shape[2:]) for one in maps], dim=2).flatten(1, 2)
 
     def check(self, name: str, shape: Sequence[int], frame_size: tuple[int, int]) -> None:
         """Check features (..., channel, grid y, grid x) against the declared stride and heads.
@@ -57,18 +77,44 @@ class Tap:
             raise ConfigError(f"tap {name!r} has {channels} channels, which {self.heads} heads do not divide")
 
 
-def choose_taps(available: Mapping[str, Tap], names: Sequence[str], backbone: str) -> dict[str, Tap]:
+NO_TAPS: Mapping[str, Tap] = MappingProxyType({})
+
+
+def choose_taps(
+    blocks: Mapping[str, Tap], names: Sequence[str], backbone: str, *, attention: Mapping[str, Tap] = NO_TAPS
+) -> dict[str, Tap]:
     """Return the taps with these names, each once.
+
+    Parameters
+    ----------
+    blocks
+        Taps of feature maps.
+    names
+        Names of taps.
+    backbone
+        Name of the backbone, for messages.
+    attention
+        Taps of queries and keys.
 
     Raises
     ------
     ConfigError
-        For an unknown name; the message lists the taps.
+        For an unknown name (the message lists the taps, or the nearest ones of attention), and for a tap that cannot be
+        read.
     """
+    available = {**blocks, **attention}
     unknown = [name for name in names if name not in available]
+    if unknown and ("attn" in unknown[0] or "attention" in unknown[0] or unknown[0].endswith((":q", ":k", ":qk"))):
+        near = get_close_matches(unknown[0], attention, n=3, cutoff=0)
+        known = f"near ones: {', '.join(near)}" if near else "it has no taps of attention"
+        raise ConfigError(f"no self-attention at tap {unknown[0]!r} of backbone {backbone!r}; {known}")
     if unknown or not names:
         what = f"unknown tap {', '.join(map(repr, unknown))}" if unknown else "no tap asked for"
-        raise ConfigError(f"{what} for backbone {backbone!r}; it has: {', '.join(available)}")
+        more = f"; and queries and keys of attention, such as {next(iter(attention))}" if attention else ""
+        raise ConfigError(f"{what} for backbone {backbone!r}; it has: {', '.join(blocks)}{more}")
+    for name in names:
+        if available[name].problem:
+            raise ConfigError(f"tap {name!r} of backbone {backbone!r} cannot be read: {available[name].problem}")
     return {name: available[name] for name in dict.fromkeys(names)}
 
 

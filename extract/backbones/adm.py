@@ -16,6 +16,7 @@ from ..weights import digest_files, random_id
 from . import backbone_info
 from .adm_checkpoint import block_names, convert, read_checkpoint
 from .adm_config import PUBLISHED, AdmConfig, build_schedule, build_unet, read_config
+from .attention import attention_taps
 from .base import Backbone, Condition, Timestep
 
 __all__ = ["AdmBackbone", "load"]
@@ -62,6 +63,21 @@ class AdmBackbone(Backbone):
             if ends_level:
                 taps[f"up_blocks[{up}]"] = tap(f"up_blocks.{up}", stride)
         return taps
+
+    @property
+    def attention_taps(self) -> dict[str, Tap]:
+        """Queries and keys of the attention of diffusers' blocks, such as ``up_blocks[1].attentions[0]:q``."""
+        levels = len(self.config.channel_mult)
+        blocks = [(f"down_blocks[{i}]", 1 << i) for i in range(levels)]
+        blocks += [("mid_block", self.config.frame_multiple)]
+        blocks += [(f"up_blocks[{i}]", 1 << (levels - 1 - i)) for i in range(levels)]
+        return {
+            tap: found
+            for name, stride in blocks
+            for tap, found in attention_taps(
+                self.network.get_submodule(name.replace("[", ".").rstrip("]")), name, stride=stride, shrink=stride
+            ).items()
+        }
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the frames themselves, (frame, 3, height, width) in [-1, 1], float32, on `device`."""

@@ -94,6 +94,15 @@ class Backbone(abc.ABC):
     def taps(self) -> dict[str, Tap]:
         """The taps, by name, in the order of the forward pass."""
 
+    @property
+    def attention_taps(self) -> dict[str, Tap]:
+        """Queries and keys of self-attention, such as ``up_blocks[3].attentions[0].attn1:q``; none by default."""
+        return {}
+
+    def choose_taps(self, names: Sequence[str]) -> dict[str, Tap]:
+        """Return the taps of maps and of attention with these names; see `ted.extract.taps.choose_taps`."""
+        return choose_taps(self.taps, names, self.name, attention=self.attention_taps)
+
     @abc.abstractmethod
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Encode frames to x_0, the space in which noise is added.
@@ -198,11 +207,11 @@ class Backbone(abc.ABC):
         ConfigError
             For an unknown tap.
         """
-        chosen = choose_taps(self.taps, taps, self.name)
+        chosen = self.choose_taps(taps)
         arguments = self.network_arguments(noisy, timestep, condition)
-        modules = {name: tap.module for name, tap in chosen.items()}
+        modules = {part: module for name, tap in chosen.items() for part, module in tap.modules(name).items()}
         outputs = read_taps(lambda: self.network(**arguments), modules, stop_early=stop_early)
-        maps = {name: tap.to_map(outputs[name], noisy).float() for name, tap in chosen.items()}
+        maps = {name: tap.read(name, outputs, noisy).float() for name, tap in chosen.items()}
         # Inside their blocks, 3D UNets fold clip and frame into the first axis, clip-major, like batches of 2D UNets.
         return {name: found.reshape(*noisy.shape[:2], *found.shape[1:]) for name, found in maps.items()}
 

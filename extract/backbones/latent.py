@@ -1,5 +1,6 @@
 """Base class of the latent diffusion UNets."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from ..encoders import FrameEncoder
 from ..noising.schedules import NoiseSchedule
 from ..taps import Tap
+from .attention import attention_taps
 from .base import Backbone
 
 __all__ = ["LatentBackbone"]
@@ -31,16 +33,34 @@ class LatentBackbone(Backbone):
     @property
     def taps(self) -> dict[str, Tap]:
         """``down_blocks[i]``, ``mid_block`` and ``up_blocks[i]``, in the order of the forward pass."""
+        return {name: Tap(module=block, stride=after) for name, block, _, after in self._blocks()}
+
+    @property
+    def attention_taps(self) -> dict[str, Tap]:
+        """Queries and keys of spatial and temporal self-attention, in the order of the blocks; see `attention_taps`."""
+        base = self.frame_encoder.stride
+        blocks = [(name, block, stride) for name, block, stride, _ in self._blocks()]
+        first = getattr(self.network, "transformer_in", None)
+        if isinstance(first, nn.Module):
+            blocks.insert(0, ("transformer_in", first, base))
+        return {
+            tap: found
+            for name, block, stride in blocks
+            for tap, found in attention_taps(block, name, stride=stride, shrink=stride // base).items()
+        }
+
+    def _blocks(self) -> Iterator[tuple[str, nn.Module, int, int]]:
+        """Yield each block's name, module, and pixels per cell before and after its resampling."""
         stride = self.frame_encoder.stride
-        taps: dict[str, Tap] = {}
         for i, block in enumerate(self.network.get_submodule("down_blocks").children()):
-            stride *= 2 if _resamples(block, "downsamplers") else 1
-            taps[f"down_blocks[{i}]"] = Tap(module=block, stride=stride)
-        taps["mid_block"] = Tap(module=self.network.get_submodule("mid_block"), stride=stride)
+            after = stride * (2 if _resamples(block, "downsamplers") else 1)
+            yield f"down_blocks[{i}]", block, stride, after
+            stride = after
+        yield "mid_block", self.network.get_submodule("mid_block"), stride, stride
         for i, block in enumerate(self.network.get_submodule("up_blocks").children()):
-            stride //= 2 if _resamples(block, "upsamplers") else 1
-            taps[f"up_blocks[{i}]"] = Tap(module=block, stride=stride)
-        return taps
+            after = stride // (2 if _resamples(block, "upsamplers") else 1)
+            yield f"up_blocks[{i}]", block, stride, after
+            stride = after
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Encode frames to latents, multiplied by the VAE's scaling factor; see `Backbone.encode`."""

@@ -1,0 +1,71 @@
+"""Taps of self-attention: queries and keys of each layer of a diffusers UNet, heads along the channels."""
+
+import re
+from functools import partial
+
+import torch
+from diffusers.models.attention_processor import Attention
+from torch import nn
+
+from ..taps import Tap
+
+__all__ = ["attention_taps"]
+
+#: Parts of a module's path that mark attention along the frames.
+_TEMPORAL = ("transformer_in", "temp_attentions", "temporal_transformer_blocks")
+
+
+def attention_taps(block: nn.Module, name: str, *, stride: int, shrink: int) -> dict[str, Tap]:
+    """Return the taps of all self-attention layers in a block.
+
+    Parameters
+    ----------
+    block
+        A block of the network.
+    name
+        The block's name, such as ``"up_blocks[3]"``.
+    stride
+        Pixels of a frame per token of the block's attention.
+    shrink
+        Cells of the network's input per token.
+
+    Returns
+    -------
+    dict of str to Tap
+        Three taps for each layer: ``LAYER:qk``, ``LAYER:q`` and ``LAYER:k``. A layer has the name of its module in
+        diffusers, without ``transformer_blocks[0]`` if there is only one: ``up_blocks[3].attentions[0].attn1``.
+    """
+    taps: dict[str, Tap] = {}
+    for path, module in block.named_modules():
+        if not isinstance(module, Attention) or module.is_cross_attention:
+            continue
+        parts = path.split(".")
+        if "transformer_blocks" in parts:
+            at = parts.index("transformer_blocks")
+            if len(list(block.get_submodule(".".join(parts[: at + 1])).children())) == 1:
+                del parts[at : at + 2]
+        layer = name + re.sub(r"\.(\d+)", r"[\1]", "".join(f".{part}" for part in parts))
+        to_map = partial(_tokens_to_map, shrink=shrink, temporal=any(part in layer for part in _TEMPORAL))
+        problem = "its layer has fused projections: load the model without fuse_qkv_projections()"
+        for role in ("qk", "q", "k"):
+            taps[f"{layer}:{role}"] = Tap(
+                module=module.to_k if role == "k" else module.to_q,
+                keys=module.to_k if role == "qk" else None,
+                stride=stride,
+                heads=module.heads,
+                to_map=to_map,
+                problem=problem if module.fused_projections else "",
+            )
+    return taps
+
+
+def _tokens_to_map(output: torch.Tensor, noisy: torch.Tensor, *, shrink: int, temporal: bool) -> torch.Tensor:
+    """Turn tokens into maps, (clip * frame, channel, y, x).
+
+    Spatial attention has tokens (clip * frame, y * x, channel), temporal attention (clip * y * x, frame, channel).
+    """
+    clips, frames = noisy.shape[:2]
+    grid = tuple(-(-side // shrink) for side in noisy.shape[-2:])
+    if temporal:
+        return output.reshape(clips, *grid, frames, -1).permute(0, 3, 4, 1, 2).reshape(clips * frames, -1, *grid)
+    return output.reshape(len(output), *grid, -1).permute(0, 3, 1, 2)
