@@ -21,6 +21,7 @@ _GROUP = "ted.noisings"
 _NOISINGS: dict[str, str | type[Noising]] = {
     "random": f"{__package__}.closed_form:RandomDraws",
     "none": f"{__package__}.closed_form:NoNoise",
+    "ddim-inversion": f"{__package__}.ddim_inversion:DdimInversion",
 }
 
 

@@ -1,4 +1,4 @@
-"""A noising of another package: deterministic DDIM inversion (Song et al. 2021) of a clip."""
+"""A noising of another package: a path of network passes, written apart from the built-in inversion."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from ted.extract.noising.schedules import NoiseSchedule
 
 
 @dataclass(frozen=True)
-class DdimInversion(Noising):
+class Inversion(Noising):
     """x_tau on the deterministic path from x_0, by steps of the network."""
 
-    name: ClassVar[str] = "ddim-inversion"
+    name: ClassVar[str] = "inversion"
 
     steps: int = 50
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,8 +18,8 @@ from ted.extract.frames import to_pixels
 from ted.extract.noising import noising_names, parse_noising, register_noising
 from ted.store import open_cache, verify_unit
 from ted.store.errors import ConfigError
-from tests.extract.conftest import load_clips, make_plan, random_frames
-from tests.extract.noising.foreign_noising import DdimInversion
+from tests.extract.conftest import make_plan, random_frames
+from tests.extract.noising.foreign_noising import Inversion
 from tests.extract.offers import offer
 from tests.extract.small_folders import SmallFolders
 from tests.pipeline.runs.extracting.processes import end_all, hurry, start
@@ -32,10 +31,10 @@ FRAMES, SIZE, TAP = 5, (64, 96), "up_blocks[2]"
 
 @pytest.fixture(autouse=True)
 def _offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    value = f"{DdimInversion.__module__}:DdimInversion"
-    offer("ted.noisings", DdimInversion.name, value, tmp_path, monkeypatch)
+    value = f"{Inversion.__module__}:Inversion"
+    offer("ted.noisings", Inversion.name, value, tmp_path, monkeypatch)
     yield
-    noisings._NOISINGS.pop(DdimInversion.name, None)
+    noisings._NOISINGS.pop(Inversion.name, None)
     end_all()
 
 
@@ -58,26 +57,6 @@ def inverted(backbone: StableDiffusion, folder: Path, frame: np.ndarray, steps: 
     return path
 
 
-def test_the_trajectory_is_the_librarys_and_serves_all_timesteps(
-    sd21: StableDiffusion, small_folder: SmallFolders, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    levels: list[Any] = []
-    predict = StableDiffusion.predict
-
-    def counted(self: StableDiffusion, noisy: torch.Tensor, timestep: Any, condition: Any) -> torch.Tensor:
-        levels.append(timestep)
-        return predict(self, noisy, timestep, condition)
-
-    monkeypatch.setattr(StableDiffusion, "predict", counted)
-    source = random_frames(1, size=SIZE)
-    plan = make_plan(sd21, source, SIZE, [301, 101], [TAP], noising=parse_noising("ddim-inversion:steps=20"))
-    (clip,) = load_clips(sd21, source, plan, [0]).values()
-    assert levels == [1, 51, 101, 151, 201, 251, 301]
-    reference = inverted(sd21, small_folder("sd21"), source.frames[0], 20)
-    for timestep in (101, 301):
-        torch.testing.assert_close(clip.noisy(timestep, 0), reference[timestep], rtol=1e-4, atol=1e-4)
-
-
 def test_extracted_killed_resumed_and_fused(small_folder: SmallFolders, sd21: StableDiffusion, tmp_path: Path) -> None:
     source, clip = random_frames(FRAMES, size=SIZE), tmp_path / "clip"
     clip.mkdir()
@@ -85,7 +64,7 @@ def test_extracted_killed_resumed_and_fused(small_folder: SmallFolders, sd21: St
         cv2.imwrite(str(clip / f"{index}.png"), frame[..., ::-1])
     given = ("--weights", f"sd21={small_folder('sd21')}", "--frame-size", "64x96", "--batch-size", 1, "--json")
     features = ("--feature", f"sd21:101,301:{TAP}", "--feature", "rgb:0:stride8")
-    inversion = ("--noising", "ddim-inversion:steps=20", "--ensemble", 8, "--seed", 3)
+    inversion = ("--noising", "inversion:steps=20", "--ensemble", 8, "--seed", 3)
     for name in ("whole", "killed"):
         command = ("extract", clip, *features, *given, *inversion, "--cache", tmp_path / name)
         if name == "killed":
@@ -103,7 +82,7 @@ def test_extracted_killed_resumed_and_fused(small_folder: SmallFolders, sd21: St
         if request.backbone == "rgb":
             assert request.noise == "none"
             continue
-        assert request.noise == "ddim-inversion:steps=20"
+        assert request.noise == "inversion:steps=20"
         assert unit.spec.alpha_bar == pytest.approx(sd21.schedule.alpha_bar(unit.spec.timestep))
         found = unit.features.compute().astype(np.float32)
         for index, frame in enumerate(source.frames):
@@ -126,17 +105,17 @@ def test_extracted_killed_resumed_and_fused(small_folder: SmallFolders, sd21: St
 
 
 def test_timesteps_off_the_grid_name_the_nearest(sd21: Backbone) -> None:
-    noising = parse_noising("ddim-inversion:steps=20")
+    noising = parse_noising("inversion:steps=20")
     with pytest.raises(ConfigError, match=r"timestep 290 for backbone 'sd21'.*the nearest 251 and 301"):
         make_plan(sd21, random_frames(1), (64, 64), [101, 290], [TAP], noising=noising)
 
 
 def test_it_is_found_by_its_name_and_registered_once() -> None:
-    assert noising_names() == ["random", "none", "ddim-inversion"]
-    assert parse_noising("ddim-inversion") == DdimInversion(steps=50)
-    register_noising(DdimInversion)
+    assert noising_names() == ["random", "none", "ddim-inversion", "inversion"]
+    assert parse_noising("inversion") == Inversion(steps=50)
+    register_noising(Inversion)
 
-    class Other(DdimInversion):
+    class Other(Inversion):
         name = "random"
 
     with pytest.raises(ConfigError, match="there is a noising 'random' already"):
@@ -146,10 +125,10 @@ def test_it_is_found_by_its_name_and_registered_once() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("gaussian", "unknown noising 'gaussian'; there are: random, none, ddim-inversion"),
-        ("ddim-inversion:step=3", "no option 'step=3'; its options are steps"),
-        ("ddim-inversion:steps", "no option 'steps'"),
-        ("ddim-inversion:steps=many", "option steps of noising 'ddim-inversion' is of type int, not 'many'"),
+        ("gaussian", "unknown noising 'gaussian'; there are: random, none, ddim-inversion, inversion"),
+        ("inversion:step=3", "no option 'step=3'; its options are steps"),
+        ("inversion:steps", "no option 'steps'"),
+        ("inversion:steps=many", "option steps of noising 'inversion' is of type int, not 'many'"),
         ("none:steps=3", "it has no options"),
     ],
 )
