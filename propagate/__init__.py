@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from .cluster import InProcess, Workers, check_access, connect
     from .features import FeatureReader, FeatureVolume, Part, finest_part
     from .fusion import Fusion
-    from .kernels import CosineKernel, Kernel, KernelParameter, get_kernel, kernel_class, kernel_names, parse_kernel
+    from .kernels import (
+        AttentionKernel,
+        CosineKernel,
+        Kernel,
+        KernelParameter,
+        get_kernel,
+        kernel_class,
+        kernel_names,
+        parse_kernel,
+    )
     from .kernels.candidates import Affinity, Candidates
     from .kernels.dense import DenseKernel
     from .kernels.window import window_mask
@@ -29,6 +38,7 @@ __all__ = [
     "AffinitySource",
     "AffinityUse",
     "AnnotatedLabel",
+    "AttentionKernel",
     "CachedAffinities",
     "CandidateSource",
     "Candidates",
@@ -82,7 +92,7 @@ _MODULES = {
     "cluster": "InProcess Workers check_access connect",
     "features": "FeatureReader FeatureVolume Part finest_part",
     "fusion": "Fusion",
-    "kernels": "CosineKernel Kernel KernelParameter get_kernel kernel_class kernel_names parse_kernel",
+    "kernels": "AttentionKernel CosineKernel Kernel KernelParameter get_kernel kernel_class kernel_names parse_kernel",
     "kernels.candidates": "Affinity Candidates",
     "kernels.dense": "DenseKernel",
     "kernels.window": "window_mask",

@@ -244,10 +244,11 @@ def _search_one_way(
     if not contexts:
         return
     needed = {*contexts, *(frame for context, _ in contexts.values() for frame in context)}
-    index = spec.kernel.index(spec, max(len(set(context)) for context, _ in contexts.values()))
+    kernel = spec.kernel.bind(reader.parts)
+    index = kernel.index(spec, max(len(set(context)) for context, _ in contexts.values()))
     last: tuple[int, Any] | None = None
     for frame, parts in reader.frames(device, sorted(needed, reverse=frames.step < 0)):
-        features = spec.kernel.prepare(parts)
+        features = kernel.prepare(parts)
         del parts
         if frame in contexts:
             context, annotated = contexts[frame]

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -13,7 +14,11 @@ from torch.nn import functional
 
 from ..store.errors import ConfigError, CorruptUnitError, Hint
 
-__all__ = ["FeatureReader", "FeatureVolume", "Part", "finest_part"]
+__all__ = ["FeatureReader", "FeatureVolume", "Part", "PartInfo", "finest_part"]
+
+
+#: Ends of the names of attention taps.
+_ROLES = ("qk", "q", "k")
 
 
 class FeatureVolume(Protocol):
@@ -26,6 +31,41 @@ class FeatureVolume(Protocol):
     @property
     def frame_size(self) -> tuple[int, int]:
         """(height, width) of the frames that the features were computed from, in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartInfo:
+    """Description of a part, from the unit that holds it.
+
+    Attributes
+    ----------
+    layer
+        Backbone, request, timestep and tap, without the tap's role; empty if the part is no unit.
+    role
+        ``"qk"``, ``"q"`` or ``"k"`` if the part holds queries, keys or both of an attention layer, else empty.
+    heads
+        Number of attention heads; the channels are head-major.
+    channels
+        Number of channels.
+    """
+
+    layer: str = ""
+    role: str = ""
+    heads: int = 1
+    channels: int = 0
+
+    @classmethod
+    def of(cls, volume: "FeatureVolume") -> tuple["PartInfo", Any]:
+        """Return the description of features, and the ``dask.array`` that propagation reads."""
+        spec = getattr(volume, "spec", None)
+        if spec is None:
+            return cls(channels=volume.features.shape[-1]), volume.features
+        layer, _, role = spec.feature.rpartition(":")
+        if role not in _ROLES:
+            return cls(layer=spec.feature, heads=spec.heads, channels=volume.features.shape[-1]), volume.features
+        # Heads are ranges of the network's channels, which coefficients of a codec do not have.
+        features = getattr(volume, "reconstruction", volume.features)
+        return cls(layer=layer, role=role, heads=spec.heads, channels=features.shape[-1]), features
 
 
 #: Features and their weight in the fusion, at least 0.
@@ -52,6 +92,8 @@ class FeatureReader:
     frame_size
         (height, width) in pixels of that part's frames as its backbone processed them. Backbones may use different
         sizes; every grid covers the whole frame.
+    parts
+        Descriptions of these parts, which kernels may need.
 
     Raises
     ------
@@ -66,7 +108,10 @@ class FeatureReader:
         if not used:
             raise ConfigError("no features with a positive weight were given")
         self.weights = tuple(weight for _, _, weight in used)
-        self._volumes = [(f"part {number} of {len(parts)}", volume.features) for number, volume, _ in used]
+        described = [PartInfo.of(volume) for _, volume, _ in used]
+        self.parts = tuple(info for info, _ in described)
+        names = [f"part {number} of {len(parts)}" for number, _, _ in used]
+        self._volumes = [(name, features) for name, (_, features) in zip(names, described, strict=True)]
         for name, features in self._volumes:
             if features.ndim != 4 or 0 in features.shape:
                 raise ConfigError(f"features must be (frame, y, x, channel) and not empty; {name} is {features.shape}")

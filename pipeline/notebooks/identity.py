@@ -64,7 +64,7 @@ def own_object_shares(
         raise LabelError(f"the first frame of video {video.name!r} has no mask with two objects to be told apart")
     device = torch.device("cpu")
     shares = np.full(sources.frame_count, np.nan)
-    kernel = kernel or CosineKernel()
+    kernel = (kernel or CosineKernel()).bind(sources.parts)
     first: Any = None
     for frame, parts_of_frame in sources.frames(device):
         features = kernel.prepare(parts_of_frame)

@@ -70,12 +70,13 @@ def write_similarity(
     cell = cell_of(point.x, point.y, video.frames.size, reader.grid)
     kernel = kernel or CosineKernel()
     _, features = next(reader.frames(device, [point.frame]))
-    query = kernel.prepare(features)
+    bound = kernel.bind(reader.parts)
+    query = bound.prepare(features)
     window = None if radius is None else window_mask(reader.grid, cell, radius).numpy()
 
     def maps(frames: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
         for _, features in reader.frames(device, frames):
-            values = kernel.similarity_map(query, cell, kernel.prepare(features), fusion).cpu().numpy()
+            values = bound.similarity_map(query, cell, bound.prepare(features), fusion).cpu().numpy()
             yield values if window is None else np.where(window, values, np.float32(np.nan))
 
     low, high = np.nanpercentile(np.stack(list(maps(output.frames))), _SPAN).tolist()

@@ -5,10 +5,12 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ...store.errors import ConfigError, SchemaError
+from .attention import AttentionKernel
 from .base import ContextIndex, Kernel, KernelParameter
 from .cosine import CosineKernel
 
 __all__ = [
+    "AttentionKernel",
     "ContextIndex",
     "CosineKernel",
     "Kernel",
@@ -21,7 +23,7 @@ __all__ = [
 ]
 
 _GROUP = "ted.kernels"
-_KERNELS: dict[str, type[Kernel]] = {CosineKernel.name: CosineKernel}
+_KERNELS: dict[str, type[Kernel]] = {kernel.name: kernel for kernel in (CosineKernel, AttentionKernel)}
 
 
 def kernel_names() -> list[str]:

@@ -13,6 +13,7 @@ from ..fusion import Fusion
 from .candidates import Affinity, Candidates, rank
 
 if TYPE_CHECKING:
+    from ..features import PartInfo
     from ..spec import SearchSpec
 
 __all__ = ["ContextIndex", "Kernel", "KernelParameter"]
@@ -132,6 +133,13 @@ class Kernel(ABC):
             "revision": self.revision,
             "parameters": {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()},
         }
+
+    def bind(self, parts: "Sequence[PartInfo]") -> "Kernel":
+        """Return the kernel for the features of these taps; `prepare` and `index` are called on the result.
+
+        By default this kernel, which treats all features alike.
+        """
+        return self
 
     def component_count(self, parts: int) -> int:
         """Return the number of component scores of a pair of pixels, given the number of parts."""

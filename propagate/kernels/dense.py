@@ -1,5 +1,6 @@
 """Base class of kernels that score every source in the window, in blocks of queries to limit memory."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["DenseKernel", "QueriesAndKeys"]
 
 QueriesAndKeys = tuple[torch.Tensor, torch.Tensor]
+
+# Least side of a block of queries, in cells.
+_LEAST_SIDE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,15 @@ class DenseKernel(Kernel):
             (component, query, key), float32; values outside the window are not used.
         """
 
+    def score_context(
+        self, queries: torch.Tensor, keys: torch.Tensor, inside: torch.Tensor, frames: Sequence[int]
+    ) -> torch.Tensor:
+        """Score queries with the keys of their context; by default `score`.
+
+        `frames` has the number of keys of each context frame, in the order of `keys`.
+        """
+        return self.score(queries, keys, inside)
+
     def index(self, spec: "SearchSpec", capacity: int) -> ContextIndex:
         """Return an empty index for a search."""
         return _DenseIndex(self, spec)
@@ -70,7 +83,8 @@ class DenseKernel(Kernel):
         """Return the similarity of one pixel with every pixel of a frame, (y, x)."""
         height, width = keys[1].shape[1:3]
         inside = torch.ones(1, height * width, dtype=torch.bool, device=keys[1].device)
-        scores = self.score(query[0][:, cell[0], cell[1]][:, None], keys[1].flatten(1, 2), inside)
+        queries = query[0][:, cell[0], cell[1]][:, None]
+        scores = self.score_context(queries, keys[1].flatten(1, 2), inside, (height * width,))
         return self.similarity(scores, fusion).view(height, width)
 
 
@@ -95,16 +109,10 @@ class _DenseIndex(ContextIndex):
             [[position] for position in positions] if spec.per_frame else [positions]
             for positions in (positions_within(len(context), annotated, fusion.context) for fusion in spec.fusions)
         ]
-        # Rows of queries in a block, or columns if a single row exceeds the limit.
-        reach = height if spec.unrestricted_first else min(height, 2 * spec.radius + 1)
-        per_query = components * len(context) * reach * width
-        rows = max(1, self._kernel.block_scores // (per_query * width * 2))
-        columns = width if rows > 1 else min(width, max(1, self._kernel.block_scores // per_query))
-        blocks = [
-            self._block(queries, keys, annotated, groups, ys, xs)
-            for ys in _spans(height, rows)
-            for xs in _spans(width, columns)
-        ]
+        components = max(components, self._kernel.component_count(len(spec.fusions[0].weights)))
+        rows, columns = self._block_sides(components * len(context), (height, width))
+        rectangles = [(ys, xs) for ys in _spans(height, rows) for xs in _spans(width, columns)]
+        blocks = [self._block(queries, keys, annotated, groups, ys, xs) for ys, xs in rectangles]
         most = max(block.sources.shape[1] for block in blocks)
         pad = torch.nn.functional.pad
         found = Candidates(
@@ -112,17 +120,25 @@ class _DenseIndex(ContextIndex):
             scores=torch.cat([pad(block.scores, (0, most - block.scores.shape[2])) for block in blocks], dim=1),
             bounds=torch.cat([block.bounds for block in blocks], dim=1),
         )
-        if columns == width:
-            return found
-        order = torch.cat(
-            [
-                torch.arange(y * width + xs.start, y * width + xs.stop)
-                for y in range(height)
-                for xs in _spans(width, columns)
-            ]
-        ).argsort()
-        order = order.to(found.sources.device)
+        cells = torch.arange(height * width, device=queries.device).view(height, width)
+        order = torch.cat([_cut(cells, ys, xs).flatten() for ys, xs in rectangles]).argsort()
         return Candidates(sources=found.sources[order], scores=found.scores[:, order], bounds=found.bounds[:, order])
+
+    def _block_sides(self, scores: int, grid: tuple[int, int]) -> list[int]:
+        """Return (rows, columns) of queries in a block, which has `scores` scores for a query and a cell."""
+        spec = self._spec
+        # Half a window: larger blocks score many sources outside the windows, smaller ones make more calls.
+        sides = [min(size, max(_LEAST_SIDE, spec.radius // 2 + 1)) for size in grid]
+        while max(sides) > 1:
+            reach = [
+                size if spec.unrestricted_first else min(size, side + 2 * spec.radius)
+                for size, side in zip(grid, sides, strict=True)
+            ]
+            if scores * math.prod(sides) * math.prod(reach) <= self._kernel.block_scores:
+                break
+            longer = int(sides[1] > sides[0])
+            sides[longer] = -(-sides[longer] // 2)
+        return sides
 
     def _block(
         self,
@@ -136,32 +152,39 @@ class _DenseIndex(ContextIndex):
         """Find the candidates of a rectangle of queries."""
         spec, kernel = self._spec, self._kernel
         height, width = queries.shape[1:3]
-        near = slice(max(0, rows.start - spec.radius), min(height, rows.stop + spec.radius))
-        cells = torch.arange(height * width, device=queries.device).view(height, width)
-        here = cells[rows.start : rows.stop, columns.start : columns.stop].flatten()
-        spans = [
-            slice(0, height) if spec.unrestricted_first and position < annotated else near
-            for position in range(len(keys))
+        near = [
+            range(max(0, side.start - spec.radius), min(size, side.stop + spec.radius))
+            for side, size in zip((rows, columns), (height, width), strict=True)
         ]
-        held = torch.cat([key[:, span].flatten(1, 2) for key, span in zip(keys, spans, strict=True)], dim=1)
-        # (key,): flat indices into (context frame, y, x), rising.
-        sources = torch.cat([cells[span].flatten() + position * height * width for position, span in enumerate(spans)])
-        position, cell = sources // (height * width), sources % (height * width)
-        inside = inside_window(
-            cell // width - (here // width)[:, None], cell % width - (here % width)[:, None], spec.radius, spec.window
-        )
-        if spec.unrestricted_first:
-            inside |= position < annotated
-        scores = kernel.score(queries.flatten(1, 2)[:, here], held, inside)
+        cells = torch.arange(height * width, device=queries.device).view(height, width)
+        here, around = _cut(cells, rows, columns).flatten(), _cut(cells, *near).flatten()
+        dy, dx = around // width - (here // width)[:, None], around % width - (here % width)[:, None]
+        in_window = inside_window(dy, dx, spec.radius, spec.window)
+        held, listed, windows = [], [], []
+        for position, key in enumerate(keys):
+            whole = spec.unrestricted_first and position < annotated
+            held.append((key if whole else _cut(key, *near, first=1)).flatten(1, 2))
+            # (key,): flat indices into (context frame, y, x), rising.
+            listed.append((cells.flatten() if whole else around) + position * height * width)
+            windows.append(in_window.new_ones(len(here), len(listed[-1])) if whole else in_window)
+        frames = [len(one) for one in listed]
+        sources, inside = torch.cat(listed), torch.cat(windows, dim=1)
+        of_key = sources // (height * width)
+        scores = kernel.score_context(queries.flatten(1, 2)[:, here], torch.cat(held, dim=1), inside, frames)
         chosen = torch.zeros_like(inside)
         for fusion, several in zip(spec.fusions, groups, strict=True):
             similar = kernel.similarity(scores, fusion)
             for positions in several:
-                among = inside & torch.isin(position, torch.tensor(positions, device=position.device))
+                among = inside & torch.isin(of_key, torch.tensor(positions, device=of_key.device))
                 chosen |= _best(similar.masked_fill(~among, -torch.inf), spec.top_k)
         query, column = chosen.nonzero(as_tuple=True)
-        listed, listed_scores = rows_of(query, sources[column], scores[:, query, column], len(here))
-        return keep_best(listed, listed_scores, kernel.similarity, spec.fusions, groups, spec.top_k, height * width)
+        kept, kept_scores = rows_of(query, sources[column], scores[:, query, column], len(here))
+        return keep_best(kept, kept_scores, kernel.similarity, spec.fusions, groups, spec.top_k, height * width)
+
+
+def _cut(values: torch.Tensor, rows: range, columns: range, *, first: int = 0) -> torch.Tensor:
+    """Return a rectangle along the axes `first` (y) and `first` + 1 (x)."""
+    return values.narrow(first, rows.start, len(rows)).narrow(first + 1, columns.start, len(columns))
 
 
 def _spans(size: int, length: int) -> list[range]:
@@ -173,6 +196,9 @@ def _best(similarity: torch.Tensor, top_k: int) -> torch.Tensor:
     if similarity.shape[1] <= top_k:
         return similarity > -torch.inf
     kth = similarity.topk(top_k, sorted=False).values.amin(1, keepdim=True)
-    larger, equal = similarity > kth, similarity == kth
-    room = top_k - larger.sum(1, keepdim=True)
-    return (larger | (equal & (equal.cumsum(1) <= room))) & (similarity > -torch.inf)
+    chosen = similarity >= kth
+    if bool((chosen.sum(1) > top_k).any()):
+        larger, equal = similarity > kth, similarity == kth
+        room = top_k - larger.sum(1, keepdim=True)
+        chosen = larger | (equal & (equal.cumsum(1) <= room))
+    return chosen & (similarity > -torch.inf)

@@ -117,14 +117,14 @@ def dense_propagation(
 
 
 def test_it_is_registered_with_its_parameters() -> None:
-    assert kernel_names() == ["cosine", "two-heads"]
+    assert kernel_names() == ["cosine", "attention", "two-heads"]
     assert get_kernel("two-heads", scale=0.5, head_weights=(0.3, 0.7)) == KERNEL
     assert parse_kernel("two-heads", {"scale": "0.5", "head_weights": "0.3,0.7"}) == KERNEL
     weights, scale = kernel_class("two-heads").parameters()
     assert (weights.name, weights.default, weights.help) == ("head_weights", (0.5, 0.5), "Weight of each head.")
     assert (scale.name, scale.default) == ("scale", 1.0)
     for name, given, message in (
-        ("three-heads", {}, "no kernel 'three-heads'; there are: cosine, two-heads"),
+        ("three-heads", {}, "no kernel 'three-heads'; there are: cosine, attention, two-heads"),
         ("two-heads", {"scales": "1"}, "no parameter 'scales'; it has: head_weights, scale"),
         ("two-heads", {"scale": "one"}, "scale must be a number, not 'one'"),
         ("cosine", {"scale": "1"}, "no parameter 'scale'; it has: none"),
