@@ -1,4 +1,7 @@
-"""Published settings by name: TED (Table 6 of the first version, Table 4 of the newest), DIFT, DINOv3, CRW's JHMDB."""
+"""Published settings by name: TED (Table 6 of the first version, Table 4 of the newest), DIFT, DINOv3, CRW's JHMDB.
+
+`drift` is a reconstruction; its paper states neither layers nor timestep (docs/reference/attention.md).
+"""
 
 import difflib
 from dataclasses import dataclass, replace
@@ -30,6 +33,12 @@ class Preset:
         Fields of `PropagationSettings`.
     frame_size
         Size of the frames, in the notation of `FrameSize.parse`; None for the backbone's default.
+    layers
+        Features of equal weight, which stand for the two parts unless a command is given others.
+    kernel, kernel_options
+        Affinity kernel and its parameters, ``NAME=VALUE``.
+    noising
+        How clips get noise, in the notation of `parse_noising`.
     """
 
     video_feature: str | None
@@ -45,11 +54,21 @@ class Preset:
     unrestricted_first: bool = False
     context_fill: bool = False
     frame_size: str | None = None
+    layers: tuple[str, ...] = ()
+    kernel: str = "cosine"
+    kernel_options: tuple[str, ...] = ()
+    noising: str = "random"
 
     @property
     def features(self) -> tuple[str, ...]:
         """The features of the method."""
-        return tuple(part for part in (self.video_feature, self.image_feature) if part is not None)
+        return self.layers or tuple(part for part in (self.video_feature, self.image_feature) if part is not None)
+
+    @property
+    def preferences(self) -> list[tuple[str, str]]:
+        """Fields that decide between several units of a feature, as in `Cache.find`."""
+        noise = [] if self.noising == "random" else [("noise", self.noising)]
+        return [("ensemble", str(self.ensemble)), ("clip_overlap", str(self.overlap)), *noise]
 
 
 def _ted(timestep: int, alpha: float, temperature: float, ensemble: int, overlap: int) -> Preset:
@@ -67,6 +86,9 @@ _PAPER = {"davis": (300, 0.4, 0.2), "youtube-similar": (600, 0.6, 0.1), "kubric-
 
 #: Noise draws and overlap. The efficient setting of the paper's first version has no overlap, that of the newest has.
 _QUALITIES = {"efficient": (1, 2), "efficient-v1": (1, 0), "best": (4, 2)}
+
+#: The layers that SLiMe and zvos read for segments, at the stride of the latents.
+_DRIFT_LAYERS = tuple(f"sd21:101:up_blocks[3].attentions[{i}].attn1:qk" for i in range(3))
 
 #: Published settings by name.
 PRESETS: dict[str, Preset] = {
@@ -111,6 +133,18 @@ PRESETS: dict[str, Preset] = {
         alpha=0.0,
         temperature=0.2,
         top_k=15,
+    ),
+    "drift": Preset(
+        video_feature=None,
+        image_feature=_DRIFT_LAYERS[1],
+        ensemble=1,
+        overlap=0,
+        alpha=0.0,
+        temperature=0.2,
+        context=7,
+        layers=_DRIFT_LAYERS,
+        kernel="attention",
+        noising="ddim-inversion:steps=50",
     ),
 }
 

@@ -115,8 +115,11 @@ def describe_error(report: "ConversionReport") -> str:
     error = report.error
     if error.get("mask_agreement") is None:
         return f"{report.spec.label}: {size}, {state}"
+    measure, compared = "cosine", "cosines"
+    if error.get("attention_mean") is not None:
+        measure, compared = "attention", "attention weights"
     return (
-        f"{report.spec.label}: {size}, {state}; in {error['frames']} frames cosines differ by "
-        f"{error['cosine_mean']:.1e} on average, {100 * error['top_k_overlap']:.2f} % of the best sources and "
+        f"{report.spec.label}: {size}, {state}; in {error['frames']} frames {compared} differ by "
+        f"{error[f'{measure}_mean']:.1e} on average, {100 * error['top_k_overlap']:.2f} % of the best sources and "
         f"{100 * error['mask_agreement']:.2f} % of the mask pixels ({error['mask']}) stay the same"
     )

@@ -15,6 +15,7 @@ from ..choices.hints import plural
 from .backbone_options import backbone_options, overlap_rule_option, read_backbone_options
 from .cluster_options import open_workers, scheduler_options
 from .options import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
+from .setting_options import FROM_PRESET
 
 if TYPE_CHECKING:
     from ...extract.clips import OverlapRule
@@ -68,8 +69,8 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
 @click.option(
     "--noising",
     metavar="NAME[:OPTION=VALUE,...]",
-    default="random",
-    help="How clips get noise: random draws (as published), none, or a noising of an installed package.",
+    help="How clips get noise: random draws (as published), ddim-inversion:steps=50, none, or a noising of an "
+    f"installed package.{FROM_PRESET}",
 )
 @backbone_options
 @click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", help="Precision.")
@@ -109,7 +110,7 @@ def extract(
     overlap: int | None,
     overlap_rule: "OverlapRule",
     seed: int,
-    noising: str,
+    noising: str | None,
     dtype: str,
     batch_size: int | str | None,
     device: str | None,
@@ -159,7 +160,7 @@ def extract(
         frame_size=None if size is None else FrameSize.parse(size),
         overlap=chosen.overlap if overlap is None else overlap,
         overlap_rule=overlap_rule,
-        noising=parse_noising(noising),
+        noising=parse_noising(noising or chosen.noising),
         ensemble=chosen.ensemble if ensemble is None else ensemble,
         seed=seed,
         batch_size=batch_size if isinstance(batch_size, int) else None,

@@ -111,7 +111,7 @@ def kernel_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="NAME=VALUE",
         help="Parameter of the kernel. Repeat.",
     )
-    name = click.option("--kernel", default="cosine", help="Affinity kernel: the similarity of pixels.")
+    name = click.option("--kernel", help=f"Affinity kernel: the similarity of pixels.{FROM_PRESET}")
     return name(parameter(function))
 
 
@@ -132,13 +132,15 @@ def take_features(options: dict[str, Any]) -> ChosenFeatures:
     video, image, alpha = (options.pop(name) for name in ("video_feature", "image_feature", "alpha"))
     if features and any(value is not None for value in (video, image, alpha)):
         raise ConfigError("--feature lists all features with their weights: leave out --alpha and the other two")
+    if video is image is alpha is None:
+        features = features or tuple(f"{layer}=1" for layer in preset.layers)
     alpha = preset.alpha if alpha is None else alpha
     prefer = [parse_preference(text) for text in options.pop("prefer")]
     return ChosenFeatures(
         preset=preset,
         renormalize=options.pop("renormalize"),
         parts=_parts(features, (video or preset.video_feature, image or preset.image_feature), alpha),
-        prefer=[*prefer, ("ensemble", str(preset.ensemble)), ("clip_overlap", str(preset.overlap))],
+        prefer=[*prefer, *preset.preferences],
     )
 
 
@@ -152,14 +154,16 @@ def take_settings(options: dict[str, Any], chosen: ChosenFeatures) -> "Propagati
     """
     from ...propagate import PropagationSettings
 
-    kernel = take_kernel(options)
+    kernel = take_kernel(options, chosen)
     given = {name: options.pop(name) for name in (*_NUMBERS, *_RULES)}
     values = {name: getattr(chosen.preset, name) if value is None else value for name, value in given.items()}
     return PropagationSettings(renormalize=chosen.renormalize, kernel=kernel, **values)
 
 
-def take_kernel(options: dict[str, Any]) -> "Kernel":
+def take_kernel(options: dict[str, Any], chosen: ChosenFeatures) -> "Kernel":
     """Read the values of `kernel_options`, and remove them from the options of a command.
+
+    The preset's kernel and its parameters replace those that are not given.
 
     Raises
     ------
@@ -169,10 +173,12 @@ def take_kernel(options: dict[str, Any]) -> "Kernel":
     from ...propagate import parse_kernel
     from ...store.errors import ConfigError
 
-    texts = [text.partition("=") for text in options.pop("kernel_options")]
+    name = options.pop("kernel") or chosen.preset.kernel
+    default = chosen.preset.kernel_options if name == chosen.preset.kernel else ()
+    texts = [text.partition("=") for text in (*default, *options.pop("kernel_options"))]
     if any(not equals for _, equals, _ in texts):
         raise ConfigError("--kernel-option takes NAME=VALUE")
-    return parse_kernel(options.pop("kernel"), {name.strip(): value for name, _, value in texts})
+    return parse_kernel(name, {name.strip(): value for name, _, value in texts})
 
 
 def saved_settings(settings: "PropagationSettings") -> dict[str, Any]:

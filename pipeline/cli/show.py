@@ -91,7 +91,7 @@ def pca(
     chosen = get_preset(preset)
     choices = parse_features(features) or tuple(map(parse_choice, chosen.features))
     preferences = [parse_preference(text) for text in prefer]
-    preferences += [("ensemble", str(chosen.ensemble)), ("clip_overlap", str(chosen.overlap))]
+    preferences += chosen.preferences
     source = open_cache(cache)
 
     def draw(video: "Video", output: "PictureOutput") -> list[Path]:
@@ -143,7 +143,8 @@ def similarity(
 
     if (point is None) == (clicked is None):
         raise ConfigError("name a pixel with --point FRAME:X,Y, or a frame to click on with --click FRAME")
-    chosen, kernel = take_features(options), take_kernel(options)
+    chosen = take_features(options)
+    kernel = take_kernel(options, chosen)
     source, where = open_cache(cache), choose_device(device)
     pixels: dict[str, Point] = {}
 

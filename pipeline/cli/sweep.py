@@ -181,7 +181,7 @@ def sweep(
     lists = {name: options.pop(name) for name in _LISTS}
     space = make_space(lists, chosen, renormalize=options.pop("renormalize"))
     preferences = [parse_preference(text) for text in prefer]
-    preferences += [("ensemble", str(chosen.ensemble)), ("clip_overlap", str(chosen.overlap))]
+    preferences += chosen.preferences
     scheduler = options["scheduler"]
     connection = open_workers(**{name: options.pop(name) for name in _CLUSTER})
     videos = open_videos(**options)

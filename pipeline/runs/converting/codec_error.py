@@ -1,7 +1,7 @@
 """Error of a codec: how cosines, best sources and masks change between original and stored features."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import dask.array as da
@@ -9,14 +9,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....propagate import FrameAffinity, PropagationSettings, TrackingSession
+from ....propagate import AttentionKernel, FeatureReader, FrameAffinity, PropagationSettings, TrackingSession
+from ....propagate.context import frame_context
 from ....propagate.kernels.cosine.pairs import pair_cosines, unit_vectors
+from ....propagate.kernels.window import inside_window
 from ....propagate.targets.masks import decode_mask, encode_mask
+from ....store import UnitSpec
 
 __all__ = ["CodecError", "block_mask", "compare_sources", "measure_error", "open_session", "propagate_mask"]
 
 # Blocks of the fixed mask along y and x, and the number of different object numbers.
 _BLOCKS, _NUMBERS = (4, 6), 5
+
+# Number of pixels of a frame whose attention is compared.
+_PIXELS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +40,14 @@ class CodecError:
     settings
         Temperature, top-k, radius and context of the propagation.
     cosine_mean, cosine_max
-        Mean and largest difference of the cosines of pixels with their k most similar sources.
+        Mean and largest difference of the cosines of pixels with their k most similar sources; None for attention.
     top_k_overlap
         Share of the k most similar sources that both features have in common, 0 to 1.
     mask_agreement
         Share of equal pixels in the propagated masks, at the size of the original frames, 0 to 1.
+    attention_mean, attention_max
+        For queries and keys of attention: mean and largest error of a pixel's weights of its sources (total variation,
+        0 to 1; all heads, the whole window). None for other features.
     """
 
     frames: int
@@ -48,16 +57,20 @@ class CodecError:
     cosine_max: float | None = None
     top_k_overlap: float | None = None
     mask_agreement: float | None = None
+    attention_mean: float | None = None
+    attention_max: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the error as JSON values, as a unit's run record holds them."""
-        return asdict(self) | {"settings": dict(self.settings)}
+        values = asdict(self) | {"settings": dict(self.settings)}
+        return {name: value for name, value in values.items() if value is not None or not name.startswith("attention")}
 
 
 @dataclass(frozen=True)
 class _Volume:
     values: NDArray[np.floating[Any]]
     frame_size: tuple[int, int]
+    spec: UnitSpec | None = None
 
     @property
     def features(self) -> da.Array:
@@ -72,6 +85,7 @@ def measure_error(
     source_size: tuple[int, int],
     first_mask: NDArray[np.integer[Any]] | None = None,
     settings: PropagationSettings | None = None,
+    spec: UnitSpec | None = None,
     device: torch.device | str = "cpu",
 ) -> CodecError:
     """Compare features with their stored form, and the masks propagated along each.
@@ -89,10 +103,16 @@ def measure_error(
         `block_mask`.
     settings
         Settings of the propagation; the defaults are the paper's for DAVIS-2017.
+    spec
+        Description of the unit. Queries and keys of attention are compared by the kernel ``attention``, queries alone
+        with each other, and so are keys.
     device
         The device that computes.
     """
     settings = settings or PropagationSettings()
+    role = "" if spec is None else spec.tap.rpartition(":")[2]
+    if role in ("qk", "q", "k"):
+        settings = replace(settings, kernel=AttentionKernel(compare=role if role == "qk" else 2 * role))
     given = first_mask is not None and bool(first_mask.any())
     mask = first_mask if given and first_mask is not None else block_mask(source_size)
     described = {name: getattr(settings, name) for name in ("temperature", "top_k", "radius", "context")}
@@ -103,8 +123,12 @@ def measure_error(
     }
     if len(original) < 2:
         return CodecError(**about)
-    sessions = [open_session(values, frame_size, settings, device=device) for values in (original, stored)]
+    sessions = [open_session(values, frame_size, settings, spec, device=device) for values in (original, stored)]
     sources = compare_sources(original, stored, *sessions)
+    if isinstance(settings.kernel, AttentionKernel):
+        errors = _attention_errors([_Volume(values, frame_size, spec) for values in (original, stored)], settings)
+        sources |= {"cosine_mean": None, "cosine_max": None}
+        sources |= {"attention_mean": float(errors.double().mean()), "attention_max": float(errors.max())}
     masks = [propagate_mask(session, mask, frame_size) for session in sessions]
     return CodecError(
         **about,
@@ -117,11 +141,12 @@ def open_session(
     values: NDArray[np.floating[Any]],
     frame_size: tuple[int, int],
     settings: PropagationSettings,
+    spec: UnitSpec | None = None,
     *,
     device: torch.device | str = "cpu",
 ) -> TrackingSession:
     """Return a session with features in memory, (frame, y, x, channel), and no annotations yet."""
-    return TrackingSession([(_Volume(values, frame_size), 1.0)], settings, device=device)
+    return TrackingSession([(_Volume(values, frame_size, spec), 1.0)], settings, device=device)
 
 
 def propagate_mask(
@@ -181,6 +206,35 @@ def _cosine_differences(
         keys = unit_vectors(torch.from_numpy(values[list(step.context)])).flatten(0, 2)
         cosines.append(pair_cosines(query, keys, sources.clamp(min=0))[sources >= 0])
     return (cosines[0] - cosines[1]).abs()
+
+
+def _attention_errors(volumes: Sequence[_Volume], settings: PropagationSettings) -> torch.Tensor:
+    """Return the total variation between two forms' attention, (pixel,), for evenly spaced pixels of all frames."""
+    forms = []
+    for volume in volumes:
+        reader = FeatureReader([(volume, 1.0)])
+        kernel = settings.kernel.bind(reader.parts)
+        assert isinstance(kernel, AttentionKernel)
+        forms.append((kernel, [kernel.prepare(parts) for _, parts in reader.frames(torch.device("cpu"))]))
+    count, height, width = volumes[0].values.shape[:3]
+    cells = torch.arange(height * width)
+    pixels = cells[:: max(1, len(cells) // _PIXELS)]
+    dy, dx = cells // width - (pixels // width)[:, None], cells % width - (pixels % width)[:, None]
+    inside = inside_window(dy, dx, settings.radius, settings.window)
+    errors = []
+    for frame in range(1, count):
+        context = frame_context(frame, (0,), settings.context)
+        one, other = (
+            kernel.score_context(
+                frames[frame][0].flatten(1, 2)[:, pixels],
+                torch.cat([frames[source][1].flatten(1, 2) for source in context], dim=1),
+                inside.repeat(1, len(context)),
+                [len(cells)] * len(context),
+            )[0]
+            for kernel, frames in forms
+        )
+        errors.append((one - other).abs().sum(1) / 2)
+    return torch.cat(errors)
 
 
 def _overlap(sources: torch.Tensor, others: torch.Tensor) -> float:

@@ -176,13 +176,17 @@ def _measure(
     device: torch.device | str,
 ) -> CodecError:
     original = unit.features[:ERROR_FRAMES].compute(scheduler="synchronous")
+    decoded = codec.decode(codec.encode(original, parameters), parameters)
+    if unit.spec.tap.endswith((":qk", ":q", ":k")):  # as propagation reads attention
+        decoded = codec.reconstruct(decoded, parameters)
     return measure_error(
         original,
-        codec.decode(codec.encode(original, parameters), parameters),
+        decoded,
         frame_size=unit.frame_size,
         source_size=unit.spec.source_size,
         first_mask=first_mask,
         settings=settings,
+        spec=unit.spec,
         device=device,
     )
 

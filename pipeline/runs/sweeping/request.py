@@ -50,7 +50,7 @@ def make_space(lists: Mapping[str, Sequence[str]], preset: Preset, *, renormaliz
         windows=values("window", parse_texts, preset.window),
         unrestricted_first=values("unrestricted_first", parse_booleans, preset.unrestricted_first),
         context_fill=values("context_fill", parse_booleans, preset.context_fill),
-        kernels=parse_kernels(lists.get("kernel", ()), lists.get("kernel_options", ())),
+        kernels=_kernels(lists.get("kernel", ()), lists.get("kernel_options", ()), preset),
     )
 
 
@@ -90,6 +90,15 @@ def parse_kernels(names: Sequence[str], options: Sequence[str]) -> tuple[Kernel,
     return tuple(dict.fromkeys(kernels))
 
 
+def _kernels(names: Sequence[str], options: Sequence[str], preset: Preset) -> tuple[Kernel, ...]:
+    """Return the kernels of lists; the preset's, with its parameters, unless others are named."""
+    if names:
+        return parse_kernels(names, options)
+    given = {option.partition("=")[0].strip() for option in options}
+    default = [option for option in preset.kernel_options if option.partition("=")[0] not in given]
+    return parse_kernels([preset.kernel], [*default, *options])
+
+
 def preset_setting(preset: Preset) -> Setting:
     """Return the setting of a preset."""
     return Setting(
@@ -104,6 +113,7 @@ def preset_setting(preset: Preset) -> Setting:
             window=preset.window,
             unrestricted_first=preset.unrestricted_first,
             context_fill=preset.context_fill,
+            kernel=_kernels((), (), preset)[0],
         ),
     )
 
