@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from ted.propagate import (
+    AffinitySource,
     AnnotatedLabel,
     AttentionKernel,
     FeatureReader,
@@ -22,7 +23,6 @@ from ted.propagate import (
     TrackingSession,
     WeightedSettings,
     cache_affinities,
-    choose_affinities,
     get_kernel,
     parse_kernel,
     propagate,
@@ -319,12 +319,13 @@ def test_units_of_a_cache_keep_their_heads(tmp_path: Path) -> None:
             torch.testing.assert_close(label, expected[frame], rtol=0, atol=0 if form == "float16" else 0.06)
     unit = Unit(spec.folder(cache.root))
     cache_affinities(cache, [unit], SearchSpec.of(BASE, [Fusion(weights=(1.0,), context=2)]))
-    for change, source in (({}, "kept"), ({"top_k": 3}, "kept"), ({"context": 1}, "features")):
-        found = choose_affinities(cache, [(unit, 1.0)], replace(BASE, **change), device=torch.device("cpu"))
-        assert found.source == source
-        for frame, label in found.labels({0: AnnotatedLabel(label=first_label(GRID))}):
-            own_run = dict(propagate([(unit, 1.0)], first_label(GRID), replace(BASE, **change)))
-            torch.testing.assert_close(label, own_run[frame], rtol=0, atol=0)
+    source = AffinitySource(cache, [unit])
+    for change, origin in (({}, "kept"), ({"top_k": 3}, "kept"), ({"context": 1}, "features")):
+        setting = WeightedSettings(weights=(1.0,), settings=replace(BASE, **change))
+        assert source.find([setting], (0,)).origin == origin
+        expected = dict(propagate([(unit, 1.0)], first_label(GRID), setting.settings))
+        for frame, label in TrackingSession(source, setting, first_label(GRID)).labels():
+            assert torch.equal(label, expected[frame])
 
 
 def test_parameters_are_read_from_text() -> None:
