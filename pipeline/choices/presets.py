@@ -109,6 +109,27 @@ PRESETS: dict[str, Preset] = {
         unrestricted_first=True,
         frame_size="~560",
     ),
+    # Without a network: chosen in docs/evidence/no-network.md.
+    "colours": Preset(
+        video_feature="position:0:stride8",
+        image_feature="rgb:0:stride8",
+        ensemble=1,
+        overlap=0,
+        alpha=0.3,
+        temperature=0.1,
+    ),
+    # The settings of DINO's evaluation on DAVIS-2017.
+    "dinov2": Preset(
+        video_feature=None,
+        image_feature="dinov2:0:last_hidden_state",
+        ensemble=1,
+        overlap=0,
+        alpha=0.0,
+        temperature=0.1,
+        top_k=5,
+        radius=12,
+        context=7,
+    ),
     "dinov3": Preset(
         video_feature=None,
         image_feature="dinov3:0:last_hidden_state",

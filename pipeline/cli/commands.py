@@ -4,6 +4,7 @@ __all__ = ["COMMANDS"]
 
 #: (module, function, help) by name. A module is imported when its command runs.
 COMMANDS = {
+    "mask": ("mask", "mask", "Make the first mask of your own video, or take masks of other tools."),
     "extract": ("extract", "extract", "Stage 1: write diffusion features of videos into the cache."),
     "propagate": ("propagate", "propagate", "Stage 2: propagate masks, joints, points or boxes along cached features."),
     "sweep": ("sweep", "sweep", "Score many settings of propagation on the same features, and find the best."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..choices.hints import explain
-from .options import CONTEXT, LocalPath, config_option, json_option, open_videos, source_options
+from .options import CONTEXT, LocalPath, config_option, json_option, open_videos, source_options, truth_option
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(context_settings=CONTEXT)
 @source_options
+@truth_option
 @click.option("--results", type=LocalPath(), default="results", help="Folder of results.")
 @click.option(
     "--boxes",
@@ -32,8 +33,8 @@ def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
     Masks are scored by J&F as in the official DAVIS-2017 evaluation, also on MOSE and Kubric. On YouTube-VOS, each
     object is scored in the frames that meta.json lists, except the first, where it is annotated. VIP is scored by the
     mean IoU of parts, JHMDB by PCK, TAP-Vid by its own metrics. Boxes are scored by their IoU, and by success and
-    precision as in OTB and LaSOT: against the boxes around the masks of a dataset, or those of --annotations. With
-    --annotations FOLDER, masks of your own are the ground truth of all frames that propagation did not start from.
+    precision as in OTB and LaSOT: against the boxes around the masks of a dataset, or those of --truth. With
+    --truth FOLDER, masks of your own are the ground truth of all frames that propagation did not start from.
 
     The scores are printed, and written as tables into the folder of results: global_results-SET.csv and
     per-sequence_results-SET.csv for J&F, parts_results-SET.csv and per-video_results-SET.csv for VIP, pck_per-joint.csv

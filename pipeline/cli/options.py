@@ -23,6 +23,7 @@ __all__ = [
     "prefer_option",
     "preset_option",
     "source_options",
+    "truth_option",
 ]
 
 #: Settings of all commands: ``-h`` works, defaults are shown.
@@ -111,6 +112,15 @@ prefer_option = click.option(
     "[default: the preset's ensemble and overlap]",
 )
 
+#: ``--truth PATH``.
+truth_option = click.option(
+    "--truth",
+    metavar="PATH",
+    type=LocalPath(),
+    help="True masks of your own video: a folder of masks of any frames, named like the frames. Those that propagation "
+    "starts from are not scored, and all others are.",
+)
+
 #: ``--json``.
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -159,6 +169,7 @@ def open_videos(
     sources: tuple[Path, ...],
     mask: Path | None,
     annotations: Path | None,
+    truth: Path | None = None,
     dataset: str | None,
     set_name: str | None,
     resolution: str,
@@ -180,8 +191,8 @@ def open_videos(
     from ..datasets.listing import read_names
     from ..datasets.sources import Selection, Source, open_sources
 
-    if (mask is not None or annotations is not None) and len(sources) > 1:
-        raise ConfigError("--mask and --annotations belong to one SOURCE: run the command for each source")
+    if any(path is not None for path in (mask, annotations, truth)) and len(sources) > 1:
+        raise ConfigError("--mask, --annotations and --truth belong to one SOURCE: run the command for each source")
     asked = [name.strip() for item in videos for name in item.split(",") if name.strip()]
     lists = {item: Path(item).expanduser() for item in asked if item.endswith(".txt")}
     names = tuple(
@@ -197,7 +208,8 @@ def open_videos(
                 path=path,
                 first_mask=mask,
                 annotations=annotations,
-                tasks=_tasks_reading(annotations),
+                truth=truth,
+                tasks=_tasks_reading(truth or annotations),
                 set_name=set_name,
                 resolution=resolution,
             )

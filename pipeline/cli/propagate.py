@@ -94,6 +94,8 @@ def propagate(
     from ...store import open_cache, printable
     from ...store.errors import ConfigError, TedError
     from ..choices.config_file import save_config
+    from ..choices.next_steps import better_features
+    from ..choices.presets import PRESETS
     from ..pictures.result import write_overlay
     from ..runs.devices import choose_device
     from ..runs.progress import FrameBars
@@ -187,6 +189,11 @@ def propagate(
             nouns = (tasks[row["video"]].noun for row in rows if "error" not in row)
             given = ["--annotations", choice["annotations"]] if choice["annotations"] else []
             words = ["ted", "show", next(nouns), *choice["sources"], *given, "--results", out]
-            click.echo(printable(f"look at them: {shlex.join(map(str, words))}"))
+            lines = [f"look at them: {shlex.join(map(str, words))}"]
+            if chosen.preset is PRESETS["colours"]:
+                lines += better_features(
+                    choice["sources"], given or (["--mask", choice["mask"]] if choice["mask"] else [])
+                )
+            click.echo(printable("\n".join(lines), keep="\n"))
     if failures:
         sys.exit(1)

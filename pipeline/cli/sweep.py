@@ -20,6 +20,7 @@ from .options import (
     prefer_option,
     preset_option,
     source_options,
+    truth_option,
 )
 from .setting_options import FROM_PRESET
 
@@ -46,6 +47,7 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
 
 @click.command(context_settings=CONTEXT)
 @source_options
+@truth_option
 @cache_option
 @click.option("--out", type=LocalPath(), default="sweep", help="Folder of the results.")
 @preset_option
@@ -157,10 +159,11 @@ def sweep(
 
     SOURCE is a dataset with ground truth: DAVIS, Kubric, the train splits of YouTube-VOS and MOSE (ranked by J&F); VIP
     (mIoU); JHMDB (PCK@0.2, then PCK@0.1); a pickle of TAP-Vid, or the Tracks of `ted synth` (AJ); with --target boxes,
-    the boxes around objects of masks (IoU, then success). Every combination of the values is scored, exactly as `ted
-    propagate` and `ted evaluate` would score it, but affinities are computed once for all of them. The command writes
-    tables, the best settings and pictures into a folder. Run it again to finish an interrupted sweep, or with more
-    values: only missing scores are computed.
+    the boxes around objects of masks (IoU, then success). Your own video takes true masks of any frames with --truth,
+    and starts from --mask, --annotations or the first of them. Every combination of the values is scored, exactly as
+    `ted propagate` and `ted evaluate` would score it, but affinities are computed once for all of them. The command
+    writes tables, the best settings and pictures into a folder. Run it again to finish an interrupted sweep, or with
+    more values: only missing scores are computed.
     """
     from ...store import open_cache, printable
     from ...store.errors import ConfigError, TedError

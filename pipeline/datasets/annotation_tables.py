@@ -7,6 +7,7 @@ import csv
 import io
 import math
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,11 @@ def find_annotation_table(annotations: Path) -> Path | None:
     LabelError
         If a folder has several tables.
     """
+    if annotations.suffix.lower() in (".json", ".xml"):
+        raise LabelError(
+            f"{annotations} is no table of boxes or points; masks of tools (COCO, LabelMe, CVAT) become PNG "
+            f"files by `ted mask VIDEO --from {shlex.quote(str(annotations))}`"
+        )
     if annotations.is_file():
         return annotations
     found = [annotations / name for name in _FILES if (annotations / name).is_file()]

@@ -230,7 +230,10 @@ def _from_levels(
         channels = 1 if colour_type in _GRAYSCALE else 3
         colour = values[..., :channels]
         if bit_depth > 8 or (colour != colour[..., :1]).any():
-            raise LabelError(f"mask {path} is a colour image: save it as a palette or grayscale PNG of object numbers")
+            raise LabelError(
+                f"mask {path} is a colour image: save it as a palette or grayscale PNG of object numbers, or convert "
+                f"one colour for each object by `ted mask VIDEO --from {path.parent}`"
+            )
         alpha = values[..., channels] if values.shape[2] > channels else None
         values = colour[..., 0]
     levels = values.astype(np.int32)

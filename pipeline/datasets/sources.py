@@ -41,6 +41,8 @@ class Source:
         Mask of the first frame of a user's own video; datasets have their own.
     annotations
         Instead: a folder of masks of any frames, a table of boxes or points, or a file in a task's own format.
+    truth
+        Ground truth of a user's own video, in the same forms.
     tasks
         Names of the tasks that read the annotations in their own format.
     set_name
@@ -53,6 +55,7 @@ class Source:
     path: Path
     first_mask: Path | None = None
     annotations: Path | None = None
+    truth: Path | None = None
     tasks: tuple[str, ...] = ()
     set_name: str | None = None
     resolution: str = "480p"
@@ -228,11 +231,12 @@ def _names(source: Source) -> tuple[str, ...]:
         raise ConfigError("there are both a mask of the first frame and other annotations: leave one of them out")
     if source.first_mask is not None and not source.first_mask.is_file():
         raise LabelError(f"there is no mask {source.first_mask}")
-    if source.annotations is not None and not (source.annotations.is_dir() or source.annotations.is_file()):
-        raise LabelError(f"there is no folder of masks, or table of boxes or points, at {source.annotations}")
+    for given in (source.annotations, source.truth):
+        if given is not None and not (given.is_dir() or given.is_file()):
+            raise LabelError(f"there is no folder of masks, or table of boxes or points, at {given}")
     root = _root(path)
     if root is not None:
-        if source.first_mask is not None or source.annotations is not None:
+        if any(given is not None for given in (source.first_mask, source.annotations, source.truth)):
             raise ConfigError(f"{path} is {root.kind}, which has its own annotations; it takes no others")
         return root.names(source)
     if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES | PAGE_SUFFIXES:
@@ -261,16 +265,15 @@ def _suggestion(path: Path) -> str:
 
 def _open(source: Source, selection: Selection, names: Sequence[str]) -> list[Video]:
     path, every, limit = source.path, selection.every, selection.limit
+    given = source.first_mask, source.annotations
     root = _root(path)
     if root is not None:
         videos = _open_all(root, source, names)
     elif path.is_file():
         at_most = None if limit is None else max(limit - 1, 0) * every + 1
-        videos = [
-            file_video(path, source.first_mask, source.annotations, at_most=at_most, tasks=source.tasks) for _ in names
-        ]
+        videos = [file_video(path, *given, truth=source.truth, at_most=at_most, tasks=source.tasks) for _ in names]
     else:
-        videos = [folder_video(path, source.first_mask, source.annotations, tasks=source.tasks) for _ in names]
+        videos = [folder_video(path, *given, truth=source.truth, tasks=source.tasks) for _ in names]
     if selection.first_frame_only:
         other = next((video for video in videos if not {"masks", "parts"} & set(video.tasks)), None)
         if other is not None:

@@ -14,7 +14,12 @@ __all__ = ["file_video", "folder_video"]
 
 
 def folder_video(
-    folder: Path, first_mask: Path | None = None, annotations: Path | None = None, *, tasks: tuple[str, ...] = ()
+    folder: Path,
+    first_mask: Path | None = None,
+    annotations: Path | None = None,
+    *,
+    truth: Path | None = None,
+    tasks: tuple[str, ...] = (),
 ) -> Video:
     """Open a folder of frames, in the order of the numbers in their names.
 
@@ -26,6 +31,8 @@ def folder_video(
         Mask of the first frame. In the same folder, it does not count as a frame.
     annotations
         Folder of masks of any frames, named like the frames; or a table of boxes or points, or a folder with one.
+    truth
+        Ground truth, in the same forms. Without other annotations, propagation starts from its first mask.
     tasks
         Names of the tasks that read the annotations in their own format.
 
@@ -41,12 +48,12 @@ def folder_video(
     if not images:
         raise FrameError(f"no frames: no images in folder {folder}")
     frames, first = ImageFrames(images), images[0].stem
-    video = _annotated("folder", folder.resolve().name, frames, first, first_mask, annotations, tasks)
-    unknown = sorted(video.annotated_masks.keys() - {image.stem for image in images})
+    video = _annotated("folder", folder.resolve().name, frames, first, first_mask, annotations, truth, tasks)
+    unknown = sorted({*video.annotated_masks, *video.frame_masks} - {image.stem for image in images})
     if unknown:
         raise LabelError(
-            f"{annotations} holds masks of frames that {folder} does not have: {', '.join(unknown[:5])}; masks are "
-            f"named like the frames, {images[0].stem}.png to {images[-1].stem}.png"
+            f"{annotations or truth} holds masks of frames that {folder} does not have: {', '.join(unknown[:5])}; "
+            f"masks are named like the frames, {images[0].stem}.png to {images[-1].stem}.png"
         )
     return video
 
@@ -56,6 +63,7 @@ def file_video(
     first_mask: Path | None = None,
     annotations: Path | None = None,
     *,
+    truth: Path | None = None,
     at_most: int | None = None,
     tasks: tuple[str, ...] = (),
 ) -> Video:
@@ -70,6 +78,8 @@ def file_video(
     annotations
         Folder of masks of any frames, named by number: ``00000.png`` for the first. Or a table of boxes or points, or a
         folder with one.
+    truth
+        Ground truth, as for `folder_video`.
     at_most
         Use only this many frames.
     tasks
@@ -84,7 +94,7 @@ def file_video(
     """
     paged = path.suffix.lower() in PAGE_SUFFIXES
     frames = PageFrames(path, at_most=at_most) if paged else VideoFrames(path, at_most=at_most)
-    return _annotated("video", path.stem, frames, "00000", first_mask, annotations, tasks)
+    return _annotated("video", path.stem, frames, "00000", first_mask, annotations, truth, tasks)
 
 
 def _annotated(
@@ -94,32 +104,43 @@ def _annotated(
     first: str,
     first_mask: Path | None,
     annotations: Path | None,
+    truth: Path | None,
     tasks: tuple[str, ...],
 ) -> Video:
-    """Return a video with a mask of its frame `first`, or with `annotations`."""
+    """Return a video with a mask of its frame `first`, or with `annotations`; scored by `truth`, or by these."""
     if tasks:
-        return Video(dataset=dataset, name=name, frames=frames, tasks=tasks, annotation_file=annotations)
+        return Video(dataset=dataset, name=name, frames=frames, tasks=tasks, annotation_file=truth or annotations)
     masks: Mapping[str, Path] = {} if first_mask is None else {first: first_mask}
-    if annotations is not None:
-        table = find_annotation_table(annotations)
-        masks = list_masks(annotations)
-        if table is not None and masks:
-            raise LabelError(
-                f"{annotations} has masks and the table {table.name}: a run tracks one kind of annotation; give "
-                "--annotations the table itself, or a folder of masks alone"
-            )
-        if table is not None:
+    for folder in (annotations, truth):
+        table = None if folder is None else find_annotation_table(folder)
+        if table is not None and folder is not None:
+            if list_masks(folder):
+                raise LabelError(
+                    f"{folder} has masks and the table {table.name}: a run tracks one kind of annotation; give "
+                    "the table itself, or a folder of masks alone"
+                )
             rows = read_annotation_table(table)
             return TableVideo(dataset=dataset, name=name, frames=frames, table=rows, tasks=(rows.kind,))
-        if not masks:
-            raise LabelError(
-                f"there are no masks in {annotations}: --annotations takes a folder of PNG files named like frames, or "
-                "a table of boxes (boxes.csv, gt.txt) or points (points.csv)"
-            )
+    if annotations is not None:
+        masks = _masks(annotations)
+    true = masks if truth is None else _masks(truth)
+    if not masks:
+        masks = dict(list(true.items())[:1])
     return Video(
         dataset=dataset,
         name=name,
         frames=frames,
         annotated_masks={frame: AnnotatedMask(path=path) for frame, path in masks.items()},
-        frame_masks=masks,
+        frame_masks=true,
+        own_truth=True,
     )
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    found = list_masks(folder)
+    if not found:
+        raise LabelError(
+            f"there are no masks in {folder}: a folder of PNG files named like frames is needed, or a table of boxes "
+            "(boxes.csv, gt.txt) or points (points.csv); `ted mask VIDEO` makes masks, and reads those of other tools"
+        )
+    return found

@@ -1,7 +1,7 @@
 """A video of a dataset, with its annotations and ground truth."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ class Video:
         others. Empty where the dataset has no such lists.
     objects_join
         Whether each object is annotated where it first appears in `frame_masks`, and not only in the first frame.
+    own_truth
+        Whether the masks are a user's own: all of `frame_masks` are scored, except those that propagation starts from.
     result_names
         Names of the frames whose masks are written; None for all.
     result_parent
@@ -71,6 +73,7 @@ class Video:
     frame_masks: Mapping[str, Path] = field(default_factory=dict)
     object_frames: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     objects_join: bool = False
+    own_truth: bool = False
     result_names: tuple[str, ...] | None = None
     result_parent: str = ""
     tasks: tuple[str, ...] = ("masks", "boxes")
@@ -130,13 +133,23 @@ class Video:
         """Return the ground truth of the selected frames, to be read frame by frame."""
         return MaskSequence(self.annotations())
 
-    def scored_frames(self) -> dict[int, tuple[str, ...]] | None:
+    def scored_frames(self, started: Collection[str] = ()) -> dict[int, tuple[str, ...]] | None:
         """Return the names of the selected frames in which each object is scored, by its number.
 
         None for DAVIS' rule: objects of the first annotation, in all annotated frames except the first and the last.
         An object that joins is scored in the annotated frames after its first one, except the last if DAVIS' rule
         applies to the others. Objects whose first frame is not selected are left out.
+
+        With `own_truth`, masks in the frames that propagation started from are not scored, and all others are,
+        including the last.
+
+        Parameters
+        ----------
+        started
+            Names of the frames that propagation started from, with `own_truth`; by default the annotated ones.
         """
+        if self.own_truth:
+            return self._own_scored_frames(started or self.annotated_masks)
         names = set(self.frames.names)
         if self.object_frames:
             return {
@@ -150,6 +163,16 @@ class Video:
         return {
             number: tuple(annotated[annotated.index(first) + 1 : -1])
             for number, first in sorted(first_appearances(self.annotations()).items())
+        }
+
+    def _own_scored_frames(self, started: Collection[str]) -> dict[int, tuple[str, ...]]:
+        true, order = self.annotations(), self.frames.names.index
+        left = [name for name in true if name not in started]
+        first = first_appearances({name: path for name, path in true.items() if name in started} or true)
+        begin = min(map(order, first.values()), default=0)
+        return {
+            number: tuple(name for name in left if order(frame) == begin or order(name) > order(frame))
+            for number, frame in sorted(first.items())
         }
 
     def written_frames(self) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ def mask_to_polygons(mask: _Mask) -> list[list[float]]:
     contours, tree = cv2.findContours(grid, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     outlines: dict[int, list[tuple[int, int]]] = {}
     for number, contour in enumerate(contours):
-        points = _corners(contour[:, 0])
+        points = _corners(np.asarray(contour[:, 0], dtype=np.int32))
         parent = int(tree[0, number, 3])
         if parent < 0:
             outlines[number] = [*points, points[0]]

@@ -1,14 +1,55 @@
-"""Selection of a pixel with the mouse, in a matplotlib window."""
+"""Windows of matplotlib with a picture, and the selection of a pixel in one."""
 
 import importlib.util
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ...store.errors import ConfigError
 
-__all__ = ["clicked_pixel"]
+if TYPE_CHECKING:
+    from matplotlib.backend_bases import MouseEvent
+    from matplotlib.image import AxesImage
+
+__all__ = ["clicked_pixel", "mouse_position", "open_window"]
+
+
+def open_window(picture: npt.NDArray[np.uint8], title: str, *, instead: str) -> "AxesImage":
+    """Open a window with a picture; ``pyplot.show()`` then waits until it is closed.
+
+    Parameters
+    ----------
+    picture
+        (height, width, 3), RGB.
+    title
+        Title of the window.
+    instead
+        What the user can do without a window, for the error.
+
+    Raises
+    ------
+    ConfigError
+        If matplotlib or a display is missing.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError(f"a window needs matplotlib: python -m pip install matplotlib, or {instead}")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(num=title, layout="constrained")
+    if figure.canvas.required_interactive_framework is None:
+        pyplot.close(figure)
+        raise ConfigError(f"there is no display for a window: {instead}")
+    axes.set_axis_off()
+    image: AxesImage = axes.imshow(picture)
+    return image
+
+
+def mouse_position(event: "MouseEvent") -> tuple[float, float]:
+    """Return x and y of the mouse; pixel i of the picture covers [i, i + 1)."""
+    # matplotlib has the centre of the first pixel at (0, 0).
+    return (event.xdata or 0) + 0.5, (event.ydata or 0) + 0.5
 
 
 def clicked_pixel(picture: npt.NDArray[np.uint8], title: str) -> tuple[int, int]:
@@ -19,30 +60,22 @@ def clicked_pixel(picture: npt.NDArray[np.uint8], title: str) -> tuple[int, int]
     ConfigError
         If matplotlib or a display is missing, or the window is closed without a click.
     """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError("clicking needs matplotlib: install it with python -m pip install matplotlib")
+    image = open_window(picture, title, instead="name the pixel with --point FRAME:X,Y")
     from matplotlib import pyplot
     from matplotlib.backend_bases import Event, MouseEvent
 
-    figure, axes = pyplot.subplots(num=title, layout="constrained")
-    if figure.canvas.required_interactive_framework is None:
-        pyplot.close(figure)
-        raise ConfigError("there is no display to click on: name the pixel with --point FRAME:X,Y")
-    axes.imshow(picture)
-    axes.set_title("click on a pixel")
-    axes.set_axis_off()
+    image.axes.set_title("click on a pixel")
     height, width = picture.shape[:2]
     found: list[tuple[int, int]] = []
 
     def click(event: Event) -> None:
-        if isinstance(event, MouseEvent) and event.inaxes is axes:
-            # The centre of the first pixel is at (0, 0).
-            x, y = (math.floor((value or 0) + 0.5) for value in (event.xdata, event.ydata))
+        if isinstance(event, MouseEvent) and event.inaxes is image.axes:
+            x, y = map(math.floor, mouse_position(event))
             if 0 <= x < width and 0 <= y < height:
                 found.append((x, y))
-                pyplot.close(figure)
+                pyplot.close(event.canvas.figure)
 
-    figure.canvas.mpl_connect("button_press_event", click)
+    image.axes.figure.canvas.mpl_connect("button_press_event", click)
     pyplot.show()
     if not found:
         raise ConfigError("the window was closed without a click: click on a pixel, or name it with --point FRAME:X,Y")

@@ -81,7 +81,7 @@ class BoxTask(Task):
         if isinstance(video, TableVideo):
             return (
                 "has a table of annotated boxes, but no ground truth: run `ted propagate` for each "
-                "setting, and `ted evaluate` with the true boxes as --annotations. Where there are masks, --target "
+                "setting, and `ted evaluate` with the true boxes as --truth. Where there are masks, --target "
                 "boxes sweeps"
             )
         if video.scored_frames() is not None:

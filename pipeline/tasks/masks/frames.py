@@ -99,15 +99,12 @@ def true_masks(video: Video) -> ReadMask:
 
 def _own_scored(video: Video, folder: Path) -> list[str]:
     """Return the names of the scored frames for a user's own masks; empty if DAVIS' rule applies."""
-    annotated = video.annotations()
-    if not set(annotated) <= set(video.annotated_masks):
-        return []
     try:
-        frames = scored_frames(video, folder) or {}
+        frames = scored_frames(video, folder) if video.own_truth else None
     except ConfigError:
         return []
-    scored = {name for of_object in frames.values() for name in of_object}
-    return [name for name in annotated if name in scored]
+    scored = {name for of_object in (frames or {}).values() for name in of_object}
+    return [name for name in video.annotations() if name in scored]
 
 
 def _draw(picture: Picture, ids: npt.NDArray[np.uint8]) -> Picture:

@@ -188,6 +188,8 @@ def missing_masks(video: Video) -> str | None:
             "has no ground truth beside the annotated masks" if set(annotations) <= set(video.annotated_masks) else None
         )
     wanted = {frame for frames in of_objects.values() for frame in frames}
+    if not wanted and video.own_truth:
+        return "has no true mask beside those that propagation starts from: give masks of other frames with --truth"
     if not wanted:
         return "has no frame after the annotated ones"
     missing = len(wanted - annotations.keys())

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ....store.errors import ConfigError, LabelError
 from ...choices.hints import plural
-from ...datasets.masks_io import MaskSequence, first_appearances, read_mask
+from ...datasets.masks_io import MaskSequence, read_mask
 from ...datasets.video import Video
 from ...metrics.jf import TrueContour, region_similarity, statistics
 from ...runs.result_folders import start_frames
@@ -165,27 +165,23 @@ def score_sequence(
 def scored_frames(video: Video, folder: Path) -> dict[int, tuple[str, ...]] | None:
     """Return the names of the frames in which each object of a result is scored, by its number.
 
-    In a folder of a user's own masks, propagation can start from any mask. The result's record names the masks that it
-    started from, by default the first; the others are scored, including the last. An object that joined is scored after
-    its first annotation. For other videos, see `Video.scored_frames`.
+    Masks of a user's own may be in any frames, and propagation can start from any of them. The result's record names
+    these, by default the first.
 
     Raises ConfigError when propagation started from all true masks.
     """
-    annotated = list(video.annotations())
-    if len(annotated) < 2 or video.object_frames or not set(annotated) <= set(video.annotated_masks):
+    if not video.own_truth:
         return video.scored_frames()
-    names = video.frames.names
-    given = {names[frame] for frame in start_frames(folder) if frame < len(names)} or set(annotated[:1])
-    left = [name for name in annotated if name not in given]
-    if not left:
+    names, annotated = video.frames.names, list(video.annotations())
+    if not annotated:
         raise ConfigError(
-            f"propagation of video {video.name!r} started from all {len(annotated)} true masks, so none is left to "
-            "be scored: propagate from some of them alone"
+            f"video {video.name!r} has no true mask: {plural(len(video.frame_masks), 'mask')} named like none of its "
+            f"frames, {names[0]} to {names[-1]}"
         )
-    started = {name: path for name, path in video.annotations().items() if name in given}
-    first = first_appearances(started or video.annotations())
-    begin = names.index(min(first.values(), key=names.index)) if first else 0
-    return {
-        number: tuple(name for name in left if names.index(frame) == begin or names.index(name) > names.index(frame))
-        for number, frame in sorted(first.items())
-    }
+    started = {names[frame] for frame in start_frames(folder) if frame < len(names)} or set(annotated[:1])
+    if started >= set(annotated):
+        raise ConfigError(
+            f"propagation of video {video.name!r} started from all {plural(len(annotated), 'true mask')}, so none is "
+            "left to be scored: give the truth of more frames, or propagate from some of them alone"
+        )
+    return video.scored_frames(started)

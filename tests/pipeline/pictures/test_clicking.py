@@ -65,14 +65,14 @@ def test_the_pixel_that_is_clicked(
 def test_no_click_no_display_no_matplotlib(
     clicks: Callable[[Sequence[tuple[float, float]]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigError, match="no display to click on: name the pixel with --point"):
+    with pytest.raises(ConfigError, match="no display for a window: name the pixel with --point"):
         clicked_pixel(PICTURE, "a video")
     assert not pyplot.get_fignums()
     clicks([])
     with pytest.raises(ConfigError, match="closed without a click"):
         clicked_pixel(PICTURE, "a video")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=r"clicking needs matplotlib: .*pip install matplotlib"):
+    with pytest.raises(ConfigError, match=r"a window needs matplotlib: .*pip install matplotlib"):
         clicked_pixel(PICTURE, "a video")
 
 

@@ -181,5 +181,5 @@ def test_own_masks_are_the_truth_of_frames_that_were_not_given(cli: Cli, tmp_pat
     none = cli("evaluate", own, *truth, "--results", tmp_path / "all")
     assert (none.code, "started from all 6 true masks" in none.err) == (2, True)
     swept = sweep(cli, tmp_path, own, *truth)
-    assert (swept.code, "no ground truth beside the annotated masks" in swept.err) == (2, True)
+    assert (swept.code, "no true mask beside those that propagation starts from" in swept.err) == (2, True)
     assert cli("report", tmp_path / "results", "--source", own, *truth, "--out", tmp_path / "r.html").code in (0, 2)

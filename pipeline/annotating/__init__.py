@@ -1,0 +1,1 @@
+"""Making masks by hand: boxes, polygons, brush and clicks."""
