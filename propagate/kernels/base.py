@@ -50,7 +50,7 @@ class KernelParameter:
             if kind is bool:
                 return {"true": True, "false": False}[text.lower()]
             if kind is tuple:
-                return tuple(float(number) for number in text.split(","))
+                return tuple(float(number) for number in text.split(",")) if text else ()
             return kind(text)
         except (ValueError, KeyError) as error:
             wanted = {bool: "true or false", int: "a whole number", tuple: "numbers separated by commas"}
