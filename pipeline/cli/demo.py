@@ -33,7 +33,7 @@ def demo(out: Path) -> None:
         "\nIdentity is the share of object pixels with the label of the right object; 50% is chance.\n"
         f"\nThe sweep scored {len(result.ranking)} settings on the first video of each kind. Their mean J is "
         f"{result.fused.measures['j']:.1%} as fused above,\nand {best.measures['j']:.1%} with the best setting: alpha "
-        f"{best.setting.alpha:g}, temperature {settings.temperature:g}, top-k {settings.top_k}, radius "
+        f"{best.setting.weights[0]:g}, temperature {settings.temperature:g}, top-k {settings.top_k}, radius "
         f"{settings.radius}.\n"
     )
     for what, path in (

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _FEATURES = "BACKBONE[@DIGEST]:TIMESTEPS:TAPS"
 _LISTS = (
+    "features",
     "video_features",
     "image_features",
     "alpha",
@@ -71,6 +72,14 @@ _CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "sched
     multiple=True,
     metavar="LIST",
     help=f"Weights of the video feature: 0:1:0.1 (both ends included), or 0,0.4,1.{FROM_PRESET}",
+)
+@click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    metavar=f"{_FEATURES}=WEIGHTS",
+    help="Features of one part and its weights, such as rgb:0:stride4,stride8=0,0.5,1. Repeat for each part: all "
+    "combinations are swept. Replaces --video-feature, --image-feature and --alpha.",
 )
 @click.option(
     "--temperature", multiple=True, metavar="LIST", help=f"Divisors of similarities before the softmax.{FROM_PRESET}"

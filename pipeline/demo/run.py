@@ -188,16 +188,8 @@ def _score(video: Video, results: Path) -> tuple[MaskScore, float]:
 
 def _sweep(cache: Cache, videos: Sequence[Video], out: Path) -> Sequence[SettingMeans]:
     video, image = (parse_choice(feature) for feature in METHODS["fused"].features)
-    space = SweepSpace(
-        video_features=(video,),
-        image_features=(image,),
-        alphas=_ALPHAS,
-        temperatures=_TEMPERATURES,
-        top_ks=_TOP_KS,
-        radii=_RADII,
-        contexts=(_settings().context,),
-        renormalize=True,
-    )
+    values = {"temperature": _TEMPERATURES, "top_k": _TOP_KS, "radius": _RADII}
+    space = SweepSpace.pair([video], [image], _ALPHAS, values)
     with open_journal(out, overwrite=True) as journal:
         plan = plan_sweep(cache, videos, space, journal.scores, task=MaskTask(metrics="j"))
         with SweepBars(plan) as bars:

@@ -1,7 +1,7 @@
 """Ablations: J&F of single and fused features from one cache."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import fmean
 
 import torch
@@ -76,16 +76,9 @@ def ablate(
     with open_journal(collection.folder / "sweep") as journal:
         for one in collection.videos:
             feature_of = {feature.choice(one): feature for feature in (*video, *image)}
-            space = SweepSpace(
-                video_features=tuple(feature.choice(one) for feature in video) or (None,),
-                image_features=tuple(feature.choice(one) for feature in image) or (None,),
-                alphas=tuple(alphas),
-                temperatures=(settings.temperature,),
-                top_ks=(settings.top_k,),
-                radii=(settings.radius,),
-                contexts=(settings.context,),
-                renormalize=settings.renormalize,
-            )
+            first, second = (tuple(feature.choice(one) for feature in some) or (None,) for some in (video, image))
+            values = {field.name: (getattr(settings, field.name),) for field in fields(settings)}
+            space = SweepSpace.pair(first, second, alphas, values)
             plan = plan_sweep(collection.cache, [one], space, journal.scores, task=MaskTask())
             plan, _ = run_sweep(
                 collection.cache,
@@ -100,11 +93,9 @@ def ablate(
                 raise TedError(f"{name} cannot be scored: {reason}")
             (result,) = sweep_result(plan, journal).videos
             for setting in plan.settings:
-                first = feature_of[setting.video] if setting.video else None
-                second = feature_of[setting.image] if setting.image else None
-                of_objects = [row.values["jf"] for row in result.scores[setting].rows]
-                values = found.setdefault((first, second, setting.alpha), [])
-                values += [value for value in of_objects if value is not None]
+                pair = [None if choice is None else feature_of[choice] for choice in setting.features]
+                scores = found.setdefault((pair[0], pair[1], setting.weights[0]), [])
+                scores += [value for row in result.scores[setting].rows if (value := row.values["jf"]) is not None]
     return [Score(video=a, image=b, alpha=alpha, objects=tuple(values)) for (a, b, alpha), values in found.items()]
 
 

@@ -97,7 +97,7 @@ def sweep_results(name: str, sweep: Sweep, index: UnitIndex) -> list[ComparedRes
     groups: dict[tuple[str, ...], list[SettingMeans]] = defaultdict(list)
     for means in sweep.ranking:
         groups[index.controls(sweep.units_of.get(means.setting, ()))].append(means)
-    single = [means for means in groups.get((), []) if None in (means.setting.video, means.setting.image)]
+    single = [means for means in groups.get((), []) if len(means.setting.parts) == 1]
     if len(groups) > 1 and len(single) == len(groups.get((), [])):
         groups.pop((), None)
     alpha_bars = _alpha_bars(sweep, index)
@@ -210,12 +210,13 @@ def _standard_error(values: Sequence[float]) -> float:
 
 def _shared(single: Sequence[SettingMeans], ranking: Sequence[SettingMeans]) -> list[SettingMeans]:
     """Return the settings with one feature that some setting of the ranking fuses with another feature."""
-    fused = {(part, getattr(means.setting, part)) for means in ranking for part in ("video", "image")}
-    return [
-        means
-        for means in single
-        if (("video", means.setting.video) if means.setting.image is None else ("image", means.setting.image)) in fused
-    ]
+
+    def features(means: SettingMeans) -> set[tuple[str, FeatureChoice]]:
+        both = zip(means.setting.names, means.setting.features, strict=True)
+        return {(name, choice) for name, choice in both if choice is not None}
+
+    fused = set().union(*map(features, ranking))
+    return [means for means in single if features(means) <= fused]
 
 
 def _alpha_bars(sweep: Sweep, index: UnitIndex) -> dict[FeatureChoice, float | None]:

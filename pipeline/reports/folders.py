@@ -10,7 +10,7 @@ from typing import Any
 from ...store.errors import ConfigError, TedError
 from ..runs.result_folders import RECORD
 from ..runs.sweeping.results import SettingMeans
-from ..runs.sweeping.space import PARAMETERS, Setting
+from ..runs.sweeping.space import NUMBERS, Setting
 from ..tasks.base import EvaluationTables
 from ..tasks.masks.scores import MASKS, means_of_objects
 from ..tasks.registry import has_evaluations, metric_spec_of, read_evaluations
@@ -19,9 +19,6 @@ from ..tasks.tables import Table, known_mean, read_table
 from .provenance import UsedUnit
 
 __all__ = ["Propagation", "Sweep", "read_folder", "read_sweep"]
-
-#: Column of the unit of each part. Sweeps of earlier versions do not record noise levels.
-_UNITS = {"video": "video_unit", "image": "image_unit"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,11 +149,13 @@ def read_sweep(folder: Path) -> Sweep:
     """
     if not (folder / "settings.csv").is_file():
         raise ConfigError(f"the sweep in {folder} has no tables yet: run the same `ted sweep` again, which finishes it")
-    ranked = read_table(folder / "settings.csv", PARAMETERS)
+    ranked = read_table(folder / "settings.csv", NUMBERS)
     metric_spec = metric_spec_of(ranked.columns)
     if metric_spec is None:
         raise ConfigError(f"the tables in {folder} have the columns of no metric that `ted sweep` knows")
-    rows = read_table(folder / "results.csv", ["dataset", "video", *PARAMETERS, *_UNITS.values(), *metric_spec.columns])
+    rows = read_table(folder / "results.csv", ["dataset", "video", *NUMBERS, *metric_spec.columns])
+    # Sweeps of earlier versions do not record noise levels.
+    parts = [column.removesuffix("_unit") for column in rows.columns if column.endswith("_unit")]
 
     def means(setting: Setting, measures: Values, videos: int, objects: int) -> SettingMeans:
         count = objects if metric_spec.of_objects else videos
@@ -182,10 +181,10 @@ def read_sweep(folder: Path) -> Sweep:
             values.setdefault(row["video"], {}).setdefault(setting, []).append(found)
             if metric_spec.of_objects:
                 objects.setdefault(setting, {})[row["video"], int(row["object"])] = found
-            for part, column in _UNITS.items():
+            for part in parts:
                 level = row.get(f"{part}_alpha_bar")
                 unit = UsedUnit.from_notation(
-                    row["dataset"], row["video"], row[column], alpha_bar=float(level) if level else None
+                    row["dataset"], row["video"], row[f"{part}_unit"], alpha_bar=float(level) if level else None
                 )
                 if unit is not None:
                     units.setdefault(setting, {})[unit] = None

@@ -88,7 +88,7 @@ def _over_parameter(axis: str, results: Sequence[ComparedResult]) -> ChartView |
         ranking = [
             means
             for means in (*item.ranking, *item.shared)
-            if (getattr(means.setting, part) if part else means.setting.value(axis)) is not None
+            if (means.setting.feature(part) if part else means.setting.value(axis)) is not None
         ]
         if ranking:
             slices_of.append((item, Slices(ranking)))
@@ -155,14 +155,14 @@ def _noise_lines(item: ComparedResult, part: Literal["video", "image"]) -> Itera
     """Yield a line, with features as x, for each backbone of one part that has several timesteps."""
     by_backbone: dict[str, list[SettingMeans]] = {}
     for means in (*item.ranking, *item.shared):
-        choice: FeatureChoice | None = getattr(means.setting, part)
+        choice = means.setting.feature(part)
         if choice is not None:
             backbone = choice.backbone + (f"@{choice.digest}" if choice.digest else "")
             by_backbone.setdefault(backbone, []).append(means)
     for backbone, ranking in by_backbone.items():
         slices, axis = Slices(ranking), f"{part}_timestep"
         found = [slices.at(**{axis: timestep}) for timestep in slices.varying.get(axis, ())]
-        points = {getattr(means.setting, part): means for means in found if means is not None}
+        points = {choice: means for means in found if means and (choice := means.setting.feature(part)) is not None}
         if len(points) > 1:
             name = f"{item.label}, {part} {backbone}"
             yield _Line(result=item, name=name, points=points, elsewhere=slices.others(axis))

@@ -34,7 +34,9 @@ def make_space(**changes: Any) -> SweepSpace:
         "radii": (15,),
         "contexts": (28,),
     }
-    return SweepSpace(**(values | changes))
+    video, image, alphas, *others = (values | changes).values()
+    names = ("temperature", "top_k", "radius", "context")
+    return SweepSpace.pair(video, image, alphas, dict(zip(names, others, strict=True)))
 
 
 def random_statistics(rng: np.random.Generator, *, decay: float | None = None) -> Statistics:

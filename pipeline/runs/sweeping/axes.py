@@ -1,41 +1,17 @@
 """Axes of a sweep's pictures, and slices through its best setting along them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .results import SettingMeans
-from .space import PARAMETERS, RULES, Setting, setting_columns
+from .space import PAIR, RULES, Setting, setting_columns
 
 __all__ = ["NUMERIC", "Slices", "axis_label"]
 
+_NUMBERS = ("temperature", "top_k", "radius", "context")
 
-def _feature(part: str, of: Callable[[Any], Any]) -> Callable[[Setting], Any]:
-    def value(setting: Setting) -> Any:
-        choice = getattr(setting, part)
-        return None if choice is None else of(choice)
-
-    return value
-
-
-def _parameter(name: str) -> Callable[[Setting], Any]:
-    return lambda setting: setting.columns[name]
-
-
-def _column(name: str) -> Callable[[Setting], Any]:
-    return lambda setting: setting.value(name)
-
-
-_VALUES: Mapping[str, Callable[[Setting], Any]] = {
-    **{name: _parameter(name) for name in ("alpha", "temperature", "top_k", "radius", "context")},
-    **{f"{part}_timestep": _feature(part, lambda choice: choice.timestep) for part in ("video", "image")},
-    **{
-        f"{part}_tap": _feature(part, lambda choice: f"{choice.backbone}{_at(choice.digest)} {choice.tap}")
-        for part in ("video", "image")
-    },
-}
-
-#: Numeric axes of every sweep. Parameters of kernels may be numeric, too (`Slices.numeric`).
-NUMERIC = ("alpha", "temperature", "top_k", "radius", "context", "video_timestep", "image_timestep")
+#: Numeric axes of every sweep of two parts. Parameters of kernels may be numeric, too (`Slices.numeric`).
+NUMERIC = ("alpha", *_NUMBERS, "video_timestep", "image_timestep")
 
 
 def axis_label(axis: str) -> str:
@@ -58,9 +34,13 @@ class Slices:
     """
 
     def __init__(self, ranking: Sequence[SettingMeans]) -> None:
+        self._names = tuple(dict.fromkeys(name for item in ranking for name in item.setting.names))
         columns = (*RULES, *setting_columns(item.setting for item in ranking))
-        others = [name for name in columns if name not in PARAMETERS]
-        self._axes = {**_VALUES, **{name: _column(name) for name in others}}
+        weights = [name for name in columns if name == "alpha" or name.endswith("_weight")]
+        known = {*weights, *_NUMBERS, "renormalize", *(f"{name}_feature" for name in self._names)}
+        others = dict.fromkeys(name for name in columns if name not in known)
+        features = [f"{name}_{what}" for what in ("timestep", "tap") for name in self._names]
+        self._axes = (*weights, *_NUMBERS, *features, *others)
         self._means = {self._position(item.setting): item for item in ranking}
         self._parameters = {item.setting.value("kernel"): item.setting.columns for item in ranking}
         values: dict[str, dict[Any, None]] = {axis: {} for axis in self._axes}
@@ -68,20 +48,26 @@ class Slices:
             for axis, value in zip(self._axes, self._position(item.setting), strict=True):
                 if value is not None:
                     values[axis].setdefault(value)
-        # An alpha of 0 or 1 has no value on the axes of the feature that it leaves out: the best that has one counts.
+        # A part of weight 0 has no value on the axes of its feature: the best setting that has one counts.
         self._best = {axis: next(iter(found), None) for axis, found in values.items()}
         self.varying: dict[str, list[Any]] = {axis: sorted(found) for axis, found in values.items() if len(found) > 1}
 
     def at(self, **where: Any) -> SettingMeans | None:
         """Return the means at these values of some axes; None if the sweep has no such setting."""
         values = self._best | where
-        for alpha, part in ((0, "video"), (1, "image")):
-            if values["alpha"] == alpha:
-                values |= {f"{part}_timestep": None, f"{part}_tap": None}
+        for name in self._names:
+            if self._has_no_weight(name, values):
+                values |= {f"{name}_timestep": None, f"{name}_tap": None}
         # Nor has a kernel a value on the axes of another kernel's parameters.
         own = self._parameters.get(values.get("kernel"), values)
         values |= {axis: None for axis in values if axis.startswith("kernel.") and axis not in (*own, *where)}
         return self._means.get(tuple(values.values()))
+
+    @staticmethod
+    def _has_no_weight(name: str, values: Mapping[str, Any]) -> bool:
+        if name in PAIR:
+            return bool(values.get("alpha") == PAIR.index(name))
+        return values.get(f"{name}_weight") == 0
 
     @property
     def numeric(self) -> list[str]:
@@ -101,11 +87,14 @@ class Slices:
         return ", ".join(f"{axis_label(axis)} {_text(self._best[axis])}" for axis in self.varying if axis not in axes)
 
     def _position(self, setting: Setting) -> tuple[Any, ...]:
-        return tuple(value(setting) for value in self._axes.values())
-
-
-def _at(digest: str | None) -> str:
-    return f"@{digest}" if digest else ""
+        columns = setting.columns
+        for name in setting.names:
+            choice = setting.feature(name)
+            if choice is not None:
+                digest = f"@{choice.digest}" if choice.digest else ""
+                columns[f"{name}_timestep"] = choice.timestep
+                columns[f"{name}_tap"] = f"{choice.backbone}{digest} {choice.tap}"
+        return tuple(columns.get(axis, RULES.get(axis)) for axis in self._axes)
 
 
 def _text(value: Any) -> str:

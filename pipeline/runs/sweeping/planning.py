@@ -156,7 +156,7 @@ def survey_sweep(
         )
     settings = space.settings()
     used = {choice for setting in settings for choice, _ in setting.parts}
-    choices = [choice for choice in (*space.video_features, *space.image_features) if choice in used]
+    choices = [choice for of_part in space.features for choice in of_part if choice in used]
     found: list[_Found] = []
     failures: dict[str, str] = {}
     for video in videos:

@@ -1,18 +1,23 @@
 """A sweep's space from text: lists of values, completed by a preset."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ....propagate import CosineKernel, Kernel, KernelParameter, PropagationSettings, get_kernel, kernel_class
+from ....propagate import CosineKernel, Kernel, KernelParameter, get_kernel, kernel_class
 from ....store import FeatureChoice
 from ....store.errors import ConfigError
 from ...choices.features import parse_choice
 from ...choices.presets import Preset
 from .notation import parse_booleans, parse_features, parse_integers, parse_numbers, parse_texts
-from .space import Setting, SweepSpace
+from .space import NUMBERS, PAIR, RULES, Setting, SweepSpace
 
 __all__ = ["make_space", "parse_kernels", "preset_setting", "space_options"]
+
+_PARSERS = {
+    "temperature": parse_numbers, "top_k": parse_integers, "radius": parse_integers, "context": parse_integers,
+    "window": parse_texts, "unrestricted_first": parse_booleans, "context_fill": parse_booleans,
+}  # fmt: skip
 
 
 def make_space(lists: Mapping[str, Sequence[str]], preset: Preset, *, renormalize: bool) -> SweepSpace:
@@ -21,9 +26,10 @@ def make_space(lists: Mapping[str, Sequence[str]], preset: Preset, *, renormaliz
     Parameters
     ----------
     lists
-        Lists of values as text: ``video_features``, ``image_features``, ``alpha``, ``temperature``, ``top_k``,
-        ``radius``, ``context``, ``window``, ``unrestricted_first``, ``context_fill``, ``kernel`` and
-        ``kernel_options``. The preset's value, or the default, replaces an empty or absent list.
+        Lists of values as text: ``features`` (``FEATURES=WEIGHTS`` for each part), or ``video_features``,
+        ``image_features`` and ``alpha``; ``temperature``, ``top_k``, ``radius``, ``context``, ``window``,
+        ``unrestricted_first``, ``context_fill``, ``kernel`` and ``kernel_options``. The preset's value, or the default,
+        replaces an empty or absent list.
     preset
         A published setting.
     renormalize
@@ -32,25 +38,34 @@ def make_space(lists: Mapping[str, Sequence[str]], preset: Preset, *, renormaliz
     Raises
     ------
     ConfigError
-        For lists that cannot be read, and values out of range.
+        For lists that cannot be read, that exclude each other, and values out of range.
     """
-
-    def values(name: str, parse: Callable[[str, Sequence[str]], tuple[Any, ...]], default: Any) -> tuple[Any, ...]:
-        return parse(name, lists.get(name, ())) or (default,)
-
+    values: dict[str, tuple[Any, ...]] = {
+        name: parse(name, lists.get(name, ())) or (getattr(preset, name),) for name, parse in _PARSERS.items()
+    }
+    values["renormalize"] = (renormalize,)
+    values["kernel"] = _kernels(lists.get("kernel", ()), lists.get("kernel_options", ()), preset)
+    if not (parts := lists.get("features", ())):
+        return SweepSpace.pair(
+            parse_features(lists["video_features"]) or (_choice(preset.video_feature),),
+            parse_features(lists["image_features"]) or (_choice(preset.image_feature),),
+            parse_numbers("alpha", lists.get("alpha", ())) or (preset.alpha,),
+            values,
+        )
+    if any(lists.get(name) for name in ("video_features", "image_features", "alpha")):
+        raise ConfigError("--feature lists all features with their weights: leave out --alpha and the other two")
+    features, weights = [], []
+    for text in parts:
+        notation, equals, numbers = text.rpartition("=")
+        if not equals:
+            raise ConfigError(f"{text!r} is not FEATURES=WEIGHTS, such as rgb:0:stride8=0,0.5,1")
+        features.append(parse_features([notation]))
+        weights.append(sorted(parse_numbers("weight", [numbers])))
     return SweepSpace(
-        video_features=parse_features(lists["video_features"]) or (_choice(preset.video_feature),),
-        image_features=parse_features(lists["image_features"]) or (_choice(preset.image_feature),),
-        alphas=values("alpha", parse_numbers, preset.alpha),
-        temperatures=values("temperature", parse_numbers, preset.temperature),
-        top_ks=values("top_k", parse_integers, preset.top_k),
-        radii=values("radius", parse_integers, preset.radius),
-        contexts=values("context", parse_integers, preset.context),
-        renormalize=renormalize,
-        windows=values("window", parse_texts, preset.window),
-        unrestricted_first=values("unrestricted_first", parse_booleans, preset.unrestricted_first),
-        context_fill=values("context_fill", parse_booleans, preset.context_fill),
-        kernels=_kernels(lists.get("kernel", ()), lists.get("kernel_options", ()), preset),
+        features=tuple(features),
+        weights=tuple(fused for fused in itertools.product(*weights) if any(fused)),
+        values=values,
+        names=tuple(f"part{number}" for number in range(1, len(features) + 1)),
     )
 
 
@@ -101,50 +116,47 @@ def _kernels(names: Sequence[str], options: Sequence[str], preset: Preset) -> tu
 
 def preset_setting(preset: Preset) -> Setting:
     """Return the setting of a preset."""
-    return Setting(
-        video=_choice(preset.video_feature) if preset.alpha > 0 else None,
-        image=_choice(preset.image_feature) if preset.alpha < 1 else None,
-        alpha=preset.alpha,
-        propagation=PropagationSettings(
-            temperature=preset.temperature,
-            top_k=preset.top_k,
-            radius=preset.radius,
-            context=preset.context,
-            window=preset.window,
-            unrestricted_first=preset.unrestricted_first,
-            context_fill=preset.context_fill,
-            kernel=_kernels((), (), preset)[0],
-        ),
-    )
+    (setting,) = make_space({"video_features": (), "image_features": ()}, preset, renormalize=True).settings()
+    return setting
 
 
 def space_options(space: SweepSpace) -> dict[str, Any]:
     """Return the options of ``ted sweep`` for a space, by long name, for a configuration file."""
-    rules = {
-        "window": list(space.windows),
-        "unrestricted_first": [str(value).lower() for value in space.unrestricted_first],
-        "context_fill": [str(value).lower() for value in space.context_fill],
+    values = {name: list(found) for name, found in space.values.items()}
+    kernels: list[Kernel] = values.pop("kernel", [CosineKernel()])
+    options: dict[str, Any] = {}
+    if space.names == PAIR:
+        for name, choices in zip(space.names, space.features, strict=True):
+            options[f"{name}_feature"] = [str(choice) for choice in choices if choice]
+        options["alpha"] = [fused[0] for fused in space.weights]
+    else:
+        numbers = [",".join(map(str, sorted(set(of_part)))) for of_part in zip(*space.weights, strict=True)]
+        texts = map(_notation, space.features)
+        options["feature"] = [f"{text}={weights}" for text, weights in zip(texts, numbers, strict=True)]
+    options |= {name: values[name] for name in NUMBERS if name in values}
+    if "renormalize" in values:
+        (options["renormalize"],) = values["renormalize"]
+    for name, default in RULES.items():
+        if values.get(name, [default]) != [default]:
+            options[name] = [str(value).lower() for value in values[name]]
+    if kernels != [CosineKernel()]:
+        options["kernel"] = list(dict.fromkeys(kernel.name for kernel in kernels))
+    texts_of = {
+        f"{item.name}={','.join(map(str, value)) if isinstance(value, tuple) else value}": None
+        for kernel in kernels
+        for item in kernel.parameters()
+        for value in [getattr(kernel, item.name)]
     }
-    kernel_values: dict[str, None] = {}
-    for kernel in space.kernels:
-        for parameter in kernel.parameters():
-            value = getattr(kernel, parameter.name)
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            kernel_values[f"{parameter.name}={text}"] = None
-    options = {
-        "video_feature": [str(choice) for choice in space.video_features if choice] or None,
-        "image_feature": [str(choice) for choice in space.image_features if choice] or None,
-        "alpha": list(space.alphas),
-        "temperature": list(space.temperatures),
-        "top_k": list(space.top_ks),
-        "radius": list(space.radii),
-        "context": list(space.contexts),
-        "renormalize": space.renormalize,
-        **{name: values for name, values in rules.items() if values not in (["square"], ["false"])},
-        "kernel": None if space.kernels == (CosineKernel(),) else list(dict.fromkeys(k.name for k in space.kernels)),
-        "kernel_option": list(kernel_values) or None,
-    }
-    return {name: value for name, value in options.items() if value is not None}
+    options["kernel_option"] = list(texts_of)
+    return {name: value for name, value in options.items() if value != []}
+
+
+def _notation(choices: Sequence[FeatureChoice | None]) -> str:
+    """Return the features of one part, which are all combinations of timesteps and taps, as one text."""
+    known = [choice for choice in choices if choice is not None]
+    backbone = str(known[0]).split(":")[0]
+    timesteps = dict.fromkeys(str(choice.timestep) for choice in known)
+    return f"{backbone}:{','.join(timesteps)}:{','.join(dict.fromkeys(choice.tap for choice in known))}"
 
 
 def _values(parameter: KernelParameter, texts: Sequence[str]) -> tuple[Any, ...]:

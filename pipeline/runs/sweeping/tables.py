@@ -19,8 +19,6 @@ __all__ = ["describe", "write_json", "write_outputs", "write_tables"]
 
 _log = logging.getLogger(__name__)
 
-_UNITS, _LEVELS = ("video_unit", "image_unit"), ("video_alpha_bar", "image_alpha_bar")
-
 
 def write_outputs(
     result: SweepResult,
@@ -78,7 +76,9 @@ def write_tables(result: SweepResult, folder: Path) -> list[Path]:
     rows = list(_rows(result, parameters))
     paths = [folder / name for name in ("results.csv", "results.jsonl", "settings.csv", "best.json")]
     leading = ("dataset", "video", *_objects("object", result.metric_spec), "frames")
-    _write_csv(paths[0], (*leading, *parameters, *_UNITS, *_LEVELS, *result.metric_spec.columns), rows)
+    names = result.settings[0].names
+    about = [f"{name}_{what}" for what in ("unit", "alpha_bar") for name in names]
+    _write_csv(paths[0], (*leading, *parameters, *about, *result.metric_spec.columns), rows)
     with written_whole(paths[1]) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
     columns = (*parameters, "videos", *_objects("objects", result.metric_spec), *result.metric_spec.columns)
@@ -108,11 +108,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def _rows(result: SweepResult, parameters: Sequence[str]) -> Iterator[dict[str, Any]]:
     for video in result.videos:
         for setting in result.settings:
-            columns = setting.columns
-            units = {f"{name}_unit": video.units.get(columns[f"{name}_feature"], "") for name in ("video", "image")}
-            levels = {
-                f"{name}_alpha_bar": video.alpha_bars.get(columns[f"{name}_feature"]) for name in ("video", "image")
-            }
+            features = [(name, str(setting.feature(name) or "")) for name in setting.names]
+            units = {f"{name}_unit": video.units.get(feature, "") for name, feature in features}
+            levels = {f"{name}_alpha_bar": video.alpha_bars.get(feature) for name, feature in features}
             score = video.scores.get(setting)
             for item in score.rows if score else ():
                 row: dict[str, Any] = {"dataset": video.dataset, "video": video.video}

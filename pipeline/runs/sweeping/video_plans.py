@@ -5,6 +5,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 
 from ....propagate import (
@@ -153,9 +154,9 @@ def plan_video(
     """
     keys = {} if case is None else {setting: score_key(case, setting, units) for setting in settings}
     passes = []
-    for pair, every in _by_pair(settings).items():
+    for features, every in _by_features(settings).items():
         missing = {setting.weighted: setting for setting in every if keys.get(setting) not in done}
-        volumes = [units[choice] for choice in pair]
+        volumes = [units[choice] for choice in features]
         choices = [_target_affinities(root, list(missing), volumes, cached, frames) for frames in annotated]
         number_of = [
             {item: number for number, affinities in enumerate(of_target) for item in affinities.sweep_pass.settings}
@@ -202,24 +203,18 @@ def _target_affinities(
     ]
 
 
-def _by_pair(settings: Iterable[Setting]) -> dict[tuple[FeatureChoice, FeatureChoice], list[Setting]]:
-    """Group settings by their (video, image) features; a setting with one feature joins a pair that has it.
+def _by_features(settings: Iterable[Setting]) -> dict[tuple[FeatureChoice, ...], list[Setting]]:
+    """Group settings by their features; a setting without some of them joins a group that has its features.
 
-    If no pair has it, both entries of the pair are that feature; the second one has no weight.
+    A part without a feature in a whole group stands for any other feature of it, and has no weight.
     """
-    both: dict[tuple[FeatureChoice, FeatureChoice], list[Setting]] = {}
-    single: list[Setting] = []
-    for setting in settings:
-        if setting.video is not None and setting.image is not None:
-            both.setdefault((setting.video, setting.image), []).append(setting)
-        else:
-            single.append(setting)
-    for setting in single:
-        ((choice, _),) = setting.parts
-        part = 0 if setting.image is None else 1
-        pair = next((pair for pair in both if pair[part] == choice), (choice, choice))
-        both.setdefault(pair, []).append(setting)
-    return both
+    groups: dict[tuple[FeatureChoice, ...], list[Setting]] = {}
+    for setting in sorted(settings, key=lambda item: -len(item.parts)):
+        filled = tuple(choice or setting.parts[0][0] for choice in setting.features)
+        slots = [(own, slot) for slot, own in enumerate(setting.features) if own is not None]
+        fitting = (group for group in groups if all(group[slot] == own for own, slot in slots))
+        groups.setdefault(next(fitting, filled), []).append(setting)
+    return groups
 
 
 def _cached_passes(
@@ -232,7 +227,7 @@ def _cached_passes(
     passes = []
     left = list(settings)
     for spec in cached:
-        for parts in [(0, 1)] if len(spec.features) == 2 else [(0,), (1,)]:
+        for parts in combinations(range(len(volumes)), len(spec.features)):
             with suppress(SchemaError):  # skip affinities of another version
                 offered = SweepPass(parts=parts, search=SearchSpec.from_json(spec.search), settings=())
                 if offered.search.annotated != annotated:

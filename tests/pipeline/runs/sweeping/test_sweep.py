@@ -131,6 +131,40 @@ def test_pairs_of_features_and_of_grids(cli: Cli, davis_source: Path, weights: t
             ] == expected
 
 
+def test_any_number_of_parts(cli: Cli, davis_source: Path, cache: Path, tmp_path: Path) -> None:
+    """Three parts of different grids with weights of their own: scores, tables, configuration and report."""
+    base = (davis_source, "--videos", "two", "--cache", cache)
+    controls = ("--feature", "rgb:0:stride4", "--feature", "position:0:stride8")
+    assert cli("extract", *base, "--frame-size", 64, *controls).code == 0
+    lists = ("adm:51:output_blocks[7]=1", "rgb:0:stride4=0,0.5", "position:0:stride8=0,0.25")
+    parts = [item for text in lists for item in ("--feature", text)]
+    out = tmp_path / "sweep"
+    assert cli("sweep", *base, "--out", out, *parts, *SMALL, "--temperature", "0.1,0.2").code == 0
+    found = rows(out)
+    assert len(found) == 2 * 4 * 2
+    columns = ["part1_feature", "part2_feature", "part3_feature", "part1_weight", "part2_weight", "part3_weight"]
+    assert list(found[0])[4:10] == columns
+    for row in rows(out)[::2]:
+        features = [f"{row[f'part{n}_feature']}={row[f'part{n}_weight']}" for n in (1, 2, 3) if row[f"part{n}_feature"]]
+        options = [item for feature in features for item in ("--feature", feature)]
+        results = tmp_path / "".join(features) / row["temperature"]
+        common = ("--affinities", "off", *SMALL, "--temperature", row["temperature"])
+        assert cli("propagate", *base, "--out", results, *options, *common).code == 0
+        scored = json.loads(cli("evaluate", *base[:3], "--results", results, "--json").out)["sequences"][0]
+        expected = [(item["j"]["mean"], item["f"]["mean"]) for item in scored["objects"]]
+        alike = [one for one in found if all(one[name] == row[name] for name in (*columns, "temperature"))]
+        assert [(float(one["j"]), float(one["f"])) for one in alike] == expected
+        assert all(bool(row[f"part{n}_unit"]) == (float(row[f"part{n}_weight"]) > 0) for n in (1, 2, 3))
+    best = json.loads((out / "best.json").read_text())["overall"]["options"]
+    assert best.startswith("--feature 'adm:51:output_blocks[7]=1.0'")
+    before = tables(out)
+    assert cli("sweep", *base, "--out", out, "--config", out / "sweep.toml", "--no-plots").code == 0
+    assert tables(out) == before
+    assert (out / "over-part2-weight.png").is_file()
+    assert cli("report", out, "--out", tmp_path / "report.html").code == 0
+    assert "part2 weight" in (tmp_path / "report.html").read_text()
+
+
 def test_a_sweep_tells_settings_apart(swept: Path) -> None:
     found = rows(swept / "sweep")
     assert len(found) == 48 * 4

@@ -120,8 +120,8 @@ SETTINGS = tuple(make_space(LISTS, PRESET, renormalize=True).settings())
 
 def quality(setting: Setting, video: int) -> float:
     found = 0.8 - (setting.alpha - 0.5) ** 2 - setting.propagation.temperature / 10 - video / 20
-    if setting.video is not None:
-        found -= setting.alpha * (abs(setting.video.timestep - 600) / 3000 + 0.1 * ("1" in setting.video.tap))
+    if (video_feature := setting.feature("video")) is not None:
+        found -= setting.alpha * (abs(video_feature.timestep - 600) / 3000 + 0.1 * ("1" in video_feature.tap))
     return found
 
 

@@ -5,7 +5,7 @@ import pytest
 from ted.pipeline.choices.presets import get_preset
 from ted.pipeline.runs.sweeping.notation import parse_features, parse_integers, parse_numbers
 from ted.pipeline.runs.sweeping.request import make_space, preset_setting, space_options
-from ted.pipeline.runs.sweeping.space import SweepSpace
+from ted.pipeline.runs.sweeping.space import Setting, SweepSpace
 from ted.store import FeatureChoice
 from ted.store.errors import ConfigError
 
@@ -81,8 +81,8 @@ def test_settings_are_all_combinations_without_what_alpha_leaves_out() -> None:
     # alpha 0: 2 image features; alpha 1: 4 video features; between: 8 pairs; 2 temperatures each.
     assert len(settings) == len(set(settings)) == 2 * (2 + 4 + 8)
     for setting in settings:
-        assert (setting.video is None) == (setting.alpha == 0)
-        assert (setting.image is None) == (setting.alpha == 1)
+        assert (setting.feature("video") is None) == (setting.alpha == 0)
+        assert (setting.feature("image") is None) == (setting.alpha == 1)
     half = next(item for item in settings if item.alpha == 0.5)
     assert [weight for _, weight in half.parts] == [0.5, 0.5]
     assert half.options == (
@@ -91,10 +91,34 @@ def test_settings_are_all_combinations_without_what_alpha_leaves_out() -> None:
     )
 
 
+def test_parts_have_weights_of_their_own() -> None:
+    texts = ("rgb:0:stride4,stride8=0,1", "position:0:stride8=0:0.5:0.25", "adm:51:output_blocks[7]=0")
+    wanted = space(features=texts, radius=("3",))
+    settings = wanted.settings()
+    # Weights: all but three zeros; without the first part, its two taps are one setting.
+    assert len(settings) == len(set(settings)) == 2 + 2 * 3
+    assert {len(setting.parts) for setting in settings} == {1, 2}
+    fused = next(item for item in settings if item.weights == (1, 0.5, 0))
+    assert [str(choice) for choice, _ in fused.parts] == ["rgb:0:stride4", "position:0:stride8"]
+    assert fused.options.startswith("--feature rgb:0:stride4=1.0 --feature position:0:stride8=0.5 --temperature 0.2")
+    assert (fused.columns["part1_weight"], fused.columns["part3_feature"]) == (1, "")
+    for setting in settings:
+        assert Setting.from_columns({name: str(value) for name, value in setting.columns.items()}) == setting
+    options = space_options(wanted)
+    again = make_space(
+        NOTHING | {"features": options["feature"], "radius": ("3",)}, get_preset("davis-efficient"), renormalize=True
+    )
+    assert again == wanted
+    with pytest.raises(ConfigError, match="leave out --alpha"):
+        space(features=texts, alpha=("0.5",))
+    with pytest.raises(ConfigError, match="is not FEATURES=WEIGHTS"):
+        space(features=("rgb:0:stride4",))
+
+
 def test_an_alpha_that_weighs_no_feature_is_refused() -> None:
     preset = get_preset("dift-adm")
     (setting,) = make_space(NOTHING, preset, renormalize=False).settings()
-    assert (setting.video, setting.image) == (None, FeatureChoice(backbone="adm", timestep=51, tap="output_blocks[7]"))
+    assert setting.features == (None, FeatureChoice(backbone="adm", timestep=51, tap="output_blocks[7]"))
     assert setting.options.endswith("--no-renormalize")
     with pytest.raises(ConfigError, match=r"alpha 0\.5 gives weight 0\.5 to the video feature, but none is named"):
         make_space(NOTHING | {"alpha": ("0,0.5",)}, preset, renormalize=True)
