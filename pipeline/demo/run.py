@@ -26,6 +26,7 @@ from ..metrics.identity import identity_accuracy
 from ..pictures.columns import Column, PictureOutput, frame_column, write_columns
 from ..pictures.overlay import overlay_mask
 from ..pictures.selection import evenly_spaced
+from ..pictures.sheet import contact_sheet, write_loop
 from ..reports.page import make_page, render_page
 from ..runs.extracting.running import extract_features
 from ..runs.files import written_whole
@@ -78,7 +79,7 @@ class DemoResult:
     fused
         Means of the sweep with the setting of the method ``fused``.
     pictures
-        Contact sheets and movies.
+        Contact sheets, movies and small loops.
     sweep, report
         Folder of the sweep's tables, and the HTML report.
     """
@@ -203,15 +204,20 @@ def _sweep(cache: Cache, videos: Sequence[Video], out: Path) -> Sequence[Setting
 
 
 def _draw(kind: str, video: Video, out: Path) -> list[Path]:
-    """Draw a video's frames, and ground truth and results over grey frames."""
-    truth = true_masks(video)
+    """Draw a video's frames, and ground truth and results over grey frames; a small loop leaves the truth out."""
+    truth, names = true_masks(video), video.frames.names
     columns = [frame_column(video.frames), _mask_column("ground truth", video, truth, truth)]
     for method in ("image", "video", "fused"):
         read = result_masks(video, out / "results" / method)
         columns.append(_mask_column(METHODS[method].title, video, read, truth))
-    output = PictureOutput(base=out / f"demo-{kind}", frames=evenly_spaced(len(video.frames), 3), fps=6.0)
+    output = PictureOutput(base=out / f"demo-{kind}", frames=evenly_spaced(len(names), 3), fps=6.0)
     title = f"ted demo: {KINDS[kind].title} (white box: most of the object has the other one's label)"
-    return write_columns(columns, video.frames.names, output, title=title, legend={1: "object 1", 2: "object 2"})
+    written = write_columns(columns, names, output, title=title, legend={1: "object 1", 2: "object 2"})
+    shown = [columns[0], *columns[2:]]
+    rows = zip(*(column.draw(range(len(names))) for column in shown), strict=True)
+    headings = [column.title for column in shown]
+    loop = (contact_sheet([("", cell) for cell in row], columns=4, headings=headings, width=760) for row in rows)
+    return [*written, write_loop(out / f"demo-{kind}.webp", loop, fps=6.0)]
 
 
 def _mask_column(title: str, video: Video, read: ReadMask, truth: ReadMask) -> Column:

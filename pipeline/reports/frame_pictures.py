@@ -130,7 +130,8 @@ def _scores(videos: Mapping[str, Video], folders: Mapping[str, Path]) -> dict[st
 
 
 def _pictures(video: Video, frame: str, results: _Results) -> list[Picture]:
-    pixels = _small(video.frames.read(video.frames.names.index(frame)))
+    # Grey, so that colours are those of the objects' numbers alone.
+    pixels = _small_grey(video.frames.read(video.frames.names.index(frame)))
     title = f"frame {frame} of {video.name}"
     drawn: list[Picture] = []
     for name, folders in results.items():
@@ -153,11 +154,12 @@ def _pictures(video: Video, frame: str, results: _Results) -> list[Picture]:
     return drawn
 
 
-def _small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _small_grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = pixels.shape[:2]
     share = min(1.0, _WIDTH / width)
     size = max(1, round(width * share)), max(1, round(height * share))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    small = cv2.resize(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
 
 
 def _picture(pixels: NDArray[np.uint8], caption: str, alt: str) -> Picture:

@@ -163,7 +163,12 @@ def objects_table(results: Sequence[ComparedResult], notes: list[str]) -> TableV
         return None
     metrics = list(dict.fromkeys(metric for item in with_objects for row in item.objects.values() for metric in row))
     metrics = [name for name in ("J-Mean", "F-Mean") if name in metrics] or metrics
-    columns = [(item, metric) for item in with_objects for metric in metrics]
+    columns = [
+        (item, metric)
+        for item in with_objects
+        for metric in metrics
+        if any(values.get(metric) for values in item.objects.values())
+    ]
     return TableView(
         caption=f"{' and '.join(metric.removesuffix('-Mean') for metric in metrics)} of each object",
         columns=("object", *(f"{item.label} {column}" for item, column in columns)),

@@ -78,9 +78,9 @@ def test_numbers_of_a_sweep_equal_its_tables(tmp_path: Path, contours: bool) -> 
     assert exact(means) == [[finite(ranked[0][name]) for name in shown]]
     best = {name: ranked[0][name] for name in ("video_feature", "image_feature", "alpha", "temperature")}
     rows = [row for row in read_csv(folder / "results.csv") if best.items() <= row.items()]
-    objects = page.tables["J and F of each object"]
+    objects = page.tables["J and F of each object"]  # a column without values is left out
     assert [row[0][0] for row in objects[1:]] == [f"{row['video']}_{row['object']}" for row in rows]
-    assert exact(objects) == [[finite(row["j"]), finite(row["f"])] for row in rows]
+    assert exact(objects) == [[row[name] for name in ("j", "f") if row[name]] for row in rows]
 
 
 def test_curves_hold_the_numbers_of_the_best_slices(tmp_path: Path) -> None:
@@ -284,11 +284,21 @@ def test_text_and_lines_stand_out_in_both_schemes() -> None:
                 assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
             for line in (f"s{number}" for number in range(6)):
                 assert contrast(colours[line], colours[ground]) >= 3, (line, ground)
+        shades = [int(text) / 100 for text in re.findall(r"\.h\d \{ --share: (\d+)%", css)]
+        assert len(shades) == 9
+        for share in shades:
+            both = zip(rgb(colours["s0"]), rgb(colours["paper"]), strict=True)
+            mixed = [share * one + (1 - share) * other for one, other in both]
+            assert contrast(colours["ink"], "#" + "".join(f"{round(part):02x}" for part in mixed)) >= 4.5
+
+
+def rgb(colour: str) -> list[int]:
+    return [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
 
 
 def contrast(one: str, other: str) -> float:
     def luminance(colour: str) -> float:
-        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        parts = [part / 255 for part in rgb(colour)]
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
