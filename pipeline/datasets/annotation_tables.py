@@ -32,43 +32,21 @@ _FURTHEST = 1e6  # pixels: larger coordinates are mistakes, and areas might over
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
-    """One annotation: an object in a frame.
+    """One annotation: an object in a frame."""
 
-    Attributes
-    ----------
-    line
-        Number of the line in the file, from 1.
-    frame
-        As written: a number from 1 for boxes, the name of a frame for points.
-    id
-        Number of the object.
-    values
-        x, y, width and height of a box; x and y of a point; in pixels, finite.
-    """
-
-    line: int
-    frame: str
-    id: int
-    values: tuple[float, ...]
+    line: int  # number of the line in the file, from 1
+    frame: str  # as written: a number from 1 for boxes, the name of a frame for points
+    id: int  # number of the object
+    values: tuple[float, ...]  # x, y, width and height of a box; x and y of a point; in pixels, finite
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationTable:
-    """A table of boxes or points.
+    """A table of boxes or points."""
 
-    Attributes
-    ----------
-    path
-        The file.
-    kind
-        Whether rows are boxes or points.
-    rows
-        At least one.
-    """
-
-    path: Path
-    kind: TableKind
-    rows: tuple[TableRow, ...]
+    path: Path  # the file
+    kind: TableKind  # whether rows are boxes or points
+    rows: tuple[TableRow, ...]  # at least one
 
     def wrong(self, row: TableRow, what: str) -> LabelError:
         """Return an error that names the row's line."""
@@ -78,10 +56,7 @@ class AnnotationTable:
 def find_annotation_table(annotations: Path) -> Path | None:
     """Return the table at a path: the file itself, or the one in a folder; None for a folder without a table.
 
-    Raises
-    ------
-    LabelError
-        If a folder has several tables.
+    Raises LabelError if a folder has several tables.
     """
     if annotations.suffix.lower() in (".json", ".xml"):
         raise LabelError(
@@ -105,12 +80,7 @@ def read_annotation_table(path: Path) -> AnnotationTable:
     Without a header, rows are boxes in MOTChallenge's layout: ``frame,id,x,y,w,h`` and more columns; a seventh value of
     0 means that the row does not count. A header names the columns, in any order; rows with ``w`` and ``h`` are
     boxes, others are points. Points have an ``id`` (or ``track``, or ``point``); rows that are not ``visible``, or
-    without coordinates, are left out.
-
-    Raises
-    ------
-    LabelError
-        If the file cannot be read, a line is wrong, or no row counts.
+    without coordinates, are left out. Raises LabelError if the file cannot be read, a line is wrong, or no row counts.
     """
     lines = list(_lines(path))
     if not lines:

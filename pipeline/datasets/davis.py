@@ -8,27 +8,15 @@ from pathlib import Path, PurePosixPath
 
 from ...store.errors import ConfigError
 from .listing import is_plain_name, list_files, list_masks, read_lines, read_names
-from .video import Video, image_video
+from .video import Dataset, Video, image_video
 
-__all__ = ["davis_sequences", "davis_video", "is_davis_root"]
-
-
-def is_davis_root(root: Path) -> bool:
-    """Return whether a folder looks like a DAVIS root."""
-    return (root / "JPEGImages").is_dir()
+__all__ = ["DAVIS", "davis_sequences", "davis_video"]
 
 
 def davis_sequences(root: Path, set_name: str = "val", resolution: str = "480p") -> tuple[str, ...]:
     """Return the names of the sequences in a set, in the order of its list.
 
-    Parameters
-    ----------
-    root
-        DAVIS root.
-    set_name
-        Name of the list, without ``.txt``, in ``ImageSets/2017``, ``2016`` or ``<resolution>``; the first match counts.
-    resolution
-        Folder between ``JPEGImages`` and the sequences.
+    The list is the first ``<set_name>.txt`` in ``ImageSets/2017``, ``2016`` and ``<resolution>``.
 
     Raises
     ------
@@ -56,21 +44,17 @@ def davis_sequences(root: Path, set_name: str = "val", resolution: str = "480p")
 
 
 def davis_video(root: Path, sequence: str, resolution: str = "480p") -> Video:
-    """Open one sequence.
+    """Open one sequence; raises FrameError if its folder is missing or has no frames.
 
-    Parameters
-    ----------
-    root
-        DAVIS root.
-    sequence
-        Name of the sequence's folder.
-    resolution
-        Folder between ``JPEGImages`` and the sequences: ``"480p"``, ``"1080p"`` or ``"Full-Resolution"``.
-
-    Raises
-    ------
-    FrameError
-        If its folder is missing or has no frames.
+    `resolution` is the folder above the sequences: ``"480p"``, ``"1080p"`` or ``"Full-Resolution"``.
     """
     masks = list_masks(root / "Annotations" / resolution / sequence)
     return image_video("davis", sequence, root / "JPEGImages" / resolution / sequence, masks)
+
+
+DAVIS = Dataset(
+    kind="a DAVIS root",
+    matches=lambda root: (root / "JPEGImages").is_dir(),
+    names=lambda source: davis_sequences(source.path, source.set_or("val"), source.resolution),
+    video=lambda source, name: davis_video(source.path, name, source.resolution),
+)

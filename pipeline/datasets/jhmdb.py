@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...extract.frames import ImageFrames
-from ...store.errors import ConfigError, FrameError, LabelError
+from ...store.errors import ConfigError, LabelError
 from ..choices.hints import plural
-from .listing import is_plain_name, list_files, list_images, read_lines
-from .video import Video
+from .listing import is_plain_name, list_files, read_lines
+from .video import Dataset, Source, Video, image_video
 
-__all__ = ["JOINTS", "JointFile", "JointVideo", "is_jhmdb_root", "jhmdb_clips", "jhmdb_video", "joint_names"]
+__all__ = ["JHMDB", "JOINTS", "JointFile", "JointVideo", "joint_names"]
 
 #: The joints, in the order of the files.
 JOINTS = (
@@ -39,33 +38,16 @@ _TEST = "2"  # in the lists, 1 is training and 0 is neither
 
 @dataclass(frozen=True, kw_only=True)
 class JointFile:
-    """The joints of a clip in a MATLAB file; the file is read on request.
+    """The joints of a clip in a MATLAB file; the file is read on request."""
 
-    Attributes
-    ----------
-    path
-        A file with ``pos_img``, (2, joint, frame): x and y in pixels counted from 1.
-    frame_names
-        Names of the clip's frames. The file may have joints of the first ones only.
-    """
-
-    path: Path
-    frame_names: tuple[str, ...]
+    path: Path  # A file with ``pos_img``, (2, joint, frame): x and y in pixels counted from 1
+    frame_names: tuple[str, ...]  # names of the clip's frames. The file may have joints of the first ones only.
 
     def read(self, names: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return the joints of some frames: (2, joint, frame), x and y in pixels counted from 0.
 
-        Joints may lie outside the frame. Frames without joints in the file are left out.
-
-        Parameters
-        ----------
-        names
-            Names of frames, in order; the file must have joints of the first.
-
-        Raises
-        ------
-        LabelError
-            If the file cannot be read, has no such array, or no joints of the first frame.
+        Joints may lie outside the frame. Frames without joints in the file are left out. Raises LabelError if the file
+        cannot be read, has no such array, or no joints of the first of these frames.
         """
         positions = _read_positions(self.path)
         index = {name: at for at, name in enumerate(self.frame_names[: positions.shape[2]])}
@@ -78,15 +60,9 @@ class JointFile:
 
 @dataclass(frozen=True, kw_only=True)
 class JointVideo(Video):
-    """A video of a person.
+    """A video of a person."""
 
-    Attributes
-    ----------
-    joints
-        The true joints. Propagation starts from those of the first frame.
-    """
-
-    joints: JointFile
+    joints: JointFile  # the true joints. Propagation starts from those of the first frame.
     tasks: tuple[str, ...] = ("joints",)
 
 
@@ -95,27 +71,13 @@ def joint_names(count: int) -> tuple[str, ...]:
     return JOINTS if count == len(JOINTS) else tuple(f"joint {number}" for number in range(1, count + 1))
 
 
-def is_jhmdb_root(root: Path) -> bool:
-    """Return whether a folder looks like a JHMDB root."""
-    return (root / "Rename_Images").is_dir() and (root / "joint_positions").is_dir()
-
-
-def jhmdb_clips(root: Path, split: str = "split1") -> dict[str, str]:
+def _classes(source: Source) -> dict[str, str]:
     """Return the class of each test clip of a split, by the clip's name, in the order of the lists.
 
-    Parameters
-    ----------
-    root
-        JHMDB root.
-    split
-        ``"split1"``, ``"split2"`` or ``"split3"``: the end of the lists' names.
-
-    Raises
-    ------
-    ConfigError
-        If there are no such lists or they name no test clip, a line is wrong, or two clips have the same name.
+    Raises ConfigError if there are no such lists or they name no test clip, a line is wrong, or two clips have the same
+    name.
     """
-    folder = root / "splits"
+    folder, split = source.path / "splits", source.set_or("split1")
     suffix = f"_test_{split}.txt"
     lists = list_files(folder, suffix) if is_plain_name(split) else []
     if not lists:
@@ -133,35 +95,12 @@ def jhmdb_clips(root: Path, split: str = "split1") -> dict[str, str]:
     return classes
 
 
-def jhmdb_video(root: Path, clip: str, split: str = "split1") -> JointVideo:
-    """Open one clip.
-
-    Parameters
-    ----------
-    root
-        JHMDB root.
-    clip
-        Name of the clip's folder.
-    split
-        The split in which the clip is a test clip.
-
-    Raises
-    ------
-    ConfigError
-        As `jhmdb_clips`.
-    FrameError
-        If its folder is missing or has no frames.
-    """
-    where = Path(jhmdb_clips(root, split)[clip], clip)
-    folder = root / "Rename_Images" / where
-    if not folder.is_dir():
-        raise FrameError(f"clip {clip!r} has no folder {folder}; check the root and the lists in {root / 'splits'}")
-    images = list_images(folder)
-    if not images:
-        raise FrameError(f"clip {clip!r} has no frames: no images in {folder}")
-    path = root / "joint_positions" / where / "joint_positions.mat"
-    joints = JointFile(path=path, frame_names=tuple(image.stem for image in images))
-    return JointVideo(dataset="jhmdb", name=clip, frames=ImageFrames(images), joints=joints)
+def _video(source: Source, clip: str) -> JointVideo:
+    where = Path(_classes(source)[clip], clip)
+    video = image_video("jhmdb", clip, source.path / "Rename_Images" / where, {})
+    path = source.path / "joint_positions" / where / "joint_positions.mat"
+    joints = JointFile(path=path, frame_names=video.frames.names)
+    return JointVideo(dataset=video.dataset, name=clip, frames=video.frames, joints=joints)
 
 
 def _test_clips(path: Path) -> list[str]:
@@ -194,3 +133,11 @@ def _read_positions(path: Path) -> npt.NDArray[np.float64]:
     if not positions.size or not np.isfinite(positions).all():
         raise LabelError(f"{path}: pos_img is empty, or holds values that are not finite")
     return np.asarray(positions, dtype=np.float64)
+
+
+JHMDB = Dataset(
+    kind="a JHMDB root",
+    matches=lambda root: (root / "Rename_Images").is_dir() and (root / "joint_positions").is_dir(),
+    names=lambda source: tuple(_classes(source)),
+    video=_video,
+)

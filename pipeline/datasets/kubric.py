@@ -5,29 +5,26 @@ from pathlib import Path
 from ...extract.frames import ImageFrames
 from ...store.errors import FrameError
 from .listing import list_folders, list_images
-from .video import AnnotatedMask, Video
+from .video import AnnotatedMask, Dataset, Source, Video
 
-__all__ = ["is_kubric_root", "is_kubric_video", "kubric_video", "kubric_videos"]
+__all__ = ["KUBRIC", "KUBRIC_VIDEO"]
 
 _FRAME, _MASK = "rgba_", "segmentation_"
 
 
-def is_kubric_video(folder: Path) -> bool:
-    """Return whether a folder has the frames and masks of one video."""
+def _is_video(folder: Path) -> bool:
     return any(folder.glob(f"{_FRAME}*.png")) and any(folder.glob(f"{_MASK}*.png"))
 
 
-def is_kubric_root(root: Path) -> bool:
-    """Return whether a folder has folders of Kubric videos."""
-    return any(root.glob(f"*/{_FRAME}*.png")) and bool(kubric_videos(root))
+def _names(source: Source) -> tuple[str, ...]:
+    return tuple(name for name in list_folders(source.path) if _is_video(source.path / name))
 
 
-def kubric_videos(root: Path) -> tuple[str, ...]:
-    """Return the names of the videos' folders, in order."""
-    return tuple(name for name in list_folders(root) if is_kubric_video(root / name))
+def _matches(path: Path) -> bool:
+    return not list_images(path) and any(path.glob(f"*/{_FRAME}*.png")) and bool(_names(Source(path=path)))
 
 
-def kubric_video(folder: Path) -> Video:
+def _video(folder: Path) -> Video:
     """Open one video; raises FrameError if it has no frames. Other layers (depth, flow ...) and alpha are ignored."""
     files = list_images(folder)
     images = [path for path in files if path.stem.startswith(_FRAME)]
@@ -43,3 +40,17 @@ def kubric_video(folder: Path) -> Video:
         annotated_masks={first: AnnotatedMask(path=masks[first])} if first in masks else {},
         frame_masks=masks,
     )
+
+
+KUBRIC_VIDEO = Dataset(
+    kind="a video of Kubric",
+    matches=_is_video,
+    names=lambda source: (source.path.resolve().name,),
+    video=lambda source, name: _video(source.path),
+)
+KUBRIC = Dataset(
+    kind="a folder of videos of Kubric",
+    matches=_matches,
+    names=_names,
+    video=lambda source, name: _video(source.path / name),
+)

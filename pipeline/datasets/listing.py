@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +19,6 @@ __all__ = [
     "natural_order",
     "read_lines",
     "read_names",
-    "select_frames",
 ]
 
 #: Names, in lower case, of files and folders that operating systems and network storage leave behind.
@@ -31,34 +30,19 @@ _SYSTEM_FILES = frozenset(
 def list_images(folder: Path) -> list[Path]:
     """List the image files of a folder in the order of the numbers in their names, so that 2.png precedes 10.png.
 
-    Raises
-    ------
-    FrameError
-        If the folder cannot be listed.
+    Like the other functions of this module, it raises FrameError if a folder cannot be listed.
     """
     found = _entries(folder, lambda entry: entry.is_file())
     return natural_order(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def list_masks(folder: Path) -> dict[str, Path]:
-    """List the image files of a folder by the name of the frame, as `list_images`; none if the folder is absent.
-
-    Raises
-    ------
-    FrameError
-        If the folder cannot be listed.
-    """
+    """List the image files of a folder by the name of the frame, as `list_images`; none if the folder is absent."""
     return {path.stem: path for path in (list_images(folder) if folder.is_dir() else ())}
 
 
 def list_folders(folder: Path) -> tuple[str, ...]:
-    """List the names of the folders in a folder, in the order of the numbers in them.
-
-    Raises
-    ------
-    FrameError
-        If the folder cannot be listed.
-    """
+    """List the names of the folders in a folder, in the order of the numbers in them."""
     found = _entries(folder, lambda entry: entry.is_dir())
     return tuple(path.name for path in natural_order(found, lambda path: path.name) if is_plain_name(path.name))
 
@@ -82,18 +66,10 @@ def _entries(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[P
         raise FrameError(f"cannot list folder {folder}: {error.strerror}") from error
 
 
-def select_frames(masks: Mapping[str, Path], images: Iterable[Path]) -> dict[str, Path]:
-    """Return the masks of frames that exist, by the name of the frame, in the order of the frames."""
-    return {image.stem: masks[image.stem] for image in images if image.stem in masks}
-
-
 def read_lines(path: Path) -> list[tuple[int, str]]:
     """Return the lines of a list that are not empty, stripped, each with its number from 1.
 
-    Raises
-    ------
-    ConfigError
-        If it cannot be read, or is empty.
+    Raises ConfigError if it cannot be read, or is empty.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -105,19 +81,17 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     return found
 
 
-def read_names(path: Path, what: str = "video") -> tuple[str, ...]:
-    """Return the names in a list, one per line, without repetitions.
+def read_names(path: Path, what: str = "video", name: Callable[[str], str] = str) -> tuple[str, ...]:
+    """Return the names in a list, one per line, without repetitions; `name` extracts it from the line.
 
-    Raises
-    ------
-    ConfigError
-        If it cannot be read, is empty, or a line is not the name of a folder.
+    Raises ConfigError as `read_lines`, and if a name cannot name a folder.
     """
     names: dict[str, None] = {}
     for number, line in read_lines(path):
-        if not is_plain_name(line):
+        found = name(line)
+        if not is_plain_name(found):
             raise ConfigError(f"line {number} of {path} is not the name of a {what}: {line!r}")
-        names[line] = None
+        names[found] = None
     return tuple(names)
 
 

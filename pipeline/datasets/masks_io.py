@@ -99,15 +99,9 @@ def is_binary(ids: npt.NDArray[np.uint8]) -> bool:
 
 @dataclass(frozen=True)
 class MaskSequence:
-    """Masks of a video, all with the same meaning of 255.
+    """Masks of a video, all with the same meaning of 255."""
 
-    Attributes
-    ----------
-    paths
-        Files by name of the frame, in order.
-    """
-
-    paths: Mapping[str, Path]
+    paths: Mapping[str, Path]  # files by name of the frame, in order
 
     @cached_property
     def binary(self) -> bool:
@@ -132,26 +126,11 @@ def read_annotated_mask(
     *,
     binary: bool | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Read a mask that propagation starts from; log a warning about values that are left out.
+    """Read a mask that propagation starts from: object numbers 1 to 254, 0 elsewhere; log a warning about the others.
 
-    Parameters
-    ----------
-    path, size
-        As for `read_mask`.
-    object_ids
-        The objects that are annotated here, possibly missing in the mask; others are left out. By default all.
-    binary
-        Whether 255 is object 1 rather than void; by default so in a mask without other numbers.
-
-    Returns
-    -------
-    numpy.ndarray
-        (height, width), uint8: object numbers 1 to 254, 0 elsewhere.
-
-    Raises
-    ------
-    LabelError
-        As `read_mask`, and, without `object_ids`, when it holds no object at all.
+    Only the objects `object_ids` are annotated here, possibly missing in the mask; by default all, at least one. 255 is
+    object 1 rather than void if `binary`, and by default in a mask without other numbers. Raises LabelError as
+    `read_mask`, and, without `object_ids`, when the mask holds no object.
     """
     ids = read_mask(path, size)
     void = 0 if (is_binary(ids) if binary is None else binary) else int((ids == VOID).sum())

@@ -4,31 +4,33 @@ from pathlib import Path
 
 from ...store.errors import FrameError
 from .listing import list_folders, list_masks
-from .video import Video, image_video
+from .video import Dataset, Source, Video, image_video
 
-__all__ = ["is_mose_root", "mose_video", "mose_videos"]
+__all__ = ["MOSE"]
 
 # Folders between JPEGImages and the videos of a DAVIS root.
 _RESOLUTIONS = ("480p", "1080p", "Full-Resolution")
 
 
-def is_mose_root(root: Path) -> bool:
-    """Return whether a folder looks like a split of MOSE: as DAVIS, without lists and resolutions."""
+def _matches(root: Path) -> bool:
+    """Tell whether a folder looks like a split of MOSE: as DAVIS, without lists and resolutions."""
     images = root / "JPEGImages"
     return (
         images.is_dir() and not (root / "ImageSets").exists() and not any((images / r).exists() for r in _RESOLUTIONS)
     )
 
 
-def mose_videos(root: Path) -> tuple[str, ...]:
-    """Return the names of the videos; raises FrameError if there are none."""
-    names = list_folders(root / "JPEGImages")
+def _names(source: Source) -> tuple[str, ...]:
+    images = source.path / "JPEGImages"
+    names = list_folders(images)
     if not names:
-        raise FrameError(f"no videos: no folders in {root / 'JPEGImages'}")
+        raise FrameError(f"no videos: no folders in {images}")
     return names
 
 
-def mose_video(root: Path, name: str) -> Video:
-    """Open one video; its objects join where they first appear. Raises FrameError if it has no frames."""
-    masks = list_masks(root / "Annotations" / name)
-    return image_video("mose", name, root / "JPEGImages" / name, masks, objects_join=True)
+def _video(source: Source, name: str) -> Video:
+    masks = list_masks(source.path / "Annotations" / name)
+    return image_video("mose", name, source.path / "JPEGImages" / name, masks, objects_join=True)
+
+
+MOSE = Dataset(kind="a MOSE root", matches=_matches, names=_names, video=_video)

@@ -22,12 +22,8 @@ def read_numpy_pickle(path: Path) -> Any:
 
     A pickle names functions to call on loading. NumPy's functions trust the stated type of an array, so a forged array
     of objects over raw bytes could follow pointers of the file's author. Therefore no function of NumPy is called:
-    arrays are rebuilt here, from numbers and text only, after all sizes have been checked.
-
-    Raises
-    ------
-    LabelError
-        If the file cannot be read, is damaged or not a pickle, or asks for anything else.
+    arrays are rebuilt here, from numbers and text only, after all sizes have been checked. Raises LabelError if the
+    file cannot be read, is damaged or not a pickle, or asks for anything else.
     """
     try:
         with path.open("rb") as file:

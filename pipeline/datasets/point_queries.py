@@ -18,18 +18,11 @@ QueryMode = Literal["first", "strided"]
 
 @dataclass(frozen=True, kw_only=True)
 class Tracks:
-    """Point tracks through a video.
+    """Point tracks through a video."""
 
-    Attributes
-    ----------
-    xy
-        (track, frame, 2), float64, x and y in pixels of the video's frames: pixel i covers [i, i + 1).
-    occluded
-        (track, frame), bool: True where the point is not visible.
-    """
-
+    #: (track, frame, 2), float64, x and y in pixels of the video's frames: pixel i covers [i, i + 1).
     xy: npt.NDArray[np.float64]
-    occluded: npt.NDArray[np.bool_]
+    occluded: npt.NDArray[np.bool_]  # (track, frame), bool: True where the point is not visible
 
 
 class TrackSource(Protocol):
@@ -38,27 +31,16 @@ class TrackSource(Protocol):
     def read(self, names: Sequence[str], size: tuple[int, int]) -> Tracks:
         """Return the tracks through the frames of these names; `size` is (height, width) of the frames in pixels.
 
-        Raises
-        ------
-        LabelError
-            If they cannot be read, or do not fit the frames.
+        Raises LabelError if they cannot be read, or do not fit the frames.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Queries:
-    """Points to track. Each is tracked on its own, independently of the others.
+    """Points to track. Each is tracked on its own, independently of the others."""
 
-    Attributes
-    ----------
-    frames
-        (query,), index of the frame in which each point is annotated.
-    tracks
-        (query,), index of its track.
-    """
-
-    frames: npt.NDArray[np.intp]
-    tracks: npt.NDArray[np.intp]
+    frames: npt.NDArray[np.intp]  # (query,), index of the frame in which each point is annotated
+    tracks: npt.NDArray[np.intp]  # (query,), index of its track
 
     def by_frame(self) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
         """Yield each frame with queries, in order, and their indices."""

@@ -13,21 +13,16 @@ from .davis import davis_sequences, davis_video
 from .listing import list_files, list_images
 from .point_queries import Tracks
 from .tapvid import TrackVideo
+from .video import Dataset, Source
 
-__all__ = ["SynthTracks", "is_synth_tracks", "synth_track_video", "synth_track_videos"]
+__all__ = ["SYNTH_TRACKS", "SynthTracks"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthTracks:
-    """The true tracks of a synthetic video.
+    """The true tracks of a synthetic video."""
 
-    Attributes
-    ----------
-    path
-        The JSON file that `ted.pipeline.synthetic.writing.write_truth` wrote.
-    """
-
-    path: Path
+    path: Path  # the JSON file that `ted.pipeline.synthetic.writing.write_truth` wrote
 
     def read(self, names: Sequence[str], size: tuple[int, int]) -> Tracks:
         """Return the tracks of all points of all objects, object by object; see `TrackSource`.
@@ -59,20 +54,15 @@ class SynthTracks:
         return Tracks(xy=points.reshape(-1, frames, 2)[:, index] + 0.5, occluded=~visible.reshape(-1, frames)[:, index])
 
 
-def is_synth_tracks(path: Path) -> bool:
-    """Return whether a folder is ``Tracks`` of a root of `ted synth`."""
+def _matches(path: Path) -> bool:
+    """Tell whether a folder is ``Tracks`` of a root of `ted synth`."""
     beside = (path.absolute().parent / "JPEGImages").is_dir()
     return beside and bool(list_files(path, ".json")) and not list_images(path)
 
 
-def synth_track_videos(path: Path, set_name: str) -> tuple[str, ...]:
-    """Return the videos of a set that have tracks, in the order of its list.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such set, or none of its videos has tracks.
-    """
+def _names(source: Source) -> tuple[str, ...]:
+    """Return the videos of a set that have tracks, in the order of its list; raises ConfigError if there are none."""
+    path, set_name = source.path, source.set_or("val")
     names = tuple(
         name for name in davis_sequences(path.absolute().parent, set_name) if (path / f"{name}.json").is_file()
     )
@@ -81,15 +71,11 @@ def synth_track_videos(path: Path, set_name: str) -> tuple[str, ...]:
     return names
 
 
-def synth_track_video(path: Path, name: str, resolution: str = "480p") -> TrackVideo:
-    """Open one video with its tracks and the frames of the root; it shares features with the root.
+def _video(source: Source, name: str) -> TrackVideo:
+    """Open one video with its tracks and the frames of the root; it shares features with the root."""
+    video = davis_video(source.path.absolute().parent, name, source.resolution)
+    tracks = SynthTracks(path=source.path / f"{name}.json")
+    return TrackVideo(dataset=video.dataset, name=name, frames=video.frames, tracks=tracks)
 
-    Raises
-    ------
-    FrameError
-        If its folder is missing or has no frames.
-    """
-    video = davis_video(path.absolute().parent, name, resolution)
-    return TrackVideo(
-        dataset=video.dataset, name=name, frames=video.frames, tracks=SynthTracks(path=path / f"{name}.json")
-    )
+
+SYNTH_TRACKS = Dataset(kind="a folder of tracks of `ted synth`", matches=_matches, names=_names, video=_video)

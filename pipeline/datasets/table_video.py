@@ -23,18 +23,11 @@ _Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class TableAnnotations:
-    """Annotated boxes or points by frame.
+    """Annotated boxes or points by frame."""
 
-    Attributes
-    ----------
-    ids
-        Numbers of the objects, rising.
-    rows
-        By index of the frame, rising: (object, 4), x, y, width and height, or (object, 2), x and y; in pixels, NaN
-        where an object is not annotated.
-    """
-
-    ids: tuple[int, ...]
+    ids: tuple[int, ...]  # numbers of the objects, rising
+    #: By index of the frame, rising: (object, 4), x, y, width and height, or (object, 2), x and y; in pixels, NaN where
+    #: an object is not annotated.
     rows: dict[int, _Array]
 
     def groups(self) -> list[tuple[list[int], dict[int, _Array]]]:
@@ -56,24 +49,15 @@ class TableAnnotations:
 
 @dataclass(frozen=True, kw_only=True)
 class TableVideo(Video):
-    """A video with a table of boxes or points.
+    """A video with a table of boxes or points."""
 
-    Attributes
-    ----------
-    table
-        The annotations. Propagation starts from them; in evaluation, they are the ground truth.
-    """
-
-    table: AnnotationTable
+    table: AnnotationTable  # the annotations. Propagation starts from them; in evaluation, they are the ground truth.
 
     def read_table(self) -> TableAnnotations:
         """Return the rows of the selected frames; log a warning with the number of other rows.
 
-        Raises
-        ------
-        LabelError
-            If a row has a frame that the video does not have, or coordinates outside the frame; if an object is
-            annotated twice in a frame; if no row belongs to a selected frame.
+        Raises LabelError if a row has a frame that the video does not have, or coordinates outside the frame; if an
+        object is annotated twice in a frame; if no row belongs to a selected frame.
         """
         index_of = self._frame_finder()
         rows = [(index, row) for row in self.table.rows if (index := index_of(row)) is not None]

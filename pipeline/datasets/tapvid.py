@@ -12,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ...extract.image_files import check_size, numbered
 from ...store.errors import ConfigError, FrameError, LabelError
 from ..choices.hints import plural
 from .listing import is_plain_name
 from .numpy_pickle import read_numpy_pickle
 from .point_queries import Tracks, TrackSource
-from .video import Video
+from .video import Dataset, Video
 
-__all__ = ["TapVidFrames", "TrackFile", "TrackVideo", "is_tapvid_file", "tapvid_names", "tapvid_video"]
+__all__ = ["TAPVID", "TapVidFrames", "TrackFile", "TrackVideo"]
 
 _KEYS = ("video", "points", "occluded")
 
@@ -29,33 +30,16 @@ _MARGIN = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class TrackFile:
-    """The true tracks of a video in a pickle.
+    """The true tracks of a video in a pickle."""
 
-    Attributes
-    ----------
-    path
-        The pickle.
-    name
-        Name of the video, as `tapvid_names` gives it.
-    """
-
-    path: Path
-    name: str
+    path: Path  # the pickle
+    name: str  # name of the video, as `tapvid_names` gives it
 
     def read(self, names: Sequence[str], size: tuple[int, int]) -> Tracks:
-        """Return the tracks through some frames.
+        """Return the tracks through some frames; see `TrackSource`. Points in the file are shares of the frame's size.
 
-        Parameters
-        ----------
-        names
-            Names of frames, as `TapVidFrames.names` gives them.
-        size
-            (height, width) of the frames in pixels; points in the file are shares of them.
-
-        Raises
-        ------
-        LabelError
-            If points are not (track, frame, 2), occluded not (track, frame), or visible points lie outside the frame.
+        Raises LabelError if points are not (track, frame, 2), occluded not (track, frame), or visible points lie
+        outside the frame.
         """
         clip = _videos(self.path)[self.name]
         count = len(clip["video"])
@@ -93,59 +77,17 @@ class TrackFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackVideo(Video):
-    """A video with point tracks.
+    """A video with point tracks."""
 
-    Attributes
-    ----------
-    tracks
-        The true tracks, which queries are chosen from.
-    """
-
-    tracks: TrackSource
+    tracks: TrackSource  # the true tracks, which queries are chosen from
     tasks: tuple[str, ...] = ("points",)
 
 
-def is_tapvid_file(path: Path) -> bool:
-    """Return whether a path looks like a pickle of TAP-Vid."""
-    return path.is_file() and path.suffix.lower() in {".pkl", ".pickle"}
-
-
-def tapvid_names(path: Path) -> tuple[str, ...]:
-    """Return the names of the videos in a pickle: its keys, or the file's name and a number if it holds a list.
-
-    The file is read whole, and stays in memory until another one is read.
-
-    Raises
-    ------
-    LabelError
-        If the file cannot be read, or is not a pickle of TAP-Vid.
-    ConfigError
-        If a key cannot be the name of a video.
-    """
-    return tuple(_videos(path))
-
-
-def tapvid_video(path: Path, name: str) -> TrackVideo:
-    """Open one video of a pickle; raises FrameError if its frames have a wrong type or shape."""
-    frames = TapVidFrames(path, name)
-    return TrackVideo(dataset="tapvid", name=name, frames=frames, tracks=TrackFile(path=path, name=name))
-
-
 class TapVidFrames:
-    """Frames of a video in a pickle: an array, or encoded images.
+    """Frames of a video in a pickle: an array (frame, height, width, 3), uint8, or a list of encoded images.
 
-    Parameters
-    ----------
-    path
-        The pickle.
-    name
-        Name of the video, as `tapvid_names` gives it.
-
-    Raises
-    ------
-    FrameError
-        If there are no frames, or they are neither (frame, height, width, 3), uint8, nor a list of encoded images. The
-        methods raise it if an image cannot be decoded or differs in size from the first.
+    Raises FrameError for anything else; the methods raise it if an image cannot be decoded or differs in size from the
+    first.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -170,7 +112,7 @@ class TapVidFrames:
     @property
     def names(self) -> tuple[str, ...]:
         """Numbers of the frames, from ``"00000"``."""
-        return tuple(f"{index:05d}" for index in range(len(self)))
+        return numbered(len(self))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -184,11 +126,7 @@ class TapVidFrames:
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         """Return one frame: (height, width, 3), RGB."""
         frame = self._frame(index)
-        if frame.shape[:2] != self.size:
-            raise FrameError(
-                f"frame {index} of video {self._name!r} in {self._path} is {frame.shape[1]}x{frame.shape[0]} pixels, "
-                f"but the first is {self.size[1]}x{self.size[0]}: all frames of a video must have one size"
-            )
+        check_size(f"frame {index} of video {self._name!r} in {self._path}", frame.shape[:2], self.size)
         return frame
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
@@ -224,7 +162,10 @@ def _videos(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
 @lru_cache(maxsize=1)
 def _read(path: Path, _changed: int, _bytes: int) -> Mapping[str, Mapping[str, Any]]:
-    """Read a pickle once for all its videos, as it may have gigabytes."""
+    """Return the videos of a pickle: by key, or by the file's name and a number if it holds a list.
+
+    The file, which may have gigabytes, is read once for all its videos, and stays in memory until another one is read.
+    """
     content = read_numpy_pickle(path)
     if isinstance(content, list):
         content = {f"{path.stem}_{number:05d}": item for number, item in enumerate(content)}
@@ -236,3 +177,16 @@ def _read(path: Path, _changed: int, _bytes: int) -> Mapping[str, Mapping[str, A
         if not isinstance(item, dict) or not all(key in item for key in _KEYS):
             raise LabelError(f"video {name!r} in {path} must be a dict with {', '.join(_KEYS)}")
     return content
+
+
+TAPVID = Dataset(
+    kind="a pickle of TAP-Vid",
+    matches=lambda path: path.is_file() and path.suffix.lower() in {".pkl", ".pickle"},
+    names=lambda source: tuple(_videos(source.path)),
+    video=lambda source, name: TrackVideo(
+        dataset="tapvid",
+        name=name,
+        frames=TapVidFrames(source.path, name),
+        tracks=TrackFile(path=source.path, name=name),
+    ),
+)

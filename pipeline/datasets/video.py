@@ -1,7 +1,7 @@
 """A video of a dataset, with its annotations and ground truth."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,17 @@ from ...store.errors import FrameError, LabelError
 from .listing import list_images
 from .masks_io import MaskSequence, first_appearances, read_annotated_mask
 
-__all__ = ["AnnotatedMask", "Video", "image_video"]
+__all__ = ["AnnotatedMask", "Dataset", "Source", "Video", "image_video"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotatedMask:
-    """A mask that propagation starts from.
+    """A mask that propagation starts from."""
 
-    Attributes
-    ----------
-    path
-        The file.
-    object_ids
-        The objects that are annotated in it; None for all that it holds.
-    """
-
-    path: Path
-    object_ids: tuple[int, ...] | None = None
+    path: Path  # the file
+    object_ids: tuple[int, ...] | None = None  # the objects that are annotated in it; None for all that it holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,24 +228,58 @@ class Video:
                 )  # fmt: skip
 
 
-def image_video(dataset: str, name: str, folder: Path, masks: Mapping[str, Path], **fields: Any) -> Video:
-    """Return a video of image files; the mask of its first frame, if any, is the annotation.
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A path, and options to open it.
 
-    Parameters
+    Attributes
     ----------
-    dataset, name
-        Names of the dataset and the video.
-    folder
-        Folder of the frames.
-    masks
-        Masks by the name of the frame; those of other frames are left out.
-    fields
-        Further attributes of the `Video`.
+    path
+        The root of a dataset, a pickle of TAP-Vid, a folder of images, a video file, or an image of several pages.
+    first_mask
+        Mask of the first frame of a user's own video; datasets have their own.
+    annotations
+        Instead: a folder of masks of any frames, a table of boxes or points, or a file in a task's own format.
+    truth
+        Ground truth of a user's own video, in the same forms. Without other annotations, propagation starts from its
+        first mask.
+    tasks
+        Names of the tasks that read the annotations in their own format.
+    set_name
+        List of a DAVIS or VIP root or of synthetic tracks (default ``val``), or split of a JHMDB root (default
+        ``split1``).
+    resolution
+        Folder between ``JPEGImages`` and the sequences of a DAVIS root.
+    """
 
-    Raises
-    ------
-    FrameError
-        If the folder is missing or has no images.
+    path: Path
+    first_mask: Path | None = None
+    annotations: Path | None = None
+    truth: Path | None = None
+    tasks: tuple[str, ...] = ()
+    set_name: str | None = None
+    resolution: str = "480p"
+
+    def set_or(self, default: str) -> str:
+        """Return the name of the set, or a dataset's default."""
+        return default if self.set_name is None else self.set_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A layout of videos on disk: a folder, or a file."""
+
+    kind: str  # description for messages
+    matches: Callable[[Path], bool]  # tells whether a path is such a dataset
+    names: Callable[[Source], tuple[str, ...]]  # returns the names of its videos
+    video: Callable[[Source, str], Video]  # opens one video
+
+
+def image_video(dataset: str, name: str, folder: Path, masks: Mapping[str, Path], **fields: Any) -> Video:
+    """Return a video of the image files in a folder; the mask of its first frame, if any, is the annotation.
+
+    `masks` are by name of the frame, and those of other frames are left out; `fields` are further ones of the `Video`.
+    Raises FrameError if the folder is missing or has no images.
     """
     if not folder.is_dir():
         raise FrameError(f"video {name!r} has no folder {folder}; check the root and the list of videos")

@@ -7,40 +7,32 @@ TimeCycle, UVC and CRW, the classes of the first frame are tracked, not single p
 from pathlib import Path, PurePosixPath
 
 from ...store.errors import ConfigError
-from .listing import is_plain_name, list_files, list_masks, read_lines
-from .video import Video, image_video
+from .listing import is_plain_name, list_files, list_masks, read_names
+from .video import Dataset, Source, Video, image_video
 
-__all__ = ["is_vip_root", "vip_video", "vip_videos"]
+__all__ = ["VIP"]
 
 
-def is_vip_root(root: Path) -> bool:
-    """Return whether a folder looks like the annotated part of VIP (``VIP_Fine``)."""
+def _matches(root: Path) -> bool:
     return (root / "Images").is_dir() and (root / "Annotations" / "Category_ids").is_dir()
 
 
-def vip_videos(root: Path, set_name: str = "val") -> tuple[str, ...]:
+def _names(source: Source) -> tuple[str, ...]:
     """Return the names of the videos in a set, in the order of its list. A line may be a path, whose last part counts.
 
-    Raises
-    ------
-    ConfigError
-        If there is no such list, it is empty, or a line is not the name of a folder.
+    Raises ConfigError if there is no such list, it is empty, or a line is not the name of a folder.
     """
-    folder = root / "lists"
+    folder, set_name = source.path / "lists", source.set_or("val")
     path = folder / f"{set_name}_videos.txt"
     if not is_plain_name(set_name) or not path.is_file():
         known = ", ".join(path.stem.removesuffix("_videos") for path in list_files(folder, "_videos.txt")) or "none"
         raise ConfigError(f"no set {set_name!r} in {folder} (there: {known})")
-    names: dict[str, None] = {}
-    for number, line in read_lines(path):
-        name = PurePosixPath(line).name
-        if not is_plain_name(name):
-            raise ConfigError(f"line {number} of {path} is not the name of a video: {line!r}")
-        names[name] = None
-    return tuple(names)
+    return read_names(path, name=lambda line: PurePosixPath(line).name)
 
 
-def vip_video(root: Path, name: str) -> Video:
-    """Open one video; raises FrameError if its folder is missing or has no frames."""
-    masks = list_masks(root / "Annotations" / "Category_ids" / name)
-    return image_video("vip", name, root / "Images" / name, masks, tasks=("parts", "boxes"))
+def _video(source: Source, name: str) -> Video:
+    masks = list_masks(source.path / "Annotations" / "Category_ids" / name)
+    return image_video("vip", name, source.path / "Images" / name, masks, tasks=("parts", "boxes"))
+
+
+VIP = Dataset(kind="a VIP root", matches=_matches, names=_names, video=_video)

@@ -11,17 +11,16 @@ from typing import Any
 from ...propagate.targets.object_ids import VOID
 from ...store.errors import ConfigError, FrameError
 from .listing import is_plain_name, list_folders, list_masks
-from .video import AnnotatedMask, Video, image_video
+from .video import AnnotatedMask, Dataset, Source, Video, image_video
 
-__all__ = ["is_youtube_vos_root", "youtube_vos_video", "youtube_vos_videos"]
-
+__all__ = ["YOUTUBE_VOS"]
 
 #: Name of a video of YouTube-VOS; names of MOSE have 8 digits.
 _VIDEO = re.compile(r"[0-9a-f]{10}")
 
 
-def is_youtube_vos_root(root: Path) -> bool:
-    """Return whether a folder looks like a split of YouTube-VOS: by its meta.json, or by the names of its videos."""
+def _matches(root: Path) -> bool:
+    """Tell whether a folder looks like a split of YouTube-VOS: by its meta.json, or by the names of its videos."""
     images = root / "JPEGImages"
     if not images.is_dir() or (root / "meta.json").is_file():
         return images.is_dir()
@@ -29,30 +28,13 @@ def is_youtube_vos_root(root: Path) -> bool:
     return bool(names) and all(map(_VIDEO.fullmatch, names))
 
 
-def youtube_vos_videos(root: Path) -> tuple[str, ...]:
-    """Return the names of the videos in ``meta.json``, in its order.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing or cannot be read, or a name cannot name a folder.
-    """
-    return tuple(_read_meta(root))
-
-
-def youtube_vos_video(root: Path, name: str) -> Video:
+def _video(source: Source, name: str) -> Video:
     """Open one video.
 
     Each object joins in the first of its frames, where it is annotated. Masks are written for the frames that are
     listed for any object, in the evaluation server's layout: ``Annotations/<video>/<frame>.png``.
-
-    Raises
-    ------
-    ConfigError
-        If ``meta.json`` does not describe the video's objects as it should.
-    FrameError
-        If the video's folder is missing, has no frames, or not those in which objects appear.
     """
+    root = source.path
     objects = _objects(root, name)
     folder, masks = root / "JPEGImages" / name, root / "Annotations" / name
     joining: dict[str, list[int]] = {}
@@ -129,3 +111,11 @@ def _parsed(path: Path, _state: tuple[int, int, int]) -> Mapping[str, Any]:
     if strange:
         raise ConfigError(f"{path}: {strange[0]!r} is not the name of a video")
     return videos
+
+
+YOUTUBE_VOS = Dataset(
+    kind="a YouTube-VOS root",
+    matches=_matches,
+    names=lambda source: tuple(_read_meta(source.path)),
+    video=_video,
+)
