@@ -44,55 +44,25 @@ class ExtractionReport:
 
     written: tuple[UnitSpec, ...]
     skipped: tuple[UnitSpec, ...]
-    frames_computed: int
     batch_size: int
-    seconds: float
-    waited: Mapping[str, float]
+    frames_computed: int = 0
+    seconds: float = 0.0
+    waited: Mapping[str, float] = field(default_factory=dict)
     stages: Mapping[str, float] = field(default_factory=dict)
 
 
 class VideoJob:
     """Compute the missing features of one video, clip by clip, and complete its units.
 
-    The constructor claims the units that are not complete. Intact chunks of damaged units are kept.
-
-    Parameters
-    ----------
-    cache
-        The cache to write to.
-    backbone, plan
-        The backbone and the video's plan.
-    sink
-        The writing threads.
-    overwrite
-        Compute complete units again, too.
-
-    Attributes
-    ----------
-    plan
-        The plan.
-    clips
-        Indices of the clips to read, rising.
-    frames_settled
-        Number of frames that were finished before.
-    abandoned
-        Whether `abandon` was called.
-    clock
-        Sums the seconds of the stages.
-
-    Raises
-    ------
-    ClaimedError
-        When another process writes one of the units; no unit is claimed then.
-    CacheError
-        When a unit cannot be written.
+    The constructor claims the units that are not complete; with `overwrite`, all of them. Intact chunks of damaged
+    units are kept. It raises ClaimedError when another process writes one of the units; no unit is claimed then.
     """
 
     def __init__(
         self, cache: Cache, backbone: Backbone, plan: VideoPlan, sink: FeatureSink, *, overwrite: bool
     ) -> None:
         self.plan = plan
-        self.abandoned = False
+        self.abandoned = False  # whether `abandon` was called
         self.clock = StageClock()
         self._backbone = backbone
         self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -120,7 +90,9 @@ class VideoJob:
         }
         wanted = {(index, timestep) for index, keys in self._wanted.items() for timestep, _ in keys}
         self._passes = deque(plan.passes.needed(wanted))
+        #: Indices of the clips to read, rising.
         self.clips = sorted({item.clip for number in self._passes for item in plan.passes.items(number)})
+        #: Number of frames that were finished before.
         self.frames_settled = len(frames) - self._frames(self._wanted)
         self._taps = list(dict.fromkeys(tap for _, tap in self._writers))
         self._encoder = ClipEncoder(backbone, plan)
@@ -131,12 +103,7 @@ class VideoJob:
     def add(self, host: HostClip, advance: Callable[[int], None]) -> None:
         """Encode the next of `clips` and run the passes that it makes possible.
 
-        Parameters
-        ----------
-        host
-            The clip.
-        advance
-            Called with the number of frames just finished.
+        `advance` is called with the number of frames just finished.
         """
         with self.clock.count("encode"):
             self._loaded[host.index] = self._encoder.encode(host)
@@ -157,13 +124,7 @@ class VideoJob:
             advance(self._frames(self._wanted.keys() & through))
 
     def finish(self, waited: Mapping[str, float]) -> ExtractionReport:
-        """Wait for the disk, complete the units and release the claims.
-
-        Parameters
-        ----------
-        waited
-            Idle seconds by reason, for the report.
-        """
+        """Wait for the disk, complete the units and release the claims; `waited` are idle seconds by reason."""
         try:
             self._sink.settle()
             self._sink.check()

@@ -141,7 +141,6 @@ def extract(
     from ...store.errors import ConfigError
     from ..choices.features import parse_job
     from ..choices.presets import get_preset
-    from ..runs.extracting.conversion import StoredAs
     from ..runs.extracting.request import ExtractionRequest, Share, parse_weights
     from ..runs.extracting.shards import parse_shard, take_shard
     from ..runs.progress import FrameBars
@@ -182,7 +181,7 @@ def extract(
         settings=settings,
         dtype=dtype,
         options=varied,
-        store_as=StoredAs(codec=codec),
+        codec=codec,
         overwrite=overwrite,
         adapt=batch_size == "auto",
     )

@@ -9,19 +9,10 @@ __all__ = ["choose_device"]
 
 
 def choose_device(name: str, *, elsewhere: bool = False) -> torch.device:
-    """Return a device by name: ``"auto"`` is CUDA if there is a CUDA device, else the CPU.
+    """Return the device named ``auto`` (CUDA if there is a CUDA device, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
 
-    Parameters
-    ----------
-    name
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    elsewhere
-        Whether the device belongs to other machines. Then ``auto`` is the CPU, and the device is not checked.
-
-    Raises
-    ------
-    ConfigError
-        For a device that this machine does not have.
+    If the device belongs to other machines (`elsewhere`), ``auto`` is the CPU, and the device is not checked. Otherwise
+    a device that this machine does not have raises ConfigError.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() and not elsewhere else "cpu"

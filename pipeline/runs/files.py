@@ -15,18 +15,8 @@ def written_whole(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the same folder, created if absent; it gets the final name when the block succeeds.
 
     The temporary path has the same suffix, from which some libraries choose the format. The file is removed on failure.
-
-    Parameters
-    ----------
-    path
-        The final name.
-    sync
-        Whether to force the file to the disk before it gets its name. Not needed inside of an `atomic_folder`.
-
-    Raises
-    ------
-    CacheError
-        When the operating system refuses: a full disk, a folder that may not be written to.
+    With `sync`, it is forced to the disk before it gets its name; an `atomic_folder` does that itself. Raises
+    CacheError when the operating system refuses: a full disk, a folder that may not be written to.
     """
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
     with explain_os_errors(f"write {path}"):

@@ -22,28 +22,12 @@ __all__ = ["LAYOUTS", "find_array", "import_unit", "read_array"]
 #: Orders of axes that imported arrays can have, and the permutation to (frame, y, x, channel).
 LAYOUTS: Mapping[str, tuple[int, int, int, int]] = {"fcyx": (0, 2, 3, 1), "fyxc": (0, 1, 2, 3)}
 
-_SUFFIXES = (".npy", ".pt")
-
 
 def read_array(path: Path, layout: str) -> NDArray[Any]:
-    """Read an array of features lazily; code in the file is not run.
+    """Read an array of features lazily, (frame, y, x, channel); code in the file is not run.
 
-    Parameters
-    ----------
-    path
-        A ``.npy`` file, or a ``.pt`` file that holds one tensor.
-    layout
-        ``"fcyx"`` (frame, channel, y, x) or ``"fyxc"`` (frame, y, x, channel).
-
-    Returns
-    -------
-    numpy.ndarray
-        (frame, y, x, channel).
-
-    Raises
-    ------
-    FrameError
-        When the file does not contain one four-dimensional array of floats.
+    The file is a ``.npy``, or a ``.pt`` that holds one tensor; `layout` names its axes (`LAYOUTS`). Raises FrameError
+    when the file does not contain one four-dimensional array of floats.
     """
     try:
         if path.suffix == ".npy":
@@ -61,14 +45,8 @@ def read_array(path: Path, layout: str) -> NDArray[Any]:
 
 
 def find_array(folder: Path, video: str) -> Path:
-    """Return the file of a video's features: ``VIDEO.npy`` or ``VIDEO.pt`` in a folder.
-
-    Raises
-    ------
-    ConfigError
-        When there is no such file.
-    """
-    for suffix in _SUFFIXES:
+    """Return the file of a video's features, ``VIDEO.npy`` or ``VIDEO.pt``; raises ConfigError if there is none."""
+    for suffix in (".npy", ".pt"):
         path = folder / f"{video}{suffix}"
         if path.is_file() and path.parent.resolve() == folder.resolve():
             return path
@@ -87,20 +65,16 @@ def import_unit(
     frame_size: FrameSize,
     overwrite: bool = False,
 ) -> UnitSpec:
-    """Write a video's array as a unit.
+    """Write a video's array as a unit. The SHA-256 of the array's file stands for the weights in the unit's request.
 
     Parameters
     ----------
-    cache
-        The cache.
-    video
-        The video, with as many frames as the array.
-    path
-        The array's file; its SHA-256 stands for the weights in the unit's request.
+    cache, video
+        The cache, and the video, with as many frames as the array.
+    path, layout
+        The array; see `read_array`.
     backbone, timestep, tap
         Names of the features.
-    layout
-        As in `read_array`.
     frame_size
         Size of the frames that the features were computed from. Labels are decoded at this size.
     overwrite

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -20,9 +19,7 @@ class FrameBars:
     def __enter__(self) -> "FrameBars":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close()
 
     def start(self, title: str, count: int, *, unit: str = "frame") -> Callable[[int], None]:

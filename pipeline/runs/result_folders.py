@@ -59,18 +59,8 @@ def has_same_result(
     """Return True if a folder holds an undamaged result with this record, False if the result must be made.
 
     A result without a readable record was interrupted, and a result with changed files is damaged: both are made again,
-    with a warning.
-
-    Parameters
-    ----------
-    folder
-        The result's folder.
-    record
-        Everything that the result depends on, JSON-compatible.
-    overwrite
-        Whether to replace any earlier result.
-    expected
-        Names of files that the result must hold. A record of an earlier version does not list them.
+    with a warning. `record` is everything that the result depends on, JSON-compatible. `expected` are names of files
+    that the result must hold; a record of an earlier version does not list them.
 
     Raises
     ------
@@ -103,14 +93,8 @@ def has_same_result(
 def changed_files(folder: Path, *, expected: Collection[str] = ()) -> list[str]:
     """Return the names of a result's files that are missing or that differ from its record.
 
-    Records of earlier versions have no hashes. Then the list holds the files that are empty or cannot be decoded.
-
-    Parameters
-    ----------
-    folder
-        The result's folder. Without a record, it was not written by this project, and the list is empty.
-    expected
-        Names of files that the result must hold.
+    Records of earlier versions have no hashes. Then the list holds the files that are empty or cannot be decoded. A
+    folder without a record was not written by this project, and the list is empty.
     """
     listed = (_read_record(folder) or {}).get(_FILES)
     if isinstance(listed, dict):
@@ -124,13 +108,7 @@ def changed_files(folder: Path, *, expected: Collection[str] = ()) -> list[str]:
 
 
 def check_result(folder: Path) -> None:
-    """Check the files of a result against its record.
-
-    Raises
-    ------
-    LabelError
-        When files are missing or differ from the result's record.
-    """
+    """Raise LabelError if files of a result are missing or differ from its record."""
     if changed := changed_files(folder):
         raise LabelError(
             f"{folder}: files differ from the result's record {RECORD} ({_some(changed)}): propagate the video again, "
@@ -145,13 +123,6 @@ def atomic_folder(folder: Path, record: Mapping[str, Any]) -> Iterator[Path]:
     The record, with sizes and hashes of all files, is added last. All files are on the disk before the folder gets its
     name. An existing result is exchanged in one step if the system can do that. Hidden folders of dead processes are
     removed.
-
-    Parameters
-    ----------
-    folder
-        The result's folder; its parent is made if absent.
-    record
-        Everything that the result depends on, JSON-compatible.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)

@@ -30,33 +30,19 @@ class CodecError:
     """The error of a codec, measured on the first frames of a unit against the original features.
 
     With a single frame, only the first three attributes are set; the others are None.
-
-    Attributes
-    ----------
-    frames
-        Number of frames, from the first of the video.
-    mask
-        The propagated mask: ``"first mask"``, or ``"blocks"`` (see `block_mask`).
-    settings
-        Temperature, top-k, radius and context of the propagation.
-    cosine_mean, cosine_max
-        Mean and largest difference of the cosines of pixels with their k most similar sources; None for attention.
-    top_k_overlap
-        Share of the k most similar sources that both features have in common, 0 to 1.
-    mask_agreement
-        Share of equal pixels in the propagated masks, at the size of the original frames, 0 to 1.
-    attention_mean, attention_max
-        For queries and keys of attention: mean and largest error of a pixel's weights of its sources (total variation,
-        0 to 1; all heads, the whole window). None for other features.
     """
 
-    frames: int
-    mask: str
-    settings: Mapping[str, float]
+    frames: int  # number of frames, from the first of the video
+    mask: str  # the propagated mask: ``"first mask"``, or ``"blocks"`` (see `block_mask`)
+    settings: Mapping[str, float]  # temperature, top-k, radius and context of the propagation
+    #: Mean and largest difference of the cosines of pixels with their k most similar sources; None for attention.
     cosine_mean: float | None = None
     cosine_max: float | None = None
-    top_k_overlap: float | None = None
+    top_k_overlap: float | None = None  # share of the k most similar sources that both features have in common, 0 to 1
+    #: Share of equal pixels in the propagated masks, at the size of the original frames, 0 to 1.
     mask_agreement: float | None = None
+    #: For queries and keys of attention: mean and largest error of a pixel's weights of its sources (total variation, 0
+    #: to 1; all heads, the whole window). None for other features.
     attention_mean: float | None = None
     attention_max: float | None = None
 
@@ -78,48 +64,33 @@ class _Volume:
 
 
 def measure_error(
-    original: NDArray[np.floating[Any]],
-    stored: NDArray[np.floating[Any]],
+    original: NDArray[np.floating[Any]],  # (frame, y, x, channel)
+    stored: NDArray[np.floating[Any]],  # (frame, y, x, any number of channels)
     *,
-    frame_size: tuple[int, int],
-    source_size: tuple[int, int],
-    first_mask: NDArray[np.integer[Any]] | None = None,
+    frame_size: tuple[int, int],  # (height, width) in pixels of the frames that the network saw
+    source_size: tuple[int, int],  # (height, width) in pixels of the original frames
+    first_mask: NDArray[np.integer[Any]] | None = None,  # (height, width): object numbers
     settings: PropagationSettings | None = None,
     spec: UnitSpec | None = None,
     device: torch.device | str = "cpu",
 ) -> CodecError:
     """Compare features with their stored form, and the masks propagated along each.
 
-    Parameters
-    ----------
-    original
-        (frame, y, x, channel): the first frames of a video.
-    stored
-        The same frames as the codec decodes them, (frame, y, x, any number of channels).
-    frame_size, source_size
-        (height, width) in pixels of the frames that the network saw, and of the original frames.
-    first_mask
-        (height, width): object numbers in the first frame. The default, also for a mask without objects, is
-        `block_mask`.
-    settings
-        Settings of the propagation; the defaults are the paper's for DAVIS-2017.
-    spec
-        Description of the unit. Queries and keys of attention are compared by the kernel ``attention``, queries alone
-        with each other, and so are keys.
-    device
-        The device that computes.
+    `stored` are the frames of `original`, the first ones of a video, as the codec decodes them. The default mask, also
+    in place of one without objects, is `block_mask`; the default settings are the paper's for DAVIS-2017. Queries and
+    keys of attention, which `spec` tells, are compared by the kernel ``attention``, queries alone with each other, and
+    so are keys.
     """
     settings = settings or PropagationSettings()
     role = "" if spec is None else spec.tap.rpartition(":")[2]
     if role in ("qk", "q", "k"):
         settings = replace(settings, kernel=AttentionKernel(compare=role if role == "qk" else 2 * role))
-    given = first_mask is not None and bool(first_mask.any())
-    mask = first_mask if given and first_mask is not None else block_mask(source_size)
-    described = {name: getattr(settings, name) for name in ("temperature", "top_k", "radius", "context")}
+    given = first_mask is not None and first_mask.any()
+    mask = first_mask if first_mask is not None and given else block_mask(source_size)
     about: dict[str, Any] = {
         "frames": len(original),
         "mask": "first mask" if given else "blocks",
-        "settings": described,
+        "settings": {name: getattr(settings, name) for name in ("temperature", "top_k", "radius", "context")},
     }
     if len(original) < 2:
         return CodecError(**about)

@@ -30,31 +30,15 @@ _BATCH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionReport:
-    """Result of the conversion of one unit.
+    """Result of the conversion of one unit."""
 
-    Attributes
-    ----------
-    spec
-        The unit that was written.
-    folder
-        The unit's folder.
-    skipped
-        Whether the unit existed, made from the same features.
-    source_bytes, bytes
-        Sizes of the float16 unit and of the new unit.
-    error
-        The error in the unit's run record (`CodecError`); empty if the record is lost.
-    seconds
-        Wall time.
-    """
-
-    spec: UnitSpec
-    folder: Path
-    skipped: bool
-    source_bytes: int
+    spec: UnitSpec  # the unit that was written
+    folder: Path  # the unit's folder
+    skipped: bool  # whether the unit existed, made from the same features
+    source_bytes: int  # sizes of the float16 unit and of the new unit
     bytes: int
-    error: Mapping[str, Any]
-    seconds: float
+    error: Mapping[str, Any]  # the error in the unit's run record (`CodecError`); empty if the record is lost
+    seconds: float  # wall time
 
 
 def convert_unit(
@@ -115,7 +99,20 @@ def convert_unit(
                     progress(1)
                 if frame % _BATCH == _BATCH - 1:
                     writer.commit()
-            error = _measure(unit, codec, writer.parameters, first_mask, settings, device)
+            original = unit.features[:ERROR_FRAMES].compute(scheduler="synchronous")
+            decoded = codec.decode(codec.encode(original, writer.parameters), writer.parameters)
+            if spec.tap.endswith((":qk", ":q", ":k")):  # as propagation reads attention
+                decoded = codec.reconstruct(decoded, writer.parameters)
+            error = measure_error(
+                original,
+                decoded,
+                frame_size=unit.frame_size,
+                source_size=unit.spec.source_size,
+                first_mask=first_mask,
+                settings=settings,
+                spec=spec,
+                device=device,
+            )
             writer.finish(_run_record(unit, error, started, time.monotonic() - clock))
     else:
         progress(spec.frame_count)
@@ -165,30 +162,6 @@ def _frames(unit: Unit, *, skip: frozenset[int] = frozenset()) -> Iterator[Any]:
     """Yield features (y, x, channel) frame by frame, one in memory; None for those to be skipped."""
     for frame in range(unit.spec.frame_count):
         yield None if frame in skip else unit.features[frame].compute(scheduler="synchronous")
-
-
-def _measure(
-    unit: Unit,
-    codec: FeatureCodec,
-    parameters: Mapping[str, NDArray[np.float32]],
-    first_mask: NDArray[np.integer[Any]] | None,
-    settings: PropagationSettings | None,
-    device: torch.device | str,
-) -> CodecError:
-    original = unit.features[:ERROR_FRAMES].compute(scheduler="synchronous")
-    decoded = codec.decode(codec.encode(original, parameters), parameters)
-    if unit.spec.tap.endswith((":qk", ":q", ":k")):  # as propagation reads attention
-        decoded = codec.reconstruct(decoded, parameters)
-    return measure_error(
-        original,
-        decoded,
-        frame_size=unit.frame_size,
-        source_size=unit.spec.source_size,
-        first_mask=first_mask,
-        settings=settings,
-        spec=unit.spec,
-        device=device,
-    )
 
 
 def _run_record(unit: Unit, error: CodecError, started: str, seconds: float) -> dict[str, Any]:

@@ -25,18 +25,7 @@ def extract_on_cluster(
 ) -> Iterator[Extracted | Failure]:
     """Extract with the workers of a cluster, one share per task; see `running.extract`.
 
-    Workers must see the videos, the weights and the cache at the same absolute paths.
-
-    Parameters
-    ----------
-    request
-        What to extract.
-    workers
-        The workers, from `ted.propagate.cluster.connect`.
-    device
-        Device of each worker: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    progress, say
-        As for `running.extract`.
+    Workers must see the videos, the weights and the cache at the same absolute paths. `device` is that of each worker.
     """
     everything = dataclasses.replace(request, shares=())
     advance = progress("cluster", len(request.shares))

@@ -13,6 +13,7 @@ from ....extract.clip_reader import ClipReader
 from ....extract.features import ClipEncoder, latent_shape, run_pass
 from ....extract.plan import VideoPlan
 from ....store import open_cache
+from .conversion import goal_specs
 from .request import ExtractionRequest, Share
 from .running import by_backbone, load, plan_share
 
@@ -21,26 +22,13 @@ __all__ = ["Estimate", "estimate"]
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Estimated cost of one unit.
+    """Estimated cost of one unit."""
 
-    Attributes
-    ----------
-    label
-        Name of the unit.
-    state
-        Its state in the cache.
-    frames
-        Number of frames.
-    bytes
-        Size on disk once complete; an upper bound for compressed codecs.
-    seconds
-        The unit's share of its video's remaining passes, estimated from one measured pass; 0 when it is complete.
-    """
-
-    label: str
-    state: str
-    frames: int
-    bytes: int
+    label: str  # name of the unit
+    state: str  # its state in the cache
+    frames: int  # number of frames
+    bytes: int  # size on disk once complete; an upper bound for compressed codecs
+    #: The unit's share of its video's remaining passes, estimated from one measured pass; 0 when it is complete.
     seconds: float
 
 
@@ -62,7 +50,7 @@ def estimate(request: ExtractionRequest, device: torch.device) -> Iterator[Estim
                 samples[choice] = _measure(backbone, share, plan)
             sample = samples[choice]
             scale = math.prod(plan.request.frame_size) / sample.pixels
-            goals = request.store_as.goals(plan)
+            goals = goal_specs(request.codec, plan)
             states = [cache.state(goal) for goal in goals]
             pending = sum(state != "complete" for state in states)
             for (_, tap), goal, state in zip(plan.specs, goals, states, strict=True):

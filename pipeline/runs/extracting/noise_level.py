@@ -8,18 +8,8 @@ __all__ = ["level_text", "snr_db"]
 def snr_db(alpha_bar: float) -> float:
     """Return the signal-to-noise ratio in decibels, 10 log10(abar / (1 - abar)).
 
-    It is the power of the clean sample over that of the noise, both of unit variance. The log-SNR of Kingma et al.
-    (2021) is dB * ln(10) / 10.
-
-    Parameters
-    ----------
-    alpha_bar
-        Clean share of the power, in [0, 1].
-
-    Returns
-    -------
-    float
-        Minus infinity for pure noise, infinity for a clean sample.
+    It is the power of the clean sample over that of the noise, both of unit variance; alpha_bar, in [0, 1], is the
+    clean share of the power. The log-SNR of Kingma et al. (2021) is dB * ln(10) / 10.
     """
     if alpha_bar in (0, 1):
         return math.inf if alpha_bar else -math.inf

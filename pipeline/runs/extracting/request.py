@@ -1,35 +1,23 @@
 """The request of an extraction, which all processes of a run share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ....extract.backbones import BACKBONES, backbone_info
 from ....extract.settings import DEFAULT_OPTIONS, BackboneOptions, ExtractionSettings
 from ....extract.weights import split_random
+from ....store import FLOAT16, FeatureCodec
 from ....store.errors import ConfigError
 from ...choices.features import BackboneJob
 from ...datasets.video import Video
-from .conversion import StoredAs
 
 __all__ = ["ExtractionRequest", "Model", "Share", "parse_weights"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A backbone to load, apart from the device.
-
-    Attributes
-    ----------
-    name
-        Name of the backbone.
-    weights
-        Path or hub name; None for the published weights in the hub cache.
-    dtype
-        Precision, a name of `DTYPES`.
-    options
-        Options of backbones.
-    """
+    """A backbone to load, apart from the device; the attributes are those of `ExtractionRequest`."""
 
     name: str
     weights: str | None
@@ -68,7 +56,7 @@ class ExtractionRequest:
         Precision, a name of `DTYPES`.
     options
         Options of the backbones, such as the prompt.
-    store_as
+    codec
         The codec that features are stored with.
     overwrite
         Whether to compute complete units again.
@@ -82,7 +70,7 @@ class ExtractionRequest:
     settings: ExtractionSettings
     dtype: str = "float32"
     options: BackboneOptions = DEFAULT_OPTIONS
-    store_as: StoredAs = field(default_factory=StoredAs)
+    codec: FeatureCodec = FLOAT16
     overwrite: bool = False
     adapt: bool = False
 

@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,14 +14,13 @@ from ....extract.plan import VideoPlan, plan_video
 from ....extract.runtime import DTYPES, keep_freed_memory
 from ....extract.settings import DEFAULT_OPTIONS, BackboneOptions, ExtractionSettings
 from ....extract.worker import ExtractionReport, Progress, VideoTask, extract_videos
-from ....store import Artifact, Cache, open_cache
+from ....store import Artifact, Cache, UnitSpec, is_claimed, open_cache, tidy_unit
 from ....store.errors import ClaimedError, TedError, UnitNotFoundError
 from ...choices.features import parse_job
 from ...choices.hints import explain
 from ...datasets.video import Video
-from .conversion import Converter
+from .conversion import Converter, goal_specs, plan_of_staged
 from .request import ExtractionRequest, Model, Share
-from .waiting import ClaimedShare, any_is_free, complete_report, describe_claimed, split_complete
 
 __all__ = [
     "Extracted",
@@ -58,6 +57,31 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Claimed:
+    """A share that another process is writing."""
+
+    share: Share
+    goals: Sequence[UnitSpec]  # the units that the run makes in the end, in their codec
+    error: ClaimedError  # names the other process
+    batch_size: int
+
+    def is_complete(self, cache: Cache) -> bool:
+        return all(cache.state(goal) == "complete" for goal in self.goals)
+
+    def is_written(self, cache: Cache) -> bool:
+        """Tell whether a process is writing a wanted unit, or one that it is converted from."""
+        specs = (spec for goal in self.goals for spec in (goal, replace(goal, form=goal.codec.staging().name)))
+        return any(is_claimed(spec.folder(cache.root)) for spec in specs)
+
+    def complete(self, cache: Cache) -> Extracted:
+        """Return the result of units that other processes have written; delete what those left that died after it."""
+        for goal in self.goals:
+            tidy_unit(goal.folder(cache.root))
+        report = ExtractionReport(written=(), skipped=tuple(self.goals), batch_size=self.batch_size)
+        return Extracted(share=self.share, report=report)
+
+
 def load(model: Model, device: torch.device) -> Backbone:
     """Load a backbone."""
     if device.type == "cpu":
@@ -79,23 +103,7 @@ def extract(
     it waits for the others' shares, and takes over shares of processes that died. After a failure, the other videos
     continue.
 
-    Parameters
-    ----------
-    request
-        What to extract.
-    device
-        Where to compute.
-    progress
-        See `Progress`.
-    say
-        Called with remarks, from any thread.
-    load
-        Loads the backbones.
-
-    Yields
-    ------
-    Extracted or Failure
-        One for each share, as they are done.
+    `say` is called with remarks, from any thread. Yields one result for each share, as they are done.
 
     Raises
     ------
@@ -108,21 +116,23 @@ def extract(
     check_weights({name: request.weights.get(name) for name in by_backbone(request.shares)})
     remaining: Sequence[Share] = request.shares
     while remaining:
-        claimed: list[ClaimedShare] = []
+        claimed: list[_Claimed] = []
         for result in _extract_once(request, remaining, cache, device, progress, say, load):
-            if isinstance(result, ClaimedShare):
+            if isinstance(result, _Claimed):
                 claimed.append(result)
             else:
                 yield result
         if claimed:
-            say(describe_claimed(claimed))
+            names = ", ".join(item.share.name for item in claimed[:3]) + (", ..." if len(claimed) > 3 else "")
+            say(f"waiting for other processes to extract {names}: {claimed[0].error}")
             if len(claimed) == len(remaining):  # no progress: the shares are still claimed
                 time.sleep(_LOOK_S)
         remaining = []
         while claimed and not remaining:
-            complete, claimed = split_complete(cache, claimed)
-            yield from (Extracted(share=item.share, report=complete_report(item)) for item in complete)
-            if any_is_free(cache, claimed):
+            complete = [item for item in claimed if item.is_complete(cache)]
+            yield from (item.complete(cache) for item in complete)
+            claimed = [item for item in claimed if item not in complete]
+            if not all(item.is_written(cache) for item in claimed):
                 # Try all: others may have become free.
                 remaining = [item.share for item in claimed]
             elif claimed:
@@ -173,23 +183,29 @@ def _extract_once(
     progress: Progress,
     say: Callable[[str], None],
     load: Load,
-) -> Iterator[Extracted | Failure | ClaimedShare]:
+) -> Iterator[Extracted | Failure | _Claimed]:
     """Extract the shares that no other process has claimed, one backbone after the other."""
 
     def result_of(
         share: Share, plan: VideoPlan, outcome: ExtractionReport | TedError
-    ) -> Extracted | Failure | ClaimedShare:
+    ) -> Extracted | Failure | _Claimed:
         if isinstance(outcome, ClaimedError):
-            return ClaimedShare(share=share, plan=plan, goals=request.store_as.goals(plan), error=outcome)
+            goals = goal_specs(request.codec, plan)
+            return _Claimed(share=share, goals=goals, error=outcome, batch_size=plan.passes.size)
         if isinstance(outcome, TedError):
             return Failure(share=share, reason=explain(outcome))
         return Extracted(share=share, report=outcome)
+
+    def task_of(share: Share, plan: Callable[[], VideoPlan]) -> VideoTask:
+        return VideoTask(
+            name=share.name, source=share.video.frames, plan=lambda: plan_of_staged(request, cache, plan())
+        )
 
     with Converter(request, cache, device) as converter:
         for name, group in by_backbone(shares).items():
             backbone = load(request.model(name), device)
             planned = [(share, _planner(request, share, backbone, cache, say)) for share in group]
-            tasks = {_task(request, share, plan, cache): (share, plan) for share, plan in planned}
+            tasks = {task_of(share, plan): (share, plan) for share, plan in planned}
             for task, outcome in extract_videos(
                 cache, backbone, tasks, overwrite=request.overwrite, adapt=request.adapt, progress=progress
             ):
@@ -255,14 +271,6 @@ def _planner(
         return planned
 
     return plan
-
-
-def _task(request: ExtractionRequest, share: Share, plan: Callable[[], VideoPlan], cache: Cache) -> VideoTask:
-    return VideoTask(
-        name=share.name,
-        source=share.video.frames,
-        plan=lambda: request.store_as.to_extract(cache, plan(), overwrite=request.overwrite),
-    )
 
 
 def describe_changes(cache: Cache, plan: VideoPlan) -> Iterator[str]:

@@ -14,23 +14,9 @@ T = TypeVar("T")
 def parse_shard(text: str, environment: Mapping[str, str]) -> tuple[int, int]:
     """Parse ``I/N``, from ``1/N`` to ``N/N``, or ``slurm``, this task's index in a SLURM job array.
 
-    Parameters
-    ----------
-    text
-        Value of ``--shard``.
-    environment
-        The process's variables. SLURM sets ``SLURM_ARRAY_TASK_ID``, ``_MIN``, ``_MAX``, ``_STEP`` and ``_COUNT``.
-        Arrays may begin anywhere (``--array=0-7``, ``--array=1-16:4``), but must be evenly spaced.
-
-    Returns
-    -------
-    (int, int)
-        Index of the shard, from 0, and number of shards.
-
-    Raises
-    ------
-    ConfigError
-        For anything else, and for ``slurm`` outside of an array.
+    Arrays may begin anywhere (``--array=0-7``, ``--array=1-16:4``), but must be evenly spaced. Returns the index of the
+    shard, from 0, and the number of shards. Raises ConfigError for anything else, and for ``slurm`` outside of an
+    array.
     """
     if text == "slurm":
         return _slurm(environment)
