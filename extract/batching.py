@@ -21,20 +21,11 @@ _SHARE = 0.8
 
 
 def largest_batch(peak: Callable[[int], int], available: int, most: int) -> int:
-    """Return the largest number of items that fit, rounded down to a power of two; at least 1.
+    """Return the largest number of items that fit into memory, rounded down to a power of two, from 1 to `most`.
 
-    A pass's memory is linear in the number of items, so two measurements determine it. The power of two absorbs small
+    A pass's memory is linear in the number of items, so two measurements determine it: `peak` returns the bytes of a
+    pass with a number of items; it is called with 1 and, if that leaves room, with 2. The power of two absorbs small
     differences between measurements, so that another run of the same job has the same batches.
-
-    Parameters
-    ----------
-    peak
-        Function that returns the peak memory in bytes of a pass with a number of items; called with 1 and, if that
-        leaves room, with 2.
-    available
-        Available memory in bytes.
-    most
-        Maximum number of items.
     """
     first = peak(1)
     if most < 2 or first > available:
@@ -47,10 +38,7 @@ def largest_batch(peak: Callable[[int], int], available: int, most: int) -> int:
 def fit_batch_size(backbone: Backbone, plan: VideoPlan) -> int | None:
     """Measure how many items of a plan fit into the memory of the backbone's GPU.
 
-    Returns
-    -------
-    int or None
-        None on a CPU, where a pass's memory is hard to measure and the default size is good.
+    Returns None on a CPU, where a pass's memory is hard to measure and the default size is good.
     """
     if backbone.device.type != "cuda":
         return None

@@ -23,29 +23,14 @@ _MOST_THREADS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class HostClip:
-    """A clip in the host's memory.
+    """A clip in the host's memory."""
 
-    Attributes
-    ----------
-    index
-        Index in the video's list of clips.
-    clip
-        The clip's frame indices.
-    pixels
-        (frame, 3, height, width), float32, RGB in [-1, 1].
-    image
-        The conditioning frame, (1, 3, height, width), in the same range; None without one.
-    image_index
-        Index of the conditioning frame in the video, which keys the conditioning's noise.
-    noise
-        (draw, latent frame, channel, y, x), float32, standard normal; None if the noising draws none.
-    """
-
-    index: int
-    clip: Clip
-    pixels: torch.Tensor
-    image: torch.Tensor | None
-    image_index: int
+    index: int  # index in the video's list of clips
+    clip: Clip  # the clip's frame indices
+    pixels: torch.Tensor  # (frame, 3, height, width), float32, RGB in [-1, 1]
+    image: torch.Tensor | None  # the conditioning frame, (1, 3, height, width), in the same range; None without one
+    image_index: int  # index of the conditioning frame in the video, which keys the conditioning's noise
+    #: (draw, latent frame, channel, y, x), float32, standard normal; None if the noising draws none.
     noise: torch.Tensor | None
 
 
@@ -63,22 +48,7 @@ class ClipReader:
     """Reads clips of one video, each frame once.
 
     The calling thread reads frames in order, as video decoders require. Other threads resize them and draw noise, a few
-    clips ahead.
-
-    Parameters
-    ----------
-    backbone
-        The backbone that will process the clips.
-    source
-        The frames.
-    plan
-        The video's plan.
-    latent_shape
-        (latent frame, channel, y, x) of a clip's noise.
-    clock
-        Adds up the seconds of ``"read"``, ``"resize"`` and ``"noise"``.
-    threads
-        Number of threads; by default half of the cores with a GPU, and one if the CPU runs the network.
+    clips ahead: by default half of the cores with a GPU, and one thread if the CPU runs the network.
     """
 
     def __init__(
@@ -86,9 +56,9 @@ class ClipReader:
         backbone: Backbone,
         source: FrameSource,
         plan: VideoPlan,
-        latent_shape: tuple[int, ...],
+        latent_shape: tuple[int, ...],  # (latent frame, channel, y, x) of a clip's noise
         *,
-        clock: StageClock | None = None,
+        clock: StageClock | None = None,  # adds up the seconds of "read", "resize" and "noise"
         threads: int | None = None,
     ) -> None:
         self._source = source

@@ -15,18 +15,12 @@ OverlapRule = Literal["first", "mean"]
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One window of frames.
+    """One window of frames."""
 
-    Attributes
-    ----------
-    frames
-        Indices of the clip's frames, as many as the clip length; the last frame of a short video is repeated.
-    keep
-        Positions in `frames` whose features count. Under the rule ``"first"``, a frame counts only in the first clip
-        that covers it; under ``"mean"``, in all of them.
-    """
-
+    #: Indices of the clip's frames, as many as the clip length; the last frame of a short video is repeated.
     frames: tuple[int, ...]
+    #: Positions in `frames` whose features count. Under the rule ``"first"``, a frame counts only in the first clip
+    #: that covers it; under ``"mean"``, in all of them.
     keep: range
 
     @property
@@ -47,26 +41,8 @@ def plan_clips(frame_count: int, length: int, overlap: int, rule: OverlapRule = 
     shorter than a clip is padded by repeating its last frame; the padding's features are dropped. In overlaps,
     including that from the shift of the last window, a frame gets the first window's feature or the mean (`rule`).
 
-    Parameters
-    ----------
-    frame_count
-        Number of frames in the video, at least 1.
-    length
-        Number of frames in a clip, at least 1.
-    overlap
-        Number of frames that neighbouring windows share, in [0, length).
-    rule
-        ``"first"`` or ``"mean"``.
-
-    Returns
-    -------
-    list of Clip
-        In the order of the video; their `kept_frames` cover it, under ``"first"`` each frame exactly once.
-
-    Raises
-    ------
-    ConfigError
-        When the overlap is not smaller than the clip.
+    The `kept_frames` of the clips cover the video, under ``"first"`` each frame exactly once. Raises ConfigError when
+    the overlap is not smaller than the clip.
     """
     if not 0 <= overlap < length:
         raise ConfigError(f"clip overlap must be at least 0 and less than the clip length {length}, not {overlap}")
@@ -84,17 +60,6 @@ def plan_clips(frame_count: int, length: int, overlap: int, rule: OverlapRule = 
 
 
 def count_contributions(clips: Iterable[Clip]) -> tuple[int, ...]:
-    """Return the number of clips in which each frame counts: the divisor of a frame's sum of features.
-
-    Parameters
-    ----------
-    clips
-        All clips of the video, from `plan_clips`.
-
-    Returns
-    -------
-    tuple of int
-        Number for each frame, at least 1.
-    """
+    """Return the number of clips in which each frame of a video counts: the divisor of its sum of features."""
     counts = Counter(frame for clip in clips for frame in clip.kept_frames)
     return tuple(counts[frame] for frame in range(len(counts)))

@@ -6,15 +6,17 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from ..store.errors import ConfigError, WeightsError
 from .model_folder import ModelFolder, quiet_libraries
-from .placeholders import PROMPT_TOKENS, PixelLatents
+from .placeholders import PROMPT_TOKENS
 
 __all__ = [
     "FrameEncoder",
     "ImageEmbedder",
+    "PixelLatents",
     "TextModel",
     "VaeLatents",
     "clip_text",
@@ -24,33 +26,24 @@ __all__ = [
 ]
 
 
+#: Weights of R, G and B in luma (ITU-R BT.601).
+_LUMA = (0.299, 0.587, 0.114)
+
+
 class FrameEncoder(Protocol):
-    """An encoder of single frames.
+    """An encoder of single frames."""
 
-    Attributes
-    ----------
-    scaling_factor
-        Factor to multiply latents with before the network.
-    stride
-        Pixels per latent, along each axis.
-    """
-
-    scaling_factor: float
-    stride: int
+    scaling_factor: float  # factor to multiply latents with before the network
+    stride: int  # pixels per latent, along each axis
 
     def mode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Encode pixels (frame, 3, height, width) in [-1, 1] to unscaled latents (frame, channel, y, x), float32."""
 
 
 class VaeLatents:
-    """An encoder to the mode of a VAE's posterior.
+    """An encoder to the mode of the posterior of a diffusers autoencoder.
 
     Frames are encoded one by one, so that a frame's latents do not depend on other frames in the batch.
-
-    Parameters
-    ----------
-    vae
-        A diffusers autoencoder, on the device and in the precision to run in.
     """
 
     def __init__(self, vae: Any) -> None:
@@ -60,34 +53,51 @@ class VaeLatents:
 
     @torch.inference_mode()
     def mode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Encode pixels (frame, 3, height, width) in [-1, 1] to unscaled latents (frame, channel, y, x), float32."""
+        """Encode pixels; see `FrameEncoder.mode`."""
         vae = self._vae
         frames = (pixels[i : i + 1].to(vae.device, vae.dtype) for i in range(len(pixels)))
         return torch.cat([vae.encode(frame).latent_dist.mode().float() for frame in frames])
 
 
+class PixelLatents:
+    """Averaged pixels instead of a VAE's latents.
+
+    The channels are R, G and B in [-1, 1], followed for a UNet of four channels by luma (BT.601) or colourfulness (see
+    `placeholders`). A UNet of another number of channels raises WeightsError.
+    """
+
+    scaling_factor = 1.0
+
+    def __init__(self, factor: int, channels: int, device: torch.device, colourfulness: float | None = None) -> None:
+        if channels not in (3, 4):
+            raise WeightsError(
+                f"a UNet of {channels} latent channels needs a VAE: pixels stand in only for 3 (RGB) or 4 (RGB, luma)"
+            )
+        self.stride = factor
+        self._channels = channels
+        self._device = device
+        self._colourfulness = colourfulness
+
+    def mode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Average pixels; see `FrameEncoder.mode`."""
+        colours = functional.avg_pool2d(pixels.to(self._device, torch.float32), self.stride)
+        if self._channels == 3:
+            return colours
+        if self._colourfulness is not None:
+            spread = colours.amax(dim=1, keepdim=True) - colours.amin(dim=1, keepdim=True)
+            return torch.cat([colours, self._colourfulness * spread], dim=1)
+        luma = torch.einsum("fcyx,c->fyx", colours, colours.new_tensor(_LUMA))
+        return torch.cat([colours, luma[:, None]], dim=1)
+
+
 def load_frame_encoder(
     folder: ModelFolder, cls: Any, *, channels: int, device: torch.device, dtype: torch.dtype, upcast: bool = False
 ) -> FrameEncoder:
-    """Load the VAE, or the placeholder that the folder declares.
+    """Load the VAE, of class `cls`, or the placeholder that the folder declares.
 
-    Parameters
-    ----------
-    folder
-        The pipeline's folder.
-    cls
-        The VAE's class.
-    channels
-        Number of latent channels that the network takes.
-    device, dtype
-        Device and precision to run in.
-    upcast
-        Run in float32 instead of float16 if the VAE's configuration has ``force_upcast``.
-
-    Raises
-    ------
-    WeightsError
-        When the VAE is missing or damaged, or does not fit the network.
+    `channels` is the number of latent channels that the network takes. With `upcast`, a VAE whose configuration has
+    ``force_upcast`` runs in float32 instead of float16. Raises WeightsError when the VAE is missing or damaged, or does
+    not fit the network.
     """
     if folder.placeholders.vae is not None:
         folder.check_absent("vae")
@@ -102,22 +112,13 @@ def load_frame_encoder(
 
 @dataclass(frozen=True, kw_only=True)
 class TextModel:
-    """A pipeline's conversion of a prompt to text states.
+    """A pipeline's conversion of a prompt to text states."""
 
-    Attributes
-    ----------
-    encoder, tokenizer
-        Classes (of transformers) of the parts ``text_encoder`` and ``tokenizer``.
-    tokens
-        Number of tokens to which a prompt is padded.
-    states
-        Function of an encoder, token ids (1, token) and their attention mask that returns text states (1, token,
-        channel).
-    """
-
-    encoder: Any
+    encoder: Any  # classes (of transformers) of the parts ``text_encoder`` and ``tokenizer``
     tokenizer: Any
-    tokens: int
+    tokens: int  # number of tokens to which a prompt is padded
+    #: Function of an encoder, token ids (1, token) and their attention mask that returns text states (1, token,
+    #: channel).
     states: Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -141,32 +142,11 @@ def clip_text(skip: int = 0) -> TextModel:
 def encode_prompt(
     folder: ModelFolder, text: TextModel, prompt: str, *, width: int, device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Encode a prompt; load the text encoder only for this call.
+    """Encode a prompt, which may be empty, to (1, token, channel); load the text encoder only for this call.
 
-    Parameters
-    ----------
-    folder
-        The pipeline's folder.
-    text
-        The pipeline's text model.
-    prompt
-        The prompt, which may be empty.
-    width
-        Number of channels of the text states that the network takes.
-    device, dtype
-        Device and precision of the encoder.
-
-    Returns
-    -------
-    torch.Tensor
-        (1, token, channel), `dtype`, on `device`.
-
-    Raises
-    ------
-    WeightsError
-        When the text encoder or the tokenizer is missing or damaged, or does not fit the network.
-    ConfigError
-        For a prompt that is longer than the text encoder reads, or that a placeholder would ignore.
+    `width` is the number of channels that the network takes. Raises WeightsError when the text encoder or the tokenizer
+    is missing or damaged, or does not fit the network, and ConfigError for a prompt that is longer than the text
+    encoder reads, or that a placeholder would ignore.
     """
     if folder.placeholders.text is not None:
         if prompt:
@@ -191,27 +171,11 @@ def encode_prompt(
 class ImageEmbedder:
     """CLIP's image encoder, or a stand-in that returns zeros if the folder declares it.
 
-    Parameters
-    ----------
-    folder
-        The pipeline's folder.
-    width
-        Number of channels of the embedding that the network takes.
-    device, dtype
-        Device and precision of the encoder.
-
-    Attributes
-    ----------
-    size
-        (height, width) in pixels of the images that the encoder takes.
-
-    Raises
-    ------
-    WeightsError
-        When the encoder or its preprocessing is missing or damaged, or does not fit the network.
+    `width` is the number of channels that the network takes. Raises WeightsError when the encoder or its preprocessing
+    is missing or damaged, or does not fit the network.
     """
 
-    size: tuple[int, int] = (224, 224)
+    size: tuple[int, int] = (224, 224)  # (height, width) in pixels of the images that the encoder takes
 
     def __init__(self, folder: ModelFolder, *, width: int, device: torch.device, dtype: torch.dtype) -> None:
         self._encoder: nn.Module | None = None
@@ -237,18 +201,9 @@ class ImageEmbedder:
 
     @torch.inference_mode()
     def embed(self, image: torch.Tensor | None) -> torch.Tensor:
-        """Embed an image.
+        """Embed an image (1, 3, height, width) of the encoder's size, float32, RGB in [0, 1], on the CPU.
 
-        Parameters
-        ----------
-        image
-            (1, 3, height, width) of the encoder's size, float32, RGB in [0, 1], on the CPU. None gives zeros, which
-            pipelines use as the unconditional embedding.
-
-        Returns
-        -------
-        torch.Tensor
-            (1, 1, channel).
+        Returns (1, 1, channel). None gives zeros, which pipelines use as the unconditional embedding.
         """
         if self._encoder is None or image is None:
             return self._zeros
@@ -258,24 +213,16 @@ class ImageEmbedder:
 
 
 def colour_statistics(settings: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean and standard deviation of colours in [0, 1] from a processor's settings.
+    """Return the mean and standard deviation of colours in [0, 1] from a processor's settings, each (3, 1, 1), float32.
 
-    Returns
-    -------
-    (torch.Tensor, torch.Tensor)
-        Each (3, 1, 1), float32.
-
-    Raises
-    ------
-    WeightsError
-        When they are missing or invalid.
+    Raises WeightsError when they are missing or invalid.
     """
+
+    def colour(values: Sequence[float]) -> torch.Tensor:
+        red, green, blue = values
+        return torch.tensor([red, green, blue], dtype=torch.float32)[:, None, None]
+
     try:
-        return _colour(settings["image_mean"]), _colour(settings["image_std"])
+        return colour(settings["image_mean"]), colour(settings["image_std"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"no usable image_mean and image_std in preprocessor_config.json: {error!r}") from error
-
-
-def _colour(values: Sequence[float]) -> torch.Tensor:
-    red, green, blue = values
-    return torch.tensor([red, green, blue], dtype=torch.float32)[:, None, None]

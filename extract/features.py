@@ -19,53 +19,25 @@ __all__ = ["Averages", "ClipEncoder", "DeviceClip", "Features", "latent_shape", 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceClip:
-    """A clip on the backbone's device, ready for the network's passes.
+    """A clip on the backbone's device, ready for the network's passes."""
 
-    Attributes
-    ----------
-    frame_size
-        (height, width) of the clip's frames in pixels.
-    condition
-        The clip's conditioning.
-    noisy
-        Function that returns x_tau for a timestep and a draw.
-    """
-
-    frame_size: tuple[int, int]
-    condition: Condition
-    noisy: NoisyClip
+    frame_size: tuple[int, int]  # (height, width) of the clip's frames in pixels
+    condition: Condition  # the clip's conditioning
+    noisy: NoisyClip  # function that returns x_tau for a timestep and a draw
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """Averaged features of some frames at one timestep and tap.
+    """Averaged features of some frames at one timestep and tap."""
 
-    Attributes
-    ----------
-    timestep, tap
-        Timestep and tap of these features.
-    frames
-        Indices of the frames in the video.
-    values
-        (frame, channel, grid y, grid x), float32, on the backbone's device.
-    """
-
-    timestep: int
+    timestep: int  # timestep and tap of these features
     tap: str
-    frames: Sequence[int]
-    values: torch.Tensor
+    frames: Sequence[int]  # indices of the frames in the video
+    values: torch.Tensor  # (frame, channel, grid y, grid x), float32, on the backbone's device
 
 
 class ClipEncoder:
-    """Encodes a video's clips: each frame (or clip) once, for all timesteps and draws.
-
-    Parameters
-    ----------
-    backbone
-        The backbone.
-    plan
-        The video's plan.
-    """
+    """Encodes a video's clips: each frame (or clip) once, for all timesteps and draws."""
 
     def __init__(self, backbone: Backbone, plan: VideoPlan) -> None:
         self._backbone = backbone
@@ -124,28 +96,10 @@ def latent_shape(backbone: Backbone, frame_size: tuple[int, int]) -> tuple[int, 
 def run_pass(
     backbone: Backbone, items: Sequence[Item], clips: Mapping[int, DeviceClip], taps: Sequence[str]
 ) -> dict[str, torch.Tensor]:
-    """Run the network once, up to the last tap.
+    """Run the network once, up to the last tap, on a batch in which clips, timesteps and draws may be mixed.
 
-    Parameters
-    ----------
-    backbone
-        The backbone.
-    items
-        The batch; clips, timesteps and draws may be mixed.
-    clips
-        The clips, by index.
-    taps
-        Names of the taps to read.
-
-    Returns
-    -------
-    dict
-        By tap: (item, latent frame, channel, grid y, grid x), float32, on the backbone's device.
-
-    Raises
-    ------
-    ConfigError
-        When a map contradicts the stride or the heads that its tap declares.
+    Returns, by tap, (item, latent frame, channel, grid y, grid x), float32, on the backbone's device. It raises
+    ConfigError when a map contradicts the stride or the heads that its tap declares.
     """
     noisy = torch.stack([clips[item.clip].noisy(item.timestep, item.draw) for item in items])
     conditions = [clips[item.clip].condition for item in items]
@@ -158,25 +112,13 @@ def run_pass(
 
 
 class Averages:
-    """Averages of features over noise draws, and over the clips in which a frame counts; float32, not normalised.
-
-    Parameters
-    ----------
-    clips
-        The video's clips.
-    draws
-        Number of noise draws to average.
-    wanted
-        The (timestep, tap) pairs to compute for each clip, by its index; others are dropped.
-    latent_of_frame
-        See `Backbone`.
-    """
+    """Averages of features over noise draws, and over the clips in which a frame counts; float32, not normalised."""
 
     def __init__(
         self,
         clips: Sequence[Clip],
         draws: int,
-        wanted: Mapping[int, Collection[tuple[int, str]]],
+        wanted: Mapping[int, Collection[tuple[int, str]]],  # (timestep, tap) by index of the clip; others are dropped
         latent_of_frame: Sequence[int] | None = None,
     ) -> None:
         self._clips = clips

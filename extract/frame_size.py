@@ -71,30 +71,11 @@ class FrameSize:
 
 
 def processed_size(size: tuple[int, int], frame_size: FrameSize | None = None, multiple: int = 32) -> tuple[int, int]:
-    """Return the size that a frame is resized to.
+    """Return the (height, width) that a frame is resized to, both multiples of the backbone's `frame_multiple`.
 
     DIFT's rule: the short side becomes `short_side`; the long side keeps the aspect ratio, rounded down to a multiple.
-    The default short side is 480, or the nearest multiple below.
-
-    Parameters
-    ----------
-    size
-        (height, width) of the source frame.
-    frame_size
-        The rule; None for the default.
-    multiple
-        Height and width must be multiples of this (the backbone's `frame_multiple`).
-
-    Returns
-    -------
-    (int, int)
-        Height and width, both multiples.
-
-    Raises
-    ------
-    ConfigError
-        When a side of `frame_size` is not a multiple and `FrameSize.nearest` is not set. The message has the nearest
-        valid sizes.
+    The default short side is 480, or the nearest multiple below. Raises ConfigError when a side of `frame_size` is not
+    a multiple and `FrameSize.nearest` is not set; the message has the nearest valid sizes.
     """
     if frame_size is None:
         frame_size = FrameSize(short_side=max(DEFAULT_SHORT_SIDE // multiple, 1) * multiple)
@@ -116,19 +97,9 @@ def processed_size(size: tuple[int, int], frame_size: FrameSize | None = None, m
 
 
 def to_pixels(frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Resize a frame and scale it to [-1, 1], as DIFT does (`cv2.resize`, bilinear, on 8-bit values).
+    """Resize a frame (height, width, 3), RGB, to (3, height, width) in [-1, 1], float32.
 
-    Parameters
-    ----------
-    frame
-        (height, width, 3), RGB.
-    size
-        (height, width) of the result in pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        (3, height, width), float32, RGB in [-1, 1].
+    As DIFT does: `cv2.resize`, bilinear, on 8-bit values. `size` is (height, width) in pixels.
     """
     resized = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(resized.transpose(2, 0, 1), dtype=np.float32) / np.float32(127.5) - np.float32(1)

@@ -1,7 +1,7 @@
 """Frames of a video: one interface for image files and video files, and selections of frames."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -53,26 +53,11 @@ class UnreadableFrames:
     def __init__(self, error: FrameError) -> None:
         self._error = error
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Raise the error."""
+    def _fail(self, *_: Any) -> Any:
         raise self._error
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Raise the error."""
-        raise self._error
-
-    def __len__(self) -> int:
-        raise self._error
-
-    def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """Raise the error."""
-        raise self._error
-
-    def digest(self, indices: Sequence[int] | None = None) -> str:
-        """Raise the error."""
-        raise self._error
+    names = size = property(_fail)
+    __len__ = read = digest = _fail
 
 
 class SelectedFrames:
@@ -98,39 +83,29 @@ class SelectedFrames:
             raise ConfigError(f"every must be at least 1, not {every}")
         if limit is not None and limit < 1:
             raise ConfigError(f"the limit of frames must be at least 1, not {limit}")
-        self._source = source
+        self.source = source
+        self.limit = limit
         self._every = every
-        self._limit = limit
-
-    @property
-    def source(self) -> FrameSource:
-        """All frames."""
-        return self._source
-
-    @property
-    def limit(self) -> int | None:
-        """Maximum number of frames; None for no limit."""
-        return self._limit
 
     @property
     def indices(self) -> range:
         """Indices of the selected frames in the source."""
-        return range(0, len(self._source), self._every)[: self._limit]
+        return range(0, len(self.source), self._every)[: self.limit]
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the selected frames, as in the source."""
-        return self._source.names[:: self._every][: self._limit]
+        return self.source.names[:: self._every][: self.limit]
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of every frame, in pixels."""
-        return self._source.size
+        return self.source.size
 
     @property
     def times(self) -> tuple[float, ...] | None:
         """Presentation times of the frames in seconds; None if the source has none."""
-        times: tuple[float, ...] | None = getattr(self._source, "times", None)
+        times: tuple[float, ...] | None = getattr(self.source, "times", None)
         return None if times is None else tuple(times[index] for index in self.indices)
 
     def __len__(self) -> int:
@@ -138,9 +113,9 @@ class SelectedFrames:
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         """Decode one of the selected frames: (height, width, 3), uint8, RGB."""
-        return self._source.read(self.indices[index])
+        return self.source.read(self.indices[index])
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
         """Return the source's digest of the selected frames."""
         chosen = self.indices
-        return self._source.digest(chosen if indices is None else [chosen[i] for i in indices])
+        return self.source.digest(chosen if indices is None else [chosen[i] for i in indices])

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from ..store.errors import FrameError
 from .truncation import image_is_truncated
 
-__all__ = ["IMAGE_SUFFIXES", "PAGE_SUFFIXES", "ImageFrames", "PageFrames"]
+__all__ = ["IMAGE_SUFFIXES", "PAGE_SUFFIXES", "ImageFrames", "PageFrames", "check_size", "numbered"]
 
 #: Lower-case file name endings of images.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -85,23 +85,13 @@ class ImageFrames:
         frame = _decode(data, path)
         if index == 0:
             self._size = (frame.shape[0], frame.shape[1])
-        self._check_size((frame.shape[0], frame.shape[1]), path)
+        check_size(f"frame {path}", frame.shape[:2], self.size, self._paths[0].name)
         return frame
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
-        """Hash the encoded frames in order; independent of the files' names and folders.
+        """Return the SHA-256 of the encoded frames in order (all by default), independent of their names and folders.
 
         Every file is read, so that truncated files and files of another size are found before extraction.
-
-        Parameters
-        ----------
-        indices
-            Indices of the frames to hash; all by default.
-
-        Returns
-        -------
-        str
-            SHA-256 in hexadecimal.
         """
         whole = hashlib.sha256(b"ted images\n")
         for index in range(len(self)) if indices is None else indices:
@@ -111,18 +101,10 @@ class ImageFrames:
                 _check_single(data, path)
                 size = _stated_size(data)
                 if size is not None:
-                    self._check_size(size, path)
+                    check_size(f"frame {path}", size, self.size, self._paths[0].name)
                 self._hashes[index] = hashlib.sha256(data).hexdigest()
             whole.update(f"{self._hashes[index]}\n".encode())
         return whole.hexdigest()
-
-    def _check_size(self, size: tuple[int, int], path: Path) -> None:
-        if size != self.size:
-            (height, width), first = self.size, self._paths[0].name
-            raise FrameError(
-                f"frame {path} is {size[1]}x{size[0]} pixels (width x height), but {first} is {width}x{height}: "
-                "all frames of a video must have one size"
-            )
 
 
 class PageFrames:
@@ -156,7 +138,7 @@ class PageFrames:
     @property
     def names(self) -> tuple[str, ...]:
         """Numbers of the frames, from ``"00000"``."""
-        return tuple(f"{index:05d}" for index in range(len(self)))
+        return numbered(len(self))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -171,11 +153,7 @@ class PageFrames:
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         """Decode one frame: (height, width, 3), uint8, RGB."""
         frame = self._decode(index)
-        if frame.shape[:2] != self.size:
-            raise FrameError(
-                f"page {index} of {self._path} is {frame.shape[1]}x{frame.shape[0]} pixels (width x height), but the "
-                f"first is {self.size[1]}x{self.size[0]}: all frames of a video must have one size"
-            )
+        check_size(f"page {index} of {self._path}", frame.shape[:2], self.size)
         return frame
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
@@ -209,6 +187,20 @@ class PageFrames:
             return np.array(self._image.convert("RGB"))
         except Exception as error:  # PIL raises many kinds of errors for damaged files
             raise FrameError(f"cannot decode frame {index} of {self._path}: {error}") from error
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Return the names of frames without names: their numbers, from ``"00000"``."""
+    return tuple(f"{index:05d}" for index in range(count))
+
+
+def check_size(frame: str, size: tuple[int, ...], wanted: tuple[int, int], first: str = "the first") -> None:
+    """Raise FrameError if a frame's (height, width) is not that of the first one."""
+    if size != wanted:
+        raise FrameError(
+            f"{frame} is {size[1]}x{size[0]} pixels (width x height), but {first} is {wanted[1]}x{wanted[0]}: "
+            "all frames of a video must have one size"
+        )
 
 
 def _load(path: Path) -> bytes:

@@ -14,7 +14,7 @@ from ..store.errors import WeightsError
 from .backbones import backbone_info
 from .placeholders import DECLARATIONS, Placeholders, read_placeholders
 from .random_weights import draw_parameters
-from .weights import digest_files, missing_files, model_files, random_id
+from .weights import check_files, digest_files, model_files, random_id
 
 __all__ = ["ModelFolder", "quiet_libraries"]
 
@@ -68,10 +68,8 @@ class ModelFolder:
         self.placeholders = read_placeholders(path, declarable)
         if (path / DECLARATIONS).is_file():
             self._files[DECLARATIONS] = path / DECLARATIONS
-        published = self._info.published
-        missing = [] if published is None else missing_files(path, published, untrained=seed is not None)
-        if missing:
-            raise self._info.error(f"{', '.join(missing)} in {path}, which backbone {backbone!r} needs")
+        if self._info.published is not None:
+            check_files(backbone, self._info.published, path, untrained=seed is not None)
 
     def weights_id(self) -> str:
         """Return the identity of the weights, from the files read so far and the seed of random weights."""
@@ -104,16 +102,7 @@ class ModelFolder:
         return config
 
     def model(self, part: str, cls: Any, *, device: torch.device, dtype: torch.dtype) -> Any:
-        """Load a diffusers or transformers model, in evaluation mode, without gradients.
-
-        Parameters
-        ----------
-        part
-            The subfolder.
-        cls
-            The model's class.
-        device, dtype
-            Device and precision to run in.
+        """Load a diffusers or transformers model from a subfolder, in evaluation mode, without gradients.
 
         Raises
         ------
@@ -127,17 +116,14 @@ class ModelFolder:
         if files is None:
             raise self._info.error(f"{folder} has no {stem}.safetensors")
         paths = [self.file(part, name) for name in files.names]
-        try:
-            with quiet_libraries():
-                model, info = cls.from_pretrained(
-                    folder,
-                    variant=files.variant,
-                    use_safetensors=files.safetensors,
-                    local_files_only=True,
-                    output_loading_info=True,
-                )
-        except Exception as error:  # the libraries raise many kinds of errors for damaged files and wrong shapes
-            raise WeightsError(f"cannot load {paths[0]} as {cls.__name__}: {error}") from error
+        with _calling_library(f"load {paths[0]} as {cls.__name__}"):
+            model, info = cls.from_pretrained(
+                folder,
+                variant=files.variant,
+                use_safetensors=files.safetensors,
+                local_files_only=True,
+                output_loading_info=True,
+            )
         if info["missing_keys"]:
             missing = sorted(info["missing_keys"])
             raise WeightsError(
@@ -155,11 +141,11 @@ class ModelFolder:
         if self._seed is None:
             return self.model(part, cls, device=device, dtype=dtype)
         config = self._config_of(part, cls)
-        try:
-            with quiet_libraries(), torch.random.fork_rng(devices=[]):  # the library draws initial weights
-                model = cls.from_config(config) if _is_diffusers(cls) else cls(cls.config_class.from_dict(config))
-        except Exception as error:  # as above
-            raise WeightsError(f"cannot make {cls.__name__} by {self._path / part / 'config.json'}: {error}") from error
+        with (
+            _calling_library(f"make {cls.__name__} by {self._path / part / 'config.json'}"),
+            torch.random.fork_rng(devices=[]),  # the library draws initial weights
+        ):
+            model = cls.from_config(config) if _is_diffusers(cls) else cls(cls.config_class.from_dict(config))
         draw_parameters(model, torch.Generator().manual_seed(self._seed))
         return _ready(model, device, dtype)
 
@@ -168,21 +154,15 @@ class ModelFolder:
         self.file(part, "tokenizer_config.json")
         folder = self._path / part
         self._files |= {f"{part}/{name}": folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()}
-        try:
-            with quiet_libraries():
-                return cls.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # as above
-            raise WeightsError(f"cannot load the tokenizer in {folder}: {error}") from error
+        with _calling_library(f"load the tokenizer in {folder}"):
+            return cls.from_pretrained(folder, local_files_only=True)
 
     def scheduler(self, cls: Any) -> Any:
         """Create a diffusers scheduler of a class from the model's configuration."""
-        config = self.config("scheduler", "scheduler_config.json")
-        try:
-            with quiet_libraries():
-                return cls.from_config(config)
-        except Exception as error:  # as above
-            path = self._path / "scheduler" / "scheduler_config.json"
-            raise WeightsError(f"cannot make a noise schedule from {path}: {error}") from error
+        name = "scheduler_config.json"
+        config = self.config("scheduler", name)
+        with _calling_library(f"make a noise schedule from {self._path / 'scheduler' / name}"):
+            return cls.from_config(config)
 
     def _config_of(self, part: str, cls: Any) -> dict[str, Any]:
         """Read a model's configuration; check the class name that diffusers records (transformers may not)."""
@@ -202,6 +182,16 @@ def _is_diffusers(cls: Any) -> bool:
 def _ready(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
     with quiet_libraries():
         return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+
+@contextmanager
+def _calling_library(action: str) -> Iterator[None]:
+    """Turn the library's errors, of many kinds for damaged files and wrong shapes, into WeightsError; silence it."""
+    try:
+        with quiet_libraries():
+            yield
+    except Exception as error:
+        raise WeightsError(f"cannot {action}: {error}") from error
 
 
 @contextmanager

@@ -8,21 +8,11 @@ __all__ = ["Item", "Passes"]
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One element of a batch: a noisy clip.
+    """One element of a batch: a noisy clip."""
 
-    Attributes
-    ----------
-    clip
-        Index in the video's list of clips.
-    timestep
-        tau.
-    draw
-        Number of the noise draw, from 0.
-    """
-
-    clip: int
-    timestep: int
-    draw: int
+    clip: int  # index in the video's list of clips
+    timestep: int  # tau
+    draw: int  # number of the noise draw, from 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,23 +22,12 @@ class Passes:
     Items are sorted by clip, then timestep, then draw. So a clip is finished, and can leave memory, before later clips
     begin. The items of a pass depend only on the four attributes below, never on finished work, because the last bits
     of a network's output depend on the batch's shape and on the index in it.
-
-    Attributes
-    ----------
-    clips
-        Number of clips.
-    timesteps
-        tau, in the order of computation.
-    draws
-        Number of noise draws to average.
-    size
-        Number of items in a pass. The last pass is padded by repeating its last item.
     """
 
-    clips: int
-    timesteps: tuple[int, ...]
-    draws: int
-    size: int
+    clips: int  # number of clips
+    timesteps: tuple[int, ...]  # tau, in the order of computation
+    draws: int  # number of noise draws to average
+    size: int  # number of items in a pass. The last pass is padded by repeating its last item.
 
     def __len__(self) -> int:
         return -(-self._total // self.size)

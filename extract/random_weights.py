@@ -15,32 +15,17 @@ def draw_parameters(module: nn.Module, generator: torch.Generator) -> None:
     diffusers initialises the last convolution of a temporal layer with zeros, so its untrained networks would behave as
     if they had no temporal layers.
 
-    Parameters
-    ----------
-    module
-        The module, on the CPU; its parameters are drawn in the order of their names.
-    generator
-        A generator on the CPU.
+    The module is on the CPU, like the generator; its parameters are drawn in the order of their names.
     """
     for name, parameter in sorted(module.named_parameters()):
         parameter.data = draw_tensor(name, tuple(parameter.shape), generator)
 
 
 def draw_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    """Draw one parameter so that a layer's outputs are about as large as its inputs.
+    """Draw one parameter, float32, so that a layer's outputs are about as large as its inputs.
 
-    Parameters
-    ----------
-    name, shape
-        Name and shape of the parameter, (output, input, ...) for a layer's weight.
-    generator
-        A generator on the CPU.
-
-    Returns
-    -------
-    torch.Tensor
-        float32. Weights have variance 1 / inputs; scales are near 1; biases and the blend factors of space and time are
-        near 0; tokens and position embeddings, whose first axis has length 1, have variance 1.
+    Weights (output, input, ...) have variance 1 / inputs; scales are near 1; biases and the blend factors of space and
+    time are near 0; tokens and position embeddings, whose first axis has length 1, have variance 1.
     """
     noise = torch.randn(shape, generator=generator)
     if len(shape) >= 2:

@@ -30,10 +30,7 @@ _PACKAGES = ("ted-tracking", "torch", "diffusers", "transformers", "zarr", "nump
 class StageClock:
     """Seconds of work by stage, summed over threads.
 
-    Attributes
-    ----------
-    seconds
-        Seconds by stage. Several threads work at the same time, so the sum can exceed the wall time.
+    Several threads work at the same time, so the sum can exceed the wall time.
     """
 
     def __init__(self) -> None:
@@ -90,31 +87,13 @@ def describe_run(
     backbone: Backbone,
     *,
     batch_size: int,
-    started: str,
-    seconds: float,
-    frames: int,
-    waited: Mapping[str, float],
-    frame_times: Sequence[float] | None = None,
+    started: str,  # date and time, UTC
+    seconds: float,  # wall time of the video
+    frames: int,  # computed in this run; fewer than all after an interruption
+    waited: Mapping[str, float],  # idle seconds of the device, by reason
+    frame_times: Sequence[float] | None = None,  # of a video file, in seconds; recorded to the microsecond
 ) -> dict[str, Any]:
-    """Return a unit's run record, whose values may differ between runs of one request.
-
-    Parameters
-    ----------
-    backbone
-        The backbone, for its device.
-    batch_size
-        Number of items in a pass.
-    started
-        Date and time of the start (UTC).
-    seconds
-        Wall time of the video.
-    frames
-        Number of frames computed in this run; fewer than all after an interruption.
-    waited
-        Idle seconds of the device, by reason (``"frames"``, ``"disk"``).
-    frame_times
-        Presentation times of a video file's frames in seconds; recorded to the microsecond.
-    """
+    """Return a unit's run record, whose values may differ between runs of one request."""
     device = backbone.device
     record: dict[str, Any] = {
         "host": socket.gethostname(),

@@ -21,19 +21,9 @@ _FRAMES_A_COMMIT = 8
 
 
 class FeatureSink:
-    """A pool of writing threads with a bounded queue.
+    """A pool of writing threads with a bounded queue, of at most `most_bytes` or one delivery.
 
-    Parameters
-    ----------
-    threads
-        Number of threads. Each frame is one task, so that copying, hashing and syncing of several frames overlap.
-    most_bytes
-        Maximum size of the queue in bytes; a single delivery may exceed it.
-
-    Attributes
-    ----------
-    waited
-        Seconds that deliveries waited for space in the queue.
+    Each frame is one task, so that copying, hashing and syncing of several frames overlap.
     """
 
     def __init__(self, *, threads: int = 4, most_bytes: int = 1 << 30) -> None:
@@ -41,7 +31,7 @@ class FeatureSink:
         self._most_bytes = most_bytes
         self._bytes = 0
         self._room = threading.Condition()
-        self.waited = 0.0
+        self.waited = 0.0  # seconds that deliveries waited for space in the queue
 
     def close(self) -> None:
         """Write everything in the queue, also after an error, since it is computed already."""
@@ -67,26 +57,14 @@ class FeatureSink:
 
 
 class VideoSink:
-    """Writer of one video's features into its units.
-
-    Parameters
-    ----------
-    sink
-        The threads.
-    writers
-        The units' writers, entered, by (timestep, tap).
-    missing
-        Indices of the missing frames of each unit; other frames are not written again.
-    clock
-        Sums the seconds of ``"transfer"`` and ``"write"``.
-    """
+    """Writer of one video's features into its units, whose entered writers are given by (timestep, tap)."""
 
     def __init__(
         self,
         sink: FeatureSink,
         writers: Mapping[tuple[int, str], UnitWriter],
-        missing: Mapping[tuple[int, str], Collection[int]],
-        clock: StageClock | None = None,
+        missing: Mapping[tuple[int, str], Collection[int]],  # indices of frames; others are not written again
+        clock: StageClock | None = None,  # sums the seconds of "transfer" and "write"
     ) -> None:
         self._sink = sink
         self._clock = clock or StageClock()

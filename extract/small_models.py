@@ -1,15 +1,20 @@
-"""Write small backbones with random weights, in the layout of the published ones, for tests and demonstrations."""
+"""Write small backbones with random weights, in the layout of the published ones, for tests and demonstrations.
+
+Their parts are those of the published models with fewer channels and layers.
+"""
 
 import dataclasses
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import diffusers
 import torch
+import transformers
 from safetensors import SafetensorError
 
 from ..store.durable import explain_os_errors
@@ -17,11 +22,11 @@ from ..store.errors import ConfigError, TedError
 from .backbones import backbone_info
 from .backbones.adm_checkpoint import checkpoint_shapes
 from .backbones.adm_config import AdmConfig, build_unet
+from .model_folder import quiet_libraries
 from .placeholders import DECLARATIONS
-from .random_weights import draw_tensor
-from .small_model_parts import MODELS, write_json
+from .random_weights import draw_parameters, draw_tensor
 
-__all__ = ["SMALL_ADM", "make_small"]
+__all__ = ["MODELS", "SMALL_ADM", "make_small"]
 
 #: A narrow ADM with the depth of the published one, so that its taps have the same names and strides.
 SMALL_ADM = AdmConfig(image_size=64, num_channels=32, channel_mult=(1, 1, 1, 2, 2, 2), num_head_channels=32)
@@ -101,9 +106,9 @@ def _write_parts(name: str, folder: Path, generator: torch.Generator, standins: 
         (folder / part_name).mkdir()
         part.write(folder / part_name, generator)
         index[part_name] = [part.library, part.class_name]
-    write_json(folder / "model_index.json", index)
+    _write_json(folder / "model_index.json", index)
     if absent:
-        write_json(folder / DECLARATIONS, {key: value for part in absent for key, value in _DECLARED[part].items()})
+        _write_json(folder / DECLARATIONS, {key: value for part in absent for key, value in _DECLARED[part].items()})
 
 
 def _write_adm(folder: Path, generator: torch.Generator) -> None:
@@ -113,3 +118,208 @@ def _write_adm(folder: Path, generator: torch.Generator) -> None:
     tensors = {name: draw_tensor(name, shape, generator) for name, shape in shapes.items()}
     (folder / "config.json").write_text(json.dumps(dataclasses.asdict(SMALL_ADM), indent=1) + "\n", encoding="utf-8")
     torch.save(tensors, folder / "model.pt")
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+class _Part(NamedTuple):
+    """One part of a pipeline: its class in the pipeline's index, and how it is written into a folder."""
+
+    library: str
+    class_name: str
+    write: Callable[[Path, torch.Generator], None]
+
+
+def _model(library: ModuleType, class_name: str, **config: Any) -> _Part:
+    """Return a model of this configuration, with weights drawn from the generator."""
+
+    def write(folder: Path, generator: torch.Generator) -> None:
+        with quiet_libraries():
+            cls = getattr(library, class_name)
+            with torch.random.fork_rng(devices=[]):  # the library draws initial weights
+                model = cls(cls.config_class(**config)) if library is transformers else cls(**config)
+            draw_parameters(model, generator)
+            if hasattr(model, "quant_conv"):
+                model.quant_conv.weight.data *= 10  # latents of published VAEs have a standard deviation of about 5
+            model.save_pretrained(folder)
+
+    return _Part(library.__name__, class_name, write)
+
+
+def _scheduler(class_name: str, **settings: Any) -> _Part:
+    common = {"num_train_timesteps": 1000, "prediction_type": "v_prediction", "steps_offset": 1, "trained_betas": None}
+    values = {"_class_name": class_name, **common, **settings}
+    return _Part("diffusers", class_name, lambda folder, _: _write_json(folder / "scheduler_config.json", values))
+
+
+def _preprocessor(class_name: str, **settings: Any) -> _Part:
+    return _Part(
+        "transformers", class_name, lambda folder, _: _write_json(folder / "preprocessor_config.json", settings)
+    )
+
+
+#: Number of channels of text states and of image embeddings.
+_WIDTH = 32
+
+#: The tokenizer's printable characters.
+_CHARACTERS = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+
+
+def _write_tokenizer(folder: Path, _generator: torch.Generator) -> None:
+    """Write CLIP's tokenizer without merges; its tokens are single characters, inside and at the end of a word."""
+    words = [*_CHARACTERS, *(f"{character}</w>" for character in _CHARACTERS), "<|startoftext|>", "<|endoftext|>"]
+    special = dict.fromkeys(("eos_token", "unk_token", "pad_token"), "<|endoftext|>")
+    special["bos_token"] = "<|startoftext|>"
+    _write_json(folder / "vocab.json", {word: i for i, word in enumerate(words)})
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    _write_json(
+        folder / "tokenizer_config.json", {**special, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
+    )
+    # The published files disagree on padding; this file takes precedence.
+    _write_json(folder / "special_tokens_map.json", {**special, "pad_token": "!"})
+
+
+_TEXT = {
+    "text_encoder": _model(
+        transformers,
+        "CLIPTextModel",
+        vocab_size=2 * len(_CHARACTERS) + 2,
+        hidden_size=_WIDTH,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        hidden_act="gelu",
+        bos_token_id=2 * len(_CHARACTERS),
+        eos_token_id=2 * len(_CHARACTERS) + 1,
+        pad_token_id=0,
+    ),
+    "tokenizer": _Part("transformers", "CLIPTokenizer", _write_tokenizer),
+}
+_IMAGE = {
+    "image_encoder": _model(
+        transformers,
+        "CLIPVisionModelWithProjection",
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=224,
+        patch_size=56,
+        projection_dim=_WIDTH,
+        hidden_act="gelu",
+    ),
+    "feature_extractor": _preprocessor(
+        "CLIPImageProcessor",
+        crop_size={"height": 224, "width": 224},
+        do_center_crop=True,
+        do_convert_rgb=True,
+        do_normalize=True,
+        do_rescale=True,
+        do_resize=True,
+        image_mean=[0.48145466, 0.4578275, 0.40821073],
+        image_processor_type="CLIPImageProcessor",
+        image_std=[0.26862954, 0.26130258, 0.27577711],
+        resample=3,
+        rescale_factor=1 / 255,
+        size={"shortest_edge": 224},
+    ),
+}
+_VAE = _model(
+    diffusers,
+    "AutoencoderKL",
+    block_out_channels=(8, 8, 16, 16),
+    down_block_types=("DownEncoderBlock2D",) * 4,
+    up_block_types=("UpDecoderBlock2D",) * 4,
+    layers_per_block=1,
+    norm_num_groups=4,
+)
+_UNET: dict[str, Any] = {
+    "block_out_channels": (32, 64, 64, 64),
+    "cross_attention_dim": _WIDTH,
+    "layers_per_block": 1,
+}
+_BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+_DINO: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+_DINO_PROCESSOR = _preprocessor("BitImageProcessor", image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
+
+#: Pipeline class and parts, by backbone. Without a pipeline, the parts lie in the folder itself.
+MODELS: Mapping[str, tuple[str | None, Mapping[str, _Part]]] = {
+    "dinov2": (
+        None,
+        {"model": _model(transformers, "Dinov2Model", image_size=70, **_DINO), "feature_extractor": _DINO_PROCESSOR},
+    ),
+    "dinov3": (
+        None,
+        {
+            "model": _model(transformers, "DINOv3ViTModel", intermediate_size=128, num_register_tokens=4, **_DINO),
+            "feature_extractor": _DINO_PROCESSOR,
+        },
+    ),
+    "i2vgen-xl": (
+        "I2VGenXLPipeline",
+        {
+            "unet": _model(diffusers, "I2VGenXLUNet", attention_head_dim=16, norm_num_groups=16, **_UNET),
+            "vae": _VAE,
+            **_TEXT,
+            **_IMAGE,
+            "scheduler": _scheduler(
+                "DDIMScheduler",
+                beta_schedule="squaredcos_cap_v2",
+                clip_sample=False,
+                rescale_betas_zero_snr=True,
+                set_alpha_to_one=True,
+                timestep_spacing="leading",
+            ),
+        },
+    ),
+    "svd": (
+        "StableVideoDiffusionPipeline",
+        {
+            "unet": _model(
+                diffusers,
+                "UNetSpatioTemporalConditionModel",
+                num_attention_heads=(2, 4, 4, 4),
+                addition_time_embed_dim=32,
+                projection_class_embeddings_input_dim=96,
+                num_frames=14,
+                **_UNET,
+            ),
+            "vae": _model(
+                diffusers,
+                "AutoencoderKLTemporalDecoder",
+                block_out_channels=(32, 32, 32, 32),  # its normalisations have 32 groups
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                layers_per_block=1,
+            ),
+            **_IMAGE,
+            "scheduler": _scheduler(
+                "EulerDiscreteScheduler",
+                **_BETAS,
+                interpolation_type="linear",
+                sigma_max=700.0,
+                sigma_min=0.002,
+                timestep_spacing="leading",
+                timestep_type="continuous",
+                use_karras_sigmas=True,
+            ),
+        },
+    ),
+    "sd21": (
+        "StableDiffusionPipeline",
+        {
+            "unet": _model(
+                diffusers,
+                "UNet2DConditionModel",
+                attention_head_dim=(2, 4, 4, 4),
+                norm_num_groups=16,
+                use_linear_projection=True,
+                **_UNET,
+            ),
+            "vae": _VAE,
+            **_TEXT,
+            "scheduler": _scheduler("DDIMScheduler", **_BETAS, clip_sample=False, set_alpha_to_one=False),
+        },
+    ),
+}

@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ..store.errors import FrameError
+from .image_files import numbered
 from .truncation import video_is_truncated
 
 __all__ = ["VIDEO_SUFFIXES", "VideoFrames"]
@@ -88,7 +89,7 @@ class VideoFrames:
     @property
     def names(self) -> tuple[str, ...]:
         """Numbers of the frames, from ``"00000"``."""
-        return tuple(f"{index:05d}" for index in range(len(self)))
+        return numbered(len(self))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -130,18 +131,7 @@ class VideoFrames:
         return self._last.copy()
 
     def digest(self, indices: Sequence[int] | None = None) -> str:
-        """Hash the file's bytes and the selected frames; independent of the file's name and folder.
-
-        Parameters
-        ----------
-        indices
-            Indices of the frames to hash; all by default.
-
-        Returns
-        -------
-        str
-            SHA-256 in hexadecimal.
-        """
+        """Return the SHA-256 of the file's bytes and the selected indices (all by default), independent of its path."""
         scan = self._scan()
         if self._file_hash is None:
             state = _file_state(self._path)
@@ -273,56 +263,26 @@ class VideoFrames:
 
 @dataclass(frozen=True, kw_only=True)
 class _Scan:
-    """Result of decoding a whole stream.
+    """Result of decoding a whole stream."""
 
-    Attributes
-    ----------
-    times
-        Presentation time of each frame in seconds; None if the container has none.
-    size
-        (height, width) of the frames as displayed, in pixels.
-    traits
-        Properties that the digest records.
-    """
-
-    times: tuple[Fraction | None, ...]
-    size: tuple[int, int]
-    traits: tuple[str, ...]
+    times: tuple[Fraction | None, ...]  # presentation time of each frame in seconds; None if the container has none
+    size: tuple[int, int]  # (height, width) of the frames as displayed, in pixels
+    traits: tuple[str, ...]  # properties that the digest records
 
 
 @dataclass(kw_only=True)
 class _Findings:
-    """Counts from one pass over a stream.
+    """Counts from one pass over a stream."""
 
-    Attributes
-    ----------
-    stream
-        Index of the decoded stream among the video streams that are not attached pictures.
-    stated
-        Number of frames that the container states; 0 if it states none.
-    indexed
-        Whether the container has an index with one packet per frame.
-    ending
-        End of the stream in seconds, from the container; None if unknown.
-    step
-        Seconds between frames, from the container's frame rate; None if unknown.
-    packets, discarded
-        Number of packets with data, and of those that an edit list removes.
-    errors
-        Number of packets that could not be decoded, and of demuxing errors.
-    complete
-        Whether the pass reached the end of the stream.
-    """
-
-    stream: int = 0
-    stated: int = 0
-    indexed: bool = False
-    ending: Fraction | None = None
-    step: Fraction | None = None
-    packets: int = 0
+    stream: int = 0  # index of the decoded stream among the video streams that are not attached pictures
+    stated: int = 0  # number of frames that the container states; 0 if it states none
+    indexed: bool = False  # whether the container has an index with one packet per frame
+    ending: Fraction | None = None  # end of the stream in seconds, from the container; None if unknown
+    step: Fraction | None = None  # seconds between frames, from the container's frame rate; None if unknown
+    packets: int = 0  # number of packets with data, and of those that an edit list removes
     discarded: int = 0
-    errors: int = 0
-    complete: bool = False
+    errors: int = 0  # number of packets that could not be decoded, and of demuxing errors
+    complete: bool = False  # whether the pass reached the end of the stream
 
     def read_headers(self, container: InputContainer, stream: VideoStream) -> None:
         """Record the number of frames and the duration that the headers state."""
@@ -336,17 +296,10 @@ class _Findings:
             self.ending = Fraction(container.duration + (container.start_time or 0), av.time_base)
 
     def missing(self, times: Sequence[Fraction | None], *, logged: bool, interlaced: bool) -> int:
-        """Return the number of frames that are missing from the decoded ones.
+        """Return the number of frames that are missing from the decoded ones, whose times are given.
 
-        Parameters
-        ----------
-        times
-            Times of the decoded frames.
-        logged
-            Whether FFmpeg logged an error. Only then do gaps between frame times count as missing frames, since videos
-            without damage may have gaps, too.
-        interlaced
-            Whether frames are interlaced, so that their fields may be stored as two packets.
+        Gaps between times count as missing frames only if FFmpeg logged an error, since videos without damage may have
+        gaps, too. The fields of interlaced frames may be stored as two packets.
         """
         gaps = self._gaps(times) if logged or self.errors else 0
         if not self.complete:
@@ -369,18 +322,10 @@ class _Findings:
 
 @dataclass(frozen=True, kw_only=True)
 class _Orientation:
-    """Operations that turn a stored frame into the displayed one, in this order.
+    """Operations that turn a stored frame into the displayed one, in this order."""
 
-    Attributes
-    ----------
-    transpose
-        Whether to exchange rows and columns.
-    flip_x, flip_y
-        Whether to reverse the columns (x) and the rows (y).
-    """
-
-    transpose: bool = False
-    flip_x: bool = False
+    transpose: bool = False  # whether to exchange rows and columns
+    flip_x: bool = False  # whether to reverse the columns (x) and the rows (y)
     flip_y: bool = False
 
     @property

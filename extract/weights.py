@@ -3,19 +3,20 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..store.errors import ConfigError, Hint, WeightsError
+from .placeholders import read_placeholders
 
 __all__ = [
     "PublishedWeights",
     "WeightFiles",
+    "check_files",
     "digest_files",
     "find_weights",
-    "missing_files",
     "model_files",
     "random_id",
     "split_random",
@@ -29,13 +30,6 @@ _PART_FILES = {
     "tokenizer": "tokenizer_config.json",
     "scheduler": "scheduler_config.json",
     "feature_extractor": "preprocessor_config.json",
-}
-
-#: Parts that each declaration in ted.json replaces (see `placeholders`).
-_PLACEHOLDERS = {
-    "vae": ("vae",),
-    "text": ("text_encoder", "tokenizer"),
-    "image": ("image_encoder", "feature_extractor"),
 }
 
 
@@ -94,42 +88,18 @@ class PublishedWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightFiles:
-    """The weights of one model in its folder.
+    """The weights of one model in its folder."""
 
-    Attributes
-    ----------
-    names
-        Name of the file, or names of the index and its shards.
-    variant
-        Name of a precision in the files' names, such as ``"fp16"``; None for full precision.
-    safetensors
-        Whether they are safetensors, rather than pickles of tensors.
-    """
-
-    names: tuple[str, ...]
-    variant: str | None
-    safetensors: bool
+    names: tuple[str, ...]  # name of the file, or names of the index and its shards
+    variant: str | None  # name of a precision in the files' names, such as ``"fp16"``; None for full precision
+    safetensors: bool  # whether they are safetensors, rather than pickles of tensors
 
 
 def split_random(weights: Path | str | None) -> tuple[int | None, Path | str | None]:
-    """Split ``random:SEED`` or ``random:SEED:PATH``: an untrained network, and the path of its other parts.
+    """Split ``random:SEED`` or ``random:SEED:PATH``: the seed of an untrained network, the path of its other parts.
 
-    Parameters
-    ----------
-    weights
-        The user's choice; a `Path` never means an untrained network.
-
-    Returns
-    -------
-    seed
-        Seed of the random weights; None for trained weights.
-    location
-        The rest: a folder, a file or a hub repository; None for the published weights.
-
-    Raises
-    ------
-    ConfigError
-        When the seed is not a whole number below 2^32.
+    The seed is None for trained weights, which a `Path` always means; the path is None for the published weights.
+    Raises ConfigError when the seed is not a whole number below 2^32.
     """
     if not isinstance(weights, str) or not weights.startswith(_RANDOM):
         return None, weights
@@ -148,27 +118,11 @@ def random_id(seed: int, digest: str) -> str:
 
 
 def find_weights(backbone: str, published: PublishedWeights, weights: Path | str | None) -> Path:
-    """Find a backbone's weights without downloading anything.
+    """Return the path of a backbone's weights on this machine, an existing folder or file; download nothing.
 
-    Parameters
-    ----------
-    backbone
-        Name of the backbone, for messages.
-    published
-        Its published weights.
-    weights
-        A local folder or file; or, as a string, a hub repository; or None for the published weights in the hub's cache
-        (a single file: in PyTorch's cache).
-
-    Returns
-    -------
-    Path
-        An existing folder or file.
-
-    Raises
-    ------
-    WeightsError
-        When there are none; the message has the download, its size and its licence.
+    `weights` is a local folder or file; or, as a string, a hub repository; or None for the published weights in the
+    hub's cache (a single file: in PyTorch's cache). Raises WeightsError when there are none; the message has the
+    download, its size and its licence.
     """
     if weights is None and published.bundled:
         return Path(__file__).parent / "bundled" / published.name
@@ -190,61 +144,39 @@ def find_weights(backbone: str, published: PublishedWeights, weights: Path | str
     raise published.error(f"no weights for backbone {backbone!r} at {path}: it does not exist")
 
 
-def missing_files(path: Path, published: PublishedWeights, *, untrained: bool = False) -> list[str]:
-    """Return the missing files and folders of a folder of weights, without loading anything.
+def check_files(backbone: str, published: PublishedWeights, path: Path, *, untrained: bool = False) -> None:
+    """Raise WeightsError if a folder of weights lacks files; the message names all of them. Loads nothing.
 
-    Parameters
-    ----------
-    path
-        The folder or file.
-    published
-        Description of the required contents.
-    untrained
-        Require only the configuration of the first part, which gets random weights.
-
-    Returns
-    -------
-    list of str
-        Texts like ``"no folder vae"`` and ``"no unet/config.json"``; empty if nothing is missing.
+    Of an untrained network, which is the first part, only the configuration is required.
     """
-    if not path.is_dir():
-        return []
-    if not published.on_hub:
-        suffix = PurePosixPath(published.name).suffix
-        return [] if untrained or any(path.glob(f"*{suffix}")) else [f"no {suffix} file"]
-    replaced = _declared_placeholders(path)
     missing: list[str] = []
-    for part in published.parts:
-        if part in replaced:
-            continue
-        if part and not (path / part).exists():
-            missing.append(f"no {'' if '.' in part else 'folder '}{part}")
-        elif not (path / part).is_file():
-            file = _PART_FILES.get(part, "config.json")
-            if not (path / part / file).is_file():
-                missing.append(f"no {PurePosixPath(part, file)}")
-            if part not in _PART_FILES and not (untrained and part == published.parts[0]):
-                missing += [f"no {PurePosixPath(part, name)}" for name in _missing_weights(path / part)]
-    return missing
+    if path.is_dir() and not published.on_hub:
+        suffix = PurePosixPath(published.name).suffix
+        missing = [] if untrained or any(path.glob(f"*{suffix}")) else [f"no {suffix} file"]
+    elif path.is_dir():
+        replaced = read_placeholders(path).parts
+        for part in published.parts:
+            if part in replaced:
+                continue
+            if part and not (path / part).exists():
+                missing.append(f"no {'' if '.' in part else 'folder '}{part}")
+            elif not (path / part).is_file():
+                file = _PART_FILES.get(part, "config.json")
+                if not (path / part / file).is_file():
+                    missing.append(f"no {PurePosixPath(part, file)}")
+                if part not in _PART_FILES and not (untrained and part == published.parts[0]):
+                    missing += [f"no {PurePosixPath(part, name)}" for name in _missing_weights(path / part)]
+    if missing:
+        raise published.error(f"{', '.join(missing)} in {path}, which backbone {backbone!r} needs")
 
 
 def model_files(folder: Path, stem: str, pickled: str) -> WeightFiles | None:
     """Return a model's best weight files: full precision before half, safetensors before pickles; None without any.
 
-    A single file is preferred to shards, which an index (``*.safetensors.index.json``) lists.
-
-    Parameters
-    ----------
-    folder
-        The model's folder.
-    stem, pickled
-        File names without endings, of safetensors and of pickles: ``("model", "pytorch_model")`` for transformers,
-        ``"diffusion_pytorch_model"`` twice for diffusers.
-
-    Raises
-    ------
-    WeightsError
-        If an index cannot be read, or shards are absent.
+    A single file is preferred to shards, which an index (``*.safetensors.index.json``) lists. `stem` and `pickled` are
+    file names without endings, of safetensors and of pickles: ``("model", "pytorch_model")`` for transformers,
+    ``"diffusion_pytorch_model"`` twice for diffusers. Raises WeightsError if an index cannot be read, or shards are
+    absent.
     """
     for name, ending, safe in ((stem, "safetensors", True), (pickled, "bin", False)):
         for variant in (None, "fp16"):
@@ -282,38 +214,22 @@ def _missing_weights(folder: Path) -> list[str]:
     return [] if found else [f"{diffusers if by_diffusers else transformers}.safetensors"]
 
 
-def _declared_placeholders(path: Path) -> Sequence[str]:
-    try:
-        declared = json.loads((path / "ted.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return ()  # absent, or damaged: loading reports it
-    return [part for name, parts in _PLACEHOLDERS.items() if name in declared for part in parts]
-
-
 def digest_files(files: Mapping[str, Path]) -> str:
-    """Return the identity of weights, from the names and contents of their files.
+    """Return the identity of weights, ``"sha256:"`` and 64 hex digits, from the contents of their files.
 
-    Parameters
-    ----------
-    files
-        Paths by name. The names (relative to the weights, ``unet/config.json``) are part of the digest, the paths are
-        not.
-
-    Returns
-    -------
-    str
-        ``"sha256:"`` and 64 hexadecimal digits.
+    The files' names (keys of `files`, relative to the weights: ``unet/config.json``) are part of the digest, their
+    paths are not.
     """
+
+    def sha256(name: str) -> str:
+        with files[name].open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     names = sorted(files)
     with ThreadPoolExecutor(max_workers=4) as pool:  # hashing gigabytes releases the interpreter's lock
-        digests = list(pool.map(lambda name: _sha256(files[name]), names))
+        digests = list(pool.map(sha256, names))
     lines = "".join(f"{digest}  {name}\n" for name, digest in zip(names, digests, strict=True))
     return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _in_hub_cache(repository: str, file: str) -> Path | None:

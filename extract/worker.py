@@ -2,11 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Self
 
 import torch
@@ -166,9 +165,7 @@ class _Extraction:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._sink.close()
         for job in self._open:
             job.close()
@@ -216,7 +213,7 @@ class _Extraction:
                 yield from self._completed(finishing, [future for future in finishing if future.done()])
         yield from self._completed(finishing, list(finishing))
 
-    def _read(self, tasks: Iterable[VideoTask]) -> Iterator[_Event]:
+    def _read(self, tasks: Iterable[VideoTask]) -> Generator[_Event, None, None]:
         """Start videos and read their clips, in the reading thread."""
         for task in tasks:
             try:

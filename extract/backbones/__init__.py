@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...store.errors import ConfigError, Hint, WeightsError
 from ..settings import DEFAULT_OPTIONS, BackboneOptions
-from ..weights import find_weights, missing_files, split_random
+from ..weights import check_files, find_weights, split_random
 from .registry import BACKBONES, BackboneInfo, backbone_info, register_backbone
 
 if TYPE_CHECKING:
@@ -47,22 +47,14 @@ def check_options(options: BackboneOptions, backbones: Sequence[str]) -> None:
 
 
 def check_weights(weights: Mapping[str, Path | str | None]) -> None:
-    """Raise one WeightsError that names all missing weights, if there are any. Loads nothing.
-
-    Parameters
-    ----------
-    weights
-        Weights of each backbone, by its name; see `load_backbone`.
-    """
+    """Raise one WeightsError that names all missing weights of a run, by backbone, if there are any. Loads nothing."""
     problems: list[WeightsError] = []
     for name, given in weights.items():
         try:
             path, seed = _locate(name, given)
             published = backbone_info(name).published
             if path is not None and published is not None:
-                missing = missing_files(path, published, untrained=seed is not None)
-                if missing:
-                    raise published.error(f"{', '.join(missing)} in {path}, which backbone {name!r} needs")
+                check_files(name, published, path, untrained=seed is not None)
         except WeightsError as error:
             problems.append(error)
     if problems:

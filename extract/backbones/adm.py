@@ -24,15 +24,9 @@ __all__ = ["AdmBackbone", "load"]
 
 @dataclass(kw_only=True)
 class AdmBackbone(Backbone):
-    """ADM, which sees one frame at a time, in pixels and without conditioning.
+    """ADM, which sees one frame at a time, in pixels and without conditioning."""
 
-    Attributes
-    ----------
-    config
-        The architecture.
-    """
-
-    config: AdmConfig
+    config: AdmConfig  # the architecture
 
     @property
     def taps(self) -> dict[str, Tap]:
@@ -93,23 +87,12 @@ class AdmBackbone(Backbone):
 
 
 def load(weights: Path | None, *, device: torch.device, dtype: torch.dtype, seed: int | None = None) -> AdmBackbone:
-    """Load a guided-diffusion checkpoint, or build a UNet with random weights.
+    """Load a guided-diffusion checkpoint (a `.pt` file, or a folder with one); with a seed, draw random weights.
 
-    Parameters
-    ----------
-    weights
-        The `.pt` file, or a folder with exactly one. A `config.json` beside the file describes its architecture (see
-        `AdmConfig`); without it, the architecture is that of the published unconditional 256x256 model. With a seed,
-        only `config.json` is read, and None means the published architecture.
-    device, dtype
-        Device and precision of the UNet; the checkpoint may have another precision.
-    seed
-        Seed of random weights; None for the checkpoint.
-
-    Raises
-    ------
-    WeightsError
-        When the weights are absent, damaged, of another architecture, or hold anything but tensors.
+    A `config.json` beside the file describes its architecture (see `AdmConfig`); without it, the architecture is that
+    of the published unconditional 256x256 model. With a seed, only `config.json` is read, and None means the published
+    architecture. The checkpoint may have another precision than `dtype`. Raises WeightsError when the weights are
+    absent, damaged, of another architecture, or hold anything but tensors.
     """
     if seed is None:
         unet, config, identity = _trained(weights, device, dtype)

@@ -80,12 +80,7 @@ def block_names(config: AdmConfig) -> dict[str, str]:
 def checkpoint_shapes(config: AdmConfig, parameters: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all tensors of a guided-diffusion checkpoint, by name.
 
-    Parameters
-    ----------
-    config
-        The architecture.
-    parameters
-        The diffusers UNet's state dict; only names and shapes are used, so it may be on the meta device.
+    `parameters` is the diffusers UNet's state dict; only names and shapes are used, so it may be on the meta device.
     """
     return {source.name: source.shape for source in _sources(config, parameters)}
 
@@ -99,28 +94,10 @@ def convert(
     device: torch.device,
     dtype: torch.dtype,
 ) -> dict[str, torch.Tensor]:
-    """Turn a checkpoint's tensors into a state dict of the diffusers UNet.
+    """Turn a checkpoint's tensors into a state dict of the diffusers UNet (see `checkpoint_shapes`).
 
-    Parameters
-    ----------
-    path
-        Path of the checkpoint, for messages.
-    tensors
-        The checkpoint's tensors by name, of any floating-point type.
-    config, parameters
-        As in `checkpoint_shapes`.
-    device, dtype
-        Device and type of the result.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        Tensors for all names of `parameters`; they share no memory with `tensors`.
-
-    Raises
-    ------
-    WeightsError
-        Unless the checkpoint holds exactly the tensors of this architecture, in the right shapes.
+    The result shares no memory with `tensors`; `path` is for messages. Raises WeightsError unless the checkpoint holds
+    exactly the tensors of this architecture, of any floating-point type and in the right shapes.
     """
     sources = list(_sources(config, parameters))
     expected = {source.name: source.shape for source in sources}
@@ -149,15 +126,8 @@ def convert(
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """Read named tensors from a file of `torch.save`, without running code in the file.
 
-    Returns
-    -------
-    dict of str to torch.Tensor
-        Tensors on the CPU. They are memory-mapped if the format allows: use them before the file changes.
-
-    Raises
-    ------
-    WeightsError
-        For a file that is unreadable, damaged, of another format, or holds anything but named tensors.
+    The tensors are on the CPU, memory-mapped if the format allows: use them before the file changes. Raises
+    WeightsError for a file that is unreadable, damaged, of another format, or holds anything but named tensors.
     """
     try:
         with path.open("rb") as file:

@@ -23,38 +23,20 @@ class AdmConfig:
     """Flags of guided-diffusion's scripts, with their original names if they have one.
 
     The defaults are those of `256x256_diffusion_uncond.pt`.
-
-    Attributes
-    ----------
-    image_size
-        Side of the training images in pixels; the UNet is convolutional and takes any multiple of `frame_multiple`.
-    num_channels
-        Width of the first level, a multiple of 32.
-    num_res_blocks
-        Residual blocks per level on the way down (one more on the way up).
-    channel_mult
-        Width of each level divided by `num_channels`, from the finest level to the coarsest.
-    attention_downsample_factors
-        Strides of the levels with self-attention (guided-diffusion's UNet argument `attention_resolutions`).
-    num_head_channels
-        Number of channels of an attention head.
-    learn_sigma
-        Whether the UNet predicts variances too: 6 output channels instead of 3.
-    diffusion_steps
-        Number of timesteps in training.
-    use_scale_shift_norm, resblock_updown, class_cond, noise_schedule, use_new_attention_order
-        Only these values are supported.
     """
 
+    #: Side of the training images in pixels; the UNet is convolutional and takes any multiple of `frame_multiple`.
     image_size: int = 256
-    num_channels: int = 256
-    num_res_blocks: int = 2
+    num_channels: int = 256  # width of the first level, a multiple of 32
+    num_res_blocks: int = 2  # residual blocks per level on the way down (one more on the way up)
+    #: Width of each level divided by `num_channels`, from the finest level to the coarsest.
     channel_mult: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
+    #: Strides of the levels with self-attention (guided-diffusion's UNet argument `attention_resolutions`).
     attention_downsample_factors: tuple[int, ...] = (8, 16, 32)
-    num_head_channels: int = 64
-    learn_sigma: bool = True
-    diffusion_steps: int = 1000
-    use_scale_shift_norm: bool = True
+    num_head_channels: int = 64  # number of channels of an attention head
+    learn_sigma: bool = True  # whether the UNet predicts variances too: 6 output channels instead of 3
+    diffusion_steps: int = 1000  # number of timesteps in training
+    use_scale_shift_norm: bool = True  # only these values are supported
     resblock_updown: bool = True
     class_cond: bool = False
     noise_schedule: str = "linear"
@@ -91,11 +73,8 @@ _FIXED = ("use_scale_shift_norm", "resblock_updown", "class_cond", "noise_schedu
 def read_config(path: Path) -> AdmConfig:
     """Read the `config.json` beside a checkpoint.
 
-    Raises
-    ------
-    WeightsError
-        For text that is not JSON, an absent or unknown field, a value of the wrong type, or an unsupported
-        architecture.
+    Raises WeightsError for text that is not JSON, an absent or unknown field, a value of the wrong type, or an
+    unsupported architecture.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -49,15 +49,9 @@ class _Angles(nn.Module):
 
 @dataclass(kw_only=True)
 class Baseline(Backbone):
-    """Colours or positions of a frame's pixels, averaged on a grid.
+    """Colours or positions of a frame's pixels, averaged on a grid."""
 
-    Attributes
-    ----------
-    positions
-        True for positions (x and y, divided by the longer side), False for colours (R, G and B).
-    """
-
-    positions: bool
+    positions: bool  # True for positions (x and y, divided by the longer side), False for colours (R, G and B)
 
     @property
     def taps(self) -> dict[str, Tap]:

@@ -19,15 +19,9 @@ __all__ = ["Dino", "load_dinov2", "load_dinov3"]
 
 @dataclass(kw_only=True)
 class Dino(Backbone):
-    """A vision transformer, one frame at a time, without noise.
+    """A vision transformer, one frame at a time, without noise."""
 
-    Attributes
-    ----------
-    mean, std
-        Mean and standard deviation of the training's colours in [0, 1]: (3, 1, 1), on `device`.
-    """
-
-    mean: torch.Tensor
+    mean: torch.Tensor  # mean and standard deviation of the training's colours in [0, 1]: (3, 1, 1), on `device`
     std: torch.Tensor
 
     @property
@@ -59,13 +53,7 @@ class Dino(Backbone):
 
 
 def load_dinov2(weights: Path, *, device: torch.device, dtype: torch.dtype, seed: int | None = None) -> Dino:
-    """Load DINOv2 from a folder of the transformers library, or with random weights from a seed.
-
-    Raises
-    ------
-    WeightsError
-        When a file is missing, damaged or of another model.
-    """
+    """Load DINOv2 from a folder of the transformers library, or with random weights from a seed."""
     return _load("dinov2", Dinov2Model, weights, seed, device, dtype)
 
 

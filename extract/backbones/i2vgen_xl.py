@@ -33,21 +33,11 @@ _CLIP_SKIP = 1
 
 @dataclass(kw_only=True)
 class I2VGenXL(LatentBackbone):
-    """I2VGen-XL without guidance.
+    """I2VGen-XL without guidance."""
 
-    Attributes
-    ----------
-    text_states
-        Text states of the prompt: (1, token, channel).
-    image_embedder
-        CLIP, for the conditioning frame.
-    fps
-        Frames per second, an input of the UNet.
-    """
-
-    text_states: torch.Tensor
-    image_embedder: ImageEmbedder
-    fps: int = FPS
+    text_states: torch.Tensor  # text states of the prompt: (1, token, channel)
+    image_embedder: ImageEmbedder  # CLIP, for the conditioning frame
+    fps: int = FPS  # frames per second, an input of the UNet
 
     def condition(
         self, pixels: torch.Tensor, image: torch.Tensor | None, draw: Draw, artifacts: Artifacts = NO_ARTIFACTS
@@ -92,19 +82,8 @@ def centre_square(frame: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Crop the centre square of a frame for CLIP as `I2VGenXLPipeline` does at the frame's size.
 
     A box filter enlarges the frame until its height covers its width; a square of that width is cropped and resized
-    bilinearly. Sizes are rounded with the same arithmetic as in the pipeline.
-
-    Parameters
-    ----------
-    frame
-        (3, height, width), RGB in [-1, 1], multiples of 1/127.5 (pixels of 8 bits).
-    size
-        (height, width) of the result.
-
-    Returns
-    -------
-    torch.Tensor
-        (3, *size), float32, RGB in [0, 1].
+    bilinearly. Sizes are rounded with the same arithmetic as in the pipeline. The frame is (3, height, width), RGB in
+    [-1, 1], multiples of 1/127.5 (pixels of 8 bits); the result (3, *size), float32, RGB in [0, 1].
     """
     pixels = ((frame.float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
@@ -127,14 +106,9 @@ def load(
 ) -> I2VGenXL:
     """Load I2VGen-XL from a pipeline's folder; with a seed, its UNet has random weights.
 
-    `name` is the backbone's name in the registry, since other models of this architecture exist.
-
-    Raises
-    ------
-    WeightsError
-        When a part is missing and not declared as a placeholder, damaged or of another model.
-    ConfigError
-        For a prompt that cannot be encoded.
+    `name` is the backbone's name in the registry, since other models of this architecture exist. Raises WeightsError
+    when a part is missing and not declared as a placeholder, damaged or of another model, and ConfigError for a prompt
+    that cannot be encoded.
     """
     folder = ModelFolder(weights, backbone=name, declarable=("vae", "text", "image", "clip_length"), seed=seed)
     unet = folder.network("unet", I2VGenXLUNet, device=device, dtype=dtype)

@@ -17,18 +17,10 @@ __all__ = ["LatentBackbone"]
 
 @dataclass(kw_only=True)
 class LatentBackbone(Backbone):
-    """A diffusers UNet on a VAE's latents.
+    """A diffusers UNet on a VAE's latents."""
 
-    Attributes
-    ----------
-    frame_encoder
-        The VAE, or its placeholder.
-    schedule
-        The forward process of the model's training.
-    """
-
-    frame_encoder: FrameEncoder
-    schedule: NoiseSchedule
+    frame_encoder: FrameEncoder  # the VAE, or its placeholder
+    schedule: NoiseSchedule  # the forward process of the model's training
 
     @property
     def taps(self) -> dict[str, Tap]:

@@ -21,15 +21,9 @@ NAME = "sd21"
 
 @dataclass(kw_only=True)
 class StableDiffusion(LatentBackbone):
-    """Stable Diffusion, one frame at a time, without guidance.
+    """Stable Diffusion, one frame at a time, without guidance."""
 
-    Attributes
-    ----------
-    text_states
-        Text states of the prompt, the same for all frames: (1, token, channel).
-    """
-
-    text_states: torch.Tensor
+    text_states: torch.Tensor  # text states of the prompt, the same for all frames: (1, token, channel)
 
     def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the arguments as `StableDiffusionPipeline` passes them without guidance."""
@@ -52,14 +46,9 @@ def load(
 ) -> StableDiffusion:
     """Load Stable Diffusion 2.1 from a pipeline's folder; with a seed, its UNet has random weights.
 
-    `name` is the backbone's name in the registry, since other models of this architecture exist.
-
-    Raises
-    ------
-    WeightsError
-        When a part is missing and not declared as a placeholder, damaged or of another model.
-    ConfigError
-        For a prompt that cannot be encoded.
+    `name` is the backbone's name in the registry, since other models of this architecture exist. Raises WeightsError
+    when a part is missing and not declared as a placeholder, damaged or of another model, and ConfigError for a prompt
+    that cannot be encoded.
     """
     folder = ModelFolder(weights, backbone=name, declarable=("vae", "text"), seed=seed)
     unet = folder.network("unet", UNet2DConditionModel, device=device, dtype=dtype)

@@ -32,22 +32,13 @@ _CLIP_SIZE = (224, 224)
 
 @dataclass(kw_only=True)
 class StableVideoDiffusion(LatentBackbone):
-    """Stable Video Diffusion without guidance, in the EDM parametrisation (Karras et al. 2022).
+    """Stable Video Diffusion without guidance, in the EDM parametrisation (Karras et al. 2022)."""
 
-    Attributes
-    ----------
-    schedule
-        The forward process x_0 + sigma eps.
-    image_embedder
-        CLIP, for the conditioning frame.
-    fps, motion_bucket, noise_augmentation
-        Inputs of the UNet: frames per second (it gets this minus one), the amount of motion, and the standard deviation
-        of the noise on the conditioning frame's pixels.
-    """
+    schedule: EdmSchedule  # the forward process x_0 + sigma eps
 
-    schedule: EdmSchedule
-
-    image_embedder: ImageEmbedder
+    image_embedder: ImageEmbedder  # CLIP, for the conditioning frame
+    #: Inputs of the UNet: frames per second (it gets this minus one), the amount of motion, and the standard deviation
+    #: of the noise on the conditioning frame's pixels.
     fps: int = FPS
     motion_bucket: int = MOTION_BUCKET
     noise_augmentation: float = NOISE_AUGMENTATION
@@ -99,19 +90,9 @@ class StableVideoDiffusion(LatentBackbone):
 
 
 def resize_for_clip(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resize for CLIP as `StableVideoDiffusionPipeline` does: Gaussian blur, then bicubic with aligned corners.
+    """Resize an image (1, 3, height, width), float32, for CLIP as `StableVideoDiffusionPipeline` does.
 
-    Parameters
-    ----------
-    image
-        (1, 3, height, width), float32.
-    size
-        (height, width) of the result.
-
-    Returns
-    -------
-    torch.Tensor
-        (1, 3, *size), float32.
+    That is a Gaussian blur, then bicubic interpolation with aligned corners. `size` is (height, width).
     """
     blurred = _blur(_blur(image, -1, size[1]), -2, size[0])
     return functional.interpolate(blurred, size=size, mode="bicubic", align_corners=True)
@@ -142,12 +123,8 @@ def load(
 ) -> StableVideoDiffusion:
     """Load Stable Video Diffusion from a pipeline's folder; with a seed, its UNet has random weights.
 
-    The number of frames in a clip, 14 or 25, comes from the UNet's configuration.
-
-    Raises
-    ------
-    WeightsError
-        When a part is missing and not declared as a placeholder, damaged or of another model.
+    The number of frames in a clip, 14 or 25, comes from the UNet's configuration. Raises WeightsError when a part is
+    missing and not declared as a placeholder, damaged or of another model.
     """
     folder = ModelFolder(weights, backbone=NAME, declarable=("vae", "image"), seed=seed)
     unet = folder.network("unet", UNetSpatioTemporalConditionModel, device=device, dtype=dtype)

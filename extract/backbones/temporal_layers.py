@@ -42,16 +42,11 @@ _REPLACED: dict[type[nn.Module], Callable[[], nn.Module]] = {
 
 
 def skip_temporal_layers(unet: nn.Module) -> None:
-    """Replace the temporal layers of a UNet by identities, in place.
+    """Replace the temporal layers of an `I2VGenXLUNet` or `UNetSpatioTemporalConditionModel` by identities, in place.
 
     I2VGen-XL: ``transformer_in``, the temporal transformers and temporal convolutions, and the encoder that mixes the
     image latents along the frames. Stable Video Diffusion: the temporal branch of each residual block and transformer.
     Spatial layers and conditioning do not change.
-
-    Parameters
-    ----------
-    unet
-        An `I2VGenXLUNet` or a `UNetSpatioTemporalConditionModel`.
     """
     for module in list(unet.modules()):
         for name, child in module.named_children():

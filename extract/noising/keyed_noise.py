@@ -16,44 +16,21 @@ NOISE_SCHEME = "sha256-philox-float32-1"
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseKey:
-    """Identity of a noise tensor.
+    """Identity of a noise tensor."""
 
-    Attributes
-    ----------
-    seed
-        Seed that the user chose.
-    video
-        Name of the video.
-    start
-        Index in the video of the clip's first frame; for an image backbone, of the frame itself.
-    draw
-        Number of the draw in the ensemble, from 0.
-    purpose
-        ``"features"`` for the noise of x_tau. Another purpose of the same clip, such as ``"conditioning"``, gives
-        independent noise.
-    """
-
-    seed: int
-    video: str
-    start: int
-    draw: int = 0
+    seed: int  # seed that the user chose
+    video: str  # name of the video
+    start: int  # index in the video of the clip's first frame; for an image backbone, of the frame itself
+    draw: int = 0  # number of the draw in the ensemble, from 0
+    #: ``"features"`` for the noise of x_tau. Another purpose of the same clip, such as ``"conditioning"``, gives
+    #: independent noise.
     purpose: str = "features"
 
 
 def draw_noise(key: NoiseKey, shape: Sequence[int]) -> torch.Tensor:
-    """Draw standard normal noise; equal keys and shapes give equal noise.
+    """Draw standard normal noise of a shape, float32, on the CPU; equal keys and shapes give equal noise.
 
-    Parameters
-    ----------
-    key
-        Identity of the noise. It does not include the timestep, since all timesteps share their noise.
-    shape
-        Shape of the result; for features, (latent frame, channel, y, x) of one clip.
-
-    Returns
-    -------
-    torch.Tensor
-        float32, on the CPU.
+    The key does not include the timestep, since all timesteps share their noise.
     """
     text = "\x1f".join([key.purpose, str(key.seed), key.video, str(key.start), str(key.draw)])
     philox_key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")

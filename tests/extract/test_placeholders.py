@@ -10,7 +10,7 @@ import torch
 from ted.extract.backbones import load_backbone
 from ted.extract.backbones.i2vgen_xl import I2VGenXL
 from ted.extract.backbones.svd import StableVideoDiffusion
-from ted.extract.placeholders import PixelLatents
+from ted.extract.encoders import PixelLatents
 from ted.store.errors import WeightsError
 from tests.extract.small_folders import SmallFolders, make_clip
 

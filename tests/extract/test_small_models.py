@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from ted.extract.backbones import BACKBONES, load_backbone
-from ted.extract.small_model_parts import MODELS
-from ted.extract.small_models import make_small
+from ted.extract.small_models import MODELS, make_small
 from ted.store.errors import ConfigError, TedError
 from tests.extract.small_folders import SmallFolders, make_clip
 
