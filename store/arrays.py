@@ -114,10 +114,7 @@ def make_groups(root: Path, spec: "Spec", *, scratch: Path) -> None:
 def open_store(location: Path | str) -> "Store":
     """Open the store of a cache, or of a unit in it, for reading. No other code interprets a location.
 
-    Raises
-    ------
-    CacheError
-        For a URL: only local folders can be read.
+    Raises CacheError for a URL: only local folders can be read.
     """
     if "://" in str(location):
         raise CacheError(f"{location} is a URL; a cache must be a local folder: copy it here first")

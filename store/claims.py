@@ -42,20 +42,11 @@ class Claim:
     """A claim held by this process, renewed in the background until it is released; a context manager.
 
     All methods may be called from any thread.
-
-    Attributes
-    ----------
-    path
-        The claim file.
-    content
-        Content of the file while the claim is ours; unique to this claim.
-    pid
-        Process that holds the claim; its forks do not hold it.
     """
 
-    path: Path
-    content: bytes
-    pid: int
+    path: Path  # the claim file
+    content: bytes  # content of the file while the claim is ours; unique to this claim
+    pid: int  # process that holds the claim; its forks do not hold it
 
     def __enter__(self) -> Self:
         return self
@@ -107,12 +98,8 @@ def take_claim(unit: Path) -> Claim:
 
     A stale claim is taken over: on this host, one whose process is dead; on another host or in another container, one
     that was not renewed for `STALE_AFTER_S` by the file system's clock. Only one process can take it over, since it
-    first creates a file that grants the exclusive right to replace this claim.
-
-    Raises
-    ------
-    ClaimedError
-        When another process holds it.
+    first creates a file that grants the exclusive right to replace this claim. Raises ClaimedError when another process
+    holds it.
     """
     path = unit / layout_at(unit).records / _NAME
     content = json.dumps({"token": uuid.uuid4().hex, **this_process()}).encode()

@@ -61,12 +61,8 @@ def canonical_json(value: Any) -> bytes:
 def open_regular(path: Path, most: int = _MOST_JSON) -> BinaryIO:
     """Open a regular file of at most `most` bytes for reading.
 
-    A named pipe or a device would block, or never end.
-
-    Raises
-    ------
-    OSError
-        As `open`; with ``errno.EINVAL`` if it is not a regular file, and ``errno.EFBIG`` if it is too large.
+    A named pipe or a device would block, or never end. Raises OSError as `open`; with ``errno.EINVAL`` if it is not a
+    regular file, and ``errno.EFBIG`` if it is too large.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -125,16 +121,8 @@ def sync_folder(path: Path) -> None:
 def write_atomic(path: Path, data: bytes, *, scratch: Path | None = None) -> None:
     """Replace a file atomically: readers, and a crash, see the old or the new content, never a part.
 
-    Write a temporary file, sync it, rename it, and sync the folder.
-
-    Parameters
-    ----------
-    path
-        The file.
-    data
-        Its content.
-    scratch
-        Folder for the temporary file, on the same file system; by default the folder of `path`.
+    Write a temporary file, sync it, rename it, and sync the folder. The temporary file is in `scratch`, a folder on the
+    same file system, or by default in the folder of `path`.
     """
     temporary = _temporary(path, scratch or path.parent)
     try:
@@ -152,12 +140,8 @@ def write_atomic(path: Path, data: bytes, *, scratch: Path | None = None) -> Non
 def create_whole(path: Path, data: bytes) -> None:
     """Create a file exclusively; it appears with its whole content, even after a kill or on a full disk.
 
-    The content is not synced. On file systems without hard links, the file is created empty and then filled.
-
-    Raises
-    ------
-    FileExistsError
-        When the file exists.
+    The content is not synced. On file systems without hard links, the file is created empty and then filled. Raises
+    FileExistsError when it exists.
     """
     temporary = _temporary(path, path.parent)
     try:
@@ -194,10 +178,7 @@ def _temporary(path: Path, folder: Path) -> Path:
 def explain_os_errors(action: str) -> Iterator[None]:
     """Turn an OSError into a `CacheError` that says what failed and what to do.
 
-    Parameters
-    ----------
-    action
-        Action of the block, which completes "cannot ...": ``"write /data/cache/..."``.
+    `action`, the action of the block, completes "cannot ...": ``"write /data/cache/..."``.
     """
     try:
         yield

@@ -15,14 +15,9 @@ MOST = 2**31 - 1
 
 
 class Fields:
-    """The fields of a JSON object.
+    """The fields of a JSON object; ValueError unless `values` is a mapping.
 
     All methods raise ValueError for a field that is missing, of another type, or out of range.
-
-    Parameters
-    ----------
-    values
-        The object; ValueError unless it is a mapping.
     """
 
     def __init__(self, values: Any) -> None:

@@ -86,10 +86,7 @@ def video_folder(root: Path, dataset: str, video: str) -> Path:
 def unit_path(root: Path, dataset: str, video: str, *parts: str) -> Path:
     """Return a unit's folder in a cache: ``root/DATASET/VIDEO.zarr/PART/...``.
 
-    Raises
-    ------
-    ConfigError
-        If a part is not a plain file name, since the folder would lie elsewhere.
+    Raises ConfigError if a part is not a plain file name, since the folder would lie elsewhere.
     """
     for name in parts:
         if name in ("", ".", "..") or "/" in name or os.sep in name or "\0" in name:
@@ -98,14 +95,9 @@ def unit_path(root: Path, dataset: str, video: str, *parts: str) -> Path:
 
 
 def check_inside(root: Path, folder: Path) -> None:
-    """Check that a folder lies below a root and that no folder between them is a link.
+    """Raise CacheError unless a folder lies below a root and no folder between them is a link.
 
-    Call it before changing, claiming or deleting a unit.
-
-    Raises
-    ------
-    CacheError
-        Otherwise, since files of another folder would be changed.
+    Call it before changing, claiming or deleting a unit, so that no files of another folder are changed.
     """
     try:
         names = folder.relative_to(root).parts
@@ -178,18 +170,11 @@ class ArrayLayout:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitLayout:
-    """Arrays of a unit, and where its files lie, relative to its folder.
+    """Arrays of a unit, and where its files lie, relative to its folder."""
 
-    Attributes
-    ----------
-    arrays
-        The arrays.
-    maker
-        The process that makes such units, for messages and hints: ``"extraction"``, ``"conversion"``, ``"search"``, or
-        a plug-in's word.
-    """
-
-    arrays: tuple[ArrayLayout, ...]
+    arrays: tuple[ArrayLayout, ...]  # the arrays
+    #: The process that makes such units, for messages and hints: ``"extraction"``, ``"conversion"``, ``"search"``, or a
+    #: plug-in's word.
     maker: str
 
     @property

@@ -51,20 +51,11 @@ class FileRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Marker:
-    """Completion marker: records of all files of a complete unit. It is written last.
+    """Completion marker: records of all files of a complete unit. It is written last."""
 
-    Attributes
-    ----------
-    digest
-        Digest of the unit's description.
-    files
-        Record of every file (metadata and chunks), by its path relative to the unit.
-    metadata
-        Content of the metadata files, from which damaged ones are restored. Units of earlier versions lack it.
-    """
-
-    digest: str
-    files: Mapping[str, FileRecord]
+    digest: str  # digest of the unit's description
+    files: Mapping[str, FileRecord]  # record of every file (metadata and chunks), by its path relative to the unit
+    #: Content of the metadata files, from which damaged ones are restored. Units of earlier versions lack it.
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -117,16 +108,8 @@ def write_marker(unit: Path, marker: Marker) -> None:
 def read_marker(unit: Path) -> Marker:
     """Read a unit's marker.
 
-    Raises
-    ------
-    IncompleteUnitError
-        When there is none.
-    SchemaError
-        When it has a newer format.
-    CorruptUnitError
-        When it is damaged.
-    CacheError
-        When the disk cannot read it.
+    Raises IncompleteUnitError when there is none, SchemaError when it has a newer format, CorruptUnitError when it is
+    damaged, and CacheError when the disk cannot read it.
     """
     maker, path = layout_at(unit).maker, unit / marker_key(unit)
     damaged = CorruptUnitError(f"the completion marker of {unit} is damaged", hint=Hint("remake", {"maker": maker}))

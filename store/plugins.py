@@ -17,21 +17,9 @@ def offered_names(group: str) -> list[str]:
 
 
 def load_offers(group: str, wanted: Callable[[str], bool], base: type[_T]) -> list[_T]:
-    """Import the entry points of a group whose names a predicate accepts.
+    """Import the entry points of a group, such as ``"ted.artifacts"``, whose names a predicate accepts.
 
-    Parameters
-    ----------
-    group
-        The group, for example ``"ted.artifacts"``.
-    wanted
-        Called with each name; only entry points for which it returns True are imported.
-    base
-        Required class of each object.
-
-    Raises
-    ------
-    ConfigError
-        When an entry point cannot be imported or is not an instance of `base`.
+    Raises ConfigError when an entry point cannot be imported or is not an instance of `base`.
     """
     found = []
     for offer in entry_points(group=group):

@@ -1,16 +1,19 @@
 """Base classes of units of any kind: description, marker and arrays."""
 
+import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from .arrays import ArrayReader, damage
-from .durable import parse_json, read_regular
+from .durable import canonical_json, parse_json, read_regular
 from .fields import readable
-from .layout import GROUP, UnitLayout
+from .layout import GROUP, SCHEMA_VERSION, UnitLayout, unit_path
 from .marker import Marker, checksum, marker_key, read_marker
 
-__all__ = ["Spec", "SpecT", "StoredUnit", "read_spec"]
+__all__ = ["DigestSpec", "Spec", "SpecT", "StoredUnit", "read_spec"]
 
 
 class Spec(Protocol):
@@ -60,13 +63,60 @@ class Spec(Protocol):
 SpecT = TypeVar("SpecT", bound=Spec)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DigestSpec(ABC):
+    """A description of units whose folders are named by kind and digest."""
+
+    kind: str
+    dataset: str
+    video: str
+
+    @abstractmethod
+    def determining(self) -> dict[str, Any]:
+        """Return all fields that determine the values, as JSON values."""
+
+    @abstractmethod
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of `to_json` that other kinds do not have."""
+
+    @property
+    @abstractmethod
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each array, by name."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical JSON of `determining`, 64 hex digits."""
+        return hashlib.sha256(canonical_json(self.determining())).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """Kind and begin of the digest: ``affinities@1a2b3c4d``."""
+        return f"{self.kind}@{self.digest()[:8]}"
+
+    @property
+    def label(self) -> str:
+        """Name for messages: ``davis/camel affinities@1a2b3c4d``."""
+        return f"{self.dataset}/{self.video} {self.name}"
+
+    def folder(self, root: Path) -> Path:
+        """Return the unit's folder in a cache."""
+        return unit_path(root, self.dataset, self.video, self.kind, self.digest()[:8])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the attribute ``ted`` of the unit's group (docs/reference/storage-format.md)."""
+        named = {"kind": self.kind, "dataset": self.dataset, "video": self.video}
+        return {"schema_version": SCHEMA_VERSION, **named, **self.fields(), "digest": self.digest()}
+
+
 class StoredUnit(Generic[SpecT]):
     """A complete unit of any kind; each kind has its own subclass."""
 
-    def __init__(self, folder: Path, spec_type: type[SpecT]) -> None:
+    spec_type: ClassVar[Any]
+
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.marker = read_marker(folder)
-        self.spec = read_spec(folder, spec_type, self.marker)
+        self.spec: SpecT = read_spec(folder, self.spec_type, self.marker)
         # A chunk that the marker does not list would be read unchecked, or as fill values.
         count, layout = self.spec.frame_count, self.spec.layout
         if self.marker.files.keys() != layout.files(count):
@@ -74,6 +124,9 @@ class StoredUnit(Generic[SpecT]):
         self._readers = {array.name: ArrayReader(folder, self.marker, array) for array in layout.arrays}
         if any(self._readers[array.name].shape[0] != count for array in layout.frame_arrays):
             raise damage(folder, GROUP, "names another number of frames than are stored")
+        shapes = self.spec.shapes if isinstance(self.spec, DigestSpec) else {}
+        if any(self._readers[name].shape != shape for name, shape in shapes.items()):
+            raise damage(folder, GROUP, "describes arrays of another shape than are stored")
 
     @property
     def content_hash(self) -> str:
@@ -98,12 +151,8 @@ class StoredUnit(Generic[SpecT]):
 def read_spec(folder: Path, spec_type: type[SpecT], marker: Marker | None = None) -> SpecT:
     """Read a unit's description from its group's attributes, and compare it with the unit's marker if there is one.
 
-    Raises
-    ------
-    CorruptUnitError
-        When it cannot be read, or contradicts the marker.
-    SchemaError
-        When it has a newer format, or a field has a wrong type or is out of range.
+    Raises CorruptUnitError when it cannot be read, or contradicts the marker, and SchemaError when it has a newer
+    format, or a field has a wrong type or is out of range.
     """
     try:
         text = read_regular(folder / GROUP)

@@ -5,7 +5,6 @@ import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Generic, Self
 
 from numpy.typing import NDArray
@@ -94,9 +93,7 @@ class StoredWriter(Generic[SpecT]):
                 raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._claim is not None:
             with contextlib.suppress(OSError):
                 self._claim.release()

@@ -1,20 +1,17 @@
 """Affinity units: the sources that a search found for every pixel of a video."""
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import damage
-from ..durable import canonical_json
 from ..errors import CacheError, ConfigError, Hint
 from ..fields import Fields, check_kind, readable
-from ..layout import GROUP, SCHEMA_VERSION, ArrayLayout, UnitLayout, unit_path
-from ..stored import StoredUnit
+from ..layout import ArrayLayout, UnitLayout
+from ..stored import DigestSpec, StoredUnit
 from ..writing import StoredWriter
 from .registry import ArtifactKind, register_artifact
 
@@ -33,7 +30,7 @@ _LAYOUT = UnitLayout(
 
 
 @dataclass(frozen=True, kw_only=True)
-class AffinitySpec:
+class AffinitySpec(DigestSpec):
     """Description of one affinity unit.
 
     Attributes
@@ -61,11 +58,9 @@ class AffinitySpec:
         If there are no features, labels and features differ in number, or a size is not positive.
     """
 
-    kind: ClassVar[str] = "affinities"
+    kind: str = field(default="affinities", init=False)
     layout: ClassVar[UnitLayout] = _LAYOUT
 
-    dataset: str
-    video: str
     features: tuple[str, ...]
     feature_labels: tuple[str, ...]
     frame_count: int
@@ -94,24 +89,9 @@ class AffinitySpec:
             "bounds": (self.frame_count, len(self.search["fusions"]), pixels),
         }
 
-    def digest(self) -> str:
-        """Return the SHA-256 of the canonical JSON of all fields that determine the values, 64 hex digits."""
-        determining = {
-            "features": list(self.features),
-            "frame_count": self.frame_count,
-            "grid": list(self.grid),
-            "search": dict(self.search),
-        }
-        return hashlib.sha256(canonical_json(determining)).hexdigest()
-
-    def folder(self, root: Path) -> Path:
-        """Return the unit's folder in a cache."""
-        return unit_path(root, self.dataset, self.video, self.kind, self.digest()[:8])
-
-    @property
-    def label(self) -> str:
-        """Name for messages: ``davis/camel affinities@1a2b3c4d``."""
-        return f"{self.dataset}/{self.video} affinities@{self.digest()[:8]}"
+    def determining(self) -> dict[str, Any]:
+        values = self.fields()
+        return {name: values[name] for name in ("features", "frame_count", "grid", "search")}
 
     @property
     def summary(self) -> str:
@@ -127,22 +107,16 @@ class AffinitySpec:
 
     def columns(self) -> dict[str, Any]:
         """Return this unit's own columns in a list of units, beside dataset, video, frames and state."""
-        return {"affinities": f"affinities@{self.digest()[:8]}", "summary": self.summary}
+        return {"affinities": self.name, "summary": self.summary}
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the attribute ``ted`` of the unit's group (docs/reference/storage-format.md)."""
+    def fields(self) -> dict[str, Any]:
         return {
-            "schema_version": SCHEMA_VERSION,
-            "kind": self.kind,
-            "dataset": self.dataset,
-            "video": self.video,
             "features": list(self.features),
             "feature_labels": list(self.feature_labels),
             "frame_count": self.frame_count,
             "grid": list(self.grid),
             "slots": self.slots,
             "search": dict(self.search),
-            "digest": self.digest(),
         }
 
     @classmethod
@@ -197,10 +171,7 @@ class AffinityUnit(StoredUnit[AffinitySpec]):
         When it was written in a newer format.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, AffinitySpec)
-        if any(self._readers[name].shape != shape for name, shape in self.spec.shapes.items()):
-            raise damage(folder, GROUP, "describes arrays of another shape than are stored")
+    spec_type = AffinitySpec
 
     def __repr__(self) -> str:
         return f"<AffinityUnit {self.spec.label} {self.spec.summary}>"

@@ -39,8 +39,10 @@ class Unit(StoredUnit[UnitSpec]):
         When it was written in a newer format, or with a codec that this version does not know.
     """
 
+    spec_type = UnitSpec
+
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, UnitSpec)
+        super().__init__(folder)
         self._sizes: dict[str, int] = {}
         for array in self.spec.layout.arrays:
             axes = zip(array.dimensions, self._readers[array.name].shape, strict=True)

@@ -1,6 +1,5 @@
 """Units of plug-ins: any arrays of one video, with a description in JSON."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import ArrayReader, damage
-from ..durable import canonical_json
+from ..arrays import ArrayReader
 from ..errors import CacheError, ConfigError
 from ..fields import MOST, Fields, check_kind, readable
-from ..layout import GROUP, SCHEMA_VERSION, UnitLayout, unit_path
-from ..stored import StoredUnit
+from ..layout import UnitLayout
+from ..stored import DigestSpec, StoredUnit
 from ..writing import StoredWriter
 from .registry import artifact_kind
 
@@ -22,7 +20,7 @@ __all__ = ["Artifact", "ArtifactSpec", "ArtifactWriter"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArtifactSpec:
+class ArtifactSpec(DigestSpec):
     """One per-video artefact of a plug-in's kind, such as a learned token.
 
     Attributes
@@ -37,9 +35,6 @@ class ArtifactSpec:
         Length of each axis of the arrays, by name; that of ``"frame"`` is the number of frames.
     """
 
-    kind: str
-    dataset: str
-    video: str
     request: Mapping[str, Any] = field(default_factory=dict)
     sizes: Mapping[str, int]
 
@@ -64,36 +59,16 @@ class ArtifactSpec:
         """Number of frames; 0 for a kind whose arrays have none."""
         return self.sizes.get("frame", 0)
 
-    def digest(self) -> str:
-        """Return the SHA-256 of the canonical JSON of kind, request and sizes, 64 hex digits."""
-        determining = {"kind": self.kind, "request": dict(self.request), "sizes": dict(self.sizes)}
-        return hashlib.sha256(canonical_json(determining)).hexdigest()
+    def determining(self) -> dict[str, Any]:
+        return {"kind": self.kind, **self.fields()}
 
-    def folder(self, root: Path) -> Path:
-        """Return the unit's folder in a cache."""
-        return unit_path(root, self.dataset, self.video, self.kind, self.digest()[:8])
-
-    @property
-    def label(self) -> str:
-        """Name for messages: ``davis/camel token@1a2b3c4d``."""
-        return f"{self.dataset}/{self.video} {self.kind}@{self.digest()[:8]}"
+    def fields(self) -> dict[str, Any]:
+        return {"request": dict(self.request), "sizes": dict(self.sizes)}
 
     def columns(self) -> dict[str, Any]:
         """Return this unit's own columns in a list of units, beside dataset, video, frames and state."""
         shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in self.shapes.items())
-        return {"artifact": f"{self.kind}@{self.digest()[:8]}", "summary": shapes}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the attribute ``ted`` of the unit's group (docs/reference/storage-format.md)."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "kind": self.kind,
-            "dataset": self.dataset,
-            "video": self.video,
-            "request": dict(self.request),
-            "sizes": dict(self.sizes),
-            "digest": self.digest(),
-        }
+        return {"artifact": self.name, "summary": shapes}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: Path) -> "ArtifactSpec":
@@ -141,10 +116,7 @@ class Artifact(StoredUnit[ArtifactSpec]):
         When it was written in a newer format, or no installed plug-in offers its kind.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, ArtifactSpec)
-        if any(self._readers[name].shape != shape for name, shape in self.spec.shapes.items()):
-            raise damage(folder, GROUP, "describes arrays of another shape than are stored")
+    spec_type = ArtifactSpec
 
     def __repr__(self) -> str:
         return f"<Artifact {self.spec.label}>"

@@ -82,13 +82,7 @@ def register_artifact(kind: ArtifactKind) -> None:
 
 
 def artifact_kind(name: str) -> ArtifactKind:
-    """Return a kind by its name; kinds that installed packages offer are imported on demand.
-
-    Raises
-    ------
-    SchemaError
-        For an unknown kind.
-    """
+    """Return a kind by its name, or raise SchemaError; kinds that installed packages offer are imported on demand."""
     if name not in _KINDS:
         for kind in load_offers(_GROUP, lambda offered: offered == name, ArtifactKind):
             register_artifact(kind)
