@@ -104,7 +104,7 @@ def apart(part: str, **options: Any) -> Any:
 
 def held(spec: SearchSpec, context: list[torch.Tensor], precision: Precision) -> CosineIndex:
     """Return an index that holds a context, (frame, y, x, channel) for each part."""
-    index = CosineIndex(spec, len(context[0]), precision)
+    index = CosineIndex(spec, len(context[0]), precision=precision)
     for frame in range(len(context[0])):
         index.add(frame, [part[frame] for part in context])
     return index
@@ -152,7 +152,7 @@ def one(device: str, kind: str, way: str) -> dict[str, float]:
                 torch.cuda.synchronize()
 
         seconds = timed(run)
-        kept = sum(part.nbytes for part in [*index.parts, *index.low]) / 1e9
+        kept = sum(part.nbytes for part in index.keys) / 1e9
         own = peak() - before + kept if device == "cpu" else torch.cuda.max_memory_allocated() / 1e9
     Path(tempfile.gettempdir(), f"ted-benchmark-{way}.npy").write_bytes(soft[0].cpu().numpy().tobytes())
     return {"seconds": seconds, "gigabytes": own}

@@ -19,7 +19,7 @@ from ted.propagate import (
     part_weights,
     search,
 )
-from ted.propagate.kernels.cosine.index import DEFAULT_BUDGET, CosineIndex
+from ted.propagate.kernels.cosine.index import CosineIndex
 from ted.propagate.kernels.cosine.precision import FLOAT32, Precision
 from ted.propagate.labels import ContextLabels
 
@@ -49,11 +49,11 @@ def find_candidates(
     spec: SearchSpec,
     *,
     precision: Precision = FLOAT32,
-    budget: int = DEFAULT_BUDGET,
+    budget: int | None = None,
     annotated: int = 1,
 ) -> Candidates:
     """Search a single frame's context: unit vectors (y, x, channel) and (frame, y, x, channel), one tensor per part."""
-    index = CosineIndex(spec, len(context[0]), precision, budget)
+    index = CosineIndex(spec, len(context[0]), precision=precision, budget=budget)
     for frame in range(len(context[0])):
         index.add(frame, [part[frame] for part in context])
     return index.search(query, range(len(context[0])), annotated)

@@ -75,6 +75,7 @@ def expected_labels(
     return labels
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("rules", RULES, ids=lambda rules: "+".join(rules))
 @pytest.mark.parametrize("context", [0, 4, 20])
 def test_labels_equal_the_dense_reference(rules: dict[str, object], context: int) -> None:

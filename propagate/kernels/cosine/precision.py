@@ -16,6 +16,8 @@ __all__ = ["BFLOAT16", "FLOAT16", "FLOAT32", "Precision", "best_precision", "exa
 _SIGMAS = 8
 # Required speed-up of low precision, which selects more candidates to compare exactly.
 _WORTH = 2.0
+# Size of table entries that may cancel in a sum.
+_CANCELLING = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,12 @@ class Precision:
     rounding: float
     error: float
 
+    def bound(self, similarity: torch.Tensor) -> torch.Tensor:
+        """Return the error bounds of computed similarities, of the same shape."""
+        if not self.rounding:
+            return torch.full_like(similarity, self.error)
+        return (similarity.abs() + _CANCELLING).mul_(self.rounding).add_(self.error)
+
     @property
     def is_low(self) -> bool:
         """Whether it is lower than float32."""
@@ -53,7 +61,7 @@ class Precision:
         Parameters
         ----------
         queries, keys
-            Sampled pairs: (pair, channel) each, float32, L2-normalised.
+            Sampled pairs: (..., channel) each, float32, L2-normalised.
         """
         if not self.is_low:
             return self
@@ -74,7 +82,7 @@ FLOAT16 = Precision(dtype=torch.float16, rounding=2**-11, error=2**-10)
 
 @lru_cache
 def best_precision(device: torch.device, threads: int) -> Precision:
-    """Measure products on a device; return the fastest precision.
+    """Measure products of the engine's shape on a device, once; return the fastest precision.
 
     Parameters
     ----------
@@ -83,25 +91,27 @@ def best_precision(device: torch.device, threads: int) -> Precision:
     threads
         Number of threads of the process; the measurement is cached for each number.
     """
-    low = BFLOAT16 if device.type == "cpu" else FLOAT16
-    return low if _seconds(low.dtype, device) * _WORTH < _seconds(torch.float32, device) else FLOAT32
+    # (frame, queries, channels, keys) of a block of the row engine, or of a tile of the cell engine, whose frames are
+    # multiplied as one.
+    low, shape = (BFLOAT16, (1, 29 * 38, 640, 248)) if device.type == "cpu" else (FLOAT16, (29, 1040, 640, 4160))
+    return low if _seconds(low.dtype, device, shape) * _WORTH < _seconds(torch.float32, device, shape) else FLOAT32
 
 
-def _seconds(dtype: torch.dtype, device: torch.device) -> float:
-    """Return the shortest time of three products of a typical shape."""
-    keys = torch.ones(16 * 38, 640, dtype=dtype, device=device)
-    queries = torch.ones(640, 248, dtype=dtype, device=device)
-    out = torch.empty(16 * 38, 248, dtype=dtype, device=device)
-    best = float("inf")
-    for _ in range(4):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        torch.mm(keys, queries, out=out)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - start)
-    return best
+def _seconds(dtype: torch.dtype, device: torch.device, shape: tuple[int, int, int, int]) -> float:
+    """Return the shortest time of five products, after one that starts the library."""
+    frames, queries, channels, keys = shape
+    left = torch.ones(frames, queries, channels, dtype=dtype, device=device)
+    right = torch.ones(frames, channels, keys, dtype=dtype, device=device)
+    out = torch.empty(frames, queries, keys, dtype=dtype, device=device)
+    times = []
+    with exact_products():
+        for _ in range(6):
+            start = time.perf_counter()
+            torch.bmm(left, right, out=out)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - start)
+    return min(times[1:])
 
 
 @contextmanager

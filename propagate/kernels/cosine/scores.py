@@ -6,12 +6,10 @@ from functools import cached_property
 
 import torch
 
-from .tiles import SEGMENT, Tile
+from .search import Operand
+from .tiles import SEGMENT_ROWS, Tile
 
-__all__ = ["Located", "Operand", "TileScores"]
-
-#: Queries (y, x, channel) of the whole grid, and keys (frame, y, x, channel), to multiply.
-Operand = tuple[torch.Tensor, torch.Tensor]
+__all__ = ["Located", "TileScores"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +45,10 @@ class TileScores:
         The tile.
     tables
         One or more tables; each is a sum of the products of its operands. All keys have the same frames and type.
+    frames
+        Number of frames of the keys.
+    grid_width
+        Columns of the grid.
     buffers
         One flat buffer for each table, of the operands' type, with at least `Tile.products` elements; overwritten.
     circle
@@ -57,12 +59,15 @@ class TileScores:
         self,
         tile: Tile,
         tables: Sequence[Sequence[Operand]],
+        frames: int,
+        grid_width: int,
         buffers: Sequence[torch.Tensor],
         circle: int | None = None,
     ) -> None:
         self.tile = tile
         self.circle = circle
-        self.frames = tables[0][0][1].shape[0]
+        self.frames = frames
+        self.grid_width = grid_width
         self.buffers = buffers
         self._sizes = [len(tile.seen_from(row)) * len(tile.columns) for row in tile.key_rows]
         self.maxima = [self._fill(operands, buffer) for operands, buffer in zip(tables, buffers, strict=True)]
@@ -70,11 +75,11 @@ class TileScores:
     def _fill(self, operands: Sequence[Operand], buffer: torch.Tensor) -> torch.Tensor:
         tile = self.tile
         height, width, depth = len(tile.rows), len(tile.columns), len(tile.key_columns)
-        columns = slice(tile.key_columns.start, tile.key_columns.stop)
         sides = []
         for queries, keys in operands:
-            some = queries[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
-            sides.append((some.flatten(0, 1).T.contiguous(), keys[:, :, columns]))
+            on_grid = queries.view(-1, self.grid_width, queries.shape[-1])
+            some = on_grid[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
+            sides.append((some.flatten(0, 1).T.contiguous(), keys))
         maxima = buffer.new_full((tile.segments, self.frames, depth, height * width), -torch.inf)
         start = 0
         for number, row in enumerate(tile.key_rows):
@@ -84,12 +89,13 @@ class TileScores:
             slab = buffer[start : start + size].view(self.frames, depth, self._sizes[number])
             start += size
             flat = slab.flatten(0, 1)
+            cells = slice(row * self.grid_width + tile.key_columns.start, row * self.grid_width + tile.key_columns.stop)
             for term, (queries, keys) in enumerate(sides):
                 # One product of all frames, keys on the left. Batched products, or queries on the left, are 10 to 30 %
                 # slower with MKL, which is more than the copy of the keys costs.
-                rows = keys[:, row].flatten(0, 1)
+                rows = keys(cells).flatten(0, 1)
                 torch.addmm(flat, rows, queries[:, here], beta=min(term, 1), out=flat)
-            best = maxima[number // SEGMENT, :, :, here]
+            best = maxima[number // SEGMENT_ROWS, :, :, here]
             torch.maximum(best, slab, out=best)
         return maxima.view(tile.segments, self.frames, depth, height, width)
 
@@ -144,7 +150,7 @@ class TileScores:
             frame = torch.as_tensor(frames, device=segments.device)[frame]
         row, column = queries // len(tile.columns), queries % len(tile.columns)
         segment = segments // (depth * number) + self._reach[0][row]
-        key_y = segment[..., None] * SEGMENT + torch.arange(SEGMENT, device=segments.device)
+        key_y = segment[..., None] * SEGMENT_ROWS + torch.arange(SEGMENT_ROWS, device=segments.device)
         known = key_y.clamp(max=len(tile.key_rows) - 1)
         start, first, size = self._slabs
         # The query's offset in the slab of the key's row. If it is outside the slab, the key is not in the window.
@@ -175,7 +181,7 @@ class TileScores:
         for row in tile.rows:
             first = max(row - tile.radius, tile.key_rows.start) - tile.key_rows.start
             last = min(row + tile.radius, tile.key_rows.stop - 1) - tile.key_rows.start
-            spans.append((first // SEGMENT, last // SEGMENT))
+            spans.append((first // SEGMENT_ROWS, last // SEGMENT_ROWS))
         starts = torch.tensor([first for first, _ in spans], device=self.buffers[0].device)
         return starts, max(last - first + 1 for first, last in spans)
 

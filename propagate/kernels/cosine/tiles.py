@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["SEGMENT", "Tile", "plan_tiles"]
+__all__ = ["SEGMENT_ROWS", "Tile", "plan_tiles"]
 
 #: Rows of keys in a segment. The search first compares only the maximum over each column of keys in a segment.
-SEGMENT = 8
+SEGMENT_ROWS = 8
 
 # Overhead of one product (one row of keys of every frame with the queries around it), measured on two cores: reading
 # its keys costs as much as this number of queries, and calls cost this number of multiply-adds.
 _READ_COST = 64
-CALL_COST = 3_000_000
+_CALL_COST = 3_000_000
 
 _LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
@@ -44,7 +44,7 @@ class Tile:
     @property
     def segments(self) -> int:
         """Number of segments of the rows of keys; the last one may be shorter."""
-        return -(-len(self.key_rows) // SEGMENT)
+        return -(-len(self.key_rows) // SEGMENT_ROWS)
 
     def seen_from(self, key_row: int) -> range:
         """Return the rows of queries whose windows contain a row of keys; not empty for any of `key_rows`."""
@@ -60,9 +60,7 @@ class Tile:
         return frames * len(self.key_columns) * len(self.columns) * self.row_pairs
 
 
-def plan_tiles(
-    grid: tuple[int, int], radius: int, *, frames: int, channels: int, budget: int, call_cost: int = CALL_COST
-) -> list[Tile]:
+def plan_tiles(grid: tuple[int, int], radius: int, *, frames: int, channels: int, budget: int) -> list[Tile]:
     """Cut a grid into the cheapest tiles: narrow tiles waste few products, wide tiles read keys less often.
 
     A row of keys is multiplied with exactly the rows of queries whose windows contain it, so tall tiles waste no
@@ -80,8 +78,6 @@ def plan_tiles(
         Total number of channels of all parts.
     budget
         Maximum number of similarities of a tile. If those of a single query do not fit, tiles are single queries.
-    call_cost
-        Multiply-adds that a device could do in the time of starting one product.
 
     Returns
     -------
@@ -97,7 +93,7 @@ def plan_tiles(
             if frames * most_pairs * most_products > budget:
                 continue
             cost = depth * (pairs * products + _READ_COST * key_rows * key_columns)
-            cost += call_cost * key_rows * -(-grid[1] // width)
+            cost += _CALL_COST * key_rows * -(-grid[1] // width)
             if best is None or cost < best[0]:
                 best = cost, height, width
     _, height, width = best or (0, 1, 1)

@@ -1,3 +1,5 @@
+"""Both engines against a dense float64 reference, for features and settings that are hard for an exact search."""
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -6,12 +8,16 @@ import pytest
 import torch
 
 from ted.propagate import Affinity
+from ted.propagate.kernels.cosine.cells import CellSearch
 from ted.propagate.kernels.cosine.pairs import unit_vectors
 from ted.propagate.kernels.cosine.precision import BFLOAT16, FLOAT16, FLOAT32, Precision
+from ted.propagate.kernels.cosine.search import Search
 from ted.store.errors import ConfigError
 from tests.propagate.features import Parts, adversarial, random_parts
 from tests.propagate.helpers import frame_affinity
 from tests.references import dense_propagation as dense
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 def run(parts: Parts, weights: Sequence[float], radius: int, top_k: int, **options: object) -> Affinity:
@@ -221,7 +227,9 @@ def test_products_are_exact_whatever_the_process_allows() -> None:
     assert torch.equal(affinity.similarity, expected.similarity)
 
 
-def test_a_backends_own_precision_is_set_aside_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backends_own_precision_is_set_aside_and_restored(
+    engine: type[Search], monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend: Any = torch.backends.cuda.matmul
     if not hasattr(backend, "fp32_precision"):
         pytest.skip("torch has one precision for all backends before 2.9")
@@ -231,8 +239,9 @@ def test_a_backends_own_precision_is_set_aside_and_restored(monkeypatch: pytest.
         seen.append(backend.fp32_precision)
         return product(*arguments, **options)
 
-    product = torch.addmm
-    monkeypatch.setattr(torch, "addmm", watching)
+    owner, name = (torch, "addmm") if engine is CellSearch else (torch.Tensor, "baddbmm_")
+    product = getattr(owner, name)
+    monkeypatch.setattr(owner, name, watching)
     before = backend.fp32_precision
     backend.fp32_precision = "tf32"
     try:

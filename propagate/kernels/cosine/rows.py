@@ -1,0 +1,338 @@
+"""Engine for GPUs: few large operations over blocks of grid rows.
+
+A GPU multiplies far faster than a host can start operations. So one product of each part compares the queries of a
+block of rows with every cell in the rows that their windows reach, in all frames at once, and cells outside the windows
+are masked. Of each query, a fixed number of segments with the largest maxima is read, and a fixed number of their cells
+is listed for each fusion. Both numbers are checked: the largest similarity that is not listed must lie below the
+threshold of candidates. Queries that fail the check are searched again: all cells in their windows, in float32.
+"""
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from ..candidates import Candidates, rows_of
+from ..window import inside_window
+from .admission import Listed, passing, stacked
+from .keys import SEGMENT
+from .precision import FLOAT32, Precision, exact_products
+from .search import Search, distinct, weighted
+
+__all__ = ["RowSearch"]
+
+# Maximum number of similarities in memory, over all tables.
+_BUDGET = 10 * 2**24
+# Maximum number of float32 values in memory in other steps.
+_AT_ONCE = 2**25
+# Entry of the tables outside of windows, and a bound of the others: shifted cosines lie in [-2, 2].
+_OUTSIDE, _LEAST = -4.0, -3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """A block of rows: ranges of its queries, of the cells that their windows reach, and of the segments of these."""
+
+    queries: range
+    cells: range
+    segments: range
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of queries and of segments."""
+        return len(self.queries), len(self.segments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Portion:
+    """Fusions with the same context.
+
+    Attributes
+    ----------
+    positions
+        The positions of their context.
+    slots
+        (position,): their slots; None for all slots in their order.
+    scales
+        (fusion, table), float32: the scales of the tables.
+    """
+
+    positions: tuple[int, ...]
+    slots: torch.Tensor | None
+    scales: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """Segments that were read of some queries, for the fusions of a portion.
+
+    Attributes
+    ----------
+    index
+        (fusion, query, group, segment), int64: index into (frame, segment of the block).
+    values
+        (fusion, query, group, segment, cell): their entries in each table.
+    rest
+        (fusion, query, group), of the tables' type: the largest similarity in all other segments is at most this.
+    """
+
+    index: torch.Tensor
+    values: list[torch.Tensor]
+    rest: torch.Tensor
+
+
+class RowSearch(Search):
+    """Search block by block: one product a part, then selection of fixed size, checked at the end."""
+
+    def run(self, budget: int | None = None) -> Candidates:
+        """Find the candidates of all pixels; `budget` determines the number of rows in a block."""
+        precision, blocks = self.precision(), self._blocks(budget or _BUDGET)
+        self._portions = [*self._cut(max(math.prod(block.shape) for block in blocks))]
+        tables, shift = self.tables(precision)
+        self._operands = [
+            [(query.expand(len(self.order), -1, -1), keys) for query, keys in operands] for operands in tables
+        ]
+        with exact_products():
+            lists = [*self._listed(blocks, precision)]
+            sources, values = stacked([listed for listed, _ in lists])
+            sources, values = distinct(sources, values, len(self.table_scales) * len(self._portions))
+            cosines = self.cosines(slice(None), sources)
+            failed = self.wrong(values, shift, cosines, sources, precision)
+            again = (failed | ~_cat([sure for _, sure in lists], 0)).nonzero()[:, 0]
+            if len(again):
+                joined = stacked([(sources, cosines), self._searched(again)])
+                rows = torch.arange(len(sources), device=self.device)
+                rows[again] = torch.arange(len(again), device=self.device) + len(sources)
+                sources, cosines = joined[0][rows], joined[1][:, rows]
+        return self.best(sources, cosines)
+
+    def _cut(self, size: int) -> Iterator[_Portion]:
+        """Divide the fusions into portions that share a context and whose bounds fit in memory."""
+        wanted: dict[tuple[int, ...], list[tuple[float, ...]]] = {}
+        for parts, groups in zip(self.scales, self.groups, strict=True):
+            own = wanted.setdefault(tuple(position for group in groups for position in group), [])
+            if self.table_scales[parts] not in own:
+                own.append(self.table_scales[parts])
+        wanted.pop((), None)
+        for positions, every in wanted.items():
+            some = [self.slots[position] for position in positions] if len(positions) < len(self.order) else None
+            count = max(1, _AT_ONCE // (size * len(positions)))
+            for start in range(0, len(every), count):
+                yield _Portion(
+                    positions=positions,
+                    slots=None if some is None else torch.tensor(some, device=self.device),
+                    scales=torch.tensor(every[start : start + count], device=self.device),
+                )
+
+    def _blocks(self, budget: int) -> list[_Block]:
+        """Cut the rows of the grid into the fewest blocks of equal height whose similarities fit in memory."""
+        (height, width), tables = self.grid, 1 if self.single else len(self.query)
+        capacity = len(self.keys[0].exact)  # rather than the frames of this context, so that all frames share `memo`
+
+        def size(rows: int) -> int:
+            return rows * width * min(height, rows + 2 * self.radius) * width * capacity * tables
+
+        rows = next((rows for rows in range(height, 0, -1) if size(rows) <= budget), 1)
+        rows = -(-height // -(-height // rows))
+        blocks = []
+        for top in range(0, height, rows):
+            bottom = min(height, top + rows)
+            first = max(0, top - self.radius) * width // SEGMENT
+            last = -(-min(height, bottom + self.radius) * width // SEGMENT)
+            blocks.append(
+                _Block(
+                    queries=range(top * width, bottom * width),
+                    cells=range(first * SEGMENT, last * SEGMENT),
+                    segments=range(first, last),
+                )
+            )
+        return blocks
+
+    def _once(self, key: Hashable, make: Any) -> Any:
+        """Return a value that depends on the grid and the window alone; it is computed once for all frames."""
+        key = (key, self.radius, self.circle)
+        if key not in self.memo:
+            self.memo[key] = make()
+        return self.memo[key]
+
+    def _inside(self, queries: slice | torch.Tensor, cells: slice) -> torch.Tensor:
+        """Return which cells are in the windows of queries: (query, cell), bool."""
+        index = torch.arange(self.keys[0].cells, device=self.device, dtype=torch.int32)
+        y, x = index // self.grid[1], index % self.grid[1]
+        y[self.grid[0] * self.grid[1] :] = 2**14  # padding is far from all queries
+        dy, dx = y[queries, None] - y[cells], x[queries, None] - x[cells]
+        if self.circle is not None:
+            return inside_window(dy, dx, self.circle, "circle")
+        return inside_window(dy, dx, self.radius, "square")
+
+    def _listed(self, blocks: Sequence[_Block], precision: Precision) -> Iterator[tuple[Listed, torch.Tensor]]:
+        """Yield sources of successive queries with their entries in the tables, and which queries are certain."""
+        held: list[tuple[_Block, list[_Read]]] = []
+        size = 0
+        for block in blocks:
+            reads = self._read(block, precision)
+            more = sum(table.numel() for read in reads for table in read.values)
+            # Blocks at the border of a small grid may have fewer segments to read.
+            if held and (size + more > _AT_ONCE or _counts(reads) != _counts(held[0][1])):
+                yield self._chosen(held, precision)
+                held, size = [], 0
+            held.append((block, reads))
+            size += more
+        yield self._chosen(held, precision)
+
+    def _read(self, block: _Block, precision: Precision) -> list[_Read]:
+        """Multiply the queries of a block, and read the segments that may hold the best sources of each portion."""
+        frames, (queries, segments) = len(self.order), block.shape
+        here = slice(block.queries.start, block.queries.stop)
+        cells = slice(block.cells.start, block.cells.stop)
+        outside = self._once(block, lambda: ~self._inside(here, cells)[:, None])
+        products = []
+        for operands in self._operands:
+            shape = queries, frames, segments * SEGMENT
+            product = torch.empty(shape, dtype=precision.dtype, device=self.device)
+            by_frame = product.transpose(0, 1)
+            for term, (query, keys) in enumerate(operands):
+                by_frame.baddbmm_(query[:, here], keys(cells).mT, beta=min(term, 1))
+            products.append(product.masked_fill_(outside, _OUTSIDE).view(-1, SEGMENT))
+        maxima = torch.stack([product.amax(1) for product in products]) if len(products) > 1 else products[0].amax(1)
+        return [self._read_some(products, maxima, block, portion, precision) for portion in self._portions]
+
+    def _read_some(
+        self,
+        products: Sequence[torch.Tensor],
+        maxima: torch.Tensor,
+        block: _Block,
+        portion: _Portion,
+        precision: Precision,
+    ) -> _Read:
+        """Read a portion's segments.
+
+        Parameters
+        ----------
+        products
+            Each table, (query x frame x segment, cell of the segment).
+        maxima
+            Maxima of all segments, (table, query, frame, segment) in this order.
+        block
+            The block.
+        portion
+            The fusions.
+        precision
+            Precision of the tables.
+        """
+        tables, frames, (queries, segments) = len(products), len(self.order), block.shape
+        bounds = maxima
+        if portion.slots is not None:
+            bounds = bounds.view(tables, queries, frames, segments)[:, :, portion.slots]
+        if tables > 1:
+            bounds = (portion.scales @ bounds.view(tables, -1).float()).to(precision.dtype)
+        groups = len(portion.positions) if self.spec.per_frame else 1
+        bounds = bounds.view(-1, queries, groups, len(portion.positions) * segments // groups)
+        # Sums of maxima of several tables are weaker bounds, so more segments are read.
+        count = 2 * self.spec.top_k + 12 if tables == 1 else 4 * self.spec.top_k + 24
+        bound, index = bounds.topk(min(count, bounds.shape[-1]), sorted=False)
+        if groups > 1:
+            index = index + torch.arange(groups, device=self.device)[:, None] * segments
+        if portion.slots is not None:
+            index = portion.slots[index // segments] * segments + index % segments
+        first = self._once(
+            (queries, frames, segments),
+            lambda: torch.arange(queries, device=self.device)[:, None, None] * (frames * segments),
+        )
+        every = index.shape[-1] == bounds.shape[-1]
+        rest = torch.full_like(bound[..., 0], _OUTSIDE) if every else bound.amin(-1)
+        address = index + first
+        return _Read(index=index, values=[functional.embedding(address, product) for product in products], rest=rest)
+
+    def _chosen(
+        self, held: Sequence[tuple[_Block, Sequence[_Read]]], precision: Precision
+    ) -> tuple[Listed, torch.Tensor]:
+        """List the best cells of the segments that were read of successive blocks."""
+        top_k, blocks = self.spec.top_k, [block for block, _ in held]
+
+        def by_query(values: list[int]) -> torch.Tensor:
+            sizes = torch.tensor([block.shape[0] for block in blocks])
+            return torch.tensor(values).repeat_interleave(sizes)[:, None, None].to(self.device)
+
+        first = self._once((*blocks, "first"), lambda: by_query([block.segments.start for block in blocks]))
+        count = self._once((*blocks, "count"), lambda: by_query([block.shape[1] for block in blocks]))
+        starts = self.order * (self.grid[0] * self.grid[1])
+        lists, certain = [], []
+        for number, portion in enumerate(self._portions):
+            index = _cat([reads[number].index for _, reads in held], 1)
+            rest = _cat([reads[number].rest for _, reads in held], 1).float()
+            read = zip(*[reads[number].values for _, reads in held], strict=True)
+            values = _stack([_cat(table, 1) for table in read]).float().flatten(-2)
+            tables = len(values)
+            similarity = values[0]
+            if tables > 1:
+                rest = rest + precision.rounding * rest.abs()  # sums were rounded
+                similarity = (values * portion.scales.T[:, :, None, None, None]).sum(0)
+            score, member = similarity.topk(min(2 * top_k + 12, similarity.shape[-1]))
+            if score.shape[-1] < similarity.shape[-1]:
+                rest = torch.maximum(rest, score[..., -1])
+            threshold = torch.full_like(rest, _LEAST)
+            if score.shape[-1] >= top_k:
+                kth = score[..., top_k - 1]
+                threshold = (kth - 2 * precision.bound(kth)).clamp_(min=_LEAST)
+            certain.append((rest < threshold).all(2).all(0))
+            segment = starts[index // count] + (index % count + first) * SEGMENT
+            sources = segment.gather(-1, member // SEGMENT) + member % SEGMENT
+            sources.masked_fill_(score < threshold[..., None], -1)
+            values = values.gather(-1, member.expand(tables, *member.shape))
+            lists.append((sources.transpose(0, 1).flatten(1), values.transpose(1, 2).flatten(2)))
+        sources, values = (_cat([*some], -1) for some in zip(*lists, strict=True))
+        return (sources, values), _stack(certain).all(0)
+
+    def _searched(self, queries: torch.Tensor) -> Listed:
+        """Return the candidates of some queries among all cells in their windows, and their cosines."""
+        step, precision = max(1, _AT_ONCE // (len(self.order) * self.keys[0].cells * len(self.query))), FLOAT32
+        found: list[Listed] = []
+        for some in torch.split(queries, step):
+            listed = self._searched_at_once(some, precision)
+            while listed is None:
+                precision = precision.wider()
+                listed = self._searched_at_once(some, precision)
+            found.append(listed)
+        return stacked(found)
+
+    def _searched_at_once(self, queries: torch.Tensor, precision: Precision) -> Listed | None:
+        """Return candidates and cosines; None if an error of float32 products exceeds its bound."""
+        cells, positions = self.keys[0].cells, sorted(self.slots)
+        tables, shift = self.tables(FLOAT32)
+        at = torch.tensor(positions, device=self.device)
+        slots = torch.tensor([self.slots[position] for position in positions], device=self.device)
+        source = at[:, None] * (self.grid[0] * self.grid[1]) + torch.arange(cells, device=self.device)
+        values = []
+        for operands in tables:
+            terms = [query[queries] @ keys(slice(cells)).mT for query, keys in operands]
+            values.append(sum(terms[1:], terms[0])[slots].transpose(0, 1).flatten(1))
+        inside = self._inside(queries, slice(cells)).repeat(1, len(positions))
+        chosen, known = torch.zeros_like(inside), source.flatten().expand_as(inside)
+        for portion in self._portions:
+            for group in [[at] for at in portion.positions] if self.spec.per_frame else [portion.positions]:
+                among = inside & torch.isin(at, at.new_tensor(group)).repeat_interleave(cells)
+                for scales in portion.scales.tolist():
+                    similarity = weighted(values, scales).masked_fill(~among, -torch.inf)
+                    chosen |= passing(similarity, known, self.spec.top_k, precision)
+        query, column = chosen.nonzero(as_tuple=True)
+        entries = torch.stack([table[query, column] for table in values])
+        sources, entries = rows_of(query, source.flatten()[column], entries, len(queries))
+        cosines = self.cosines(queries, sources)
+        wrong = self.wrong(entries, shift[:, queries], cosines, sources, precision)
+        return None if bool(wrong.any()) else (sources, cosines)
+
+
+def _counts(reads: Sequence[_Read]) -> list[int]:
+    return [read.index.shape[-1] for read in reads]
+
+
+def _stack(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(tensors)) if len(tensors) > 1 else tensors[0][None]
+
+
+def _cat(tensors: Sequence[torch.Tensor], dim: int) -> torch.Tensor:
+    return torch.cat(list(tensors), dim) if len(tensors) > 1 else tensors[0]

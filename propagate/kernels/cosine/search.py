@@ -1,0 +1,219 @@
+"""What both engines share: operands of products, exact cosines, and the check of errors."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..candidates import Candidates, keep_best
+from .keys import EXTRA, PartKeys
+from .pairs import pair_cosines
+from .precision import Precision
+
+if TYPE_CHECKING:
+    from ...spec import SearchSpec
+    from .kernel import CosineKernel
+
+__all__ = ["Operand", "Search", "distinct", "weighted"]
+
+#: Queries (cell, channel) of the whole grid, and a function that returns the keys (frame, cell, channel) of some cells.
+Operand = tuple[torch.Tensor, Callable[[slice], torch.Tensor]]
+
+_NOWHERE = torch.iinfo(torch.int64).max
+
+
+class Search(ABC):
+    """Search of one frame's sources in some frames of its context, in windows of one radius.
+
+    Parameters
+    ----------
+    query
+        Features of the frame, (y, x, channel) for each part, float32, L2-normalised.
+    keys
+        The keys of each part.
+    precision
+        Precision of the keys' products.
+    slots
+        The slot of each position in the context that is searched.
+    spec
+        The search.
+    groups
+        For each fusion, groups of positions that have a common top-k.
+    radius
+        Half the side of the square window.
+    circle
+        Radius of the circle that limits the window, if any.
+    memo
+        Values that are the same for all frames, kept by the index.
+
+    Attributes
+    ----------
+    order
+        (slot,), int64: the position of each slot; -1 if it is not searched.
+    scales
+        For each fusion, the scales of the parts' cosines, which sum to 1.
+    single
+        Whether all fusions have the same scales, so that one table of fused similarities serves them all.
+    table_scales
+        The scales of the tables for each of the different `scales`.
+    """
+
+    def __init__(
+        self,
+        *,
+        query: Sequence[torch.Tensor],
+        keys: Sequence[PartKeys],
+        precision: Precision,
+        slots: dict[int, int],
+        spec: "SearchSpec",
+        groups: Sequence[Sequence[Sequence[int]]],
+        radius: int,
+        circle: int | None,
+        memo: dict[Hashable, Any],
+    ) -> None:
+        self.query = query
+        self.keys = keys
+        self.slots = slots
+        self.spec = spec
+        self.kernel: CosineKernel = spec.kernel  # type: ignore[assignment]
+        self.groups = groups
+        self.radius = radius
+        self.circle = circle
+        self.memo = memo
+        self.grid = (query[0].shape[0], query[0].shape[1])
+        self.device = query[0].device
+        order, slot_of = [-1] * (max(slots.values()) + 1), [0] * (max(slots) + 1)
+        for position, slot in slots.items():
+            order[slot], slot_of[position] = position, slot
+        self.order = torch.tensor(order, device=self.device)
+        self._slot_of = torch.tensor(slot_of, device=self.device)
+        scales = [self.kernel.scales(fusion) for fusion in spec.fusions]
+        self.scales = [tuple(scale / sum(own) for scale in own) for own in scales]
+        self.single = len(set(self.scales)) == 1
+        self.table_scales = {parts: (1.0,) if self.single else parts for parts in self.scales}
+        self._precision = precision
+        self._tables: dict[Precision, tuple[list[list[Operand]], torch.Tensor]] = {}
+
+    @abstractmethod
+    def run(self, budget: int | None = None) -> Candidates:
+        """Find the candidates of all pixels, with at most `budget` similarities in memory if possible."""
+
+    def precision(self) -> Precision:
+        """Return the precision of the keys, with its error estimated from a sample of pairs."""
+        wanted = self._precision
+        if not wanted.is_low:
+            return wanted
+        estimates = []
+        cells = self.grid[0] * self.grid[1]
+        some = slice(0, cells, max(1, cells // 1024))
+        last = [self.slots[position] for position in sorted(self.slots)[-4:]]
+        for query, keys in zip(self.query, self.keys, strict=True):
+            samples = query.flatten(0, 1)[some].expand(len(last), -1, -1)
+            estimates.append(wanted.estimated(samples, keys.of(last, some)))
+        return max(estimates, key=lambda estimate: estimate.error)
+
+    def tables(self, precision: Precision) -> tuple[list[list[Operand]], torch.Tensor]:
+        """Return each table's operands, and the shift of each query, (table, query), that its products lack.
+
+        A table is the sum of its operands' products: one table of fused similarities, or one table for each part.
+        """
+        if precision not in self._tables:
+            scales = self.scales[0] if self.single else (1.0,) * len(self.query)
+            pairs = [self._operand(part, scale, precision) for part, scale in enumerate(scales) if scale > 0]
+            operands, shift = [operand for operand, _ in pairs], torch.stack([shift for _, shift in pairs])
+            self._tables[precision] = (
+                ([operands], shift.sum(0, keepdim=True)) if self.single else ([[one] for one in operands], shift)
+            )
+        return self._tables[precision]
+
+    def _operand(self, part: int, scale: float, precision: Precision) -> tuple[Operand, torch.Tensor]:
+        query, keys, slots = self.query[part].flatten(0, 1), self.keys[part], slice(len(self.order))
+        if not precision.is_low:
+            return (query * scale, lambda cells: keys.of(slots, cells)), query.new_zeros(len(query))
+        # Rounding errors are smaller near zero: shift the similarity of good sources there. The same cell in the last
+        # frame is usually a good source.
+        last = keys.of(self.slots[max(self.slots)], slice(len(query)))
+        scaled = query * scale
+        shift = (scaled * last).sum(-1)
+        queries = torch.nn.functional.pad(scaled, (0, EXTRA)).to(precision.dtype)
+        queries[:, -EXTRA] = -shift
+        queries[:, 1 - EXTRA] = -queries[:, -EXTRA].float() - shift  # what rounding the shift has lost
+        return (queries, lambda cells: keys.of(slots, cells, low=True)), shift
+
+    def cosines(self, queries: slice | torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
+        """Return the cosines, (part, query, c), of some queries of the grid with their sources; 0 in empty slots."""
+        cells = self.grid[0] * self.grid[1]
+        known = sources.clamp(min=0)
+        # Empty slots may map to a position that is not searched; their cosines are masked.
+        slots = self._slot_of[(known // cells).clamp(max=len(self._slot_of) - 1)]
+        where = slots * self.keys[0].cells + known % cells
+        cosines = [
+            pair_cosines(query.flatten(0, 1)[queries], keys, where)
+            for query, keys in zip(self.query, self.keys, strict=True)
+        ]
+        return torch.stack(cosines).masked_fill_(sources < 0, 0)
+
+    def wrong(
+        self,
+        values: torch.Tensor,
+        shift: torch.Tensor,
+        cosines: torch.Tensor,
+        sources: torch.Tensor,
+        precision: Precision,
+    ) -> torch.Tensor:
+        """Return which queries have a source whose similarity is off by more than the error bound: (query,), bool.
+
+        Parameters
+        ----------
+        values
+            Entries of the tables, (table, query, c).
+        shift
+            What the tables lack, (table, query).
+        cosines
+            Exact cosines, (part, query, c).
+        sources
+            (query, c); -1 in empty slots.
+        precision
+            Precision of the tables.
+        """
+        off = torch.zeros_like(sources, dtype=torch.bool)
+        for parts, scales in self.table_scales.items():
+            found = weighted(values, scales)
+            exact = weighted(cosines, parts) - weighted(shift, scales)[:, None]
+            off |= (found - exact).abs() > precision.bound(found)
+        return (off & (sources >= 0)).any(1)
+
+    def best(self, sources: torch.Tensor, cosines: torch.Tensor) -> Candidates:
+        """Keep the k best sources of each fusion and group."""
+        similarity, top_k = self.kernel.similarity, self.spec.top_k
+        cells = self.grid[0] * self.grid[1]
+        return keep_best(sources, cosines, similarity, self.spec.fusions, self.groups, top_k, cells)
+
+
+def weighted(tables: Sequence[torch.Tensor] | torch.Tensor, scales: Sequence[float]) -> torch.Tensor:
+    """Return the sum of tables, each times its scale."""
+    terms = [table if scale == 1 else table * scale for table, scale in zip(tables, scales, strict=True) if scale > 0]
+    return terms[0] if len(terms) == 1 else torch.stack(terms).sum(0)
+
+
+def distinct(sources: torch.Tensor, values: torch.Tensor, lists: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sort the sources of each query, drop repetitions, and move empty slots to the end; likewise their values.
+
+    Parameters
+    ----------
+    sources
+        (query, c), int64: one or several lists of different sources; -1 in empty slots.
+    values
+        (table, query, c).
+    lists
+        Number of lists.
+    """
+    rank, order = sources.masked_fill(sources < 0, _NOWHERE).sort(dim=1)
+    if lists > 1:  # keep the first occurrence of a source that is in several lists
+        rank[:, 1:].masked_fill_(rank[:, 1:] == rank[:, :-1], _NOWHERE)
+        rank, again = rank.sort(dim=1)
+        order = order.gather(1, again)
+    width = max(1, int((rank < _NOWHERE).sum(1).max()))
+    rank, order = rank[:, :width], order[:, :width]
+    return rank.masked_fill(rank == _NOWHERE, -1), values.gather(2, order.expand(len(values), -1, -1))
