@@ -1,5 +1,7 @@
 """The feature cache on disk: layout, integrity, lazy reading. Imports no torch.
 
+Names are imported at first use: a wrong option is answered before zarr and dask are loaded.
+
 >>> from ted.store import open_cache, FeatureChoice
 >>> cache = open_cache("cache")
 >>> cache.videos()
@@ -8,19 +10,25 @@
 >>> unit.provenance
 """
 
-from .artifacts.affinities import AffinitySpec, AffinityUnit, AffinityWriter
-from .artifacts.features import Unit, UnitWriter
-from .artifacts.generic import Artifact, ArtifactSpec, ArtifactWriter
-from .artifacts.registry import ArtifactKind, artifact_kinds, kind_at, register_artifact
-from .cache import AffinityEntry, ArtifactEntry, Cache, Entry, open_cache
-from .claims import is_claimed
-from .codecs import FLOAT16, FeatureCodec, parse_codec, register_codec
-from .copying import Transfer, copy_unit, plan_transfer
-from .integrity import Verdict, demote, open_unit, tidy_unit, verify_unit
-from .layout import ArrayLayout, printable, safe_name, tap_name, video_folder
-from .leftovers import Leftover, find_leftovers, reclaim
-from .readers import ReadLock
-from .request import FeatureChoice, FeatureRequest, UnitSpec, fits, most_faithful
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .artifacts.affinities import AffinitySpec, AffinityUnit, AffinityWriter
+    from .artifacts.features import Unit, UnitWriter
+    from .artifacts.generic import Artifact, ArtifactSpec, ArtifactWriter
+    from .artifacts.registry import ArtifactKind, artifact_kinds, kind_at, register_artifact
+    from .cache import AffinityEntry, ArtifactEntry, Cache, Entry, open_cache
+    from .claims import is_claimed
+    from .codecs import FLOAT16, FeatureCodec, parse_codec, register_codec
+    from .copying import Transfer, copy_unit, plan_transfer
+    from .integrity import Verdict, demote, open_unit, tidy_unit, verify_unit
+    from .layout import ArrayLayout, printable, safe_name, tap_name, video_folder
+    from .leftovers import Leftover, find_leftovers, reclaim
+    from .readers import ReadLock
+    from .request import FeatureChoice, FeatureRequest, UnitSpec, fits, most_faithful
 
 __all__ = [
     "FLOAT16",
@@ -68,3 +76,26 @@ __all__ = [
     "verify_unit",
     "video_folder",
 ]
+
+_MODULES = {
+    "artifacts.affinities": "AffinitySpec AffinityUnit AffinityWriter",
+    "artifacts.features": "Unit UnitWriter",
+    "artifacts.generic": "Artifact ArtifactSpec ArtifactWriter",
+    "artifacts.registry": "ArtifactKind artifact_kinds kind_at register_artifact",
+    "cache": "AffinityEntry ArtifactEntry Cache Entry open_cache",
+    "claims": "is_claimed",
+    "codecs": "FLOAT16 FeatureCodec parse_codec register_codec",
+    "copying": "Transfer copy_unit plan_transfer",
+    "integrity": "Verdict demote open_unit tidy_unit verify_unit",
+    "layout": "ArrayLayout printable safe_name tap_name video_folder",
+    "leftovers": "Leftover find_leftovers reclaim",
+    "readers": "ReadLock",
+    "request": "FeatureChoice FeatureRequest UnitSpec fits most_faithful",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

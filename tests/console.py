@@ -9,7 +9,7 @@ import click
 
 from ted.pipeline.cli import ted
 
-__all__ = ["console_lines", "parse_command"]
+__all__ = ["console_lines", "next_commands", "parse_command"]
 
 
 def console_lines(page: str) -> Iterator[str]:
@@ -18,6 +18,12 @@ def console_lines(page: str) -> Iterator[str]:
         for line in re.sub(r"\\\n\s*", "", block).splitlines():
             if line.startswith("$ "):
                 yield line.removeprefix("$ ")
+
+
+def next_commands(output: str) -> list[str]:
+    """Return the commands that a command's output names as next steps."""
+    _, _, steps = output.partition("next: ")
+    return re.findall("^ *(ted .*)$", steps, re.MULTILINE)
 
 
 def parse_command(line: str) -> tuple[str, dict[str, Any]]:

@@ -12,11 +12,11 @@ import pytest
 from ted.extract.backbones import backbone_info, check_options
 from ted.extract.frames import FrameSize
 from ted.extract.settings import ExtractionSettings
-from ted.pipeline.choices.features import parse_choice, parse_job, parse_preference
+from ted.pipeline.choices.features import parse_choice, parse_job
 from ted.pipeline.choices.presets import get_preset
-from ted.pipeline.cli.backbone_options import read_backbone_options
-from ted.pipeline.cli.setting_options import take_features, take_settings
-from ted.pipeline.cli.sweep import _LISTS
+from ted.pipeline.cli.backbone_options import BackboneChoice
+from ted.pipeline.cli.setting_options import FusionChoice, SettingChoice, preferences
+from ted.pipeline.cli.sweep import ListChoice
 from ted.pipeline.runs.extracting.request import parse_weights
 from ted.pipeline.runs.sweeping.notation import parse_features
 from ted.pipeline.runs.sweeping.request import make_space
@@ -57,7 +57,7 @@ class _Disk:
     def _extract(self, values: Values) -> None:
         preset = get_preset(values["preset"])
         jobs = [parse_job(text) for text in values["features"] or preset.features]
-        check_options(read_backbone_options(dict(values)), [job.backbone for job in jobs])
+        check_options(BackboneChoice.take(dict(values)).options(), [job.backbone for job in jobs])
         parse_weights(values["weights"], jobs)
         parse_codec(values["store_as"])
         settings = ExtractionSettings(
@@ -75,14 +75,14 @@ class _Disk:
 
     def _propagate(self, values: Values) -> None:
         options = dict(values)
-        chosen = take_features(options)
-        take_settings(options, chosen)
-        self._read(values, [choice for choice, weight in chosen.parts if weight], chosen.prefer)
+        chosen = FusionChoice.take(options)
+        SettingChoice.take(options).settings(chosen)
+        self._read(values, [choice for choice, weight in chosen.parts() if weight], chosen.preferred())
         self.results.add(values["out"])
 
     def _sweep(self, values: Values) -> None:
         preset = get_preset(values["preset"])
-        space = make_space({name: values[name] for name in _LISTS}, preset, renormalize=values["renormalize"])
+        space = make_space(vars(ListChoice.take(dict(values))), preset, renormalize=values["renormalize"])
         used = [choice for setting in space.settings() for choice, _ in setting.parts]
         self._read(values, used, _preferred(values))
         self.results.add(values["out"])
@@ -110,9 +110,7 @@ class _Disk:
 
 
 def _preferred(values: Values) -> list[tuple[str, str]]:
-    preset = get_preset(values["preset"])
-    given = [parse_preference(text) for text in values["prefer"]]
-    return [*given, ("ensemble", str(preset.ensemble)), ("clip_overlap", str(preset.overlap))]
+    return preferences(values["preset"], values["prefer"])
 
 
 def _unit(values: Values, choice: FeatureChoice, ensemble: int, overlap: int) -> tuple[Any, ...]:
@@ -173,10 +171,10 @@ def test_the_setting_in_full_is_the_preset() -> None:
     assert extract["features"] == preset.features
     assert (extract["ensemble"], extract["overlap"]) == (preset.ensemble, preset.overlap)
     short = parse_command("ted propagate DAVIS --preset davis-best")[1]
-    given, meant = take_features(propagate), take_features(short)
-    assert given.parts == meant.parts
-    assert dict(given.prefer) == dict(meant.prefer)
-    assert take_settings(propagate, given) == take_settings(short, meant)
+    given, meant = ((FusionChoice.take(line), SettingChoice.take(line)) for line in (propagate, short))
+    assert given[0].parts() == meant[0].parts()
+    assert dict(given[0].preferred()) == dict(meant[0].preferred())
+    assert given[1].settings(given[0]) == meant[1].settings(meant[0])
 
 
 def test_downloads_are_those_that_the_backbones_name() -> None:

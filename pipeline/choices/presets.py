@@ -7,9 +7,7 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ...store.errors import ConfigError
-
-__all__ = ["ALIASES", "PRESETS", "Preset", "get_preset"]
+__all__ = ["ALIASES", "DEFAULT", "PRESETS", "Preset", "get_preset"]
 
 #: DIFT's number of last frames; TED does not state its own.
 _CONTEXT = 28
@@ -169,12 +167,17 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 
+#: Name of the preset that commands use unless another is given.
+DEFAULT = "davis-efficient"
+
 #: The paper's headline figures are the best settings.
 ALIASES = {name: f"{name}-best" for name in _PAPER}
 
 
 def get_preset(name: str) -> Preset:
     """Return a preset; raises ConfigError for an unknown name, with the nearest known ones."""
+    from ...store.errors import ConfigError  # imports the store, which help pages do not need
+
     key = ALIASES.get(name, name)
     if key not in PRESETS:
         near = difflib.get_close_matches(name, [*PRESETS, *ALIASES], n=3, cutoff=0.4)

@@ -1,19 +1,18 @@
 """The commands ``ted``, ``ted-extract`` and ``ted-propagate``: one file each, imported when it is run."""
 
-import difflib
 import importlib
 from typing import NoReturn
 
 import click
 
+from .base import Group
 from .commands import COMMANDS
-from .options import CONTEXT
 from .run import run
 
 __all__ = ["load_command", "main", "main_extract", "main_propagate", "ted"]
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """A group that imports a command's module only when the command is run: ``ted --help`` answers at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -21,15 +20,6 @@ class _LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return load_command(cmd_name) if cmd_name in COMMANDS else None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            ctx.fail(f"There is no command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -56,7 +46,7 @@ def _name_variables(command: click.Command, prefix: str) -> None:
             option.envvar = [f"{prefix}_{flag.replace('-', '_').upper()}" for flag in flags]
 
 
-@click.group(cls=_LazyGroup, context_settings=CONTEXT)
+@click.group(cls=_LazyGroup)
 @click.version_option(package_name="ted-tracking", prog_name="ted", allow_from_autoenv=False)
 def ted() -> None:
     """Track objects through video with cached diffusion features.

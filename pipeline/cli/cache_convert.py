@@ -1,15 +1,12 @@
 """``ted cache convert``: store features with a smaller codec."""
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
-
-from ..choices.hints import explain, plural
-from .cache_units import feature_filters, select_features
-from .options import CONTEXT, cache_option, json_option
+from ..choices.hints import plural
+from .base import Tally, answer, command, opt, titled
+from .cache_units import FeatureFilter
+from .options import CACHE, DEVICE
 
 if TYPE_CHECKING:
     from ..runs.converting.converting import ConversionReport
@@ -17,37 +14,34 @@ if TYPE_CHECKING:
 __all__ = ["convert", "describe_error"]
 
 
-@click.command(context_settings=CONTEXT)
-@cache_option
-@click.option(
-    "--to",
-    "notation",
-    required=True,
-    metavar="FORM",
-    help="Codec: int8, bitround:N (bits of the mantissa), pca:N (components, fitted to each unit), pca:FILE with "
-    "components in a .npy or .npz file, or the notation of a plug-in's codec.",
-)
-@feature_filters
-@click.option("--remove-source", is_flag=True, help="Remove the float16 features once the converted ones are verified.")
-@click.option("--overwrite", is_flag=True, help="Replace units of this codec that were made from other features.")
-@click.option("--device", default="auto", help="Where the error is measured: auto, cpu, cuda or cuda:N.")
-@json_option
+@command(json=True)
 def convert(
-    cache: Path,
-    notation: str,
-    remove_source: bool,
-    overwrite: bool,
-    device: str,
-    as_json: bool,
-    **filters: Any,
+    units: FeatureFilter,
+    notation: str = opt(
+        "Codec: int8, bitround:N (bits of the mantissa), pca:N (components, fitted to each unit), pca:FILE with "
+        "components in a .npy or .npz file, or the notation of a plug-in's codec.",
+        flag="--to",
+        title="Conversion",
+        required=True,
+        metavar="FORM",
+    ),
+    remove_source: bool = opt("Remove the float16 features once the converted ones are verified."),
+    overwrite: bool = opt("Replace units of this codec that were made from other features."),
+    device: str = DEVICE,
+    cache: Path = titled("Input and output", CACHE),
 ) -> None:
     """Store features with a smaller codec, beside float16, and measure the error.
 
     The error is recorded with each unit (`ted cache info`). The same command resumes an interrupted conversion, and
     leaves converted units as they are.
+
+    For example:
+        ted cache convert --to int8
+        ted cache convert --to pca:64 --feature i2vgen-xl:300:up_blocks[2]
+        ted cache convert --to bitround:4 --video camel --remove-source
     """
     from ...store import FLOAT16, open_cache, parse_codec
-    from ...store.errors import ConfigError, TedError, UnitNotFoundError
+    from ...store.errors import ConfigError, UnitNotFoundError
     from ..runs.converting.converting import convert_unit
     from ..runs.converting.converting import remove_source as remove
     from ..runs.devices import choose_device
@@ -58,16 +52,14 @@ def convert(
         raise ConfigError("--to float16: what a smaller codec dropped cannot be restored; extract again")
     where = choose_device(device)
     store = open_cache(cache)
-    found = [entry for entry in select_features(cache, **filters) if entry.state != "incomplete"]
+    found = [entry for entry in units.features(cache) if entry.state != "incomplete"]
     entries = [entry for entry in found if entry.spec.form in (FLOAT16.name, codec.staging().name)]
     if not entries and not any(entry.spec.form == codec.name for entry in found):
         raise UnitNotFoundError(f"no complete float16 features in {cache} fit; `ted cache ls` lists what there is")
-    rows: list[dict[str, Any]] = []
-    failures = 0
     with FrameBars() as bars:
+        tally = Tally(bars.note, stop_on_wrong_use=False)
         for entry in entries:
-            try:
-                advance = bars.start(entry.spec.label, entry.spec.frame_count)
+            with tally.item("unit", entry.spec.label) as row:
                 unit = entry.open()
                 report = convert_unit(
                     store,
@@ -75,17 +67,11 @@ def convert(
                     codec,
                     device=where,
                     overwrite=overwrite,
-                    progress=advance,
+                    progress=bars.start(entry.spec.label, entry.spec.frame_count),
                 )
                 if remove_source:
                     remove(store, unit, report)
-            except TedError as error:
-                failures += 1
-                rows.append({"unit": entry.spec.label, "error": explain(error)})
-                bars.note(f"Error: {entry.spec.label}: {explain(error)}")
-                continue
-            rows.append(
-                {
+                row |= {
                     "unit": report.spec.label,
                     "folder": str(report.folder),
                     "skipped": report.skipped,
@@ -95,17 +81,14 @@ def convert(
                     "measured": dict(report.error),
                     "seconds": round(report.seconds, 2),
                 }
-            )
-            bars.note(describe_error(report))
-    if as_json:
-        click.echo(json.dumps({"form": codec.name, "units": rows}, indent=1))
-    else:
-        before, after = (sum(row.get(key, 0) for row in rows) for key in ("source_bytes", "bytes"))
-        share = f", {100 * after / before:.1f} % of float16" if before else ""
-        converted = plural(len(rows) - failures, "unit")
-        click.echo(f"{converted} as {codec}, {failures} failed: {after / 1e6:.1f} MB{share}")
-    if failures:
-        sys.exit(1)
+                bars.note(describe_error(report))
+    before, after = (sum(row[key] for row in tally.done) for key in ("source_bytes", "bytes"))
+    share = f", {100 * after / before:.1f} % of float16" if before else ""
+    answer(
+        {"form": codec.name, "units": tally.rows},
+        f"{plural(len(tally.done), 'unit')} as {codec}, {tally.failures} failed: {after / 1e6:.1f} MB{share}",
+    )
+    tally.finish()
 
 
 def describe_error(report: "ConversionReport") -> str:

@@ -1,17 +1,16 @@
 """``ted cache copy`` and ``ted cache merge``: combine caches."""
 
-import json
 import shutil
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..choices.hints import explain
-from .cache_units import select_folders, unit_filters
-from .options import CONTEXT, LocalFolder, cache_option, json_option
+from .base import LocalFolder, answer, arg, command, fail, next_command, next_steps, opt, titled
+from .cache_units import UnitFilter
+from .options import CACHE
 
 if TYPE_CHECKING:
     from ...store import Transfer
@@ -30,45 +29,52 @@ _STATES = {
 }
 
 
-def _transfer_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        json_option,
-        click.option("--dry-run", is_flag=True, help="Only print which units would be copied, and the free space."),
-        unit_filters,
-        cache_option,
-    ):
-        function = option(function)
-    return function
+_CACHE = titled("Input and output", CACHE)
+_DRY_RUN = opt("Only print which units would be copied, and the free space.")
 
 
-@click.command(context_settings=CONTEXT)
-@click.argument("destination", type=LocalFolder())
-@_transfer_options
-def copy(destination: Path, cache: Path, dry_run: bool, as_json: bool, **filters: Any) -> None:
+@command(json=True)
+def copy(
+    units: UnitFilter,
+    destination: Path = arg("DESTINATION", type=LocalFolder()),
+    cache: Path = _CACHE,
+    dry_run: bool = _DRY_RUN,
+) -> None:
     """Copy complete units of the cache (--cache) into the cache at DESTINATION, which is made if absent.
 
     Each file is verified while it is copied, and each unit appears at once, whole. Units that DESTINATION has are
     skipped, so the same command resumes an interrupted copy. Incomplete and damaged units there are replaced, complete
     ones never. Incomplete units are not copied. If a unit is damaged or cannot be copied, the others are copied all
     the same, and the exit code is 1.
+
+    For example:
+        ted cache copy /archive/cache --dry-run
+        ted cache copy /archive/cache --video camel
+        ted cache copy /archive/cache --cache cache --kind affinities
     """
-    _transfer([cache], destination, filters, dry_run=dry_run, as_json=as_json)
+    _transfer([cache], destination, units, dry_run=dry_run)
 
 
-@click.command(context_settings=CONTEXT)
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=LocalFolder())
-@_transfer_options
-def merge(sources: tuple[Path, ...], cache: Path, dry_run: bool, as_json: bool, **filters: Any) -> None:
+@command(json=True)
+def merge(
+    units: UnitFilter,
+    sources: tuple[Path, ...] = arg("SOURCE...", type=LocalFolder()),
+    cache: Path = _CACHE,
+    dry_run: bool = _DRY_RUN,
+) -> None:
     """Copy the complete units of one or several SOURCE caches into the cache (--cache), which is made if absent.
 
     This is `ted cache copy` in the other direction, for caches that jobs have left on the disks of their nodes.
+
+    For example:
+        ted cache merge /scratch/node1/cache /scratch/node2/cache
+        ted cache merge /scratch/node1/cache --cache /archive/cache --dry-run
+        ted cache merge other/cache --backbone adm
     """
-    _transfer(sources, cache, filters, dry_run=dry_run, as_json=as_json)
+    _transfer(sources, cache, units, dry_run=dry_run)
 
 
-def _transfer(
-    sources: Sequence[Path], destination: Path, filters: dict[str, Any], *, dry_run: bool, as_json: bool
-) -> None:
+def _transfer(sources: Sequence[Path], destination: Path, units: UnitFilter, *, dry_run: bool) -> None:
     from tqdm import tqdm
 
     from ...store import copy_unit, open_cache, printable
@@ -78,7 +84,7 @@ def _transfer(
         if source.resolve() == destination.resolve():
             raise ConfigError(f"{source} is source and destination at once; name two caches")
     root = open_cache(destination, create=True).root
-    folders = [folder for source in sources for folder in select_folders(source, **filters)]
+    folders = [folder for source in sources for folder in units.folders(source)]
     plan = _plan(folders, root)
     full = None
     if not dry_run:
@@ -92,14 +98,14 @@ def _transfer(
                     full = explain(error)
                     break
         plan = done
-    _report(plan, root, as_json)
+    _report(plan, root, dry_run=dry_run)
     for item in plan:
         if item.problem:
             click.echo(f"Error: {printable(item.label)}: {explain(item.problem)}", err=True)
     if full:
         click.echo(f"Error: {full}", err=True)
     if full or any(item.problem for item in plan):
-        sys.exit(1)
+        fail()
 
 
 def _plan(folders: Iterable[Path], root: Path) -> list["Transfer"]:
@@ -122,29 +128,28 @@ def _plan(folders: Iterable[Path], root: Path) -> list["Transfer"]:
     return plan
 
 
-def _report(items: Sequence["Transfer"], root: Path, as_json: bool) -> None:
+def _report(items: Sequence["Transfer"], root: Path, *, dry_run: bool) -> None:
     from ...store import printable
 
     existing = next(folder for folder in [root.absolute(), *root.absolute().parents] if folder.is_dir())
     free = shutil.disk_usage(existing).free
     moved = sum(item.bytes for item in items if item.state in ("copied", "wanted"))
-    if as_json:
-        rows = [
-            {
-                "unit": item.label,
-                "state": item.state,
-                "bytes": item.bytes,
-                "source": str(item.source),
-                "target": None if item.target is None else str(item.target),
-                "problem": item.problem and explain(item.problem),
-            }
-            for item in items
-        ]
-        click.echo(json.dumps({"units": rows, "bytes": moved, "disk_free": free}, indent=1))
-        return
-    for item in items:
-        click.echo(printable(f"{item.state:<10} {item.bytes / 1e6:>10.1f} MB  {item.label}"))
+    rows = [
+        {
+            "unit": item.label,
+            "state": item.state,
+            "bytes": item.bytes,
+            "source": str(item.source),
+            "target": None if item.target is None else str(item.target),
+            "problem": item.problem and explain(item.problem),
+        }
+        for item in items
+    ]
     states = [item.state for item in items]
     counts = [f"{states.count(state)} {words}" for state, words in _STATES.items() if state in states]
-    summary = ", ".join(counts) or "no units"
-    click.echo(f"{summary}; {moved / 1e9:.3f} GB, {free / 1e9:.1f} GB free; cache: {root}")
+    answer(
+        {"units": rows, "bytes": moved, "disk_free": free},
+        *(printable(f"{item.state:<10} {item.bytes / 1e6:>10.1f} MB  {item.label}") for item in items),
+        f"{', '.join(counts) or 'no units'}; {moved / 1e9:.3f} GB, {free / 1e9:.1f} GB free; cache: {root}",
+        next_steps(next_command(dry_run=False) if dry_run else next_command("cache ls", cache=root)),
+    )

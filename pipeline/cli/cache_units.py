@@ -1,116 +1,90 @@
 """Options that select units of a cache, and the selection."""
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..choices.hints import plural
+from .base import Options, opt
+from .setting_options import complete_feature
 
 if TYPE_CHECKING:
     from ...store import AffinityEntry, ArtifactEntry, Entry
 
     AnyEntry = Entry | AffinityEntry | ArtifactEntry
 
-__all__ = [
-    "feature_filters",
-    "select_features",
-    "select_folders",
-    "select_units",
-    "unit_filters",
-    "warn_of_unknown_kinds",
-]
+__all__ = ["FeatureFilter", "UnitFilter", "warn_of_unknown_kinds"]
 
 
-def feature_filters(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that select feature units; see `select_features`."""
-    decorators = [
-        click.option("--dataset", help="Only units of this dataset."),
-        click.option("--video", help="Only units of this video."),
-        click.option("--backbone", help="Only features of this backbone."),
-        click.option("--feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help="Only these features."),
-    ]
-    return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
+class FeatureFilter(Options, title="Units"):
+    """Which features a command is about."""
+
+    dataset: str | None = opt("Only units of this dataset.")
+    video: str | None = opt("Only units of this video.")
+    backbone: str | None = opt("Only features of this backbone.")
+    feature: str | None = opt(
+        "Only these features.", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", shell_complete=complete_feature
+    )
+
+    def __bool__(self) -> bool:
+        """Return whether an option is given."""
+        return any(vars(self).values())
+
+    def features(self, cache: Path) -> list["Entry"]:
+        """Return the feature units."""
+        from ...store import fits, open_cache, parse_codec
+        from ..choices.features import parse_choice
+
+        choice = parse_choice(self.feature) if self.feature else None
+        form = getattr(self, "form", None)
+        name = parse_codec(form).name if form else None
+        return [
+            entry
+            for entry in open_cache(cache).entries(dataset=self.dataset, video=self.video, backbone=self.backbone)
+            if (choice is None or fits(entry.spec, choice)) and name in (None, entry.spec.form)
+        ]
 
 
-def unit_filters(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that select units of all kinds; see `select_units`."""
-    for option in (
-        click.option("--kind", help="Only units of this kind: features, affinities, or the name of a plug-in's kind."),
-        click.option("--affinities", is_flag=True, help="Only affinities; the same as --kind affinities."),
-        click.option("--form", help="Only features with this codec: float16, int8, bitround:N, pca:N."),
-    ):
-        function = option(function)
-    return feature_filters(function)
+class UnitFilter(FeatureFilter):
+    """Which units of all kinds a command is about."""
 
+    form: str | None = opt("Only features with this codec: float16, int8, bitround:N, pca:N.")
+    affinities: bool = opt("Only affinities; the same as --kind affinities.")
+    kind: str | None = opt("Only units of this kind: features, affinities, or the name of a plug-in's kind.")
 
-def select_features(
-    cache: Path,
-    *,
-    dataset: str | None,
-    video: str | None,
-    backbone: str | None,
-    feature: str | None,
-    form: str | None = None,
-) -> list["Entry"]:
-    """Return the feature units that the options select."""
-    from ...store import fits, open_cache, parse_codec
-    from ..choices.features import parse_choice
+    def units(self, cache: Path) -> list["AnyEntry"]:
+        """Return the units: features, affinities, then those of plug-ins."""
+        from ...store import open_cache
+        from ...store.errors import ConfigError
 
-    choice = parse_choice(feature) if feature else None
-    name = parse_codec(form).name if form else None
-    return [
-        entry
-        for entry in open_cache(cache).entries(dataset=dataset, video=video, backbone=backbone)
-        if (choice is None or fits(entry.spec, choice)) and name in (None, entry.spec.form)
-    ]
+        if self.affinities and self.kind not in (None, "affinities"):
+            raise ConfigError(f"--affinities and --kind {self.kind} select different units: leave one of them out")
+        kind = "affinities" if self.affinities else self.kind
+        of_features = self.backbone or self.feature or self.form
+        if of_features and kind not in (None, "features"):
+            given = "--affinities" if self.affinities else f"--kind {kind}"
+            raise ConfigError(f"{given} selects no features: leave out --backbone, --feature and --form")
+        store = open_cache(cache)
+        found: list[AnyEntry] = []
+        for name in _kinds(kind or ("features" if of_features else None)):
+            if name == "features":
+                found += self.features(cache)
+            elif name == "affinities":
+                found += store.affinities(self.dataset, self.video)
+            else:
+                found += store.artifacts(name, self.dataset, self.video)
+        return found
 
+    def folders(self, cache: Path) -> list[Path]:
+        """Return the folders of the units; without any option, also of units that cannot be read."""
+        from ...store import open_cache
 
-def select_units(
-    cache: Path,
-    *,
-    dataset: str | None,
-    video: str | None,
-    backbone: str | None,
-    feature: str | None,
-    form: str | None,
-    affinities: bool,
-    kind: str | None,
-) -> list["AnyEntry"]:
-    """Return the units that the options select: features, affinities, then those of plug-ins."""
-    from ...store import open_cache
-    from ...store.errors import ConfigError
-
-    only_features = {"backbone": backbone, "feature": feature, "form": form}
-    if affinities and kind not in (None, "affinities"):
-        raise ConfigError(f"--affinities and --kind {kind} select different units: leave one of them out")
-    kind = "affinities" if affinities else kind
-    if kind not in (None, "features") and any(only_features.values()):
-        given = "--affinities" if affinities else f"--kind {kind}"
-        raise ConfigError(f"{given} selects no features: leave out --backbone, --feature and --form")
-    store = open_cache(cache)
-    found: list[AnyEntry] = []
-    for name in _kinds(kind if kind or not any(only_features.values()) else "features"):
-        if name == "features":
-            found += select_features(cache, dataset=dataset, video=video, **only_features)
-        elif name == "affinities":
-            found += store.affinities(dataset, video)
-        else:
-            found += store.artifacts(name, dataset, video)
-    return found
-
-
-def select_folders(cache: Path, **filters: Any) -> list[Path]:
-    """Return the folders of the units that the options select; without any, also of units that cannot be read."""
-    from ...store import open_cache
-
-    wanted = [entry.folder for entry in select_units(cache, **filters)]
-    if any(filters.values()):
-        return wanted
-    warn_of_unknown_kinds(cache)
-    return [folder for kind in _kinds(None) for folder in sorted(open_cache(cache).folders(kind))]
+        wanted = [entry.folder for entry in self.units(cache)]
+        if self:
+            return wanted
+        warn_of_unknown_kinds(cache)
+        return [folder for kind in _kinds(None) for folder in sorted(open_cache(cache).folders(kind))]
 
 
 def warn_of_unknown_kinds(cache: Path) -> None:

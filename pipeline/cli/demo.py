@@ -4,17 +4,21 @@ from pathlib import Path
 
 import click
 
-from .options import CONTEXT
+from .base import command, opt
 
 
-@click.command(context_settings=CONTEXT)
-@click.option("--out", type=click.Path(path_type=Path), default="ted-demo", help="Folder for all files of the demo.")
-def demo(out: Path) -> None:
+@command()
+def demo(out: Path = opt("Folder for all files of the demo.", "ted-demo", title="Output")) -> None:
     """Run both stages on synthetic videos, with the small models of the package.
 
     The demo renders videos of two identical objects that cross and of two distinct ones, extracts image and video
     features, propagates the first frame's masks with either and with both fused, scores the results beside controls,
     sweeps 216 settings from the cache, draws the results, and writes a report.
+
+    For example:
+        ted demo
+        ted demo --out /tmp/ted-demo
+        ted demo --out ~/ted-demo
     """
     from ..demo.run import run_demo
     from ..demo.setup import KINDS, METHODS

@@ -1,33 +1,28 @@
 """``ted evaluate``."""
 
-import json
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..choices.hints import explain
-from .options import CONTEXT, LocalPath, config_option, json_option, open_videos, source_options, truth_option
+from .base import answer, command, fail, next_command, next_steps, opt
+from .options import ScoredVideos
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
     from ..tasks.base import Task
 
 
-@click.command(context_settings=CONTEXT)
-@source_options
-@truth_option
-@click.option("--results", type=LocalPath(), default="results", help="Folder of results.")
-@click.option(
-    "--boxes",
-    is_flag=True,
-    help="Score the boxes around masks, instead of the masks. Results of boxes are always scored as boxes.",
-)
-@json_option
-@config_option
-def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
+@command(json=True, config=True)
+def evaluate(
+    choice: ScoredVideos,
+    results: Path = opt("Folder of results.", "results", title="Input and output"),
+    boxes: bool = opt(
+        "Score the boxes around masks, instead of the masks. Results of boxes are always scored as boxes."
+    ),
+) -> None:
     """Score results against the ground truth of SOURCE.
 
     Masks are scored by J&F as in the official DAVIS-2017 evaluation, also on MOSE and Kubric. On YouTube-VOS, each
@@ -40,6 +35,11 @@ def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
     per-sequence_results-SET.csv for J&F, parts_results-SET.csv and per-video_results-SET.csv for VIP, pck_per-joint.csv
     and pck_per-video.csv, tapvid_first.csv or tapvid_strided.csv, boxes_results-SET.csv. A video with too little ground
     truth is named, and the others are scored; the exit code is 1 then.
+
+    For example:
+        ted evaluate DAVIS --results results
+        ted evaluate walk.mp4 --truth walk-masks --results results
+        ted evaluate DAVIS --results results --boxes --json
     """
     from tqdm import tqdm
 
@@ -51,7 +51,7 @@ def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
         raise ConfigError(
             f"there are no results at {results}; `ted propagate` makes them, or name others with --results"
         )
-    videos = open_videos(**choice)
+    videos = choice.open()
     task = _task(videos, results, boxes=boxes)
     scores: dict[str, Any] = {}
     failures: dict[str, str] = {}
@@ -64,16 +64,17 @@ def evaluate(results: Path, boxes: bool, as_json: bool, **choice: Any) -> None:
             failures[video.name] = explain(error)
     if not scores:
         raise ConfigError("\n".join(failures.values()))
-    evaluation = task.evaluation(scores, results, choice["set_name"] or "val")
-    if as_json:
-        values = evaluation.values | ({"failures": failures} if failures else {})
-        click.echo(json.dumps(_without_nan(values), indent=1))
-    else:
-        click.echo(printable("\n".join(evaluation.lines), keep="\n"))
+    evaluation = task.evaluation(scores, results, choice.set_name or "val")
+    answer(
+        _without_nan(evaluation.values | ({"failures": failures} if failures else {})),
+        printable("\n".join(evaluation.lines), keep="\n"),
+        printable(f"tables: {results}"),
+        next_steps(next_command("report", results=[results])),
+    )
     for name, reason in failures.items():
         click.echo(f"Error: {printable(name)} is not scored, and counts in no mean: {reason}", err=True)
     if failures:
-        sys.exit(1)
+        fail()
 
 
 def _task(videos: "list[Video]", results: Path, *, boxes: bool) -> "Task":

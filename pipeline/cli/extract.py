@@ -1,176 +1,169 @@
 """``ted extract``."""
 
-import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..choices.hints import plural
-from .backbone_options import backbone_options, overlap_rule_option, read_backbone_options
-from .cluster_options import open_workers, scheduler_options
-from .options import CONTEXT, cache_option, config_option, json_option, open_videos, source_options
-from .setting_options import FROM_PRESET
+from ..choices.presets import DEFAULT
+from .backbone_options import BackboneChoice
+from .base import Options, answer, command, fail, next_command, next_steps, opt, titled
+from .cluster_options import SchedulerChoice
+from .options import CACHE, PRESET, VideoChoice, at_least
+from .setting_options import of_preset
 
 if TYPE_CHECKING:
-    from ...extract.clips import OverlapRule
+    from ...extract.settings import ExtractionSettings
+    from ..choices.features import BackboneJob
+    from ..datasets.video import Video
     from ..runs.extracting.estimate import Estimate
     from ..runs.extracting.request import ExtractionRequest
     from ..runs.extracting.running import Extracted, Failure
     from ..runs.progress import FrameBars
 
 
-def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
-    if value is None or value == "auto":
-        return value
-    if not value.isdecimal() or int(value) < 1:
+def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and value != "auto" and not (value.isdecimal() and int(value)):
         raise click.BadParameter(f"{value!r} is neither a whole number of at least 1 nor auto")
-    return int(value)
+    return value
 
 
-@click.command(context_settings=CONTEXT)
-@source_options
-@cache_option
-@click.option(
-    "--preset",
-    default="davis-efficient",
-    help="Published setting for --feature, --ensemble and --overlap: davis-best, dift-adm, jhmdb and others.",
-)
-@click.option(
-    "--feature",
-    "features",
-    multiple=True,
-    metavar="BACKBONE:TIMESTEP:TAP",
-    help="Features to extract instead of the preset's, with lists such as i2vgen-xl:300,600:up_blocks[2]. Repeat.",
-)
-@click.option(
-    "--weights",
-    multiple=True,
-    metavar="[BACKBONE=]PATH",
-    help="Folder or file of a backbone's weights, or a hub name; random:SEED[:PATH] for an untrained network.  "
-    "[default: the published ones, in the hub cache]",
-)
-@click.option(
-    "--frame-size",
-    help="Short side in pixels, or HEIGHTxWIDTH; ~560 takes the nearest size that the backbone takes.  [default: the "
-    "preset's, or 480, or the nearest below that the backbone takes]",
-)
-@click.option("--ensemble", type=click.IntRange(min=1), help="Noise draws to average.  [default: the preset's]")
-@click.option(
-    "--overlap", type=click.IntRange(min=0), help="Frames shared by neighbouring clips.  [default: the preset's]"
-)
-@overlap_rule_option
-@click.option("--seed", type=int, default=0, help="Seed of the noise.")
-@click.option(
-    "--noising",
-    metavar="NAME[:OPTION=VALUE,...]",
-    help="How clips get noise: random draws (as published), ddim-inversion:steps=50, none, or a noising of an "
-    f"installed package.{FROM_PRESET}",
-)
-@backbone_options
-@click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", help="Precision.")
-@click.option(
-    "--batch-size",
-    metavar="N|auto",
-    callback=_batch_size,
-    help="Clips (image backbones: frames) in a pass, or auto: as fit into memory.  [default: 8 frames, or one clip]",
-)
-@click.option("--device", help="auto, cpu, cuda or cuda:N; on a cluster, each worker's.  [default: auto]")
-@click.option("--devices", metavar="LIST", help="Run one process on each of these devices: 0,1,2,3 (CUDA), or cpu,cpu.")
-@click.option(
-    "--shard",
-    metavar="I/N|slurm",
-    help="Only this shard of the videos and backbones: 1/N to N/N, or the SLURM array task's.",
-)
-@scheduler_options
-@click.option("--fail-fast", is_flag=True, help="Stop at the first video that fails.  [default: continue]")
-@click.option(
-    "--store-as",
-    metavar="FORM",
-    default="float16",
-    help="Codec in the cache: float16, int8 (half), bitround:N, pca:N, pca:FILE (docs/reference/codecs.md).",
-)
-@click.option("--overwrite", is_flag=True, help="Compute complete units again.")
-@click.option("--dry-run", is_flag=True, help="Write nothing; print units, bytes and an estimate of the time.")
-@click.option("--timings", is_flag=True, help="Also print where the time of each stage went.")
-@json_option
-@config_option
+def _complete_feature(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    from ...extract.backbones import BACKBONES
+
+    usual = {"i2vgen-xl": 300, "adm": 51, "sd21": 51, "demo-video": 700, "demo-image": 20}
+    names = [f"{name}:{usual.get(name, 0)}:{info.default_tap}" for name, info in BACKBONES.items()]
+    return [CompletionItem(name) for name in names if name.startswith(begun)]
+
+
+class ExtractionChoice(Options, title="Features"):
+    """Features to extract, how, and with which weights."""
+
+    preset: str = PRESET
+    features: tuple[str, ...] = of_preset(
+        "features",
+        "Features to extract instead of the preset's, with lists such as i2vgen-xl:300,600:up_blocks[2]. Repeat.",
+        flag="--feature",
+        metavar="BACKBONE:TIMESTEP:TAP",
+        shell_complete=_complete_feature,
+    )
+    weights: tuple[str, ...] = opt(
+        "Folder or file of a backbone's weights, or a hub name; random:SEED[:PATH] for an untrained network.  "
+        "[default: the published ones, in the hub cache]",
+        metavar="[BACKBONE=]PATH",
+    )
+    frame_size: str | None = opt(
+        "Short side in pixels, or HEIGHTxWIDTH; ~560 takes the nearest size that the backbone takes.  [default: the "
+        "preset's, or 480, or the nearest below that the backbone takes]"
+    )
+    ensemble: int | None = of_preset("ensemble", "Noise draws to average.", type=at_least(1))
+    overlap: int | None = of_preset("overlap", "Frames shared by neighbouring clips.", type=at_least(0))
+    overlap_rule: Literal["first", "mean"] = opt(
+        "Feature of a frame in several clips: from the first clip, or the mean.", "first"
+    )
+    seed: int = opt("Seed of the noise.", 0)
+    noising: str | None = of_preset(
+        "noising",
+        "How clips get noise: random draws (as published), ddim-inversion:steps=50, none, or a noising of an installed "
+        "package.",
+        metavar="NAME[:OPTION=VALUE,...]",
+    )
+
+    def jobs(self) -> list["BackboneJob"]:
+        """Return the features by backbone."""
+        from ..choices.features import parse_job
+        from ..choices.presets import get_preset
+
+        return [parse_job(text) for text in self.features or get_preset(self.preset).features]
+
+    def settings(self, batch_size: int | None) -> "ExtractionSettings":
+        """Return the settings of extraction, completed by the preset."""
+        from ...extract.frame_size import FrameSize
+        from ...extract.noising import parse_noising
+        from ...extract.settings import ExtractionSettings
+        from ..choices.presets import get_preset
+
+        preset = get_preset(self.preset)
+        size = self.frame_size or preset.frame_size
+        return ExtractionSettings(
+            frame_size=None if size is None else FrameSize.parse(size),
+            overlap=preset.overlap if self.overlap is None else self.overlap,
+            overlap_rule=self.overlap_rule,
+            noising=parse_noising(self.noising or preset.noising),
+            ensemble=preset.ensemble if self.ensemble is None else self.ensemble,
+            seed=self.seed,
+            batch_size=batch_size,
+        )
+
+
+@command(json=True, config=True)
 def extract(
-    cache: Path,
-    preset: str,
-    features: tuple[str, ...],
-    weights: tuple[str, ...],
-    frame_size: str | None,
-    ensemble: int | None,
-    overlap: int | None,
-    overlap_rule: "OverlapRule",
-    seed: int,
-    noising: str | None,
-    dtype: str,
-    batch_size: int | str | None,
-    device: str | None,
-    devices: str | None,
-    shard: str | None,
-    fail_fast: bool,
-    store_as: str,
-    overwrite: bool,
-    dry_run: bool,
-    timings: bool,
-    as_json: bool,
-    scheduler: str | None,
-    worker_resources: tuple[str, ...],
-    scheduler_timeout: float,
-    **choice: Any,
+    choice: VideoChoice,
+    wanted: ExtractionChoice,
+    inputs: BackboneChoice,
+    cluster: SchedulerChoice,
+    dtype: Literal["float32", "float16", "bfloat16"] = opt("Precision.", "float32", title="Computation"),
+    batch_size: str | None = opt(
+        "Clips (image backbones: frames) in a pass, or auto: as fit into memory.  [default: 8 frames, or one clip]",
+        metavar="N|auto",
+        callback=_batch_size,
+    ),
+    device: str | None = opt("Compute on auto, cpu, cuda or cuda:N; on a cluster, each worker's.  [default: auto]"),
+    devices: str | None = opt("Run one process on each of these devices: 0,1,2,3 (CUDA), or cpu,cpu.", metavar="LIST"),
+    shard: str | None = opt(
+        "Only this shard of the videos and backbones: 1/N to N/N, or the SLURM array task's.", metavar="I/N|slurm"
+    ),
+    fail_fast: bool = opt("Stop at the first video that fails.  [default: continue]"),
+    cache: Path = titled("Output", CACHE),
+    store_as: str = opt(
+        "Codec in the cache: float16, int8 (half), bitround:N, pca:N, pca:FILE (docs/reference/codecs.md).",
+        "float16",
+        metavar="FORM",
+    ),
+    overwrite: bool = opt("Compute complete units again."),
+    dry_run: bool = opt("Write nothing; print units, bytes and, with weights, an estimate of the time."),
+    timings: bool = opt("Also print where the time of each stage went."),
 ) -> None:
     """Write diffusion features of videos into the cache.
 
     SOURCE is the root of a dataset (DAVIS, YouTube-VOS, MOSE, VIP, Kubric; JHMDB), a pickle of TAP-Vid, a folder of
     frames or a video file. Run the same command again to resume an interrupted run; complete units are left alone.
     Several jobs with the same list share the work.
+
+    For example:
+        ted extract walk.mp4 --dry-run
+        ted extract DAVIS --preset davis-best --batch-size auto
+        ted extract walk.mp4 --feature demo-video:700:up_blocks[1] --feature demo-image:20:up_blocks[2]
     """
     from ...extract.backbones import check_options
-    from ...extract.frames import FrameSize
-    from ...extract.noising import parse_noising
-    from ...extract.settings import ExtractionSettings
     from ...store import open_cache, parse_codec
     from ...store.errors import ConfigError
-    from ..choices.features import parse_job
-    from ..choices.presets import get_preset
     from ..runs.extracting.request import ExtractionRequest, Share, parse_weights
     from ..runs.extracting.shards import parse_shard, take_shard
     from ..runs.progress import FrameBars
 
-    if sum(option is not None for option in (device, devices)) == 2 or (devices and scheduler):
+    if sum(option is not None for option in (device, devices)) == 2 or (devices and cluster.scheduler):
         raise ConfigError("--devices runs processes on this machine: leave out --device and --scheduler")
     if devices and overwrite:
         raise ConfigError("--devices cannot go with --overwrite: remove the units with `ted cache rm` first")
     codec = parse_codec(store_as)
-    chosen = get_preset(preset)
-    jobs = [parse_job(text) for text in features or chosen.features]
-    varied = read_backbone_options(choice)
-    check_options(varied, [job.backbone for job in jobs])
-    size = frame_size or chosen.frame_size
-    settings = ExtractionSettings(
-        frame_size=None if size is None else FrameSize.parse(size),
-        overlap=chosen.overlap if overlap is None else overlap,
-        overlap_rule=overlap_rule,
-        noising=parse_noising(noising or chosen.noising),
-        ensemble=chosen.ensemble if ensemble is None else ensemble,
-        seed=seed,
-        batch_size=batch_size if isinstance(batch_size, int) else None,
-    )
+    jobs, options = wanted.jobs(), inputs.options()
+    check_options(options, [job.backbone for job in jobs])
+    settings = wanted.settings(int(batch_size) if batch_size not in (None, "auto") else None)
     open_cache(cache, create=True)
-    paths = parse_weights(weights, jobs)
-    if scheduler:  # workers may run in other folders
+    paths = parse_weights(wanted.weights, jobs)
+    if cluster.scheduler:  # workers may run in other folders
         cache = cache.absolute()
         paths = {name: str(Path(path).absolute()) if Path(path).exists() else path for name, path in paths.items()}
-        choice["sources"] = tuple(source.absolute() for source in choice["sources"])
-    videos = open_videos(**choice)
+        choice.sources = tuple(source.absolute() for source in choice.sources)
+    videos = choice.open()
     shares = [Share(job=job, video=video) for job in jobs for video in videos]
     if shard is not None:
         shares = take_shard(shares, parse_shard(shard, os.environ))
@@ -180,7 +173,7 @@ def extract(
         weights=paths,
         settings=settings,
         dtype=dtype,
-        options=varied,
+        options=options,
         codec=codec,
         overwrite=overwrite,
         adapt=batch_size == "auto",
@@ -189,55 +182,35 @@ def extract(
         from ..runs.devices import choose_device
         from ..runs.extracting.estimate import estimate
 
-        _print_estimates(list(estimate(request, choose_device(device or "auto"))), cache, as_json)
+        _print_estimates(list(estimate(request, choose_device(device or "auto"))), cache)
         return
     clock = time.monotonic()
     results: list[Extracted | Failure] = []
     with FrameBars() as bars:
-        for result in _results(
-            request,
-            bars,
-            device=device or "auto",
-            devices=devices,
-            scheduler=scheduler,
-            worker_resources=worker_resources,
-            scheduler_timeout=scheduler_timeout,
-        ):
+        for result in _results(request, bars, device=device or "auto", devices=devices, cluster=cluster):
             results.append(result)
             bars.note(_describe(result))
             if fail_fast and _failed(result):
                 break
-    _print_summary(results, time.monotonic() - clock, cache, as_json, timings)
+    steps = _next_steps(wanted, videos) if results and not any(map(_failed, results)) else ""
+    _print_summary(results, time.monotonic() - clock, cache, timings, steps)
     if any(map(_failed, results)):
-        sys.exit(1)
+        fail()
 
 
 def _results(
-    request: "ExtractionRequest",
-    bars: "FrameBars",
-    *,
-    device: str,
-    devices: str | None,
-    scheduler: str | None,
-    worker_resources: tuple[str, ...],
-    scheduler_timeout: float,
+    request: "ExtractionRequest", bars: "FrameBars", *, device: str, devices: str | None, cluster: SchedulerChoice
 ) -> Iterator["Extracted | Failure"]:
     """Extract on a cluster, on several devices or on one."""
     from ..runs.devices import choose_device
     from ..runs.extracting.running import extract as run
 
-    if scheduler is not None:
+    if cluster.scheduler is not None:
         from ..runs.extracting.cluster import extract_on_cluster
 
         # Without a resource, a worker's threads would share its GPU.
-        resources = worker_resources or (("GPU=1",) if device != "cpu" else ())
-        with open_workers(
-            workers=None,
-            scheduler=scheduler,
-            worker_threads=None,
-            worker_resources=resources,
-            scheduler_timeout=scheduler_timeout,
-        ) as workers:
+        cluster.worker_resources = cluster.worker_resources or (("GPU=1",) if device != "cpu" else ())
+        with cluster.connect() as workers:
             yield from extract_on_cluster(request, workers, device, progress=bars.start, say=bars.note)
     elif devices is not None:
         from ..runs.extracting.devices import extract_on_devices, parse_devices
@@ -268,7 +241,7 @@ def _describe(result: "Extracted | Failure") -> str:
 
 
 def _print_summary(
-    results: "list[Extracted | Failure]", seconds: float, cache: Path, as_json: bool, timings: bool
+    results: "list[Extracted | Failure]", seconds: float, cache: Path, timings: bool, steps: str
 ) -> None:
     from ..runs.extracting.running import Extracted, Failure
 
@@ -286,17 +259,28 @@ def _print_summary(
     if timings:
         waits, stages = (_sum([getattr(report, name) for report in reports]) for name in ("waited", "stages"))
         summary["timings"] = {**{f"waiting for {what}": spent for what, spent in waits.items()}, **stages}
-    if as_json:
-        click.echo(json.dumps(summary, indent=1))
-        return
-    for stage, spent in summary.get("timings", {}).items():
-        click.echo(f"{spent:>10.2f} s  {stage}")
+    lines = [f"{spent:>10.2f} s  {stage}" for stage, spent in summary.get("timings", {}).items()]
     for item in failures:  # again, at the end of a long log
         click.echo(f"failed: {item.share.name}: {item.reason}", err=True)
-    click.echo(
+    answer(
+        summary,
+        *lines,
         f"{plural(len(summary['written']), 'unit')} written, {len(summary['skipped'])} complete already, "
-        f"{plural(len(failures), 'video')} failed, in {summary['seconds']} s; cache: {cache}"
+        f"{plural(len(failures), 'video')} failed, in {summary['seconds']} s; cache: {cache}",
+        *filter(None, [steps]),
     )
+
+
+def _next_steps(wanted: ExtractionChoice, videos: "list[Video]") -> str:
+    """Return the command that propagates along the extracted features, or that makes the first mask."""
+    first = videos[0]
+    if first.tasks[:1] == ("masks",) and not first.annotated_masks and not first.annotation_file:
+        return next_steps(next_command("mask", source=click.get_current_context().params["sources"][0]))
+    features: dict[str, Any] = {"preset": wanted.preset} if wanted.preset != DEFAULT else {}
+    if wanted.features:  # equal weights; of lists, the first
+        names = [f"{job.backbone}:{job.timesteps[0]}:{job.taps[0]}" for job in wanted.jobs()]
+        features = {"features": [f"{name}={1 / len(names):.3g}" for name in names]}
+    return next_steps(next_command("propagate", **features))
 
 
 def _sum(parts: list[Mapping[str, float]]) -> dict[str, float]:
@@ -304,9 +288,7 @@ def _sum(parts: list[Mapping[str, float]]) -> dict[str, float]:
     return {name: round(sum(part.get(name, 0.0) for part in parts), 3) for part in parts for name in part}
 
 
-def _print_estimates(estimates: "list[Estimate]", cache: Path, as_json: bool) -> None:
-    import dataclasses
-
+def _print_estimates(estimates: "list[Estimate]", cache: Path) -> None:
     folder = next(parent for parent in [cache.absolute(), *cache.absolute().parents] if parent.exists())
     pending = [item for item in estimates if item.state != "complete"]
     total = {
@@ -314,12 +296,10 @@ def _print_estimates(estimates: "list[Estimate]", cache: Path, as_json: bool) ->
         "seconds": round(sum(item.seconds for item in pending), 1),
         "disk_free": shutil.disk_usage(folder).free,
     }
-    if as_json:
-        click.echo(json.dumps({"units": [dataclasses.asdict(item) for item in estimates], **total}, indent=1))
-        return
-    for item in estimates:
-        click.echo(f"{item.state:<10} {item.frames:>6} frames {item.bytes / 1e6:>10.1f} MB  {item.label}")
-    click.echo(
+    answer(
+        {"units": [asdict(item) for item in estimates], **total},
+        *(f"{item.state:<10} {item.frames:>6} frames {item.bytes / 1e6:>10.1f} MB  {item.label}" for item in estimates),
         f"to do: {plural(len(pending), 'unit')}, {total['bytes'] / 1e9:.3f} GB (free: "
-        f"{total['disk_free'] / 1e9:.1f} GB), about {total['seconds']:.0f} s, estimated from one pass"
+        f"{total['disk_free'] / 1e9:.1f} GB), about {total['seconds']:.0f} s, estimated from one pass",
+        *([next_steps(next_command(dry_run=False))] if pending else []),
     )

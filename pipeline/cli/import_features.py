@@ -1,56 +1,44 @@
 """``ted import``."""
 
-import shlex
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import click
 
 from ..choices.hints import plural
-from .options import CONTEXT, LocalPath, cache_option, config_option, open_videos, source_options
+from .base import command, next_command, next_steps, opt, titled
+from .options import CACHE, VideoChoice, at_least
 
 
-@click.command("import", context_settings=CONTEXT)
-@source_options
-@cache_option
-@click.option("--arrays", type=LocalPath(), required=True, help="Folder with VIDEO.npy or VIDEO.pt.")
-@click.option("--name", required=True, help="Name of the backbone: BACKBONE in the features' notation.")
-@click.option("--timestep", type=click.IntRange(min=0), default=0, help="Timestep of the features.")
-@click.option("--tap", default="features", help="TAP of the features.")
-@click.option(
-    "--layout",
-    type=click.Choice(["fcyx", "fyxc"]),
-    default="fcyx",
-    help="Order of axes: frame, channel, y, x, or frame, y, x, channel.",
-)
-@click.option(
-    "--frame-size",
-    default="480",
-    help="Size of the frames that the features were computed from: short side, or HEIGHTxWIDTH.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace complete units.")
-@config_option
+@command("import", config=True)
 def import_features(
-    cache: Path,
-    arrays: Path,
-    name: str,
-    timestep: int,
-    tap: str,
-    layout: str,
-    frame_size: str,
-    overwrite: bool,
-    **choice: Any,
+    choice: VideoChoice,
+    arrays: Path = opt("Folder with VIDEO.npy or VIDEO.pt.", required=True, title="Features"),
+    name: str = opt("Name of the backbone: BACKBONE in the features' notation.", required=True),
+    timestep: int = opt("Timestep of the features.", 0, type=at_least(0)),
+    tap: str = opt("TAP of the features.", "features"),
+    layout: Literal["fcyx", "fyxc"] = opt("Order of axes: frame, channel, y, x, or frame, y, x, channel.", "fcyx"),
+    frame_size: str = opt(
+        "Size of the frames that the features were computed from: short side, or HEIGHTxWIDTH.", "480"
+    ),
+    cache: Path = titled("Output", CACHE),
+    overwrite: bool = opt("Replace complete units."),
 ) -> None:
     """Import features of other programs into the cache, one array for each video.
 
     Other commands select them as NAME:TIMESTEP:TAP.
+
+    For example:
+        ted import walk.mp4 --arrays features --name mynet
+        ted import DAVIS --arrays features --name mynet --timestep 100 --tap block3 --layout fyxc
+        ted import frames/ --arrays features --name mynet --frame-size 480x832 --cache cache
     """
-    from ...extract.frames import FrameSize
+    from ...extract.frame_size import FrameSize
     from ...store import open_cache, printable
     from ..runs.importing import find_array, import_unit
 
     size = FrameSize.parse(frame_size)
-    videos = open_videos(**choice)
+    videos = choice.open()
     for video in videos:
         spec = import_unit(
             open_cache(cache, create=True),
@@ -64,7 +52,5 @@ def import_features(
             overwrite=overwrite,
         )
         click.echo(printable(spec.label))
-    named = printable(shlex.join(map(str, choice["sources"])))
     click.echo(f"imported features of {plural(len(videos), 'video')} into {cache}", err=True)
-    feature = shlex.quote(f"{name}:{timestep}:{tap}=1")
-    click.echo(f"next: ted propagate {named} --cache {shlex.quote(str(cache))} --feature {feature}", err=True)
+    click.echo(next_steps(next_command("propagate", features=[f"{name}:{timestep}:{tap}=1"])), err=True)

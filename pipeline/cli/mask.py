@@ -1,12 +1,12 @@
 """``ted mask``."""
 
-import json
 from pathlib import Path
 
 import click
 
 from ..choices.hints import plural
-from .options import CONTEXT, LocalPath, json_option
+from .base import answer, arg, command, next_command, next_steps, opt
+from .options import DEVICE, at_least
 
 
 class _Box(click.ParamType[tuple[float, float, float, float]]):
@@ -24,50 +24,32 @@ class _Box(click.ParamType[tuple[float, float, float, float]]):
         return x, y, width, height
 
 
-@click.command(context_settings=CONTEXT)
-@click.argument("source", metavar="VIDEO", type=LocalPath())
-@click.option(
-    "--box",
-    "boxes",
-    type=_Box(),
-    multiple=True,
-    help="Box around an object in pixels: left, top, width and height. Repeat for more objects.",
-)
-@click.option(
-    "--from",
-    "imported",
-    metavar="PATH",
-    type=LocalPath(),
-    help="Annotations of another tool: COCO or LabelMe JSON, CVAT XML, YOLO text files, PNG files in colours, or "
-    "folders OBJECT/FRAME.png as SAM 2 writes.",
-)
-@click.option(
-    "--frame", metavar="FRAME", help="Frame to annotate, by name or by number from 0.  [default: the first frame]"
-)
-@click.option("--object", "number", type=click.IntRange(1, 254), default=1, help="Number of the first box's object.")
-@click.option("--fill", is_flag=True, help="Fill boxes, instead of separating the object in them by GrabCut.")
-@click.option(
-    "--sam",
-    metavar="FOLDER",
-    type=LocalPath(),
-    help="Separate objects by a model of the SAM family instead: a folder in the layout of transformers.",
-)
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N; for --sam.")
-@click.option("--out", type=LocalPath(), default="masks", help="Folder of the masks.")
-@click.option("--overwrite", is_flag=True, help="Replace the video's masks in the folder, instead of adding to them.")
-@json_option
+@command(json=True)
 def mask(
-    source: Path,
-    boxes: tuple[tuple[float, float, float, float], ...],
-    imported: Path | None,
-    frame: str | None,
-    number: int,
-    fill: bool,
-    sam: Path | None,
-    device: str,
-    out: Path,
-    overwrite: bool,
-    as_json: bool,
+    source: Path = arg("VIDEO"),
+    boxes: tuple[tuple[float, float, float, float], ...] = opt(
+        "Box around an object in pixels: left, top, width and height. Repeat for more objects.",
+        flag="--box",
+        type=_Box(),
+        title="Objects",
+    ),
+    imported: Path | None = opt(
+        "Annotations of another tool: COCO or LabelMe JSON, CVAT XML, YOLO text files, PNG files in colours, or "
+        "folders OBJECT/FRAME.png as SAM 2 writes.",
+        flag="--from",
+    ),
+    frame: str | None = opt(
+        "Frame to annotate, by name or by number from 0.  [default: the first frame]", metavar="FRAME"
+    ),
+    number: int = opt("Number of the first box's object.", 1, flag="--object", type=at_least(1, 254)),
+    fill: bool = opt("Fill boxes, instead of separating the object in them by GrabCut."),
+    sam: Path | None = opt(
+        "Separate objects by a model of the SAM family instead: a folder in the layout of transformers.",
+        metavar="FOLDER",
+    ),
+    device: str = DEVICE,
+    out: Path = opt("Folder of the masks.", "masks", title="Output"),
+    overwrite: bool = opt("Replace the video's masks in the folder, instead of adding to them."),
 ) -> None:
     """Make the first mask of your own VIDEO, a video file or a folder of frames.
 
@@ -75,6 +57,11 @@ def mask(
     frames. --box needs no display. GrabCut finds the object in a box by its colours. The masks are palette PNGs,
     OUT/VIDEO/FRAME.png, for `--annotations OUT/VIDEO` of `ted propagate`. Run the command again to add objects
     (--object) and frames (--frame).
+
+    For example:
+        ted mask walk.mp4 --box 120,64,200,150
+        ted mask walk.mp4 --box 300,80,90,160 --object 2
+        ted mask walk.mp4 --from annotations.json
     """
     import shutil
 
@@ -82,7 +69,6 @@ def mask(
     from ...store.errors import ConfigError
     from ..annotating.masks import edit_masks, import_masks, masks_from_boxes, read_masks, write_masks
     from ..annotating.segmenters import fill_box, grab_cut, load_sam
-    from ..choices.next_steps import own_video_commands
     from ..datasets.listing import list_masks
     from ..datasets.sources import Source, open_source
     from ..pictures.selection import frame_index
@@ -113,12 +99,15 @@ def mask(
         shutil.rmtree(folder, ignore_errors=True)
     folder, sheet = write_masks(video, found, out)
     objects = {int(value) for ids in found.masks.values() for value in set(ids[ids > 0].tolist())}
-    if as_json:
-        named = {str(key): found.names.get(key, f"object {key}") for key in sorted(objects)}
-        frames = [video.frames.names[at] for at in sorted(found.masks)]
-        values = {"masks": str(folder), "overlay": str(sheet), "frames": frames, "objects": named}
-        click.echo(json.dumps(values | {"notes": list(found.notes)}, indent=1))
-        return
-    lines = [*found.notes, f"{plural(len(objects), 'object')} in {plural(len(found.masks), 'frame')}: {folder}"]
-    lines += [f"look at them: {sheet}", "next:", *own_video_commands(source, folder)]
-    click.echo(printable("\n".join(lines), keep="\n"))
+    named = {str(key): found.names.get(key, f"object {key}") for key in sorted(objects)}
+    frames = [video.frames.names[at] for at in sorted(found.masks)]
+    answer(
+        {"masks": str(folder), "overlay": str(sheet), "frames": frames, "objects": named, "notes": list(found.notes)},
+        *(printable(note) for note in found.notes),
+        printable(f"{plural(len(objects), 'object')} in {plural(len(found.masks), 'frame')}: {folder}"),
+        printable(f"look at them: {sheet}"),
+        next_steps(
+            next_command("extract", sources=[source], preset="colours"),
+            next_command("propagate", sources=[source], annotations=folder, preset="colours", overlay=True),
+        ),
+    )

@@ -1,57 +1,45 @@
 """``ted report``."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import click
+from .base import answer, arg, command, opt
+from .options import at_least
 
-from .options import CONTEXT, LocalPath, config_option, json_option
 
-
-@click.command(context_settings=CONTEXT)
-@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=LocalPath())
-@click.option("--out", type=LocalPath(), default="report.html", help="File of the page.")
-@click.option("--title", default="Tracking results", help="Heading of the page.")
-@click.option(
-    "--source",
-    "sources",
-    multiple=True,
-    type=LocalPath(),
-    help="Source of the results, for pictures with ground truth, as for `ted propagate`. Repeat for more.",
-)
-@click.option("--set", "set_name", help="List of videos, for a SOURCE that has several.  [default: as `ted propagate`]")
-@click.option("--resolution", default="480p", help="Folder below JPEGImages of a DAVIS root.")
-@click.option(
-    "--cache",
-    type=LocalPath(),
-    help="Cache of the features, for provenance and controls.  [default: the cache recorded with the results]",
-)
-@click.option(
-    "--pictures",
-    type=click.IntRange(0, 12),
-    default=4,
-    help="Number of telling frames of each kind, with up to four folders of results side by side.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace an existing page.")
-@json_option
-@config_option
+@command(json=True, config=True)
 def report(
-    results: tuple[Path, ...],
-    out: Path,
-    title: str,
-    sources: tuple[Path, ...],
-    set_name: str | None,
-    resolution: str,
-    cache: Path | None,
-    pictures: int,
-    overwrite: bool,
-    as_json: bool,
+    results: tuple[Path, ...] = arg("RESULTS..."),
+    sources: tuple[Path, ...] = opt(
+        "Source of the results, for pictures with ground truth, as for `ted propagate`. Repeat for more.",
+        flag="--source",
+        title="Input",
+    ),
+    set_name: str | None = opt(
+        "List of videos, for a SOURCE that has several.  [default: as `ted propagate`]", flag="--set"
+    ),
+    resolution: str = opt("Folder below JPEGImages of a DAVIS root.", "480p"),
+    cache: Path | None = opt(
+        "Cache of the features, for provenance and controls.  [default: the cache recorded with the results]"
+    ),
+    out: Path = opt("File of the page.", "report.html", title="Output"),
+    title: str = opt("Heading of the page.", "Tracking results"),
+    pictures: int = opt(
+        "Number of telling frames of each kind, with up to four folders of results side by side.",
+        4,
+        type=at_least(0, 12),
+    ),
+    overwrite: bool = opt("Replace an existing page."),
 ) -> None:
     """Write one HTML page about results: finding, scores, curves, frames, settings and provenance.
 
     RESULTS are folders of `ted propagate` (and `ted evaluate`) or `ted sweep`. Several folders are compared; controls
     are recognised and labelled. The page loads nothing from a network.
+
+    For example:
+        ted report results --source DAVIS
+        ted report results results/sharper --source walk.mp4 --title "Two temperatures"
+        ted report sweep --out sweep.html
     """
     from ...store.errors import ConfigError
     from ..datasets.sources import Source, open_sources
@@ -67,10 +55,9 @@ def report(
     content = render_page(page).encode("utf-8", "replace")
     with written_whole(out) as temporary:
         temporary.write_bytes(content)
-    if as_json:
-        values = {"out": str(out), "bytes": len(content), "notes": list(page.notes)}
-        click.echo(json.dumps(values, indent=1))
-    else:
-        lines = [*(f"note: {note}" for note in page.notes), page.finding]
-        lines += [f"report: {out} ({len(content) / 1e6:.2f} MB); open it in a browser"]
-        click.echo("\n".join(filter(None, lines)))
+    answer(
+        {"out": str(out), "bytes": len(content), "notes": list(page.notes)},
+        *(f"note: {note}" for note in page.notes),
+        *filter(None, [page.finding]),
+        f"report: {out} ({len(content) / 1e6:.2f} MB); open it in a browser",
+    )

@@ -1,184 +1,182 @@
 """Options of features, their weights and label propagation; a preset provides their defaults."""
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.shell_completion import CompletionItem
 
-from .options import prefer_option, preset_option
+from ..choices.presets import DEFAULT, PRESETS, get_preset
+from .base import Options, opt
+from .options import PREFER, PRESET
 
 if TYPE_CHECKING:
     from ...propagate import Kernel, PropagationSettings
     from ...store import FeatureChoice
-    from ..choices.presets import Preset
 
 __all__ = [
-    "FROM_PRESET",
-    "ChosenFeatures",
-    "feature_options",
-    "kernel_options",
+    "RENORMALIZE",
+    "FusionChoice",
+    "KernelChoice",
+    "SettingChoice",
+    "complete_feature",
+    "of_preset",
+    "preferences",
     "saved_settings",
-    "setting_options",
-    "take_features",
-    "take_kernel",
-    "take_settings",
 ]
 
-#: Default of an option in its help text.
-FROM_PRESET = "  [default: the preset's]"
+_FEATURE = "BACKBONE[@DIGEST]:TIMESTEP:TAP"
 _NUMBERS = ("temperature", "top_k", "radius", "context")
 _RULES = ("window", "unrestricted_first", "context_fill")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChosenFeatures:
-    """Values of `feature_options`.
-
-    Attributes
-    ----------
-    preset
-        The published setting that provides defaults.
-    renormalize
-        Whether the fused feature is L2-normalised again.
-    parts
-        Features and their weights, including those of weight 0.
-    prefer
-        Fields that decide between several units of a feature, as in `Cache.find`.
-    """
-
-    preset: "Preset"
-    renormalize: bool
-    parts: list[tuple["FeatureChoice", float]]
-    prefer: list[tuple[str, str]]
+def of_preset(field: str, help_text: str, **settings: Any) -> Any:
+    """Declare an option whose default is a field of the preset; the help names the default preset's value."""
+    value = getattr(PRESETS[DEFAULT], field)
+    text = " ".join(value) if isinstance(value, tuple) else "no" if value is False else value
+    return opt(f"{help_text}  [default: the preset's, such as {text}]", **settings)
 
 
-def feature_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose features and weigh them; see `take_features`."""
-    decorators = [
-        preset_option,
-        click.option("--video-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs alpha.{FROM_PRESET}"),
-        click.option(
-            "--image-feature", metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP", help=f"Weighs 1 - alpha.{FROM_PRESET}"
-        ),
-        click.option("--alpha", type=float, help=f"Weight of the video feature, 0 to 1.{FROM_PRESET}"),
-        click.option(
-            "--feature",
-            "features",
-            multiple=True,
-            metavar="BACKBONE[@DIGEST]:TIMESTEP:TAP=WEIGHT",
-            help="Any number of features with weights, instead of the two above and alpha. Repeat.",
-        ),
-        prefer_option,
-        click.option("--renormalize/--no-renormalize", default=True, help="L2-normalise the fused feature again."),
-    ]
-    return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), function)
+def complete_feature(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Complete a feature by those in the cache."""
+    from ...store import open_cache
+
+    try:
+        specs = [entry.spec for entry in open_cache(context.params.get("cache") or "cache").entries()]
+    except Exception:  # a shell cannot show it
+        return []
+    weight = "=" if "=WEIGHT" in (parameter.metavar or "") else ""
+    names = {f"{spec.request.backbone}:{spec.timestep}:{spec.tap}{weight}" for spec in specs}
+    return [CompletionItem(name) for name in sorted(names) if name.startswith(begun)]
 
 
-def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of label propagation; see `take_settings`."""
-    decorators = [
-        click.option("--temperature", type=float, help=f"Divisor of similarities before the softmax.{FROM_PRESET}"),
-        click.option("--top-k", type=int, help=f"Number of sources per pixel.{FROM_PRESET}"),
-        click.option("--radius", type=int, help=f"Half the window's side, in cells of the feature grid.{FROM_PRESET}"),
-        click.option("--context", type=int, help=f"Number of last frames used beside the first.{FROM_PRESET}"),
-        click.option(
-            "--window",
-            type=click.Choice(["square", "circle"]),
-            help=f"Shape of the window; a circle has distances strictly below the radius.{FROM_PRESET}",
-        ),
-        click.option(
-            "--unrestricted-first/--no-unrestricted-first",
-            default=None,
-            help=f"Search annotated frames without a window.{FROM_PRESET}",
-        ),
-        click.option(
-            "--context-fill/--no-context-fill",
-            default=None,
-            help=f"Repeat the first frame until the context is full.{FROM_PRESET}",
-        ),
-    ]
-    return functools.reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), kernel_options(function))
-
-
-def kernel_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of the affinity kernel; see `take_kernel`."""
-    parameter = click.option(
-        "--kernel-option",
-        "kernel_options",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Parameter of the kernel. Repeat.",
-    )
-    name = click.option("--kernel", help=f"Affinity kernel: the similarity of pixels.{FROM_PRESET}")
-    return name(parameter(function))
-
-
-def take_features(options: dict[str, Any]) -> ChosenFeatures:
-    """Read the values of `feature_options`, and remove them from the options of a command.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown preset, features that cannot be read, or a weight for a feature that is not named.
-    """
-    from ...store.errors import ConfigError
+def preferences(preset: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Return fields that decide between several units of a feature: those of ``--prefer``, then the preset's."""
     from ..choices.features import parse_preference
-    from ..choices.presets import get_preset
 
-    preset = get_preset(options.pop("preset"))
-    features: tuple[str, ...] = options.pop("features")
-    video, image, alpha = (options.pop(name) for name in ("video_feature", "image_feature", "alpha"))
-    if features and any(value is not None for value in (video, image, alpha)):
-        raise ConfigError("--feature lists all features with their weights: leave out --alpha and the other two")
-    if video is image is alpha is None:
-        features = features or tuple(f"{layer}=1" for layer in preset.layers)
-    alpha = preset.alpha if alpha is None else alpha
-    prefer = [parse_preference(text) for text in options.pop("prefer")]
-    return ChosenFeatures(
-        preset=preset,
-        renormalize=options.pop("renormalize"),
-        parts=_parts(features, (video or preset.video_feature, image or preset.image_feature), alpha),
-        prefer=[*prefer, *preset.preferences],
+    return [*map(parse_preference, texts), *get_preset(preset).preferences]
+
+
+RENORMALIZE = opt("L2-normalise the fused feature again.", True, flag="--renormalize/--no-renormalize")
+
+
+class FusionChoice(Options, title="Features and their weights"):
+    """Features and their weights."""
+
+    preset: str = PRESET
+    video_feature: str | None = of_preset(
+        "video_feature", "Feature with weight alpha.", metavar=_FEATURE, shell_complete=complete_feature
+    )
+    image_feature: str | None = of_preset(
+        "image_feature", "Feature with weight 1 - alpha.", metavar=_FEATURE, shell_complete=complete_feature
+    )
+    alpha: float | None = of_preset("alpha", "Weight of the video feature, 0 to 1.")
+    features: tuple[str, ...] = opt(
+        "Any number of features with weights, instead of the two above and alpha. Repeat.",
+        flag="--feature",
+        metavar=f"{_FEATURE}=WEIGHT",
+        shell_complete=complete_feature,
+    )
+    prefer: tuple[str, ...] = PREFER
+    renormalize: bool = RENORMALIZE
+
+    def parts(self) -> list[tuple["FeatureChoice", float]]:
+        """Return the features and their weights, including those of weight 0.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown preset, features that cannot be read, or a weight for a feature that is not named.
+        """
+        from ...propagate import part_weights
+        from ...store.errors import ConfigError
+        from ..choices.features import parse_choice, parse_weighted
+
+        preset = get_preset(self.preset)
+        pair_given = any(value is not None for value in (self.video_feature, self.image_feature, self.alpha))
+        if self.features and pair_given:
+            raise ConfigError("--feature lists all features with their weights: leave out --alpha and the other two")
+        layers = () if pair_given else tuple(f"{layer}=1" for layer in preset.layers)
+        if self.features or layers:
+            return [parse_weighted(text) for text in self.features or layers]
+        alpha = preset.alpha if self.alpha is None else self.alpha
+        pair = (self.video_feature or preset.video_feature, self.image_feature or preset.image_feature)
+        parts = []
+        for name, text, weight in zip(("video", "image"), pair, part_weights(alpha), strict=True):
+            if text is not None:
+                parts.append((parse_choice(text), weight))
+            elif weight:
+                raise ConfigError(f"alpha {alpha} gives weight {weight} to the {name} feature, but none is named")
+        return parts
+
+    def preferred(self) -> list[tuple[str, str]]:
+        """Return fields that decide between several units of a feature, as in `Cache.find`."""
+        return preferences(self.preset, self.prefer)
+
+
+class KernelChoice(Options, title="Label propagation"):
+    """The affinity kernel."""
+
+    kernel: str | None = of_preset("kernel", "Affinity kernel: the similarity of pixels.")
+    kernel_options: tuple[str, ...] = opt(
+        "Parameter of the kernel. Repeat.", flag="--kernel-option", metavar="NAME=VALUE"
     )
 
+    def get(self, fusion: FusionChoice) -> "Kernel":
+        """Return the kernel; that of the preset, with its parameters, unless another is given.
 
-def take_settings(options: dict[str, Any], chosen: ChosenFeatures) -> "PropagationSettings":
-    """Read the values of `setting_options`, and remove them from the options of a command.
+        Raises
+        ------
+        ConfigError
+            For an unknown kernel, or an unknown parameter of it.
+        """
+        from ...propagate import parse_kernel
+        from ...store.errors import ConfigError
 
-    Raises
-    ------
-    ConfigError
-        For a value out of range, an unknown kernel or an unknown parameter of it.
-    """
-    from ...propagate import PropagationSettings
-
-    kernel = take_kernel(options, chosen)
-    given = {name: options.pop(name) for name in (*_NUMBERS, *_RULES)}
-    values = {name: getattr(chosen.preset, name) if value is None else value for name, value in given.items()}
-    return PropagationSettings(renormalize=chosen.renormalize, kernel=kernel, **values)
+        preset = get_preset(fusion.preset)
+        name = self.kernel or preset.kernel
+        default = preset.kernel_options if name == preset.kernel else ()
+        texts = [text.partition("=") for text in (*default, *self.kernel_options)]
+        if any(not equals for _, equals, _ in texts):
+            raise ConfigError("--kernel-option takes NAME=VALUE")
+        return parse_kernel(name, {name.strip(): value for name, _, value in texts})
 
 
-def take_kernel(options: dict[str, Any], chosen: ChosenFeatures) -> "Kernel":
-    """Read the values of `kernel_options`, and remove them from the options of a command.
+class SettingChoice(KernelChoice):
+    """Settings of label propagation."""
 
-    The preset's kernel and its parameters replace those that are not given.
+    temperature: float | None = of_preset("temperature", "Divisor of similarities before the softmax.")
+    top_k: int | None = of_preset("top_k", "Number of sources per pixel.")
+    radius: int | None = of_preset("radius", "Half the window's side, in cells of the feature grid.")
+    context: int | None = of_preset("context", "Number of last frames used beside the first.")
+    window: Literal["square", "circle"] | None = of_preset(
+        "window", "Shape of the window; a circle has distances strictly below the radius."
+    )
+    unrestricted_first: bool | None = of_preset(
+        "unrestricted_first",
+        "Search annotated frames without a window.",
+        flag="--unrestricted-first/--no-unrestricted-first",
+    )
+    context_fill: bool | None = of_preset(
+        "context_fill",
+        "Repeat the first frame until the context is full.",
+        flag="--context-fill/--no-context-fill",
+    )
 
-    Raises
-    ------
-    ConfigError
-        For an unknown kernel, or an unknown parameter of it.
-    """
-    from ...propagate import parse_kernel
-    from ...store.errors import ConfigError
+    def settings(self, fusion: FusionChoice) -> "PropagationSettings":
+        """Return the settings, completed by the preset.
 
-    name = options.pop("kernel") or chosen.preset.kernel
-    default = chosen.preset.kernel_options if name == chosen.preset.kernel else ()
-    texts = [text.partition("=") for text in (*default, *options.pop("kernel_options"))]
-    if any(not equals for _, equals, _ in texts):
-        raise ConfigError("--kernel-option takes NAME=VALUE")
-    return parse_kernel(name, {name.strip(): value for name, _, value in texts})
+        Raises
+        ------
+        ConfigError
+            For a value out of range, an unknown kernel or an unknown parameter of it.
+        """
+        from ...propagate import PropagationSettings
+
+        preset = get_preset(fusion.preset)
+        given = {name: getattr(self, name) for name in (*_NUMBERS, *_RULES)}
+        values = {name: getattr(preset, name) if value is None else value for name, value in given.items()}
+        return PropagationSettings(renormalize=fusion.renormalize, kernel=self.get(fusion), **values)
 
 
 def saved_settings(settings: "PropagationSettings") -> dict[str, Any]:
@@ -196,22 +194,3 @@ def saved_settings(settings: "PropagationSettings") -> dict[str, Any]:
             for name, value in parameters.items()
         ]
     return values
-
-
-def _parts(
-    features: tuple[str, ...], pair: tuple[str | None, str | None], alpha: float
-) -> list[tuple["FeatureChoice", float]]:
-    """Return features and weights: the listed ones, or the pair weighed by alpha."""
-    from ...propagate import part_weights
-    from ...store.errors import ConfigError
-    from ..choices.features import parse_choice, parse_weighted
-
-    if features:
-        return [parse_weighted(text) for text in features]
-    parts = []
-    for name, text, weight in zip(("video", "image"), pair, part_weights(alpha), strict=True):
-        if text is not None:
-            parts.append((parse_choice(text), weight))
-        elif weight:
-            raise ConfigError(f"alpha {alpha} gives weight {weight} to the {name} feature, but none is named")
-    return parts

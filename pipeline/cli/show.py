@@ -2,31 +2,23 @@
 
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from .options import CONTEXT, LocalPath, cache_option, prefer_option, preset_option
-from .picture_options import frames_options, picture_options, show_videos
-from .setting_options import (
-    feature_options,
-    kernel_options,
-    setting_options,
-    take_features,
-    take_kernel,
-    take_settings,
-)
+from .base import Group, command, opt, titled
+from .options import CACHE, DEVICE, PREFER, PRESET, TrackedVideos, at_least
+from .picture_options import PictureChoice, SheetChoice
+from .setting_options import FusionChoice, KernelChoice, SettingChoice, complete_feature, of_preset, preferences
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
-    from ..pictures.arrow_pictures import Onto, Pixels
+    from ..pictures.arrow_pictures import Pixels
     from ..pictures.columns import PictureOutput
     from ..pictures.selection import Point
 
-_device_option = click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 
-
-class _ShowGroup(click.Group):
+class _ShowGroup(Group):
     """A group that also finds commands for the tasks of installed packages."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -43,7 +35,7 @@ class _ShowGroup(click.Group):
         return _results_command(cmd_name, text) if known else None
 
 
-@click.group(cls=_ShowGroup, context_settings=CONTEXT)
+@click.group(cls=_ShowGroup)
 def show() -> None:
     """Draw features from the cache, and results of propagation.
 
@@ -51,100 +43,92 @@ def show() -> None:
     """
 
 
-@show.command(context_settings=CONTEXT)
-@picture_options
-@cache_option
-@preset_option
-@click.option(
-    "--feature",
-    "features",
-    multiple=True,
-    metavar="BACKBONE[@DIGEST]:TIMESTEPS:TAPS",
-    help="Feature of a column; comma-separated lists give several, such as "
-    "i2vgen-xl:300,600:up_blocks[1],up_blocks[2]. Repeat for more.  [default: the preset's]",
-)
-@prefer_option
-@frames_options
-@click.option("--basis", metavar="LIST", help="Frames that the components are computed from.  [default: those shown]")
+@command(group=show, json=True)
 def pca(
-    cache: Path,
-    preset: str,
-    features: tuple[str, ...],
-    prefer: tuple[str, ...],
-    frames: str | None,
-    count: int,
-    basis: str | None,
-    **options: Any,
+    choice: TrackedVideos,
+    *,
+    cache: Path = titled("Features", CACHE),
+    preset: str = PRESET,
+    features: tuple[str, ...] = of_preset(
+        "features",
+        "Feature of a column; comma-separated lists give several, such as "
+        "i2vgen-xl:300,600:up_blocks[1],up_blocks[2]. Repeat for more.",
+        flag="--feature",
+        metavar="BACKBONE[@DIGEST]:TIMESTEPS:TAPS",
+        shell_complete=complete_feature,
+    ),
+    prefer: tuple[str, ...] = PREFER,
+    basis: str | None = opt("Frames that the components are computed from.  [default: those shown]", metavar="LIST"),
+    sheet: SheetChoice,
+    pictures: PictureChoice,
 ) -> None:
     """Draw the three principal components of features as red, green and blue.
 
     All frames share one basis, so equal colours mean equal features. --basis 0,8 computes it from two frames only.
+
+    For example:
+        ted show pca walk.mp4
+        ted show pca walk.mp4 --feature adm:51:output_blocks[7] --basis 0,8 --movie
+        ted show pca DAVIS --videos camel --feature i2vgen-xl:300,600:up_blocks[1],up_blocks[2]
     """
     from ...store import open_cache
-    from ..choices.features import parse_choice, parse_preference
+    from ..choices.features import parse_choice
     from ..choices.presets import get_preset
     from ..pictures.pca import write_pca
     from ..pictures.selection import choose_frames
     from ..runs.propagating.units import find_units
     from ..runs.sweeping.notation import parse_features
 
-    chosen = get_preset(preset)
-    choices = parse_features(features) or tuple(map(parse_choice, chosen.features))
-    preferences = [parse_preference(text) for text in prefer]
-    preferences += chosen.preferences
+    preferred = preferences(preset, prefer)
+    choices = parse_features(features) or tuple(map(parse_choice, get_preset(preset).features))
     source = open_cache(cache)
 
     def draw(video: "Video", output: "PictureOutput") -> list[Path]:
-        units = find_units(source, video, choices, preferences)
+        units = find_units(source, video, choices, preferred)
         titled = {str(choice): units[choice] for choice in choices}
         of = None if basis is None else choose_frames(basis, video.frames.names, 0)
         return write_pca(video, titled, output, basis=of)
 
-    show_videos("pca", draw, choose=lambda video: choose_frames(frames, video.frames.names, count), **options)
+    pictures.draw("pca", choice, draw, sheet.choose, sheet.figure)
 
 
-@show.command(context_settings=CONTEXT)
-@picture_options
-@cache_option
-@feature_options
-@kernel_options
-@click.option("--point", metavar="FRAME:X,Y", help="Pixel of the original frame, such as 0:120,64.")
-@click.option(
-    "--click",
-    "clicked",
-    metavar="FRAME",
-    help="Show this frame in a window, and use the pixel that you click.",
-)
-@click.option(
-    "--radius", type=click.IntRange(min=0), help="Show only the search window: this many cells in each direction."
-)
-@frames_options
-@_device_option
+@command(group=show, json=True)
 def similarity(
-    cache: Path,
-    point: str | None,
-    clicked: str | None,
-    radius: int | None,
-    frames: str | None,
-    count: int,
-    device: str,
-    **options: Any,
+    choice: TrackedVideos,
+    fusion: FusionChoice,
+    affinity: KernelChoice,
+    *,
+    point: str | None = opt(
+        "Pixel of the original frame, such as 0:120,64.", metavar="FRAME:X,Y", title="Pixel and features"
+    ),
+    clicked: str | None = opt(
+        "Show this frame in a window, and use the pixel that you click.", flag="--click", metavar="FRAME"
+    ),
+    radius: int | None = opt("Show only the search window: this many cells in each direction.", type=at_least(0)),
+    cache: Path = CACHE,
+    device: str = DEVICE,
+    sheet: SheetChoice,
+    pictures: PictureChoice,
 ) -> None:
     """Draw the similarity of one pixel with all pixels of a few frames, as propagation computes it.
 
     Name the pixel with --point, or click on it in the frame of --click. The pixel's own frame is always shown.
+
+    For example:
+        ted show similarity walk.mp4 --point 0:120,64
+        ted show similarity walk.mp4 --click 0 --alpha 1
+        ted show similarity DAVIS --videos camel --point 0:400,200 --radius 15 --movie
     """
     from ...store import open_cache
     from ...store.errors import ConfigError
-    from ..pictures.selection import Point, choose_frames, parse_point, spaced_around
+    from ..pictures.selection import Point, parse_point, spaced_around
     from ..pictures.similarity_pictures import write_similarity
     from ..runs.devices import choose_device
     from ..runs.propagating.units import find_weighted_units
 
     if (point is None) == (clicked is None):
         raise ConfigError("name a pixel with --point FRAME:X,Y, or a frame to click on with --click FRAME")
-    chosen = take_features(options)
-    kernel = take_kernel(options, chosen)
+    parts, prefer, kernel = fusion.parts(), fusion.preferred(), affinity.get(fusion)
     source, where = open_cache(cache), choose_device(device)
     pixels: dict[str, Point] = {}
 
@@ -154,23 +138,23 @@ def similarity(
             if point is None
             else parse_point(point, video.frames.names, video.frames.size)
         )
-        if frames is None:
-            return spaced_around(len(video.frames), count, pixel.frame)
-        return sorted({pixel.frame, *choose_frames(frames, video.frames.names, count)})
+        if sheet.frames is None:
+            return spaced_around(len(video.frames), sheet.count, pixel.frame)
+        return sorted({pixel.frame, *sheet.choose(video)})
 
     def draw(video: "Video", output: "PictureOutput") -> list[Path]:
         return write_similarity(
             video,
-            find_weighted_units(source, video, chosen.parts, chosen.prefer),
+            find_weighted_units(source, video, parts, prefer),
             output,
             point=pixels[video.name],
             kernel=kernel,
-            renormalize=chosen.renormalize,
+            renormalize=fusion.renormalize,
             radius=radius,
             device=where,
         )
 
-    show_videos("similarity", draw, choose=choose, **options)
+    pictures.draw("similarity", choice, draw, choose, sheet.figure)
 
 
 def _clicked(video: "Video", frame: str) -> "Point":
@@ -184,46 +168,37 @@ def _clicked(video: "Video", frame: str) -> "Point":
     return Point(frame=index, x=x, y=y)
 
 
-@show.command(context_settings=CONTEXT)
-@picture_options
-@cache_option
-@feature_options
-@setting_options
-@click.option(
-    "--frame", metavar="FRAME", help="Frame of the pixels, by name or by number from 0.  [default: the middle frame]"
-)
-@click.option("--point", "points", multiple=True, metavar="X,Y", help="Pixel of the original frame. Repeat for more.")
-@click.option(
-    "--sample",
-    type=click.IntRange(1, 1000),
-    default=8,
-    help="Without --point: approximate number of pixels, sampled on the objects.",
-)
-@click.option(
-    "--results",
-    type=LocalPath(),
-    help="Folder of results whose masks locate the objects.  [default: the ground truth]",
-)
-@click.option(
-    "--onto",
-    type=click.Choice(["context", "previous"]),
-    default="context",
-    help="Draw over the context frames with the largest weights, or all sources over the previous frame.",
-)
-@_device_option
+@command(group=show, json=True)
 def arrows(
-    cache: Path,
-    frame: str | None,
-    points: tuple[str, ...],
-    sample: int,
-    results: Path | None,
-    onto: "Onto",
-    device: str,
-    **options: Any,
+    choice: TrackedVideos,
+    fusion: FusionChoice,
+    setting: SettingChoice,
+    *,
+    frame: str | None = opt(
+        "Frame of the pixels, by name or by number from 0.  [default: the middle frame]",
+        metavar="FRAME",
+        title="Pixels and features",
+    ),
+    points: tuple[str, ...] = opt("Pixel of the original frame. Repeat for more.", flag="--point", metavar="X,Y"),
+    sample: int = opt(
+        "Without --point: approximate number of pixels, sampled on the objects.", 8, type=at_least(1, 1000)
+    ),
+    results: Path | None = opt("Folder of results whose masks locate the objects.  [default: the ground truth]"),
+    onto: Literal["context", "previous"] = opt(
+        "Draw over the context frames with the largest weights, or all sources over the previous frame.", "context"
+    ),
+    cache: Path = CACHE,
+    device: str = DEVICE,
+    pictures: PictureChoice,
 ) -> None:
     """Draw arrows from the pixels of a frame to the sources of their labels, as thick as the sources' weights.
 
     Sources and weights are those of `ted propagate` with the same options. The movie shows every frame.
+
+    For example:
+        ted show arrows walk.mp4 --mask first.png --results results
+        ted show arrows DAVIS --videos camel --frame 20 --onto previous
+        ted show arrows walk.mp4 --point 120,64 --point 300,80 --frame 10 --movie
     """
     from ...store import open_cache
     from ..pictures.arrow_pictures import named_pixels, sampled_pixels, write_arrows
@@ -232,8 +207,7 @@ def arrows(
     from ..runs.propagating.units import find_weighted_units
     from ..tasks.masks.frames import result_masks, true_masks
 
-    chosen = take_features(options)
-    settings = take_settings(options, chosen)
+    parts, prefer, settings = fusion.parts(), fusion.preferred(), setting.settings(fusion)
     source, where = open_cache(cache), choose_device(device)
 
     def choose(video: "Video") -> list[int]:
@@ -248,39 +222,48 @@ def arrows(
                 return named_pixels(video, named, grid)
             return sampled_pixels(video, read, index, grid, sample)
 
-        units = find_weighted_units(source, video, chosen.parts, chosen.prefer)
+        units = find_weighted_units(source, video, parts, prefer)
         return write_arrows(video, units, settings, output, pixels=pixels, onto=onto, device=where)
 
-    show_videos("arrows", draw, choose=choose, **options)
+    pictures.draw("arrows", choice, draw, choose)
 
 
 def _results_command(name: str, help_text: str) -> click.Command:
     """Return the command that draws results of the tasks with this name or noun."""
 
-    @click.command(name, context_settings=CONTEXT, help=help_text)
-    @picture_options
-    @click.option(
-        "--results",
-        multiple=True,
-        default=["results"],
-        metavar="[TITLE=]FOLDER",
-        help="Folder of results, with the title of its column. Repeat to compare.",
+    @command(
+        name,
+        help_text=f"{help_text}\n\nFor example:\n"
+        f"    ted show {name} DAVIS --results results\n"
+        f"    ted show {name} DAVIS --results best=results/best --results fast=results/fast --movie\n"
+        f"    ted show {name} DAVIS --videos camel --frames 0,10,20 --no-truth",
+        json=True,
     )
-    @click.option("--truth/--no-truth", default=True, help="Also draw the ground truth, if there is any.")
-    @frames_options
-    def command(results: tuple[str, ...], truth: bool, frames: str | None, count: int, **options: Any) -> None:
+    def draw(
+        choice: TrackedVideos,
+        *,
+        results: tuple[str, ...] = opt(
+            "Folder of results, with the title of its column. Repeat to compare.",
+            ["results"],
+            metavar="[TITLE=]FOLDER",
+            title="Results",
+        ),
+        truth: bool = opt("Also draw the ground truth, if there is any.", True, flag="--truth/--no-truth"),
+        sheet: SheetChoice,
+        pictures: PictureChoice,
+    ) -> None:
         from ..pictures.result import parse_results, write_results
-        from ..pictures.selection import choose_frames
 
         folders = parse_results(results)
-        show_videos(
+        pictures.draw(
             name,
+            choice,
             lambda video, output: write_results(name, video, folders, output, truth=truth),
-            choose=lambda video: choose_frames(frames, video.frames.names, count),
-            **options,
+            sheet.choose,
+            sheet.figure,
         )
 
-    return command
+    return draw
 
 
 for _name, _help in {

@@ -4,18 +4,24 @@ from pathlib import Path
 
 import click
 
-from .options import CONTEXT, LocalPath
+from .base import arg, command, opt
 
 
-@click.command("small-weights", context_settings=CONTEXT)
-@click.argument("backbone")
-@click.argument("folder", type=LocalPath())
-@click.option("--seed", type=int, default=0, help="Seed of the random weights.")
-@click.option("--standins", is_flag=True, help="Replace VAE and encoders by stand-ins (faster).")
-def small_weights(backbone: str, folder: Path, seed: int, standins: bool) -> None:
+@command("small-weights")
+def small_weights(
+    backbone: str = arg("BACKBONE"),
+    folder: Path = arg("FOLDER"),
+    seed: int = opt("Seed of the random weights.", 0, title="Model"),
+    standins: bool = opt("Replace VAE and encoders by stand-ins (faster)."),
+) -> None:
     """Write a small random model of a BACKBONE into FOLDER, in the layout of the published weights.
 
     It serves to try the commands without the published weights; it tracks nothing well.
+
+    For example:
+        ted small-weights adm weights/adm
+        ted small-weights i2vgen-xl weights/i2vgen-xl --standins
+        ted small-weights sd21 weights/sd21 --seed 1
     """
     from ...extract.small_models import make_small
 

@@ -1,168 +1,91 @@
 """``ted sweep``."""
 
-import json
-import shlex
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import click
 
 from ..choices.hints import plural
-from .cluster_options import cluster_options, open_workers
-from .options import (
-    CONTEXT,
-    LocalPath,
-    cache_option,
-    config_option,
-    json_option,
-    open_videos,
-    prefer_option,
-    preset_option,
-    source_options,
-    truth_option,
-)
-from .setting_options import FROM_PRESET
+from .base import Options, answer, command, fail, next_command, next_steps, opt, titled
+from .cluster_options import ClusterChoice
+from .options import CACHE, DEVICE, PREFER, PRESET, ScoredVideos
+from .propagate import TaskChoice
+from .setting_options import RENORMALIZE, complete_feature, of_preset, preferences
 
-if TYPE_CHECKING:
-    from ..datasets.point_queries import QueryMode
-
-_FEATURES = "BACKBONE[@DIGEST]:TIMESTEPS:TAPS"
-_LISTS = (
-    "features",
-    "video_features",
-    "image_features",
-    "alpha",
-    "temperature",
-    "top_k",
-    "radius",
-    "context",
-    "window",
-    "unrestricted_first",
-    "context_fill",
-    "kernel",
-    "kernel_options",
-)
-_CLUSTER = ("workers", "scheduler", "worker_threads", "worker_resources", "scheduler_timeout")
+__all__ = ["ListChoice", "sweep"]
 
 
-@click.command(context_settings=CONTEXT)
-@source_options
-@truth_option
-@cache_option
-@click.option("--out", type=LocalPath(), default="sweep", help="Folder of the results.")
-@preset_option
-@click.option(
-    "--video-feature",
-    "video_features",
-    multiple=True,
-    metavar=_FEATURES,
-    help="Features with weight alpha; lists by comma, such as i2vgen-xl:300,600:up_blocks[1],up_blocks[2]. Repeat."
-    + FROM_PRESET,
-)
-@click.option(
-    "--image-feature",
-    "image_features",
-    multiple=True,
-    metavar=_FEATURES,
-    help=f"Features with weight 1 - alpha; all pairs of the two are swept. Repeat.{FROM_PRESET}",
-)
-@click.option(
-    "--alpha",
-    multiple=True,
-    metavar="LIST",
-    help=f"Weights of the video feature: 0:1:0.1 (both ends included), or 0,0.4,1.{FROM_PRESET}",
-)
-@click.option(
-    "--feature",
-    "features",
-    multiple=True,
-    metavar=f"{_FEATURES}=WEIGHTS",
-    help="Features of one part and its weights, such as rgb:0:stride4,stride8=0,0.5,1. Repeat for each part: all "
-    "combinations are swept. Replaces --video-feature, --image-feature and --alpha.",
-)
-@click.option(
-    "--temperature", multiple=True, metavar="LIST", help=f"Divisors of similarities before the softmax.{FROM_PRESET}"
-)
-@click.option("--top-k", multiple=True, metavar="LIST", help=f"Numbers of sources per pixel.{FROM_PRESET}")
-@click.option("--radius", multiple=True, metavar="LIST", help=f"Half the window's side, in cells.{FROM_PRESET}")
-@click.option(
-    "--context", multiple=True, metavar="LIST", help=f"Numbers of last frames used beside the first.{FROM_PRESET}"
-)
-@click.option("--window", multiple=True, metavar="LIST", help=f"Shapes of the window: square,circle.{FROM_PRESET}")
-@click.option(
-    "--unrestricted-first",
-    multiple=True,
-    metavar="LIST",
-    help=f"Whether annotated frames are searched without a window: true,false.{FROM_PRESET}",
-)
-@click.option(
-    "--context-fill",
-    multiple=True,
-    metavar="LIST",
-    help=f"Whether the first frame is repeated until the context is full: true,false.{FROM_PRESET}",
-)
-@click.option("--kernel", multiple=True, metavar="LIST", help="Affinity kernels.  [default: cosine]")
-@click.option(
-    "--kernel-option",
-    "kernel_options",
-    multiple=True,
-    metavar="NAME=LIST",
-    help="Values of a kernel's own parameter, such as gain=1:4:0.5. Repeat.",
-)
-@click.option("--renormalize/--no-renormalize", default=True, help="L2-normalise the fused feature again.")
-@prefer_option
-@click.option(
-    "--target",
-    metavar="TASK",
-    help="What to track and score, where SOURCE has annotations for several tasks: boxes takes the boxes around the "
-    "objects of masks.  [default: the first of masks, parts, joints, points, boxes that it has]",
-)
-@click.option(
-    "--metrics",
-    type=click.Choice(["jf", "j"]),
-    help="Metrics of masks: J and F, or J alone (faster).  [default: jf]",
-)
-@click.option(
-    "--query-mode",
-    type=click.Choice(["first", "strided"]),
-    default="first",
-    help="Queries of TAP-Vid and of `ted synth`: each point once, in the first frame where it is visible; or in every "
-    "fifth frame, tracked forward and backward.",
-)
-@click.option(
-    "--affinities-only",
-    is_flag=True,
-    help="Only compute affinities and cache them for later sweeps; this needs no ground truth.",
-)
-@click.option(
-    "--keep-affinities/--discard-affinities",
-    default=True,
-    help="Keep affinities in the cache, which makes the next sweep cheap, or remove those that this sweep wrote.",
-)
-@click.option("--plots/--no-plots", default=True, help="Draw the results (needs matplotlib).")
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
-@cluster_options
-@click.option("--overwrite", is_flag=True, help="Discard the scores in the folder, and compute them again.")
-@click.option("--dry-run", is_flag=True, help="Print the plan, and compute nothing.")
-@json_option
-@config_option
+def _list(field: str, help_text: str, **settings: Any) -> Any:
+    return of_preset(field, help_text, **{"metavar": "LIST"} | settings)
+
+
+_FEATURE = {"metavar": "BACKBONE[@DIGEST]:TIMESTEPS:TAPS", "shell_complete": complete_feature}
+
+
+class ListChoice(Options, title="Values to sweep, as lists (0,0.4,1) or ranges (0:1:0.1, both ends included)"):
+    """Lists of values of settings, for `make_space`."""
+
+    video_features: tuple[str, ...] = _list(
+        "video_feature",
+        "Features with weight alpha; lists by comma, such as i2vgen-xl:300,600:up_blocks[1],up_blocks[2]. Repeat.",
+        flag="--video-feature",
+        **_FEATURE,
+    )
+    image_features: tuple[str, ...] = _list(
+        "image_feature",
+        "Features with weight 1 - alpha; all pairs of the two are swept. Repeat.",
+        flag="--image-feature",
+        **_FEATURE,
+    )
+    alpha: tuple[str, ...] = _list("alpha", "Weights of the video feature.")
+    features: tuple[str, ...] = opt(
+        "Features of one part and its weights, such as rgb:0:stride4,stride8=0,0.5,1. Repeat for each part: all "
+        "combinations are swept. Replaces --video-feature, --image-feature and --alpha.",
+        flag="--feature",
+        metavar="BACKBONE[@DIGEST]:TIMESTEPS:TAPS=WEIGHTS",
+        shell_complete=complete_feature,
+    )
+    temperature: tuple[str, ...] = _list("temperature", "Divisors of similarities before the softmax.")
+    top_k: tuple[str, ...] = _list("top_k", "Numbers of sources per pixel.")
+    radius: tuple[str, ...] = _list("radius", "Half the window's side, in cells of the feature grid.")
+    context: tuple[str, ...] = _list("context", "Numbers of last frames used beside the first.")
+    window: tuple[str, ...] = _list("window", "Shapes of the window: square,circle.")
+    unrestricted_first: tuple[str, ...] = _list(
+        "unrestricted_first", "Whether annotated frames are searched without a window: true,false."
+    )
+    context_fill: tuple[str, ...] = _list(
+        "context_fill", "Whether the first frame is repeated until the context is full: true,false."
+    )
+    kernel: tuple[str, ...] = opt("Affinity kernels.  [default: cosine]", metavar="LIST")
+    kernel_options: tuple[str, ...] = opt(
+        "Values of a kernel's own parameter, such as gain=1:4:0.5. Repeat.",
+        flag="--kernel-option",
+        metavar="NAME=LIST",
+    )
+
+
+@command(json=True, config=True)
 def sweep(
-    cache: Path,
-    out: Path,
-    preset: str,
-    prefer: tuple[str, ...],
-    target: str | None,
-    metrics: str | None,
-    query_mode: "QueryMode",
-    affinities_only: bool,
-    keep_affinities: bool,
-    plots: bool,
-    device: str,
-    overwrite: bool,
-    dry_run: bool,
-    as_json: bool,
-    **options: Any,
+    choice: ScoredVideos,
+    lists: ListChoice,
+    goal: TaskChoice,
+    cluster: ClusterChoice,
+    preset: str = titled("Features and scores", PRESET),
+    prefer: tuple[str, ...] = PREFER,
+    renormalize: bool = RENORMALIZE,
+    metrics: Literal["jf", "j"] | None = opt("Metrics of masks: J and F, or J alone (faster).  [default: jf]"),
+    device: str = titled("Computation", DEVICE),
+    affinities_only: bool = opt("Only compute affinities and cache them for later sweeps; this needs no ground truth."),
+    keep_affinities: bool = opt(
+        "Keep affinities in the cache, which makes the next sweep cheap, or remove those that this sweep wrote.",
+        True,
+        flag="--keep-affinities/--discard-affinities",
+    ),
+    dry_run: bool = opt("Print the plan, and compute nothing."),
+    cache: Path = titled("Input and output", CACHE),
+    out: Path = opt("Folder of the results.", "sweep"),
+    plots: bool = opt("Draw the results (needs matplotlib).", True, flag="--plots/--no-plots"),
+    overwrite: bool = opt("Discard the scores in the folder, and compute them again."),
 ) -> None:
     """Score many settings of propagation on the same cached features.
 
@@ -173,10 +96,14 @@ def sweep(
     `ted propagate` and `ted evaluate` would score it, but affinities are computed once for all of them. The command
     writes tables, the best settings and pictures into a folder. Run it again to finish an interrupted sweep, or with
     more values: only missing scores are computed.
+
+    For example:
+        ted sweep DAVIS --alpha 0:1:0.1 --temperature 0.05,0.1,0.2 --dry-run
+        ted sweep DAVIS --radius 8,15,30 --context 7,14,28 --workers 4
+        ted sweep YouTube-VOS/train --videos similar.txt --preset youtube-similar-best --out sweeps/similar
     """
-    from ...store import open_cache, printable
+    from ...store import open_cache
     from ...store.errors import ConfigError, TedError
-    from ..choices.features import parse_preference
     from ..choices.presets import get_preset
     from ..runs.devices import choose_device
     from ..runs.sweeping.journal import open_journal, read_journal
@@ -190,34 +117,32 @@ def sweep(
     if affinities_only and not keep_affinities:
         raise ConfigError("--affinities-only keeps affinities and --discard-affinities removes them: leave one out")
     chosen = get_preset(preset)
-    lists = {name: options.pop(name) for name in _LISTS}
-    space = make_space(lists, chosen, renormalize=options.pop("renormalize"))
-    preferences = [parse_preference(text) for text in prefer]
-    preferences += chosen.preferences
-    scheduler = options["scheduler"]
-    connection = open_workers(**{name: options.pop(name) for name in _CLUSTER})
-    videos = open_videos(**options)
+    space = make_space(vars(lists), chosen, renormalize=renormalize)
+    preferred = preferences(preset, prefer)
+    connection = cluster.connect()
+    videos = choice.open()
     source = open_cache(cache.absolute())
-    where = choose_device(device, elsewhere=scheduler is not None)
-    task = common_task(videos, target, {"metrics": metrics, "query_mode": query_mode})
+    where = choose_device(device, elsewhere=cluster.scheduler is not None)
+    task = common_task(videos, goal.target, {"metrics": metrics, "query_mode": goal.query_mode})
     if metrics is not None and not hasattr(task, "metrics"):
         raise ConfigError(f"--metrics is for masks, and these videos have {task.name}: leave it out")
     # Find errors before anything is written.
-    survey = survey_sweep(source, videos, space, task=task, score=not affinities_only, prefer=preferences)
+    survey = survey_sweep(source, videos, space, task=task, score=not affinities_only, prefer=preferred)
     if dry_run:
         plan = survey.plan(() if affinities_only or overwrite else read_journal(out))
         described = describe_plan(plan, source)
-        lines = [*plan_lines(described), "next: the same command without --dry-run"]
-        click.echo(json.dumps(described, indent=1) if as_json else "\n".join(lines))
+        answer(described, *plan_lines(described), next_steps(next_command(dry_run=False)))
     elif affinities_only:
         plan = survey.plan(())
         with connection as workers, SweepBars(plan) as bars:
             plan, timing = keep_all_affinities(source, plan, workers=workers, device=where, progress=bars)
         done = [one for one in plan.videos if one.video.name not in plan.failures]
-        complete = len({target.folder for one in done for target in one.targets})
-        values = {"affinity_units": complete, "failures": dict(plan.failures), "seconds": timing}
-        text = f"{plural(complete, 'affinity unit')} in {cache}\nnext: the same command without --affinities-only"
-        click.echo(json.dumps(values, indent=1) if as_json else text)
+        complete = len({item.folder for one in done for item in one.targets})
+        answer(
+            {"affinity_units": complete, "failures": dict(plan.failures), "seconds": timing},
+            f"{plural(complete, 'affinity unit')} in {cache}",
+            next_steps(next_command(affinities_only=False)),
+        )
     elif not survey.videos:
         reasons = [f"{name}: {reason}" for name, reason in survey.failures.items()]
         raise TedError("\n".join(["no video can be swept, and nothing was written", *reasons]))
@@ -232,12 +157,15 @@ def sweep(
             known = {parameter.name for parameter in click.get_current_context().command.params}
             used = {name: value for name, value in task.used_options(videos[0]).items() if name in known}
             resolved = {"cache": source.root, **space_options(space), **used}
-            resolved |= {"prefer": [f"{field}={value}" for field, value in preferences]}
+            resolved |= {"prefer": [f"{field}={value}" for field, value in preferred]}
             files = write_outputs(
                 result, out, options=resolved, timing=timing, plots=plots, compare=preset_setting(chosen)
             )
-        if as_json:
-            values = {
+        steps = [next_command("report", results=[out])]
+        if result.ranking:
+            steps.insert(0, f"{next_command('propagate')} {result.ranking[0].setting.options}")
+        answer(
+            {
                 "out": str(out),
                 "settings": len(plan.settings),
                 "missing_videos": result.missing,
@@ -245,14 +173,10 @@ def sweep(
                 "failures": dict(plan.failures),
                 "files": [str(path) for path in files],
                 "timing": timing,
-            }
-            click.echo(json.dumps(values, indent=1))
-        else:
-            named = printable(shlex.join(map(str, options["sources"])))
-            click.echo("\n".join([*best_lines(result), f"tables and pictures: {out}"]))
-            if result.ranking:
-                best = result.ranking[0].setting.options
-                click.echo(f"next: ted propagate {named} --cache {shlex.quote(str(cache))} {best}")
-            click.echo(f"      ted report {shlex.quote(str(out))}")
+            },
+            *best_lines(result),
+            f"tables and pictures: {out}",
+            next_steps(*steps),
+        )
     if plan.failures:
-        sys.exit(1)
+        fail()

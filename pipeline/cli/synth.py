@@ -1,18 +1,16 @@
 """``ted synth``."""
 
 import dataclasses
-import json
-from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
-from typing import get_args
 
 import click
 
 from ..choices.hints import plural
 from ..synthetic.scene import Background, Ground, Hue, Motion, SceneSpec, Shape, Texture
 from ..synthetic.sets import SETS
-from .options import CONTEXT, LocalPath, json_option
+from .base import Options, answer, arg, command, next_command, next_steps, opt
+from .options import at_least
 
 _DEFAULT = SceneSpec()
 
@@ -27,32 +25,34 @@ class _Size(click.ParamType[tuple[int, int]]):
         return int(height), int(width)
 
 
-def _field(name: str, values: object, help_text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return an option for a field of `SceneSpec` that takes one of several names."""
-    option = f"--{name}"
-    return click.option(option, type=click.Choice(get_args(values)), default=getattr(_DEFAULT, name), help=help_text)
+class SceneChoice(Options, title="Scene"):
+    """Fields of `SceneSpec`."""
+
+    frames: int = opt("Number of frames of a video.", _DEFAULT.frames, type=at_least(2, 100_000))
+    size: tuple[int, int] = opt("Size of the frames in pixels.", "256x256", type=_Size())
+    objects: int = opt("Number of objects in a video.", _DEFAULT.objects, type=at_least(1, 255))
+    radius: tuple[float, float] = opt("Range of the objects' radii in pixels.", _DEFAULT.radius)
+    identical: bool = opt("Whether the objects of a video look the same.", True, flag="--identical/--distinct")
+    hue: Hue = opt("Random hues, or the direction of motion as hue.", _DEFAULT.hue)
+    hue_step: float | None = opt("Hue difference of distinct objects in degrees.  [default: spread evenly]")
+    texture: Texture = opt("Texture of the objects.", _DEFAULT.texture)
+    shape: Shape = opt("Outline of the objects.", _DEFAULT.shape)
+    motion: Motion = opt("Motion of the objects.", _DEFAULT.motion)
+    ground: Ground = opt("Texture of the background.", _DEFAULT.ground)
+    background: Background = opt("Whether the background moves.", _DEFAULT.background)
+    seed: int = opt("Use 0 to report results, and others to choose settings.", 0, type=at_least(0, 99))
 
 
-@click.command(context_settings=CONTEXT)
-@click.argument("root", type=LocalPath())
-@click.option("--set", "sets", multiple=True, type=click.Choice([*SETS]), help="Set to make. Repeat.  [default: all]")
-@click.option("--videos", type=click.IntRange(1, 100_000), default=30, help="Number of videos in each set.")
-@click.option("--frames", type=click.IntRange(2, 100_000), default=_DEFAULT.frames, help="Number of frames of a video.")
-@click.option("--size", type=_Size(), default="256x256", help="Size of the frames in pixels.")
-@click.option("--objects", type=click.IntRange(1, 255), default=_DEFAULT.objects, help="Number of objects in a video.")
-@click.option("--radius", type=(float, float), default=_DEFAULT.radius, help="Range of the objects' radii in pixels.")
-@click.option("--identical/--distinct", default=True, help="Whether the objects of a video look the same.")
-@_field("hue", Hue, "Random hues, or the direction of motion as hue.")
-@click.option("--hue-step", type=float, help="Hue difference of distinct objects in degrees.  [default: spread evenly]")
-@_field("texture", Texture, "Texture of the objects.")
-@_field("shape", Shape, "Outline of the objects.")
-@_field("motion", Motion, "Motion of the objects.")
-@_field("ground", Ground, "Texture of the background.")
-@_field("background", Background, "Whether the background moves.")
-@click.option("--seed", type=click.IntRange(0, 99), default=0, help="0 to report results; others to choose settings.")
-@click.option("--window", type=float, default=64.0, help="Half the side of the statistics' search window in pixels.")
-@json_option
-def synth(root: Path, sets: tuple[str, ...], videos: int, window: float, as_json: bool, **fields: object) -> None:
+@command(json=True)
+def synth(
+    scene: SceneChoice,
+    root: Path = arg("ROOT"),
+    sets: tuple[str, ...] = opt(
+        "Set to make. Repeat.  [default: all]", flag="--set", type=click.Choice([*SETS]), title="Videos"
+    ),
+    videos: int = opt("Number of videos in each set.", 30, type=at_least(1, 100_000)),
+    window: float = opt("Half the side of the statistics' search window in pixels.", 64.0),
+) -> None:
     """Make videos of similar-looking objects in ROOT, a DAVIS-2017 root.
 
     The sets are: near, objects that stay close and never touch; random, objects on independent paths; crossing,
@@ -61,11 +61,16 @@ def synth(root: Path, sets: tuple[str, ...], videos: int, window: float, as_json
     Masks are exact. Tracks/<video>.json holds the objects' centres, points on them, and the visibility of the points.
     statistics.csv has, for each video, how often another object is inside the search window and how often objects
     overlap. Equal options give equal videos.
+
+    For example:
+        ted synth videos
+        ted synth videos --set crossing --videos 5 --objects 3
+        ted synth videos --distinct --motion bouncing --seed 1
     """
     from ..runs.progress import FrameBars
     from ..synthetic.writing import make_sets
 
-    base = SceneSpec(**fields)  # type: ignore[arg-type]
+    base = SceneSpec(**vars(scene))
     chosen = sets or tuple(SETS)
     with FrameBars() as bars:
         made = list(
@@ -78,17 +83,22 @@ def synth(root: Path, sets: tuple[str, ...], videos: int, window: float, as_json
         }
         for name in chosen
     }
-    if as_json:
-        click.echo(json.dumps({"root": str(root), "videos": videos, "means": means}))
-        return
-    click.echo(f"{'set':<10}{'videos':>7}  other in window  overlapping  least visible  pixels/frame")
-    for name, mean in means.items():
-        click.echo(
+    answer(
+        {"root": str(root), "videos": videos, "means": means},
+        f"{'set':<10}{'videos':>7}  other in window  overlapping  least visible  pixels/frame",
+        *(
             f"{name:<10}{videos:>7}{mean['in_window']:>16.0%}{mean['overlapping']:>13.0%}"
             f"{mean['least_visible']:>15.0%}{mean['speed']:>14.1f}"
-        )
-    click.echo(f"made {plural(len(made), 'video')} in {root}")
-    click.echo(
-        f"next: ted extract {root} --set {chosen[0]} --frame-size 256 --feature demo-video:700:up_blocks[1] "
-        "--feature demo-image:20:up_blocks[2]"
+            for name, mean in means.items()
+        ),
+        f"made {plural(len(made), 'video')} in {root}",
+        next_steps(
+            next_command(
+                "extract",
+                sources=[root],
+                set_name=chosen[0],
+                frame_size="256",
+                features=["demo-video:700:up_blocks[1]", "demo-image:20:up_blocks[2]"],
+            )
+        ),
     )

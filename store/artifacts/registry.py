@@ -81,19 +81,27 @@ def register_artifact(kind: ArtifactKind) -> None:
         raise ConfigError(f"there is a kind {kind.name!r} of units already; choose another name")
 
 
+def _kinds() -> dict[str, ArtifactKind]:
+    """Return the kinds known in this process; the built-in ones register themselves when they are imported."""
+    from . import affinities, features  # noqa: F401
+
+    return _KINDS
+
+
 def artifact_kind(name: str) -> ArtifactKind:
     """Return a kind by its name, or raise SchemaError; kinds that installed packages offer are imported on demand."""
-    if name not in _KINDS:
+    known = _kinds()
+    if name not in known:
         for kind in load_offers(_GROUP, lambda offered: offered == name, ArtifactKind):
             register_artifact(kind)
-    if name not in _KINDS:
+    if name not in known:
         raise SchemaError(f"units of the kind {name!r} are unknown here: install the plug-in that offers them")
-    return _KINDS[name]
+    return known[name]
 
 
 def artifact_kinds() -> Iterator[ArtifactKind]:
     """Yield all kinds: features, affinities, then those of plug-ins."""
-    names = [*_FIRST, *sorted({*_KINDS, *offered_names(_GROUP)} - set(_FIRST))]
+    names = [*_FIRST, *sorted({*_kinds(), *offered_names(_GROUP)} - set(_FIRST))]
     yield from map(artifact_kind, names)
 
 
@@ -106,13 +114,14 @@ def kind_at(unit: Path) -> ArtifactKind:
         When the path belongs to an unknown kind.
     """
     unit = unit.absolute()
-    for kind in _KINDS.values():
+    known = _kinds()
+    for kind in known.values():
         if kind.is_at(unit):
             return kind
     if unit.parent.parent.name.endswith(".zarr"):
         return artifact_kind(unit.parent.name)
-    features = _KINDS[_FIRST[0]]
-    others = (kind for kind in _KINDS.values() if kind is not features)
+    features = known[_FIRST[0]]
+    others = (kind for kind in known.values() if kind is not features)
     return next((kind for kind in others if (unit / kind.layout_at(unit).records).is_dir()), features)
 
 

@@ -13,6 +13,7 @@ from ted.pipeline.cli.run import run
 from ted.pipeline.synthetic.rendering import render
 from ted.pipeline.synthetic.scene import SceneSpec
 from ted.pipeline.synthetic.writing import write_davis
+from tests.console import next_commands, parse_command
 
 
 class Result(NamedTuple):
@@ -34,6 +35,9 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
             run(ted, "ted", [str(argument) for argument in arguments])
         captured = capsys.readouterr()
         assert "Traceback" not in captured.err
+        if "\\x" not in captured.out:  # names that are not printable are escaped
+            for line in next_commands(captured.out + captured.err):
+                parse_command(line)
         return Result(int(str(stopped.value.code or 0)), captured.out, captured.err)
 
     return call

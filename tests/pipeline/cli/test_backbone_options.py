@@ -1,56 +1,54 @@
 import dataclasses
-from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner
 
 from ted.extract.backbones import BACKBONES
 from ted.extract.settings import BackboneOptions, ExtractionSettings
 from ted.pipeline.choices.features import BackboneJob
-from ted.pipeline.cli.backbone_options import backbone_options, overlap_rule_option, read_backbone_options
+from ted.pipeline.cli import load_command
+from ted.pipeline.cli.backbone_options import BackboneChoice
+from ted.pipeline.cli.base import command
 from ted.pipeline.runs.extracting.request import parse_weights
 from ted.store.errors import ConfigError
 
 
-def read(*arguments: str) -> tuple[BackboneOptions, str]:
+def read(*arguments: str) -> BackboneOptions:
     """Parse a command line with these options alone."""
-    seen: list[tuple[BackboneOptions, str]] = []
+    seen: list[BackboneOptions] = []
 
-    @click.command()
-    @backbone_options
-    @overlap_rule_option
-    def command(overlap_rule: str, **choice: Any) -> None:
-        seen.append((read_backbone_options(choice), overlap_rule))
+    @command()
+    def found(inputs: BackboneChoice) -> None:
+        seen.append(inputs.options())
 
-    result = CliRunner().invoke(command, arguments)
+    result = CliRunner().invoke(found, arguments)
     if result.exit_code:
         raise ConfigError(result.output)
     return seen[0]
 
 
 def test_without_options_everything_is_published() -> None:
-    options, rule = read()
+    options = read()
     assert options == BackboneOptions()
     assert options.given == ()
-    assert rule == ExtractionSettings().overlap_rule == "first"
+    (rule,) = (option for option in load_command("extract").params if option.name == "overlap_rule")
+    assert rule.default == ExtractionSettings().overlap_rule == "first"
 
 
 def test_every_option_has_its_flag() -> None:
-    options, rule = read(
+    options = read(
         *("--prompt", "two balls", "--condition-on", "video", "--fps", "8", "--motion-bucket", "0"),
-        *("--noise-augmentation", "0", "--no-temporal", "--overlap-rule", "mean"),
+        *("--noise-augmentation", "0", "--no-temporal"),
     )
     expected = BackboneOptions(
         prompt="two balls", condition_on="video", fps=8, motion_bucket=0, noise_augmentation=0.0, temporal=False
     )
     assert options == expected
     assert options.given == tuple(field.name for field in dataclasses.fields(BackboneOptions))
-    assert rule == "mean"
 
 
 def test_zero_and_empty_are_given() -> None:
-    assert read("--motion-bucket", "0", "--prompt", "")[0].given == ("prompt", "motion_bucket")
+    assert read("--motion-bucket", "0", "--prompt", "").given == ("prompt", "motion_bucket")
 
 
 @pytest.mark.parametrize(

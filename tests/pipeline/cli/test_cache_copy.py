@@ -35,14 +35,14 @@ def test_copy_brings_what_is_complete_and_again_nothing(cli: Cli, cache: Cache, 
     first = cli("cache", "copy", "--cache", cache.root, there)
     assert first.code == 0
     lines = first.out.splitlines()
-    assert sorted(line.split()[0] for line in lines) == ["3", "copied", "copied", "copied", "incomplete"]
-    assert lines[-1].startswith("3 copied, 1 incomplete; 0.000 GB")
+    assert sorted(line.split()[0] for line in lines) == ["3", "copied", "copied", "copied", "incomplete", "next:"]
+    assert lines[-2].startswith("3 copied, 1 incomplete; 0.000 GB")
     assert cli("cache", "verify", "--cache", there).out.startswith("3 units: 3 ok")
     begun = str(make_spec(timestep=300).folder(Path()).parents[1])
     assert files(there) == {key: data for key, data in files(cache.root).items() if begun not in key}
     before = times(there)
     again = cli("cache", "copy", "--cache", cache.root, there)
-    assert (again.code, again.out.splitlines()[-1][:33]) == (0, "3 there already, 1 incomplete; 0.")
+    assert (again.code, again.out.splitlines()[-2][:33]) == (0, "3 there already, 1 incomplete; 0.")
     assert times(there) == before
 
 
@@ -81,7 +81,7 @@ def test_merge_brings_several_caches_together(cli: Cli, cache: Cache, tmp_path: 
 def test_a_dry_run_says_what_would_be_copied(cli: Cli, cache: Cache, tmp_path: Path) -> None:
     result = cli("cache", "copy", tmp_path / "there", "--cache", cache.root, "--dry-run")
     assert result.code == 0
-    assert result.out.splitlines()[-1].startswith("3 to copy, 1 incomplete; 0.000 GB, ")
+    assert result.out.splitlines()[-2].startswith("3 to copy, 1 incomplete; 0.000 GB, ")
     assert " GB free; cache: " in result.out
     assert not (tmp_path / "there").exists()
 
@@ -92,7 +92,7 @@ def test_damage_is_told_and_the_rest_is_copied(cli: Cli, cache: Cache, tmp_path:
     (unreadable / "zarr.json").write_text("{")
     result = cli("cache", "copy", tmp_path / "there", "--cache", cache.root)
     assert result.code == 1
-    assert result.out.splitlines()[-1].startswith("1 copied, 1 incomplete, 2 damaged")
+    assert result.out.splitlines()[-2].startswith("1 copied, 1 incomplete, 2 damaged")
     assert f"Error: {make_spec().label}: " in result.err
     assert f"Error: {unreadable}: " in result.err
     assert "run `ted cache verify`" in result.err
@@ -104,7 +104,7 @@ def test_a_unit_that_is_being_written_there_is_left_alone(cli: Cli, cache: Cache
         result = cli("cache", "copy", tmp_path / "there", "--cache", cache.root)
     assert result.code == 1
     assert f"is being written by process {os.getpid()}" in result.err
-    assert result.out.splitlines()[-1].startswith("2 copied, 1 incomplete, 1 failed")
+    assert result.out.splitlines()[-2].startswith("2 copied, 1 incomplete, 1 failed")
 
 
 def test_wrong_use(cli: Cli, cache: Cache, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import click
 import pytest
 
 from ted.pipeline.choices.hints import explain
-from ted.pipeline.cli.cluster_options import cluster_options, open_workers
-from ted.pipeline.cli.options import CONTEXT
+from ted.pipeline.cli.base import command
+from ted.pipeline.cli.cluster_options import ClusterChoice
 from ted.propagate import InProcess
 from ted.store.errors import ConfigError
 
@@ -63,46 +63,42 @@ def test_the_slurm_example_submits_the_jobs_it_says(kept: Path) -> None:
     assert len(jobs) == 4
     assert all(re.sub(r"--name \S+", "", job) == re.sub(r"--name \S+", "", script) for job in jobs)
     given = _options((kept / "command").read_text().split()[1:])
-    assert given["scheduler"] == cluster.scheduler_address
-    assert (given["scheduler_timeout"], given["worker_threads"]) == (3600, 2)
+    assert given.scheduler == cluster.scheduler_address
+    assert (given.scheduler_timeout, given.worker_threads) == (3600, 2)
     deadline = time.monotonic() + 120
     while not (kept / "cancelled").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert (kept / "cancelled").read_text(), "the jobs end with the script"
 
 
-def _options(arguments: list[str]) -> dict[str, Any]:
+def _options(arguments: list[str]) -> ClusterChoice:
     """Return what a command with `cluster_options` is given; it takes its other options as they come."""
-    found: dict[str, Any] = {}
+    found: list[ClusterChoice] = []
 
-    @click.command(context_settings=CONTEXT | {"ignore_unknown_options": True})
-    @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
-    @cluster_options
-    def command(rest: tuple[str, ...], **options: Any) -> None:
-        found.update(options)
+    @command()
+    def read(cluster: ClusterChoice) -> None:
+        found.append(cluster)
 
-    command.main(arguments, standalone_mode=False)
-    return found
+    read.params.append(click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED, expose_value=False))
+    read.context_settings = {"ignore_unknown_options": True}
+    read.main(arguments, standalone_mode=False)
+    return found[0]
 
 
 def test_every_option_on_the_page_is_there() -> None:
-    @click.command
-    @cluster_options
-    def command() -> None: ...
-
-    known = {flag for parameter in command.params for flag in parameter.opts}
+    known = {flag for parameter in ClusterChoice.parameters() for flag in parameter.opts}
     assert known == {"--workers", "--scheduler", "--worker-threads", "--worker-resource", "--scheduler-timeout"}
     assert all(f"`{flag}" in PAGE for flag in known)
 
 
 def test_without_options_tasks_run_in_this_process() -> None:
-    with open_workers(**_options([])) as workers:
+    with _options([]).connect() as workers:
         assert isinstance(workers, InProcess)
 
 
 def test_the_options_are_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ted.propagate.cluster.connect", lambda **options: options)
-    assert open_workers(**_options(["--workers", "3", "--worker-threads", "2"])) == {
+    assert _options(["--workers", "3", "--worker-threads", "2"]).connect() == {
         "workers": 3,
         "scheduler": None,
         "threads": 2,
@@ -110,7 +106,7 @@ def test_the_options_are_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
         "timeout": 30.0,
     }
     text = "--scheduler host:1 --worker-resource GPU=1 --worker-resource MEM=2.5e9 --scheduler-timeout 0.5"
-    assert open_workers(**_options(text.split())) == {
+    assert _options(text.split()).connect() == {
         "workers": None,
         "scheduler": "host:1",
         "threads": None,
@@ -132,5 +128,5 @@ def test_the_options_are_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_options_that_make_no_sense_are_errors(arguments: str, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        open_workers(**_options(arguments.split()))
+        _options(arguments.split()).connect()
     assert message in explain(raised.value)

@@ -10,6 +10,7 @@ import pytest
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.metrics.jf import region_similarity
 from ted.pipeline.tasks.masks.png import write_mask
+from tests.console import next_commands
 
 from ..conftest import Cli
 
@@ -51,7 +52,7 @@ def test_boxes_then_tracks_then_a_score(cli: Cli, clip: Path, tmp_path: Path, mo
     assert region_similarity(square(0, 80, 60, 24), ids == 2) > 0.95
     assert "2 objects in 1 frame: masks/walk" in made.out
     assert (tmp_path / "masks/overlays/walk.png").is_file()
-    commands = [line.split() for line in made.out.splitlines() if line.startswith("ted ")]
+    commands = [line.split() for line in next_commands(made.out)]
     assert [words[1] for words in commands] == ["extract", "propagate"]
     for words in commands:
         done = cli(*words[1:])

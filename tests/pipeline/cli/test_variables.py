@@ -7,8 +7,8 @@ import click
 import pytest
 
 from ted.pipeline.cli import load_command, ted
+from ted.pipeline.cli.base import LocalPath
 from ted.pipeline.cli.commands import COMMANDS
-from ted.pipeline.cli.options import LocalPath
 from ted.store import open_cache
 
 from ..conftest import Cli
