@@ -5,14 +5,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..store.errors import ConfigError, Hint
 
-if TYPE_CHECKING:
-    from .cluster_checks import Stored
-
-__all__ = ["InProcess", "Workers", "check_access", "connect", "processor_count"]
+__all__ = ["InProcess", "Stored", "Workers", "check_access", "connect", "processor_count"]
 
 T = TypeVar("T")
 
@@ -99,6 +96,7 @@ def connect(
         For options that contradict each other; on entering, when the scheduler cannot be reached, has no worker with
         the resources, or runs other versions.
     """
+    amounts = ", ".join(f"{name}={amount:g}" for name, amount in (resources or {}).items())
     if workers is not None and scheduler is not None:
         raise ConfigError(
             "tasks run either on worker processes of this machine or on a cluster with a scheduler",
@@ -111,11 +109,11 @@ def connect(
         raise ConfigError(f"the time to wait for a scheduler must be positive, not {timeout:g} s")
     if resources and scheduler is None:
         raise ConfigError(
-            f"resources ({_amounts(resources)}) are properties of the workers of a cluster, and no scheduler is named",
+            f"resources ({amounts}) are properties of the workers of a cluster, and no scheduler is named",
             hint=Hint("name-scheduler"),
         )
     if any(not amount > 0 for amount in (resources or {}).values()):
-        raise ConfigError(f"amounts of resources must be positive, not {_amounts(resources or {})}")
+        raise ConfigError(f"amounts of resources must be positive, not {amounts}")
     if workers is not None:
         return _local(workers, threads or max(1, processor_count() // workers), timeout)
     if scheduler is not None:
@@ -125,21 +123,20 @@ def connect(
     return nullcontext(InProcess())
 
 
-def check_access(workers: Workers, units: Iterable["Stored"]) -> None:
-    """Check that each worker finds the same units at the same paths as this process.
+class Stored(Protocol):
+    """A unit of the cache, with the hash of its content."""
 
-    Parameters
-    ----------
-    workers
-        The workers that will get the tasks.
-    units
-        The units that the tasks will read.
+    @property
+    def folder(self) -> Path:
+        """The unit's folder."""
 
-    Raises
-    ------
-    ConfigError
-        When a host does not see a unit, or sees another one.
-    """
+    @property
+    def content_hash(self) -> str:
+        """Hash of the unit's content."""
+
+
+def check_access(workers: Workers, units: Iterable[Stored]) -> None:
+    """Check that each worker finds the same units at the same paths as this process; raise ConfigError otherwise."""
     if isinstance(workers, InProcess):
         return
     from .dask_workers import DaskWorkers
@@ -204,7 +201,3 @@ def processor_count() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:
         return os.cpu_count() or 1
-
-
-def _amounts(resources: Mapping[str, float]) -> str:
-    return ", ".join(f"{name}={amount:g}" for name, amount in resources.items())

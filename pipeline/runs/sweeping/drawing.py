@@ -31,22 +31,10 @@ def draw_curves(
     legend: str,
     logarithmic: bool,
 ) -> Path:
-    """Draw curves over one parameter.
+    """Draw curves over one parameter with the values `x`, rising.
 
-    Parameters
-    ----------
-    path
-        The PNG file.
-    title
-        Title above all panels.
-    x_label, x
-        The parameter and its values, rising.
-    panels
-        Values at each x, by name of the measure, then by name of the line; at most 6 lines. NaN leaves a gap.
-    legend
-        Name of the parameter that differs between lines.
-    logarithmic
-        Whether the parameter's axis is logarithmic.
+    Panels hold values by name of the measure, then by name of the line (at most 6); NaN leaves a gap. `legend` is the
+    name of the parameter that differs between lines.
     """
     figure = _figure(0.6 + 3.7 * len(panels), 3.9)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -82,23 +70,7 @@ def draw_heatmap(
     values: Sequence[Sequence[float]],
     best: tuple[int, int] | None,
 ) -> Path:
-    """Draw a heat map over two parameters.
-
-    Parameters
-    ----------
-    path
-        The PNG file.
-    title
-        Title of the figure.
-    measure
-        Name of the measure.
-    labels, ticks
-        Names of the parameters (y, x), and their values.
-    values
-        (y, x); NaN leaves a cell empty.
-    best
-        The cell (y, x) to mark.
-    """
+    """Draw a heat map of values (y, x) over two parameters; NaN leaves a cell empty, and `best` is marked."""
     table = np.asarray(values, dtype=float)
     rows, columns = table.shape
     wide = max(len(text) for text in ticks[1]) > 6
@@ -127,20 +99,9 @@ def draw_heatmap(
 def draw_bars(
     path: Path, *, title: str, measure: str, names: Sequence[str], bars: Mapping[str, Sequence[float]]
 ) -> Path:
-    """Draw horizontal bars, a group for each name.
+    """Draw horizontal bars in [0, 1], a group for each name, from top to bottom.
 
-    Parameters
-    ----------
-    path
-        The PNG file.
-    title
-        Title of the figure.
-    measure
-        Name of the measure, which ranges from 0 to 1.
-    names
-        Names of the groups, from top to bottom.
-    bars
-        A value for each group, by name of the bar, at most 3 names; the last one is emphasised.
+    `bars` holds a value for each group, by name of the bar, at most 3 names; the last one is emphasised.
     """
     thickness = 0.8 / len(bars)
     figure = _figure(7.5, 1.9 + len(names) * (0.16 + 0.2 * len(bars)))

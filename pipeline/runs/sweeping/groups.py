@@ -11,7 +11,7 @@ from ....store.errors import TedError
 from ...choices.hints import explain
 from ...tasks.base import Evaluator, Score
 from ...tasks.timing import Seconds, timed_items
-from .video_plans import TargetAffinities
+from .planning import TargetAffinities
 
 __all__ = ["Group", "GroupScores", "group_settings", "score_group"]
 
@@ -22,21 +22,7 @@ _MOST_SETTINGS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One job: settings of one video. It is picklable and refers to affinities by their folders.
-
-    Attributes
-    ----------
-    targets
-        The affinities and annotations of each target.
-    settings
-        The settings of the job, part of a pass.
-    evaluator
-        Scores the labels.
-    frame_size
-        (height, width) of the frames that the features were computed from.
-    device
-        Where labels are computed.
-    """
+    """One job: some settings of a pass. It is picklable and refers to affinities by their folders."""
 
     targets: tuple[TargetAffinities, ...]
     settings: tuple[WeightedSettings, ...]
@@ -47,17 +33,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupScores:
-    """The result of a job.
-
-    Attributes
-    ----------
-    scores
-        The video's score under each setting; empty after an error.
-    error
-        The error's message; None without one.
-    seconds
-        Time spent on ``reading``, ``labels``, ``decoding`` and ``metrics``.
-    """
+    """The result of a job: the score under each setting, or an error's message, and the seconds of each step."""
 
     scores: tuple[Score, ...]
     error: str | None

@@ -92,14 +92,7 @@ def read_journal(folder: Path) -> Set[str]:
 
 @contextmanager
 def open_journal(folder: Path, *, overwrite: bool = False) -> Iterator[Journal]:
-    """Open and lock the journal in the folder of a sweep, which is made if absent.
-
-    Parameters
-    ----------
-    folder
-        The sweep's folder.
-    overwrite
-        Whether to delete the journal's content.
+    """Open and lock the journal in the folder of a sweep, which is made if absent; `overwrite` empties it.
 
     Raises
     ------

@@ -28,21 +28,8 @@ def write_plots(result: SweepResult, folder: Path, *, default: Setting | None = 
     """Draw a sweep.
 
     ``over-PARAMETER.png`` for each number that varies, ``heat-PARAMETER-PARAMETER.png`` for each pair of parameters
-    that vary, and ``videos.png``. Other parameters have the values of the best setting, which the title names.
-
-    Parameters
-    ----------
-    result
-        The scores. Nothing is drawn without a complete video.
-    folder
-        The sweep's folder.
-    default
-        A setting to compare the best ones with in ``videos.png``, if the sweep has it.
-
-    Returns
-    -------
-    list of Path
-        The pictures.
+    that vary, and ``videos.png``, which compares the best settings with a `default` if the sweep has it. Other
+    parameters have the values of the best setting, which the title names. Nothing is drawn without a complete video.
     """
     if not result.ranking:
         return []

@@ -14,19 +14,9 @@ __all__ = ["SettingMeans", "SweepResult", "VideoResult", "finite"]
 
 @dataclass(frozen=True, kw_only=True)
 class VideoResult:
-    """The scores of one video.
+    """The scores of one video by setting; the unit (``backbone@digest:timestep:tap``) and noise level by feature.
 
-    Attributes
-    ----------
-    dataset, video
-        Names.
-    units
-        The video's unit of each feature, ``backbone@digest:timestep:tap``, by feature.
-    scores
-        The video's score by setting.
-    alpha_bars
-        Noise level of each feature: the clean share of the power of the network's input. Features without noise, and
-        units that do not record it, are left out.
+    Features without noise, and units that do not record it, have no noise level.
     """
 
     dataset: str
@@ -38,18 +28,9 @@ class VideoResult:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingMeans:
-    """Means over videos under one setting, as ``ted evaluate`` computes them.
+    """Means over videos under one setting, as ``ted evaluate`` computes them; None for a metric that was not computed.
 
-    Attributes
-    ----------
-    setting
-        The setting.
-    metric_spec
-        The metrics.
-    videos, objects
-        Numbers of videos and objects; they are equal if videos are scored as a whole.
-    measures
-        Values by column of the metrics; None for a metric that was not computed.
+    The numbers of videos and objects are equal if videos are scored as a whole.
     """
 
     setting: Setting
@@ -71,19 +52,7 @@ class SettingMeans:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """All scores of a sweep.
-
-    Attributes
-    ----------
-    metric_spec
-        The metrics.
-    settings
-        All settings of the sweep.
-    videos
-        Videos with their scores; those that failed may lack some settings.
-    failures
-        Reasons of failed videos, by name.
-    """
+    """All scores of a sweep. Videos that failed may lack some settings; `failures` has the reasons by name."""
 
     metric_spec: MetricSpec
     settings: Sequence[Setting]

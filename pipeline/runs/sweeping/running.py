@@ -17,9 +17,8 @@ from ...choices.hints import explain, plural
 from ...tasks.timing import Seconds, timed
 from .groups import Group, group_settings, score_group
 from .journal import Journal
-from .planning import SweepPlan
+from .planning import PassPlan, SweepPlan, TargetAffinities, VideoPlan
 from .threads import Threads
-from .video_plans import PassPlan, TargetAffinities, VideoPlan
 
 __all__ = ["Progress", "keep_all_affinities", "run_sweep"]
 
@@ -42,19 +41,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """A group that is being scored.
-
-    Attributes
-    ----------
-    video
-        Name of its video.
-    group
-        The group.
-    keys
-        The keys of its scores.
-    served
-        Affinities that no later group needs.
-    """
+    """A group of a video that is being scored, the keys of its scores, and affinities that no later group needs."""
 
     video: str
     group: Group
@@ -63,17 +50,7 @@ class _Job:
 
 
 class _Run:
-    """The state of a run.
-
-    Attributes
-    ----------
-    seconds
-        Time spent on each step.
-    failures
-        Why videos failed, by name.
-    held
-        Videos with passes whose affinities another process is computing.
-    """
+    """The state of a run; `held` are videos with passes whose affinities another process is computing."""
 
     def __init__(
         self, cache: Cache, plan: SweepPlan, *, workers: Workers, device: torch.device, progress: Progress
@@ -86,10 +63,12 @@ class _Run:
         self._workers = workers
         self._device = device
         self._progress = progress
-        self._written: set[Path] = set()
+        self.written: set[Path] = set()
         self._locks: dict[str, ReadLock] = {}
         self._waiting_for: dict[Path, ClaimedError] = {}
         self._unserved: dict[Path, str] = {}
+        units = {unit.folder: unit for work in plan.videos for target in work.targets for unit in target.units}
+        check_access(workers, units.values())
 
     def fail(self, video: str, reason: str) -> None:
         """Record why a video failed."""
@@ -97,23 +76,10 @@ class _Run:
             self.failures[video] = reason
             self._progress.note(f"Error: {video}: {reason}")
 
-    def check_access(self) -> None:
-        """Check that the workers see the features that are searched."""
-        units = {unit.folder: unit for work in self._plan.videos for target in work.targets for unit in target.units}
-        check_access(self._workers, units.values())
-
     def affinities(
         self, videos: Sequence[VideoPlan], rest: Callable[[], None] | None = None
     ) -> Iterator[tuple[VideoPlan, PassPlan, list[AffinityUnit]]]:
-        """Yield the affinities of every pass. A video whose affinities another process is computing is added to `held`.
-
-        Parameters
-        ----------
-        videos
-            The work.
-        rest
-            Called before affinities are computed, to wait for running tasks.
-        """
+        """Yield the affinities of every pass; call `rest` before any are computed, to wait for running tasks."""
         self.held = []
         self._waiting_for = {}
         for planned in videos:
@@ -158,7 +124,7 @@ class _Run:
                 workers=self._workers,
                 progress=self._progress.affinities,
             ).unit
-        self._written.add(target.folder)
+        self.written.add(target.folder)
         return unit
 
     def wait(self) -> list[VideoPlan]:
@@ -168,10 +134,6 @@ class _Run:
         while all(is_claimed(folder) for folder in self._waiting_for):
             time.sleep(_LOOK_S)
         return [self._plan.replan(work) for work in self.held]
-
-    def is_new(self, unit: AffinityUnit) -> bool:
-        """Return whether this run has written a unit."""
-        return unit.folder in self._written
 
     def jobs(self, videos: Sequence[VideoPlan], journal: Journal, rest: Callable[[], None] | None) -> Iterator[_Job]:
         """Yield the groups of all passes whose affinities are available."""
@@ -184,7 +146,7 @@ class _Run:
                 counted = work
                 wanted = Counter(target.folder for target in work.targets)
             for unit in units:
-                if self.is_new(unit):
+                if unit.folder in self.written:
                     journal.add_affinities(unit.folder.relative_to(self._cache.root).as_posix())
                 wanted[unit.folder] -= 1
             targets = tuple(
@@ -242,7 +204,6 @@ def keep_all_affinities(
 ) -> tuple[SweepPlan, Seconds]:
     """Compute the affinities of a plan, and leave them in the cache; see `run_sweep`."""
     run = _Run(cache, plan, workers=workers, device=device, progress=progress)
-    run.check_access()
     seen: set[Path] = set()
     videos = plan.videos
     try:
@@ -251,7 +212,7 @@ def keep_all_affinities(
                 run.finish(work.video.name)
                 for unit in (unit for unit in units if unit.folder not in seen):
                     seen.add(unit.folder)
-                    progress.note(f"{unit.spec.label}: {'written' if run.is_new(unit) else 'there before'}")
+                    progress.note(f"{unit.spec.label}: {'written' if unit.folder in run.written else 'there before'}")
             videos = run.wait() if run.held else []
     finally:
         run.close()
@@ -276,31 +237,21 @@ def run_sweep(
 
     Parameters
     ----------
-    cache
-        Where features and affinities are.
-    plan
-        The work.
     journal
         Receives the scores of each group as soon as they are known.
     workers
         Executor of groups and of searches. In this process, groups run on one thread per processor.
-    device
-        Where affinities and labels are computed.
     keep
         Whether to leave affinities in the cache. Otherwise, affinities that sweeps of this journal have written are
         removed once no setting needs them and no other process is reading affinities of the video.
-    progress
-        Receives the progress.
 
     Returns
     -------
-    plan : SweepPlan
-        The plan, with the failures of this run.
-    seconds : dict
-        ``wall`` time, and the time spent on each step by all workers together.
+    tuple
+        The plan with the failures of this run, and seconds: ``wall`` time, and the time spent on each step by all
+        workers together.
     """
     run = _Run(cache, plan, workers=workers, device=device, progress=progress)
-    run.check_access()
     started = time.perf_counter()
     under_way: deque[_Job] = deque()
     total = Counter({work.video.name: work.missing for work in plan.videos})

@@ -29,14 +29,10 @@ def write_outputs(
     plots: bool,
     compare: Setting | None = None,
 ) -> list[Path]:
-    """Write all files of a sweep.
+    """Write all files of a sweep; return their paths.
 
     Parameters
     ----------
-    result
-        The scores.
-    folder
-        The sweep's folder.
     options
         Resolved options of ``ted sweep``, for ``sweep.toml``.
     timing
@@ -45,11 +41,6 @@ def write_outputs(
         Whether to draw pictures; without matplotlib, a warning names the package to install.
     compare
         A setting to compare the best ones with, if the sweep has it.
-
-    Returns
-    -------
-    list of Path
-        The files.
     """
     files = write_tables(result, folder)
     save_config(folder / "sweep.toml", "sweep", options)
@@ -66,11 +57,6 @@ def write_tables(result: SweepResult, folder: Path) -> list[Path]:
     """Write ``results.csv``, the same as JSON lines ``results.jsonl``, ``settings.csv`` and ``best.json``.
 
     Numbers are written exactly. A value that is NaN or was not measured is an empty cell, or null.
-
-    Returns
-    -------
-    list of Path
-        The files.
     """
     parameters = setting_columns(result.settings)
     rows = list(_rows(result, parameters))

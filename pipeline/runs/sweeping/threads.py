@@ -13,14 +13,9 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Run tasks on threads, each on one processor; see `ted.propagate.cluster.Workers`.
+    """An executor (`ted.propagate.cluster.Workers`) that runs tasks on threads, each on one processor.
 
     Many short computations run faster with one task per processor than with each spread over all processors.
-
-    Parameters
-    ----------
-    count
-        Number of threads.
     """
 
     def __init__(self, count: int) -> None:
