@@ -2,7 +2,7 @@
 
 import csv
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,17 +14,20 @@ from ...store.errors import LabelError
 from ..choices.hints import plural
 from .running import TaskRun
 
-__all__ = ["ArchiveResult", "ResultRun", "format_coordinate", "read_archive"]
+__all__ = ["ArchiveResult", "ResultRun", "format_coordinate", "format_share", "read_archive"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveResult(ABC):
     """A result of a video: an archive with an array for each field of the subclass, and a text table.
 
-    `texts` names the fields that are tuples of texts. A table without a `header` has no header line.
+    `confidence` is (thing, frame), in [0, 1]; see `ted.pipeline.metrics.confidence`. It is NaN where it is not known,
+    and None in results of earlier versions. `texts` names the fields that are tuples of texts. A table without a
+    `header` has no header line.
     """
 
     frames: tuple[str, ...]
+    confidence: npt.NDArray[np.float64] | None = None
 
     archive: ClassVar[str]
     table: ClassVar[str]
@@ -42,7 +45,8 @@ class ArchiveResult(ABC):
 
     def write(self, folder: Path) -> None:
         """Write the archive and the table."""
-        np.savez(folder / self.archive, **{field.name: getattr(self, field.name) for field in fields(self)})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        np.savez(folder / self.archive, **{name: value for name, value in values.items() if value is not None})
         with (folder / self.table).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([self.header] if self.header else [])
@@ -57,10 +61,14 @@ class ArchiveResult(ABC):
             raise LabelError(f"{path} is damaged (frames have no names): run `ted propagate` again")
         result = cls(**{name: cls.from_array(name, array) for name, array in arrays.items()})
         for name, shape in result.shapes().items():
-            found = getattr(result, name).shape
-            if found != shape:
+            value = getattr(result, name)
+            if value is not None and (found := value.shape) != shape:
                 raise LabelError(f"{path} is damaged (an array is {found}, not {shape}): run `ted propagate` again")
         return result
+
+    def confidence_of(self, thing: int, frame: int) -> float:
+        """Return a confidence by indices; NaN if it is not known."""
+        return float("nan") if self.confidence is None else float(self.confidence[thing, frame])
 
     @classmethod
     def from_array(cls, name: str, array: npt.NDArray[Any]) -> Any:
@@ -81,16 +89,21 @@ class ArchiveResult(ABC):
 
 
 def read_archive(path: Path, keys: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """Read arrays of an archive; raises LabelError if it is absent or damaged."""
+    """Read arrays of an archive, in which ``confidence`` may be absent; raises LabelError if it is damaged."""
     if not path.is_file():
         raise LabelError(f"there is no {path}; `ted propagate` makes it")
     try:
         # Opened here: numpy leaves files open where an archive is damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {key: archive[key] for key in keys}
+            return {key: archive[key] for key in keys if key != "confidence" or key in archive}
     except Exception as error:  # the type depends on where the file is damaged
         reason = str(error) or type(error).__name__
         raise LabelError(f"{path} is damaged ({reason}): run `ted propagate` again with --overwrite") from error
+
+
+def format_share(value: float) -> str:
+    """Return a mass or a confidence as tables show it; empty for NaN."""
+    return "" if np.isnan(value) else f"{value:.4f}"
 
 
 def format_coordinate(value: float) -> str:
@@ -102,6 +115,17 @@ class ResultRun(TaskRun):
     """A run whose result is complete in memory before it is written."""
 
     result: ArchiveResult
+    _confident = False
+
+    def begin(self, folder: Path, grid: tuple[int, int], frame_size: tuple[int, int]) -> None:
+        """Measure the confidence of what is collected; sweeps, which do not need it, do not begin."""
+        self._confident = True
+
+    def rate(self, number: int, frame: int, things: Sequence[int], confidence: Callable[[], Any]) -> None:
+        """Take the confidence of the things of a target, by its number, in a frame: 1 where it is annotated."""
+        if self._confident and self.result.confidence is not None:
+            annotated = frame in self.targets[number].frames
+            self.result.confidence[things, frame] = 1.0 if annotated else confidence()
 
     def write(self, folder: Path) -> None:
         """Write the result; see `TaskRun`."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...metrics.boxes import BoxScore
-from ..archives import ArchiveResult, format_coordinate
+from ..archives import ArchiveResult, format_coordinate, format_share
 from ..scoring import Measure, MetricSpec, Score, Values
 from ..tables import known_value, mean_values
 
@@ -57,25 +57,19 @@ class BoxResult(ArchiveResult):
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         shape = len(self.ids), len(self.frames)
-        return {"boxes": (*shape, 4), "given": shape}
+        return {"boxes": (*shape, 4), "given": shape, "confidence": shape}
 
     def rows(self) -> Iterator[Sequence[Any]]:
         """Yield a row for each frame and object that is present.
 
-        Its columns are frame, id, x, y, width, height, confidence (the mass, 1 at most), and three times -1, for
-        MOTChallenge's world coordinates.
+        Its columns are frame, id, x, y, width, height, confidence (in results of earlier versions the mass, 1 at most),
+        and three times -1, for MOTChallenge's world coordinates.
         """
         for frame, row in np.argwhere(np.isfinite(self.boxes).all(2).T).tolist():
             box = map(format_coordinate, self.boxes[row, frame])
-            yield (
-                int(self.numbers[frame]),
-                int(self.ids[row]),
-                *box,
-                f"{min(self.mass[row, frame], 1.0):.4f}",
-                -1,
-                -1,
-                -1,
-            )
+            confidence = self.confidence_of(row, frame)
+            share = format_share(min(self.mass[row, frame], 1.0) if np.isnan(confidence) else confidence)
+            yield int(self.numbers[frame]), int(self.ids[row]), *box, share, -1, -1, -1
 
 
 @dataclass(frozen=True, kw_only=True)

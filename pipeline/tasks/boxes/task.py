@@ -16,6 +16,7 @@ from ....store.errors import ConfigError, LabelError
 from ...choices.hints import plural
 from ...datasets.table_video import TableAnnotations, TableVideo, frame_numbers, mask_boxes
 from ...datasets.video import Video
+from ...metrics.confidence import certainty_of_regions
 from ..archives import ResultRun
 from ..base import AnnotatedTarget, EvalCase, Evaluation, ResultEvaluator, Task
 from ..masks.task import missing_masks
@@ -49,6 +50,7 @@ class BoxRun(ResultRun):
             boxes=np.full((*shape, 4), np.nan),
             mass=np.zeros(shape),
             given=given,
+            confidence=np.full(shape, np.nan),
         )
         groups = places.groups()
         self._objects = [objects for objects, _ in groups]
@@ -60,6 +62,13 @@ class BoxRun(ResultRun):
         """Take the boxes of a target in a frame."""
         objects = self._objects[number]
         self.result.boxes[objects, frame], self.result.mass[objects, frame] = value.boxes, value.mass
+        maps = label.double().cpu().numpy()
+        self.rate(
+            number,
+            frame,
+            objects,
+            lambda: certainty_of_regions(maps, exclusive=False) * np.minimum(value.mass, 1.0),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...metrics.pck import PCK_THRESHOLDS, PckScore, joint_distances
-from ..archives import ArchiveResult, format_coordinate
+from ..archives import ArchiveResult, format_coordinate, format_share
 from ..scoring import Measure, MetricSpec, Score, ScoreRow, Values
 
 __all__ = ["JOINTS", "JointResult", "JointScore", "score_joint_result"]
@@ -41,20 +41,22 @@ class JointResult(ArchiveResult):
 
     archive = "joints.npz"
     table = "joints.csv"
-    header = ("frame", "joint", "x", "y")
+    header = ("frame", "joint", "x", "y", "confidence")
     texts = ("frames", "joints")
 
     joints: tuple[str, ...]
     points: npt.NDArray[np.float64]
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return {"points": (len(self.frames), len(self.joints), 2)}
+        shape = len(self.frames), len(self.joints)
+        return {"points": (*shape, 2), "confidence": shape[::-1]}
 
     def rows(self) -> Iterator[Sequence[Any]]:
         """Yield a row for each frame and joint; coordinates of absent joints are empty."""
-        for frame, of_frame in zip(self.frames, self.points, strict=True):
-            for joint, xy in zip(self.joints, of_frame, strict=True):
-                yield frame, joint, *(format_coordinate(value if xy[0] >= 0 else np.nan) for value in xy)
+        for index, (frame, of_frame) in enumerate(zip(self.frames, self.points, strict=True)):
+            for number, (joint, xy) in enumerate(zip(self.joints, of_frame, strict=True)):
+                place = (format_coordinate(value if xy[0] >= 0 else np.nan) for value in xy)
+                yield frame, joint, *place, format_share(self.confidence_of(number, index))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,6 +14,7 @@ from ....propagate.targets.keypoints import ABSENT, KeypointTarget
 from ....store.errors import ConfigError, LabelError
 from ...datasets.jhmdb import JointVideo, joint_names
 from ...datasets.video import Video
+from ...metrics.confidence import certainty_of_places, presence
 from ...metrics.pck import PckScore
 from ..archives import ResultRun
 from ..base import AnnotatedTarget, EvalCase, Evaluation, ResultEvaluator, Task
@@ -37,7 +38,10 @@ class JointRun(ResultRun):
         names = video.frames.names
         first = video.joints.read(names[:1])[:, :, 0].T  # (joint, 2)
         self.result = JointResult(
-            frames=names, joints=joint_names(len(first)), points=np.full((len(names), len(first), 2), ABSENT)
+            frames=names,
+            joints=joint_names(len(first)),
+            points=np.full((len(names), len(first), 2), ABSENT),
+            confidence=np.full((len(first), len(names)), np.nan),
         )
         self.targets = [AnnotatedTarget((0,), KeypointTarget(points={0: first}, size=video.frames.size))]
         self.record = {"joints": len(first), "given": hashlib.sha256(first.tobytes()).hexdigest()}
@@ -45,6 +49,15 @@ class JointRun(ResultRun):
     def collect(self, number: int, frame: int, value: npt.NDArray[np.float64], label: torch.Tensor) -> None:
         """Take the joints of a frame, (joint, 2)."""
         self.result.points[frame] = value
+        maps = label[1:].double().cpu().numpy()
+        if frame == 0:
+            self._annotated = maps.sum((1, 2))
+        self.rate(
+            number,
+            frame,
+            range(len(maps)),
+            lambda: certainty_of_places(maps) * presence(maps.sum((1, 2)), self._annotated),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,14 @@
 """The task of tracking masks of objects: DAVIS, MOSE, YouTube-VOS, Kubric, and a user's own masks."""
 
+import csv
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import zarr
 
@@ -14,6 +17,8 @@ from ....store.durable import canonical_json, explain_os_errors
 from ....store.errors import ConfigError, LabelError
 from ...choices.hints import plural
 from ...datasets.video import Video
+from ...metrics.confidence import certainty_of_regions, presence
+from ..archives import format_share
 from ..base import AnnotatedTarget, EvalCase, Evaluation, EvaluationTables, Task, TaskRun
 from ..scoring import official
 from ..tables import as_number, known_mean, read_table, text_table, video_means
@@ -23,13 +28,18 @@ from .png import write_mask
 from .scores import MASKS, MaskScore, ObjectScore, object_rows, write_tables
 from .truth import SequenceTruth, score_sequence, scored_frames
 
-__all__ = ["MaskRun", "MaskTask", "PngTask", "digest_of_masks", "missing_masks"]
+__all__ = ["CONFIDENCE", "MaskRun", "MaskTask", "PngTask", "digest_of_masks", "missing_masks"]
+
+
+#: Name of the table in a result of masks: frame, object, confidence.
+CONFIDENCE = "confidence.csv"
 
 
 class MaskRun(TaskRun):
     """Masks of a video: a palette PNG for each written frame.
 
-    With `save_soft`, also the soft labels, (frame, channel, y, x), float32, as a Zarr array ``soft.zarr``.
+    ``confidence.csv`` has the confidence of each object in each frame. With `save_soft`, also the soft labels, (frame,
+    channel, y, x), float32, are written, as a Zarr array ``soft.zarr``.
     """
 
     def __init__(self, video: Video, *, save_soft: bool = False) -> None:
@@ -44,6 +54,9 @@ class MaskRun(TaskRun):
         self._names, self._written = video.frames.names, set(video.written_frames())
         self.files = [f"{name}.png" for name in self._names if name in self._written]
         self._save_soft = save_soft
+        self._confidence: dict[int, npt.NDArray[np.float64]] = {}  # (object,) by frame
+        # Mass of each object's label in its latest annotation, and in the first annotated frame.
+        self._mass = self._first_mass = np.zeros(len(self.target.object_ids))
 
     def begin(self, folder: Path, grid: tuple[int, int], frame_size: tuple[int, int]) -> None:
         self._folder = folder
@@ -63,12 +76,30 @@ class MaskRun(TaskRun):
         """Write a frame's mask, (height, width), uint8, and its soft label."""
         if self._save_soft:
             self._soft[frame] = label.cpu().numpy()
+        if label.numel():
+            self._rate(frame, label.double().cpu().numpy())
         name = self._names[frame]
         if name in self._written:
             write_mask(self._folder / f"{name}.png", value)
 
     def write(self, folder: Path) -> None:
-        pass  # `collect` writes
+        """Write the confidences; `collect` has written the masks."""
+        if self._confidence:
+            with (folder / CONFIDENCE).open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(("frame", "object", "confidence"))
+                for frame, values in sorted(self._confidence.items()):
+                    objects = zip(self.target.object_ids, values, strict=True)
+                    writer.writerows((self._names[frame], number, format_share(value)) for number, value in objects)
+
+    def _rate(self, frame: int, label: npt.NDArray[np.float64]) -> None:
+        """Take the confidences of a frame. Frames before the first annotation come last, and start from it."""
+        mass, first = label[1:].sum((1, 2)), min(self.target.masks)
+        annotated = np.isin(self.target.object_ids, self.target.masks.get(frame, ()))
+        self._mass = np.where(annotated, mass, self._mass)
+        self._first_mass = self._mass if frame == first else self._first_mass
+        left = presence(mass, self._first_mass if frame < first else self._mass)
+        self._confidence[frame] = np.where(annotated, 1.0, certainty_of_regions(label, exclusive=True) * left)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

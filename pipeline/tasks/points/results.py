@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ...datasets.point_queries import QueryMode, Tracks
 from ...metrics.tapvid import THRESHOLDS, score_tracks
-from ..archives import ArchiveResult, format_coordinate
+from ..archives import ArchiveResult, format_coordinate, format_share
 from ..scoring import Measure, MetricSpec, Score, Values
 from ..tables import known_value, mean_values
 
@@ -56,7 +56,7 @@ class TrackResult(ArchiveResult):
 
     archive = "tracks.npz"
     table = "tracks.csv"
-    header = ("frame", "point", "track", "x", "y", "visible", "mass")
+    header = ("frame", "point", "track", "x", "y", "visible", "mass", "confidence")
 
     mode: TrackMode
     query_frames: npt.NDArray[np.integer]
@@ -73,14 +73,15 @@ class TrackResult(ArchiveResult):
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         shape = len(self.query_frames), len(self.frames)
-        return {"places": (*shape, 2), "visible": shape}
+        return {"places": (*shape, 2), "visible": shape, "confidence": shape}
 
     def rows(self) -> Iterator[Sequence[Any]]:
         """Yield a row for each frame and query; unknown coordinates are empty, and ``visible`` is 0 or 1."""
         for frame, name in enumerate(self.frames):
             for query, track in enumerate(self.tracks.tolist()):
                 xy = map(format_coordinate, self.places[query, frame])
-                yield name, query, track, *xy, int(self.visible[query, frame]), f"{self.mass[query, frame]:.4f}"
+                shares = map(format_share, (self.mass[query, frame], self.confidence_of(query, frame)))
+                yield name, query, track, *xy, int(self.visible[query, frame]), *shares
 
 
 @dataclass(frozen=True, kw_only=True)

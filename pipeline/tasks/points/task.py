@@ -18,6 +18,7 @@ from ...datasets.point_queries import QueryMode, Tracks, choose_queries
 from ...datasets.table_video import TableVideo
 from ...datasets.tapvid import TrackVideo
 from ...datasets.video import Video
+from ...metrics.confidence import certainty_of_places
 from ..archives import ResultRun
 from ..base import AnnotatedTarget, EvalCase, Evaluation, ResultEvaluator, Task
 from ..drawing import MarkFrames
@@ -61,6 +62,7 @@ class PointRun(ResultRun):
             places=np.full((*shape, 2), np.nan),
             mass=np.zeros(shape),
             visible=np.zeros(shape, dtype=bool),
+            confidence=np.full(shape, np.nan),
         )
         size = video.frames.size
         self.targets = [AnnotatedTarget(tuple(rows), PointTarget(points=rows, size=size)) for _, rows in groups]
@@ -93,6 +95,8 @@ class PointRun(ResultRun):
         self.result.places[points, frame] = value.places
         self.result.mass[points, frame] = value.mass
         self.result.visible[points, frame] = value.visible
+        maps = label.double().cpu().numpy()
+        self.rate(number, frame, points, lambda: certainty_of_places(maps) * np.minimum(value.mass, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -167,7 +167,8 @@ def test_points_that_move_with_their_cells_are_found_both_ways(tmp_path: Path, c
         rows = list(csv.DictReader(file))
     assert len(rows) == 7 * len(wanted)
     assert rows[0] == {
-        "frame": "00000", "point": "0", "track": "0", "x": "17.500", "y": "16.500", "visible": "1", "mass": "1.0000"
+        "frame": "00000", "point": "0", "track": "0", "x": "17.500", "y": "16.500", "visible": "1", "mass": "1.0000",
+        "confidence": "1.0000",
     }  # fmt: skip
     assert f"tapvid_{mode}.csv" in cli("evaluate", path, "--results", out).out
 
@@ -244,6 +245,6 @@ def test_results_come_back_as_they_were_written(tmp_path: Path) -> None:
     points[1, 1] = -1
     JointResult(frames=("a", "b", "c"), joints=("neck", "face"), points=points).write(tmp_path)
     np.testing.assert_array_equal(JointResult.read(tmp_path).points, points)
-    assert (tmp_path / "joints.csv").read_text().splitlines()[4] == "b,face,,"
+    assert (tmp_path / "joints.csv").read_text().splitlines()[4] == "b,face,,,"
     with pytest.raises(LabelError, match=r"there is no .*tracks\.npz"):
         TrackResult.read(tmp_path)
