@@ -32,7 +32,7 @@ from .runs.devices import choose_device
 from .runs.extracting.running import extract_features
 from .runs.propagating.propagation import describe_result
 from .runs.result_folders import atomic_folder, result_folder
-from .tasks.masks.task import MaskTask
+from .tasks.masks.task import MaskRun, MaskTask
 
 __all__ = ["Tracks", "track"]
 
@@ -149,9 +149,22 @@ class Tracks:
     @cached_property
     def masks(self) -> npt.NDArray[np.uint8]:
         """Object numbers (frame, y, x), uint8, at the size of the video; 0 is the background."""
+        return self._tracked[0]
+
+    @property
+    def confidence(self) -> dict[int, npt.NDArray[np.float64]]:
+        """Confidence of each object, by its number: (frame,), in [0, 1]; see the guide's page on confidence."""
+        run = self._tracked[1]
+        values = np.array([run.confidence[frame] for frame in range(len(self.video.frames))])  # (frame, object)
+        return dict(zip(run.target.object_ids, values.T, strict=True))
+
+    @cached_property
+    def _tracked(self) -> tuple[npt.NDArray[np.uint8], MaskRun]:
+        """The masks, and a run that holds their confidences."""
         session = self._session
         session.settings, session.weights = self.settings, tuple(weight for _, weight in self.parts)
-        ((_, target),) = MaskTask().start(self.video).targets
+        run = MaskTask().start(self.video)
+        target = run.target
         if not session.annotations or session.grid != next(iter(session.annotations.values())).label.shape[-2:]:
             for frame, annotation in target.encode(session.grid).items():
                 session.annotate(frame, annotation)
@@ -159,7 +172,8 @@ class Tracks:
         masks = np.zeros((len(self.video.frames), *self.video.frames.size), np.uint8)
         for frame, label in session.labels():
             masks[frame] = target.decode(frame, label, frame_size)
-        return masks
+            run.rate(frame, label)
+        return masks, run
 
     def retune(self, *, alpha: float | None = None, **settings: Any) -> "Tracks":
         """Return the tracks with other settings, from the same features: no network is run.
@@ -204,14 +218,13 @@ class Tracks:
         CacheError
             When the files cannot be written.
         """
-        run = MaskTask().start(self.video)
+        masks, run = self._tracked
         target = result_folder(Path(folder), self.video)
         features = FeatureReader(self._weighted)
-        masks = self.masks
         with atomic_folder(target, {**describe_result(self._weighted, self.settings), **run.record}) as hidden:
             run.begin(hidden, features.grid, features.frame_size)
             for frame, ids in enumerate(masks):
-                run.collect(0, frame, ids, torch.empty(0))
+                run.write_mask(frame, ids)
             run.write(hidden)
         return target
 
@@ -221,7 +234,7 @@ class Tracks:
         Parameters
         ----------
         path
-            The file, ending in ``.mp4``.
+            The file: ``.mp4``, or ``.webp`` for an animated picture.
         fps
             Frames per second.
         """

@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "evaluate", "Score results against ground truth, as the official evaluations do."),
     "show": ("show", "show", "Draw features, similarities, sources and results: pictures and movies."),
     "report": ("report", "report", "Write a page about results and sweeps: tables, curves, frames and cost."),
+    "export": ("export", "export", "Write results for other tools: COCO, YOLO, CVAT, MOT, LabelMe, DAVIS, editors."),
     "cache": ("cache", "cache", "List, describe, verify, convert, copy and remove units of the cache."),
     "import": ("import_features", "import_features", "Import features of other programs (.npy, .pt) into the cache."),
     "synth": ("synth", "synth", "Make videos of similar-looking objects with exact masks, points and tracks."),

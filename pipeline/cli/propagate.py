@@ -50,7 +50,8 @@ def propagate(
         "Improve results with a refiner that an installed package offers (entry points ted.refiners).", metavar="NAME"
     ),
     save_soft: bool = opt("Write the soft labels of masks, too: a Zarr array soft.zarr."),
-    overlay: bool = opt("Draw the results over the frames: a contact sheet PNG and an MP4."),
+    overlay: bool = opt("Draw the results over the frames: a contact sheet PNG and a movie."),
+    overlay_format: Literal["mp4", "webp"] = opt("Movie of the overlay: H.264, or an animated picture.", "mp4"),
     overwrite: bool = opt("Replace results of other settings."),
 ) -> None:
     """Propagate annotated masks, boxes, joints or points along cached features.
@@ -110,9 +111,10 @@ def propagate(
                 row |= {"affinities": report.affinities, "unproven_pixels": report.unproven}
                 if overlay:
                     title = f"{video.name}: " + " + ".join(f"{weight:g} {feature}" for feature, weight in used)
-                    row["overlay"] = [
-                        str(path) for path in write_overlay(video, report.folder, out / "overlays", title=title)
-                    ]
+                    pictures = write_overlay(
+                        video, report.folder, out / "overlays", title=title, suffix=f".{overlay_format}"
+                    )
+                    row["overlay"] = [str(path) for path in pictures]
                 state = f"{report.seconds:.1f} s, affinities from {report.affinities}"
                 bars.note(
                     f"{video.name}: {plural(report.frames, 'frame')}, {'there before' if report.skipped else state}"

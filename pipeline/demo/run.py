@@ -24,9 +24,10 @@ from ..datasets.masks_io import read_mask
 from ..datasets.video import Video
 from ..metrics.identity import identity_accuracy
 from ..pictures.columns import Column, PictureOutput, frame_column, write_columns
+from ..pictures.movie import write_movie
 from ..pictures.overlay import overlay_mask
 from ..pictures.selection import evenly_spaced
-from ..pictures.sheet import contact_sheet, write_loop
+from ..pictures.sheet import contact_sheet
 from ..reports.page import make_page, render_page
 from ..runs.extracting.running import extract_features
 from ..runs.files import written_whole
@@ -217,7 +218,7 @@ def _draw(kind: str, video: Video, out: Path) -> list[Path]:
     rows = zip(*(column.draw(range(len(names))) for column in shown), strict=True)
     headings = [column.title for column in shown]
     loop = (contact_sheet([("", cell) for cell in row], columns=4, headings=headings, width=760) for row in rows)
-    return [*written, write_loop(out / f"demo-{kind}.webp", loop, fps=6.0)]
+    return [*written, write_movie(out / f"demo-{kind}.webp", loop, fps=6.0)]
 
 
 def _mask_column(title: str, video: Video, read: ReadMask, truth: ReadMask) -> Column:

@@ -25,10 +25,12 @@ _Picture = npt.NDArray[np.uint8]
 _SHOWN = 9  # frames on the sheet
 
 
-def write_overlay(video: Video, folder: Path, out: Path, *, title: str, fps: float = 12.0) -> tuple[Path, Path]:
+def write_overlay(
+    video: Video, folder: Path, out: Path, *, title: str, fps: float = 12.0, suffix: str = ".mp4"
+) -> tuple[Path, Path]:
     """Draw a video's folder of results over its frames, into the folder `out`.
 
-    Returns a contact sheet of nine frames (PNG), below the title, and a movie of all (MP4).
+    Returns a contact sheet of nine frames (PNG), below the title, and a movie of all, in the format of the suffix.
     """
     result = open_frames(video, folder)
     index_of = {name: index for index, name in enumerate(video.frames.names)}
@@ -41,7 +43,7 @@ def write_overlay(video: Video, folder: Path, out: Path, *, title: str, fps: flo
 
     base = out / safe_name(video.name)
     with explain_os_errors(f"write {base.parent}"):
-        movie = write_movie(base.with_name(f"{base.name}.mp4"), map(drawn, names), fps=fps)
+        movie = write_movie(base.with_name(f"{base.name}{suffix}"), map(drawn, names), fps=fps)
         shown = [names[index] for index in evenly_spaced(len(names), _SHOWN)]
         sheet = contact_sheet([(name, drawn(name)) for name in shown], title=title, legend=result.legend(shown))
         return write_picture(base.with_name(f"{base.name}.png"), sheet), movie

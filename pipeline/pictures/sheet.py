@@ -1,7 +1,7 @@
 """Contact sheets: labelled pictures of a video in a grid, with a legend of the objects."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -13,7 +13,7 @@ from ...store.errors import ConfigError
 from ..runs.files import written_whole
 from .palette import display_palette
 
-__all__ = ["FAINT", "INK", "PAPER", "contact_sheet", "write_loop", "write_picture"]
+__all__ = ["FAINT", "INK", "PAPER", "contact_sheet", "write_picture"]
 
 #: RGB colours of a sheet's background, its text, and its labels.
 PAPER, INK, FAINT = (255, 255, 255), (32, 32, 32), (128, 128, 128)
@@ -110,14 +110,6 @@ def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> Path:
     """Write a picture (height, width, 3), RGB, as PNG or JPEG, by the suffix of the path; return the path."""
     with written_whole(path) as temporary:
         Image.fromarray(picture).save(temporary)
-    return path
-
-
-def write_loop(path: Path, pictures: Iterable[npt.NDArray[np.uint8]], *, fps: float) -> Path:
-    """Write pictures (height, width, 3), RGB, of one size as an animated WebP that repeats; return the path."""
-    first, *others = map(Image.fromarray, pictures)
-    with written_whole(path) as temporary:
-        first.save(temporary, save_all=True, append_images=others, duration=round(1000 / fps), loop=0, quality=70)
     return path
 
 

@@ -54,7 +54,7 @@ class MaskRun(TaskRun):
         self._names, self._written = video.frames.names, set(video.written_frames())
         self.files = [f"{name}.png" for name in self._names if name in self._written]
         self._save_soft = save_soft
-        self._confidence: dict[int, npt.NDArray[np.float64]] = {}  # (object,) by frame
+        self.confidence: dict[int, npt.NDArray[np.float64]] = {}  # (object,) by frame
         # Mass of each object's label in its latest annotation, and in the first annotated frame.
         self._mass = self._first_mass = np.zeros(len(self.target.object_ids))
 
@@ -76,30 +76,34 @@ class MaskRun(TaskRun):
         """Write a frame's mask, (height, width), uint8, and its soft label."""
         if self._save_soft:
             self._soft[frame] = label.cpu().numpy()
-        if label.numel():
-            self._rate(frame, label.double().cpu().numpy())
+        self.rate(frame, label)
+        self.write_mask(frame, value)
+
+    def write_mask(self, frame: int, ids: npt.NDArray[np.uint8]) -> None:
+        """Write the mask of a frame if it belongs to the result."""
         name = self._names[frame]
         if name in self._written:
-            write_mask(self._folder / f"{name}.png", value)
+            write_mask(self._folder / f"{name}.png", ids)
 
     def write(self, folder: Path) -> None:
         """Write the confidences; `collect` has written the masks."""
-        if self._confidence:
+        if self.confidence:
             with (folder / CONFIDENCE).open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(("frame", "object", "confidence"))
-                for frame, values in sorted(self._confidence.items()):
+                for frame, values in sorted(self.confidence.items()):
                     objects = zip(self.target.object_ids, values, strict=True)
                     writer.writerows((self._names[frame], number, format_share(value)) for number, value in objects)
 
-    def _rate(self, frame: int, label: npt.NDArray[np.float64]) -> None:
+    def rate(self, frame: int, label: torch.Tensor) -> None:
         """Take the confidences of a frame. Frames before the first annotation come last, and start from it."""
-        mass, first = label[1:].sum((1, 2)), min(self.target.masks)
+        maps = label.double().cpu().numpy()
+        mass, first = maps[1:].sum((1, 2)), min(self.target.masks)
         annotated = np.isin(self.target.object_ids, self.target.masks.get(frame, ()))
         self._mass = np.where(annotated, mass, self._mass)
         self._first_mass = self._mass if frame == first else self._first_mass
         left = presence(mass, self._first_mass if frame < first else self._mass)
-        self._confidence[frame] = np.where(annotated, 1.0, certainty_of_regions(label, exclusive=True) * left)
+        self.confidence[frame] = np.where(annotated, 1.0, certainty_of_regions(maps, exclusive=True) * left)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from PIL import Image
 
 from ted.pipeline.metrics.confidence import certainty_of_places, certainty_of_regions, presence
 from ted.pipeline.tasks.masks.png import write_mask
@@ -56,13 +57,15 @@ def test_tables_of_masks_and_boxes_and_points_have_it(cli: Cli, tmp_path: Path) 
     for name, table in (("boxes", "boxes.csv"), ("points", "tracks.csv")):
         out = tmp_path / name
         run = ("propagate", clip, "--annotations", tmp_path / f"{name}.csv", "--cache", tmp_path / "cache")
-        made = cli(*run, "--out", out, *EXACT)
+        made = cli(*run, "--out", out, *EXACT, *(("--overlay", "--overlay-format", "webp") if name == "boxes" else ()))
         assert made.code == 0, made.err
         with (out / "clip" / table).open() as file:
             rows = list(csv.reader(file))
         found[name] = [float(row[6 if name == "boxes" else -1]) for row in rows[0 if name == "boxes" else 1 :]]
         with np.load(out / "clip" / table.replace(".csv", ".npz")) as archive:
             np.testing.assert_allclose(archive["confidence"][0], found[name], atol=5e-5)
+    with Image.open(tmp_path / "boxes/overlays/clip.webp") as movie:
+        assert movie.n_frames == COUNT
     for values in found.values():
         assert values[0] == 1
         assert len(values) == COUNT

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from ted.extract.frames import VideoFrames
 from ted.pipeline.pictures.movie import write_movie
@@ -78,12 +79,27 @@ def test_movies_that_cannot_be_written_leave_no_file(tmp_path: Path) -> None:
         write_movie(path, [])
     with pytest.raises(ConfigError, match="differ in size"):
         write_movie(path, [frame(60, 80), frame(80, 60)])
-    with pytest.raises(ConfigError, match=r"as \.mp4, not 'a\.avi'"):
+    with pytest.raises(ConfigError, match=r"written as \.mp4, \.webp, \.mov, \.webm, not 'a\.avi'"):
         write_movie(tmp_path / "a.avi", [frame()])
     for fps in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="positive number"):
             write_movie(path, [frame()], fps=fps)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_animated_webp_by_another_decoder(tmp_path: Path) -> None:
+    """Pillow's libwebp: size, number and duration of frames, endless, and their content."""
+    frames = [frame(61, 83, seed=i) for i in range(4)]
+    path = write_movie(tmp_path / "a.webp", frames, fps=5)
+    with Image.open(path) as image:
+        assert (image.format, image.size, image.n_frames, image.info["loop"]) == ("WEBP", (83, 61), 4, 0)
+        for index, expected in enumerate(frames):
+            image.seek(index)
+            found = np.asarray(image.convert("RGB")).astype(float)
+            assert image.info["timestamp"] in (200 * index, 200 * (index + 1))  # of the begin, or of the end
+            differences = [np.abs(found - other).mean() for other in frames]
+            assert int(np.argmin(differences)) == index
+            assert differences[index] < 12, expected.shape
 
 
 def test_movies_play_in_browsers(tmp_path: Path) -> None:
@@ -123,7 +139,7 @@ def test_a_full_disk_is_an_error_at_any_moment(
 
 
 def test_frames_that_cannot_be_read_back_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ted.pipeline.pictures.movie._count_frames", lambda _: 1)
+    monkeypatch.setattr("ted.pipeline.pictures.movie._count_frames", lambda *_: 1)
     with pytest.raises(ConfigError, match="1 of its 2 frames"):
         write_movie(tmp_path / "a.mp4", [frame(), frame()])
     assert not list(tmp_path.iterdir())
