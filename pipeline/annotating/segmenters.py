@@ -18,7 +18,7 @@ _Mask = npt.NDArray[np.bool_]
 
 # GrabCut works on at most this many pixels along the longer side, which takes about a second.
 _LONGEST = 480
-_ROUNDS = 5
+_ROUNDS = 3
 # Parts smaller than this share of an object's largest part are left out.
 _SMALLEST_PART = 0.1
 
@@ -108,11 +108,11 @@ def grab_cut(picture: _Picture, prompt: Prompt) -> _Mask:
 
 
 def _surroundings(prompt: Prompt, width: int, height: int) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom of the box and half as much around it; the whole frame without a box."""
+    """Return left, top, right and bottom of five times the box; the whole frame without a box."""
     if prompt.box is None:
         return 0, 0, width, height
     x, y, wide, high = prompt.box
-    across, down = max(wide // 2, 8), max(high // 2, 8)
+    across, down = max(2 * wide, 8), max(2 * high, 8)
     return max(0, x - across), max(0, y - down), min(width, x + wide + across), min(height, y + high + down)
 
 
