@@ -136,8 +136,17 @@ def edit_masks(video: Video, segment: Segmenter, *, frame: int, masks: Mapping[i
     return FirstMasks(masks=editor.masks)
 
 
-def write_masks(video: Video, found: FirstMasks, out: Path) -> tuple[Path, Path]:
+def write_masks(video: Video, found: FirstMasks, out: Path, *, alone: bool = False) -> tuple[Path, Path]:
     """Write masks as palette PNGs named like their frames, and a sheet of them over the frames.
+
+    Parameters
+    ----------
+    video, found
+        The video and its masks.
+    out
+        Folder of masks of all videos.
+    alone
+        Whether masks of other frames that are there are removed.
 
     Returns
     -------
@@ -147,8 +156,9 @@ def write_masks(video: Video, found: FirstMasks, out: Path) -> tuple[Path, Path]
     name = safe_name(video.name)
     folder, sheet = out / name, out / "overlays" / f"{name}.png"
     frames = video.frames
-    for index, ids in found.masks.items():
-        write_mask(folder / f"{frames.names[index]}.png", ids)
+    written = {write_mask(folder / f"{frames.names[index]}.png", ids) for index, ids in found.masks.items()}
+    for path in set(list_masks(folder).values()) - written if alone else ():
+        path.unlink()
     shown = sorted(found.masks)
     shown = [shown[at] for at in evenly_spaced(len(shown), _PICTURES)]
     numbers = sorted({int(number) for ids in found.masks.values() for number in np.unique(ids)} - {0})

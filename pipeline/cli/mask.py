@@ -63,8 +63,6 @@ def mask(
         ted mask walk.mp4 --box 300,80,90,160 --object 2
         ted mask walk.mp4 --from annotations.json
     """
-    import shutil
-
     from ...store import printable, safe_name
     from ...store.errors import ConfigError
     from ..annotating.masks import edit_masks, import_masks, masks_from_boxes, read_masks, write_masks
@@ -84,6 +82,8 @@ def mask(
     (video,) = videos
     index = None if frame is None else frame_index(frame, video.frames.names)
     folder = out / safe_name(video.name)
+    if folder.resolve() == source.resolve():
+        raise ConfigError(f"masks would be written among the frames in {folder}: choose another --out")
     if imported is not None:
         if list_masks(folder) and not overwrite:
             raise ConfigError(f"there are masks in {folder}: add --overwrite to replace them, or choose another --out")
@@ -95,9 +95,7 @@ def mask(
             found = masks_from_boxes(video, boxes, segment, frame=index or 0, number=number, masks=before)
         else:
             found = edit_masks(video, segment, frame=index or 0, masks=before)
-    if overwrite:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder, sheet = write_masks(video, found, out)
+    folder, sheet = write_masks(video, found, out, alone=overwrite)
     objects = {int(value) for ids in found.masks.values() for value in set(ids[ids > 0].tolist())}
     named = {str(key): found.names.get(key, f"object {key}") for key in sorted(objects)}
     frames = [video.frames.names[at] for at in sorted(found.masks)]

@@ -144,8 +144,10 @@ def test_wrong_use(cli: Cli, clip: Path, tmp_path: Path, davis_source: Path) -> 
         ((clip, "--from", tmp_path / "absent.json"), 1, "does not exist"),
         ((davis_source, "--box", "1,1,9,9"), 2, "is a dataset, which has its own annotations"),
         ((tmp_path / "wlak", "--box", "1,1,9,9"), 2, "Did you mean"),
+        ((clip, "--box", "1,1,9,9", "--overwrite", "--out", tmp_path), 2, "among the frames"),
         ((clip,), 2, "no display for a window: give boxes with --box"),
     ]:
-        result = cli("mask", *arguments, "--out", tmp_path / "masks")
+        result = cli("mask", "--out", tmp_path / "masks", *arguments)
         assert (result.code, message in result.err) == (code, True), result.err
     assert not (tmp_path / "masks").exists()
+    assert len(list(clip.iterdir())) == COUNT
