@@ -92,9 +92,10 @@ def compare(layer: Layer, settings: PropagationSettings) -> None:
         seconds.append(now - last)
         last = now
     theirs, slow = timed(lambda: dense(layer, [ours[frame] for frame in range(layer.frames - 1)], settings))
-    difference = float((ours[layer.frames - 1] - theirs).abs().max())
+    apart = (ours[layer.frames - 1] - theirs).abs().amax(0)
     print(f"dense script {slow:.2f} s, kernel {seconds[-1]:.2f} s a frame: ratio {slow / seconds[-1]:.1f}")
-    print(f"largest difference of labels {difference:.1e}; {torch.get_num_threads()} threads")
+    # Where the k-th and the next source are equal to rounding, both choices are right.
+    print(f"labels equal within 1e-5 for {100 * float((apart < 1e-5).float().mean()):.2f} % of the pixels")
 
 
 def memory(layer: Layer, settings: PropagationSettings) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .cluster import InProcess, Workers, check_access, connect
     from .features import FeatureReader, FeatureVolume, Part, finest_part
     from .fusion import Fusion
+    from .head_weights import LearnedHeads, learn_head_weights, store_head_weights, with_learned_heads
     from .kernels import (
         AttentionKernel,
         CosineKernel,
@@ -54,6 +55,7 @@ __all__ = [
     "InProcess",
     "Kernel",
     "KernelParameter",
+    "LearnedHeads",
     "Origins",
     "Part",
     "PropagationSettings",
@@ -75,14 +77,17 @@ __all__ = [
     "get_kernel",
     "kernel_class",
     "kernel_names",
+    "learn_head_weights",
     "parse_kernel",
     "part_weights",
     "plan_passes",
     "propagate",
     "search",
+    "store_head_weights",
     "sweep",
     "trace_origins",
     "window_mask",
+    "with_learned_heads",
 ]
 
 _MODULES = {
@@ -92,6 +97,7 @@ _MODULES = {
     "cluster": "InProcess Workers check_access connect",
     "features": "FeatureReader FeatureVolume Part finest_part",
     "fusion": "Fusion",
+    "head_weights": "LearnedHeads learn_head_weights store_head_weights with_learned_heads",
     "kernels": "AttentionKernel CosineKernel Kernel KernelParameter get_kernel kernel_class kernel_names parse_kernel",
     "kernels.candidates": "Affinity Candidates",
     "kernels.dense": "DenseKernel",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .artifacts.affinities import AffinitySpec, AffinityUnit, AffinityWriter
     from .artifacts.features import Unit, UnitWriter
-    from .artifacts.generic import Artifact, ArtifactSpec, ArtifactWriter
+    from .artifacts.generic import HEAD_WEIGHTS, Artifact, ArtifactSpec, ArtifactWriter
     from .artifacts.registry import ArtifactKind, artifact_kinds, kind_at, register_artifact
     from .cache import AffinityEntry, ArtifactEntry, Cache, Entry, open_cache
     from .claims import is_claimed
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FLOAT16",
+    "HEAD_WEIGHTS",
     "AffinityEntry",
     "AffinitySpec",
     "AffinityUnit",
@@ -80,7 +81,7 @@ __all__ = [
 _MODULES = {
     "artifacts.affinities": "AffinitySpec AffinityUnit AffinityWriter",
     "artifacts.features": "Unit UnitWriter",
-    "artifacts.generic": "Artifact ArtifactSpec ArtifactWriter",
+    "artifacts.generic": "HEAD_WEIGHTS Artifact ArtifactSpec ArtifactWriter",
     "artifacts.registry": "ArtifactKind artifact_kinds kind_at register_artifact",
     "cache": "AffinityEntry ArtifactEntry Cache Entry open_cache",
     "claims": "is_claimed",

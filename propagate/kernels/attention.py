@@ -1,7 +1,7 @@
 """The attention kernel: self-attention of an image network, taken from a frame to its context (DRIFT-style)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -83,6 +83,7 @@ class AttentionKernel(DenseKernel):
     head_weights: tuple[float, ...] = field(
         default=(), metadata={"help": "Weight of each head of all layers, or of each layer; equal by default."}
     )
+    learned: bool = field(default=False, metadata={"help": "Use the weights of heads that were learned for the video."})
     cosine_temperature: float = field(
         default=0.1, metadata={"help": "Divides the cosines of features without attention heads."}
     )
@@ -97,6 +98,8 @@ class AttentionKernel(DenseKernel):
             raise ConfigError(f"compare must be qk, qq or kk, not {self.compare!r}")
         if self.head_weights and not (min(self.head_weights) >= 0 and 0 < sum(self.head_weights) < math.inf):
             raise ConfigError(f"head_weights must be at least 0 and one positive, not {list(self.head_weights)}")
+        if self.learned and (self.head >= 0 or self.head_weights):
+            raise ConfigError("learned weights of heads replace head and head_weights: leave them out")
         if self.head < -1 or (self.head >= 0 and self.head_weights):
             raise ConfigError("head is the number of one head, from 0, without head_weights; or -1 for all heads")
 
@@ -109,6 +112,8 @@ class AttentionKernel(DenseKernel):
             If no part holds attention, a layer lacks queries or keys, or the parts have another number of heads than
             there are weights.
         """
+        if self.learned:
+            raise ConfigError("learned weights of heads are read for each video's run; name them in head_weights here")
         bound = replace(self)
         object.__setattr__(bound, "_layers", self._layers_of(parts))
         return bound
@@ -141,26 +146,32 @@ class AttentionKernel(DenseKernel):
         self, queries: torch.Tensor, keys: torch.Tensor, inside: torch.Tensor, frames: Sequence[int]
     ) -> torch.Tensor:
         """Return each layer's attention, summed over its heads, for each of its parts: (part, query, key)."""
-        outside = torch.zeros(inside.shape, device=queries.device).masked_fill_(~inside, -math.inf)
         scores = queries.new_empty((sum(len(layer.parts) for layer in self._layers), *inside.shape))
+        heads = self.attention(queries, keys, inside, frames)
+        for layer in self._layers:
+            total = queries.new_zeros(inside.shape)
+            for head in layer.used:
+                total.add_(next(heads), alpha=layer.weights[head])
+            for part in layer.parts:
+                scores[part] = total
+        return scores
+
+    def attention(
+        self, queries: torch.Tensor, keys: torch.Tensor, inside: torch.Tensor, frames: Sequence[int]
+    ) -> Iterator[torch.Tensor]:
+        """Yield the attention of each used head, (query, key); the parameters are those of `score_context`."""
+        outside = torch.zeros(inside.shape, device=queries.device).masked_fill_(~inside, -math.inf)
         start = 0
         for layer in self._layers:
-            total = torch.zeros_like(outside)
-            for head in layer.used:
+            for _ in layer.used:
                 channels = slice(start, start + layer.width)
                 start += layer.width
                 logits = torch.addmm(outside, queries[0, :, channels], keys[0, :, channels].T)
                 if self.per_frame:
-                    attention = torch.cat(
-                        [one.softmax(-1) for one in torch.split(logits, list(frames), dim=-1)], dim=-1
-                    )
-                    attention /= len(frames)
+                    apart = torch.split(logits, list(frames), dim=-1)
+                    yield torch.cat([one.softmax(-1) for one in apart], dim=-1) / len(frames)
                 else:
-                    attention = logits.softmax(-1)
-                total.add_(attention, alpha=layer.weights[head])
-            for part in layer.parts:
-                scores[part] = total
-        return scores
+                    yield logits.softmax(-1)
 
     def similarity(self, scores: torch.Tensor, fusion: Fusion) -> torch.Tensor:
         """Compute similarities, (...), from the layers' attention, (part, ...)."""

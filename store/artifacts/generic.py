@@ -1,4 +1,4 @@
-"""Units of plug-ins: any arrays of one video, with a description in JSON."""
+"""Units of any arrays of one video, with a description in JSON: of plug-ins, and weights of attention heads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,12 +11,24 @@ from numpy.typing import NDArray
 from ..arrays import ArrayReader
 from ..errors import CacheError, ConfigError
 from ..fields import MOST, Fields, check_kind, readable
-from ..layout import UnitLayout
+from ..layout import ArrayLayout, UnitLayout
 from ..stored import DigestSpec, StoredUnit
 from ..writing import StoredWriter
-from .registry import artifact_kind
+from .registry import ArtifactKind, artifact_kind, register_artifact
 
-__all__ = ["Artifact", "ArtifactSpec", "ArtifactWriter"]
+__all__ = ["HEAD_WEIGHTS", "Artifact", "ArtifactSpec", "ArtifactWriter"]
+
+#: Weights of attention heads, learned for one video; the loss of each step; the IoU of each head alone.
+HEAD_WEIGHTS = ArtifactKind(
+    name="head-weights",
+    arrays=(
+        ArrayLayout(name="weights", dimensions=("head",), dtype="float32"),
+        ArrayLayout(name="losses", dimensions=("step",), dtype="float32"),
+        ArrayLayout(name="single", dimensions=("head",), dtype="float32"),
+    ),
+    maker="learning",
+)
+register_artifact(HEAD_WEIGHTS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ....propagate import (
     TrackingSession,
     WeightedSettings,
     Workers,
+    with_learned_heads,
 )
 from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import explain_os_errors
@@ -127,6 +128,7 @@ def propagate_video(
     folder = result_folder(out, video)
     run = (task or task_of(video)).start(video)
     units = find_weighted_units(cache, video, parts, prefer)
+    settings = replace(settings, kernel=with_learned_heads(cache, [unit for unit, _ in units], settings.kernel))
     frames = _Progress(len(video.frames), len(run.targets), progress)
     setting = WeightedSettings(weights=tuple(weight for _, weight in units), settings=settings)
     source = AffinitySource(

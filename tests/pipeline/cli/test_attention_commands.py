@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import zarr
@@ -79,3 +80,31 @@ def test_from_frames_to_pictures(cli: Cli, davis_source: Path, tmp_path: Path) -
     )
     assert refused.code == 2
     assert "no head 8: the features have 8 heads, 0 to 7" in refused.err
+
+
+def test_learned_heads(cli: Cli, davis_source: Path, tmp_path: Path) -> None:
+    """Warp the first frames, extract the copies, learn weights of heads from them, and propagate with these."""
+    cache, warped = tmp_path / "cache", tmp_path / "warped"
+
+    def ted(*arguments: object) -> str:
+        done = cli(*arguments)
+        assert done.code == 0, done.err
+        return done.out
+
+    ted("warp", davis_source, "--videos", "one", "--out", warped, "--copies", 3)
+    masks = [cv2.imread(str(path), 0) for path in sorted((warped / "Annotations" / "480p" / "one").iterdir())]
+    assert len(masks) == 4
+    assert all((mask != masks[0]).any() for mask in masks[1:])
+    feature = f"demo-image:{TIMESTEP}:{LAYERS[0]}"
+    common = ("--cache", cache, "--feature")
+    for source in (davis_source, warped):
+        ted("extract", source, "--videos", "one", "--frame-size", 64, *common, feature)
+    learn = ("learn-heads", warped, "--kernel", "attention", "--radius", 4, "--steps", 30, *common, f"{feature}=1")
+    (row,) = json.loads(ted(*learn, "--json"))["videos"]
+    assert len(row["weights"]) == HEADS
+    assert set(row["iou"]) == {"uniform", "best head", "learned"}
+    numbers = ("--radius", 4, "--kernel", "attention", "--kernel-option", "learned=true")
+    ted("propagate", davis_source, "--videos", "one", *common, f"{feature}=1", *numbers, "--out", tmp_path / "masks")
+    record = json.loads((tmp_path / "masks" / "one" / "ted.json").read_text())["settings"]["kernel"]["parameters"]
+    np.testing.assert_allclose(record["head_weights"], row["weights"], rtol=1e-5)
+    assert "head-weights" in ted("cache", "ls", "--cache", cache, "--kind", "head-weights")
