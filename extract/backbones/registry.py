@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ...store.errors import ConfigError, WeightsError
 from ...store.plugins import load_offers
 from ..weights import PublishedWeights
+from .outlines import Outline, adm_taps, unet_taps, vit_taps
 
 __all__ = ["BACKBONES", "BackboneInfo", "backbone_info", "register_backbone"]
 
@@ -41,6 +42,8 @@ class BackboneInfo:
     random
         Whether its network can have random weights. The loader then also takes ``seed``. With a seed, the path is None
         for weights that are published as a single file, since the file is not needed.
+    outline
+        Facts about the published network, to check requests and to estimate sizes before it is loaded; None if unknown.
     """
 
     title: str
@@ -51,6 +54,7 @@ class BackboneInfo:
     options: tuple[str, ...] = ()
     conditioning: Mapping[str, Any] = field(default_factory=dict, hash=False)
     random: bool = False
+    outline: Outline | None = field(default=None, hash=False)
 
     def error(self, problem: str) -> WeightsError:
         """Return an error about absent or wrong weights, with instructions to get them."""
@@ -95,6 +99,9 @@ def _bundled(name: str, *, size: str) -> PublishedWeights:
 #: Names of the options that the video backbones take.
 _CLIP_OPTIONS = ("condition_on", "fps", "temporal")
 
+#: Outline of I2VGen-XL, Stable Video Diffusion and Stable Diffusion 2.1.
+_UNET = Outline(taps=unet_taps((320, 640, 1280, 1280)))
+
 #: Published weights by backbone; sizes are those of the float32 weights.
 _REGISTRY: dict[str, BackboneInfo] = {
     "i2vgen-xl": BackboneInfo(
@@ -111,6 +118,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
         options=("prompt", *_CLIP_OPTIONS),
         conditioning={"prompt": "", "image": "first frame of the clip", "fps": 16},
         random=True,
+        outline=_UNET,
     ),
     "svd": BackboneInfo(
         title="Stable Video Diffusion",
@@ -131,6 +139,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
             "noise_augmentation": 0.02,
         },
         random=True,
+        outline=_UNET,
     ),
     "sd21": BackboneInfo(
         title="Stable Diffusion 2.1",
@@ -146,6 +155,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
         options=("prompt",),
         conditioning={"prompt": ""},
         random=True,
+        outline=_UNET,
     ),
     "adm": BackboneInfo(
         title="ADM, 256x256 unconditional",
@@ -155,7 +165,8 @@ _REGISTRY: dict[str, BackboneInfo] = {
             size="2.2 GB",
             licence="MIT",
             download=(
-                "curl -O https://openaipublic.blob.core.windows.net/diffusion/jul-2021/256x256_diffusion_uncond.pt"
+                'curl --create-dirs --output-dir "${TORCH_HOME:-$HOME/.cache/torch}/hub/checkpoints" -O '
+                "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/256x256_diffusion_uncond.pt"
             ),
             expects="the file itself, the unconditional 256x256 model of https://github.com/openai/guided-diffusion; "
             "or put it into the folder checkpoints of PyTorch's hub cache",
@@ -164,6 +175,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
         default_tap="output_blocks[7]",
         loader=f"{__package__}.adm:load",
         random=True,
+        outline=Outline(taps=adm_taps((256, 256, 512, 512, 1024, 1024))),
     ),
     "dinov2": BackboneInfo(
         title="DINOv2, ViT-B/14",
@@ -172,6 +184,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
         default_tap="last_hidden_state",
         loader=f"{__package__}.dino:load_dinov2",
         random=True,
+        outline=Outline(taps=vit_taps(14), timesteps=1, frame_multiple=14),
     ),
     "dinov3": BackboneInfo(
         title="DINOv3, ViT-B/16",
@@ -184,6 +197,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
         default_tap="last_hidden_state",
         loader=f"{__package__}.dino:load_dinov3",
         random=True,
+        outline=Outline(taps=vit_taps(16), timesteps=1, frame_multiple=16),
     ),
     "demo-video": BackboneInfo(
         title="Small I2VGen-XL, trained on synthetic scenes",

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..choices.hints import plural
-from ..choices.presets import DEFAULT
+from ..choices.presets import DEFAULT, get_preset
 from .backbone_options import BackboneChoice
 from .base import Options, answer, command, fail, next_command, next_steps, opt, titled
 from .cluster_options import SchedulerChoice
@@ -20,10 +20,11 @@ from .options import CACHE, PRESET, VideoChoice, at_least
 from .setting_options import of_preset
 
 if TYPE_CHECKING:
+    from ...extract.frame_size import FrameSize
     from ...extract.settings import ExtractionSettings
+    from ...store.errors import WeightsError
     from ..choices.features import BackboneJob
     from ..datasets.video import Video
-    from ..runs.extracting.estimate import Estimate
     from ..runs.extracting.request import ExtractionRequest
     from ..runs.extracting.running import Extracted, Failure
     from ..runs.progress import FrameBars
@@ -79,21 +80,24 @@ class ExtractionChoice(Options, title="Features"):
     def jobs(self) -> list["BackboneJob"]:
         """Return the features by backbone."""
         from ..choices.features import parse_job
-        from ..choices.presets import get_preset
 
         return [parse_job(text) for text in self.features or get_preset(self.preset).features]
 
+    def size(self) -> "FrameSize | None":
+        """Return the size of the frames, by default that of the preset."""
+        from ...extract.frame_size import FrameSize
+
+        size = self.frame_size or get_preset(self.preset).frame_size
+        return None if size is None else FrameSize.parse(size)
+
     def settings(self, batch_size: int | None) -> "ExtractionSettings":
         """Return the settings of extraction, completed by the preset."""
-        from ...extract.frame_size import FrameSize
         from ...extract.noising import parse_noising
         from ...extract.settings import ExtractionSettings
-        from ..choices.presets import get_preset
 
         preset = get_preset(self.preset)
-        size = self.frame_size or preset.frame_size
         return ExtractionSettings(
-            frame_size=None if size is None else FrameSize.parse(size),
+            frame_size=self.size(),
             overlap=preset.overlap if self.overlap is None else self.overlap,
             overlap_rule=self.overlap_rule,
             noising=parse_noising(self.noising or preset.noising),
@@ -142,9 +146,10 @@ def extract(
         ted extract DAVIS --preset davis-best --batch-size auto
         ted extract walk.mp4 --feature demo-video:700:up_blocks[1] --feature demo-image:20:up_blocks[2]
     """
-    from ...extract.backbones import check_options
-    from ...store import open_cache, parse_codec
+    from ...extract.backbones import backbone_info, check_options, check_weights
+    from ...store import parse_codec, printable
     from ...store.errors import ConfigError
+    from ..runs.extracting.checking import check_jobs, estimate_from_outline, missing_weights
     from ..runs.extracting.request import ExtractionRequest, Share, parse_weights
     from ..runs.extracting.shards import parse_shard, take_shard
     from ..runs.progress import FrameBars
@@ -154,16 +159,21 @@ def extract(
     if devices and overwrite:
         raise ConfigError("--devices cannot go with --overwrite: remove the units with `ted cache rm` first")
     codec = parse_codec(store_as)
-    jobs, options = wanted.jobs(), inputs.options()
+    jobs, options, size = wanted.jobs(), inputs.options(), wanted.size()
     check_options(options, [job.backbone for job in jobs])
-    settings = wanted.settings(int(batch_size) if batch_size not in (None, "auto") else None)
-    open_cache(cache, create=True)
     paths = parse_weights(wanted.weights, jobs)
+    check_jobs(jobs, size, paths)
     if cluster.scheduler:  # workers may run in other folders
         cache = cache.absolute()
         paths = {name: str(Path(path).absolute()) if Path(path).exists() else path for name, path in paths.items()}
         choice.sources = tuple(source.absolute() for source in choice.sources)
     videos = choice.open()
+    named = (f"{job.backbone}:{','.join(map(str, job.timesteps))}:{','.join(job.taps)}" for job in jobs)
+    click.echo(printable(f"{plural(len(videos), 'video')}; features {' '.join(named)}"), err=True)
+    missing = {} if cluster.scheduler else missing_weights(jobs, paths)
+    if missing and not (dry_run and all(backbone_info(name).outline for name in missing)):
+        check_weights({name: paths.get(name) for name in missing})
+    settings = wanted.settings(int(batch_size) if batch_size not in (None, "auto") else None)
     shares = [Share(job=job, video=video) for job in jobs for video in videos]
     if shard is not None:
         shares = take_shard(shares, parse_shard(shard, os.environ))
@@ -179,10 +189,19 @@ def extract(
         adapt=batch_size == "auto",
     )
     if dry_run:
-        from ..runs.devices import choose_device
-        from ..runs.extracting.estimate import estimate
+        rows = [
+            row
+            for share in shares
+            if share.job.backbone in missing
+            for row in estimate_from_outline(share.job, share.video, size, codec)
+        ]
+        rest = tuple(share for share in shares if share.job.backbone not in missing)
+        if rest:
+            from ..runs.devices import choose_device
+            from ..runs.extracting.estimate import estimate
 
-        _print_estimates(list(estimate(request, choose_device(device or "auto"))), cache)
+            rows += map(asdict, estimate(replace(request, shares=rest), choose_device(device or "auto")))
+        _print_estimates(rows, cache, missing)
         return
     clock = time.monotonic()
     results: list[Extracted | Failure] = []
@@ -288,18 +307,24 @@ def _sum(parts: list[Mapping[str, float]]) -> dict[str, float]:
     return {name: round(sum(part.get(name, 0.0) for part in parts), 3) for part in parts for name in part}
 
 
-def _print_estimates(estimates: "list[Estimate]", cache: Path) -> None:
+def _print_estimates(rows: list[dict[str, Any]], cache: Path, missing: "Mapping[str, WeightsError]") -> None:
     folder = next(parent for parent in [cache.absolute(), *cache.absolute().parents] if parent.exists())
-    pending = [item for item in estimates if item.state != "complete"]
-    total = {
-        "bytes": sum(item.bytes for item in pending),
-        "seconds": round(sum(item.seconds for item in pending), 1),
+    pending = [row for row in rows if row["state"] != "complete"]
+    total: dict[str, Any] = {
+        "bytes": sum(row["bytes"] or 0 for row in pending),
+        "seconds": None if missing else round(sum(row["seconds"] for row in pending), 1),
         "disk_free": shutil.disk_usage(folder).free,
     }
+    sizes = ["      ? MB" if row["bytes"] is None else f"{row['bytes'] / 1e6:>10.1f} MB" for row in rows]
+    about = "time unknown without weights" if missing else f"about {total['seconds']:.0f} s, estimated from one pass"
     answer(
-        {"units": [asdict(item) for item in estimates], **total},
-        *(f"{item.state:<10} {item.frames:>6} frames {item.bytes / 1e6:>10.1f} MB  {item.label}" for item in estimates),
+        {"units": rows, **total, **({"missing_weights": [*missing]} if missing else {})},
+        *(
+            f"{row['state']:<10} {row['frames']:>6} frames {size}  {row['label']}"
+            for row, size in zip(rows, sizes, strict=True)
+        ),
         f"to do: {plural(len(pending), 'unit')}, {total['bytes'] / 1e9:.3f} GB (free: "
-        f"{total['disk_free'] / 1e9:.1f} GB), about {total['seconds']:.0f} s, estimated from one pass",
+        f"{total['disk_free'] / 1e9:.1f} GB), {about}",
+        *map(str, missing.values()),
         *([next_steps(next_command(dry_run=False))] if pending else []),
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from ..choices.presets import ALIASES, DEFAULT, PRESETS
+from ..choices.presets import ALIASES, DEFAULT, PRESETS, get_preset
 from .base import LocalFolder, Options, arg, opt
 
 if TYPE_CHECKING:
@@ -38,11 +38,17 @@ def _complete_video(context: click.Context, _parameter: click.Parameter, begun: 
     return [CompletionItem(video.name) for video in found if video.name.startswith(begun)]
 
 
+def _known_preset(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    get_preset(name)
+    return name
+
+
 CACHE = opt("Folder of the feature cache.", "cache", type=LocalFolder(), envvar="TED_CACHE", show_envvar=True)
 DEVICE = opt("Compute on this device: auto, cpu, cuda or cuda:N.", "auto")
 PRESET = opt(
     "Published setting that provides the defaults: davis-best, dift-adm, jhmdb and others.",
     DEFAULT,
+    callback=_known_preset,
     shell_complete=_complete_preset,
 )
 PREFER = opt(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .base import Options, Tally, answer, next_command, next_steps, opt
-from .options import VideoChoice, at_least
+from .options import at_least
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
@@ -41,7 +41,7 @@ class PictureChoice(Options, title="Output"):
     def draw(
         self,
         what: str,
-        choice: VideoChoice,
+        videos: Sequence["Video"],
         draw: Callable[["Video", "PictureOutput"], Sequence[Path]],
         choose: Callable[["Video"], Sequence[int]],
         figure: Path | None = None,
@@ -52,7 +52,7 @@ class PictureChoice(Options, title="Output"):
         ----------
         what
             Last part of the file names, such as ``pca``.
-        choice
+        videos
             The videos.
         draw
             Writes the pictures of a video and returns their paths.
@@ -75,7 +75,6 @@ class PictureChoice(Options, title="Output"):
             raise ConfigError(f"a figure is written as .pdf or .svg, not {figure.name!r}")
         if figure is not None and importlib.util.find_spec("matplotlib") is None:
             raise ConfigError("figures need matplotlib: install it with python -m pip install matplotlib")
-        videos = choice.open()
         with FrameBars() as bars:
             tally = Tally(bars.note)
             for video in videos:

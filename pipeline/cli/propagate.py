@@ -66,6 +66,7 @@ def propagate(
         ted propagate DAVIS --preset davis-best --out results/best
         ted propagate walk.mp4 --mask first.png --temperature 0.1 --top-k 15 --out results/sharper
     """
+    videos = choice.open()  # wrong paths are answered before torch is loaded
     from ...store import open_cache
     from ...store.errors import ConfigError
     from ..choices.config_file import save_config
@@ -78,7 +79,6 @@ def propagate(
     from .next_steps import better_features
 
     parts, prefer, settings = fusion.parts(), fusion.preferred(), setting.settings(fusion)
-    videos = choice.open()
     task_options = {"query_mode": goal.query_mode, "save_soft": save_soft}
     tasks = {video.name: task_of(video, goal.target, task_options) for video in videos}
     if save_soft and not all(getattr(task, "save_soft", False) for task in tasks.values()):

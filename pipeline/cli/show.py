@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from ..choices.presets import get_preset
 from .base import Group, command, opt, titled
 from .options import CACHE, DEVICE, PREFER, PRESET, TrackedVideos, at_least
 from .picture_options import PictureChoice, SheetChoice
@@ -71,9 +72,9 @@ def pca(
         ted show pca walk.mp4 --feature adm:51:output_blocks[7] --basis 0,8 --movie
         ted show pca DAVIS --videos camel --feature i2vgen-xl:300,600:up_blocks[1],up_blocks[2]
     """
+    videos = choice.open()
     from ...store import open_cache
     from ..choices.features import parse_choice
-    from ..choices.presets import get_preset
     from ..pictures.pca import write_pca
     from ..pictures.selection import choose_frames
     from ..runs.propagating.units import find_units
@@ -89,7 +90,7 @@ def pca(
         of = None if basis is None else choose_frames(basis, video.frames.names, 0)
         return write_pca(video, titled, output, basis=of)
 
-    pictures.draw("pca", choice, draw, sheet.choose, sheet.figure)
+    pictures.draw("pca", videos, draw, sheet.choose, sheet.figure)
 
 
 @command(group=show, json=True)
@@ -119,6 +120,7 @@ def similarity(
         ted show similarity walk.mp4 --click 0 --alpha 1
         ted show similarity DAVIS --videos camel --point 0:400,200 --radius 15 --movie
     """
+    videos = choice.open()
     from ...store import open_cache
     from ...store.errors import ConfigError
     from ..pictures.selection import Point, parse_point, spaced_around
@@ -154,7 +156,7 @@ def similarity(
             device=where,
         )
 
-    pictures.draw("similarity", choice, draw, choose, sheet.figure)
+    pictures.draw("similarity", videos, draw, choose, sheet.figure)
 
 
 def _clicked(video: "Video", frame: str) -> "Point":
@@ -200,6 +202,7 @@ def arrows(
         ted show arrows DAVIS --videos camel --frame 20 --onto previous
         ted show arrows walk.mp4 --point 120,64 --point 300,80 --frame 10 --movie
     """
+    videos = choice.open()
     from ...store import open_cache
     from ..pictures.arrow_pictures import named_pixels, sampled_pixels, write_arrows
     from ..pictures.selection import frame_index, parse_point
@@ -225,7 +228,7 @@ def arrows(
         units = find_weighted_units(source, video, parts, prefer)
         return write_arrows(video, units, settings, output, pixels=pixels, onto=onto, device=where)
 
-    pictures.draw("arrows", choice, draw, choose)
+    pictures.draw("arrows", videos, draw, choose)
 
 
 def _results_command(name: str, help_text: str) -> click.Command:
@@ -252,12 +255,13 @@ def _results_command(name: str, help_text: str) -> click.Command:
         sheet: SheetChoice,
         pictures: PictureChoice,
     ) -> None:
+        videos = choice.open()
         from ..pictures.result import parse_results, write_results
 
         folders = parse_results(results)
         pictures.draw(
             name,
-            choice,
+            videos,
             lambda video, output: write_results(name, video, folders, output, truth=truth),
             sheet.choose,
             sheet.figure,

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import click
 
 from ..choices.hints import plural
+from ..choices.presets import get_preset
 from .base import Options, answer, command, fail, next_command, next_steps, opt, titled
 from .cluster_options import ClusterChoice
 from .options import CACHE, DEVICE, PREFER, PRESET, ScoredVideos
@@ -102,9 +103,10 @@ def sweep(
         ted sweep DAVIS --radius 8,15,30 --context 7,14,28 --workers 4
         ted sweep YouTube-VOS/train --videos similar.txt --preset youtube-similar-best --out sweeps/similar
     """
+    chosen = get_preset(preset)
+    videos = choice.open()  # wrong paths are answered before torch is loaded
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
-    from ..choices.presets import get_preset
     from ..runs.devices import choose_device
     from ..runs.sweeping.journal import open_journal, read_journal
     from ..runs.sweeping.planning import survey_sweep, sweep_result
@@ -116,11 +118,9 @@ def sweep(
 
     if affinities_only and not keep_affinities:
         raise ConfigError("--affinities-only keeps affinities and --discard-affinities removes them: leave one out")
-    chosen = get_preset(preset)
     space = make_space(vars(lists), chosen, renormalize=renormalize)
     preferred = preferences(preset, prefer)
     connection = cluster.connect()
-    videos = choice.open()
     source = open_cache(cache.absolute())
     where = choose_device(device, elsewhere=cluster.scheduler is not None)
     task = common_task(videos, goal.target, {"metrics": metrics, "query_mode": goal.query_mode})

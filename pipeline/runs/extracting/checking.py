@@ -1,0 +1,62 @@
+"""Checks and estimates of an extraction before anything is loaded: no torch, no weights."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ....extract.backbones import backbone_info, check_weights
+from ....extract.frame_size import FrameSize, processed_size
+from ....store import FeatureCodec
+from ....store.errors import ConfigError, WeightsError
+from ...choices.features import BackboneJob
+from ...datasets.video import Video
+
+__all__ = ["check_jobs", "estimate_from_outline", "missing_weights"]
+
+
+def check_jobs(jobs: Sequence[BackboneJob], frame_size: FrameSize | None, weights: Mapping[str, str]) -> None:
+    """Raise ConfigError for a timestep, tap or frame size that a published network does not take.
+
+    Weights in a folder with a ``config.json`` may be of another architecture: they are checked when they are loaded.
+    """
+    for job in jobs:
+        outline = backbone_info(job.backbone).outline
+        own = weights.get(job.backbone)
+        if outline is None or (own is not None and (Path(own).expanduser() / "config.json").is_file()):
+            continue
+        problem = outline.problem(job.timesteps, job.taps)
+        if problem:
+            raise ConfigError(f"backbone {job.backbone!r}: {problem}")
+        processed_size((1, 1), frame_size, outline.frame_multiple)
+
+
+def missing_weights(jobs: Sequence[BackboneJob], weights: Mapping[str, str]) -> dict[str, WeightsError]:
+    """Return the backbones whose weights are missing, and why."""
+    missing = {}
+    for name in dict.fromkeys(job.backbone for job in jobs):
+        try:
+            check_weights({name: weights.get(name)})
+        except WeightsError as error:
+            missing[name] = error
+    return missing
+
+
+def estimate_from_outline(
+    job: BackboneJob, video: Video, frame_size: FrameSize | None, codec: FeatureCodec
+) -> list[dict[str, Any]]:
+    """Return rows like those of `estimate`, without time; bytes are None for taps inside a block."""
+    outline = backbone_info(job.backbone).outline
+    assert outline is not None
+    size = processed_size(video.frames.size, frame_size, outline.frame_multiple)
+    rows = []
+    for timestep in job.timesteps:
+        for tap in job.taps:
+            channels, stride = outline.taps.get(tap, (0, 1))
+            cells = math.prod(-(-side // stride) for side in size)
+            count = math.ceil(len(video.frames) * cells * codec.bytes_per_cell(channels)) if channels else None
+            label = f"{video.dataset}/{video.name} {job.backbone}:{timestep}:{tap}"
+            rows.append(
+                {"label": label, "state": "unknown", "frames": len(video.frames), "bytes": count, "seconds": None}
+            )
+    return rows
