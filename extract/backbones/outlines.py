@@ -38,7 +38,7 @@ class Outline:
 
 
 def unet_taps(widths: Sequence[int]) -> Taps:
-    """Return the taps of a diffusers UNet on a VAE's latents, with these widths from the finest level to the coarsest."""
+    """Return the taps of a diffusers UNet on a VAE's latents; the widths go from the finest level to the coarsest."""
     taps, stride, last = {}, 8, len(widths) - 1
     for i, width in enumerate(widths):
         stride *= 2 if i < last else 1
