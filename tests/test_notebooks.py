@@ -1,7 +1,8 @@
-"""The notebooks run from their first cell to their last, and are committed without what that gives."""
+"""The notebooks run from their first cell to their last, and are committed with what that gave."""
 
 import ast
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from ted.pipeline.metrics.identity import identity_accuracy
 
 matplotlib = pytest.importorskip("matplotlib")
 pytest.importorskip("xarray")
@@ -52,23 +55,25 @@ def run(name: str, source: str, names: dict[str, Any], number: int) -> object:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_notebooks_are_whole_and_hold_no_outputs(name: str) -> None:
-    book = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+def test_notebooks_are_whole_and_hold_small_outputs(name: str) -> None:
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    assert len(text) < 900_000
+    assert not re.search(r"/(home|root|work|Users)/", text)
+    book = json.loads(text)
     assert (book["nbformat"], book["nbformat_minor"]) == (4, 5)
-    assert set(book) == {"cells", "metadata", "nbformat", "nbformat_minor"}
     identifiers = [cell["id"] for cell in book["cells"]]
     assert len(set(identifiers)) == len(identifiers)
+    outputs = [output for cell in book["cells"] for output in cell.get("outputs", ())]
+    assert outputs
+    assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
     for cell in book["cells"]:
-        empty = {"execution_count": None, "outputs": []} if cell["cell_type"] == "code" else {}
-        assert cell == {**{key: cell[key] for key in ("cell_type", "id", "metadata", "source")}, **empty}
-        assert cell["cell_type"] in ("code", "markdown")
         assert not any(line.lstrip().startswith(("%", "!")) for line in cell["source"])  # run as plain Python below
     assert book["cells"][0]["source"][0].startswith("# ")
     assert code(name)[0].endswith("\nMINE = None")
 
 
 def test_notebooks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The first makes the small cache; the others are pointed at it, as at one's own."""
+    """Of those about a cache, the first makes a small one; the others are pointed at it, as at one's own."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -83,6 +88,12 @@ def test_notebooks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
             names["MINE"] = mine
             shown[name] = [run(name, source, names, number) for number, source in enumerate(others, 2)]
             homes.append(names["home"])
+            if name.startswith("0"):
+                masks = {key: names[key].masks for key in ("plain", "fused")}
+                true = names["clip"].masks
+                found = {key: identity_accuracy(true[1:], value[1:]) for key, value in masks.items()}
+                assert found["fused"] > 0.8 > found["plain"]
+                continue
             root = names["collection"].cache.root
             mine = {"cache": str(root), "source": str(root.parent / "data"), "folder": root.parent}
             if name.startswith("2"):

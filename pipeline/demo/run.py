@@ -69,26 +69,13 @@ class DemoScore:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """Results of the demo.
+    """Results of the demo."""
 
-    Attributes
-    ----------
-    scores
-        Scores by kind of video and name of method.
-    ranking
-        Means of the sweep over the first video of each kind, best setting first.
-    fused
-        Means of the sweep with the setting of the method ``fused``.
-    pictures
-        Contact sheets, movies and small loops.
-    sweep, report
-        Folder of the sweep's tables, and the HTML report.
-    """
-
-    scores: Mapping[tuple[str, str], DemoScore]
-    ranking: Sequence[SettingMeans]
-    fused: SettingMeans
-    pictures: Sequence[Path]
+    scores: Mapping[tuple[str, str], DemoScore]  # scores by kind of video and name of method
+    ranking: Sequence[SettingMeans]  # means of the sweep over the first video of each kind, best setting first
+    fused: SettingMeans  # means of the sweep with the setting of the method ``fused``
+    pictures: Sequence[Path]  # contact sheets, movies and small loops
+    # sweep and report: folder of the sweep's tables, and the HTML report
     sweep: Path
     report: Path
 

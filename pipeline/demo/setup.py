@@ -16,23 +16,12 @@ __all__ = ["KINDS", "METHODS", "SETTINGS", "Method", "Settings", "VideoKind", "m
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of all methods, chosen on videos of `ted synth --seed 1` (docs/evidence/small-models.md).
+    """Settings of all methods, chosen on videos of `ted synth --seed 1` (docs/evidence/small-models.md)."""
 
-    Attributes
-    ----------
-    frame_size
-        Short side of the frames in pixels. 256 would give better features; 128 is faster.
-    video_frame_size
-        Short side for the video model, so that objects have the size of its training.
-    ensemble
-        Number of noise draws to average.
-    temperature, top_k, radius
-        Settings of propagation.
-    """
-
-    frame_size: int = 128
-    video_frame_size: int = 256
-    ensemble: int = 4
+    frame_size: int = 128  # short side of the frames in pixels. 256 would give better features; 128 is faster.
+    video_frame_size: int = 256  # short side for the video model, so that objects have the size of its training
+    ensemble: int = 4  # number of noise draws to average
+    # temperature, top_k, radius: settings of propagation
     temperature: float = 0.1
     top_k: int = 10
     radius: int = 8

@@ -28,32 +28,17 @@ _SHOWN = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A backbone with its weights and settings: one way to compute features.
+    """A backbone with its weights and settings: one way to compute features."""
 
-    Attributes
-    ----------
-    title
-        Readable title, unique in the cache.
-    backbone
-        Name of the backbone.
-    kind
-        ``"video"`` if the network's input is a clip, ``"image"`` if it is a single frame.
-    controls
-        Kinds of control, such as ``"untrained network"``; empty for a trained, complete network.
-    timestep_taps
-        (timestep, tap) pairs that all videos have, in rising order.
-    digests
-        Digest of the request, by (dataset, video).
-    alpha_bars
-        Share of the clean sample in the power of the network's input, in [0, 1], by timestep; only if recorded.
-    """
-
-    title: str
-    backbone: str
-    kind: Literal["image", "video"]
+    title: str  # readable title, unique in the cache
+    backbone: str  # name of the backbone
+    kind: Literal["image", "video"]  # ``"video"`` if the network's input is a clip, ``"image"`` if it is a single frame
+    # kinds of control, such as ``"untrained network"``; empty for a trained, complete network
     controls: tuple[str, ...]
-    timestep_taps: tuple[tuple[int, str], ...]
+    timestep_taps: tuple[tuple[int, str], ...]  # (timestep, tap) pairs that all videos have, in rising order
+    # digest of the request, by (dataset, video)
     digests: Mapping[tuple[str, str], str] = field(compare=False, repr=False)
+    # share of the clean sample in the power of the network's input, in [0, 1], by timestep; only if recorded
     alpha_bars: Mapping[int, float] = field(compare=False, repr=False)
 
     @property

@@ -16,30 +16,15 @@ _MOST_NAMES = 40
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Marks:
-    """Points through a video.
+    """Points through a video."""
 
-    Attributes
-    ----------
-    frames
-        Names of the frames.
-    xy
-        (point, frame, 2), float64, x and y in pixels of the frames: pixel i covers [i, i + 1). NaN where not known.
-    visible
-        (point, frame), bool: the others are drawn as rings.
-    colours
-        (point,), colour of each, an index of the palette.
-    names
-        Names by index of the palette.
-    links
-        Pairs of points that a line joins.
-    """
-
-    frames: tuple[str, ...]
+    frames: tuple[str, ...]  # names of the frames
+    # (point, frame, 2), float64, x and y in pixels of the frames: pixel i covers [i, i + 1). NaN where not known.
     xy: npt.NDArray[np.float64]
-    visible: npt.NDArray[np.bool_]
-    colours: tuple[int, ...]
-    names: Mapping[int, str]
-    links: tuple[tuple[int, int], ...] = ()
+    visible: npt.NDArray[np.bool_]  # (point, frame), bool: the others are drawn as rings
+    colours: tuple[int, ...]  # (point,), colour of each, an index of the palette
+    names: Mapping[int, str]  # names by index of the palette
+    links: tuple[tuple[int, int], ...] = ()  # pairs of points that a line joins
 
     @property
     def legend(self) -> Mapping[int, str]:

@@ -23,25 +23,14 @@ _SPAN = (1.0, 99.0)
 
 @dataclass(frozen=True, kw_only=True)
 class PcaBasis:
-    """Principal components of features.
+    """Principal components of features."""
 
-    Attributes
-    ----------
-    mean
-        (channel,), float64.
-    components
-        (component, channel), float64, orthonormal, by falling variance. The entry of largest magnitude of each is
-        positive, so that equal features have equal colours.
-    variances
-        (component,), float64, variance along each component.
-    total_variance
-        Sum of the variances of all channels.
-    """
-
-    mean: npt.NDArray[np.float64]
+    mean: npt.NDArray[np.float64]  # (channel,), float64
+    # (component, channel), float64, orthonormal, by falling variance. The entry of largest magnitude of each is
+    # positive, so that equal features have equal colours.
     components: npt.NDArray[np.float64]
-    variances: npt.NDArray[np.float64]
-    total_variance: float
+    variances: npt.NDArray[np.float64]  # (component,), float64, variance along each component
+    total_variance: float  # sum of the variances of all channels
 
     def project(self, features: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return the scores (..., component) of features (..., channel)."""

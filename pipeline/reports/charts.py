@@ -28,24 +28,12 @@ _COLOURS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One line of a chart, or the bars of one column of a table.
+    """One line of a chart, or the bars of one column of a table."""
 
-    Attributes
-    ----------
-    name
-        Name in the legend.
-    values
-        One value per x or per row; None leaves a gap.
-    index
-        Chooses colour and marker. A result has the same index everywhere.
-    control
-        Draw dashed and hollow.
-    """
-
-    name: str
-    values: Sequence[float | None]
-    index: int = 0
-    control: bool = False
+    name: str  # name in the legend
+    values: Sequence[float | None]  # one value per x or per row; None leaves a gap
+    index: int = 0  # chooses colour and marker. A result has the same index everywhere.
+    control: bool = False  # draw dashed and hollow
 
     def css(self, kind: str) -> str:
         """Return the CSS classes of an element of this series."""

@@ -23,43 +23,24 @@ __all__ = ["ComparedResult", "exact_text", "finding", "measure_of", "propagation
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedResult:
-    """A result with its own entry in every table and chart.
+    """A result with its own entry in every table and chart."""
 
-    Attributes
-    ----------
-    name
-        Name of the folder, with that of the set of videos if the folder has several.
-    controls
-        Controls that the result is; empty for others.
-    metric_spec
-        Metric of the scores.
-    setting
-        The setting in words; the best one of a sweep.
-    means
-        Text of the tables by the metric's official name; empty text for a missing value.
-    objects
-        Text by official name of a metric (``J-Mean`` and ``F-Mean`` of masks) for each object, such as ``camel_1``.
-    by_video
-        Score of each video. For masks it is the mean over objects of J&F, or of J if F was not computed.
-    ranking
-        Means of a sweep under each setting, best first.
-    shared
-        Means of a control's sweep under settings whose alpha gives the control no weight. They are the ends of its
-        curves and never its best setting.
-    alpha_bars
-        Share of the clean sample in the power of the network's input, for each feature of a sweep; None if it is
-        unknown for a video or differs between videos.
-    """
-
-    name: str
-    controls: tuple[str, ...] = ()
-    metric_spec: MetricSpec = MASKS
-    setting: str = ""
+    name: str  # name of the folder, with that of the set of videos if the folder has several
+    controls: tuple[str, ...] = ()  # controls that the result is; empty for others
+    metric_spec: MetricSpec = MASKS  # metric of the scores
+    setting: str = ""  # the setting in words; the best one of a sweep
+    # text of the tables by the metric's official name; empty text for a missing value
     means: Mapping[str, str] = field(default_factory=dict)
+    # text by official name of a metric (``J-Mean`` and ``F-Mean`` of masks) for each object, such as ``camel_1``
     objects: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    # score of each video. For masks it is the mean over objects of J&F, or of J if F was not computed.
     by_video: Mapping[str, float | None] = field(default_factory=dict)
-    ranking: Sequence[SettingMeans] = ()
+    ranking: Sequence[SettingMeans] = ()  # means of a sweep under each setting, best first
+    # means of a control's sweep under settings whose alpha gives the control no weight. They are the ends of its
+    # curves and never its best setting.
     shared: Sequence[SettingMeans] = ()
+    # share of the clean sample in the power of the network's input, for each feature of a sweep; None if it is
+    # unknown for a video or differs between videos
     alpha_bars: Mapping[FeatureChoice, float | None] = field(default_factory=dict)
 
     @property

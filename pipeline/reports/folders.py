@@ -23,31 +23,16 @@ __all__ = ["Propagation", "Sweep", "read_folder", "read_sweep"]
 
 @dataclass(frozen=True, kw_only=True)
 class Propagation:
-    """A folder that ``ted propagate`` and ``ted evaluate`` wrote.
+    """A folder that ``ted propagate`` and ``ted evaluate`` wrote."""
 
-    Attributes
-    ----------
-    options
-        Resolved options of ``ted propagate``.
-    folders
-        Folder of each video's results, by its name.
-    evaluations
-        Scores, one entry per kind of table.
-    features, settings
-        Weights of the features, and settings of propagation, of the first video.
-    mixed
-        Whether other videos have other features or settings.
-    units
-        Feature units of all videos.
-    """
-
-    options: Mapping[str, Any]
-    folders: Mapping[str, Path]
-    evaluations: tuple[EvaluationTables, ...]
+    options: Mapping[str, Any]  # resolved options of ``ted propagate``
+    folders: Mapping[str, Path]  # folder of each video's results, by its name
+    evaluations: tuple[EvaluationTables, ...]  # scores, one entry per kind of table
+    # features and settings: weights of the features, and settings of propagation, of the first video
     features: Mapping[str, float]
     settings: Mapping[str, Any]
-    mixed: bool
-    units: tuple[UsedUnit, ...]
+    mixed: bool  # whether other videos have other features or settings
+    units: tuple[UsedUnit, ...]  # feature units of all videos
     timing: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -67,36 +52,17 @@ class Propagation:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A folder that ``ted sweep`` wrote.
+    """A folder that ``ted sweep`` wrote."""
 
-    Attributes
-    ----------
-    options
-        Resolved options of ``ted sweep``.
-    metric_spec
-        Metric of the scores.
-    ranking
-        Means over all videos under each setting, best first.
-    by_video
-        Ranking of the settings on each video, by its name.
-    objects
-        Values of each (video, object) under each setting; empty if the metric scores whole videos.
-    failures
-        Reason why a video failed, by its name.
-    units_of
-        Feature units of all videos under each setting.
-    timing
-        Seconds of the last run, by activity.
-    """
-
-    options: Mapping[str, Any]
-    metric_spec: MetricSpec
-    ranking: Sequence[SettingMeans]
-    by_video: Mapping[str, Sequence[SettingMeans]]
+    options: Mapping[str, Any]  # resolved options of ``ted sweep``
+    metric_spec: MetricSpec  # metric of the scores
+    ranking: Sequence[SettingMeans]  # means over all videos under each setting, best first
+    by_video: Mapping[str, Sequence[SettingMeans]]  # ranking of the settings on each video, by its name
+    # values of each (video, object) under each setting; empty if the metric scores whole videos
     objects: Mapping[Setting, Mapping[tuple[str, int], Values]]
-    failures: Mapping[str, str]
-    units_of: Mapping[Setting, tuple[UsedUnit, ...]]
-    timing: Mapping[str, float]
+    failures: Mapping[str, str]  # reason why a video failed, by its name
+    units_of: Mapping[Setting, tuple[UsedUnit, ...]]  # feature units of all videos under each setting
+    timing: Mapping[str, float]  # seconds of the last run, by activity
 
     @property
     def metric_specs(self) -> set[MetricSpec]:

@@ -53,33 +53,15 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The contents of a report.
+    """The contents of a report."""
 
-    Attributes
-    ----------
-    title
-        Heading.
-    date
-        Date of the report.
-    finding
-        The best result and its uncertainty, in one sentence; empty without scores.
-    compared
-        Results, with controls last.
-    means
-        Their means.
-    sections
-        All that follows.
-    notes
-        What is missing, and why.
-    """
-
-    title: str
-    date: datetime.date
-    finding: str
-    compared: tuple[ComparedResult, ...]
-    means: TableView
-    sections: tuple[Section, ...]
-    notes: tuple[str, ...]
+    title: str  # heading
+    date: datetime.date  # date of the report
+    finding: str  # the best result and its uncertainty, in one sentence; empty without scores
+    compared: tuple[ComparedResult, ...]  # results, with controls last
+    means: TableView  # their means
+    sections: tuple[Section, ...]  # all that follows
+    notes: tuple[str, ...]  # what is missing, and why
 
     @property
     def frames(self) -> list[FrameView]:

@@ -39,26 +39,16 @@ _FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class UsedUnit:
-    """A feature unit as results name it.
+    """A feature unit as results name it."""
 
-    Attributes
-    ----------
-    video
-        ``dataset/video``.
-    backbone, digest, timestep, tap
-        Feature, with the first eight digits of the request's digest.
-    form
-        Storage codec; None if the results do not record it.
-    alpha_bar
-        Share of the clean sample in the power of the network's input, in [0, 1]; None if the results do not record it.
-    """
-
-    video: str
+    video: str  # ``dataset/video``
+    # backbone, digest, timestep, tap: feature, with the first eight digits of the request's digest
     backbone: str
     digest: str
     timestep: int
     tap: str
-    form: str | None = None
+    form: str | None = None  # storage codec; None if the results do not record it
+    # share of the clean sample in the power of the network's input, in [0, 1]; None if the results record none
     alpha_bar: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:

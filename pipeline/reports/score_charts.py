@@ -39,24 +39,12 @@ class ChartView:
 
 @dataclass(frozen=True, kw_only=True)
 class _Line:
-    """Scores of a result along one axis, with all other parameters at its best setting.
-
-    Attributes
-    ----------
-    result
-        The result.
-    name
-        Name in the legend.
-    points
-        Means by x.
-    elsewhere
-        Where the best setting lies on the other axes, in words.
-    """
+    """Scores of a result along one axis, with all other parameters at its best setting."""
 
     result: ComparedResult
-    name: str
-    points: Mapping[Any, SettingMeans]
-    elsewhere: str
+    name: str  # name in the legend
+    points: Mapping[Any, SettingMeans]  # means by x
+    elsewhere: str  # where the best setting lies on the other axes, in words
 
 
 def score_charts(results: Sequence[ComparedResult], notes: list[str]) -> list[ChartView]:

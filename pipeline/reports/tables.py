@@ -53,26 +53,14 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class TableView:
-    """A table as the template shows it. A column is numeric if its cell in the first row is a `Number`.
-
-    Attributes
-    ----------
-    caption, columns, rows
-        Its text.
-    bars
-        Series of each column after the first, if its numbers have bars.
-    longest
-        Number whose bar fills the cell.
-    shaded
-        Whether numbers have a shade, the highest one a frame: a heat map.
-    """
+    """A table as the template shows it. A column is numeric if its cell in the first row is a `Number`."""
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
-    bars: tuple[Series, ...] = ()
-    longest: float = 1.0
-    shaded: bool = False
+    bars: tuple[Series, ...] = ()  # series of each column after the first, if its numbers have bars
+    longest: float = 1.0  # number whose bar fills the cell
+    shaded: bool = False  # whether numbers have a shade, the highest one a frame: a heat map
 
     @cached_property
     def numeric(self) -> tuple[bool, ...]:

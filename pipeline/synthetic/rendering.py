@@ -27,30 +27,15 @@ _DRIFT = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A video and its ground truth.
+    """A video and its ground truth."""
 
-    Attributes
-    ----------
-    frames
-        (frame, height, width, 3), uint8, RGB.
-    masks
-        (frame, height, width), uint8, number of the visible object; 0 for background.
-    centres
-        (object, frame, 2), x and y in pixels, also where the object is occluded.
-    radii
-        (object,), radii in pixels.
-    points
-        (object, point, frame, 2), x and y of points on each object; the first is its centre.
-    visible
-        (object, point, frame), whether the point's pixel shows the object.
-    """
-
-    frames: npt.NDArray[np.uint8]
-    masks: npt.NDArray[np.uint8]
-    centres: npt.NDArray[np.float64]
-    radii: npt.NDArray[np.float64]
+    frames: npt.NDArray[np.uint8]  # (frame, height, width, 3), uint8, RGB
+    masks: npt.NDArray[np.uint8]  # (frame, height, width), uint8, number of the visible object; 0 for background
+    centres: npt.NDArray[np.float64]  # (object, frame, 2), x and y in pixels, also where the object is occluded
+    radii: npt.NDArray[np.float64]  # (object,), radii in pixels
+    # (object, point, frame, 2), x and y of points on each object; the first is its centre
     points: npt.NDArray[np.float64]
-    visible: npt.NDArray[np.bool_]
+    visible: npt.NDArray[np.bool_]  # (object, point, frame), whether the point's pixel shows the object
 
 
 def render(spec: SceneSpec) -> Clip:

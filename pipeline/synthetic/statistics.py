@@ -13,25 +13,14 @@ __all__ = ["ClipStatistics", "clip_statistics"]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipStatistics:
-    """Statistics over the frames after the first.
+    """Statistics over the frames after the first."""
 
-    Attributes
-    ----------
-    in_window
-        Share of frames and objects for which a pixel of another object lies inside the search window of a pixel of the
-        object, so that appearance alone could confuse the two; in [0, 1].
-    overlapping
-        Share of frames in which two objects overlap, in [0, 1].
-    least_visible
-        Smallest visible share of an object, over objects and frames, in [0, 1].
-    speed
-        Mean speed of the objects, in pixels per frame.
-    """
-
+    # share of frames and objects for which a pixel of another object lies inside the search window of a pixel of
+    # the object, so that appearance alone could confuse the two; in [0, 1]
     in_window: float
-    overlapping: float
-    least_visible: float
-    speed: float
+    overlapping: float  # share of frames in which two objects overlap, in [0, 1]
+    least_visible: float  # smallest visible share of an object, over objects and frames, in [0, 1]
+    speed: float  # mean speed of the objects, in pixels per frame
 
 
 def clip_statistics(clip: Clip, window: float) -> ClipStatistics:
