@@ -1,4 +1,4 @@
-"""Number of items that fit into one forward pass, measured on a GPU."""
+"""Number of items that fit into one forward pass, measured."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,8 @@ from .clip_reader import HostClip
 from .clips import Clip
 from .features import ClipEncoder, latent_shape, run_pass
 from .passes import Item
-from .plan import VideoPlan
+from .plan import VideoPlan, default_batch_size
+from .runtime import MemoryMeter, free_memory
 
 __all__ = ["fit_batch_size", "largest_batch"]
 
@@ -35,13 +36,12 @@ def largest_batch(peak: Callable[[int], int], available: int, most: int) -> int:
     return 1 << (fitting.bit_length() - 1)
 
 
-def fit_batch_size(backbone: Backbone, plan: VideoPlan) -> int | None:
-    """Measure how many items of a plan fit into the memory of the backbone's GPU.
+def fit_batch_size(backbone: Backbone, plan: VideoPlan) -> int:
+    """Measure how many items of a plan fit into the memory of the backbone's device.
 
-    Returns None on a CPU, where a pass's memory is hard to measure and the default size is good.
+    On a CPU, where larger batches are not faster, that is at most the default size.
     """
-    if backbone.device.type != "cuda":
-        return None
+    on_gpu = backbone.device.type == "cuda"
     frame_size, length = plan.request.frame_size, backbone.clip_length
     shape = latent_shape(backbone, frame_size)
     host = HostClip(
@@ -56,24 +56,21 @@ def fit_batch_size(backbone: Backbone, plan: VideoPlan) -> int | None:
     taps = list(dict.fromkeys(tap for _, tap in plan.specs))
 
     def peak(items: int) -> int:
-        torch.cuda.synchronize(backbone.device)
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(backbone.device)
-        before = torch.cuda.memory_allocated(backbone.device)
         run_pass(backbone, [item] * items, {0: clip}, taps)
-        torch.cuda.synchronize(backbone.device)
-        return torch.cuda.max_memory_allocated(backbone.device) - before
+        return meter.peak
 
     try:
         clip = ClipEncoder(backbone, plan).encode(host)
+        meter = MemoryMeter(backbone.device)
         first = peak(1)
-        torch.cuda.empty_cache()
-        free = round(_SHARE * torch.cuda.mem_get_info(backbone.device)[0])
+        # A CPU's pass has left memory to the process that the next one uses.
+        free = round(_SHARE * (free_memory(backbone.device) + (0 if on_gpu else first)))
         # Temporal attention has one sequence for each cell of each clip; CUDA's kernels take at most 65535.
-        sequences = shape[-2] * shape[-1] if length > 1 else 1
-        most = max(1, min(_MOST_FRAMES // length, 65535 // sequences))
-        return largest_batch(lambda items: first if items == 1 else peak(items), free, most)
+        sequences = shape[-2] * shape[-1] if length > 1 and on_gpu else 1
+        most = min(_MOST_FRAMES // length, 65535 // sequences) if on_gpu else default_batch_size(backbone)
+        return largest_batch(lambda items: first if items == 1 else peak(items), free, max(1, most))
     except torch.OutOfMemoryError:
         return 1
     finally:
-        torch.cuda.empty_cache()
+        if on_gpu:
+            torch.cuda.empty_cache()

@@ -1,5 +1,6 @@
 """Process-wide settings of torch and the allocator, and the record of a run's environment."""
 
+import contextlib
 import ctypes
 import platform
 import socket
@@ -9,13 +10,23 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from .backbones.base import Backbone
 
-__all__ = ["DTYPES", "StageClock", "describe_run", "is_out_of_memory", "keep_freed_memory", "use_reproducible_kernels"]
+__all__ = [
+    "DTYPES",
+    "MemoryMeter",
+    "StageClock",
+    "describe_run",
+    "free_memory",
+    "is_out_of_memory",
+    "keep_freed_memory",
+    "use_reproducible_kernels",
+]
 
 #: Supported precisions of a network, by name.
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -46,6 +57,53 @@ class StageClock:
         finally:
             with self._lock:
                 self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
+
+
+class MemoryMeter:
+    """Peak memory since the meter was made: of a GPU's allocator, or of this process if the device is a CPU.
+
+    A process keeps freed memory (`keep_freed_memory`), so what it used before the meter was made, and freed, is not
+    counted again.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            torch.cuda.reset_peak_memory_stats(device)
+            self.before = torch.cuda.memory_allocated(device)  # bytes in use when the meter was made
+        else:
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")  # resets the peak, see proc(5)
+            self.before = _kilobytes("/proc/self/status", "VmRSS") * 1024
+
+    @property
+    def peak(self) -> int:
+        """Bytes beyond those in use when the meter was made; 0 on a CPU where the system does not tell."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            return torch.cuda.max_memory_allocated(self._device) - self.before
+        return max(0, _kilobytes("/proc/self/status", "VmHWM") * 1024 - self.before)
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that a process can still allocate on a device; 0 on a CPU where the system does not tell."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free
+    from distributed.system import MEMORY_LIMIT  # of the machine, or of the container or job
+
+    used = _kilobytes("/proc/self/status", "VmRSS") * 1024
+    return max(0, min(_kilobytes("/proc/meminfo", "MemAvailable") * 1024, MEMORY_LIMIT - used))
+
+
+def _kilobytes(file: str, name: str) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(file).read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1])
+    return 0
 
 
 def keep_freed_memory() -> None:

@@ -17,16 +17,21 @@ from .batching import fit_batch_size
 from .clip_reader import ClipReader, HostClip
 from .features import latent_shape
 from .frames import FrameSource
-from .plan import VideoPlan, default_batch_size
+from .plan import VideoPlan
 from .prefetch import Prefetched
 from .runtime import StageClock, is_out_of_memory, use_reproducible_kernels
 from .sink import FeatureSink
 from .video_job import ExtractionReport, VideoJob
 
-__all__ = ["ExtractionReport", "Progress", "VideoTask", "extract_video", "extract_videos"]
+__all__ = ["ExtractionReport", "Progress", "VideoTask", "clips_ahead", "extract_video", "extract_videos"]
 
 #: Number of frames to read, and to draw noise for, ahead of the device.
 _FRAMES_AHEAD = 16
+
+
+def clips_ahead(backbone: Backbone) -> int:
+    """Return the number of clips that are read ahead of the device."""
+    return max(2, _FRAMES_AHEAD // backbone.clip_length)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +184,7 @@ class _Extraction:
         """Extract videos, yielding each as it is completed."""
         finishing: dict[Future[ExtractionReport], tuple[VideoTask, VideoJob]] = {}
         began: dict[VideoJob, tuple[Callable[[int], None], dict[str, float]]] = {}
-        ahead = max(2, _FRAMES_AHEAD // self._backbone.clip_length)
-        with Prefetched(self._read(tasks), ahead) as stream:
+        with Prefetched(self._read(tasks), clips_ahead(self._backbone)) as stream:
             for event in stream:
                 task, job, error = event.task, event.job, event.error
                 if job is None:
@@ -252,8 +256,7 @@ class _Extraction:
             return plan
         pixels = math.prod(plan.request.frame_size)
         if self._fitted is None:
-            fitted = fit_batch_size(self._backbone, plan)
-            self._fitted = (fitted or default_batch_size(self._backbone)), pixels
+            self._fitted = fit_batch_size(self._backbone, plan), pixels
         # Scale one measurement to all frame sizes, since memory is proportional to the number of pixels.
         size = max(1, self._fitted[0] * self._fitted[1] // pixels)
         return plan.with_batch_size(min(size, self._at_most or size))

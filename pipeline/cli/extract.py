@@ -313,10 +313,15 @@ def _print_estimates(rows: list[dict[str, Any]], cache: Path, missing: "Mapping[
     total: dict[str, Any] = {
         "bytes": sum(row["bytes"] or 0 for row in pending),
         "seconds": None if missing else round(sum(row["seconds"] for row in pending), 1),
+        "memory": None if missing else max((row["memory"] for row in rows), default=0),
         "disk_free": shutil.disk_usage(folder).free,
     }
     sizes = ["      ? MB" if row["bytes"] is None else f"{row['bytes'] / 1e6:>10.1f} MB" for row in rows]
-    about = "time unknown without weights" if missing else f"about {total['seconds']:.0f} s, estimated from one pass"
+    about = (
+        "time unknown without weights"
+        if missing
+        else f"about {total['seconds']:.0f} s and {total['memory'] / 1e9:.1f} GB of memory, estimated from one pass"
+    )
     answer(
         {"units": rows, **total, **({"missing_weights": [*missing]} if missing else {})},
         *(
