@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .leftovers import Leftover, find_leftovers, reclaim
     from .readers import ReadLock
     from .request import FeatureChoice, FeatureRequest, UnitSpec, fits, most_faithful
+    from .stored import StoredUnit
 
 __all__ = [
     "FLOAT16",
@@ -50,6 +51,7 @@ __all__ = [
     "FeatureRequest",
     "Leftover",
     "ReadLock",
+    "StoredUnit",
     "Transfer",
     "Unit",
     "UnitSpec",
@@ -92,6 +94,7 @@ _MODULES = {
     "leftovers": "Leftover find_leftovers reclaim",
     "readers": "ReadLock",
     "request": "FeatureChoice FeatureRequest UnitSpec fits most_faithful",
+    "stored": "StoredUnit",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 

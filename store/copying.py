@@ -2,21 +2,20 @@
 
 import contextlib
 import errno
-import hashlib
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .arrays import make_groups
 from .claims import take_claim
-from .durable import NO_FILE, explain_os_errors, open_regular, sync_file, sync_folder
+from .durable import NO_FILE, explain_os_errors, read_regular, sync_file, sync_folder
 from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError
 from .integrity import looks_whole, open_unit
 from .layout import check_inside
-from .marker import FileRecord, read_marker, write_marker
+from .marker import FileRecord, checksum, read_marker, write_marker
 from .removal import remove_empty_groups, set_aside
 from .stored import StoredUnit, read_spec
 
@@ -24,9 +23,6 @@ __all__ = ["COPYING_SUFFIX", "Transfer", "copy_unit", "plan_transfer"]
 
 #: Ending of the temporary folders that units are copied into.
 COPYING_SUFFIX = ".copying"
-
-# Bytes in memory at a time.
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +187,8 @@ def _fill(folder: Path, unit: StoredUnit[Any], progress: Callable[[int], None]) 
     record = f"{unit.spec.layout.records}/run.json"
     (folder / record).parent.mkdir(exist_ok=True)
     content = None
-    with contextlib.suppress(OSError), open_regular(unit.folder / record) as file:  # the marker does not list it
-        content = file.read()
+    with contextlib.suppress(OSError):  # the marker does not list it
+        content = read_regular(unit.folder / record)
     if content is not None:
         (folder / record).write_bytes(content)
     for path in folder.rglob("*"):  # sync after all writes, so that the disk can reorder them
@@ -205,33 +201,22 @@ def _fill(folder: Path, unit: StoredUnit[Any], progress: Callable[[int], None]) 
 
 
 def _copy_file(source: Path, target: Path, promised: FileRecord, progress: Callable[[int], None]) -> None:
-    digest, size = hashlib.sha256(), 0
-    with target.open("xb") as file:
-        for block in _blocks(source, promised.bytes):
-            size += len(block)
-            if size > promised.bytes:
-                break
-            digest.update(block)
-            file.write(block)
-            progress(len(block))
-    if size != promised.bytes or digest.hexdigest() != promised.sha256:
-        raise _changed(source)
-
-
-def _blocks(path: Path, size: int) -> Iterator[bytes]:
-    with explain_os_errors(f"read {path}"):
+    with explain_os_errors(f"read {source}"):
         try:
-            with open_regular(path, size) as file:
-                while block := file.read(_BLOCK):
-                    yield block
+            data = read_regular(source, promised.bytes)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise CorruptUnitError(
-                f"{path} is missing: the unit is damaged, or was removed while it was copied; it was not copied"
+                f"{source} is missing: the unit is damaged, or was removed while it was copied; it was not copied"
             ) from error
         except OSError as error:
             if error.errno in NO_FILE:
-                raise _changed(path) from error
+                raise _changed(source) from error
             raise
+    if len(data) != promised.bytes or checksum(data) != promised.sha256:
+        raise _changed(source)
+    with target.open("xb") as file:
+        file.write(data)
+    progress(len(data))
 
 
 def _changed(path: Path) -> CorruptUnitError:

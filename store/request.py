@@ -243,15 +243,7 @@ class UnitSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: Path) -> "UnitSpec":
-        """Build a spec from a group's attribute ``ted``.
-
-        Raises
-        ------
-        SchemaError
-            When the schema is newer than this version, the codec unknown, or a field missing or wrong.
-        CorruptUnitError
-            When it describes another kind of unit.
-        """
+        """Build a spec from a group's attribute ``ted``; see `Spec.from_json`."""
         check_kind(values, cls.kind, FLOAT16_LAYOUT.maker, where)
         with readable(where):
             found = Fields(values)

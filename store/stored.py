@@ -57,7 +57,11 @@ class Spec(Protocol):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: Path) -> Self:
-        """Build a spec from the result of `to_json`; check type and range of all fields."""
+        """Build a spec from the result of `to_json` of the unit in a folder.
+
+        Raises SchemaError when the schema is newer than this version, the kind or codec unknown, or a field missing or
+        wrong; and CorruptUnitError when it describes another kind of unit than the folder's.
+        """
 
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -109,7 +113,22 @@ class DigestSpec(ABC):
 
 
 class StoredUnit(Generic[SpecT]):
-    """A complete unit of any kind; each kind has its own subclass."""
+    """A complete unit of any kind; each kind has its own subclass. Can be pickled.
+
+    Parameters
+    ----------
+    folder
+        The unit's folder.
+
+    Raises
+    ------
+    IncompleteUnitError
+        When it was not finished.
+    CorruptUnitError
+        When its files contradict its marker. Values are checked when they are read.
+    SchemaError
+        When it was written in a newer format, or by a plug-in (a kind or a codec) that is not installed here.
+    """
 
     spec_type: ClassVar[Any]
 

@@ -106,7 +106,6 @@ class AffinitySpec(DigestSpec):
         )
 
     def columns(self) -> dict[str, Any]:
-        """Return this unit's own columns in a list of units, beside dataset, video, frames and state."""
         return {"affinities": self.name, "summary": self.summary}
 
     def fields(self) -> dict[str, Any]:
@@ -121,15 +120,6 @@ class AffinitySpec(DigestSpec):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: Path) -> "AffinitySpec":
-        """Build a spec from a group's attribute ``ted``.
-
-        Raises
-        ------
-        SchemaError
-            When the schema is newer than this version, or a field missing or wrong.
-        CorruptUnitError
-            When it describes another kind of unit.
-        """
         check_kind(values, cls.kind, cls.layout.maker, where)
         with readable(where):
             found = Fields(values)
@@ -152,23 +142,9 @@ class AffinitySpec(DigestSpec):
 
 
 class AffinityUnit(StoredUnit[AffinitySpec]):
-    """One complete affinity unit. Can be pickled.
+    """One complete affinity unit; see `StoredUnit`.
 
     It suffices to propagate labels: the features are not needed any more.
-
-    Parameters
-    ----------
-    folder
-        The unit's folder.
-
-    Raises
-    ------
-    IncompleteUnitError
-        When the search has not finished it.
-    CorruptUnitError
-        When its files contradict its marker. Frames are checked when they are read.
-    SchemaError
-        When it was written in a newer format.
     """
 
     spec_type = AffinitySpec

@@ -22,22 +22,7 @@ __all__ = ["FEATURES", "Unit", "UnitWriter"]
 
 
 class Unit(StoredUnit[UnitSpec]):
-    """One complete feature unit: a video's features from one backbone at one timestep and tap, with any codec.
-
-    Parameters
-    ----------
-    folder
-        The unit's folder.
-
-    Raises
-    ------
-    IncompleteUnitError
-        When extraction has not finished it.
-    CorruptUnitError
-        When its files contradict its marker. Features are checked when they are read.
-    SchemaError
-        When it was written in a newer format, or with a codec that this version does not know.
-    """
+    """One complete feature unit: features of one backbone at one timestep and tap, with any codec; see `StoredUnit`."""
 
     spec_type = UnitSpec
 

@@ -57,13 +57,11 @@ class ArtifactSpec(DigestSpec):
 
     @property
     def layout(self) -> UnitLayout:
-        """Arrays of the unit, and where its files lie."""
         kind = artifact_kind(self.kind)
         return UnitLayout(arrays=kind.arrays, maker=kind.maker)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each array, by name."""
         return {array.name: tuple(self.sizes[axis] for axis in array.dimensions) for array in self.layout.arrays}
 
     @property
@@ -78,21 +76,11 @@ class ArtifactSpec(DigestSpec):
         return {"request": dict(self.request), "sizes": dict(self.sizes)}
 
     def columns(self) -> dict[str, Any]:
-        """Return this unit's own columns in a list of units, beside dataset, video, frames and state."""
         shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in self.shapes.items())
         return {"artifact": self.name, "summary": shapes}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: Path) -> "ArtifactSpec":
-        """Build a spec from a group's attribute ``ted``.
-
-        Raises
-        ------
-        SchemaError
-            When the schema is newer than this version, the kind unknown, or a field missing or wrong.
-        CorruptUnitError
-            When it describes a unit of another kind than the folder's.
-        """
         with readable(where):
             found = Fields(values)
             kind = found.text("kind")
@@ -109,23 +97,9 @@ class ArtifactSpec(DigestSpec):
 
 
 class Artifact(StoredUnit[ArtifactSpec]):
-    """One complete artefact.
+    """One complete artefact; see `StoredUnit`.
 
     ``artifact["token"]`` is lazy; slicing it reads and checks values: ``artifact["token"][...]``.
-
-    Parameters
-    ----------
-    folder
-        The unit's folder.
-
-    Raises
-    ------
-    IncompleteUnitError
-        When it was not finished.
-    CorruptUnitError
-        When its files contradict its marker. Values are checked when they are read.
-    SchemaError
-        When it was written in a newer format, or no installed plug-in offers its kind.
     """
 
     spec_type = ArtifactSpec

@@ -63,12 +63,6 @@ def test_a_copied_cache_is_the_same_byte_for_byte(cache: Cache, unit: Unit, othe
     assert [entry.state for entry in [*other.entries(), *other.affinities()]] == ["complete"] * 2
 
 
-def test_blocks_of_any_size_give_the_same(unit: Unit, other: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "_BLOCK", 7)
-    assert copy_unit(unit.folder, other.root).state == "copied"
-    assert files(unit.spec.folder(other.root)) == files(unit.folder)
-
-
 def test_equal_content_is_skipped_and_other_content_stays(
     cache: Cache, unit: Unit, other: Cache, values: NDArray[np.float16]
 ) -> None:
