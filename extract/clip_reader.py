@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -32,16 +32,6 @@ class HostClip:
     image_index: int  # index of the conditioning frame in the video, which keys the conditioning's noise
     #: (draw, latent frame, channel, y, x), float32, standard normal; None if the noising draws none.
     noise: torch.Tensor | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Started:
-    """A clip whose frames are being resized and whose noise is being drawn."""
-
-    index: int
-    pixels: list[Future[torch.Tensor]]
-    image: Future[torch.Tensor] | None
-    noise: Future[torch.Tensor | None]
 
 
 class ClipReader:
@@ -78,23 +68,28 @@ class ClipReader:
         raised after the preceding clips were yielded.
         """
         frames: dict[int, Future[torch.Tensor]] = {}
-        started: deque[_Started] = deque()
+        started: deque[Callable[[], HostClip]] = deque()
         with ThreadPoolExecutor(self._threads, thread_name_prefix="ted-prepare") as pool:
             try:
                 for index in wanted:
                     try:
                         started.append(self._start(index, frames, pool))
                     except Exception:
-                        yield from map(self._finish, started)
+                        yield from (finish() for finish in started)
                         raise
                     if len(started) == self._threads:
-                        yield self._finish(started.popleft())
-                yield from map(self._finish, started)
+                        yield started.popleft()()
+                yield from (finish() for finish in started)
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _start(self, index: int, frames: dict[int, Future[torch.Tensor]], pool: ThreadPoolExecutor) -> _Started:
-        """Read a clip's frames that are not in `frames` yet, and start resizing them and drawing noise."""
+    def _start(
+        self, index: int, frames: dict[int, Future[torch.Tensor]], pool: ThreadPoolExecutor
+    ) -> Callable[[], HostClip]:
+        """Read a clip's frames that are not in `frames` yet, and start resizing them and drawing noise.
+
+        Returns a function that waits for the clip.
+        """
         clip = self._plan.clips[index]
         noise = pool.submit(self._draw, clip)
         if self._condition_on == "video" and 0 not in frames:
@@ -107,22 +102,21 @@ class ClipReader:
         for frame in [frame for frame in frames if frame <= clip.start or frame not in clip.frames]:
             if frame or self._condition_on != "video":
                 del frames[frame]
-        return _Started(index=index, pixels=pixels, image=image, noise=noise)
 
-    def _finish(self, started: _Started) -> HostClip:
-        clip = self._plan.clips[started.index]
-        pixels = torch.stack([future.result() for future in started.pixels])
-        noise = started.noise.result()
-        if self._pin:
-            pixels, noise = pixels.pin_memory(), None if noise is None else noise.pin_memory()
-        return HostClip(
-            index=started.index,
-            clip=clip,
-            pixels=pixels,
-            image=None if started.image is None else started.image.result()[None],
-            image_index=0 if self._condition_on == "video" else clip.start,
-            noise=noise,
-        )
+        def finish() -> HostClip:
+            stacked, drawn = torch.stack([future.result() for future in pixels]), noise.result()
+            if self._pin:
+                stacked, drawn = stacked.pin_memory(), None if drawn is None else drawn.pin_memory()
+            return HostClip(
+                index=index,
+                clip=clip,
+                pixels=stacked,
+                image=None if image is None else image.result()[None],
+                image_index=0 if self._condition_on == "video" else clip.start,
+                noise=drawn,
+            )
+
+        return finish
 
     def _read(self, frame: int, pool: ThreadPoolExecutor) -> Future[torch.Tensor]:
         with self._clock.count("read"):

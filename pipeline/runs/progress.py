@@ -25,12 +25,9 @@ class FrameBars:
     def start(self, title: str, count: int, *, unit: str = "frame") -> Callable[[int], None]:
         """Begin a bar; return a function that takes the number of frames (or other units) just done."""
         self._close()
-        bar = self._bar = tqdm(total=count, desc=printable(title), unit=unit, disable=None, dynamic_ncols=True)
-
-        def advance(done: int) -> None:
-            bar.update(done)
-
-        return advance
+        self._bar = tqdm(total=count, desc=printable(title), unit=unit, disable=None, dynamic_ncols=True)
+        update: Callable[[int], None] = self._bar.update
+        return update
 
     def note(self, text: str) -> None:
         """Print a line on standard error, above a bar that is not at its end."""
