@@ -7,8 +7,9 @@ Names are imported at first use, so that `import ted.extract` loads no library:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..store.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .backbones import BACKBONES, BackboneInfo, backbone_info, load_backbone, register_backbone
@@ -60,26 +61,4 @@ __all__ = [
     "register_noising",
 ]
 
-_MODULES = {
-    "backbones": "BACKBONES BackboneInfo backbone_info load_backbone register_backbone",
-    "backbones.base": "Backbone",
-    "frame_size": "FrameSize",
-    "frames": "FrameSource ImageFrames SelectedFrames VideoFrames",
-    "model_folder": "ModelFolder",
-    "noising": "parse_noising register_noising",
-    "noising.base": "CleanClip Noising NoisyClip",
-    "noising.schedules": "EdmSchedule NoiseSchedule Schedule",
-    "plan": "VideoPlan plan_video",
-    "settings": "BackboneOptions ExtractionSettings",
-    "small_models": "make_small",
-    "taps": "Tap",
-    "weights": "PublishedWeights",
-    "worker": "ExtractionReport VideoTask extract_video extract_videos",
-}
-_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__ = lazy_names(__name__, __file__)

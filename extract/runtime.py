@@ -90,8 +90,8 @@ def free_memory(device: torch.device) -> int:
     """Return the bytes that a process can still allocate on a device; 0 on a CPU where the system does not tell."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return free
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
     from distributed.system import MEMORY_LIMIT  # of the machine, or of the container or job
 
     used = _kilobytes("/proc/self/status", "VmRSS") * 1024

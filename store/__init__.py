@@ -12,8 +12,9 @@ Names are imported at first use: a wrong option is answered before zarr and dask
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy import lazy_names
 
 if TYPE_CHECKING:
     from .artifacts.affinities import AffinitySpec, AffinityUnit, AffinityWriter
@@ -80,26 +81,4 @@ __all__ = [
     "video_folder",
 ]
 
-_MODULES = {
-    "artifacts.affinities": "AffinitySpec AffinityUnit AffinityWriter",
-    "artifacts.features": "Unit UnitWriter",
-    "artifacts.generic": "HEAD_WEIGHTS Artifact ArtifactSpec ArtifactWriter",
-    "artifacts.registry": "ArtifactKind artifact_kinds kind_at register_artifact",
-    "cache": "AffinityEntry ArtifactEntry Cache Entry open_cache",
-    "claims": "is_claimed",
-    "codecs": "FLOAT16 FeatureCodec parse_codec register_codec",
-    "copying": "Transfer copy_unit plan_transfer",
-    "integrity": "Verdict demote open_unit tidy_unit verify_unit",
-    "layout": "ArrayLayout printable safe_name tap_name video_folder",
-    "leftovers": "Leftover find_leftovers reclaim",
-    "readers": "ReadLock",
-    "request": "FeatureChoice FeatureRequest UnitSpec fits most_faithful",
-    "stored": "StoredUnit",
-}
-_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__ = lazy_names(__name__, __file__)
