@@ -95,7 +95,7 @@ def free_memory(device: torch.device) -> int:
     from distributed.system import MEMORY_LIMIT  # of the machine, or of the container or job
 
     used = _kilobytes("/proc/self/status", "VmRSS") * 1024
-    return max(0, min(_kilobytes("/proc/meminfo", "MemAvailable") * 1024, MEMORY_LIMIT - used))
+    return max(0, min(_kilobytes("/proc/meminfo", "MemAvailable") * 1024, int(MEMORY_LIMIT) - used))
 
 
 def _kilobytes(file: str, name: str) -> int:
