@@ -57,6 +57,13 @@ def estimate_from_outline(
             count = math.ceil(len(video.frames) * cells * codec.bytes_per_cell(channels)) if channels else None
             label = f"{video.dataset}/{video.name} {job.backbone}:{timestep}:{tap}"
             rows.append(
-                {"label": label, "state": "unknown", "frames": len(video.frames), "bytes": count, "seconds": None}
+                {
+                    "label": label,
+                    "state": "unknown",
+                    "frames": len(video.frames),
+                    "bytes": count,
+                    "seconds": None,
+                    "memory": None,
+                }
             )
     return rows
