@@ -12,6 +12,10 @@ from torch.utils.flop_counter import flop_registry
 __all__ = ["Operations"]
 
 
+#: Operations that read only a part of their input, as large as their output.
+_GATHERS = ("embedding", "gather", "index", "index_select", "take")
+
+
 class Operations(TorchDispatchMode):
     """Count tensor operations while the mode is active.
 
@@ -51,7 +55,9 @@ class Operations(TorchDispatchMode):
             self._hold(tensor.untyped_storage())
         if not func.is_view and not name.startswith(("empty", "_unsafe_view")):
             self.launches += 1
-            self.bytes += sum({_address(tensor): _size(tensor) for tensor in [*inputs, *outputs]}.values())
+            if name in _GATHERS:
+                inputs = [tensor for tensor in inputs if not tensor.is_floating_point()] + outputs
+            self.bytes += sum(_size(tensor) for tensor in [*inputs, *outputs])
         product = getattr(torch.ops.aten, name.rstrip("_"), None)  # also if it works in place
         if product in flop_registry:
             self.flops += flop_registry[product](*args, **(kwargs or {}), out_val=result)
@@ -69,10 +75,6 @@ class Operations(TorchDispatchMode):
     def _release(self, address: int, size: int) -> None:
         self._known.discard(address)
         self._held -= size
-
-
-def _address(tensor: torch.Tensor) -> tuple[int, int]:
-    return tensor.data_ptr(), tensor.numel()
 
 
 def _size(tensor: torch.Tensor) -> int:

@@ -8,8 +8,15 @@ import torch
 from ted.extract.backbones import BACKBONES, load_backbone
 from ted.extract.runtime import use_reproducible_kernels
 from ted.extract.small_models import make_small
+from ted.propagate import CosineKernel, Fusion, SearchSpec
+from ted.propagate.kernels.cosine.cells import CellSearch
+from ted.propagate.kernels.cosine.index import CosineIndex
 from ted.propagate.kernels.cosine.pairs import unit_vectors
+from ted.propagate.kernels.cosine.precision import FLOAT16, FLOAT32, Precision
+from ted.propagate.kernels.cosine.rows import RowSearch
+from tests.propagate.features import adversarial, random_parts
 from tests.propagate.helpers import frame_affinity, label_of
+from tests.propagate.kernels.cosine.test_rows import SPECS, find
 
 from .extract.conftest import features_of, random_frames
 
@@ -54,3 +61,37 @@ def test_affinities_and_labels() -> None:
     torch.testing.assert_close(
         results[GPU][2].flatten(1)[:, same], results[CPU][2].flatten(1)[:, same], rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("precision", [FLOAT16, FLOAT32], ids=["float16", "float32"])
+@pytest.mark.parametrize("kind", ["smooth", "noise", "duplicates", "patches"])
+@pytest.mark.parametrize("name", SPECS)
+def test_the_row_engine_finds_the_candidates_of_the_cell_engine_on_the_cpu(
+    name: str, kind: str, precision: Precision
+) -> None:
+    spec, grid, frames = SPECS[name], (20, 24), 8
+    parts = adversarial(kind, grid, frames, (64, 24), seed=1)
+    expected = find(parts, spec, CellSearch, precision=FLOAT32)
+    found = find([part.to(GPU) for part in parts], spec, RowSearch, precision=precision, budget=200_000).to(CPU)
+    for fusion in spec.fusions:
+        ours, theirs = (
+            CosineKernel().rank(some, fusion, spec.top_k, cells=20 * 24, frames=frames - 1)
+            for some in (found, expected)
+        )
+        torch.testing.assert_close(ours.similarity, theirs.similarity, rtol=0, atol=1e-5)
+        if kind in ("smooth", "noise"):  # elsewhere rounding decides between equal sources
+            same = (ours.sources.sort(1).values == theirs.sources.sort(1).values).all(1)
+            assert same.float().mean() > 0.99
+
+
+def test_a_frame_at_the_papers_scale_takes_less_than_two_gigabytes() -> None:
+    spec = SearchSpec(radius=15, top_k=10, fusions=(Fusion(weights=(0.4, 0.6), context=28),))
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    index = CosineIndex(spec, 29)
+    for frame in range(30):
+        units = [unit_vectors(part[0].to(GPU)) for part in random_parts((60, 104), 1, (640, 512), seed=frame)]
+        if frame < 29:
+            index.add(frame, units)
+    index.search(units, range(29), 1)
+    assert torch.cuda.max_memory_allocated() < 2e9

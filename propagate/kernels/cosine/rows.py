@@ -24,10 +24,12 @@ from .search import Search, distinct, weighted
 
 __all__ = ["RowSearch"]
 
-# Maximum number of similarities in memory, over all tables.
-_BUDGET = 10 * 2**24
+# Maximum number of similarities in memory: of a single table, and of several, whose selection needs more memory.
+_BUDGET, _BUDGET_OF_SEVERAL = 10 * 2**24, 2**27
 # Maximum number of float32 values in memory in other steps.
 _AT_ONCE = 2**25
+# Segments that are read of a query, and cells that are listed, beyond 4 k.
+_MORE = 24
 # Entry of the tables outside of windows, and a bound of the others: shifted cosines lie in [-2, 2].
 _OUTSIDE, _LEAST = -4.0, -3.0
 
@@ -89,7 +91,8 @@ class RowSearch(Search):
 
     def run(self, budget: int | None = None) -> Candidates:
         """Find the candidates of all pixels; `budget` determines the number of rows in a block."""
-        precision, blocks = self.precision(), self._blocks(budget or _BUDGET)
+        precision = self.precision()
+        blocks = self._blocks(budget or (_BUDGET if self.single else _BUDGET_OF_SEVERAL))
         self._portions = [*self._cut(max(math.prod(block.shape) for block in blocks))]
         tables, shift = self.tables(precision)
         self._operands = [
@@ -99,7 +102,7 @@ class RowSearch(Search):
             lists = [*self._listed(blocks, precision)]
             sources, values = stacked([listed for listed, _ in lists])
             sources, values = distinct(sources, values, len(self.table_scales) * len(self._portions))
-            cosines = self.cosines(slice(None), sources)
+            cosines = self._known_cosines(sources)
             failed = self.wrong(values, shift, cosines, sources, precision)
             again = (failed | ~_cat([sure for _, sure in lists], 0)).nonzero()[:, 0]
             if len(again):
@@ -108,6 +111,14 @@ class RowSearch(Search):
                 rows[again] = torch.arange(len(again), device=self.device) + len(sources)
                 sources, cosines = joined[0][rows], joined[1][:, rows]
         return self.best(sources, cosines)
+
+    def _known_cosines(self, sources: torch.Tensor) -> torch.Tensor:
+        """Return `cosines` of all queries; few slots of the longest rows are filled, and only these are computed."""
+        query, column = (sources >= 0).nonzero(as_tuple=True)
+        found = self.cosines(query, sources[query, column][:, None])[..., 0]
+        cosines = found.new_zeros((len(found), *sources.shape))
+        cosines[:, query, column] = found
+        return cosines
 
     def _cut(self, size: int) -> Iterator[_Portion]:
         """Divide the fusions into portions that share a context and whose bounds fit in memory."""
@@ -231,9 +242,7 @@ class RowSearch(Search):
             bounds = (portion.scales @ bounds.view(tables, -1).float()).to(precision.dtype)
         groups = len(portion.positions) if self.spec.per_frame else 1
         bounds = bounds.view(-1, queries, groups, len(portion.positions) * segments // groups)
-        # Sums of maxima of several tables are weaker bounds, so more segments are read.
-        count = 2 * self.spec.top_k + 12 if tables == 1 else 4 * self.spec.top_k + 24
-        bound, index = bounds.topk(min(count, bounds.shape[-1]), sorted=False)
+        bound, index = bounds.topk(min(4 * self.spec.top_k + _MORE, bounds.shape[-1]), sorted=False)
         if groups > 1:
             index = index + torch.arange(groups, device=self.device)[:, None] * segments
         if portion.slots is not None:
@@ -271,7 +280,7 @@ class RowSearch(Search):
             if tables > 1:
                 rest = rest + precision.rounding * rest.abs()  # sums were rounded
                 similarity = (values * portion.scales.T[:, :, None, None, None]).sum(0)
-            score, member = similarity.topk(min(2 * top_k + 12, similarity.shape[-1]))
+            score, member = similarity.topk(min(4 * top_k + _MORE, similarity.shape[-1]))
             if score.shape[-1] < similarity.shape[-1]:
                 rest = torch.maximum(rest, score[..., -1])
             threshold = torch.full_like(rest, _LEAST)
