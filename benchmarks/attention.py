@@ -50,10 +50,11 @@ class Layer:
         return da.map_blocks(read, chunks=((1,) * shape[0], *((size,) for size in shape[1:])), dtype="f4", meta=None)
 
     def frame(self, index: int) -> torch.Tensor:
-        """Return a frame's features, (y, x, channel), smooth in space."""
+        """Return a frame's features, (y, x, channel): smooth in space, with some noise."""
         generator = torch.Generator().manual_seed(index % 16)
         coarse = torch.randn(1, self.heads * 2 * WIDTH, 8, 13, generator=generator)
-        return torch.nn.functional.interpolate(coarse, size=self.grid, mode="bilinear")[0].movedim(0, -1)
+        smooth = torch.nn.functional.interpolate(coarse, size=self.grid, mode="bilinear")[0].movedim(0, -1)
+        return smooth + 0.1 * torch.randn(smooth.shape, generator=generator)
 
 
 def dense(layer: Layer, labels: Sequence[torch.Tensor], settings: PropagationSettings) -> torch.Tensor:

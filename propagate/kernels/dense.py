@@ -160,17 +160,24 @@ class _DenseIndex(ContextIndex):
         here, around = _cut(cells, rows, columns).flatten(), _cut(cells, *near).flatten()
         dy, dx = around // width - (here // width)[:, None], around % width - (here % width)[:, None]
         in_window = inside_window(dy, dx, spec.radius, spec.window)
-        held, listed, windows = [], [], []
-        for position, key in enumerate(keys):
-            whole = spec.unrestricted_first and position < annotated
-            held.append((key if whole else _cut(key, *near, first=1)).flatten(1, 2))
-            # (key,): flat indices into (context frame, y, x), rising.
-            listed.append((cells.flatten() if whole else around) + position * height * width)
-            windows.append(in_window.new_ones(len(here), len(listed[-1])) if whole else in_window)
-        frames = [len(one) for one in listed]
+        whole = annotated if spec.unrestricted_first else 0
+        held, listed, windows, frames = [], [], [], []
+        for positions, cut, own in (
+            (range(whole), (range(height), range(width)), cells.flatten()),
+            (range(whole, len(keys)), near, around),
+        ):
+            if positions:
+                held.append(torch.cat([_cut(keys[at], *cut, first=1) for at in positions], dim=1).flatten(1, 2))
+                # (key,): flat indices into (context frame, y, x), rising.
+                starts = torch.tensor(positions, device=own.device)[:, None] * (height * width)
+                listed.append((starts + own).flatten())
+                window = in_window.new_ones(len(here), len(own)) if positions.start < whole else in_window
+                windows.append(window.repeat(1, len(positions)))
+                frames += [len(own)] * len(positions)
         sources, inside = torch.cat(listed), torch.cat(windows, dim=1)
         of_key = sources // (height * width)
-        scores = kernel.score_context(queries.flatten(1, 2)[:, here], torch.cat(held, dim=1), inside, frames)
+        every = torch.cat(held, dim=1) if len(held) > 1 else held[0]
+        scores = kernel.score_context(queries.flatten(1, 2)[:, here], every, inside, frames)
         chosen = torch.zeros_like(inside)
         for fusion, several in zip(spec.fusions, groups, strict=True):
             similar = kernel.similarity(scores, fusion)
@@ -197,7 +204,7 @@ def _best(similarity: torch.Tensor, top_k: int) -> torch.Tensor:
         return similarity > -torch.inf
     kth = similarity.topk(top_k, sorted=False).values.amin(1, keepdim=True)
     chosen = similarity >= kth
-    if bool((chosen.sum(1) > top_k).any()):
+    if bool((chosen.count_nonzero(1) > top_k).any()):
         larger, equal = similarity > kth, similarity == kth
         room = top_k - larger.sum(1, keepdim=True)
         chosen = larger | (equal & (equal.cumsum(1) <= room))
