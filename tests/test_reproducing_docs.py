@@ -125,6 +125,11 @@ def _unit(values: Values, choice: FeatureChoice, ensemble: int, overlap: int) ->
 def _check(choice: FeatureChoice) -> None:
     """A backbone that is known, and a tap of its kind."""
     default = backbone_info(choice.backbone).default_tap
+    if choice.tap.endswith(":qk"):
+        assert choice.tap in {f"up_blocks[3].attentions[{number}].attn1:qk" for number in range(3)}
+        assert choice.backbone == "sd21"
+        assert (choice.timestep - 1) % 20 == 0  # the grid of the inversion
+        return
     assert re.sub(r"\d+", "N", choice.tap) == re.sub(r"\d+", "N", default)
     if choice.tap.startswith("up_blocks"):
         assert choice.tap in {f"up_blocks[{number}]" for number in range(4)}

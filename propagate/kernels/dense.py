@@ -162,18 +162,18 @@ class _DenseIndex(ContextIndex):
         in_window = inside_window(dy, dx, spec.radius, spec.window)
         whole = annotated if spec.unrestricted_first else 0
         held, listed, windows, frames = [], [], [], []
-        for positions, cut, own in (
+        for spots, cut, own in (
             (range(whole), (range(height), range(width)), cells.flatten()),
             (range(whole, len(keys)), near, around),
         ):
-            if positions:
-                held.append(torch.cat([_cut(keys[at], *cut, first=1) for at in positions], dim=1).flatten(1, 2))
+            if spots:
+                held.append(torch.cat([_cut(keys[at], *cut, first=1) for at in spots], dim=1).flatten(1, 2))
                 # (key,): flat indices into (context frame, y, x), rising.
-                starts = torch.tensor(positions, device=own.device)[:, None] * (height * width)
+                starts = torch.tensor(spots, device=own.device)[:, None] * (height * width)
                 listed.append((starts + own).flatten())
-                window = in_window.new_ones(len(here), len(own)) if positions.start < whole else in_window
-                windows.append(window.repeat(1, len(positions)))
-                frames += [len(own)] * len(positions)
+                window = in_window.new_ones(len(here), len(own)) if spots.start < whole else in_window
+                windows.append(window.repeat(1, len(spots)))
+                frames += [len(own)] * len(spots)
         sources, inside = torch.cat(listed), torch.cat(windows, dim=1)
         of_key = sources // (height * width)
         every = torch.cat(held, dim=1) if len(held) > 1 else held[0]

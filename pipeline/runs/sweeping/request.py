@@ -45,14 +45,16 @@ def make_space(lists: Mapping[str, Sequence[str]], preset: Preset, *, renormaliz
     }
     values["renormalize"] = (renormalize,)
     values["kernel"] = _kernels(lists.get("kernel", ()), lists.get("kernel_options", ()), preset)
-    if not (parts := lists.get("features", ())):
+    of_pair = any(lists.get(name) for name in ("video_features", "image_features", "alpha"))
+    parts = lists.get("features", ()) or (() if of_pair else tuple(f"{layer}=1" for layer in preset.layers))
+    if not parts:
         return SweepSpace.pair(
             parse_features(lists["video_features"]) or (_choice(preset.video_feature),),
             parse_features(lists["image_features"]) or (_choice(preset.image_feature),),
             parse_numbers("alpha", lists.get("alpha", ())) or (preset.alpha,),
             values,
         )
-    if any(lists.get(name) for name in ("video_features", "image_features", "alpha")):
+    if of_pair:
         raise ConfigError("--feature lists all features with their weights: leave out --alpha and the other two")
     features, weights = [], []
     for text in parts:

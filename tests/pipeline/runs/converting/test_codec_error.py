@@ -1,5 +1,8 @@
 """The measured error of a form against its definition, computed densely in float64."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -115,3 +118,35 @@ def test_blocks_have_unlike_neighbours() -> None:
     np.testing.assert_array_equal(mask, blocks.repeat(10, 0).repeat(10, 1))
     assert (blocks[1:] != blocks[:-1]).all()
     assert (blocks[:, 1:] != blocks[:, :-1]).all()
+
+
+@pytest.mark.parametrize("role", ["qk", "k"])
+def test_attention_errors_are_those_of_a_dense_softmax(role: str) -> None:
+    """Total variation of the weights of all sources in the window, averaged over two heads."""
+    original = 3 * features()
+    stored = (original + 0.2 * np.random.default_rng(1).standard_normal(original.shape)).astype(np.float32)
+    spec: Any = SimpleNamespace(tap=f"attn1:{role}", feature=f"sd21@0:51:attn1:{role}", heads=2)
+    rows, columns = np.indices(GRID).reshape(2, -1)
+    inside = np.maximum(abs(rows[:, None] - rows), abs(columns[:, None] - columns)) <= SETTINGS.radius
+
+    def attention(values: NDArray[np.floating], frame: int) -> NDArray[np.float64]:
+        heads = values.astype(np.float64).reshape(len(values), len(rows), 2, -1)
+        queries, keys = np.split(heads, 2, axis=-1) if role == "qk" else (heads, heads)
+        context = [0, *range(max(1, frame - 2), frame)]
+        total = 0
+        for head in range(2):
+            logits = queries[frame, :, head] @ keys[context, :, head].reshape(-1, keys.shape[-1]).T
+            weights = np.where(np.tile(inside, len(context)), np.exp(logits / keys.shape[-1] ** 0.5), 0)
+            total = total + weights / weights.sum(1, keepdims=True) / 2
+        return np.asarray(total)
+
+    expected = [
+        abs(attention(original, frame) - attention(stored, frame)).sum(1) / 2 for frame in range(1, len(original))
+    ]
+    error = measure(original, stored, spec=spec)
+    assert error.attention_mean == pytest.approx(np.mean(expected), rel=1e-4)
+    assert error.attention_max == pytest.approx(np.max(expected), rel=1e-4)
+    assert error.cosine_mean is None
+    assert 0 < error.top_k_overlap < 1
+    assert "cosine_mean" in error.to_json()
+    assert "attention_mean" not in measure(original, stored).to_json()
