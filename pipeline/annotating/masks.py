@@ -1,7 +1,6 @@
 """Masks of a user's own video: made from boxes, in a window or from files of other tools, and written as PNG files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from ..datasets.listing import list_masks
 from ..datasets.masks_io import MaskSequence
 from ..datasets.video import Video
 from ..formats.readers import read_shapes
-from ..formats.shapes import draw_shapes
+from ..formats.shapes import NamedMasks, draw_shapes
 from ..pictures.overlay import overlay_mask
 from ..pictures.selection import evenly_spaced
 from ..pictures.sheet import contact_sheet, write_picture
@@ -22,31 +21,12 @@ from ..tasks.masks.png import write_mask
 from .editor import MaskEditor
 from .segmenters import Prompt, Segmenter
 
-__all__ = ["FirstMasks", "edit_masks", "import_masks", "masks_from_boxes", "read_masks", "write_masks"]
+__all__ = ["edit_masks", "import_masks", "masks_from_boxes", "read_masks", "write_masks"]
 
 _Ids = npt.NDArray[np.uint8]
 
 #: Number of pictures on the sheet of overlays.
 _PICTURES = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class FirstMasks:
-    """Masks that propagation starts from.
-
-    Attributes
-    ----------
-    masks
-        (height, width), object numbers, by index of the frame.
-    names
-        Names of objects, by number.
-    notes
-        Sentences for the user.
-    """
-
-    masks: Mapping[int, _Ids]
-    names: Mapping[int, str] = field(default_factory=dict)
-    notes: Sequence[str] = ()
 
 
 def read_masks(video: Video, folder: Path) -> dict[int, _Ids]:
@@ -64,7 +44,7 @@ def masks_from_boxes(
     frame: int,
     number: int,
     masks: Mapping[int, _Ids],
-) -> FirstMasks:
+) -> NamedMasks:
     """Make masks of the objects in boxes of one frame.
 
     Parameters
@@ -104,10 +84,10 @@ def masks_from_boxes(
         found = segment(picture, Prompt(box=(left, top, right - left, bottom - top)))
         notes.append(f"object {at}: {100 * found.sum() / ((right - left) * (bottom - top)):.0f} % of its box")
         ids[found] = at
-    return FirstMasks(masks={**masks, frame: ids}, notes=notes)
+    return NamedMasks(masks={**masks, frame: ids}, notes=notes)
 
 
-def import_masks(video: Video, path: Path, *, frame: int | None = None) -> FirstMasks:
+def import_masks(video: Video, path: Path, *, frame: int | None = None) -> NamedMasks:
     """Read masks in another tool's format; see `read_shapes` and `draw_shapes`.
 
     Raises
@@ -115,11 +95,10 @@ def import_masks(video: Video, path: Path, *, frame: int | None = None) -> First
     LabelError
         If they cannot be read, or do not fit the video.
     """
-    found = draw_shapes(read_shapes(path), video.frames.names, video.frames.size, frame=frame)
-    return FirstMasks(masks=found.masks, names=found.names, notes=found.notes)
+    return draw_shapes(read_shapes(path), video.frames.names, video.frames.size, frame=frame)
 
 
-def edit_masks(video: Video, segment: Segmenter, *, frame: int, masks: Mapping[int, _Ids]) -> FirstMasks:
+def edit_masks(video: Video, segment: Segmenter, *, frame: int, masks: Mapping[int, _Ids]) -> NamedMasks:
     """Let the user make masks in a window.
 
     Raises
@@ -133,10 +112,10 @@ def edit_masks(video: Video, segment: Segmenter, *, frame: int, masks: Mapping[i
     edit_in_window(editor, f"{video.name}: masks")
     if not editor.masks:
         raise ConfigError("the window was closed without a mask, and nothing was written")
-    return FirstMasks(masks=editor.masks)
+    return NamedMasks(masks=editor.masks)
 
 
-def write_masks(video: Video, found: FirstMasks, out: Path, *, alone: bool = False) -> tuple[Path, Path]:
+def write_masks(video: Video, found: NamedMasks, out: Path, *, alone: bool = False) -> tuple[Path, Path]:
     """Write masks as palette PNGs named like their frames, and a sheet of them over the frames.
 
     Parameters

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...store.errors import WeightsError
+from ...store.errors import ConfigError, WeightsError
 
 __all__ = ["Prompt", "Segmenter", "fill_box", "grab_cut", "load_sam"]
 
@@ -138,6 +138,8 @@ def load_sam(folder: Path, device: Any = "cpu") -> Segmenter:
     ------
     WeightsError
         If the folder has no such model, or lacks a part of it.
+    ConfigError
+        If the model needs a package that is not installed.
     """
     import torch
     from transformers import AutoModelForMaskGeneration, AutoProcessor
@@ -145,6 +147,8 @@ def load_sam(folder: Path, device: Any = "cpu") -> Segmenter:
     try:
         model = AutoModelForMaskGeneration.from_pretrained(folder, local_files_only=True).to(device).eval()
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    except ImportError as error:  # SAM 2's pictures are prepared by torchvision
+        raise ConfigError(f"{folder} needs another package: {' '.join(str(error).split())}") from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise WeightsError(
             f"{folder} holds no model of the SAM family in the layout of transformers: {error}"

@@ -113,8 +113,10 @@ PRESETS: dict[str, Preset] = {
         image_feature="rgb:0:stride8",
         ensemble=1,
         overlap=0,
-        alpha=0.3,
-        temperature=0.1,
+        alpha=0.4,
+        temperature=0.05,
+        radius=12,
+        context=5,
     ),
     # The settings of DINO's evaluation on DAVIS-2017.
     "dinov2": Preset(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ...store.errors import LabelError
 from ..choices.hints import plural
 
-__all__ = ["ImportedMasks", "Shape", "draw_shapes"]
+__all__ = ["NamedMasks", "Shape", "draw_shapes"]
 
 #: Largest object number of a mask; 255 is void.
 _MOST_OBJECTS = 254
@@ -49,7 +49,7 @@ class Shape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportedMasks:
+class NamedMasks:
     """Masks of a video's frames.
 
     Attributes
@@ -57,19 +57,19 @@ class ImportedMasks:
     masks
         (height, width), uint8, object numbers, by index of the frame, rising.
     names
-        Name of each object, by its number.
+        Names of objects, by number.
     notes
-        Sentences about what was left out or assumed.
+        Sentences for the user, such as what was left out or assumed.
     """
 
     masks: dict[int, npt.NDArray[np.uint8]]
-    names: dict[int, str]
+    names: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
 def draw_shapes(
     shapes: Sequence[Shape], frames: Sequence[str], size: tuple[int, int], *, frame: int | None = None
-) -> ImportedMasks:
+) -> NamedMasks:
     """Draw shapes into the frames of a video, later ones over earlier ones.
 
     An image is the frame of the same name; if no image is, that of the same number at the end of the name. Shapes of
@@ -119,7 +119,7 @@ def draw_shapes(
     masks = {index: ids for index, ids in masks.items() if ids.any()}
     if not masks:
         raise LabelError("no outline covers a pixel")
-    return ImportedMasks(masks=masks, names=names, notes=notes)
+    return NamedMasks(masks=masks, names=names, notes=notes)
 
 
 def _match_frames(

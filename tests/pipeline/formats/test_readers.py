@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from ted.pipeline.formats.readers import read_shapes
-from ted.pipeline.formats.shapes import ImportedMasks, draw_shapes
+from ted.pipeline.formats.shapes import NamedMasks, draw_shapes
 from ted.store.errors import LabelError
 
 SIZE = (40, 60)
@@ -30,7 +30,7 @@ A, B = rectangle(5, 10, 20, 15), rectangle(35, 4, 10, 30)
 A_POINTS, B_POINTS = [5, 10, 25, 10, 25, 25, 5, 25], [35, 4, 45, 4, 45, 34, 35, 34]
 
 
-def imported(path: Path, frame: int | None = None) -> ImportedMasks:
+def imported(path: Path, frame: int | None = None) -> NamedMasks:
     return draw_shapes(read_shapes(path), FRAMES, SIZE, frame=frame)
 
 
