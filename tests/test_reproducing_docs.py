@@ -14,7 +14,7 @@ from ted.extract.frames import FrameSize
 from ted.extract.settings import ExtractionSettings
 from ted.pipeline.choices.features import parse_choice, parse_job
 from ted.pipeline.choices.presets import get_preset
-from ted.pipeline.cli.backbone_options import BackboneChoice
+from ted.pipeline.cli.extract import BackboneChoice
 from ted.pipeline.cli.setting_options import FusionChoice, SettingChoice, preferences
 from ted.pipeline.cli.sweep import ListChoice
 from ted.pipeline.runs.extracting.request import parse_weights

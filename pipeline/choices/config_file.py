@@ -15,32 +15,28 @@ from ...store.errors import ConfigError
 __all__ = ["load_config", "save_config"]
 
 
-def load_config(path: Path, command: str, options: Mapping[str, Mapping[str, click.Option]]) -> dict[str, Any]:
-    """Read the options of one command from a TOML file.
+def load_config(path: Path, command: str, commands: Mapping[str, click.Command]) -> dict[str, Any]:
+    """Return the options of one command in a TOML file, by parameter, not converted to their types.
 
     A table named like a command (``[extract]``, ``[propagate]``) holds options of that command; keys at the top level
     are options of every command that has them. So one file can serve all commands. Options have their long names,
     with ``-`` or ``_``. Values are read like text on the command line; a list repeats an option.
-
-    Parameters
-    ----------
-    path
-        The file.
-    command
-        Name of the command.
-    options
-        Options of every command by long name, without dashes.
-
-    Returns
-    -------
-    dict
-        Values by parameter of the command, not converted to its type.
 
     Raises
     ------
     ConfigError
         When the file cannot be read, has an unknown key (the nearest one is named), or a value of a wrong type.
     """
+    options = {
+        name: {
+            flag.removeprefix("--"): parameter
+            for parameter in found.params
+            if isinstance(parameter, click.Option)
+            for flag in parameter.opts
+            if flag.startswith("--") and parameter.name != "config"
+        }
+        for name, found in commands.items()
+    }
     try:
         with path.open("rb") as file:
             content = tomllib.load(file)

@@ -10,7 +10,8 @@ import inspect
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = [
     "arg",
     "command",
     "fail",
+    "free_space",
     "next_command",
     "next_steps",
     "opt",
@@ -105,21 +107,9 @@ class _Declared:
 def opt(text: str, default: Any = None, *, flag: str | None = None, title: str | None = None, **settings: Any) -> Any:
     """Declare an option, as the default of a command's parameter or of a field of `Options`.
 
-    The type of the parameter or field says what the option takes: a `bool` is a flag, a tuple can be repeated, a
-    `Literal` is a choice.
-
-    Parameters
-    ----------
-    text
-        Sentence for the help page. A default that the code computes is written at its end: ``[default: ...]``.
-    default
-        The default value.
-    flag
-        The flag, if it is not named like the parameter; ``"--x/--no-x"`` for a pair.
-    title
-        Title on the help page, of this option and those that follow.
-    **settings
-        Further arguments of `click.Option`.
+    The type says what the option takes: a `bool` is a flag, a tuple can be repeated, a `Literal` is a choice. The flag
+    follows from the name, unless `flag` is another, or a pair: ``"--x/--no-x"``. The title on the help page holds for
+    the options that follow, too. A default that the code computes ends the text: ``[default: ...]``.
     """
     given = settings if default is None else {"default": default, **settings}
     return _Declared(flag, title, {"help": text, **given})
@@ -201,18 +191,9 @@ class Group(click.Group):
 def command(
     name: str = "", *, group: click.Group | None = None, help_text: str = "", json: bool = False, config: bool = False
 ) -> Callable[[Callable[..., None]], Command]:
-    """Return a decorator that makes a command of a function.
+    """Return a decorator that makes a command of a function, with ``--json``, which `answer` heeds, and ``--config``.
 
-    Parameters
-    ----------
-    name
-        Name of the command; by default that of the function.
-    group
-        The group that the command joins.
-    help_text
-        Text of the help page; by default the docstring. It ends with examples: ``For example:`` and command lines.
-    json, config
-        Whether it has ``--json``, which `answer` heeds, and ``--config``.
+    The docstring, or `help_text`, is the help page. It ends with examples: ``For example:`` and command lines.
     """
 
     def decorate(function: Callable[..., None]) -> Command:
@@ -228,11 +209,9 @@ def command(
                 title = declared.title or title
                 parameters.append(declared.parameter(parameter.name, hint, title))
         if json:
-            parameters.append(_switch("--json", "as_json", "Print the result as JSON.", _remember_json, is_flag=True))
-            parameters[-1].title = title  # type: ignore[attr-defined]
+            parameters.append(_AS_JSON.parameter("as_json", bool, title))
         if config:
-            text = "Read options from this TOML file: at its top level, or in a table named like the command."
-            parameters.append(_switch("--config", "config", text, _load_config, type=LocalPath(), is_eager=True))
+            parameters.append(_CONFIG.parameter("config", Path, _GENERAL))
 
         @functools.wraps(function)
         def run(**values: Any) -> None:
@@ -255,10 +234,6 @@ def command(
     return decorate
 
 
-def _switch(flag: str, name: str, text: str, callback: Any, **settings: Any) -> _Option:
-    return _Option([flag, name], expose_value=False, callback=callback, help=text, **settings)
-
-
 def _remember_json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     context.meta[_JSON] = value
 
@@ -270,26 +245,29 @@ def _load_config(context: click.Context, _parameter: click.Parameter, value: Pat
     from . import load_command
     from .commands import COMMANDS
 
-    options = {name: _long_options(load_command(name)) for name in COMMANDS}
-    values = load_config(value, context.command.name or "", options)
+    values = load_config(value, context.command.name or "", {name: load_command(name) for name in COMMANDS})
     context.default_map = {**(context.default_map or {}), **values}
 
 
-def _long_options(command: click.Command) -> dict[str, click.Option]:
-    """Return the options that a configuration file may set, by long name without dashes."""
-    return {
-        flag.removeprefix("--"): parameter
-        for parameter in command.params
-        if isinstance(parameter, click.Option)
-        for flag in parameter.opts
-        if flag.startswith("--") and parameter.name != "config"
-    }
+_AS_JSON = opt("Print the result as JSON.", flag="--json", expose_value=False, callback=_remember_json)
+_CONFIG = opt(
+    "Read options from this TOML file: at its top level, or in a table named like the command.",
+    expose_value=False,
+    callback=_load_config,
+    is_eager=True,
+)
 
 
-def answer(values: object, *lines: str) -> None:
-    """Print the result of a command: values as JSON with ``--json``, otherwise the lines."""
-    text = json.dumps(values, indent=1) if click.get_current_context().meta.get(_JSON) else "\n".join(lines)
+def answer(values: object, *lines: str, then: Sequence[str] = ()) -> None:
+    """Print the result of a command: values as JSON with ``--json``, otherwise the lines, and commands to run next."""
+    shown = [*lines, next_steps(*then)] if then else lines
+    text = json.dumps(values, indent=1) if click.get_current_context().meta.get(_JSON) else "\n".join(shown)
     click.echo(text, nl=bool(text))
+
+
+def free_space(folder: Path) -> int:
+    """Return the free bytes of the disk that holds a folder, or will hold it."""
+    return shutil.disk_usage(next(part for part in (folder, *folder.absolute().parents) if part.is_dir())).free
 
 
 def fail() -> None:
@@ -298,15 +276,10 @@ def fail() -> None:
 
 
 def next_command(path: str = "", **options: object) -> str:
-    """Return a command to run next.
+    """Return a command to run next, such as ``"show masks"``, with options by their names in Python.
 
-    Parameters
-    ----------
-    path
-        Name of the command, such as ``"show masks"``. It gets the running command's SOURCE, choice of videos and
-        frames, and cache. By default the running command itself, with everything that it was given.
-    **options
-        Values of its other parameters, by their names in Python.
+    It gets the running command's SOURCE, choice of videos and frames, and cache. Without a path, it is the running
+    command with everything that it was given.
     """
     from ...store import printable
     from . import ted
@@ -352,12 +325,7 @@ def next_steps(*commands: str) -> str:
 class Tally:
     """Rows of a command's result, one for each video or unit; a failed one does not stop the others.
 
-    Parameters
-    ----------
-    note
-        Prints a line, between progress bars.
-    stop_on_wrong_use
-        Whether a `ConfigError` ends the command, because it would meet every item.
+    `note` prints a line. A `ConfigError` meets every video and ends the command, unless `stop_on_wrong_use` is off.
     """
 
     def __init__(self, note: Callable[[str], None], *, stop_on_wrong_use: bool = True) -> None:

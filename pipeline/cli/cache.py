@@ -7,7 +7,7 @@ import click
 
 from ..choices.hints import explain, hint_text, plural
 from ..runs.extracting.noise_level import level_text
-from .base import Group, answer, command, fail, next_command, next_steps, opt, titled
+from .base import Group, answer, command, fail, next_command, opt, titled
 from .cache_convert import convert
 from .cache_copy import copy, merge
 from .cache_units import UnitFilter, warn_of_unknown_kinds
@@ -203,7 +203,7 @@ def gc(cache: Path = _CACHE, dry_run: bool = opt("Only list what would be delete
         },
         *(printable(f"{item.kind:<10} {item.bytes / 1e6:>10.1f} MB  {item.path}") for item in found),
         f"{plural(len(found), 'leftover')}{' to delete' if dry_run else ' deleted'}, {size / 1e6:.1f} MB",
-        *([next_steps(next_command(dry_run=False))] if dry_run and found else []),
+        then=[next_command(dry_run=False)] if dry_run and found else [],
     )
     for failure in failures:
         click.echo(f"Error: {failure}", err=True)

@@ -11,8 +11,6 @@ from .options import CACHE, DEVICE
 if TYPE_CHECKING:
     from ..runs.converting.converting import ConversionReport
 
-__all__ = ["convert", "describe_error"]
-
 
 @command(json=True)
 def convert(

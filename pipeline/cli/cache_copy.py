@@ -1,6 +1,5 @@
 """``ted cache copy`` and ``ted cache merge``: combine caches."""
 
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,14 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ..choices.hints import explain
-from .base import LocalFolder, answer, arg, command, fail, next_command, next_steps, opt, titled
+from .base import LocalFolder, answer, arg, command, fail, free_space, next_command, opt, titled
 from .cache_units import UnitFilter
 from .options import CACHE
 
 if TYPE_CHECKING:
     from ...store import Transfer
-
-__all__ = ["copy", "merge"]
 
 # Words of the summary for each state of a unit, in its order.
 _STATES = {
@@ -131,8 +128,7 @@ def _plan(folders: Iterable[Path], root: Path) -> list["Transfer"]:
 def _report(items: Sequence["Transfer"], root: Path, *, dry_run: bool) -> None:
     from ...store import printable
 
-    existing = next(folder for folder in [root.absolute(), *root.absolute().parents] if folder.is_dir())
-    free = shutil.disk_usage(existing).free
+    free = free_space(root)
     moved = sum(item.bytes for item in items if item.state in ("copied", "wanted"))
     rows = [
         {
@@ -151,5 +147,5 @@ def _report(items: Sequence["Transfer"], root: Path, *, dry_run: bool) -> None:
         {"units": rows, "bytes": moved, "disk_free": free},
         *(printable(f"{item.state:<10} {item.bytes / 1e6:>10.1f} MB  {item.label}") for item in items),
         f"{', '.join(counts) or 'no units'}; {moved / 1e9:.3f} GB, {free / 1e9:.1f} GB free; cache: {root}",
-        next_steps(next_command(dry_run=False) if dry_run else next_command("cache ls", cache=root)),
+        then=[next_command(dry_run=False) if dry_run else next_command("cache ls", cache=root)],
     )

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     AnyEntry = Entry | AffinityEntry | ArtifactEntry
 
-__all__ = ["FeatureFilter", "UnitFilter", "warn_of_unknown_kinds"]
-
 
 class FeatureFilter(Options, title="Units"):
     """Which features a command is about."""

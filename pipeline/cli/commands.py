@@ -1,7 +1,5 @@
 """The list of commands: name, module, function, and one line of help."""
 
-__all__ = ["COMMANDS"]
-
 #: (module, function, help) by name. A module is imported when its command runs.
 COMMANDS = {
     "mask": ("mask", "mask", "Make the first mask of your own video, or take masks of other tools."),

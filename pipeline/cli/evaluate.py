@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..choices.hints import explain
-from .base import answer, command, fail, next_command, next_steps, opt
+from .base import answer, command, fail, next_command, opt
 from .options import ScoredVideos
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def evaluate(
         _without_nan(evaluation.values | ({"failures": failures} if failures else {})),
         printable("\n".join(evaluation.lines), keep="\n"),
         printable(f"tables: {results}"),
-        next_steps(next_command("report", results=[results])),
+        then=[next_command("report", results=[results])],
     )
     for name, reason in failures.items():
         click.echo(f"Error: {printable(name)} is not scored, and counts in no mean: {reason}", err=True)

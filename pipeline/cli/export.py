@@ -6,8 +6,6 @@ from typing import Literal
 from ..choices.hints import plural
 from .base import answer, arg, command, next_command, next_steps, opt
 
-__all__ = ["export"]
-
 
 @command(json=True)
 def export(

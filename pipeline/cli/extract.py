@@ -1,7 +1,6 @@
 """``ted extract``."""
 
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -13,15 +12,14 @@ from click.shell_completion import CompletionItem
 
 from ..choices.hints import plural
 from ..choices.presets import DEFAULT, get_preset
-from .backbone_options import BackboneChoice
-from .base import Options, answer, command, fail, next_command, next_steps, opt, titled
-from .cluster_options import SchedulerChoice
-from .options import CACHE, PRESET, VideoChoice, at_least
+from .base import Options, answer, command, fail, free_space, next_command, opt, titled
+from .options import CACHE, PRESET, SchedulerChoice, VideoChoice, at_least
 from .setting_options import of_preset
 
 if TYPE_CHECKING:
     from ...extract.frame_size import FrameSize
-    from ...extract.settings import ExtractionSettings
+    from ...extract.settings import BackboneOptions, ExtractionSettings
+    from ...extract.worker import ExtractionReport
     from ...store.errors import WeightsError
     from ..choices.features import BackboneJob
     from ..datasets.video import Video
@@ -42,6 +40,32 @@ def _complete_feature(_context: click.Context, _parameter: click.Parameter, begu
     usual = {"i2vgen-xl": 300, "adm": 51, "sd21": 51, "demo-video": 700, "demo-image": 20}
     names = [f"{name}:{usual.get(name, 0)}:{info.default_tap}" for name, info in BACKBONES.items()]
     return [CompletionItem(name) for name in names if name.startswith(begun)]
+
+
+class BackboneChoice(Options, title="Backbones"):
+    """Inputs of backbones beside the frames."""
+
+    prompt: str | None = opt("Prompt of i2vgen-xl and sd21.  [default: empty]", metavar="TEXT")
+    condition_on: Literal["clip", "video", "none"] | None = opt(
+        "Frame that conditions a video backbone: the first of each clip, of the video, or none.  [default: clip]"
+    )
+    fps: int | None = opt(
+        "Frame rate passed to video backbones, in frames per second.  [default: i2vgen-xl 16, svd 7]", type=at_least(1)
+    )
+    motion_bucket: int | None = opt(
+        "Motion bucket passed to svd: the amount of motion.  [default: 127]", type=at_least(0)
+    )
+    noise_augmentation: float | None = opt(
+        "Standard deviation of the noise on svd's conditioning frame.  [default: 0.02]", type=click.FloatRange(min=0)
+    )
+    no_temporal: bool = opt("Leave out the temporal layers of video backbones, which then see every frame alone.")
+
+    def options(self) -> "BackboneOptions":
+        """Return the values for `load_backbone`."""
+        from ...extract.settings import BackboneOptions
+
+        values = dict(vars(self))
+        return BackboneOptions(temporal=not values.pop("no_temporal"), **values)
 
 
 class ExtractionChoice(Options, title="Features"):
@@ -203,17 +227,46 @@ def extract(
             rows += map(asdict, estimate(replace(request, shares=rest), choose_device(device or "auto")))
         _print_estimates(rows, cache, missing)
         return
+    from ..runs.extracting.running import Failure
+
     clock = time.monotonic()
-    results: list[Extracted | Failure] = []
+    reports: list[ExtractionReport] = []
+    failures: list[Failure] = []
     with FrameBars() as bars:
         for result in _results(request, bars, device=device or "auto", devices=devices, cluster=cluster):
-            results.append(result)
-            bars.note(_describe(result))
-            if fail_fast and _failed(result):
-                break
-    steps = _next_steps(wanted, videos) if results and not any(map(_failed, results)) else ""
-    _print_summary(results, time.monotonic() - clock, cache, timings, steps)
-    if any(map(_failed, results)):
+            if isinstance(result, Failure):
+                failures.append(result)
+                bars.note(f"Error: {result.share.name}: {result.reason}")
+                if fail_fast:
+                    break
+            else:
+                report = result.report
+                reports.append(report)
+                done = f"{plural(report.frames_computed, 'frame')} in {report.seconds:.1f} s"
+                done = f"{plural(len(report.written), 'unit')}, {done}" if report.written else "complete already"
+                bars.note(f"{result.share.video.dataset}/{result.share.name}: {done}")
+    summary: dict[str, Any] = {
+        "written": [spec.label for report in reports for spec in report.written],
+        "skipped": [spec.label for report in reports for spec in report.skipped],
+        "failed": [
+            {"video": item.share.video.name, "backbone": item.share.job.backbone, "reason": item.reason}
+            for item in failures
+        ],
+        "seconds": round(time.monotonic() - clock, 2),
+    }
+    if timings:
+        waits, stages = (_sum([getattr(report, name) for report in reports]) for name in ("waited", "stages"))
+        summary["timings"] = {**{f"waiting for {what}": spent for what, spent in waits.items()}, **stages}
+    for item in failures:  # again, at the end of a long log
+        click.echo(f"failed: {item.share.name}: {item.reason}", err=True)
+    answer(
+        summary,
+        *(f"{spent:>10.2f} s  {stage}" for stage, spent in summary.get("timings", {}).items()),
+        f"{plural(len(summary['written']), 'unit')} written, {len(summary['skipped'])} complete already, "
+        f"{plural(len(failures), 'video')} failed, in {summary['seconds']} s; cache: {cache}",
+        then=[_next(wanted, videos)] if reports and not failures else [],
+    )
+    if failures:
         fail()
 
 
@@ -240,66 +293,16 @@ def _results(
         yield from run(request, choose_device(device), progress=bars.start, say=bars.note)
 
 
-def _failed(result: "Extracted | Failure") -> bool:
-    from ..runs.extracting.running import Failure
-
-    return isinstance(result, Failure)
-
-
-def _describe(result: "Extracted | Failure") -> str:
-    from ..runs.extracting.running import Failure
-
-    if isinstance(result, Failure):
-        return f"Error: {result.share.name}: {result.reason}"
-    report = result.report
-    name = f"{result.share.video.dataset}/{result.share.name}"
-    if not report.written:
-        return f"{name}: complete already"
-    units = plural(len(report.written), "unit")
-    return f"{name}: {units}, {plural(report.frames_computed, 'frame')} in {report.seconds:.1f} s"
-
-
-def _print_summary(
-    results: "list[Extracted | Failure]", seconds: float, cache: Path, timings: bool, steps: str
-) -> None:
-    from ..runs.extracting.running import Extracted, Failure
-
-    failures = [result for result in results if isinstance(result, Failure)]
-    reports = [result.report for result in results if isinstance(result, Extracted)]
-    summary: dict[str, Any] = {
-        "written": [spec.label for report in reports for spec in report.written],
-        "skipped": [spec.label for report in reports for spec in report.skipped],
-        "failed": [
-            {"video": item.share.video.name, "backbone": item.share.job.backbone, "reason": item.reason}
-            for item in failures
-        ],
-        "seconds": round(seconds, 2),
-    }
-    if timings:
-        waits, stages = (_sum([getattr(report, name) for report in reports]) for name in ("waited", "stages"))
-        summary["timings"] = {**{f"waiting for {what}": spent for what, spent in waits.items()}, **stages}
-    lines = [f"{spent:>10.2f} s  {stage}" for stage, spent in summary.get("timings", {}).items()]
-    for item in failures:  # again, at the end of a long log
-        click.echo(f"failed: {item.share.name}: {item.reason}", err=True)
-    answer(
-        summary,
-        *lines,
-        f"{plural(len(summary['written']), 'unit')} written, {len(summary['skipped'])} complete already, "
-        f"{plural(len(failures), 'video')} failed, in {summary['seconds']} s; cache: {cache}",
-        *filter(None, [steps]),
-    )
-
-
-def _next_steps(wanted: ExtractionChoice, videos: "list[Video]") -> str:
+def _next(wanted: ExtractionChoice, videos: "list[Video]") -> str:
     """Return the command that propagates along the extracted features, or that makes the first mask."""
     first = videos[0]
     if first.tasks[:1] == ("masks",) and not first.annotated_masks and not first.annotation_file:
-        return next_steps(next_command("mask", source=click.get_current_context().params["sources"][0]))
+        return next_command("mask", source=click.get_current_context().params["sources"][0])
     features: dict[str, Any] = {"preset": wanted.preset} if wanted.preset != DEFAULT else {}
     if wanted.features:  # equal weights; of lists, the first
         names = [f"{job.backbone}:{job.timesteps[0]}:{job.taps[0]}" for job in wanted.jobs()]
         features = {"features": [f"{name}={1 / len(names):.3g}" for name in names]}
-    return next_steps(next_command("propagate", **features))
+    return next_command("propagate", **features)
 
 
 def _sum(parts: list[Mapping[str, float]]) -> dict[str, float]:
@@ -308,28 +311,25 @@ def _sum(parts: list[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _print_estimates(rows: list[dict[str, Any]], cache: Path, missing: "Mapping[str, WeightsError]") -> None:
-    folder = next(parent for parent in [cache.absolute(), *cache.absolute().parents] if parent.exists())
     pending = [row for row in rows if row["state"] != "complete"]
-    total: dict[str, Any] = {
-        "bytes": sum(row["bytes"] or 0 for row in pending),
-        "seconds": None if missing else round(sum(row["seconds"] for row in pending), 1),
-        "memory": None if missing else max((row["memory"] for row in rows), default=0),
-        "disk_free": shutil.disk_usage(folder).free,
-    }
-    sizes = ["      ? MB" if row["bytes"] is None else f"{row['bytes'] / 1e6:>10.1f} MB" for row in rows]
-    about = (
-        "time unknown without weights"
-        if missing
-        else f"about {total['seconds']:.0f} s and {total['memory'] / 1e9:.1f} GB of memory, estimated from one pass"
-    )
+    size = sum(row["bytes"] or 0 for row in pending)
+    free, seconds, memory = free_space(cache), None, None
+    cost = "time and memory unknown without weights"
+    if not missing:
+        seconds, memory = (
+            round(sum(row["seconds"] for row in pending), 1),
+            max((row["memory"] for row in rows), default=0),
+        )
+        cost = f"about {seconds:.0f} s and {memory / 1e9:.1f} GB of memory, estimated from one pass"
+    lines = []
+    for row in rows:
+        megabytes = "?" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f}"
+        lines.append(f"{row['state']:<10} {row['frames']:>6} frames {megabytes:>10} MB  {row['label']}")
+    total = {"bytes": size, "seconds": seconds, "memory": memory, "disk_free": free}
     answer(
-        {"units": rows, **total, **({"missing_weights": [*missing]} if missing else {})},
-        *(
-            f"{row['state']:<10} {row['frames']:>6} frames {size}  {row['label']}"
-            for row, size in zip(rows, sizes, strict=True)
-        ),
-        f"to do: {plural(len(pending), 'unit')}, {total['bytes'] / 1e9:.3f} GB (free: "
-        f"{total['disk_free'] / 1e9:.1f} GB), {about}",
+        {"units": rows, **total, "missing_weights": [*missing]},
+        *lines,
+        f"to do: {plural(len(pending), 'unit')}, {size / 1e9:.3f} GB (free: {free / 1e9:.1f} GB), {cost}",
         *map(str, missing.values()),
-        *([next_steps(next_command(dry_run=False))] if pending else []),
+        then=[next_command(dry_run=False)] if pending else [],
     )

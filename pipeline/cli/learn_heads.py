@@ -10,8 +10,6 @@ from .base import Tally, answer, command, next_steps, opt, titled
 from .options import CACHE, TrackedVideos, at_least
 from .setting_options import FusionChoice, KernelChoice
 
-__all__ = ["learn_heads", "warp"]
-
 
 @command(json=True)
 def warp(

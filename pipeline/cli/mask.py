@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ..choices.hints import plural
-from .base import answer, arg, command, next_command, next_steps, opt
+from .base import answer, arg, command, next_command, opt
 from .options import DEVICE, at_least
 
 
@@ -104,8 +104,8 @@ def mask(
         *(printable(note) for note in found.notes),
         printable(f"{plural(len(objects), 'object')} in {plural(len(found.masks), 'frame')}: {folder}"),
         printable(f"look at them: {sheet}"),
-        next_steps(
+        then=[
             next_command("extract", sources=[source], preset="colours"),
             next_command("propagate", sources=[source], annotations=folder, preset="colours", overlay=True),
-        ),
+        ],
     )

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .base import Options, Tally, answer, next_command, next_steps, opt
+from .base import Options, Tally, answer, next_command, opt
 from .options import at_least
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
     from ..pictures.columns import PictureOutput
-
-__all__ = ["PictureChoice", "SheetChoice"]
 
 
 class SheetChoice(Options, title="Frames of the sheet"):
@@ -89,7 +87,6 @@ class PictureChoice(Options, title="Output"):
                     )
                     row["pictures"] = [str(path) for path in draw(video, output)]
         lines = [printable(f"{row['video']}: {' '.join(row['pictures'])}") for row in tally.done]
-        if not (self.movie or tally.failures):
-            lines.append(next_steps(next_command(movie=True)))
-        answer({"out": str(self.out), "videos": tally.rows}, *lines)
+        steps = [] if self.movie or tally.failures else [next_command(movie=True)]
+        answer({"out": str(self.out), "videos": tally.rows}, *lines, then=steps)
         tally.finish()

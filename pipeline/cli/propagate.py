@@ -7,11 +7,8 @@ import click
 
 from ..choices.hints import plural
 from .base import Options, Tally, answer, command, next_command, next_steps, opt, titled
-from .cluster_options import ClusterChoice
-from .options import CACHE, DEVICE, TrackedVideos
+from .options import CACHE, DEVICE, ClusterChoice, TrackedVideos
 from .setting_options import FusionChoice, SettingChoice, saved_settings
-
-__all__ = ["TaskChoice", "propagate"]
 
 
 class TaskChoice(Options, title="Task"):
@@ -76,7 +73,6 @@ def propagate(
     from ..runs.propagating.propagation import propagate_video
     from ..tasks.refiners import get_refiner
     from ..tasks.registry import task_of
-    from .next_steps import better_features
 
     parts, prefer, settings = fusion.parts(), fusion.preferred(), setting.settings(fusion)
     task_options = {"query_mode": goal.query_mode, "save_soft": save_soft}
@@ -141,7 +137,7 @@ def propagate(
         noun = tasks[done[0].name].noun
         steps = [next_steps(next_command(f"show {noun}", results=[out]))]
         if fusion.preset == "colours":
-            steps += better_features()
+            steps += _better_features()
     and_failed = f", {tally.failures} failed" if tally.failures else ""
     answer(
         {"out": str(out), "videos": tally.rows},
@@ -149,3 +145,22 @@ def propagate(
         *steps,
     )
     tally.finish()
+
+
+def _better_features() -> list[str]:
+    """Return downloads and commands that track the running command's videos with better features."""
+    from ...extract.backbones import backbone_info
+    from ..choices.presets import get_preset
+
+    lines = ["colours confuse objects that look alike; better features, after a download:"]
+    for preset, title in (("dinov2", "DINOv2"), ("davis-efficient", "the paper's diffusion models, on a GPU")):
+        backbones = [feature.partition(":")[0] for feature in get_preset(preset).features]
+        weights = {name: published for name in backbones if (published := backbone_info(name).published) is not None}
+        files = [f"{name}={one.name}" for name, one in weights.items() if not one.on_hub]
+        lines += [
+            f"  {title} ({' + '.join(one.size for one in weights.values())}):",
+            *(f"    {one.download}" for one in weights.values()),
+            f"    {next_command('extract', preset=preset, weights=files)}",
+            f"    {next_command('propagate', preset=preset, out=f'results-{preset}')}",
+        ]
+    return lines

@@ -10,8 +10,6 @@ import click
 from ..choices.hints import explain
 from ..runs.signals import exit_on_signals
 
-__all__ = ["run"]
-
 
 class _Printable(logging.Formatter):
     """Escapes what is not printable in warnings, such as control characters in names."""

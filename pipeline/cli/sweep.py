@@ -7,13 +7,10 @@ import click
 
 from ..choices.hints import plural
 from ..choices.presets import get_preset
-from .base import Options, answer, command, fail, next_command, next_steps, opt, titled
-from .cluster_options import ClusterChoice
-from .options import CACHE, DEVICE, PREFER, PRESET, ScoredVideos
+from .base import Options, answer, command, fail, next_command, opt, titled
+from .options import CACHE, DEVICE, PREFER, PRESET, ClusterChoice, ScoredVideos
 from .propagate import TaskChoice
 from .setting_options import RENORMALIZE, complete_feature, of_preset, preferences
-
-__all__ = ["ListChoice", "sweep"]
 
 
 def _list(field: str, help_text: str, **settings: Any) -> Any:
@@ -131,7 +128,7 @@ def sweep(
     if dry_run:
         plan = survey.plan(() if affinities_only or overwrite else read_journal(out))
         described = describe_plan(plan, source)
-        answer(described, *plan_lines(described), next_steps(next_command(dry_run=False)))
+        answer(described, *plan_lines(described), then=[next_command(dry_run=False)])
     elif affinities_only:
         plan = survey.plan(())
         with connection as workers, SweepBars(plan) as bars:
@@ -141,7 +138,7 @@ def sweep(
         answer(
             {"affinity_units": complete, "failures": dict(plan.failures), "seconds": timing},
             f"{plural(complete, 'affinity unit')} in {cache}",
-            next_steps(next_command(affinities_only=False)),
+            then=[next_command(affinities_only=False)],
         )
     elif not survey.videos:
         reasons = [f"{name}: {reason}" for name, reason in survey.failures.items()]
@@ -176,7 +173,7 @@ def sweep(
             },
             *best_lines(result),
             f"tables and pictures: {out}",
-            next_steps(*steps),
+            then=steps,
         )
     if plan.failures:
         fail()

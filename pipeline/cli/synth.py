@@ -9,7 +9,7 @@ import click
 from ..choices.hints import plural
 from ..synthetic.scene import Background, Ground, Hue, Motion, SceneSpec, Shape, Texture
 from ..synthetic.sets import SETS
-from .base import Options, answer, arg, command, next_command, next_steps, opt
+from .base import Options, answer, arg, command, next_command, opt
 from .options import at_least
 
 _DEFAULT = SceneSpec()
@@ -92,7 +92,7 @@ def synth(
             for name, mean in means.items()
         ),
         f"made {plural(len(made), 'video')} in {root}",
-        next_steps(
+        then=[
             next_command(
                 "extract",
                 sources=[root],
@@ -100,5 +100,5 @@ def synth(
                 frame_size="256",
                 features=["demo-video:700:up_blocks[1]", "demo-image:20:up_blocks[2]"],
             )
-        ),
+        ],
     )

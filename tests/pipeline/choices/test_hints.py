@@ -14,7 +14,7 @@ from ted.store.errors import ClaimedError, CorruptUnitError, Hint, TedError
 ROOT = Path(__file__).parents[3]
 
 # Commands of other programs, of Dask and Hugging Face, are named where they help.
-_OTHERS = ("dask scheduler", "Start workers with --resources", "--include")
+_OTHERS = ("curl ", "dask scheduler", "Start workers with --resources", "--include")
 _COMMAND = re.compile(r"`ted |'ted |(?<!\w)--[a-z]")
 
 

@@ -7,8 +7,8 @@ from ted.extract.backbones import BACKBONES
 from ted.extract.settings import BackboneOptions, ExtractionSettings
 from ted.pipeline.choices.features import BackboneJob
 from ted.pipeline.cli import load_command
-from ted.pipeline.cli.backbone_options import BackboneChoice
 from ted.pipeline.cli.base import command
+from ted.pipeline.cli.extract import BackboneChoice
 from ted.pipeline.runs.extracting.request import parse_weights
 from ted.store.errors import ConfigError
 

@@ -13,7 +13,7 @@ import pytest
 
 from ted.pipeline.choices.hints import explain
 from ted.pipeline.cli.base import command
-from ted.pipeline.cli.cluster_options import ClusterChoice
+from ted.pipeline.cli.options import ClusterChoice
 from ted.propagate import InProcess
 from ted.store.errors import ConfigError
 

@@ -83,7 +83,7 @@ def test_a_dry_run_without_weights_knows_units_and_bytes(
     assert [row["bytes"] for row in planned["units"]] == [frames * 60 * 80 * 512 * 2 for frames in (4, 5)]
     assert (planned["seconds"], planned["missing_weights"]) == (None, ["adm"])
     shown = cli(*command).out
-    assert "time unknown without weights" in shown
+    assert "time and memory unknown without weights" in shown
     assert "curl --create-dirs" in shown
     inside = cli(*command[:-2], "--feature", "sd21:101:up_blocks[3].attentions[0].attn1:qk")
     assert (inside.code, "? MB" in inside.out) == (0, True)
