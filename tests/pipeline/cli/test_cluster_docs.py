@@ -72,7 +72,7 @@ def test_the_slurm_example_submits_the_jobs_it_says(kept: Path) -> None:
 
 
 def _options(arguments: list[str]) -> ClusterChoice:
-    """Return what a command with `cluster_options` is given; it takes its other options as they come."""
+    """Return the `ClusterChoice` of a command; it takes its other options as they come."""
     found: list[ClusterChoice] = []
 
     @command()
