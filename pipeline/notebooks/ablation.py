@@ -49,17 +49,8 @@ def ablate(
 
     Scores are read from the collection's folder if it has them. Affinities are cached.
 
-    Parameters
-    ----------
-    collection
-        Cache and videos with ground truth.
-    video, image
-        Features weighted by alpha and by 1 - alpha. Each may be of any backbone.
-    alphas
-        Weights of `video`, in [0, 1]. Required if both `video` and `image` are given. With 0 or 1, a setting has only
-        one feature.
-    settings
-        Other settings of propagation.
+    `video` and `image` are features of any backbones, weighted by alpha and by 1 - alpha. `alphas`, in [0, 1], are
+    required if both are given; with 0 or 1, a setting has only one feature. The videos need ground truth.
 
     Raises
     ------

@@ -84,27 +84,8 @@ def write_arrows(
 ) -> list[Path]:
     """Draw the sources of a frame's pixels with the weights of propagation; in a movie, those of every frame.
 
-    Parameters
-    ----------
-    video
-        Frames.
-    parts
-        Features and their weights, above 0.
-    settings
-        Settings of propagation.
-    output
-        Files to write. The first of its frames is the one whose pixels are shown.
-    pixels
-        Returns the pixels to show, given the index of a frame and the (y, x) of the grid.
-    onto
-        Background of the arrows. The movie shows the previous frame.
-    device
-        Device of the computation.
-
-    Returns
-    -------
-    list of Path
-        The files.
+    The first of the output's frames is the one whose pixels are shown. `pixels` returns the pixels to show, given the
+    index of a frame and the (y, x) of the grid. The movie draws onto the previous frame. Returns the files.
 
     Raises
     ------
@@ -151,18 +132,9 @@ def draw_origins(
 ) -> _Picture:
     """Draw an arrow from each pixel to each of its sources, as thick as the source's weight; return a new array.
 
-    A ring marks a pixel that has sources; a dot marks a source at the same position.
-
-    Parameters
-    ----------
-    picture
-        (height, width, 3), RGB, any frame of the video.
-    origins
-        Pixels and their sources.
-    colours
-        (pixel, 3), uint8, RGB.
-    within
-        Indices of the frames whose sources are drawn; if empty, all pixels are marked, without arrows.
+    A ring marks a pixel that has sources; a dot marks a source at the same position. The picture (height, width, 3) is
+    any frame of the video, `colours` (pixel, 3) are RGB. Only sources in the frames `within` are drawn; if it is empty,
+    all pixels are marked, without arrows.
     """
     drawn = picture.copy()
     cell = np.array(picture.shape[:2]) / origins.grid  # (height, width) in pixels

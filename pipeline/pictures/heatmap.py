@@ -24,18 +24,10 @@ def heatmap_colours(values: npt.NDArray[Any], low: float, high: float) -> npt.ND
 def overlay_heatmap(
     frame: npt.NDArray[np.uint8], values: npt.NDArray[np.floating], low: float, high: float, *, opacity: float = 0.7
 ) -> npt.NDArray[np.uint8]:
-    """Draw a heatmap over a grey version of a frame.
+    """Draw a heatmap over a grey version of a frame (height, width, 3), RGB, and return a new array.
 
-    Parameters
-    ----------
-    frame
-        (height, width, 3), RGB; a new array of this shape is returned.
-    values
-        (y, x), on a grid that covers the frame. The frame stays grey where values are NaN.
-    low, high
-        Values of the darkest and the brightest colour.
-    opacity
-        Opacity of the heatmap, in [0, 1].
+    The grid of `values` (y, x) covers the frame, which stays grey where they are NaN. `low` and `high` are the values
+    of the darkest and the brightest colour; opacity is in [0, 1].
     """
     size = frame.shape[1], frame.shape[0]
     grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)

@@ -119,16 +119,8 @@ def write_pca(
     Features are L2-normalised, as propagation compares them. All frames share one basis per feature, so equal colours
     of a column mean equal features.
 
-    Parameters
-    ----------
-    video
-        Frames.
-    units
-        Features by the title of their column.
-    output
-        Files to write.
-    basis
-        Rising indices of the frames that the components and the limits are computed from; by default those shown.
+    `units` are features by the title of their column; `basis` are rising indices of the frames that the components and
+    the limits are computed from, by default those shown.
     """
     chosen = output.frames if basis is None else basis
     columns = [frame_column(video.frames)]

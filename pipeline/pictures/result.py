@@ -54,18 +54,8 @@ def write_results(
 ) -> list[Path]:
     """Draw several results over the frames, side by side.
 
-    Parameters
-    ----------
-    noun
-        What is drawn: the `Task.noun` or `Task.name` of tasks.
-    video
-        The frames.
-    results
-        Folders of results, as `ted propagate --out` makes them, by the titles of their columns.
-    output
-        Files to write, and frames to show.
-    truth
-        Show the ground truth in the first column, where there is any.
+    `noun` is the `Task.noun` or `Task.name` of tasks. `results` are folders as `ted propagate --out` makes them, by the
+    titles of their columns. With `truth`, the ground truth is the first column, where there is any. Returns the files.
 
     Raises
     ------

@@ -38,24 +38,8 @@ def write_similarity(
 
     A cross marks the pixel in its frame, a ring the most similar cell of each frame.
 
-    Parameters
-    ----------
-    video
-        Frames.
-    parts
-        Features and their weights, above 0.
-    output
-        Files to write, and frames to show; the files are returned.
-    point
-        The pixel.
-    kernel
-        Affinity kernel; by default the cosine of fused features.
-    renormalize
-        As in `Fusion`.
-    radius
-        Half the side of the search window around the pixel, in cells; by default the whole frame is shown.
-    device
-        Device of the computation.
+    The default kernel is the cosine of fused features. `radius` is half the side of the search window around the pixel,
+    in cells; by default the whole frame is shown. Returns the files.
 
     Raises
     ------

@@ -56,14 +56,8 @@ def frame_pictures(videos: Sequence[Video], results: _Results, count: int) -> li
     two differ most, else the best frames; and the worst frames of the first. Without ground truth, the last frames of
     the first videos are shown.
 
-    Parameters
-    ----------
-    videos
-        Frames and ground truth.
-    results
-        Folder of each video's results by `safe_name` of the video, for each name of results, best first.
-    count
-        Largest number of frames of each kind.
+    `results` holds the folder of each video's results by `safe_name` of the video, for each name of results, best
+    first; `count` is the largest number of frames of each kind.
 
     Raises
     ------

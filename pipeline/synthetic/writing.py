@@ -48,25 +48,8 @@ def make_sets(
     ``ImageSets/2017`` lists the videos of each set, and all of them as ``val``. ``Tracks`` holds further ground truth,
     ``statistics.csv`` one row per video. Existing videos are rendered again, to the same bytes.
 
-    Parameters
-    ----------
-    root
-        Root; created if absent.
-    sets
-        Names of the sets.
-    videos
-        Number of videos in each set.
-    base
-        Specification of all videos (see `set_specs`).
-    window
-        Half the side of the search window in pixels, for the statistics.
-    progress
-        Called with the number of videos just written.
-
-    Yields
-    ------
-    MadeVideo
-        Each video once it is on disk.
+    `base` specifies all videos (see `set_specs`); `window` is half the side of the search window in pixels, for the
+    statistics. Yields each video once it is on disk, and calls `progress` with the number of videos just written.
 
     Raises
     ------
