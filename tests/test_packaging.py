@@ -25,6 +25,11 @@ def test_declared_packages_equal_the_tree() -> None:
     assert all((folder / "__init__.py").is_file() for folder in folders)
 
 
+def test_the_citation_names_the_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+
+
 #: What each package may import of the others.
 BELOW = {"store": set(), "extract": {"store"}, "propagate": {"store"}, "pipeline": {"store", "extract", "propagate"}}
 

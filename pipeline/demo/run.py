@@ -81,24 +81,11 @@ class DemoResult:
 
 
 def run_demo(out: Path, *, videos: int = 2, progress: Progress, say: Callable[[str], None]) -> DemoResult:
-    """Run both stages, a sweep, the evaluation and a report in one folder.
+    """Run both stages, a sweep, the evaluation and a report on some videos of each kind.
 
-    Parameters
-    ----------
-    out
-        Folder for ``data`` (a DAVIS root), ``cache``, ``results`` with one folder per method, ``sweep``, pictures and
-        ``report.html``.
-    videos
-        Number of videos of each kind.
-    progress
-        Called with a title and a number of frames; returns a function to call with the number of frames just done.
-    say
-        Called with a line about each step.
-
-    Raises
-    ------
-    TedError
-        If a step fails.
+    The folder gets ``data`` (a DAVIS root), ``cache``, ``results`` with one folder per method, ``sweep``, pictures and
+    ``report.html``. `progress` is called with a title and a number of frames, and returns a function to call with the
+    number of frames just done; `say` is called with a line about each step. Raises TedError if a step fails.
     """
     with explain_os_errors(f"write {out}"):
         made = make_videos(out / "data", videos)

@@ -27,17 +27,9 @@ def write_figure(
 ) -> Path:
     """Draw a grid of pictures, as wide as a page of two columns; the same input gives the same bytes.
 
-    Parameters
-    ----------
-    path
-        The file; its suffix says the format: ``.pdf`` or ``.svg``.
-    rows
-        Pictures (height, width, 3), RGB, all of one size, by the title of their row.
-    names
-        Titles of the columns.
-    legend
-        Names by object number, shown below the grid in the objects' colours.
-
+    The path ends in ``.pdf`` or ``.svg``. `rows` holds pictures (height, width, 3), RGB, of one size by the title of
+    their row; `names` are the titles of the columns. The legend, names by object number, is below the grid in the
+    objects' colours.
     """
     form = path.suffix.lower().removeprefix(".")
     height, width = next(iter(rows.values()))[0].shape[:2]

@@ -72,18 +72,8 @@ def overlay_points(
 ) -> _Picture:
     """Draw points as discs with a dark rim, and lines between linked points; earlier points over later ones.
 
-    Parameters
-    ----------
-    frame
-        The frame.
-    xy
-        (point, 2), x and y in pixels. Points that are not finite are not drawn.
-    colours
-        (point,), indices of the palette.
-    solid
-        (point,), bool: the others are rings, which show the frame inside; by default all are discs.
-    links
-        Pairs of points to join by a line, if both are drawn.
+    `xy` (point, 2) are in pixels; points that are not finite are not drawn. `colours` are indices of the palette.
+    Points that are not `solid` are rings, which show the frame inside. `links` are pairs of points to join.
     """
     known = display_palette()
     drawn = frame.copy()

@@ -33,34 +33,12 @@ def contact_sheet(
     footer: npt.NDArray[np.uint8] | None = None,
     width: int = 1600,
 ) -> npt.NDArray[np.uint8]:
-    """Arrange labelled pictures of one size in a grid.
+    """Arrange labelled pictures (height, width, 3), RGB, of one size in a grid, in reading order, and return the sheet.
 
-    Parameters
-    ----------
-    pictures
-        Label and picture (height, width, 3), RGB, in reading order; at least one.
-    title
-        Title above the grid.
-    legend
-        Names by object number, shown below the grid with the objects' colours.
-    columns
-        Pictures per row; by default as many as keep the sheet near 3:2.
-    headings
-        Titles above the columns.
-    footer
-        Picture (height, width, 3), RGB, below everything else at its own size, such as a colour bar.
-    width
-        Width of the sheet in pixels. Pictures are scaled down to fit, never up.
-
-    Returns
-    -------
-    numpy.ndarray
-        (height, width, 3), RGB.
-
-    Raises
-    ------
-    ConfigError
-        If there are no pictures, or they differ in size.
+    The legend, names by object number, is below the grid with the objects' colours; the footer, a picture such as a
+    colour bar, below everything else at its own size. `columns` is by default such that the sheet is near 3:2.
+    Pictures are scaled down to fit the sheet's width in pixels, never up. Raises ConfigError if there are no pictures,
+    or they differ in size.
     """
     if not pictures:
         raise ConfigError("a contact sheet needs at least one picture")

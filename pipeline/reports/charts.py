@@ -67,26 +67,11 @@ def line_chart(
     logarithmic: bool = False,
     scattered: bool = False,
 ) -> Markup:
-    """Draw lines over a numeric axis.
+    """Draw lines over a numeric axis, whose values `x` rise.
 
-    Parameters
-    ----------
-    chart_id
-        Prefix of the ids of the chart's elements.
-    title
-        Text that screen readers announce.
-    x_label, y_label
-        Labels of the axes.
-    x
-        Values of the x axis, in rising order.
-    series
-        Lines with one value per x.
-    levels
-        Horizontal lines: series of one value, which is known.
-    logarithmic
-        Use a logarithmic x axis.
-    scattered
-        Each line has its own x values: connect its points across gaps, and put ticks at round numbers.
+    `chart_id` is the prefix of the ids of the chart's elements; screen readers announce the title. `levels` are
+    horizontal lines: series of one value, which is known. Where lines are scattered, each has its own x values: points
+    are connected across gaps, and ticks are at round numbers.
     """
     known = [value for line in (*series, *levels) for value in line.values if value is not None]
     ids = f"{chart_id}-title", f"{chart_id}-desc"
