@@ -8,7 +8,7 @@ import torch
 from ted.extract.backbones import BACKBONES, load_backbone
 from ted.extract.runtime import use_reproducible_kernels
 from ted.extract.small_models import make_small
-from ted.propagate import CosineKernel, Fusion, SearchSpec
+from ted.propagate import AttentionKernel, CosineKernel, Fusion, PropagationSettings, SearchSpec, propagate
 from ted.propagate.kernels.cosine.cells import CellSearch
 from ted.propagate.kernels.cosine.index import CosineIndex
 from ted.propagate.kernels.cosine.pairs import unit_vectors
@@ -17,6 +17,8 @@ from ted.propagate.kernels.cosine.rows import RowSearch
 from tests.propagate.features import adversarial, random_parts
 from tests.propagate.helpers import frame_affinity, label_of
 from tests.propagate.kernels.cosine.test_rows import SPECS, find
+from tests.propagate.kernels.test_attention import FUSED, GRID
+from tests.propagate.test_engine import first_label
 
 from .extract.conftest import features_of, random_frames
 
@@ -95,3 +97,14 @@ def test_a_frame_at_the_papers_scale_takes_less_than_two_gigabytes() -> None:
             index.add(frame, units)
     index.search(units, range(29), 1)
     assert torch.cuda.max_memory_allocated() < 2e9
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_attention(per_frame: bool) -> None:
+    """Over all sources, since rounding may decide between the k-th and the next."""
+    kernel = AttentionKernel(per_frame=per_frame)
+    settings = PropagationSettings(kernel=kernel, radius=3, context=3, top_k=10_000)
+    expected = dict(propagate(FUSED, first_label(GRID), settings))
+    for frame, label in propagate(FUSED, first_label(GRID), settings, device=GPU):
+        assert label.device.type == "cuda"
+        torch.testing.assert_close(label.cpu(), expected[frame], rtol=0, atol=1e-4)
