@@ -41,7 +41,7 @@ FORMS = ("bitround:7", "bitround:5", "int8", "pca:{half}", "pca:{fifth}", "pca:{
 KINDS = {
     "noise": "independent noise",
     "smooth": "a scene of smooth textures",
-    "smooth, 4 channels 12 +- 4": "as in benchmarks/propagation.py",
+    "smooth, 4 channels 12 +- 4": "as in benchmarks/scale.py",
     "smooth, 4 channels 100 +- 4": "nearly constant outliers",
     "smooth, 4 channels x20": "varying outliers",
     "smooth, 4 channels x100": "varying outliers",

@@ -141,16 +141,8 @@ def cache_affinities(
 
     Parameters
     ----------
-    cache
-        The cache.
     units
         The parts: feature units of one video.
-    spec
-        The search.
-    device
-        Device to compute on.
-    workers
-        Executor of the search; this process by default.
     progress
         Called with the number of frames just done; the first call counts the frames that were done before.
 
@@ -194,19 +186,6 @@ def find_cached(
     """Return the cached affinities that may contain a setting's sources.
 
     Affinities whose search covers the setting, which are exact by definition, come first.
-
-    Parameters
-    ----------
-    cache
-        The cache.
-    units
-        Feature units of one video.
-    setting
-        The setting, with the weight of each unit.
-    annotated
-        Indices of the annotated frames.
-    device
-        Device of the candidates.
 
     Returns
     -------

@@ -14,35 +14,12 @@ Direction = Literal["forward", "backward"]
 def context_frames(
     frame: int, annotated: Collection[int], context: int, direction: Direction = "forward"
 ) -> tuple[int, ...]:
-    """Return the context of a frame: the annotated frames before it, then the last other frames before it.
+    """Return the context of a frame: the annotated frames before it, then at most `context` other frames before it.
 
-    "Before" refers to the direction of propagation. Frames before the first annotated one are not in the context,
-    since they have no label yet.
+    "Before" refers to the direction of propagation, and both groups are in its order: between equally similar sources,
+    the search prefers the one in the earlier entry. Frames before the first annotated one are not in the context, since
+    they have no label yet. Raises ConfigError when no annotated frame lies before `frame`.
 
-    Parameters
-    ----------
-    frame
-        Index of the frame that gets a label.
-    annotated
-        Indices of the annotated frames.
-    context
-        Maximum number of last frames, at least 0.
-    direction
-        Direction of propagation.
-
-    Returns
-    -------
-    tuple of int
-        Annotated frames, then last frames, each in the order of propagation. Between equally similar sources, the
-        search prefers the one in the earlier entry.
-
-    Raises
-    ------
-    ConfigError
-        When no annotated frame lies before `frame`.
-
-    Examples
-    --------
     >>> context_frames(6, [0], 3)
     (0, 3, 4, 5)
     >>> context_frames(2, [9, 5], 2, "backward")
@@ -63,17 +40,8 @@ def context_frames(
 
 
 def propagation_order(run: range, annotated: Sequence[int]) -> tuple[range, range]:
-    """Return the frames of a run in the order of propagation: after the first annotated one, then before it.
+    """Return the frames of a rising run in the order of propagation: after the first annotated one, then before it.
 
-    Parameters
-    ----------
-    run
-        Successive frames, rising.
-    annotated
-        Indices of the annotated frames, rising, at least one.
-
-    Examples
-    --------
     >>> propagation_order(range(6), (2, 4))
     (range(3, 6), range(1, -1, -1))
     """
@@ -83,20 +51,11 @@ def propagation_order(run: range, annotated: Sequence[int]) -> tuple[range, rang
 
 
 def fixed_frames(frame: int, annotated: Sequence[int]) -> tuple[int, ...]:
-    """Return the annotated frames in the context of a frame, at any distance.
+    """Return the annotated frames (of a rising list) in the context of a frame, at any distance.
 
     Forward: all annotated frames before the frame. Backward: only the first annotated frame, since later annotations
     apply from their frames on.
 
-    Parameters
-    ----------
-    frame
-        Index of a frame.
-    annotated
-        Indices of the annotated frames, rising, at least one.
-
-    Examples
-    --------
     >>> fixed_frames(6, (2, 4, 8)), fixed_frames(1, (2, 4, 8))
     ((2, 4), (2,))
     """
@@ -106,19 +65,9 @@ def fixed_frames(frame: int, annotated: Sequence[int]) -> tuple[int, ...]:
 def frame_context(frame: int, annotated: Sequence[int], context: int, *, fill: bool = False) -> tuple[int, ...]:
     """Return the context of a frame: `context_frames` with its `fixed_frames`, in the direction of propagation.
 
-    Parameters
-    ----------
-    frame
-        Index of a frame other than the first annotated one.
-    annotated
-        Indices of annotated frames, rising.
-    context
-        Maximum number of last frames.
-    fill
-        Repeat the first annotated frame until there are `context` last frames, as CRW does for early frames.
+    With `fill`, the first annotated frame is repeated until there are `context` last frames, as CRW does for early
+    frames.
 
-    Examples
-    --------
     >>> frame_context(6, (2, 4), 2), frame_context(0, (2, 4), 9)
     ((2, 4, 3, 5), (2, 1))
     >>> frame_context(2, (0,), 3, fill=True)
@@ -132,19 +81,8 @@ def frame_context(frame: int, annotated: Sequence[int], context: int, *, fill: b
 
 
 def positions_within(count: int, annotated: int, context: int) -> list[int]:
-    """Return the positions in a context of the frames of a shorter context.
+    """Return the positions of a shorter context's frames in a context of `count` frames, the annotated ones first.
 
-    Parameters
-    ----------
-    count
-        Number of frames in the context.
-    annotated
-        Number of annotated frames among them; they come first.
-    context
-        Number of last frames in the shorter context.
-
-    Examples
-    --------
     >>> positions_within(5, 1, 2)
     [0, 3, 4]
     """

@@ -26,23 +26,9 @@ _LEAVE_S = 5.0
 
 
 def ask(client: Client, method: Callable[..., Any], *args: Any, timeout: float, **options: Any) -> Any:
-    """Call a method of a client or its scheduler, with a time limit.
+    """Call a method of a client or its scheduler within the client's event loop, with a time limit in seconds.
 
-    Parameters
-    ----------
-    client
-        The client.
-    method
-        A method that returns an awaitable within the client's event loop.
-    *args, **options
-        Arguments of the method.
-    timeout
-        Seconds to wait.
-
-    Raises
-    ------
-    TedError
-        When the scheduler does not answer in time, or cannot be reached any more.
+    Raises TedError when the scheduler does not answer in time, or cannot be reached any more.
     """
 
     async def call() -> Any:
@@ -68,12 +54,8 @@ def _address_of(client: Client) -> str:
 def local_client(count: int, threads: int) -> Iterator[Client]:
     """Start worker processes on this machine, which run one task at a time each; stop them at the end.
 
-    Parameters
-    ----------
-    count
-        Number of processes. Each may use an equal share of the memory, and is restarted when it dies.
-    threads
-        Number of threads of the numerical libraries in each process.
+    Each may use an equal share of the memory, and is restarted when it dies. `threads` are those of the numerical
+    libraries in each process.
     """
     environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     # `count` tasks already read chunks in parallel.
@@ -112,17 +94,7 @@ def local_client(count: int, threads: int) -> Iterator[Client]:
 def remote_client(address: str, timeout: float) -> Iterator[Client]:
     """Connect to the scheduler of an existing cluster; disconnect at the end.
 
-    Parameters
-    ----------
-    address
-        The scheduler's address, with its protocol.
-    timeout
-        Seconds to wait for an answer.
-
-    Raises
-    ------
-    ConfigError
-        When nothing answers in time, or another program than a scheduler answers.
+    Raises ConfigError when nothing answers in time, or another program than a scheduler answers.
     """
     started = time.monotonic()
     with _quiet():

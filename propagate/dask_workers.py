@@ -76,18 +76,8 @@ class _Call:
 class DaskWorkers:
     """An executor (`Workers`) on a cluster's workers.
 
-    While it waits for a result, it checks every few seconds that the scheduler answers and has workers.
-
-    Parameters
-    ----------
-    client
-        Client of the cluster.
-    threads
-        Number of torch's threads in each task; None for the worker's own setting.
-    resources
-        Resources that a task occupies on its worker while it runs.
-    timeout
-        Seconds to wait for an answer of the scheduler, and for a suitable worker when there is none.
+    While it waits for a result, it checks every few seconds that the scheduler answers and has workers. The parameters
+    are those of `ted.propagate.cluster.connect`.
     """
 
     def __init__(self, client: Client, *, threads: int | None, resources: Mapping[str, float], timeout: float) -> None:
@@ -108,13 +98,7 @@ class DaskWorkers:
         return self._count
 
     def able(self) -> list[str]:
-        """Return the addresses of the workers that have the resources of a task.
-
-        Raises
-        ------
-        TedError
-            When the scheduler is gone, or does not answer in time.
-        """
+        """Return the addresses of the workers that have the resources of a task; TedError if the scheduler is gone."""
         slots = {}
         for address, worker in self._workers().items():
             offers = worker["resources"]
@@ -138,13 +122,7 @@ class DaskWorkers:
         return dict(found["workers"])
 
     def wait_for_one(self) -> None:
-        """Wait until a worker has the resources of a task.
-
-        Raises
-        ------
-        ConfigError
-            When no such worker joins in time.
-        """
+        """Wait until a worker has the resources of a task; ConfigError when none joins in time."""
         deadline = time.monotonic() + self.timeout
         while not self.able():
             if time.monotonic() > deadline:

@@ -94,14 +94,7 @@ class SearchSpec:
     ) -> "tuple[tuple[int, ...], SearchSpec]":
         """Return the indices of the parts with a weight in some setting, and the search for all settings in them.
 
-        Parameters
-        ----------
-        settings
-            Settings with one kernel and window, at least one.
-        annotated
-            Indices of the annotated frames, rising.
-        fewest
-            Least `top_k` of the search.
+        The settings need one kernel and window. The search finds at least `fewest` sources.
         """
         if len({item.settings.region for item in settings}) > 1:
             raise ConfigError("settings of one search must have the same kernel and window")
@@ -156,13 +149,7 @@ class SearchSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "SearchSpec":
-        """Build a search from the result of `to_json`.
-
-        Raises
-        ------
-        SchemaError
-            For other values, or an unknown kernel.
-        """
+        """Build a search from the result of `to_json`; raise SchemaError for other values, or an unknown kernel."""
         try:
             spec = cls(
                 radius=values["radius"],
