@@ -59,19 +59,11 @@ def trace_origins(
 
     Parameters
     ----------
-    parts
-        Features and their weights.
-    settings
-        Parameters.
     cells
         Function of a frame's index that returns the pixels to trace: (pixel, 2), y and x on the grid of the finest
         part.
     frames
         A run of frames. Their contexts are read, too.
-    annotated
-        Indices of the annotated frames, rising.
-    device
-        Device to compute on.
 
     Yields
     ------
@@ -82,8 +74,6 @@ def trace_origins(
     ------
     ConfigError
         For parts that cannot be fused, frames that do not exist, or pixels outside of the grid.
-    CorruptUnitError
-        For features that are not finite.
     """
     session = TrackingSession(parts, settings, device=device, memory=0)
     height, width = session.grid

@@ -119,22 +119,14 @@ def sweep(
     ----------
     volumes
         Features of one video, one for each weight of a setting.
-    annotations
-        Labels of the annotated frames by index, on the features' grid; or the soft label of frame 0, (channel, y, x).
-    settings
-        The settings.
-    device
-        Device to compute on.
+    annotations, device
+        As in `propagate`.
 
     Yields
     ------
-    settings : WeightedSettings
-        One of the settings.
-    frame : int
-        Index of the frame. Each pass yields all its settings for one frame before the next. The first annotated frame
-        is not yielded.
-    label : torch.Tensor
-        Soft label: (channel, y, x), float32.
+    (WeightedSettings, int, torch.Tensor)
+        A setting, the index of a frame, and its soft label, (channel, y, x), float32. Each pass yields all its settings
+        for one frame before the next. The first annotated frame is not yielded.
 
     Raises
     ------

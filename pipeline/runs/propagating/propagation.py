@@ -86,18 +86,12 @@ def propagate_video(
 
     Parameters
     ----------
-    cache
-        Where the features are.
     video
         The video, with annotations of some frames. Its other ground truth is not read.
     parts
         Features and their weights; features of weight 0 need not exist.
-    settings
-        Settings of label propagation.
     out
         Folder of results, with one folder for each video.
-    device
-        Where to compute.
     task
         What is tracked; by default the first task of the video.
     refiner
@@ -106,23 +100,14 @@ def propagate_video(
         Fields that decide between several units of a feature, as in `Cache.find`.
     overwrite
         Replace a result of other settings.
-    affinities
-        How affinities in the cache are used.
-    workers
-        Executor of the search for affinities; this process by default.
     progress
         Called with the number of frames just done.
 
     Raises
     ------
-    ConfigError
-        When the folder holds a result of other settings, or something else.
-    LabelError
-        For annotations that cannot be used.
-    FrameError
-        For frames that cannot be read.
-    CacheError
-        For features that are missing, incomplete or damaged, or that belong to other frames.
+    TedError
+        When the folder holds a result of other settings, or something else; for annotations or frames that cannot be
+        used; and for features that are missing, incomplete or damaged, or that belong to other frames.
     """
     clock = time.monotonic()
     folder = result_folder(out, video)

@@ -18,16 +18,7 @@ def find_units(
 ) -> dict[FeatureChoice, Unit]:
     """Find the units of a video's features; log a warning for units whose settings differ from the preferred ones.
 
-    Parameters
-    ----------
-    cache
-        The cache.
-    video
-        The video; its frames must be the frames of the features.
-    choices
-        The features.
-    prefer
-        Fields that decide between several units of a feature, as in `Cache.find`.
+    Preferred fields decide between several units of a feature, as in `Cache.find`.
 
     Raises
     ------

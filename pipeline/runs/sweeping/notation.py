@@ -16,24 +16,9 @@ _MOST_VALUES = 1000
 def parse_numbers(name: str, texts: Sequence[str]) -> tuple[float, ...]:
     """Read numbers and inclusive ranges ``START:STOP:STEP``, separated by commas.
 
-    Ranges are computed in decimals: ``0:1:0.1`` contains 0.3, and not 0.30000000000000004.
-
-    Parameters
-    ----------
-    name
-        Name of the parameter, for messages: ``"alpha"``.
-    texts
-        Lists of numbers.
-
-    Returns
-    -------
-    tuple of float
-        The numbers in order of appearance, without repetitions.
-
-    Raises
-    ------
-    ConfigError
-        For anything else, an empty list or range, or more than 1000 values.
+    Ranges are computed in decimals: ``0:1:0.1`` contains 0.3, and not 0.30000000000000004. The numbers are in order of
+    appearance, without repetitions. Raises ConfigError, which names the parameter, for anything else, an empty list or
+    range, or more than 1000 values.
     """
     return tuple(dict.fromkeys(float(value) for value in _decimals(name, texts)))
 
@@ -65,13 +50,7 @@ def parse_booleans(name: str, texts: Sequence[str]) -> tuple[bool, ...]:
 
 
 def parse_features(texts: Sequence[str]) -> tuple[FeatureChoice, ...]:
-    """Read ``BACKBONE[@DIGEST]:TIMESTEP[,TIMESTEP...]:TAP[,TAP...]``: every combination, each once, in order.
-
-    Raises
-    ------
-    ConfigError
-        For anything else.
-    """
+    """Read ``BACKBONE[@DIGEST]:TIMESTEP[,TIMESTEP...]:TAP[,TAP...]``: every combination, each once, in order."""
     jobs = [parse_job(text) for text in texts]
     return tuple(
         dict.fromkeys(

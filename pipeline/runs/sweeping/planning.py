@@ -99,22 +99,9 @@ class VideoPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
-    """The work of a sweep.
+    """The work of a sweep: the plan of each video, and why other videos cannot be swept, by name.
 
-    Attributes
-    ----------
-    cache
-        Where features and affinities are.
-    task
-        Targets and metrics.
-    settings
-        All settings.
-    videos
-        The plan of each video that can be swept.
-    failures
-        Why the other videos cannot be swept, by name.
-    done
-        Keys of existing scores.
+    `done` are the keys of existing scores.
     """
 
     cache: Cache
@@ -176,17 +163,8 @@ def survey_sweep(
 ) -> SweepPlan:
     """Find the units and the ground truth of every video, for `SweepPlan.plan`. Nothing is written.
 
-    Parameters
-    ----------
-    score
-        Whether to score; if not, only affinities are computed.
-    prefer
-        Fields that decide between several units of a feature, as in `Cache.find`.
-
-    Raises
-    ------
-    ConfigError
-        When no video at all has the ground truth that scores need.
+    Without `score`, only affinities are computed. Raises ConfigError when no video at all has the ground truth that
+    scores need.
     """
     lacks: dict[str, str | None] = {}
     for video in videos if score else ():

@@ -72,20 +72,10 @@ def make_space(lists: Mapping[str, Sequence[str]], preset: Preset, *, renormaliz
 
 
 def parse_kernels(names: Sequence[str], options: Sequence[str]) -> tuple[Kernel, ...]:
-    """Return kernels with all combinations of their parameters' values.
+    """Return kernels, by default the cosine kernel, with all combinations of their parameters' values.
 
-    Parameters
-    ----------
-    names
-        Lists of kernels, separated by commas; the cosine kernel by default.
-    options
-        ``NAME=LIST``: numbers and ranges, or texts separated by commas. A parameter that is a tuple takes one value
-        for each option. Every kernel with a parameter of that name takes the values.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown kernel, a parameter that no kernel has, and values that cannot be read.
+    Options are ``NAME=LIST``: numbers and ranges, or texts separated by commas. A parameter that is a tuple takes one
+    value for each option. Every kernel with a parameter of that name takes the values.
     """
     chosen = parse_texts("kernel", names) or (CosineKernel.name,)
     lists: dict[str, list[str]] = {}
