@@ -30,6 +30,7 @@ from ted.propagate import (
     sweep,
 )
 from ted.propagate.context import frame_context
+from ted.propagate.kernels.dense import _DenseIndex
 from ted.store import FeatureRequest, Unit, UnitSpec, open_cache
 from ted.store.errors import ConfigError
 from tests.propagate.test_engine import first_label, smooth
@@ -203,6 +204,19 @@ def test_labels_equal_a_dense_reference(
     assert found.keys() == expected.keys()
     for frame, label in found.items():
         np.testing.assert_allclose(label.numpy(), expected[frame], atol=2e-5)
+
+
+def test_no_more_frames_are_held_than_a_context_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    search_of = _DenseIndex.search
+
+    def counted(self: _DenseIndex, *arguments: Any) -> Any:
+        held.append(len(self._keys))
+        return search_of(self, *arguments)
+
+    monkeypatch.setattr(_DenseIndex, "search", counted)
+    list(propagate(ONE, first_label(GRID), BASE))
+    assert held == [1, 2, 3, 3, 3]  # the annotated frame and the last two
 
 
 def test_queries_and_keys_may_be_two_parts() -> None:
