@@ -34,7 +34,7 @@ _TEXTS = {
     "separate": "use another cache, or, for features, another --seed",
     "verify": "run `ted cache verify`",
     # extract
-    "give-weights": "give their path with --weights",
+    "give-weights": "then run the same command again, or give their path with --weights",
     "leave-option-out": "leave it out",
     "use-bundled-weights": "leave --weights out, or install the package again",
     "use-less-memory": "try --batch-size auto, a smaller --frame-size, or --dtype float16",

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..choices.hints import plural
-from .base import Tally, answer, command, opt, titled
+from .base import Tally, answer, command, next_command, opt, titled
 from .cache_units import FeatureFilter
 from .options import CACHE, DEVICE
 
@@ -85,6 +85,7 @@ def convert(
     answer(
         {"form": codec.name, "units": tally.rows},
         f"{plural(len(tally.done), 'unit')} as {codec}, {tally.failures} failed: {after / 1e6:.1f} MB{share}",
+        then=[next_command(remove_source=True)] if tally.done and not remove_source else [],
     )
     tally.finish()
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -173,7 +173,7 @@ def extract(
     from ...extract.backbones import backbone_info, check_options, check_weights
     from ...store import parse_codec, printable
     from ...store.errors import ConfigError
-    from ..runs.extracting.checking import check_jobs, estimate_from_outline, missing_weights
+    from ..runs.extracting.checking import check_jobs, estimate_from_outlines, missing_weights
     from ..runs.extracting.request import ExtractionRequest, Share, parse_weights
     from ..runs.extracting.shards import parse_shard, take_shard
     from ..runs.progress import FrameBars
@@ -194,18 +194,23 @@ def extract(
     videos = choice.open()
     named = (f"{job.backbone}:{','.join(map(str, job.timesteps))}:{','.join(job.taps)}" for job in jobs)
     click.echo(printable(f"{plural(len(videos), 'video')}; features {' '.join(named)}"), err=True)
-    missing = {} if cluster.scheduler else missing_weights(jobs, paths)
-    if missing and not (dry_run and all(backbone_info(name).outline for name in missing)):
-        check_weights({name: paths.get(name) for name in missing})
-    settings = wanted.settings(int(batch_size) if batch_size not in (None, "auto") else None)
     shares = [Share(job=job, video=video) for job in jobs for video in videos]
     if shard is not None:
         shares = take_shard(shares, parse_shard(shard, os.environ))
+    missing = {} if cluster.scheduler else missing_weights([share.job for share in shares], paths)
+    if missing and not (dry_run and all(backbone_info(name).outline for name in missing)):
+        check_weights({name: paths.get(name) for name in missing})
+    there = tuple(share for share in shares if share.job.backbone not in missing)
+    absent = [share for share in shares if share.job.backbone in missing]
+    rows = estimate_from_outlines(absent, size, codec)
+    if missing and not there:  # without loading torch
+        _print_estimates(rows, cache, missing)
+        return
     request = ExtractionRequest(
         cache=cache,
-        shares=tuple(shares),
+        shares=there,
         weights=paths,
-        settings=settings,
+        settings=wanted.settings(int(batch_size) if batch_size not in (None, "auto") else None),
         dtype=dtype,
         options=options,
         codec=codec,
@@ -213,18 +218,10 @@ def extract(
         adapt=batch_size == "auto",
     )
     if dry_run:
-        rows = [
-            row
-            for share in shares
-            if share.job.backbone in missing
-            for row in estimate_from_outline(share.job, share.video, size, codec)
-        ]
-        rest = tuple(share for share in shares if share.job.backbone not in missing)
-        if rest:
-            from ..runs.devices import choose_device
-            from ..runs.extracting.estimate import estimate
+        from ..runs.devices import choose_device
+        from ..runs.extracting.estimate import estimate
 
-            rows += map(asdict, estimate(replace(request, shares=rest), choose_device(device or "auto")))
+        rows += map(asdict, estimate(request, choose_device(device or "auto")))
         _print_estimates(rows, cache, missing)
         return
     from ..runs.extracting.running import Failure
@@ -295,14 +292,20 @@ def _results(
 
 def _next(wanted: ExtractionChoice, videos: "list[Video]") -> str:
     """Return the command that propagates along the extracted features, or that makes the first mask."""
+    from ...store import safe_name
+
     first = videos[0]
+    masks: dict[str, Any] = {}
     if first.tasks[:1] == ("masks",) and not first.annotated_masks and not first.annotation_file:
-        return next_command("mask", source=click.get_current_context().params["sources"][0])
+        made = Path("masks") / safe_name(first.name)  # where `ted mask` writes
+        if not made.is_dir():
+            return next_command("mask", source=click.get_current_context().params["sources"][0])
+        masks["annotations"] = made
     features: dict[str, Any] = {"preset": wanted.preset} if wanted.preset != DEFAULT else {}
     if wanted.features:  # equal weights; of lists, the first
         names = [f"{job.backbone}:{job.timesteps[0]}:{job.taps[0]}" for job in wanted.jobs()]
         features = {"features": [f"{name}={1 / len(names):.3g}" for name in names]}
-    return next_command("propagate", **features)
+    return next_command("propagate", **masks, **features)
 
 
 def _sum(parts: list[Mapping[str, float]]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Checks and estimates of an extraction before anything is loaded: no torch, no weights."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,9 @@ from ....extract.frame_size import FrameSize, processed_size
 from ....store import FeatureCodec
 from ....store.errors import ConfigError, WeightsError
 from ...choices.features import BackboneJob
-from ...datasets.video import Video
+from .request import Share
 
-__all__ = ["check_jobs", "estimate_from_outline", "missing_weights"]
+__all__ = ["check_jobs", "estimate_from_outlines", "missing_weights"]
 
 
 def check_jobs(jobs: Sequence[BackboneJob], frame_size: FrameSize | None, weights: Mapping[str, str]) -> None:
@@ -42,26 +43,26 @@ def missing_weights(jobs: Sequence[BackboneJob], weights: Mapping[str, str]) -> 
     return missing
 
 
-def estimate_from_outline(
-    job: BackboneJob, video: Video, frame_size: FrameSize | None, codec: FeatureCodec
+def estimate_from_outlines(
+    shares: Sequence[Share], frame_size: FrameSize | None, codec: FeatureCodec
 ) -> list[dict[str, Any]]:
-    """Return rows like those of `estimate`, without time; bytes are None for taps inside a block."""
-    outline = backbone_info(job.backbone).outline
-    assert outline is not None
-    size = processed_size(video.frames.size, frame_size, outline.frame_multiple)
+    """Return rows like those of `estimate`, without time and memory; bytes are None for taps inside a block."""
     rows = []
-    for timestep in job.timesteps:
-        for tap in job.taps:
+    for share in shares:
+        job, video, outline = share.job, share.video, backbone_info(share.job.backbone).outline
+        assert outline is not None
+        size = processed_size(video.frames.size, frame_size, outline.frame_multiple)
+        for timestep, tap in itertools.product(job.timesteps, job.taps):
             channels, stride = outline.taps.get(tap, (0, 1))
             cells = math.prod(-(-side // stride) for side in size)
-            count = math.ceil(len(video.frames) * cells * codec.bytes_per_cell(channels)) if channels else None
-            label = f"{video.dataset}/{video.name} {job.backbone}:{timestep}:{tap}"
             rows.append(
                 {
-                    "label": label,
+                    "label": f"{video.dataset}/{video.name} {job.backbone}:{timestep}:{tap}",
                     "state": "unknown",
                     "frames": len(video.frames),
-                    "bytes": count,
+                    "bytes": math.ceil(len(video.frames) * cells * codec.bytes_per_cell(channels))
+                    if channels
+                    else None,
                     "seconds": None,
                     "memory": None,
                 }

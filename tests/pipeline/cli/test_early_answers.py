@@ -93,6 +93,16 @@ def test_a_dry_run_without_weights_knows_units_and_bytes(
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_shard_needs_only_its_own_weights(
+    cli: Cli, davis_source: Path, weights: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    features = ("--feature", "adm:51:output_blocks[7]", "--feature", "i2vgen-xl:300:up_blocks[2]")
+    command = ("extract", davis_source, "--cache", tmp_path / "cache", "--frame-size", 64, *features, weights[0])
+    assert cli(*command, "--shard", "1/4").code == 0
+    assert cli(*command, "--shard", "4/4").code == 1
+
+
 @pytest.mark.parametrize("name", ["i2vgen-xl", "svd", "sd21", "adm", "dinov2", "dinov3"])
 def test_outlines_are_those_of_the_networks(tmp_path: Path, name: str) -> None:
     """Small models have the levels of the published ones: taps, strides, multiples and timesteps must be equal."""

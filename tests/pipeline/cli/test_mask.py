@@ -57,6 +57,8 @@ def test_boxes_then_tracks_then_a_score(cli: Cli, clip: Path, tmp_path: Path, mo
     for words in commands:
         done = cli(*words[1:])
         assert done.code == 0, done.err
+        if words[1] == "extract":
+            assert next_commands(done.out) == ["ted propagate walk --annotations masks/walk --preset colours"]
     assert "hf download facebook/dinov2-base" in done.out
     assert "ted propagate walk --annotations masks/walk --preset dinov2" in done.out
     for index in range(COUNT):
