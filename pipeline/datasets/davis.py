@@ -16,12 +16,8 @@ __all__ = ["DAVIS", "davis_sequences", "davis_video"]
 def davis_sequences(root: Path, set_name: str = "val", resolution: str = "480p") -> tuple[str, ...]:
     """Return the names of the sequences in a set, in the order of its list.
 
-    The list is the first ``<set_name>.txt`` in ``ImageSets/2017``, ``2016`` and ``<resolution>``.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such list, it is empty, or a line is not the name of a sequence or the path of a frame.
+    The list is the first ``<set_name>.txt`` in ``ImageSets/2017``, ``2016`` and ``<resolution>``. Raises ConfigError if
+    there is no such list, it is empty, or a line is not the name of a sequence or the path of a frame.
     """
     folders = [root / "ImageSets" / name for name in ("2017", "2016", resolution)]
     folder = next((folder for folder in folders if (folder / f"{set_name}.txt").is_file()), None)

@@ -17,14 +17,9 @@ def own_video(source: Source, *, at_most: int | None = None) -> Video:
     """Open a folder of frames, in the order of the numbers in their names; or a video file, without reading it.
 
     Masks of a folder's frames are named like them; those of a file's, by number: ``00000.png`` for the first. A first
-    mask in the folder of the frames does not count as a frame. At most `at_most` frames of a file are used.
-
-    Raises
-    ------
-    FrameError
-        If there are no frames, or two of the same name.
-    LabelError
-        If the folder of masks is empty, or has a mask without a frame of that name; if a table cannot be used.
+    mask in the folder of the frames does not count as a frame. At most `at_most` frames of a file are used. Raises
+    FrameError if there are no frames, or two of the same name; and LabelError if the folder of masks is empty, or has a
+    mask without a frame of that name; if a table cannot be used.
     """
     path, mask = source.path, source.first_mask
     if path.is_file():

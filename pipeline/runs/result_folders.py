@@ -60,12 +60,8 @@ def has_same_result(
 
     A result without a readable record was interrupted, and a result with changed files is damaged: both are made again,
     with a warning. `record` is everything that the result depends on, JSON-compatible. `expected` are names of files
-    that the result must hold; a record of an earlier version does not list them.
-
-    Raises
-    ------
-    ConfigError
-        When the folder holds a result with another record, or no result at all.
+    that the result must hold; a record of an earlier version does not list them. Raises ConfigError when the folder
+    holds a result with another record, or no result at all.
     """
     if not folder.exists():
         with _locked(folder.parent):

@@ -21,12 +21,7 @@ _TURN, _SCALE, _SHIFT = 15.0, 0.15, 0.08
 def write_warped(root: Path, video: Video, *, copies: int, seed: int) -> None:
     """Write a video of the first annotated frame and warped copies of it, with all masks, into a DAVIS root.
 
-    Edges are mirrored. Equal names and seeds give equal warps.
-
-    Raises
-    ------
-    LabelError
-        If the video has no mask.
+    Edges are mirrored. Equal names and seeds give equal warps. Raises LabelError if the video has no mask.
     """
     annotated = video.read_annotated_masks()
     if not annotated:

@@ -28,10 +28,7 @@ _CONTEXT = multiprocessing.get_context("spawn")
 def parse_devices(text: str) -> list[str]:
     """Parse a list such as ``0,1,2`` (CUDA devices), ``cuda:0,cuda:1`` or ``cpu,cpu``.
 
-    Raises
-    ------
-    ConfigError
-        For an empty list, or a CUDA device that is named twice.
+    Raises ConfigError for an empty list, or a CUDA device that is named twice.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     devices = [f"cuda:{name}" if name.isdecimal() else name for name in names]

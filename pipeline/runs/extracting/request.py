@@ -83,12 +83,8 @@ def parse_weights(values: Sequence[str], jobs: Sequence[BackboneJob]) -> dict[st
     """Parse ``[BACKBONE=]PATH`` options; a path without a name is for the run's only backbone.
 
     A path may be ``random:SEED`` or ``random:SEED:PATH`` (see `load_backbone`). Weights of backbones that the run does
-    not use are ignored, so that one configuration can name them all.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown backbone, a missing name in a run with several, or random weights without a seed.
+    not use are ignored, so that one configuration can name them all. Raises ConfigError for an unknown backbone, a
+    missing name in a run with several, or random weights without a seed.
     """
     names = list(dict.fromkeys(job.backbone for job in jobs))
     for name in names:

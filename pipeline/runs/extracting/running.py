@@ -223,10 +223,7 @@ def _extract_once(
 def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone, cache: Cache) -> VideoPlan:
     """Plan the units of a share, conditioned on the video's artefacts in the cache if the backbone needs any.
 
-    Raises
-    ------
-    UnitNotFoundError
-        When the cache has no complete artefact of a kind that the backbone needs, or several.
+    Raises UnitNotFoundError when the cache has no complete artefact of a kind that the backbone needs, or several.
     """
     video, job = share.video, share.job
     artifacts: dict[str, Artifact] = {}
