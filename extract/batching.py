@@ -10,7 +10,7 @@ from .clips import Clip
 from .features import ClipEncoder, latent_shape, run_pass
 from .passes import Item
 from .plan import VideoPlan, default_batch_size
-from .runtime import MemoryMeter, free_memory
+from .runtime import MemoryMeter, free_memory, is_out_of_memory
 
 __all__ = ["fit_batch_size", "largest_batch"]
 
@@ -69,7 +69,9 @@ def fit_batch_size(backbone: Backbone, plan: VideoPlan) -> int:
         sequences = shape[-2] * shape[-1] if length > 1 and on_gpu else 1
         most = min(_MOST_FRAMES // length, 65535 // sequences) if on_gpu else default_batch_size(backbone)
         return largest_batch(lambda items: first if items == 1 else peak(items), free, max(1, most))
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         return 1
     finally:
         if on_gpu:

@@ -21,6 +21,7 @@ __all__ = [
     "DTYPES",
     "MemoryMeter",
     "StageClock",
+    "describe_process",
     "describe_run",
     "free_memory",
     "is_out_of_memory",
@@ -141,6 +142,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def describe_process(packages: Sequence[str]) -> dict[str, Any]:
+    """Return host, platform and versions, as run records hold them."""
+    return {
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+    }
+
+
 def describe_run(
     backbone: Backbone,
     *,
@@ -154,10 +165,7 @@ def describe_run(
     """Return a unit's run record, whose values may differ between runs of one request."""
     device = backbone.device
     record: dict[str, Any] = {
-        "host": socket.gethostname(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        **describe_process(_PACKAGES),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "batch_size": batch_size,

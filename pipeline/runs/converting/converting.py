@@ -1,12 +1,9 @@
 """Conversion: store the features of a float16 unit with a smaller codec, and measure the error."""
 
-import platform
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ....extract.runtime import describe_process
 from ....propagate import PropagationSettings
 from ....store import FLOAT16, Cache, FeatureCodec, Unit, UnitSpec, verify_unit
 from ....store.errors import CacheError, ConfigError, CorruptUnitError
@@ -168,10 +166,7 @@ def _run_record(unit: Unit, error: CodecError, started: str, seconds: float) -> 
     """Describe the conversion, beside the run that made the features."""
     return unit.run_record | {
         "conversion": {
-            "host": socket.gethostname(),
-            "platform": platform.platform(),
-            "python": platform.python_version(),
-            "versions": {name: version(name) for name in ("ted-tracking", "zarr", "numpy", "numcodecs")},
+            **describe_process(("ted-tracking", "zarr", "numpy", "numcodecs")),
             "started": started,
             "seconds": round(seconds, 3),
         },
