@@ -17,6 +17,7 @@ from ted.extract.frames import FrameSize
 from ted.extract.plan import VideoPlan, plan_video
 from ted.extract.settings import ExtractionSettings
 
+from .pictures import Picture, picture, write_video
 from .small_folders import SmallFolders
 
 
@@ -122,3 +123,13 @@ def adm(weights: dict[str, Path]) -> Backbone:
 @pytest.fixture(scope="session")
 def svd(weights: dict[str, Path]) -> Backbone:
     return load_backbone("svd", weights["svd"], device=torch.device("cpu"), dtype=torch.float32)
+
+
+@pytest.fixture
+def pictures() -> list[Picture]:
+    return [picture(48, 64, seed=i) for i in range(7)]
+
+
+@pytest.fixture
+def avi(tmp_path: Path, pictures: list[Picture]) -> Path:
+    return write_video(tmp_path / "clip.avi", pictures)

@@ -13,7 +13,7 @@ from ted.extract.frames import FrameSource, ImageFrames, SelectedFrames, VideoFr
 from ted.extract.truncation import image_is_truncated
 from ted.store.errors import ConfigError, FrameError
 
-from .pictures import Picture, picture, write_frames, write_video
+from .pictures import Picture, picture, write_frames
 
 # --- image files
 
@@ -168,16 +168,6 @@ def test_image_digest_depends_on_content_and_order_alone(tmp_path: Path) -> None
 
 
 # --- selection
-
-
-@pytest.fixture
-def pictures() -> list[Picture]:
-    return [picture(48, 64, seed=i) for i in range(7)]
-
-
-@pytest.fixture
-def avi(tmp_path: Path, pictures: list[Picture]) -> Path:
-    return write_video(tmp_path / "clip.avi", pictures)
 
 
 @pytest.mark.parametrize(

@@ -21,16 +21,6 @@ from ted.store.errors import FrameError
 from .pictures import Picture, picture, write_video
 
 
-@pytest.fixture
-def pictures() -> list[Picture]:
-    return [picture(48, 64, seed=i) for i in range(7)]
-
-
-@pytest.fixture
-def avi(tmp_path: Path, pictures: list[Picture]) -> Path:
-    return write_video(tmp_path / "clip.avi", pictures)
-
-
 def mean_difference(a: Picture, b: Picture) -> float:
     return float(np.abs(a.astype(float) - b).mean())
 

@@ -63,20 +63,6 @@ def test_arguments_are_the_pipelines(
     assert ours["fps"].tolist() == [16]
 
 
-def test_arguments_of_a_batch_are_those_of_its_clips(small_folder: SmallFolders) -> None:
-    backbone = load(small_folder(NAME), device=CPU, dtype=torch.float32)
-    noisy = torch.randn(2, 16, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    conditions = [
-        backbone.condition(clip, clip[:1], no_noise) for clip in (make_clip(16, 64, 64, seed=seed) for seed in (1, 2))
-    ]
-    both = {key: torch.cat([condition[key] for condition in conditions]) for key in conditions[0]}
-    batched = backbone.network_arguments(noisy, 300, both)
-    for i, condition in enumerate(conditions):
-        alone = backbone.network_arguments(noisy[i : i + 1], 300, condition)
-        for name in ("sample", "fps", "image_latents", "image_embeddings", "encoder_hidden_states"):
-            assert torch.equal(batched[name][i : i + 1], alone[name]), name
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_positions_are_rounded_once(dtype: torch.dtype, small_folder: SmallFolders) -> None:
     backbone = load(small_folder(NAME, standins=True), device=CPU, dtype=dtype)

@@ -40,6 +40,30 @@ def relative_change(after: torch.Tensor, before: torch.Tensor) -> float:
     return float((after - before).norm() / before.norm())
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("i2vgen-xl", ("sample", "fps", "image_latents", "image_embeddings", "encoder_hidden_states")),
+        ("svd", ("sample", "encoder_hidden_states", "added_time_ids")),
+    ],
+)
+def test_arguments_of_a_batch_are_those_of_its_clips(
+    name: str, arguments: tuple[str, ...], loaded: Callable[[str], Backbone]
+) -> None:
+    backbone = loaded(name)
+    noisy = seeded((2, backbone.clip_length, 4, 8, 8))
+    conditions = [
+        backbone.condition(clip, clip[:1], seeded)
+        for clip in (make_clip(backbone.clip_length, 64, 64, seed=seed) for seed in (1, 2))
+    ]
+    both = {key: torch.cat([condition[key] for condition in conditions]) for key in conditions[0]}
+    batched = backbone.network_arguments(noisy, 300, both)
+    for i, condition in enumerate(conditions):
+        alone = backbone.network_arguments(noisy[i : i + 1], 300, condition)
+        for argument in arguments:
+            assert torch.equal(batched[argument][i : i + 1], alone[argument]), argument
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_taps_are_the_blocks_of_a_plain_forward_pass(name: str, loaded: Callable[[str], Backbone]) -> None:
     backbone = loaded(name)

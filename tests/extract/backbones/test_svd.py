@@ -55,20 +55,6 @@ def test_arguments_are_the_pipelines(
     assert ours["added_time_ids"].tolist() == [[6.0, 127.0, pytest.approx(0.02)]]
 
 
-def test_arguments_of_a_batch_are_those_of_its_clips(small_folder: SmallFolders) -> None:
-    backbone = load(small_folder(NAME), device=CPU, dtype=torch.float32)
-    noisy = torch.randn(2, 14, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    conditions = [
-        backbone.condition(clip, clip[:1], seeded) for clip in (make_clip(14, 64, 64, seed=seed) for seed in (1, 2))
-    ]
-    both = {key: torch.cat([condition[key] for condition in conditions]) for key in conditions[0]}
-    batched = backbone.network_arguments(noisy, 300, both)
-    for i, condition in enumerate(conditions):
-        alone = backbone.network_arguments(noisy[i : i + 1], 300, condition)
-        for name in ("sample", "encoder_hidden_states", "added_time_ids"):
-            assert torch.equal(batched[name][i : i + 1], alone[name]), name
-
-
 @pytest.mark.parametrize("size", [(480, 832), (64, 64), (832, 480), (225, 448), (680, 900)])
 def test_image_for_clip_is_the_pipelines(size: tuple[int, int]) -> None:
     frame = make_clip(1, *size)
