@@ -41,6 +41,7 @@ def masks_from_boxes(
     boxes: Sequence[tuple[float, float, float, float]],
     segment: Segmenter,
     *,
+    outside: Sequence[tuple[int, int]] = (),
     frame: int,
     number: int,
     masks: Mapping[int, _Ids],
@@ -54,7 +55,9 @@ def masks_from_boxes(
     boxes
         x, y, width and height of each object, in pixels of the frame.
     segment
-        Makes a mask from a box.
+        Makes a mask from a box and pixels.
+    outside
+        x and y of pixels that do not belong to an object, where they are in its box.
     frame
         Index of the frame.
     number
@@ -81,7 +84,8 @@ def masks_from_boxes(
             raise ConfigError(
                 f"the box {x:g},{y:g},{wide:g},{high:g} has no pixel of the frame, which is {width}x{height} pixels"
             )
-        found = segment(picture, Prompt(box=(left, top, right - left, bottom - top)))
+        points = tuple((x, y, False) for x, y in outside if left <= x < right and top <= y < bottom)
+        found = segment(picture, Prompt(box=(left, top, right - left, bottom - top), points=points))
         notes.append(f"object {at}: {100 * found.sum() / ((right - left) * (bottom - top)):.0f} % of its box")
         ids[found] = at
     return NamedMasks(masks={**masks, frame: ids}, notes=notes)

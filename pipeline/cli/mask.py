@@ -9,6 +9,16 @@ from .base import answer, arg, command, next_command, opt
 from .options import DEVICE, at_least
 
 
+class _Pixel(click.ParamType[tuple[int, int]]):
+    name = "X,Y"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        x, _, y = str(value).partition(",")
+        if not (x.isdecimal() and y.isdecimal() and len(x) < 7 and len(y) < 7):
+            self.fail(f"{value!r} is not X,Y, such as 180,95", param, ctx)
+        return int(x), int(y)
+
+
 class _Box(click.ParamType[tuple[float, float, float, float]]):
     name = "X,Y,W,H"
 
@@ -32,6 +42,11 @@ def mask(
         flag="--box",
         type=_Box(),
         title="Objects",
+    ),
+    outside: tuple[tuple[int, int], ...] = opt(
+        "Pixel in a box that does not belong to its object, such as the ground between legs. Repeat.",
+        flag="--not",
+        type=_Pixel(),
     ),
     imported: Path | None = opt(
         "Annotations of another tool: COCO or LabelMe JSON, CVAT XML, YOLO text files, PNG files in colours, or "
@@ -60,7 +75,7 @@ def mask(
 
     For example:
         ted mask walk.mp4 --box 120,64,200,150
-        ted mask walk.mp4 --box 300,80,90,160 --object 2
+        ted mask walk.mp4 --box 300,80,90,160 --not 340,200 --object 2
         ted mask walk.mp4 --from annotations.json
     """
     from ...store import printable, safe_name
@@ -92,7 +107,9 @@ def mask(
         segment = fill_box if fill else grab_cut if sam is None else load_sam(sam, choose_device(device))
         before = {} if overwrite else read_masks(video, folder)
         if boxes:
-            found = masks_from_boxes(video, boxes, segment, frame=index or 0, number=number, masks=before)
+            found = masks_from_boxes(
+                video, boxes, segment, outside=outside, frame=index or 0, number=number, masks=before
+            )
         else:
             found = edit_masks(video, segment, frame=index or 0, masks=before)
     folder, sheet = write_masks(video, found, out, alone=overwrite)

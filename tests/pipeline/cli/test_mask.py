@@ -113,6 +113,16 @@ def test_frames_and_objects_are_added(cli: Cli, clip: Path, tmp_path: Path) -> N
     np.testing.assert_array_equal(ids, expected)
 
 
+def test_pixels_that_are_not_the_object(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    """A box around both squares has both, unless one of them is said to be something else."""
+    common = ("mask", clip, "--out", tmp_path / "masks", "--box", "22,22,94,70", "--overwrite")
+    assert cli(*common).code == 0
+    both = square(0) | square(0, 80, 60, 24)
+    assert region_similarity(both, masks_of(tmp_path / "masks/walk")["00000"] == 1) > 0.9
+    assert cli(*common, "--not", "92,72", "--not", "85,65", "--not", "100,80", "--not", "5,5").code == 0
+    assert region_similarity(square(0), masks_of(tmp_path / "masks/walk")["00000"] == 1) > 0.9
+
+
 def test_masks_of_another_tool(cli: Cli, clip: Path, tmp_path: Path) -> None:
     shapes = [
         {"label": "red", "shape_type": "rectangle", "points": [[30, 30], [58, 58]]},
@@ -139,6 +149,7 @@ def test_wrong_use(cli: Cli, clip: Path, tmp_path: Path, davis_source: Path) -> 
         ((clip, "--box", "1,2,nan,3"), 2, "positive width"),
         ((clip, "--box", "1,2,0,3"), 2, "positive width"),
         ((clip, "--box", "1,2,1e300,3"), 2, "positive width"),
+        ((clip, "--box", "1,2,5,6", "--not", "3,x"), 2, "is not X,Y"),
         ((clip, "--box", "500,2,10,10"), 2, "has no pixel of the frame, which is 128x96"),
         ((clip, "--box", "1,1,9,9", "--frame", "77"), 2, "there is no frame '77'"),
         ((clip, "--box", "1,1,9,9", "--from", tmp_path), 2, "leave one of them out"),
