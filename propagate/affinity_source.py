@@ -1,6 +1,10 @@
 """Choice of candidates: cached affinities where they are exact, otherwise a search in the features."""
 
+import contextlib
 import logging
+import math
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -8,8 +12,8 @@ from typing import Any, Literal
 import torch
 
 from ..store import Cache, Unit
-from ..store.errors import ClaimedError
-from .affinity_cache import CachedAffinities, cache_affinities, find_cached
+from ..store.errors import CacheError, ClaimedError
+from .affinity_cache import CachedAffinities, affinity_spec, cache_affinities, find_cached
 from .candidate_search import FeatureSearch, FoundCandidates
 from .cluster import Workers
 from .settings import WeightedSettings
@@ -43,6 +47,9 @@ class AffinitySource:
         Use of cached affinities.
     device
         Device to compute on.
+    spare
+        With ``auto``: share of the free disk, 0 to 1, that a video's affinities may take if they are cached without
+        being asked for. They are not where they would take more, and a failure to write them is a warning.
     workers
         Executor of the search; this process by default.
     progress
@@ -62,6 +69,7 @@ class AffinitySource:
         units: Sequence[Unit],
         *,
         use: AffinityUse = "auto",
+        spare: float = 0.0,
         device: torch.device | str = "cpu",
         workers: Workers | None = None,
         progress: Callable[[int], None] = lambda frames: None,
@@ -69,6 +77,7 @@ class AffinitySource:
         self._cache = cache
         self._units = units
         self._use = use
+        self._spare = spare if use == "auto" else 0.0
         self._features = FeatureSearch(units, device=device, workers=workers)
         self._compute: dict[str, Any] = {"device": device, "workers": workers, "progress": progress}
         self._found: dict[tuple[WeightedSettings, tuple[int, ...]], FoundCandidates] = {}
@@ -89,18 +98,46 @@ class AffinitySource:
 
     def _searched(self, setting: WeightedSettings, annotated: tuple[int, ...]) -> FoundCandidates:
         found = self._features.find([setting], annotated)
-        if self._use not in ("keep", "keep-per-frame"):
+        if self._use not in ("keep", "keep-per-frame") and not self._spare:
             return found
         per_frame = self._use == "keep-per-frame"
         parts, spec = SearchSpec.shared([setting], annotated=annotated, fewest=1 if per_frame else _FEWEST_CACHED)
         units = [self._units[part] for part in parts]
+        spec = replace(spec, per_frame=per_frame)
+        if self._spare and not self._fits(units, spec):
+            return found
         try:
-            cached = cache_affinities(self._cache, units, replace(spec, per_frame=per_frame), **self._compute)
-        except ClaimedError as error:
+            cached = cache_affinities(self._cache, units, spec, **self._compute)
+        except CacheError as error:
+            if not self._spare and not isinstance(error, ClaimedError):
+                raise
             _log.warning("the affinities are computed again and not cached: %s", error)
+            if not isinstance(error, ClaimedError):
+                with contextlib.suppress(CacheError):  # a part of them is of no use on a full disk
+                    self._cache.remove(affinity_spec(units, spec).folder(self._cache.root))
             return found
         steps = CachedAffinities(cached.unit, self.device).steps
         return FoundCandidates(parts=parts, steps=steps, origin="features, kept")
+
+    def _fits(self, units: Sequence[Unit], spec: SearchSpec) -> bool:
+        """Tell whether a video's affinities, these included, take at most the spare share of the free disk."""
+        described = affinity_spec(units, spec)
+        needed = sum(4 * math.prod(shape) for shape in described.shapes.values())  # before compression
+        there = sum(entry.bytes for entry in self._cache.affinities(described.dataset, described.video))
+        try:
+            free = shutil.disk_usage(self._cache.root).free if os.access(self._cache.root, os.W_OK) else 0
+        except OSError:
+            return False
+        fits = needed + there <= self._spare * (free + there)
+        if not fits:
+            _log.info(
+                "%s: affinities of %.0f MB are not cached: they would exceed %.3g %% of the free disk, or it is "
+                "read-only",
+                described.video,
+                needed / 1e6,
+                100 * self._spare,
+            )
+        return fits
 
     def _cached(self, setting: WeightedSettings, annotated: tuple[int, ...]) -> FoundCandidates | None:
         """Return cached affinities that are exact for a setting, or may be approximate."""

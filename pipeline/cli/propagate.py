@@ -10,6 +10,15 @@ from .base import Options, Tally, answer, command, next_command, next_steps, opt
 from .options import CACHE, DEVICE, ClusterChoice, TrackedVideos
 from .setting_options import FusionChoice, SettingChoice, saved_settings
 
+# Share of the free disk for affinities that are cached without being asked for.
+_SPARE = 0.01
+
+_ORIGINS = {
+    "kept": "re-tuned from cached affinities",
+    "features": "affinities from features",
+    "features, kept": "affinities from features, cached for re-tuning",
+}
+
 
 class TaskChoice(Options, title="Task"):
     """What is tracked."""
@@ -34,11 +43,12 @@ def propagate(
     goal: TaskChoice,
     cluster: ClusterChoice,
     device: str = titled("Computation", DEVICE),
-    affinities: Literal["auto", "keep", "keep-per-frame", "approximate", "off"] = opt(
-        "Affinities in the cache. auto: read them where that is exact. keep: also write missing ones, about 1 MB a "
-        "frame at 480p. keep-per-frame: write ten times as much, which also serves every shorter context. "
-        "approximate: read them even where exactness is not proven, and report the share of pixels. off: neither read "
-        "nor write.",
+    affinities: Literal["auto", "read", "keep", "keep-per-frame", "approximate", "off"] = opt(
+        "Affinities in the cache, from which other temperatures and a smaller top-k take label steps only. "
+        "auto: read them where that is exact; of a single video, also write missing ones, up to 1 % of the free disk. "
+        "read: the same, without writing. keep: always write missing ones, about 1 MB a frame at 480p. keep-per-frame: "
+        "write ten times as much, which also serves every shorter context. approximate: read them even where exactness "
+        "is not proven, and report the share of pixels. off: neither read nor write.",
         "auto",
     ),
     cache: Path = titled("Input and output", CACHE),
@@ -98,7 +108,8 @@ def propagate(
                     refiner=refiner,
                     prefer=prefer,
                     overwrite=overwrite,
-                    affinities=affinities,
+                    affinities="auto" if affinities == "read" else affinities,
+                    spare=_SPARE if affinities == "auto" and len(videos) == 1 else 0.0,
                     workers=workers,
                     progress=bars.start(video.name, len(video.frames)),
                 )
@@ -111,7 +122,7 @@ def propagate(
                         video, report.folder, out / "overlays", title=title, suffix=f".{overlay_format}"
                     )
                     row["overlay"] = [str(path) for path in pictures]
-                state = f"{report.seconds:.1f} s, affinities from {report.affinities}"
+                state = f"{report.seconds:.1f} s, {_ORIGINS.get(report.affinities, report.affinities)}"
                 bars.note(
                     f"{video.name}: {plural(report.frames, 'frame')}, {'there before' if report.skipped else state}"
                 )

@@ -75,6 +75,7 @@ def propagate_video(
     prefer: Sequence[tuple[str, str]] = (),
     overwrite: bool = False,
     affinities: AffinityUse = "auto",
+    spare: float = 0.0,
     workers: Workers | None = None,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> PropagationReport:
@@ -100,6 +101,9 @@ def propagate_video(
         Fields that decide between several units of a feature, as in `Cache.find`.
     overwrite
         Replace a result of other settings.
+    affinities, spare
+        How affinities in the cache are used, and the share of the free disk for those that are cached without being
+        asked for; see `AffinitySource`.
     progress
         Called with the number of frames just done.
 
@@ -120,6 +124,7 @@ def propagate_video(
         cache,
         [unit for unit, _ in units],
         use=affinities,
+        spare=spare,
         device=device,
         workers=workers,
         progress=frames.advance,

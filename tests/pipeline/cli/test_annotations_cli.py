@@ -77,7 +77,7 @@ def test_youtube_vos(cli: Cli, tmp_path: Path) -> None:
     assert found == {(name, thing["object_id"]): thing["j"]["mean"] for name, thing in things}
     assert {row["frames"] for row in rows} == {2, 3}
     before = {path: path.read_bytes() for path in results.rglob("*.png")}
-    assert propagate(cli, tmp_path, *chosen, "--overwrite").err.count("affinities from kept") == 2
+    assert propagate(cli, tmp_path, *chosen, "--overwrite").err.count("re-tuned from cached affinities") == 2
     assert {path: path.read_bytes() for path in results.rglob("*.png")} == before
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -14,8 +15,8 @@ import pytest
 import zarr
 
 from ted.pipeline.runs.devices import choose_device
-from ted.store import open_cache
-from ted.store.errors import ConfigError
+from ted.store import AffinityWriter, open_cache
+from ted.store.errors import CacheError, ConfigError
 
 from ..conftest import Cli
 from ..inputs import SMALL, propagate
@@ -44,6 +45,54 @@ def test_kept_affinities_give_the_same_masks(cli: Cli, davis_source: Path, cache
     # A result is known by its settings, wherever its affinities came from.
     again = propagate(cli, cache, tmp_path / "reading", davis_source, "--affinities", "off", "--json")
     assert all(row["skipped"] for row in rows(again.out).values())
+
+
+def test_one_video_is_retuned_from_affinities_without_being_asked(
+    cli: Cli, davis_source: Path, cache: Path, tmp_path: Path
+) -> None:
+    one = ("propagate", davis_source, "--videos", "one", "--cache", cache, *SMALL)
+    assert cli(*one, "--out", tmp_path / "read", "--affinities", "read").code == 0
+    assert not open_cache(cache).affinities()
+    first = cli(*one, "--out", tmp_path / "first")
+    assert "affinities from features, cached for re-tuning" in first.err
+    assert [entry.state for entry in open_cache(cache).affinities()] == ["complete"]
+    changed = (*one, "--temperature", 0.05)
+    assert "re-tuned from cached affinities" in cli(*changed, "--out", tmp_path / "kept").err
+    assert "affinities from features" in cli(*changed, "--out", tmp_path / "plain", "--affinities", "off").err
+    assert masks(tmp_path / "kept") == masks(tmp_path / "plain")
+    assert masks(tmp_path / "first") == masks(tmp_path / "read")
+
+
+@pytest.mark.parametrize("fault", ["full disk", "no room"])
+def test_affinities_that_cannot_be_cached_fail_no_run(
+    cli: Cli,
+    davis_source: Path,
+    cache: Path,
+    tmp_path: Path,
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one = ("propagate", davis_source, "--videos", "one", "--cache", cache, *SMALL)
+    with monkeypatch.context() as patch:
+        if fault == "full disk":
+            writes = iter(range(3))
+
+            def commit(_: AffinityWriter) -> None:
+                if next(writes, None) is None:
+                    raise CacheError("the disk is full")
+
+            patch.setattr(AffinityWriter, "commit", commit)
+        else:
+            usage = shutil.disk_usage(cache)
+            patch.setattr("shutil.disk_usage", lambda _: usage._replace(free=10_000))
+        found = cli(*one, "--out", tmp_path / "faulty", "--json")
+    assert found.code == 0, found.err
+    assert rows(found.out)["one"]["affinities"] == "features"
+    assert ("not cached: the disk is full" in caplog.text) == (fault == "full disk")
+    assert not [*cache.rglob("affinities/*")]
+    assert cli(*one, "--out", tmp_path / "plain", "--affinities", "off").code == 0
+    assert masks(tmp_path / "faulty") == masks(tmp_path / "plain")
 
 
 @pytest.mark.parametrize("changes", [("--temperature", 0.05), ("--top-k", 9)])

@@ -44,7 +44,7 @@ def swept(davis_source: Path, extracted: Path, tmp_path_factory: pytest.TempPath
     from ted.pipeline.cli.run import run
 
     folder = tmp_path_factory.mktemp("swept")
-    shutil.copytree(extracted, folder / "cache")
+    shutil.copytree(extracted, folder / "cache", ignore=shutil.ignore_patterns("affinities"))
     arguments = ["sweep", davis_source, "--cache", folder / "cache", "--out", folder / "sweep", *LISTS, "--no-plots"]
     with pytest.raises(SystemExit) as stopped:
         run(ted, "ted", list(map(str, arguments)))
