@@ -20,16 +20,7 @@ class BackboneJob:
 
 
 def parse_job(text: str) -> BackboneJob:
-    """Read ``BACKBONE:TIMESTEP[,TIMESTEP...]:TAP[,TAP...]``.
-
-    >>> parse_job("i2vgen-xl:300,600:up_blocks[1],up_blocks[2]").timesteps
-    (300, 600)
-
-    Raises
-    ------
-    ConfigError
-        For anything else.
-    """
+    """Read ``BACKBONE:TIMESTEP[,TIMESTEP...]:TAP[,TAP...]``; raises ConfigError for anything else."""
     parts = text.split(":", 2)
     if len(parts) != 3 or not all(part.strip() for part in parts):
         raise ConfigError(f"feature {text!r} is not BACKBONE:TIMESTEP:TAP, such as adm:51:output_blocks[7]")

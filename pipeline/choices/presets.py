@@ -15,35 +15,13 @@ _CONTEXT = 28
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A published setting of extraction and propagation.
+    """A published setting of extraction and propagation; the other fields are those of `PropagationSettings`."""
 
-    Attributes
-    ----------
-    video_feature, image_feature
-        ``BACKBONE:TIMESTEP:TAP`` of the two parts; None if a method has no such part.
-    ensemble
-        Number of noise draws whose features are averaged.
-    overlap
-        Number of frames that neighbouring clips share.
-    alpha
-        Weight of the video feature.
-    temperature, top_k, radius, context, window, unrestricted_first, context_fill
-        Fields of `PropagationSettings`.
-    frame_size
-        Size of the frames, in the notation of `FrameSize.parse`; None for the backbone's default.
-    layers
-        Features of equal weight, which stand for the two parts unless a command is given others.
-    kernel, kernel_options
-        Affinity kernel and its parameters, ``NAME=VALUE``.
-    noising
-        How clips get noise, in the notation of `parse_noising`.
-    """
-
-    video_feature: str | None
+    video_feature: str | None  # BACKBONE:TIMESTEP:TAP of the two parts; None if a method has no such part
     image_feature: str
-    ensemble: int
-    overlap: int
-    alpha: float
+    ensemble: int  # number of noise draws whose features are averaged
+    overlap: int  # number of frames that neighbouring clips share
+    alpha: float  # weight of the video feature
     temperature: float
     top_k: int = 10
     radius: int = 15
@@ -51,11 +29,11 @@ class Preset:
     window: Literal["square", "circle"] = "square"
     unrestricted_first: bool = False
     context_fill: bool = False
-    frame_size: str | None = None
-    layers: tuple[str, ...] = ()
+    frame_size: str | None = None  # in the notation of `FrameSize.parse`; None for the backbone's default
+    layers: tuple[str, ...] = ()  # features of equal weight instead of the two parts, unless a command is given others
     kernel: str = "cosine"
-    kernel_options: tuple[str, ...] = ()
-    noising: str = "random"
+    kernel_options: tuple[str, ...] = ()  # NAME=VALUE
+    noising: str = "random"  # in the notation of `parse_noising`
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -96,13 +96,7 @@ class VideoChoice(Options, title="Videos and frames"):
     resolution: str = opt("Folder below JPEGImages of a DAVIS root.", "480p")
 
     def open(self) -> list["Video"]:
-        """Open the videos.
-
-        Raises
-        ------
-        ConfigError
-            For masks with several sources, for ``--videos`` without a name, and for sources that cannot be opened.
-        """
+        """Open the videos; raises ConfigError for options that contradict each other and for wrong sources."""
         from dataclasses import replace
 
         from ...store.errors import ConfigError
@@ -182,14 +176,7 @@ class SchedulerChoice(Options, title="Workers and clusters"):
     )
 
     def connect(self) -> AbstractContextManager["Workers"]:
-        """Return the executor of tasks, as a context manager.
-
-        Raises
-        ------
-        ConfigError
-            For options that contradict each other, and for a resource that is not ``NAME=AMOUNT``; on entering, for a
-            cluster that cannot be used.
-        """
+        """Return the executor of tasks, as a context manager that raises ConfigError for an unusable cluster."""
         from ...propagate import connect
 
         return connect(

@@ -44,25 +44,10 @@ class PictureChoice(Options, title="Output"):
         choose: Callable[["Video"], Sequence[int]],
         figure: Path | None = None,
     ) -> None:
-        """Draw each video and report the files; exit with 1 if a video failed.
+        """Draw each video, report the files, and exit with 1 if a video failed.
 
-        Parameters
-        ----------
-        what
-            Last part of the file names, such as ``pca``.
-        videos
-            The videos.
-        draw
-            Writes the pictures of a video and returns their paths.
-        choose
-            Returns the indices of the frames of a video's sheet.
-        figure
-            File of a figure; with several videos, each adds its name.
-
-        Raises
-        ------
-        ConfigError
-            If an option is wrong; this ends the command, while other errors of a video do not.
+        The names of files end with `what`, such as ``pca``. `draw` writes the pictures of a video and returns their
+        paths; `choose` returns the frames of its sheet. With several videos, each adds its name to that of the figure.
         """
         from ...store import printable, safe_name
         from ...store.errors import ConfigError

@@ -23,15 +23,8 @@ class _Printable(logging.Formatter):
 def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command as a program, and exit: 0 success, 1 a failure, 2 wrong use, 130 interrupted.
 
-    Parameters
-    ----------
-    command
-        The command.
-    name
-        Name of the program in usage messages. It begins the names of environment variables (``TED_``,
-        ``TED_PROPAGATE_``), so `ted propagate` and `ted-propagate` share them.
-    arguments
-        Arguments of the command; those of the process by default.
+    The program's name begins the names of environment variables (``TED_``, ``TED_PROPAGATE_``), so `ted propagate` and
+    `ted-propagate` share them.
     """
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Printable())

@@ -81,13 +81,7 @@ class FusionChoice(Options, title="Features and their weights"):
     renormalize: bool = RENORMALIZE
 
     def parts(self) -> list[tuple["FeatureChoice", float]]:
-        """Return the features and their weights, including those of weight 0.
-
-        Raises
-        ------
-        ConfigError
-            For an unknown preset, features that cannot be read, or a weight for a feature that is not named.
-        """
+        """Return the features and their weights, including those of weight 0; raises ConfigError for wrong ones."""
         from ...propagate import part_weights
         from ...store.errors import ConfigError
         from ..choices.features import parse_choice, parse_weighted
@@ -123,13 +117,7 @@ class KernelChoice(Options, title="Label propagation"):
     )
 
     def get(self, fusion: FusionChoice) -> "Kernel":
-        """Return the kernel; that of the preset, with its parameters, unless another is given.
-
-        Raises
-        ------
-        ConfigError
-            For an unknown kernel, or an unknown parameter of it.
-        """
+        """Return the kernel; that of the preset, with its parameters, unless another is given."""
         from ...propagate import parse_kernel
         from ...store.errors import ConfigError
 
@@ -164,13 +152,7 @@ class SettingChoice(KernelChoice):
     )
 
     def settings(self, fusion: FusionChoice) -> "PropagationSettings":
-        """Return the settings, completed by the preset.
-
-        Raises
-        ------
-        ConfigError
-            For a value out of range, an unknown kernel or an unknown parameter of it.
-        """
+        """Return the settings, completed by the preset; raises ConfigError for a value out of range."""
         from ...propagate import PropagationSettings
 
         preset = get_preset(fusion.preset)
