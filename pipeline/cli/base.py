@@ -94,6 +94,8 @@ class _Declared:
             settings.setdefault("type", click.Choice(get_args(kind)))
         elif kind is not bool:
             settings.setdefault("type", LocalPath() if kind is Path else get_args(kind) or kind)
+        if isinstance(settings.get("type"), click.IntRange | click.FloatRange):
+            settings.setdefault("metavar", "N")  # instead of INTEGER RANGE
         if self.flag == "":
             return click.Argument([name], nargs=-1 if several else 1, required=True, **settings)
         if kind is bool:

@@ -160,7 +160,9 @@ def sweep(
             )
         steps = [next_command("report", results=[out])]
         if result.ranking:
-            steps.insert(0, f"{next_command('propagate')} {result.ranking[0].setting.options}")
+            masks = [mask.path for mask in videos[0].annotated_masks.values()] if choice.truth else []
+            start = {"mask": masks[0]} if masks and not (choice.mask or choice.annotations) else {}
+            steps.insert(0, f"{next_command('propagate', **start)} {result.ranking[0].setting.options}")
         answer(
             {
                 "out": str(out),

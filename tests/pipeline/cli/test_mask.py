@@ -1,6 +1,7 @@
 """``ted mask``: first masks of a user's own video."""
 
 import json
+import shlex
 from pathlib import Path
 
 import cv2
@@ -74,9 +75,9 @@ def test_boxes_then_tracks_then_a_score(cli: Cli, clip: Path, tmp_path: Path, mo
     assert swept.code == 0, swept.err
     rows = [json.loads(line) for line in (tmp_path / "sweep/results.jsonl").read_text().splitlines()]
     assert [row["frames"] for row in rows] == [3, 3]
-    again = cli(
-        "propagate", "walk", "--mask", "true/00000.png", "--preset", "colours", "--temperature", "0.1", "--out", "b"
-    )
+    best, _ = next_commands(swept.out)
+    assert best.startswith("ted propagate walk --mask true/00000.png ")
+    again = cli(*shlex.split(best)[1:], "--out", "b")
     assert again.code == 0, again.err
     (sequence,) = json.loads(cli("evaluate", "walk", "--truth", "true", "--results", "b", "--json").out)["sequences"]
     assert [row["j"] for row in rows] == [item["j"]["mean"] for item in sequence["objects"]]

@@ -213,7 +213,7 @@ def test_folders_without_truth(cli: Cli, tmp_path: Path) -> None:
             "name a pixel with --point FRAME:X,Y, or a frame to click on",
         ),
         (("similarity", "--click", "9"), "no frame '9'"),
-        (("similarity", "--click", "0"), "there is no display to click on: name the pixel with --point"),
+        (("similarity", "--click", "0"), "there is no display for a window: name the pixel with --point"),
         (("similarity", "--point", "5,5"), "is not FRAME:X,Y in whole pixels"),
         (("similarity", "--point", "0:128,5"), "which is 128x96"),
         (("similarity", "--point", "0:5,5", "--alpha", "2"), "alpha must lie in [0, 1]"),
