@@ -47,7 +47,7 @@ def demo(out: Path = opt("Folder for all files of the demo.", "ted-demo", title=
     ):
         click.echo(f"{what + ':':<9}{path}")
     click.echo(
-        "\nThe models are small and know synthetic scenes only. For your own video, use published weights. Next:\n"
-        "  ted extract VIDEO.mp4 --dry-run     what to download, and how long it takes\n"
-        "  ted propagate --help                all options of tracking"
+        "\nThe models are small and know synthetic scenes only. With a video of your own, next:\n"
+        "  ted mask VIDEO.mp4                  the first mask; it names the commands that track without a network\n"
+        "  ted extract VIDEO.mp4 --dry-run     the published models: downloads, and how large the features are"
     )

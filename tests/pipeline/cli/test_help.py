@@ -34,6 +34,7 @@ def test_every_command_has_three_examples_that_it_accepts(cli: Cli, name: str) -
     for line in found.examples:
         assert parse_command(line)[0] == name
     page = cli(*name.split(), "-h").out
+    assert page.startswith(f"Usage: ted {name} ")
     assert all(line in page for line in found.examples)
 
 
@@ -67,7 +68,7 @@ def test_help_pages_import_no_library() -> None:
     """Each page must answer at once: no torch, no store."""
     code = (
         "import sys\nfrom ted.pipeline.cli import ted\n"
-        f"for name in {[*EVERY]!r}:\n"
+        f"for name in {['', *COMMANDS, *EVERY]!r}:\n"
         "    try: ted([*name.split(), '--help'])\n    except SystemExit: pass\n"
         "print([name for name in ('torch', 'numpy', 'zarr', 'dask', 'cv2', 'diffusers') if name in sys.modules])"
     )
