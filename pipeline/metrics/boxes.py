@@ -48,13 +48,9 @@ def centre_distance(truth: _Array, predicted: _Array) -> _Array:
 
 @dataclass(frozen=True, kw_only=True)
 class BoxScore:
-    """Scores of the boxes of one object.
+    """Scores of the boxes of one object in the scored frames, (frame, 4); NaN where a box is absent.
 
-    Attributes
-    ----------
-    truth, predicted
-        (frame, 4), x, y, width, height in pixels in the scored frames; NaN where a box is absent. Frames without a true
-        box do not count.
+    Frames without a true box do not count.
     """
 
     truth: _Array

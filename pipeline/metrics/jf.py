@@ -69,14 +69,9 @@ def contour_accuracy(truth: _Mask, prediction: _Mask, radius: int | None = None)
 
 
 class TrueContour:
-    """The contour of a true mask, prepared once for many predictions.
+    """The contour of a true mask, (height, width), bool, prepared once for many predictions.
 
-    Parameters
-    ----------
-    truth
-        (height, width), bool.
-    radius
-        Euclidean distance in pixels, inclusive; `contour_radius` of the size by default.
+    `radius` is a Euclidean distance in pixels, inclusive; by default `contour_radius` of the size.
     """
 
     def __init__(self, truth: _Mask, radius: int | None = None) -> None:

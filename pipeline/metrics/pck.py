@@ -51,14 +51,8 @@ def joint_distances(truth: _Array, predicted: _Array) -> _Array:
 class PckScore:
     """PCK over the joints of one or several videos.
 
-    Attributes
-    ----------
-    correct
-        (threshold, joint), samples whose distance is at most the threshold of `PCK_THRESHOLDS`.
-    counted
-        (joint,), samples in which the joint is present.
-    samples
-        Number of samples of a joint: one for each scored frame.
+    `correct` counts the samples whose distance is at most each of `PCK_THRESHOLDS`, (threshold, joint); `counted` those
+    in which the joint is present, (joint,). There are `samples` of each joint: one for each scored frame.
     """
 
     correct: _Counts

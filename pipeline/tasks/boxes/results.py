@@ -74,16 +74,10 @@ class BoxResult(ArchiveResult):
 
 @dataclass(frozen=True, kw_only=True)
 class BoxesScore(Score):
-    """Metrics of the boxes of a video.
+    """Metrics of each object of a video by column; None if no frame counts.
 
-    Attributes
-    ----------
-    objects
-        Values of each object, by column of the metric spec; None if no frame counts.
-    frames
-        Number of frames in which any object was scored.
-    counted
-        Number of frames that count, by number of the object; empty for a score that was read back.
+    `frames` is the number of frames in which any object was scored. `counted` has the number of frames of each object;
+    it is empty for a score that was read back.
     """
 
     objects: tuple[Values, ...]

@@ -32,20 +32,10 @@ MASKS = MetricSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectScore:
-    """Scores of one object.
+    """Scores of one object, by its number in the masks, over its scored frames.
 
-    Attributes
-    ----------
-    object_id
-        Number of the object in the masks.
-    frames
-        Number of scored frames.
-    j, f
-        Statistics over these frames; f is None where F was not measured.
-    j_frames, f_frames
-        Values of the scored frames, in [0, 1]; empty in sweeps.
-    names
-        Names of the scored frames, if they differ between objects; None in sweeps.
+    `f` is None where F was not measured. `j_frames` and `f_frames` are the values of the frames, in [0, 1], and `names`
+    the frames' names if they differ between objects; sweeps have neither.
     """
 
     object_id: int
@@ -86,15 +76,7 @@ class ObjectScore:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskScore(Score):
-    """Scores of the objects of a video.
-
-    Attributes
-    ----------
-    objects
-        The objects in the order of their numbers.
-    names
-        Names of the frames in which any object is scored; empty in sweeps.
-    """
+    """Scores of the objects of a video, by rising number; `names` are the scored frames, which sweeps do not have."""
 
     objects: tuple[ObjectScore, ...]
     names: tuple[str, ...] = ()

@@ -86,16 +86,9 @@ class TrackResult(ArchiveResult):
 
 @dataclass(frozen=True, kw_only=True)
 class PointScore(Score):
-    """TAP-Vid's metrics of a video.
+    """TAP-Vid's metrics of a video by official name; None if there is nothing to measure.
 
-    Attributes
-    ----------
-    values
-        Values by official name; None if there is nothing to measure.
-    frames
-        Number of frames in which any point was scored.
-    mode
-        How the points were queried; empty for a score that was read back.
+    `frames` is the number of frames in which any point was scored. `mode` is empty for a score that was read back.
     """
 
     values: Values
