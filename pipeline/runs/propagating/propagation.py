@@ -1,7 +1,8 @@
 """Stage 2 for one video: propagate annotations along cached features, and write a folder of results."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ....extract.prefetch import Prefetched
 from ....propagate import (
     AffinitySource,
     AffinityUse,
@@ -29,6 +31,9 @@ from ..result_folders import atomic_folder, has_same_result, result_folder
 from .units import find_weighted_units
 
 __all__ = ["PropagationReport", "describe_result", "propagate_video"]
+
+# Frames whose labels a GPU computes ahead of decoding.
+_AHEAD = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,14 +152,15 @@ def propagate_video(
         for number, (annotated, target) in enumerate(run.targets):
             used[source.find([setting], annotated).origin] = None
             session = TrackingSession(source, setting, target.encode(features.grid), memory=0)
-            for frame, label in session.labels():
-                if frame < annotated[0] and not run.backward:
-                    break  # these frames come last
-                value = target.decode(frame, label, features.frame_size)
-                if refiner is not None and frame not in annotated:
-                    value = refiner.refine(frame, partial(video.frames.read, frame), value, label)
-                run.collect(number, frame, value, label)
-                frames.advance(1)
+            with _computed(session, device) as labels:
+                for frame, label in labels:
+                    if frame < annotated[0] and not run.backward:
+                        break  # these frames come last
+                    value = target.decode(frame, label, features.frame_size)
+                    if refiner is not None and frame not in annotated:
+                        value = refiner.refine(frame, partial(video.frames.read, frame), value, label)
+                    run.collect(number, frame, value, label)
+                    frames.advance(1)
             frames.finish(number)
         run.write(hidden)
     return PropagationReport(
@@ -166,6 +172,15 @@ def propagate_video(
         affinities=" and ".join(used),
         unproven=unproven,
     )
+
+
+def _computed(
+    session: TrackingSession, device: torch.device
+) -> AbstractContextManager[Iterable[tuple[int, torch.Tensor]]]:
+    """Return a session's labels; those of a GPU are computed in a thread, beside decoding and writing."""
+    if device.type == "cpu":
+        return nullcontext(session.labels())
+    return Prefetched((item for item in session.labels()), _AHEAD)
 
 
 class _Progress:

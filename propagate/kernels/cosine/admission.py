@@ -40,22 +40,8 @@ def admit(
     included. If many times k keys tie within errors of float32, admit those that are certainly in the top-k, then the
     others in the order of (context frame, y, x).
 
-    Parameters
-    ----------
-    scores
-        The tile's tables.
-    scales
-        The fusions to search: the scale of each table, at least 0.
-    precision
-        Precision of the tables.
-    order
-        (frame,), int64: each frame's position in the context.
-    grid
-        (y, x).
-    top_k
-        k, at least 1.
-    frames
-        Frames to search; all by default.
+    `scales` has the scale of each table for each fusion, `order` each frame's position in the context. `frames` are
+    searched, by default all.
 
     Returns
     -------
@@ -161,16 +147,7 @@ def _batches(counts: Sequence[int]) -> Iterator[slice]:
 def passing(similarity: torch.Tensor, sources: torch.Tensor, top_k: int, precision: Precision) -> torch.Tensor:
     """Return which keys may be among the k most similar of their query: (query, key), bool.
 
-    Parameters
-    ----------
-    similarity
-        (query, key); -inf where there is no key.
-    sources
-        (query, key), int64: flat indices into (context frame, y, x).
-    top_k
-        k, at least 1.
-    precision
-        Precision of the similarities.
+    `similarity` is -inf where there is no key; `sources` are flat indices into (context frame, y, x).
 
     Raises
     ------

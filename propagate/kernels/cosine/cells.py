@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from ..candidates import Candidates
-from .admission import TooManyCandidatesError, admit
+from .admission import TooManyCandidatesError, admit, stacked
 from .precision import Precision, exact_products
 from .scores import TileScores
 from .search import Search, distinct
@@ -44,7 +44,10 @@ class CellSearch(Search):
                 part, precision = self.tile(tile, precision, buffers[precision.dtype])
             here = pixels[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
             found.append((here.flatten(), part))
-        return _assembled(found, height * width)
+        sources, scores = stacked([(part.sources, part.scores) for _, part in found])
+        bounds = torch.cat([part.bounds for _, part in found], dim=1)
+        order = torch.cat([here for here, _ in found]).argsort()
+        return Candidates(sources=sources[order], scores=scores[:, order], bounds=bounds[:, order])
 
     def tile(
         self, tile: Tile, precision: Precision, buffers: Sequence[torch.Tensor]
@@ -77,18 +80,3 @@ class CellSearch(Search):
         """Return the slots of some positions; None for all slots."""
         slots = sorted(self.slots[position] for position in positions)
         return None if len(slots) == len(self.order) else slots
-
-
-def _assembled(found: Sequence[tuple[torch.Tensor, Candidates]], pixels: int) -> Candidates:
-    """Combine the candidates of all tiles, in the order of pixels."""
-    first = found[0][1]
-    width = max(part.sources.shape[1] for _, part in found)
-    sources = first.sources.new_full((pixels, width), -1)
-    scores = first.scores.new_zeros((len(first.scores), pixels, width))
-    bounds = first.bounds.new_empty((len(first.bounds), pixels))
-    for here, part in found:
-        some = torch.arange(part.sources.shape[1], device=here.device)
-        sources[here[:, None], some] = part.sources
-        scores[:, here[:, None], some] = part.scores
-        bounds[:, here] = part.bounds
-    return Candidates(sources=sources, scores=scores, bounds=bounds)

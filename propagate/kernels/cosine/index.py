@@ -149,7 +149,7 @@ class CosineIndex(ContextIndex):
         search = engine(
             query=features,
             keys=keys,
-            precision=self.precision(device),
+            product_precision=self.precision(device),
             slots=slots,
             spec=self.spec,
             groups=groups,
@@ -169,14 +169,7 @@ class CosineIndex(ContextIndex):
 def _merged(found: Sequence[Candidates], copies: dict[int, int], cells: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Merge the candidates of several passes, and repeat those of frames that occur several times in the context.
 
-    Parameters
-    ----------
-    found
-        Candidates of each pass.
-    copies
-        For each position in the context, the searched position with the same frame in the same pass.
-    cells
-        Number of cells of the grid.
+    `copies` has, for each position in the context, the searched position with the same frame in the same pass.
     """
     sources = torch.cat([piece.sources for piece in found], dim=1)
     scores = torch.cat([piece.scores for piece in found], dim=2)

@@ -28,8 +28,6 @@ __all__ = ["RowSearch"]
 _BUDGET, _BUDGET_OF_SEVERAL = 10 * 2**24, 2**27
 # Maximum number of float32 values in memory in other steps.
 _AT_ONCE = 2**25
-# Segments that are read of a query, and cells that are listed, beyond 4 k.
-_MORE = 24
 # Entry of the tables outside of windows, and a bound of the others: shifted cosines lie in [-2, 2].
 _OUTSIDE, _LEAST = -4.0, -3.0
 
@@ -91,6 +89,8 @@ class RowSearch(Search):
 
     def run(self, budget: int | None = None) -> Candidates:
         """Find the candidates of all pixels; `budget` determines the number of rows in a block."""
+        # Segments that are read of a query, and cells that are listed. Searching a query again costs far more.
+        self._count = 12 * self.spec.top_k + 8 if self.single else 4 * self.spec.top_k + 24
         precision = self.precision()
         blocks = self._blocks(budget or (_BUDGET if self.single else _BUDGET_OF_SEVERAL))
         self._portions = [*self._cut(max(math.prod(block.shape) for block in blocks))]
@@ -219,20 +219,9 @@ class RowSearch(Search):
         portion: _Portion,
         precision: Precision,
     ) -> _Read:
-        """Read a portion's segments.
+        """Read a portion's segments of each table in `products`, (query x frame x segment, cell of the segment).
 
-        Parameters
-        ----------
-        products
-            Each table, (query x frame x segment, cell of the segment).
-        maxima
-            Maxima of all segments, (table, query, frame, segment) in this order.
-        block
-            The block.
-        portion
-            The fusions.
-        precision
-            Precision of the tables.
+        `maxima` has the maxima of all segments, (table, query, frame, segment) in this order.
         """
         tables, frames, (queries, segments) = len(products), len(self.order), block.shape
         bounds = maxima
@@ -242,7 +231,7 @@ class RowSearch(Search):
             bounds = (portion.scales @ bounds.view(tables, -1).float()).to(precision.dtype)
         groups = len(portion.positions) if self.spec.per_frame else 1
         bounds = bounds.view(-1, queries, groups, len(portion.positions) * segments // groups)
-        bound, index = bounds.topk(min(4 * self.spec.top_k + _MORE, bounds.shape[-1]), sorted=False)
+        bound, index = bounds.topk(min(self._count, bounds.shape[-1]), sorted=False)
         if groups > 1:
             index = index + torch.arange(groups, device=self.device)[:, None] * segments
         if portion.slots is not None:
@@ -280,7 +269,7 @@ class RowSearch(Search):
             if tables > 1:
                 rest = rest + precision.rounding * rest.abs()  # sums were rounded
                 similarity = (values * portion.scales.T[:, :, None, None, None]).sum(0)
-            score, member = similarity.topk(min(4 * top_k + _MORE, similarity.shape[-1]))
+            score, member = similarity.topk(min(self._count, similarity.shape[-1]))
             if score.shape[-1] < similarity.shape[-1]:
                 rest = torch.maximum(rest, score[..., -1])
             threshold = torch.full_like(rest, _LEAST)

@@ -33,26 +33,13 @@ class Located:
 
 
 class TileScores:
-    """Similarities of a tile's queries, in one or several tables of products.
+    """Similarities of a tile's queries, in one or several tables, which are sums of the products of operands.
 
-    A table is stored as one slab for each row of keys, (frame, key x, query y and x), with the queries whose windows
-    contain the row. The maxima over the rows of each segment, (segment, frame, key x, query y, query x), are computed
-    while a slab is in the processor's cache; -inf if no key of the segment is in the window.
+    A table is stored in its flat buffer as one slab for each row of keys, (frame, key x, query y and x), with the
+    queries whose windows contain the row. The maxima over the rows of each segment, (segment, frame, key x, query y,
+    query x), are computed while a slab is in the processor's cache; -inf if no key of the segment is in the window.
 
-    Parameters
-    ----------
-    tile
-        The tile.
-    tables
-        One or more tables; each is a sum of the products of its operands. All keys have the same frames and type.
-    frames
-        Number of frames of the keys.
-    grid_width
-        Columns of the grid.
-    buffers
-        One flat buffer for each table, of the operands' type, with at least `Tile.products` elements; overwritten.
-    circle
-        Radius in cells: `locate` excludes keys at this Euclidean distance or more. Maxima still include them.
+    `locate` excludes keys at the Euclidean distance `circle` or more, in cells. Maxima still include them.
     """
 
     def __init__(
@@ -100,18 +87,10 @@ class TileScores:
         return maxima.view(tile.segments, self.frames, depth, height, width)
 
     def segment_bounds(self, frames: Sequence[int] | None = None) -> list[torch.Tensor]:
-        """Return the largest similarity of each query with the keys of each segment in its window.
+        """Return the largest similarity of each query with the keys of each segment, for each table.
 
-        Parameters
-        ----------
-        frames
-            Frames to search; all by default.
-
-        Returns
-        -------
-        list of torch.Tensor
-            One for each table: (query, segment x frame x key x), float32. Segments are counted from the first one in
-            the window of the query's row, as in `locate`. -inf outside the window.
+        (query, segment x frame x key x), float32; -inf outside the window. `frames` are searched, by default all.
+        Segments are counted from the first one in the window of the query's row, as in `locate`.
         """
         first, count = self._reach
         segments = first[:, None] + torch.arange(count, device=first.device)  # (query y, segment)
@@ -127,22 +106,7 @@ class TileScores:
         return bounds
 
     def locate(self, queries: torch.Tensor, segments: torch.Tensor, frames: Sequence[int] | None = None) -> "Located":
-        """Find the keys of segments.
-
-        Parameters
-        ----------
-        queries
-            Indices of queries in the tile, (...).
-        segments
-            Indices into the last axis of `segment_bounds` for these frames, (...).
-        frames
-            The frames that were passed to `segment_bounds`.
-
-        Returns
-        -------
-        Located
-            The keys of each segment.
-        """
+        """Find the keys of segments: indices into the last axis of `segment_bounds` for the same frames, (...)."""
         tile = self.tile
         depth, number = len(tile.key_columns), self.frames if frames is None else len(frames)
         key_x, frame = segments % depth, segments // depth % number

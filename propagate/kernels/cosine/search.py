@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,76 +24,55 @@ Operand = tuple[torch.Tensor, Callable[[slice], torch.Tensor]]
 _NOWHERE = torch.iinfo(torch.int64).max
 
 
+@dataclass(eq=False, kw_only=True)
 class Search(ABC):
     """Search of one frame's sources in some frames of its context, in windows of one radius.
 
-    Parameters
+    Attributes
     ----------
-    query
-        Features of the frame, (y, x, channel) for each part, float32, L2-normalised.
-    keys
-        The keys of each part.
-    precision
+    query, keys
+        Features of the frame, (y, x, channel), float32, L2-normalised, and the keys of the context, for each part.
+    product_precision
         Precision of the keys' products.
     slots
         The slot of each position in the context that is searched.
-    spec
-        The search.
     groups
         For each fusion, groups of positions that have a common top-k.
-    radius
-        Half the side of the square window.
-    circle
-        Radius of the circle that limits the window, if any.
+    radius, circle
+        Half the side of the square window, and the radius of the circle that limits it, if any.
     memo
-        Values that are the same for all frames, kept by the index.
-
-    Attributes
-    ----------
+        Values that are the same for all frames.
     order
         (slot,), int64: the position of each slot; -1 if it is not searched.
-    scales
-        For each fusion, the scales of the parts' cosines, which sum to 1.
+    scales, table_scales
+        For each fusion, the scales of the parts' cosines, which sum to 1; and for each of these those of the tables.
     single
         Whether all fusions have the same scales, so that one table of fused similarities serves them all.
-    table_scales
-        The scales of the tables for each of the different `scales`.
     """
 
-    def __init__(
-        self,
-        *,
-        query: Sequence[torch.Tensor],
-        keys: Sequence[PartKeys],
-        precision: Precision,
-        slots: dict[int, int],
-        spec: "SearchSpec",
-        groups: Sequence[Sequence[Sequence[int]]],
-        radius: int,
-        circle: int | None,
-        memo: dict[Hashable, Any],
-    ) -> None:
-        self.query = query
-        self.keys = keys
-        self.slots = slots
-        self.spec = spec
-        self.kernel: CosineKernel = spec.kernel  # type: ignore[assignment]
-        self.groups = groups
-        self.radius = radius
-        self.circle = circle
-        self.memo = memo
-        self.grid = (query[0].shape[0], query[0].shape[1])
-        self.device = query[0].device
-        order, slot_of = [-1] * (max(slots.values()) + 1), [0] * (max(slots) + 1)
-        for position, slot in slots.items():
+    query: Sequence[torch.Tensor]
+    keys: Sequence[PartKeys]
+    product_precision: Precision
+    slots: dict[int, int]
+    spec: "SearchSpec"
+    groups: Sequence[Sequence[Sequence[int]]]
+    radius: int
+    circle: int | None
+    memo: dict[Hashable, Any]
+
+    def __post_init__(self) -> None:
+        self.kernel: CosineKernel = self.spec.kernel  # type: ignore[assignment]
+        self.grid = (self.query[0].shape[0], self.query[0].shape[1])
+        self.device = self.query[0].device
+        order, slot_of = [-1] * (max(self.slots.values()) + 1), [0] * (max(self.slots) + 1)
+        for position, slot in self.slots.items():
             order[slot], slot_of[position] = position, slot
         self.order = torch.tensor(order, device=self.device)
         self._slot_of = torch.tensor(slot_of, device=self.device)
-        scales = [self.kernel.scales(fusion) for fusion in spec.fusions]
+        scales = [self.kernel.scales(fusion) for fusion in self.spec.fusions]
         self.scales = [tuple(scale / sum(own) for scale in own) for own in scales]
         self.single = len(set(self.scales)) == 1
         self.table_scales = {parts: (1.0,) if self.single else parts for parts in self.scales}
-        self._precision = precision
         self._tables: dict[Precision, tuple[list[list[Operand]], torch.Tensor]] = {}
 
     @abstractmethod
@@ -101,7 +81,7 @@ class Search(ABC):
 
     def precision(self) -> Precision:
         """Return the precision of the keys, with its error estimated from a sample of pairs."""
-        wanted = self._precision
+        wanted = self.product_precision
         if not wanted.is_low:
             return wanted
         estimates = []
@@ -164,18 +144,7 @@ class Search(ABC):
     ) -> torch.Tensor:
         """Return which queries have a source whose similarity is off by more than the error bound: (query,), bool.
 
-        Parameters
-        ----------
-        values
-            Entries of the tables, (table, query, c).
-        shift
-            What the tables lack, (table, query).
-        cosines
-            Exact cosines, (part, query, c).
-        sources
-            (query, c); -1 in empty slots.
-        precision
-            Precision of the tables.
+        `values` and `shift` are entries of the tables, (table, query, c), and what these lack, (table, query).
         """
         off = torch.zeros_like(sources, dtype=torch.bool)
         for parts, scales in self.table_scales.items():
@@ -198,16 +167,9 @@ def weighted(tables: Sequence[torch.Tensor] | torch.Tensor, scales: Sequence[flo
 
 
 def distinct(sources: torch.Tensor, values: torch.Tensor, lists: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sort the sources of each query, drop repetitions, and move empty slots to the end; likewise their values.
+    """Sort the sources of each query, (query, c), of one or several lists; likewise their values, (table, query, c).
 
-    Parameters
-    ----------
-    sources
-        (query, c), int64: one or several lists of different sources; -1 in empty slots.
-    values
-        (table, query, c).
-    lists
-        Number of lists.
+    Repetitions are dropped, and empty slots (-1) moved to the end.
     """
     rank, order = sources.masked_fill(sources < 0, _NOWHERE).sort(dim=1)
     if lists > 1:  # keep the first occurrence of a source that is in several lists

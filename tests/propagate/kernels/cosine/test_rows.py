@@ -145,7 +145,7 @@ def work(spec: SearchSpec, parts: Parts) -> Operations:
 
 def test_a_frame_takes_few_operations_and_many_fusions_little_more_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "_AT_ONCE", 18 * 24 * 20 * 40)  # two to three steps for each part's cosines
-    parts = random_parts((18, 24), 6, (64, 40), seed=3, smooth=True)
+    parts = random_parts((18, 24), 9, (64, 40), seed=3, smooth=True)
     one = work(replace(ONE, top_k=10), parts)
     assert sum(one.calls.values()) <= 400
     eleven = tuple(Fusion(weights=(i / 10, 1 - i / 10), context=28) for i in range(11))
