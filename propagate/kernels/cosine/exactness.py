@@ -30,12 +30,8 @@ def proven(
     frames: int,
     annotated: int,
 ) -> torch.Tensor:
-    """Return for which pixels the k best candidates are certain to be the k best sources: (pixel,), bool.
+    """Return for which pixels the k best candidates are certain to be the k best sources; see `Kernel.proven`.
 
-    The parameters are those of `Kernel.proven`.
-
-    Notes
-    -----
     Under each searched fusion, `Candidates.bounds` bounds the similarity of all sources outside the candidates, also in
     a shorter context. With two parts, the similarity is linear in the scale of the first part. Between two searched
     fusions it is thus bounded by the line between their bounds, and beyond the outermost fusion by a line to 1, the

@@ -56,12 +56,8 @@ class Precision:
     def estimated(self, queries: torch.Tensor, keys: torch.Tensor) -> "Precision":
         """Return this precision with an error bound estimated from a sample.
 
-        Rounding errors of many channels average out, and those of few dominant channels do not: hence the sample.
-
-        Parameters
-        ----------
-        queries, keys
-            Sampled pairs: (..., channel) each, float32, L2-normalised.
+        Rounding errors of many channels average out, and those of few dominant channels do not: hence the sample of
+        pairs of unit vectors, (..., channel).
         """
         if not self.is_low:
             return self
@@ -82,15 +78,7 @@ FLOAT16 = Precision(dtype=torch.float16, rounding=2**-11, error=2**-10)
 
 @lru_cache
 def best_precision(device: torch.device, threads: int) -> Precision:
-    """Measure products of the engine's shape on a device, once; return the fastest precision.
-
-    Parameters
-    ----------
-    device
-        The device.
-    threads
-        Number of threads of the process; the measurement is cached for each number.
-    """
+    """Return the fastest precision of the engine's products on a device, measured once for each number of threads."""
     # (frame, queries, channels, keys) of a block of the row engine, or of a tile of the cell engine, whose frames are
     # multiplied as one.
     low, shape = (BFLOAT16, (1, 29 * 38, 640, 248)) if device.type == "cpu" else (FLOAT16, (29, 1040, 640, 4160))

@@ -18,17 +18,7 @@ _LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """A rectangle of queries and the box of keys that their windows cover, clipped to the grid.
-
-    Attributes
-    ----------
-    rows, columns
-        Rows and columns of the queries.
-    key_rows, key_columns
-        Rows and columns of the smallest box that contains every window of the tile.
-    radius
-        Half the side of the square windows.
-    """
+    """A rectangle of queries, and the smallest box of keys that contains their square windows, clipped to the grid."""
 
     rows: range
     columns: range
@@ -64,25 +54,8 @@ def plan_tiles(grid: tuple[int, int], radius: int, *, frames: int, channels: int
     """Cut a grid into the cheapest tiles: narrow tiles waste few products, wide tiles read keys less often.
 
     A row of keys is multiplied with exactly the rows of queries whose windows contain it, so tall tiles waste no
-    products; memory limits their height.
-
-    Parameters
-    ----------
-    grid
-        (y, x), each at least 1.
-    radius
-        Half the side of the square window, at least 0.
-    frames
-        Number of context frames, at least 1.
-    channels
-        Total number of channels of all parts.
-    budget
-        Maximum number of similarities of a tile. If those of a single query do not fit, tiles are single queries.
-
-    Returns
-    -------
-    list of Tile
-        Row by row; every query is in exactly one tile.
+    products; memory limits their height: a tile has at most `budget` similarities, or a single query. Tiles are listed
+    row by row; every query is in exactly one.
     """
     depth = frames * channels
     rows_of = [(height, _row_sums(grid[0], height, radius)) for height in _lengths(grid[0])]
