@@ -3,8 +3,9 @@
 Each name is imported when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..store.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .affinity_cache import CachedAffinities, affinity_spec, cache_affinities, find_cached
@@ -90,29 +91,4 @@ __all__ = [
     "with_learned_heads",
 ]
 
-_MODULES = {
-    "affinity_cache": "CachedAffinities affinity_spec cache_affinities find_cached",
-    "affinity_source": "AffinitySource AffinityUse",
-    "candidate_search": "CandidateSource FeatureSearch FoundCandidates FrameCandidates search",
-    "cluster": "InProcess Workers check_access connect",
-    "features": "FeatureReader FeatureVolume Part finest_part",
-    "fusion": "Fusion",
-    "head_weights": "LearnedHeads learn_head_weights store_head_weights with_learned_heads",
-    "kernels": "AttentionKernel CosineKernel Kernel KernelParameter get_kernel kernel_class kernel_names parse_kernel",
-    "kernels.candidates": "Affinity Candidates",
-    "kernels.dense": "DenseKernel",
-    "kernels.window": "window_mask",
-    "origins": "Origins trace_origins",
-    "propagation": "SweepPass plan_passes propagate sweep",
-    "session": "FrameAffinity SessionCancelled SessionRun TrackingSession",
-    "settings": "PropagationSettings WeightedSettings part_weights",
-    "spec": "SearchSpec",
-    "targets.base": "AnnotatedLabel Target annotation_labels",
-}
-_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__ = lazy_names(__name__, __file__)

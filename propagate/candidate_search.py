@@ -30,22 +30,10 @@ _FEWEST, _MOST = 4, 24
 
 @dataclass(frozen=True, kw_only=True)
 class FrameCandidates:
-    """The candidates of one frame.
+    """The candidates of one frame, on the grid (y, x) of the finest features, and the search that found them.
 
-    Attributes
-    ----------
-    frame
-        Index of the frame.
-    context
-        Indices of its context frames, the first axis of the flat indices in `Candidates.sources`.
-    annotated
-        Number of annotated frames in the context; they come first.
-    grid
-        (y, x) of the finest features.
-    spec
-        The search that found them.
-    candidates
-        The candidates, on that grid.
+    `context` are the indices of its context frames, the first axis of the flat indices in `Candidates.sources`;
+    `annotated` of them are annotated and come first.
     """
 
     frame: int
@@ -99,13 +87,7 @@ class FoundCandidates:
 
 
 class CandidateSource(Protocol):
-    """A source of a session's candidates: features, or cached affinities.
-
-    Attributes
-    ----------
-    device
-        Device of the candidates.
-    """
+    """A source of a session's candidates, on a device: features, or cached affinities."""
 
     device: torch.device
 
@@ -116,19 +98,9 @@ class CandidateSource(Protocol):
         """
 
     def find(self, settings: Sequence[WeightedSettings], annotated: tuple[int, ...]) -> FoundCandidates:
-        """Return candidates that contain the sources of all settings.
+        """Return candidates that contain the sources of all settings, which have one kernel and window.
 
-        Parameters
-        ----------
-        settings
-            Settings of one kernel and window, at least one, with a weight for each part.
-        annotated
-            Indices of the annotated frames, rising.
-
-        Raises
-        ------
-        ConfigError
-            For settings that the source cannot serve, or not together.
+        Raises ConfigError for settings that the source cannot serve, or not together. `annotated` frames rise.
         """
 
 

@@ -70,23 +70,10 @@ class ContextLabels:
     def advance(
         self, frame: int, context: Sequence[int], weighted: Sequence[tuple[Affinity, torch.Tensor]]
     ) -> list[torch.Tensor]:
-        """Propagate the labels of a frame's context to it.
+        """Propagate the labels of a frame's context to it; return its label under each setting, annotations included.
 
-        Labels of frames outside the context are dropped, since frames never return to a context.
-
-        Parameters
-        ----------
-        frame
-            Index of the frame.
-        context
-            Indices of its context frames, the first axis of the affinities' flat indices.
-        weighted
-            Each setting's affinity and the weights, (pixel, k), of its first k sources. Settings may share an affinity.
-
-        Returns
-        -------
-        list of torch.Tensor
-            The frame's soft label under each setting, annotations included: (channel, y, x), float32.
+        `weighted` holds each setting's affinity and the weights, (pixel, k), of its first k sources; settings may share
+        an affinity. Labels of frames outside the context are dropped, since frames never return to a context.
         """
         self._enter(context)
         slots = torch.tensor(self._slots.of(context), device=self._held.device)
@@ -150,18 +137,9 @@ def _join_frames(annotations: Mapping[int, AnnotatedLabel]) -> dict[int, int]:
 def _without_unknown(rows: torch.Tensor, late: list[int]) -> torch.Tensor:
     """Normalise the shares of late channels by the weight of the sources since their first annotation.
 
-    Parameters
-    ----------
-    rows
-        (pixel, column): the sum of the sources' labels, then for each late channel the weight of the sources in frames
-        since its first annotation.
-    late
-        The late channels, in the order of these columns.
-
-    Returns
-    -------
-    torch.Tensor
-        (pixel, channel), summing to 1. Pixels without a share of a late channel are unchanged.
+    Rows, (pixel, column), hold the sum of the sources' labels, then for each late channel the weight of the sources in
+    frames since its first annotation. The result, (pixel, channel), sums to 1. Pixels without a share of a late channel
+    are unchanged.
     """
     labels, known = rows[:, : -len(late)], rows[:, -len(late) :]
     shares = torch.where(known > 0, labels[:, late] / known, torch.zeros_like(known))

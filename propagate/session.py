@@ -30,16 +30,10 @@ class SessionCancelled(TedError):
 
 @dataclass(kw_only=True)
 class SessionRun:
-    """Statistics of one run of a session, in numbers of frames.
+    """Numbers of frames of one run of a session.
 
-    Attributes
-    ----------
-    searched
-        Frames whose sources were searched for in the features, or read from the cache.
-    reused
-        Frames that were labelled again from candidates in memory.
-    unchanged
-        Frames whose labels cannot have changed, and were not computed again.
+    Candidates of `searched` frames were found in features or in the cache; `reused` frames were labelled again from
+    candidates in memory; labels of `unchanged` frames cannot have changed and were not computed again.
     """
 
     searched: int = 0
@@ -238,22 +232,11 @@ class TrackingSession:
     def sweep(
         self, settings: Sequence[WeightedSettings], *, cancelled: Callable[[], bool] = lambda: False
     ) -> Iterator[tuple[int, list[torch.Tensor]]]:
-        """Label the video with several settings in one pass, with the current annotations; see `labels`.
+        """Label the video with several settings in one pass, with the current annotations.
 
-        Candidates are found once for all settings, and ranked once for each fusion.
-
-        Parameters
-        ----------
-        settings
-            Settings with one kernel and window, at least one, as `plan_passes` groups them.
-        cancelled
-            As in `labels`.
-
-        Returns
-        -------
-        iterator of (int, list of torch.Tensor)
-            Index and the soft label under each setting of every frame, on the grid of the finest part that has a weight
-            in any setting.
+        Candidates are found once for all settings, and ranked once for each fusion. The settings have one kernel and
+        window, as `plan_passes` groups them. The iterator is that of `labels`, with a list of the labels under each
+        setting, on the grid of the finest part that has a weight in any of them.
         """
         annotations = self.annotations
         run = _Run(self, settings, tuple(annotations))
@@ -264,19 +247,9 @@ class TrackingSession:
     def affinities(
         self, frames: range | None = None, *, annotated: Sequence[int] | None = None
     ) -> Iterator[FrameAffinity]:
-        """Yield the sources and weights of frames, without labels.
+        """Yield the sources and weights of a run of frames, all by default, in the order of propagation.
 
-        Parameters
-        ----------
-        frames
-            A run of frames; all by default. Their contexts are read, too.
-        annotated
-            Indices of the annotated frames, rising; by default those of the session's annotations.
-
-        Yields
-        ------
-        FrameAffinity
-            Of each frame except the first annotated one, in the order of propagation.
+        There are none of the first annotated frame. `annotated`, rising, are by default the annotated frames.
         """
         run = _Run(self, [self._current], tuple(self.annotations if annotated is None else annotated), frames)
         for frame in run.order:
@@ -350,14 +323,7 @@ class TrackingSession:
 class _Run:
     """One run of a session: candidates from memory if they contain the best sources, otherwise found now.
 
-    Attributes
-    ----------
-    settings
-        The settings.
-    frame_count, grid
-        Number of frames, and (y, x) of the labels.
-    order
-        The frames except the first annotated one, in the order of propagation.
+    `order` are the frames except the first annotated one, in the order of propagation.
     """
 
     def __init__(

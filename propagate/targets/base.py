@@ -133,21 +133,10 @@ def check_annotations(annotations: Mapping[int, AnnotatedLabel], grid: Sequence[
 
 
 def check_rows(rows: Mapping[int, npt.NDArray[np.floating]], columns: int, what: str) -> None:
-    """Check annotations that consist of one row of numbers for each tracked thing.
+    """Check annotations that consist of one row of numbers for each tracked thing, in arrays (thing, column) by frame.
 
-    Parameters
-    ----------
-    rows
-        Arrays (thing, column) by index of the frame.
-    columns
-        Length of a row.
-    what
-        Name of a tracked thing in messages, such as "point".
-
-    Raises
-    ------
-    LabelError
-        Unless there is at least one frame, and all arrays are (thing, column) with the same number of things.
+    Raises LabelError, which calls a thing by its name, such as "point", unless there is at least one frame, and all
+    arrays have the same number of things.
     """
     shapes = {array.shape for array in rows.values()}
     if len(shapes) != 1 or any(len(shape) != 2 or shape[1] != columns for shape in shapes):
@@ -165,19 +154,8 @@ def label_rows(
 ) -> dict[int, AnnotatedLabel]:
     """Return the labels of things that are annotated by rows of numbers and have one independent channel each.
 
-    Parameters
-    ----------
-    rows
-        Arrays (thing, column) by index of the frame; a row that is not finite means that the thing is not annotated.
-    draw
-        Function that draws the label map, (channel, y, x), from a frame's rows.
-    first_channel
-        Channel of the first thing: 1 after a background.
-
-    Returns
-    -------
-    dict
-        Labels by index of the frame, rising.
+    `rows` holds arrays (thing, column) by frame; a row that is not finite means that the thing is not annotated. `draw`
+    draws a label map, (channel, y, x), from a frame's rows. The first channel is 1 after a background.
     """
     labels = {}
     for frame, values in sorted(rows.items()):
@@ -190,21 +168,9 @@ def label_rows(
 def with_annotations(
     found: npt.NDArray[np.float64], annotated: npt.NDArray[np.float64] | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Replace decoded rows of a frame by annotated ones.
+    """Replace decoded rows of a frame, (thing, column), by annotated ones that are finite.
 
-    Parameters
-    ----------
-    found
-        (thing, column): the decoded rows.
-    annotated
-        (thing, column): the annotated rows; one that is not finite is ignored. None if the frame is not annotated.
-
-    Returns
-    -------
-    rows : numpy.ndarray
-        (thing, column): the annotated row, or else the decoded one.
-    known : numpy.ndarray
-        (thing,), bool: whether the row is annotated.
+    Also return which rows are annotated, (thing,), bool. None means that the frame is not annotated.
     """
     if annotated is None:
         return found, np.zeros(len(found), dtype=bool)
