@@ -24,23 +24,12 @@ class Workers(Protocol):
     def map(
         self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int | None = None
     ) -> Iterator[T]:
-        """Call ``function(*task)`` for each task.
+        """Call ``function(*task)`` for each task, and yield the results in the order of the tasks.
 
-        Parameters
-        ----------
-        function
-            A pure function (a task may run twice) from a module that the workers can import.
-        tasks
-            Arguments of each call. They are pickled: pass paths and settings rather than arrays.
-        ahead
-            Maximum number of tasks taken from the iterable whose results are not consumed yet. The default is
-            ``2 * count + 2``, with the current `count`.
-
-        Yields
-        ------
-        result
-            The results, in the order of the tasks. No task starts before the first result is requested. Closing the
-            iterator cancels the tasks that have not started.
+        The function is pure (a task may run twice), from a module that the workers can import. Arguments are pickled:
+        pass paths and settings rather than arrays. At most `ahead` tasks, by default ``2 * count + 2``, are taken whose
+        results are not consumed yet. No task starts before the first result is requested. Closing the iterator cancels
+        the tasks that have not started.
 
         Raises
         ------

@@ -51,17 +51,7 @@ def propagate(
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPass:
-    """Settings that share one search.
-
-    Attributes
-    ----------
-    parts
-        Indices of the features to read.
-    search
-        The search.
-    settings
-        The settings, each once, with the weights of all features.
-    """
+    """Settings, each once, that share one search in the features with the indices `parts`."""
 
     parts: tuple[int, ...]
     search: SearchSpec
@@ -77,19 +67,8 @@ def plan_passes(
     have different grids, settings with different features of positive weight get separate passes, since the grid of a
     run is that of its finest feature.
 
-    Parameters
-    ----------
-    settings
-        Settings; repeated ones count once.
-    grids
-        The grid (y, x) of each feature, or any value that is equal if and only if the grids are equal.
-    annotated
-        Indices of the annotated frames, rising.
-
-    Returns
-    -------
-    list of SweepPass
-        In the order of their first settings; each setting is in exactly one pass.
+    Passes are in the order of their first settings. Each setting is in exactly one; repeated ones count once. `grids`
+    are those of the features, (y, x), or any values that are equal if and only if the grids are equal.
     """
     apart = len(set(grids)) > 1
     shares: dict[Hashable, list[WeightedSettings]] = {}
