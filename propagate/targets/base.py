@@ -4,9 +4,10 @@ A target encodes the annotations of some frames as label maps, which are propaga
 frame.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,10 @@ from ...store.errors import LabelError
 
 __all__ = [
     "AnnotatedLabel",
+    "RowTarget",
     "Target",
     "annotation_labels",
     "check_annotations",
-    "check_rows",
-    "label_rows",
     "with_annotations",
 ]
 
@@ -132,37 +132,50 @@ def check_annotations(annotations: Mapping[int, AnnotatedLabel], grid: Sequence[
             )
 
 
-def check_rows(rows: Mapping[int, npt.NDArray[np.floating]], columns: int, what: str) -> None:
-    """Check annotations that consist of one row of numbers for each tracked thing, in arrays (thing, column) by frame.
+@dataclass(frozen=True, kw_only=True)
+class RowTarget(ABC):
+    """Things that are annotated by rows of numbers in some frames of a video, with one independent channel each.
 
-    Raises LabelError, which calls a thing by its name, such as "point", unless there is at least one frame, and all
-    arrays have the same number of things.
+    Attributes
+    ----------
+    rows
+        By frame index: (thing, column), in pixels; a row that is not finite is not annotated in that frame.
+    size
+        (height, width) of the frames in pixels.
+
+    Raises
+    ------
+    LabelError
+        If there is no frame, an array has another shape, or the frames have different numbers of things.
     """
-    shapes = {array.shape for array in rows.values()}
-    if len(shapes) != 1 or any(len(shape) != 2 or shape[1] != columns for shape in shapes):
-        raise LabelError(
-            f"{what}s must be annotated in at least one frame, as arrays of shape ({what}, {columns}) with the same "
-            f"{what}s in every frame, not of shapes {sorted(shapes)}"
-        )
 
+    noun: ClassVar[str]
+    columns: ClassVar[int] = 2
+    first_channel: ClassVar[int] = 0  # 1 after a background
 
-def label_rows(
-    rows: Mapping[int, npt.NDArray[np.float64]],
-    draw: Callable[[npt.NDArray[np.float64]], torch.Tensor],
-    *,
-    first_channel: int = 0,
-) -> dict[int, AnnotatedLabel]:
-    """Return the labels of things that are annotated by rows of numbers and have one independent channel each.
+    rows: Mapping[int, npt.NDArray[np.float64]]
+    size: tuple[int, int]
 
-    `rows` holds arrays (thing, column) by frame; a row that is not finite means that the thing is not annotated. `draw`
-    draws a label map, (channel, y, x), from a frame's rows. The first channel is 1 after a background.
-    """
-    labels = {}
-    for frame, values in sorted(rows.items()):
-        known = np.isfinite(values).all(1)
-        channels = None if known.all() else tuple((np.flatnonzero(known) + first_channel).tolist())
-        labels[frame] = AnnotatedLabel(label=draw(values), channels=channels, exclusive=False)
-    return labels
+    def __post_init__(self) -> None:
+        shapes = {array.shape for array in self.rows.values()}
+        if len(shapes) != 1 or any(len(shape) != 2 or shape[1] != self.columns for shape in shapes):
+            raise LabelError(
+                f"{self.noun}s must be annotated in at least one frame, as arrays of shape ({self.noun}, "
+                f"{self.columns}) with the same {self.noun}s in every frame, not of shapes {sorted(shapes)}"
+            )
+
+    @abstractmethod
+    def draw(self, rows: npt.NDArray[np.float64], grid: tuple[int, int]) -> torch.Tensor:
+        """Return the label map of a frame's rows, (channel, y, x), float32."""
+
+    def encode(self, grid: tuple[int, int]) -> dict[int, AnnotatedLabel]:
+        """Return the label of each annotated frame on a grid (y, x), in the order of the frames."""
+        labels = {}
+        for frame, values in sorted(self.rows.items()):
+            known = np.isfinite(values).all(1)
+            channels = None if known.all() else tuple((np.flatnonzero(known) + self.first_channel).tolist())
+            labels[frame] = AnnotatedLabel(label=self.draw(values, grid), channels=channels, exclusive=False)
+        return labels
 
 
 def with_annotations(

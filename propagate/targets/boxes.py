@@ -4,15 +4,15 @@ A box is x, y, width, height: its upper left corner and its size, in pixels. Coo
 [i, i + 1), and a cell of the feature grid covers its part of the frame in the same way.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from .base import AnnotatedLabel, check_rows, label_rows, with_annotations
+from .base import RowTarget, with_annotations
 
 __all__ = ["PRESENT_FROM", "BoxTarget", "TrackedBoxes", "decode_boxes", "encode_boxes"]
 
@@ -109,31 +109,15 @@ def decode_boxes(label: torch.Tensor, size: tuple[int, int]) -> tuple[_Array, _A
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoxTarget:
-    """Boxes annotated in some frames of a video.
+class BoxTarget(RowTarget):
+    """Boxes: rows of x, y, width and height; see `RowTarget`."""
 
-    Attributes
-    ----------
-    boxes
-        By frame index: (box, 4), x, y, width and height in pixels; NaN for a box that is not annotated in that frame.
-    size
-        (height, width) of the frames in pixels.
+    noun: ClassVar[str] = "box"
+    columns: ClassVar[int] = 4
 
-    Raises
-    ------
-    LabelError
-        If an array has another shape, or the frames have different numbers of boxes.
-    """
-
-    boxes: Mapping[int, _Array]
-    size: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        check_rows(self.boxes, 4, "box")
-
-    def encode(self, grid: tuple[int, int]) -> dict[int, AnnotatedLabel]:
-        """Return the label of each annotated frame on a grid (y, x), in the order of the frames."""
-        return label_rows(self.boxes, lambda boxes: encode_boxes(boxes, self.size, grid))
+    def draw(self, rows: _Array, grid: tuple[int, int]) -> torch.Tensor:
+        """Return the label map of a frame's rows; see `encode_boxes`."""
+        return encode_boxes(rows, self.size, grid)
 
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> TrackedBoxes:
         """Return a frame's boxes; see `decode_boxes`. Annotated boxes are returned unchanged, with a mass of 1.
@@ -144,13 +128,13 @@ class BoxTarget:
         least = self._least_area((label.shape[1], label.shape[2]))
         mass = np.divide(cells, least, out=np.zeros(len(cells)), where=least > 0)
         found[mass < PRESENT_FROM] = np.nan
-        boxes, known = with_annotations(found, self.boxes.get(frame))
+        boxes, known = with_annotations(found, self.rows.get(frame))
         return TrackedBoxes(boxes=boxes, mass=np.where(known, 1.0, mass))
 
     def _least_area(self, grid: tuple[int, int]) -> _Array:
         """Return the smallest annotated area of each box inside the frame, (box,), in cells."""
-        areas = [encode_boxes(boxes, self.size, grid).double().sum((1, 2)).numpy() for boxes in self.boxes.values()]
-        known = [np.isfinite(boxes).all(1) for boxes in self.boxes.values()]
+        areas = [encode_boxes(boxes, self.size, grid).double().sum((1, 2)).numpy() for boxes in self.rows.values()]
+        known = [np.isfinite(boxes).all(1) for boxes in self.rows.values()]
         return np.asarray(np.where(known, areas, np.inf).min(0))
 
 

@@ -4,14 +4,14 @@ Encoding and decoding follow CRW's evaluation on JHMDB (Jabri et al., NeurIPS 20
 grid of 40x40; other grids are scaled alike. Cells lie at multiples of the stride, so cell (0, 0) is pixel (0, 0).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from .base import AnnotatedLabel, check_rows, label_rows, with_annotations
+from .base import RowTarget, with_annotations
 
 __all__ = ["ABSENT", "KeypointTarget", "decode_keypoints", "encode_keypoints"]
 
@@ -85,35 +85,19 @@ def decode_keypoints(label: torch.Tensor, size: tuple[int, int]) -> _Array:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeypointTarget:
-    """Keypoints of one person or thing, annotated in some frames of a video.
+class KeypointTarget(RowTarget):
+    """Keypoints of one person or thing: rows of x and y from 0; see `RowTarget`."""
 
-    Attributes
-    ----------
-    points
-        By frame index: (joint, 2), x and y in pixels from 0; NaN for a joint that is not annotated in that frame.
-    size
-        (height, width) of the frames in pixels.
+    noun: ClassVar[str] = "point"
+    first_channel: ClassVar[int] = 1
 
-    Raises
-    ------
-    LabelError
-        If an array has another shape, or the frames have different numbers of joints.
-    """
-
-    points: Mapping[int, _Array]
-    size: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        check_rows(self.points, 2, "point")
-
-    def encode(self, grid: tuple[int, int]) -> dict[int, AnnotatedLabel]:
-        """Return the label of each annotated frame on a grid (y, x), in the order of the frames."""
-        return label_rows(self.points, lambda points: encode_keypoints(points, self.size, grid), first_channel=1)
+    def draw(self, rows: _Array, grid: tuple[int, int]) -> torch.Tensor:
+        """Return the label map of a frame's rows; see `encode_keypoints`."""
+        return encode_keypoints(rows, self.size, grid)
 
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> _Array:
         """Return a frame's joints, (joint, 2), in pixels; see `decode_keypoints`. Annotated ones are unchanged."""
-        return with_annotations(decode_keypoints(label, self.size), self.points.get(frame))[0]
+        return with_annotations(decode_keypoints(label, self.size), self.rows.get(frame))[0]
 
 
 def _block(centre: float, cells: int) -> tuple[slice, _Array]:

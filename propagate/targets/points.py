@@ -4,15 +4,15 @@ Coordinates are continuous, as TAP-Vid's: pixel i covers [i, i + 1), and its cen
 grid covers its part of the frame in the same way.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from .base import AnnotatedLabel, check_rows, label_rows, with_annotations
+from .base import RowTarget, with_annotations
 
 __all__ = ["VISIBLE_FROM", "PointTarget", "TrackedPoints", "decode_points", "encode_points"]
 
@@ -108,34 +108,17 @@ def decode_points(label: torch.Tensor, size: tuple[int, int]) -> TrackedPoints:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PointTarget:
-    """Points annotated in some frames of a video.
+class PointTarget(RowTarget):
+    """Points: rows of x and y; see `RowTarget`."""
 
-    Attributes
-    ----------
-    points
-        By frame index: (point, 2), x and y in pixels; NaN for a point that is not annotated in that frame.
-    size
-        (height, width) of the frames in pixels.
+    noun: ClassVar[str] = "point"
 
-    Raises
-    ------
-    LabelError
-        If an array has another shape, or the frames have different numbers of points.
-    """
-
-    points: Mapping[int, _Array]
-    size: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        check_rows(self.points, 2, "point")
-
-    def encode(self, grid: tuple[int, int]) -> dict[int, AnnotatedLabel]:
-        """Return the label of each annotated frame on a grid (y, x), in the order of the frames."""
-        return label_rows(self.points, lambda points: encode_points(points, self.size, grid))
+    def draw(self, rows: _Array, grid: tuple[int, int]) -> torch.Tensor:
+        """Return the label map of a frame's rows; see `encode_points`."""
+        return encode_points(rows, self.size, grid)
 
     def decode(self, frame: int, label: torch.Tensor, frame_size: tuple[int, int]) -> TrackedPoints:
         """Return a frame's points; see `decode_points`. Annotated points are returned unchanged, with a mass of 1."""
         found = decode_points(label, self.size)
-        places, known = with_annotations(found.places, self.points.get(frame))
+        places, known = with_annotations(found.places, self.rows.get(frame))
         return TrackedPoints(places=places, mass=np.where(known, 1.0, found.mass))

@@ -81,7 +81,7 @@ def test_a_disc_has_its_diameter_and_stray_parts_do_not_count() -> None:
 def test_target_gives_back_what_is_given_and_reads_the_rest() -> None:
     boxes = np.array([[50.0, 40, 50, 30], [np.nan] * 4, [-10, 100, 35, 30]])
     later = np.array([[np.nan] * 4, [25.0, 20, 25, 20], [np.nan] * 4])
-    target = BoxTarget(boxes={4: later, 2: boxes}, size=SIZE)
+    target = BoxTarget(rows={4: later, 2: boxes}, size=SIZE)
     given = target.encode(GRID)
     assert list(given) == [2, 4]
     assert [given[frame].channels for frame in (2, 4)] == [(0, 2), (1,)]
@@ -101,6 +101,6 @@ def test_target_gives_back_what_is_given_and_reads_the_rest() -> None:
 
 def test_boxes_that_are_none_are_refused() -> None:
     with pytest.raises(LabelError, match=r"arrays of shape \(box, 4\)"):
-        BoxTarget(boxes={0: np.zeros((1, 2))}, size=SIZE)
+        BoxTarget(rows={0: np.zeros((1, 2))}, size=SIZE)
     with pytest.raises(LabelError, match="at least one frame"):
-        BoxTarget(boxes={}, size=SIZE)
+        BoxTarget(rows={}, size=SIZE)

@@ -82,7 +82,7 @@ def test_there_and_back_is_within_a_cell() -> None:
 
 def test_target_gives_back_what_is_given_and_reads_the_rest() -> None:
     points = np.array([[50.3, 60.1], [np.nan, np.nan], [200.7, 100.2]])
-    target = KeypointTarget(points={3: points}, size=SIZE)
+    target = KeypointTarget(rows={3: points}, size=SIZE)
     given = target.encode(GRID)
     assert list(given) == [3]
     assert given[3].channels == (1, 3)
@@ -92,10 +92,10 @@ def test_target_gives_back_what_is_given_and_reads_the_rest() -> None:
     np.testing.assert_array_equal(there[[0, 2]], points[[0, 2]])
     np.testing.assert_array_equal(there[1], decode_keypoints(predicted, SIZE)[1])
     np.testing.assert_array_equal(target.decode(4, predicted, (320, 320)), decode_keypoints(predicted, SIZE))
-    assert KeypointTarget(points={0: points[[0, 2]]}, size=SIZE).encode(GRID)[0].channels is None
+    assert KeypointTarget(rows={0: points[[0, 2]]}, size=SIZE).encode(GRID)[0].channels is None
 
 
 @pytest.mark.parametrize("shapes", [[], [(3,)], [(4, 3)], [(4, 2), (5, 2)]])
 def test_points_of_wrong_shapes_are_refused(shapes: list[tuple[int, ...]]) -> None:
     with pytest.raises(LabelError, match=r"\(point, 2\)"):
-        KeypointTarget(points={frame: np.zeros(shape) for frame, shape in enumerate(shapes)}, size=SIZE)
+        KeypointTarget(rows={frame: np.zeros(shape) for frame, shape in enumerate(shapes)}, size=SIZE)

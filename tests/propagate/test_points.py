@@ -57,7 +57,7 @@ def test_random_maps_are_read_as_by_a_plain_reference() -> None:
 
 def test_target_gives_back_what_is_given_and_reads_the_rest() -> None:
     points = np.array([[50.0, 60.0], [np.nan, np.nan], [0.0, 119.0]])
-    target = PointTarget(points={2: points}, size=SIZE)
+    target = PointTarget(rows={2: points}, size=SIZE)
     given = target.encode(GRID)
     assert given[2].channels == (0, 2)
     assert given[2].label[1].sum() == 0
@@ -68,4 +68,4 @@ def test_target_gives_back_what_is_given_and_reads_the_rest() -> None:
     np.testing.assert_allclose(there.mass, [1, 0.1, 1], rtol=1e-6)
     elsewhere = target.decode(0, predicted, (64, 64))
     np.testing.assert_array_equal(elsewhere.places, decode_points(predicted, SIZE).places)
-    assert PointTarget(points={0: points[[0, 2]]}, size=SIZE).encode(GRID)[0].channels is None
+    assert PointTarget(rows={0: points[[0, 2]]}, size=SIZE).encode(GRID)[0].channels is None

@@ -55,7 +55,7 @@ class BoxRun(ResultRun):
         groups = places.groups()
         self._objects = [objects for objects, _ in groups]
         size = video.frames.size
-        self.targets = [AnnotatedTarget(tuple(rows), BoxTarget(boxes=rows, size=size)) for _, rows in groups]
+        self.targets = [AnnotatedTarget(tuple(rows), BoxTarget(rows=rows, size=size)) for _, rows in groups]
         self.record = {"boxes": len(places.ids), "given": places.digest()}
 
     def collect(self, number: int, frame: int, value: TrackedBoxes, label: torch.Tensor) -> None:

@@ -43,7 +43,7 @@ class JointRun(ResultRun):
             points=np.full((len(names), len(first), 2), ABSENT),
             confidence=np.full((len(first), len(names)), np.nan),
         )
-        self.targets = [AnnotatedTarget((0,), KeypointTarget(points={0: first}, size=video.frames.size))]
+        self.targets = [AnnotatedTarget((0,), KeypointTarget(rows={0: first}, size=video.frames.size))]
         self.record = {"joints": len(first), "given": hashlib.sha256(first.tobytes()).hexdigest()}
 
     def collect(self, number: int, frame: int, value: npt.NDArray[np.float64], label: torch.Tensor) -> None:

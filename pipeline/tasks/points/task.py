@@ -65,7 +65,7 @@ class PointRun(ResultRun):
             confidence=np.full(shape, np.nan),
         )
         size = video.frames.size
-        self.targets = [AnnotatedTarget(tuple(rows), PointTarget(points=rows, size=size)) for _, rows in groups]
+        self.targets = [AnnotatedTarget(tuple(rows), PointTarget(rows=rows, size=size)) for _, rows in groups]
         self.backward = mode != "first"
         self.record = record
 
