@@ -30,7 +30,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from counting import Operations
 from peers import fused, propagate_dense, window_mask
-from propagation import features
+from scale import features
 
 from ted.pipeline.datasets.sources import open_source
 from ted.pipeline.datasets.video import Source, Video
