@@ -41,7 +41,7 @@ def test_weighted_settings_make_the_fusion_of_the_parts_with_a_weight() -> None:
     settings = WeightedSettings(weights=(0.0, 2.0, 1.0), settings=PropagationSettings(context=3, renormalize=False))
     assert settings.used_parts == (1, 2)
     assert settings.fusion() == Fusion(weights=(0.0, 2.0, 1.0), context=3, renormalize=False)
-    assert settings.fusion((1, 2)) == Fusion(weights=(2.0, 1.0), context=3, renormalize=False)
+    assert settings.of_parts((1, None)).fusion() == Fusion(weights=(2.0, 0.0), context=3, renormalize=False)
     for weights in ((), (0.0, 0.0), (1.0, -1.0), (float("inf"),)):
         with pytest.raises(ConfigError, match="weights"):
             WeightedSettings(weights=weights, settings=PropagationSettings())
