@@ -95,11 +95,14 @@ class VideoChoice(Options, title="Videos and frames"):
     )
     resolution: str = opt("Folder below JPEGImages of a DAVIS root.", "480p")
 
-    def open(self) -> list["Video"]:
-        """Open the videos; raises ConfigError for options that contradict each other and for wrong sources."""
+    def open(self, cache: Path | None = None) -> list["Video"]:
+        """Open the videos; raises ConfigError for options that contradict each other and for wrong sources.
+
+        If a cache is given, raises CacheError if it does not exist, before libraries are loaded that read it.
+        """
         from dataclasses import replace
 
-        from ...store.errors import ConfigError
+        from ...store.errors import CacheError, ConfigError, Hint
         from ..datasets.listing import read_names
         from ..datasets.sources import Selection, Source, open_sources
 
@@ -127,6 +130,8 @@ class VideoChoice(Options, title="Videos and frames"):
         first_only = getattr(self, "first_frame_only", False)
         selection = Selection(videos=tuple(names), every=self.every, limit=self.limit, first_frame_only=first_only)
         found = open_sources(sources, selection)
+        if cache is not None and not cache.exists():
+            raise CacheError(f"there is no cache at {cache}", hint=Hint("make-cache"))
         return [replace(video, dataset=self.dataset) if self.dataset else video for video in found]
 
 

@@ -73,7 +73,7 @@ def propagate(
         ted propagate DAVIS --preset davis-best --out results/best
         ted propagate walk.mp4 --mask first.png --temperature 0.1 --top-k 15 --out results/sharper
     """
-    videos = choice.open()  # wrong paths are answered before torch is loaded
+    videos = choice.open(cache)  # wrong paths are answered before torch is loaded
     from ...store import open_cache
     from ...store.errors import ConfigError
     from ..choices.config_file import save_config

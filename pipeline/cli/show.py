@@ -72,7 +72,7 @@ def pca(
         ted show pca walk.mp4 --feature adm:51:output_blocks[7] --basis 0,8 --movie
         ted show pca DAVIS --videos camel --feature i2vgen-xl:300,600:up_blocks[1],up_blocks[2]
     """
-    videos = choice.open()
+    videos = choice.open(cache)
     from ...store import open_cache
     from ..choices.features import parse_choice
     from ..pictures.pca import write_pca
@@ -120,7 +120,7 @@ def similarity(
         ted show similarity walk.mp4 --click 0 --alpha 1
         ted show similarity DAVIS --videos camel --point 0:400,200 --radius 15 --movie
     """
-    videos = choice.open()
+    videos = choice.open(cache)
     from ...store import open_cache
     from ...store.errors import ConfigError
     from ..pictures.selection import Point, parse_point, spaced_around
@@ -202,7 +202,7 @@ def arrows(
         ted show arrows DAVIS --videos camel --frame 20 --onto previous
         ted show arrows walk.mp4 --point 120,64 --point 300,80 --frame 10 --movie
     """
-    videos = choice.open()
+    videos = choice.open(cache)
     from ...store import open_cache
     from ..pictures.arrow_pictures import named_pixels, sampled_pixels, write_arrows
     from ..pictures.selection import frame_index, parse_point

@@ -101,7 +101,7 @@ def sweep(
         ted sweep YouTube-VOS/train --videos similar.txt --preset youtube-similar-best --out sweeps/similar
     """
     chosen = get_preset(preset)
-    videos = choice.open()  # wrong paths are answered before torch is loaded
+    videos = choice.open(cache)  # wrong paths are answered before torch is loaded
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
     from ..runs.devices import choose_device

@@ -27,10 +27,13 @@ WRONG = {
     "extract {davis}": "--include '*/*.json'",
     "propagate nowhere.mp4": "nowhere.mp4 does not exist",
     "propagate {davis} --preset davies": "did you mean davis",
+    "propagate {davis} --cache nowhere": "there is no cache at nowhere; `ted extract` makes one",
     "sweep nowhere": "nowhere does not exist",
+    "sweep {davis} --cache nowhere": "there is no cache at nowhere",
     "evaluate {davis} --results nowhere": "no results at nowhere",
     "show masks nowhere": "nowhere does not exist",
     "show pca {davis} --preset davies": "did you mean davis",
+    "show arrows {davis} --cache nowhere": "there is no cache at nowhere",
 }
 
 
