@@ -26,22 +26,9 @@ def own_object_shares(
     without a search window. Features that cannot tell two identical objects apart score about 0.5. Features that encode
     position may score more: compare with the backbone ``position``.
 
-    Parameters
-    ----------
-    video
-        Video with masks, at least of the first frame.
-    parts
-        Features and their weights.
-    pixels
-        Approximate number of pixels.
-    kernel
-        Affinity kernel; by default the cosine of fused features.
-
-    Returns
-    -------
-    numpy.ndarray
-        (frame,), shares in [0, 1] of the pixels whose object is visible; NaN for frames without a mask, or with fewer
-        than two visible objects.
+    About as many pixels are sampled as asked for; the default kernel is the cosine of fused features. Returns (frame,):
+    shares in [0, 1] of the pixels whose object is visible; NaN for frames without a mask, or with fewer than two
+    visible objects.
 
     Raises
     ------

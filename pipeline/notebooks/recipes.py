@@ -124,7 +124,7 @@ def _recipe(title: str, entries: Sequence[Entry], videos: int, origins: UnitInde
 
 
 def _controls(entry: Entry, origins: UnitIndex) -> tuple[str, ...]:
-    used = UsedUnit.from_label(entry.spec.label)
+    used = UsedUnit.parse(entry.spec.label)
     return () if used is None else origins.controls([used])
 
 

@@ -41,14 +41,7 @@ def pca_basis(frames: Iterable[npt.NDArray[Any]], count: int = 3) -> PcaBasis:
     """Compute the principal components of all pixels of some frames.
 
     The covariance is accumulated in float64, frame by frame (the update of Chan, Golub and LeVeque, 1979), and
-    decomposed exactly. Memory does not grow with the number of frames.
-
-    Parameters
-    ----------
-    frames
-        Features (..., channel) of each frame; read once.
-    count
-        Number of components, at least 1.
+    decomposed exactly. Features (..., channel) of each frame are read once, and memory does not grow with their number.
 
     Raises
     ------

@@ -148,10 +148,8 @@ def read_sweep(folder: Path) -> Sweep:
             if metric_spec.of_objects:
                 objects.setdefault(setting, {})[row["video"], int(row["object"])] = found
             for part in parts:
-                level = row.get(f"{part}_alpha_bar")
-                unit = UsedUnit.from_notation(
-                    row["dataset"], row["video"], row[f"{part}_unit"], alpha_bar=float(level) if level else None
-                )
+                level, video = row.get(f"{part}_alpha_bar"), f"{row['dataset']}/{row['video']}"
+                unit = UsedUnit.parse(row[f"{part}_unit"], video, float(level) if level else None)
                 if unit is not None:
                     units.setdefault(setting, {})[unit] = None
     except (ValueError, TypeError, KeyError, TedError) as error:
@@ -193,7 +191,7 @@ def _read_record(path: Path) -> tuple[dict[str, float], dict[str, Any], tuple[Us
     for item in listed if isinstance(listed, list) else ():
         if isinstance(item, dict):
             level, weight = item.get("alpha_bar"), item.get("weight")
-            unit = UsedUnit.from_label(str(item.get("unit")), level if isinstance(level, int | float) else None)
+            unit = UsedUnit.parse(str(item.get("unit")), alpha_bar=level if isinstance(level, int | float) else None)
             features[unit.feature if unit else str(item.get("unit"))] = (
                 float(weight) if isinstance(weight, int | float) else 0.0
             )

@@ -71,21 +71,15 @@ class UsedUnit:
         return (self.backbone, *self.key[3:]) == wanted and self.digest.startswith((choice.digest or "")[:8])
 
     @classmethod
-    def from_label(cls, label: str, alpha_bar: float | None = None) -> "UsedUnit | None":
-        """Parse a unit's label, as in ``ted.json``; return None for other text."""
-        found = _LABEL.fullmatch(label)
-        return None if found is None else cls._parsed(found, alpha_bar, found["video"], found["form"] or "float16")
-
-    @classmethod
-    def from_notation(cls, dataset: str, video: str, text: str, alpha_bar: float | None = None) -> "UsedUnit | None":
-        """Parse ``backbone@digest:timestep:tap``, as in the tables of sweeps; return None for other text."""
-        found = _NOTATION.fullmatch(text)
-        return None if found is None else cls._parsed(found, alpha_bar, f"{dataset}/{video}", None)
-
-    @classmethod
-    def _parsed(cls, found: re.Match[str], alpha_bar: float | None, video: str, form: str | None) -> "UsedUnit":
+    def parse(cls, text: str, video: str | None = None, alpha_bar: float | None = None) -> "UsedUnit | None":
+        """Parse a unit's label, as in ``ted.json``, or ``backbone@digest:timestep:tap`` of a video; None for others."""
+        found = (_LABEL if video is None else _NOTATION).fullmatch(text)
+        if found is None:
+            return None
         names = {"backbone": found["backbone"], "digest": found["digest"][:8], "tap": found["tap"]}
-        return cls(video=video, timestep=int(found["timestep"]), form=form, alpha_bar=alpha_bar, **names)
+        form = found["form"] or "float16" if video is None else None
+        place = found["video"] if video is None else video
+        return cls(video=place, timestep=int(found["timestep"]), form=form, alpha_bar=alpha_bar, **names)
 
 
 class UnitIndex:
