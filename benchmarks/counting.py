@@ -40,10 +40,6 @@ class Operations(TorchDispatchMode):
         self._held = 0
         self._known: set[int] = set()
 
-    def milliseconds(self, flops: float, bandwidth: float, call: float) -> float:
-        """Return a lower bound of the time on a device: its rates in 1/s, and the seconds to start an operation."""
-        return 1e3 * max(self.flops / flops + self.bytes / bandwidth, sum(self.calls.values()) * call)
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and count it."""
         result = func(*args, **(kwargs or {}))

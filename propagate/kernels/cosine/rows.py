@@ -28,6 +28,8 @@ __all__ = ["RowSearch"]
 _BUDGET, _BUDGET_OF_SEVERAL = 10 * 2**24, 2**27
 # Maximum number of float32 values in memory in other steps.
 _AT_ONCE = 2**25
+# Maximum number of values of queries and of keys that are gathered for exact cosines.
+_GATHERED = 3 * 2**24
 # Entry of the tables outside of windows, and a bound of the others: shifted cosines lie in [-2, 2].
 _OUTSIDE, _LEAST = -4.0, -3.0
 
@@ -115,7 +117,9 @@ class RowSearch(Search):
     def _known_cosines(self, sources: torch.Tensor) -> torch.Tensor:
         """Return `cosines` of all queries; few slots of the longest rows are filled, and only these are computed."""
         query, column = (sources >= 0).nonzero(as_tuple=True)
-        found = self.cosines(query, sources[query, column][:, None])[..., 0]
+        step = _GATHERED // max(part.shape[-1] for part in self.query)
+        steps = zip(torch.split(query, step), torch.split(sources[query, column][:, None], step), strict=True)
+        found = _cat([self.cosines(*some) for some in steps], 1)[..., 0]
         cosines = found.new_zeros((len(found), *sources.shape))
         cosines[:, query, column] = found
         return cosines
