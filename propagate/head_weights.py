@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from ..store import HEAD_WEIGHTS, Artifact, ArtifactSpec, Cache, Unit
-from ..store.errors import ConfigError, LabelError, UnitNotFoundError
+from ..store.errors import ConfigError, Hint, LabelError, UnitNotFoundError
 from .features import FeatureReader, FeatureVolume
 from .kernels import AttentionKernel
 from .kernels.window import inside_window
@@ -179,9 +179,13 @@ def find_head_weights(cache: Cache, units: Sequence[Unit], kernel: AttentionKern
         for entry in cache.artifacts(HEAD_WEIGHTS.name, video=spec.video)
         if entry.state == "complete" and wanted.items() <= dict(entry.spec.request).items()
     ]
-    if len(found) != 1:
-        what = "no weights of heads have" if not found else f"{len(found)} sets of weights of heads have"
-        raise UnitNotFoundError(f"{what} been learned for {spec.dataset}/{spec.video} from these layers")
+    video = f"{spec.dataset}/{spec.video}"
+    if not found:
+        message = f"no weights of heads have been learned for {video} from these layers"
+        raise UnitNotFoundError(message, hint=Hint("learn-heads"))
+    if len(found) > 1:
+        message = f"{len(found)} sets of weights of heads have been learned for {video} from these layers"
+        raise UnitNotFoundError(message, hint=Hint("remove-others"))
     return tuple(found[0].open()["weights"][...].tolist())
 
 

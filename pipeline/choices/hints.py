@@ -11,6 +11,7 @@ __all__ = ["explain", "hint_text", "plural"]
 _MAKERS = {
     "extraction": "`ted extract`",
     "conversion": "`ted cache convert` or `ted extract --store-as`",
+    "learning": "`ted learn-heads`",
     "search": "`ted propagate` or `ted sweep`",
 }
 
@@ -18,6 +19,7 @@ _MAKERS = {
 _TEXTS = {
     # propagate
     "choose-workers": "give one of --workers and --scheduler",
+    "learn-heads": "learn them with `ted warp`, `ted extract` and `ted learn-heads`",
     "name-scheduler": "add --scheduler, or leave out --worker-resource",
     "name-workers": "add --workers or --scheduler, or leave out --worker-threads",
     # store
@@ -27,6 +29,7 @@ _TEXTS = {
     "prefer": "say which with --prefer FIELD=VALUE, or name one as BACKBONE@DIGEST",
     "raise-precision": "--dtype float32 is the safest",
     "remake": "run `ted cache rm` on the unit, then {command} again",
+    "remove-others": "remove all but one with `ted cache rm --kind head-weights`",
     "repair": "run `ted cache verify --repair`, then the same {command} again: it redoes only what is damaged",
     "resume": "run the same {command} again to finish it",
     "select-same-frames": "give the same --every and --limit as in extraction (and there the --mask, if it lies among "
