@@ -287,7 +287,7 @@ class RowSearch(Search):
             values = values.gather(-1, member.expand(tables, *member.shape))
             lists.append((sources.transpose(0, 1).flatten(1), values.transpose(1, 2).flatten(2)))
         sources, values = (_cat([*some], -1) for some in zip(*lists, strict=True))
-        return (sources, values), _stack(certain).all(0)
+        return (sources, values), torch.stack(certain).all(0) if len(certain) > 1 else certain[0]
 
     def _searched(self, queries: torch.Tensor) -> Listed:
         """Return the candidates of some queries among all cells in their windows, and their cosines."""
