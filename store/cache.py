@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from .arrays import open_store
 from .artifacts.affinities import AFFINITIES, AffinitySpec, AffinityUnit, AffinityWriter
@@ -26,40 +26,44 @@ __all__ = ["AffinityEntry", "ArtifactEntry", "Cache", "Entry", "open_cache"]
 _log = logging.getLogger(__name__)
 
 
+_UnitT = TypeVar("_UnitT")
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Found(Generic[SpecT]):
+class _Found(Generic[SpecT, _UnitT]):
+    unit_type: ClassVar[Any]
+
     folder: Path
     spec: SpecT
     state: str
     bytes: int
 
+    def open(self) -> _UnitT:
+        """Open the unit for reading."""
+        unit: _UnitT = self.unit_type(self.folder)
+        return unit
 
-class Entry(_Found[UnitSpec]):
+
+class Entry(_Found[UnitSpec, Unit]):
     """One feature unit as found on disk: `folder`, `spec`, `state` and `bytes`.
 
     The state is ``"complete"``, ``"incomplete"``, or ``"damaged"`` (the marker is unreadable, or files that it lists
     are absent or have another size). `bytes` is the total size according to the marker, 0 without one.
     """
 
-    def open(self) -> Unit:
-        """Open the unit for reading."""
-        return Unit(self.folder)
+    unit_type = Unit
 
 
-class AffinityEntry(_Found[AffinitySpec]):
+class AffinityEntry(_Found[AffinitySpec, AffinityUnit]):
     """One affinity unit as found on disk; see `Entry`."""
 
-    def open(self) -> AffinityUnit:
-        """Open the unit for reading."""
-        return AffinityUnit(self.folder)
+    unit_type = AffinityUnit
 
 
-class ArtifactEntry(_Found[ArtifactSpec]):
+class ArtifactEntry(_Found[ArtifactSpec, Artifact]):
     """One artefact of a plug-in's kind as found on disk; see `Entry`."""
 
-    def open(self) -> Artifact:
-        """Open the unit for reading."""
-        return Artifact(self.folder)
+    unit_type = Artifact
 
 
 _EntryT = TypeVar("_EntryT", Entry, AffinityEntry, ArtifactEntry)
@@ -94,12 +98,12 @@ class Cache:
         dataset, video, backbone
             Only units with these names; all of them by default.
         """
-        found = self._found(FEATURES, Entry, UnitSpec, dataset, video)
+        found = self._found(FEATURES, Entry, dataset, video)
         return [entry for entry in found if backbone in (None, entry.spec.request.backbone)]
 
     def affinities(self, dataset: str | None = None, video: str | None = None) -> list[AffinityEntry]:
         """List affinity units, complete or not, with these names (all by default), in the order of their folders."""
-        return self._found(AFFINITIES, AffinityEntry, AffinitySpec, dataset, video)
+        return self._found(AFFINITIES, AffinityEntry, dataset, video)
 
     def artifacts(self, kind: str, dataset: str | None = None, video: str | None = None) -> list[ArtifactEntry]:
         """List units of a plug-in's kind, complete or not, with these names (all by default).
@@ -109,7 +113,7 @@ class Cache:
         SchemaError
             For an unknown kind.
         """
-        return self._found(artifact_kind(kind), ArtifactEntry, ArtifactSpec, dataset, video)
+        return self._found(artifact_kind(kind), ArtifactEntry, dataset, video)
 
     def units(self, *, dataset: str | None = None, video: str | None = None, backbone: str | None = None) -> list[Unit]:
         """Open all complete feature units with these names, with all their codecs."""
@@ -257,15 +261,10 @@ class Cache:
         return found
 
     def _found(
-        self,
-        kind: ArtifactKind,
-        entry_type: type[_EntryT],
-        spec_type: Any,
-        dataset: str | None,
-        video: str | None,
+        self, kind: ArtifactKind, entry_type: type[_EntryT], dataset: str | None, video: str | None
     ) -> list[_EntryT]:
         found = []
-        for folder, spec in self._described(kind, spec_type, dataset, video):
+        for folder, spec in self._described(kind, entry_type.unit_type.spec_type, dataset, video):
             state, size = _state(folder)
             found.append(entry_type(folder=folder, spec=spec, state=state, bytes=size))
         return found
