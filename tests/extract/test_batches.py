@@ -68,7 +68,10 @@ def test_batches_may_mix_clips_timesteps_and_draws(tmp_path: Path, name: str, re
     assert relative(one[0], one[1]) > 1e-2
 
 
-def test_batches_are_halved_when_memory_runs_out(tmp_path: Path, adm: Backbone) -> None:
+def test_batches_are_halved_when_memory_runs_out(
+    tmp_path: Path, adm: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "fit_batch_size", lambda *_: 8)  # measured while there was more memory
     sources = {"a": random_frames(9), "b": random_frames(5, seed=1)}
     expected = run(new_cache(tmp_path, "a"), adm, sources, changes={"batch_size": 2})
     scarce = Scarce(adm, most=3)
@@ -87,7 +90,10 @@ def test_batches_are_halved_when_memory_runs_out(tmp_path: Path, adm: Backbone) 
     assert scarce.sizes[0] == 8
 
 
-def test_memory_that_runs_out_in_the_middle_loses_nothing(tmp_path: Path, adm: Backbone) -> None:
+def test_memory_that_runs_out_in_the_middle_loses_nothing(
+    tmp_path: Path, adm: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "fit_batch_size", lambda *_: 8)  # measured while there was more memory
     source = random_frames(12)
     scarce = Scarce(adm, most=99)
 
