@@ -19,7 +19,7 @@ from ..pictures.selection import evenly_spaced
 from ..pictures.sheet import contact_sheet, write_picture
 from ..tasks.masks.png import write_mask
 from .editor import MaskEditor
-from .segmenters import Prompt, Segmenter
+from .segmenters import Prompt, Segmenter, fill_box
 
 __all__ = ["edit_masks", "import_masks", "masks_from_boxes", "read_masks", "write_masks"]
 
@@ -86,7 +86,10 @@ def masks_from_boxes(
             )
         points = tuple((x, y, False) for x, y in outside if left <= x < right and top <= y < bottom)
         found = segment(picture, Prompt(box=(left, top, right - left, bottom - top), points=points))
-        notes.append(f"object {at}: {100 * found.sum() / ((right - left) * (bottom - top)):.0f} % of its box")
+        share = found.sum() / ((right - left) * (bottom - top))
+        whole = share == 1 and segment is not fill_box
+        advice = ", for nothing in it looks like its surroundings; --not X,Y names pixels of those" if whole else ""
+        notes.append(f"object {at}: {100 * share:.0f} % of its box{advice}")
         ids[found] = at
     return NamedMasks(masks={**masks, frame: ids}, notes=notes)
 
