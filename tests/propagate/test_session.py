@@ -112,7 +112,7 @@ def test_labels_do_not_depend_on_the_source_of_candidates(tmp_path: Path, memory
     ]
     sessions = [TrackingSession(source, own, {5: label(0)}, memory=memory) for source in sources]
     choice = random.Random(8)
-    for _ in range(6):
+    for _ in range(4):
         for session in sessions:
             assert_fresh(session, units)
         change(sessions[0], choice)

@@ -139,20 +139,20 @@ def test_any_number_of_parts(cli: Cli, davis_source: Path, cache: Path, tmp_path
     lists = ("adm:51:output_blocks[7]=1", "rgb:0:stride4=0,0.5", "position:0:stride8=0,0.25")
     parts = [item for text in lists for item in ("--feature", text)]
     out = tmp_path / "sweep"
-    assert cli("sweep", *base, "--out", out, *parts, *SMALL, "--temperature", "0.1,0.2").code == 0
+    assert cli("sweep", *base, "--out", out, *parts, *SMALL).code == 0
     found = rows(out)
-    assert len(found) == 2 * 4 * 2
+    assert len(found) == 2 * 4
     columns = ["part1_feature", "part2_feature", "part3_feature", "part1_weight", "part2_weight", "part3_weight"]
     assert list(found[0])[4:10] == columns
     for row in rows(out)[::2]:
         features = [f"{row[f'part{n}_feature']}={row[f'part{n}_weight']}" for n in (1, 2, 3) if row[f"part{n}_feature"]]
         options = [item for feature in features for item in ("--feature", feature)]
-        results = tmp_path / "".join(features) / row["temperature"]
-        common = ("--affinities", "off", *SMALL, "--temperature", row["temperature"])
+        results = tmp_path / "".join(features)
+        common = ("--affinities", "off", *SMALL)
         assert cli("propagate", *base, "--out", results, *options, *common).code == 0
         scored = json.loads(cli("evaluate", *base[:3], "--results", results, "--json").out)["sequences"][0]
         expected = [(item["j"]["mean"], item["f"]["mean"]) for item in scored["objects"]]
-        alike = [one for one in found if all(one[name] == row[name] for name in (*columns, "temperature"))]
+        alike = [one for one in found if all(one[name] == row[name] for name in columns)]
         assert [(float(one["j"]), float(one["f"])) for one in alike] == expected
         assert all(bool(row[f"part{n}_unit"]) == (float(row[f"part{n}_weight"]) > 0) for n in (1, 2, 3))
     best = json.loads((out / "best.json").read_text())["overall"]["options"]
