@@ -178,7 +178,7 @@ def _computed(
     session: TrackingSession, device: torch.device
 ) -> AbstractContextManager[Iterable[tuple[int, torch.Tensor]]]:
     """Return a session's labels; those of a GPU are computed in a thread, beside decoding and writing."""
-    if device.type == "cpu":
+    if torch.device(device).type == "cpu":
         return nullcontext(session.labels())
     return Prefetched((item for item in session.labels()), _AHEAD)
 
