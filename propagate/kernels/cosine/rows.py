@@ -29,7 +29,7 @@ _BUDGET, _BUDGET_OF_SEVERAL = 10 * 2**24, 2**27
 # Maximum number of float32 values in memory in other steps.
 _AT_ONCE = 2**25
 # Maximum number of values of queries and of keys that are gathered for exact cosines.
-_GATHERED = 3 * 2**24
+_GATHERED = 5 * 2**24
 # Entry of the tables outside of windows, and a bound of the others: shifted cosines lie in [-2, 2].
 _OUTSIDE, _LEAST = -4.0, -3.0
 
