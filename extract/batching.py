@@ -12,8 +12,6 @@ from .passes import Item
 from .plan import VideoPlan, default_batch_size
 from .runtime import MemoryMeter, free_memory, is_out_of_memory
 
-__all__ = ["fit_batch_size", "largest_batch"]
-
 #: Maximum number of frames in a pass (an estimate): a GPU is fully used with fewer.
 _MOST_FRAMES = 64
 

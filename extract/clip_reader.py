@@ -15,8 +15,6 @@ from .noising.keyed_noise import NoiseKey
 from .plan import VideoPlan
 from .runtime import StageClock
 
-__all__ = ["ClipReader", "HostClip"]
-
 #: Maximum number of threads that resize frames and draw noise.
 _MOST_THREADS = 8
 

@@ -7,8 +7,6 @@ from typing import Literal
 
 from ..store.errors import ConfigError
 
-__all__ = ["Clip", "OverlapRule", "count_contributions", "plan_clips"]
-
 #: Feature of a frame that several clips cover: the first clip's, or the mean over the clips.
 OverlapRule = Literal["first", "mean"]
 

@@ -13,19 +13,6 @@ from ..store.errors import ConfigError, WeightsError
 from .model_folder import ModelFolder, quiet_libraries
 from .placeholders import PROMPT_TOKENS
 
-__all__ = [
-    "FrameEncoder",
-    "ImageEmbedder",
-    "PixelLatents",
-    "TextModel",
-    "VaeLatents",
-    "clip_text",
-    "colour_statistics",
-    "encode_prompt",
-    "load_frame_encoder",
-]
-
-
 #: Weights of R, G and B in luma (ITU-R BT.601).
 _LUMA = (0.299, 0.587, 0.114)
 

@@ -14,8 +14,6 @@ from .noising.keyed_noise import NoiseKey, draw_noise
 from .passes import Item
 from .plan import VideoPlan
 
-__all__ = ["Averages", "ClipEncoder", "DeviceClip", "Features", "latent_shape", "run_pass"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceClip:

@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from ..store.errors import ConfigError
 
-__all__ = ["DEFAULT_SHORT_SIDE", "FrameSize", "processed_size", "to_pixels"]
-
 #: Default short side of a frame in pixels (DIFT, TED).
 DEFAULT_SHORT_SIDE = 480
 

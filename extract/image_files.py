@@ -14,8 +14,6 @@ from PIL import Image, UnidentifiedImageError
 from ..store.errors import FrameError
 from .truncation import image_is_truncated
 
-__all__ = ["IMAGE_SUFFIXES", "PAGE_SUFFIXES", "ImageFrames", "PageFrames", "check_size", "numbered"]
-
 #: Lower-case file name endings of images.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 

@@ -16,8 +16,6 @@ from .placeholders import DECLARATIONS, Placeholders, read_placeholders
 from .random_weights import draw_parameters
 from .weights import check_files, digest_files, model_files, random_id
 
-__all__ = ["ModelFolder", "quiet_libraries"]
-
 _TOKENIZER_FILES = (
     "tokenizer_config.json",
     "vocab.json",

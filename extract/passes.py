@@ -3,8 +3,6 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-__all__ = ["Item", "Passes"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Item:

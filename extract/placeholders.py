@@ -26,8 +26,6 @@ from typing import Any
 
 from ..store.errors import WeightsError
 
-__all__ = ["DECLARATIONS", "PROMPT_TOKENS", "Placeholders", "read_placeholders"]
-
 #: Name of the file with the declarations, in the weights' folder.
 DECLARATIONS = "ted.json"
 

@@ -16,8 +16,6 @@ from .noising.closed_form import NoNoise, RandomDraws
 from .passes import Passes
 from .settings import ExtractionSettings
 
-__all__ = ["VideoPlan", "default_batch_size", "plan_video"]
-
 #: Default number of frames in a batch; a video backbone has one clip.
 _DEFAULT_BATCH_FRAMES = 8
 

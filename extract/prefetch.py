@@ -6,8 +6,6 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, Self, TypeVar
 
-__all__ = ["Prefetched"]
-
 T = TypeVar("T")
 
 _END = object()

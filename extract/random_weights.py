@@ -3,8 +3,6 @@
 import torch
 from torch import nn
 
-__all__ = ["draw_parameters", "draw_tensor"]
-
 #: Name endings of scale vectors, of normalisations and of layers (DINO's LayerScale).
 _SCALES = ("weight", "lambda1")
 

@@ -17,18 +17,6 @@ import torch
 
 from .backbones.base import Backbone
 
-__all__ = [
-    "DTYPES",
-    "MemoryMeter",
-    "StageClock",
-    "describe_process",
-    "describe_run",
-    "free_memory",
-    "is_out_of_memory",
-    "keep_freed_memory",
-    "use_reproducible_kernels",
-]
-
 #: Supported precisions of a network, by name.
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

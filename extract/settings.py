@@ -12,8 +12,6 @@ from .frame_size import FrameSize
 if TYPE_CHECKING:  # imports torch, which the registry of backbones does not need
     from .noising.base import Noising
 
-__all__ = ["CONDITIONING_FRAMES", "DEFAULT_OPTIONS", "BackboneOptions", "ConditionOn", "ExtractionSettings"]
-
 #: Frame on which a video backbone is conditioned.
 ConditionOn = Literal["clip", "video", "none"]
 

@@ -12,8 +12,6 @@ from ..store import UnitWriter
 from .features import Features
 from .runtime import StageClock
 
-__all__ = ["FeatureSink", "VideoSink"]
-
 R = TypeVar("R")
 
 #: Minimum number of frames between commits of a unit; a killed job computes at most these again.

@@ -26,8 +26,6 @@ from .model_folder import quiet_libraries
 from .placeholders import DECLARATIONS
 from .random_weights import draw_parameters, draw_tensor
 
-__all__ = ["MODELS", "SMALL_ADM", "make_small"]
-
 #: A narrow ADM with the depth of the published one, so that its taps have the same names and strides.
 SMALL_ADM = AdmConfig(image_size=64, num_channels=32, channel_mult=(1, 1, 1, 2, 2, 2), num_head_channels=32)
 

@@ -11,8 +11,6 @@ from torch import nn
 
 from ..store.errors import ConfigError
 
-__all__ = ["Tap", "choose_taps", "read_taps"]
-
 
 def _is_a_map(output: torch.Tensor, _noisy: torch.Tensor) -> torch.Tensor:
     return output

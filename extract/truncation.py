@@ -9,8 +9,6 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["image_is_truncated", "video_is_truncated"]
-
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Begin of a JPEG segment: 0xFF followed neither by 0 (a stuffed byte), a restart marker nor a fill byte.
 _JPEG_SEGMENT = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)

@@ -24,8 +24,6 @@ from ..store.errors import FrameError
 from .image_files import numbered
 from .truncation import video_is_truncated
 
-__all__ = ["VIDEO_SUFFIXES", "VideoFrames"]
-
 #: Lower-case file name endings of video files.
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".dv"}

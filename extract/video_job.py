@@ -17,8 +17,6 @@ from .plan import VideoPlan
 from .runtime import StageClock, describe_run
 from .sink import FeatureSink, VideoSink
 
-__all__ = ["ExtractionReport", "VideoJob"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionReport:

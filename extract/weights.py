@@ -12,17 +12,6 @@ from pathlib import Path, PurePosixPath
 from ..store.errors import ConfigError, Hint, WeightsError
 from .placeholders import read_placeholders
 
-__all__ = [
-    "PublishedWeights",
-    "WeightFiles",
-    "check_files",
-    "digest_files",
-    "find_weights",
-    "model_files",
-    "random_id",
-    "split_random",
-]
-
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _RANDOM = "random:"
 

@@ -34,8 +34,6 @@ from .runs.propagating.propagation import describe_result
 from .runs.result_folders import atomic_folder, result_folder
 from .tasks.masks.task import MaskRun, MaskTask
 
-__all__ = ["Tracks", "track"]
-
 #: A mask file, or object numbers (y, x).
 _Mask = Path | str | npt.NDArray[Any]
 

@@ -18,8 +18,6 @@ from .kernels.candidates import Candidates
 from .settings import WeightedSettings
 from .spec import SearchSpec
 
-__all__ = ["CachedAffinities", "affinity_spec", "cache_affinities", "find_cached"]
-
 
 class CachedAffinities:
     """A video's cached candidates: a source of candidates (`CandidateSource`) for the settings that they serve.

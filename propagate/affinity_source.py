@@ -19,8 +19,6 @@ from .cluster import Workers
 from .settings import WeightedSettings
 from .spec import SearchSpec
 
-__all__ = ["AffinitySource", "AffinityUse"]
-
 #: Use of cached affinities. ``auto``: read them if they are exact. ``keep``: the same, or compute and cache them.
 #: ``keep-per-frame``: cache the best sources of every context frame, which are exact for every shorter context and take
 #: ten times the space. ``approximate``: read them even if they may be inexact. ``off``: do not use them.

@@ -21,8 +21,6 @@ from .kernels.candidates import Affinity, Candidates
 from .settings import WeightedSettings
 from .spec import SearchSpec
 
-__all__ = ["CandidateSource", "FeatureSearch", "FoundCandidates", "FrameCandidates", "search"]
-
 # Frames in a worker's block. Each block reads its context again, so small blocks read too much; large blocks keep other
 # workers waiting for the last one, and their results take memory.
 _FEWEST, _MOST = 4, 24

@@ -9,8 +9,6 @@ from typing import Any, Protocol, TypeVar
 
 from ..store.errors import ConfigError, Hint
 
-__all__ = ["InProcess", "Stored", "Workers", "check_access", "connect", "processor_count"]
-
 T = TypeVar("T")
 
 

@@ -13,8 +13,6 @@ from ..store.marker import read_marker
 from .cluster import Stored
 from .dask_clients import ask
 
-__all__ = ["check_versions", "compare_units"]
-
 #: Packages whose versions must be equal everywhere, since other versions cannot read their pickles.
 _EQUAL = ("dask", "distributed", "ted-tracking")
 #: Packages whose versions can change the last digits of a result.

@@ -5,8 +5,6 @@ from typing import Literal
 
 from ..store.errors import ConfigError
 
-__all__ = ["Direction", "context_frames", "fixed_frames", "frame_context", "positions_within", "propagation_order"]
-
 #: Order of propagation: towards higher frame indices, or towards lower ones.
 Direction = Literal["forward", "backward"]
 

@@ -19,8 +19,6 @@ from distributed.versions import VersionMismatchWarning
 
 from ..store.errors import ConfigError, TedError
 
-__all__ = ["ask", "local_client", "remote_client"]
-
 #: Time limit in seconds for disconnecting from a cluster, whose scheduler may be gone.
 _LEAVE_S = 5.0
 

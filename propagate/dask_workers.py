@@ -19,8 +19,6 @@ from distributed.protocol import pickle
 from ..store.errors import ConfigError, TedError
 from .dask_clients import ask
 
-__all__ = ["DaskWorkers"]
-
 T = TypeVar("T")
 
 #: Seconds between checks of the cluster while waiting for a result.

@@ -14,9 +14,6 @@ from torch.nn import functional
 
 from ..store.errors import ConfigError, CorruptUnitError, Hint
 
-__all__ = ["FeatureReader", "FeatureVolume", "Part", "PartInfo", "finest_part"]
-
-
 #: Ends of the names of attention taps.
 _ROLES = ("qk", "q", "k")
 

@@ -6,8 +6,6 @@ from typing import Any
 
 from ..store.errors import ConfigError, SchemaError
 
-__all__ = ["Fusion"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Fusion:

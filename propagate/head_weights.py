@@ -13,8 +13,6 @@ from .features import FeatureReader, FeatureVolume
 from .kernels import AttentionKernel
 from .kernels.window import inside_window
 
-__all__ = ["LearnedHeads", "find_head_weights", "learn_head_weights", "store_head_weights", "with_learned_heads"]
-
 # Queries whose attention is in memory at once.
 _AT_ONCE = 256
 

@@ -11,8 +11,6 @@ from .settings import WeightedSettings
 from .slots import Slots
 from .targets.base import AnnotatedLabel
 
-__all__ = ["ContextLabels", "weigh_sources"]
-
 
 def weigh_sources(step: FrameCandidates, settings: Sequence[WeightedSettings]) -> list[tuple[Affinity, torch.Tensor]]:
     """Return each setting's affinity, and the weights (pixel, k) of its first k sources.

@@ -12,8 +12,6 @@ from .features import Part
 from .session import TrackingSession
 from .settings import PropagationSettings
 
-__all__ = ["Origins", "trace_origins"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Origins:

@@ -13,8 +13,6 @@ from .settings import PropagationSettings, WeightedSettings
 from .spec import SearchSpec
 from .targets.base import AnnotatedLabel, annotation_labels
 
-__all__ = ["SweepPass", "plan_passes", "propagate", "sweep"]
-
 
 def propagate(
     parts: Sequence[Part],

@@ -18,8 +18,6 @@ from .settings import PropagationSettings, WeightedSettings
 from .spec import SearchSpec
 from .targets.base import AnnotatedLabel, annotation_labels, check_annotations
 
-__all__ = ["FrameAffinity", "SessionCancelled", "SessionRun", "TrackingSession"]
-
 # Search at least this many sources per pixel if candidates stay in memory, so that a larger top-k can be tried.
 _FEWEST_HELD = 16
 

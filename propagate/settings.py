@@ -10,8 +10,6 @@ from .fusion import Fusion
 from .kernels import CosineKernel, Kernel
 from .kernels.window import WindowShape
 
-__all__ = ["PropagationSettings", "WeightedSettings", "part_weights"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class PropagationSettings:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["Slots"]
-
 
 class Slots:
     """Assignment of frames to slots, numbered from 0, with as few slots as possible."""

@@ -13,8 +13,6 @@ from .kernels.window import WindowShape
 if TYPE_CHECKING:
     from .settings import PropagationSettings, WeightedSettings
 
-__all__ = ["SearchSpec"]
-
 #: Rules that `to_json` records only if they differ from the defaults, since records of earlier versions lack them.
 _RULES = {"window": "square", "unrestricted_first": False, "context_fill": False}
 

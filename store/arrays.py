@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from .stored import Spec
 
-__all__ = ["ArrayReader", "create_array", "damage", "make_groups", "open_array", "open_store", "write_group"]
-
 # zstd for affinities: higher levels save at most 4 % and take two to three times as long. blosc for rounded features:
 # shuffling groups their equal bits, which makes them compressible; lz4 is then within 4 % of the smallest size, and
 # three times as fast (docs/evidence/codec-errors.md).

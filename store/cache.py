@@ -21,8 +21,6 @@ from .removal import remove_empty_groups, remove_folder
 from .request import FeatureChoice, UnitSpec, fits, most_faithful
 from .stored import Spec, SpecT, read_spec
 
-__all__ = ["AffinityEntry", "ArtifactEntry", "Cache", "Entry", "open_cache"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -16,8 +16,6 @@ from .errors import ClaimedError
 from .heartbeat import HEARTBEAT
 from .owners import SINCE_HEARTBEATS, is_local, is_running, this_process
 
-__all__ = ["STALE_AFTER_S", "Claim", "is_claimed", "take_claim"]
-
 #: Seconds without renewal after which a claim of another host is stale: 15 heartbeats. NFS clients may show file times
 #: that are a minute old (`acregmax`), and a restarted server accepts no writes for a minute and a half.
 STALE_AFTER_S = 300.0

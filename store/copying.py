@@ -19,8 +19,6 @@ from .marker import FileRecord, checksum, read_marker, write_marker
 from .removal import remove_empty_groups, set_aside
 from .stored import StoredUnit, read_spec
 
-__all__ = ["COPYING_SUFFIX", "Transfer", "copy_unit", "plan_transfer"]
-
 #: Ending of the temporary folders that units are copied into.
 COPYING_SUFFIX = ".copying"
 

@@ -12,20 +12,6 @@ from typing import Any, BinaryIO
 
 from .errors import CacheError
 
-__all__ = [
-    "NO_FILE",
-    "PARTIAL_SUFFIX",
-    "canonical_json",
-    "create_whole",
-    "explain_os_errors",
-    "open_regular",
-    "parse_json",
-    "read_regular",
-    "sync_file",
-    "sync_folder",
-    "write_atomic",
-]
-
 #: Ending of temporary files, ours and zarr's. A killed process leaves them behind.
 PARTIAL_SUFFIX = ".partial"
 

@@ -4,21 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = [
-    "CacheError",
-    "ClaimedError",
-    "ConfigError",
-    "CorruptUnitError",
-    "FrameError",
-    "Hint",
-    "IncompleteUnitError",
-    "LabelError",
-    "SchemaError",
-    "TedError",
-    "UnitNotFoundError",
-    "WeightsError",
-]
-
 
 @dataclass(frozen=True)
 class Hint:

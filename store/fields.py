@@ -8,8 +8,6 @@ from typing import Any
 from .errors import ConfigError, CorruptUnitError, Hint, SchemaError
 from .layout import SCHEMA_VERSION
 
-__all__ = ["Fields", "check_kind", "check_schema", "readable"]
-
 #: Largest number of frames, pixels of a side, cells or channels that a description may name.
 MOST = 2**31 - 1
 

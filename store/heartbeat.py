@@ -5,8 +5,6 @@ import os
 import threading
 from typing import Protocol
 
-__all__ = ["HEARTBEAT", "HEARTBEAT_S", "Heartbeat", "Renewable"]
-
 #: Seconds between two renewals of a claim.
 HEARTBEAT_S = 20.0
 

@@ -16,8 +16,6 @@ from .removal import discard, find_strays
 from .request import UnitSpec, check_codec
 from .stored import StoredUnit
 
-__all__ = ["Verdict", "demote", "looks_whole", "open_unit", "tidy_unit", "verify_unit"]
-
 # The records of a complete unit.
 _LASTING = frozenset({"complete.json", "run.json"})
 

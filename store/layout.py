@@ -9,19 +9,6 @@ from typing import Literal
 
 from .errors import CacheError, ConfigError
 
-__all__ = [
-    "GROUP",
-    "SCHEMA_VERSION",
-    "ArrayLayout",
-    "UnitLayout",
-    "check_inside",
-    "printable",
-    "safe_name",
-    "tap_name",
-    "unit_path",
-    "video_folder",
-]
-
 #: Version of the on-disk format. A reader refuses a higher one.
 SCHEMA_VERSION = 1
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["lazy_names"]
-
 
 def lazy_names(package: str, file: str) -> Callable[[str], Any]:
     """Return the ``__getattr__`` of a package: it imports the names that the package imports for type checkers alone.

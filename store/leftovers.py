@@ -16,8 +16,6 @@ from .errors import ClaimedError
 from .layout import GROUP
 from .removal import REMOVED_SUFFIX, remove_empty_group, remove_empty_groups, remove_folder
 
-__all__ = ["Leftover", "find_leftovers", "reclaim"]
-
 _FOLDER = re.compile(
     rf"\.(?P<unit>.+)\.[0-9a-f]{{32}}(?P<suffix>{re.escape(REMOVED_SUFFIX)}|{re.escape(COPYING_SUFFIX)})"
 )

@@ -16,22 +16,6 @@ from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError
 from .fields import check_schema
 from .layout import SCHEMA_VERSION
 
-__all__ = [
-    "FileRecord",
-    "Marker",
-    "append_journal",
-    "checksum",
-    "marker_key",
-    "matches",
-    "read_journal",
-    "read_marker",
-    "record_file",
-    "remove_journal",
-    "remove_marker",
-    "replace_journal",
-    "write_marker",
-]
-
 _JOURNAL = "journal.jsonl"
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", re.ASCII)
 

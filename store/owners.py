@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SINCE_HEARTBEATS", "is_local", "is_running", "this_process"]
-
 #: Key that marks owners whose claims a heartbeat renews; earlier versions did not write it.
 SINCE_HEARTBEATS = "boot_id"
 

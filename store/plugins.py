@@ -6,8 +6,6 @@ from typing import TypeVar
 
 from .errors import ConfigError
 
-__all__ = ["load_offers", "offered_names"]
-
 _T = TypeVar("_T")
 
 

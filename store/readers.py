@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-__all__ = ["ReadLock"]
-
 
 class ReadLock:
     """A shared lock on a video's folder in the cache, held until it is closed; a context manager.

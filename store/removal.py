@@ -12,17 +12,6 @@ from .durable import PARTIAL_SUFFIX, write_atomic
 from .layout import GROUP
 from .marker import marker_key
 
-__all__ = [
-    "REMOVED_SUFFIX",
-    "clear_unit",
-    "discard",
-    "find_strays",
-    "remove_empty_group",
-    "remove_empty_groups",
-    "remove_folder",
-    "set_aside",
-]
-
 #: Ending of folders that are being deleted.
 REMOVED_SUFFIX = ".removed"
 

@@ -14,8 +14,6 @@ from .errors import ConfigError, SchemaError
 from .fields import Fields, check_kind, readable
 from .layout import SCHEMA_VERSION, UnitLayout, safe_name, tap_name, unit_path
 
-__all__ = ["FeatureChoice", "FeatureRequest", "UnitSpec", "check_codec", "fits", "most_faithful"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureRequest:

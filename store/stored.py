@@ -13,8 +13,6 @@ from .fields import readable
 from .layout import GROUP, SCHEMA_VERSION, UnitLayout, unit_path
 from .marker import Marker, checksum, marker_key, read_marker
 
-__all__ = ["DigestSpec", "Spec", "SpecT", "StoredUnit", "read_spec"]
-
 
 class Spec(Protocol):
     """Interface of the descriptions of all kinds of units."""

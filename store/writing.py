@@ -29,8 +29,6 @@ from .marker import (
 from .removal import clear_unit, discard, remove_folder
 from .stored import SpecT, read_spec
 
-__all__ = ["StoredWriter"]
-
 
 class StoredWriter(Generic[SpecT]):
     """Writes one unit, frame by frame, in any order and from any threads; use as a context manager.

@@ -19,8 +19,6 @@ from .adm_config import PUBLISHED, AdmConfig, build_schedule, build_unet, read_c
 from .attention import attention_taps
 from .base import Backbone, Condition, Timestep
 
-__all__ = ["AdmBackbone", "load"]
-
 
 @dataclass(kw_only=True)
 class AdmBackbone(Backbone):

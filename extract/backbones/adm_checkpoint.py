@@ -10,8 +10,6 @@ import torch
 from ...store.errors import WeightsError
 from .adm_config import AdmConfig
 
-__all__ = ["block_names", "checkpoint_shapes", "convert", "read_checkpoint"]
-
 _RESIDUAL = {
     "in_layers.0": "norm1",
     "in_layers.2": "conv1",

@@ -12,8 +12,6 @@ from diffusers import UNet2DModel
 from ...store.errors import WeightsError
 from ..noising.schedules import NoiseSchedule
 
-__all__ = ["PUBLISHED", "AdmConfig", "build_schedule", "build_unet", "read_config"]
-
 #: Groups of every GroupNorm in guided-diffusion; widths are multiples of it.
 _GROUPS = 32
 

@@ -9,8 +9,6 @@ from torch import nn
 
 from ..taps import Tap
 
-__all__ = ["attention_taps"]
-
 #: Parts of a module's path that mark attention along the frames.
 _TEMPORAL = ("transformer_in", "temp_attentions", "temporal_transformer_blocks")
 

@@ -14,8 +14,6 @@ from ..noising.schedules import NOISELESS, Noiseless, Schedule
 from ..settings import ConditionOn
 from ..taps import Tap, choose_taps, read_taps
 
-__all__ = ["NO_ARTIFACTS", "Artifacts", "Backbone", "Condition", "Draw", "Timestep"]
-
 #: Conditioning of clips: tensors whose first axis is the clip. Batches concatenate them along that axis.
 Condition = Mapping[str, torch.Tensor]
 

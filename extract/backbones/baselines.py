@@ -17,8 +17,6 @@ from torch.nn import functional
 from ..taps import Tap
 from .base import Backbone, Condition, Timestep
 
-__all__ = ["Baseline", "load_position", "load_rgb"]
-
 #: Strides of the grids, in pixels.
 _STRIDES = (4, 8, 16)
 

@@ -10,8 +10,6 @@ from . import i2vgen_xl, stable_diffusion
 from .i2vgen_xl import I2VGenXL
 from .stable_diffusion import StableDiffusion
 
-__all__ = ["load_image", "load_video"]
-
 
 def load_video(
     weights: Path,

@@ -14,8 +14,6 @@ from ..model_folder import ModelFolder
 from ..taps import Tap
 from .base import Backbone, Condition, Timestep
 
-__all__ = ["Dino", "load_dinov2", "load_dinov3"]
-
 
 @dataclass(kw_only=True)
 class Dino(Backbone):

@@ -17,8 +17,6 @@ from .base import NO_ARTIFACTS, Artifacts, Condition, Draw, Timestep
 from .latent import LatentBackbone
 from .temporal_layers import skip_temporal_layers
 
-__all__ = ["I2VGenXL", "centre_square", "load"]
-
 NAME = "i2vgen-xl"
 
 #: Number of frames in a training clip.

@@ -12,8 +12,6 @@ from ..taps import Tap
 from .attention import attention_taps
 from .base import Backbone
 
-__all__ = ["LatentBackbone"]
-
 
 @dataclass(kw_only=True)
 class LatentBackbone(Backbone):

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Outline", "adm_taps", "unet_taps", "vit_taps"]
-
 #: Channels and stride (pixels per cell) by tap.
 Taps = Mapping[str, tuple[int, int]]
 

@@ -13,8 +13,6 @@ from ...store.plugins import load_offers
 from ..weights import PublishedWeights
 from .outlines import Outline, adm_taps, unet_taps, vit_taps
 
-__all__ = ["BACKBONES", "BackboneInfo", "backbone_info", "register_backbone"]
-
 #: Group of entry points by which other packages add backbones: a name, and ``module:attribute`` of a `BackboneInfo`.
 _GROUP = "ted.backbones"
 

@@ -14,8 +14,6 @@ from ..settings import DEFAULT_OPTIONS, BackboneOptions
 from .base import Condition, Timestep
 from .latent import LatentBackbone
 
-__all__ = ["StableDiffusion", "load"]
-
 NAME = "sd21"
 
 

@@ -17,8 +17,6 @@ from .base import NO_ARTIFACTS, Artifacts, Condition, Draw, Timestep
 from .latent import LatentBackbone
 from .temporal_layers import skip_temporal_layers
 
-__all__ = ["StableVideoDiffusion", "load", "resize_for_clip"]
-
 NAME = "svd"
 
 #: The pipeline's defaults. The UNet's input is frames per second minus one, as in training.

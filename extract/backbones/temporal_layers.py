@@ -9,8 +9,6 @@ from diffusers.models.transformers.transformer_temporal import TransformerSpatio
 from diffusers.models.unets.unet_i2vgen_xl import I2VGenXLTransformerTemporalEncoder
 from torch import nn
 
-__all__ = ["skip_temporal_layers"]
-
 
 class _Identity(nn.Module):
     """Return the first argument."""

@@ -16,8 +16,6 @@ from .keyed_noise import NoiseKey
 if TYPE_CHECKING:
     from ..backbones.base import Backbone
 
-__all__ = ["CleanClip", "Noising", "NoisyClip"]
-
 #: Function of a timestep and a draw's number that returns x_tau, (latent frame, channel, y, x), float32.
 NoisyClip = Callable[[int, int], torch.Tensor]
 

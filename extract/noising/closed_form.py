@@ -15,8 +15,6 @@ from .keyed_noise import NOISE_SCHEME, NoiseKey, draw_noise
 if TYPE_CHECKING:
     from ..backbones.base import Backbone
 
-__all__ = ["NoNoise", "RandomDraws"]
-
 
 @dataclass(frozen=True)
 class RandomDraws(Noising):

@@ -15,8 +15,6 @@ from .schedules import EdmSchedule, NoiseSchedule
 if TYPE_CHECKING:
     from ..backbones.base import Backbone
 
-__all__ = ["DdimInversion"]
-
 
 @dataclass(frozen=True)
 class DdimInversion(Noising):

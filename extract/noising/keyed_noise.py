@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-__all__ = ["NOISE_SCHEME", "NoiseKey", "draw_noise"]
-
 #: Name of the rule in `draw_noise`, part of every request; a changed rule needs another name.
 NOISE_SCHEME = "sha256-philox-float32-1"
 

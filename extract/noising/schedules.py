@@ -7,8 +7,6 @@ import torch
 
 from ...store.errors import ConfigError
 
-__all__ = ["NOISELESS", "EdmSchedule", "NoiseSchedule", "Noiseless", "Schedule"]
-
 
 class Schedule(abc.ABC):
     """A model's forward process, x_tau = c x_0 + n eps, at the timesteps tau of its training."""

@@ -15,8 +15,6 @@ from ..pictures.overlay import overlay_mask
 from ..pictures.palette import display_palette
 from .segmenters import Prompt, Segmenter
 
-__all__ = ["HELP", "MaskEditor", "Tool"]
-
 Tool = Literal["box", "polygon", "brush", "click"]
 
 #: Keys, for people.

@@ -21,8 +21,6 @@ from ..tasks.masks.png import write_mask
 from .editor import MaskEditor
 from .segmenters import Prompt, Segmenter, fill_box
 
-__all__ = ["edit_masks", "import_masks", "masks_from_boxes", "read_masks", "write_masks"]
-
 _Ids = npt.NDArray[np.uint8]
 
 #: Number of pictures on the sheet of overlays.

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from ...store.errors import ConfigError, WeightsError
 
-__all__ = ["Prompt", "Segmenter", "fill_box", "grab_cut", "load_sam"]
-
 _Picture = npt.NDArray[np.uint8]
 _Mask = npt.NDArray[np.bool_]
 

@@ -3,8 +3,6 @@
 from ..pictures.clicking import mouse_position, open_window
 from .editor import HELP, MaskEditor
 
-__all__ = ["edit_in_window"]
-
 
 def edit_in_window(editor: MaskEditor, title: str) -> None:
     """Edit masks until the user closes the window or presses q; the masks are the editor's.

@@ -12,8 +12,6 @@ import tomli_w
 from ...store.durable import explain_os_errors, write_atomic
 from ...store.errors import ConfigError
 
-__all__ = ["load_config", "save_config"]
-
 
 def load_config(path: Path, command: str, commands: Mapping[str, click.Command]) -> dict[str, Any]:
     """Return the options of one command in a TOML file, by parameter, not converted to their types.

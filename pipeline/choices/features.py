@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from ...store import FeatureChoice, FeatureRequest, parse_codec
 from ...store.errors import ConfigError
 
-__all__ = ["BackboneJob", "parse_choice", "parse_job", "parse_preference", "parse_weighted"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneJob:

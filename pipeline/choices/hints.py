@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # commands import this module at once, and `ted --help` must not load the store
     from ...store.errors import Hint, TedError
 
-__all__ = ["explain", "hint_text", "plural"]
-
 # Commands that make units, by `UnitKind.maker`.
 _MAKERS = {
     "extraction": "`ted extract`",

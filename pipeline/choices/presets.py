@@ -7,8 +7,6 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import Literal
 
-__all__ = ["ALIASES", "DEFAULT", "PRESETS", "Preset", "get_preset"]
-
 #: DIFT's number of last frames; TED does not state its own.
 _CONTEXT = 28
 

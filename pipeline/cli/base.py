@@ -23,24 +23,6 @@ from click.core import ParameterSource
 
 from ..choices.hints import explain
 
-__all__ = [
-    "Command",
-    "Group",
-    "LocalFolder",
-    "LocalPath",
-    "Options",
-    "Tally",
-    "answer",
-    "arg",
-    "command",
-    "fail",
-    "free_space",
-    "next_command",
-    "next_steps",
-    "opt",
-    "titled",
-]
-
 #: Settings of all commands: ``-h`` works, defaults are shown.
 _CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 _GENERAL = "General"

@@ -16,19 +16,6 @@ if TYPE_CHECKING:
     from ...propagate import Workers
     from ..datasets.video import Video
 
-__all__ = [
-    "CACHE",
-    "DEVICE",
-    "PREFER",
-    "PRESET",
-    "ClusterChoice",
-    "SchedulerChoice",
-    "ScoredVideos",
-    "TrackedVideos",
-    "VideoChoice",
-    "at_least",
-]
-
 
 def at_least(least: int, most: int | None = None) -> click.IntRange:
     """Return the type of whole numbers in a range."""

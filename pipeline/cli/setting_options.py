@@ -14,17 +14,6 @@ if TYPE_CHECKING:
     from ...propagate import Kernel, PropagationSettings
     from ...store import FeatureChoice
 
-__all__ = [
-    "RENORMALIZE",
-    "FusionChoice",
-    "KernelChoice",
-    "SettingChoice",
-    "complete_feature",
-    "of_preset",
-    "preferences",
-    "saved_settings",
-]
-
 _FEATURE = "BACKBONE[@DIGEST]:TIMESTEP:TAP"
 _NUMBERS = ("temperature", "top_k", "radius", "context")
 _RULES = ("window", "unrestricted_first", "context_fill")

@@ -15,8 +15,6 @@ from typing import Literal
 
 from ...store.errors import LabelError
 
-__all__ = ["AnnotationTable", "TableRow", "find_annotation_table", "read_annotation_table"]
-
 #: What a table annotates.
 TableKind = Literal["boxes", "points"]
 

@@ -10,8 +10,6 @@ from ...store.errors import ConfigError
 from .listing import is_plain_name, list_files, list_masks, read_lines, read_names
 from .video import Dataset, Video, image_video
 
-__all__ = ["DAVIS", "davis_sequences", "davis_video"]
-
 
 def davis_sequences(root: Path, set_name: str = "val", resolution: str = "480p") -> tuple[str, ...]:
     """Return the names of the sequences in a set, in the order of its list.

@@ -12,8 +12,6 @@ from ..choices.hints import plural
 from .listing import is_plain_name, list_files, read_lines
 from .video import Dataset, Source, Video, image_video
 
-__all__ = ["JHMDB", "JOINTS", "JointFile", "JointVideo", "joint_names"]
-
 #: The joints, in the order of the files.
 JOINTS = (
     "neck",

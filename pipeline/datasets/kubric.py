@@ -7,8 +7,6 @@ from ...store.errors import FrameError
 from .listing import list_folders, list_images
 from .video import AnnotatedMask, Dataset, Source, Video
 
-__all__ = ["KUBRIC", "KUBRIC_VIDEO"]
-
 _FRAME, _MASK = "rgba_", "segmentation_"
 
 

@@ -10,17 +10,6 @@ from pathlib import Path
 from ...extract.frames import IMAGE_SUFFIXES
 from ...store.errors import ConfigError, FrameError
 
-__all__ = [
-    "is_plain_name",
-    "list_files",
-    "list_folders",
-    "list_images",
-    "list_masks",
-    "natural_order",
-    "read_lines",
-    "read_names",
-]
-
 #: Names, in lower case, of files and folders that operating systems and network storage leave behind.
 _SYSTEM_FILES = frozenset(
     {"@eadir", "@tmp", "#recycle", "#snapshot", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"}

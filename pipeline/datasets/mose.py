@@ -6,8 +6,6 @@ from ...store.errors import FrameError
 from .listing import list_folders, list_masks
 from .video import Dataset, Source, Video, image_video
 
-__all__ = ["MOSE"]
-
 # Folders between JPEGImages and the videos of a DAVIS root.
 _RESOLUTIONS = ("480p", "1080p", "Full-Resolution")
 

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from ...store.errors import LabelError
 
-__all__ = ["read_numpy_pickle"]
-
 #: Types of array elements that are read: no objects, no structures.
 _PLAIN_TYPE = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,9})")
 

@@ -7,8 +7,6 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["QUERY_STRIDE", "Queries", "QueryMode", "TrackSource", "Tracks", "choose_queries"]
-
 #: Step between query frames in the strided mode.
 QUERY_STRIDE = 5
 

@@ -15,8 +15,6 @@ from .point_queries import Tracks
 from .tapvid import TrackVideo
 from .video import Dataset, Source
 
-__all__ = ["SYNTH_TRACKS", "SynthTracks"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class SynthTracks:

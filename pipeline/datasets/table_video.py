@@ -14,8 +14,6 @@ from ..choices.hints import plural
 from .annotation_tables import AnnotationTable, TableRow
 from .video import Video
 
-__all__ = ["TableAnnotations", "TableVideo", "frame_numbers", "mask_boxes"]
-
 _log = logging.getLogger(__name__)
 
 _Array = npt.NDArray[np.float64]

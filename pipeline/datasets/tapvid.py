@@ -20,8 +20,6 @@ from .numpy_pickle import read_numpy_pickle
 from .point_queries import Tracks, TrackSource
 from .video import Dataset, Video
 
-__all__ = ["TAPVID", "TapVidFrames", "TrackFile", "TrackVideo"]
-
 _KEYS = ("video", "points", "occluded")
 
 #: Distance, as a share of the frame, by which a visible point may lie outside the frame because of rounding.

@@ -10,8 +10,6 @@ from .listing import list_images, list_masks
 from .table_video import TableVideo
 from .video import AnnotatedMask, Source, Video
 
-__all__ = ["own_video"]
-
 
 def own_video(source: Source, *, at_most: int | None = None) -> Video:
     """Open a folder of frames, in the order of the numbers in their names; or a video file, without reading it.

@@ -14,8 +14,6 @@ from ...store.errors import FrameError, LabelError
 from .listing import list_images
 from .masks_io import MaskSequence, first_appearances, read_annotated_mask
 
-__all__ = ["AnnotatedMask", "Dataset", "Source", "Video", "image_video"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -10,8 +10,6 @@ from ...store.errors import ConfigError
 from .listing import is_plain_name, list_files, list_masks, read_names
 from .video import Dataset, Source, Video, image_video
 
-__all__ = ["VIP"]
-
 
 def _matches(root: Path) -> bool:
     return (root / "Images").is_dir() and (root / "Annotations" / "Category_ids").is_dir()

@@ -13,8 +13,6 @@ from ...store.errors import ConfigError, FrameError
 from .listing import is_plain_name, list_folders, list_masks
 from .video import AnnotatedMask, Dataset, Source, Video, image_video
 
-__all__ = ["YOUTUBE_VOS"]
-
 #: Name of a video of YouTube-VOS; names of MOSE have 8 digits.
 _VIDEO = re.compile(r"[0-9a-f]{10}")
 

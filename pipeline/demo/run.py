@@ -46,8 +46,6 @@ from ..tasks.masks.task import MaskTask
 from ..tasks.masks.truth import score_sequence
 from .setup import KINDS, METHODS, SETTINGS, make_videos
 
-__all__ = ["DemoResult", "DemoScore", "run_demo"]
-
 #: The sweep's grid: 216 settings, among them that of the method ``fused``.
 _ALPHAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 _TEMPERATURES, _TOP_KS, _RADII = (0.05, 0.1, 0.2), (5, 10, 15), (5, 8)

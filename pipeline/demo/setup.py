@@ -11,8 +11,6 @@ from ..synthetic.scene import SceneSpec
 from ..synthetic.sets import set_specs
 from ..synthetic.writing import write_davis
 
-__all__ = ["KINDS", "METHODS", "SETTINGS", "Method", "Settings", "VideoKind", "make_videos"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:

@@ -18,8 +18,6 @@ from ..runs.files import written_whole
 from ..tasks.masks.png import write_mask
 from .tracked import TrackedFrame, TrackedVideo, open_tracked
 
-__all__ = ["EXPORTERS", "export_results"]
-
 
 def export_results(
     results: Path,

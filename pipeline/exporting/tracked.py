@@ -20,8 +20,6 @@ from ..tasks.boxes.results import BoxResult
 from ..tasks.drawing import check_selected
 from ..tasks.masks.task import CONFIDENCE
 
-__all__ = ["TrackedFrame", "TrackedObject", "TrackedVideo", "open_tracked"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedObject:

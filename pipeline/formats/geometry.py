@@ -11,8 +11,6 @@ from pycocotools import mask as coco
 
 from ...store.errors import LabelError
 
-__all__ = ["box_polygon", "mask_to_polygons", "mask_to_rle", "polygons_to_mask", "rle_to_mask", "runs_to_mask"]
-
 _Mask = npt.NDArray[np.bool_]
 
 

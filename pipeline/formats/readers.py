@@ -21,8 +21,6 @@ from ..datasets.masks_io import read_mask
 from .geometry import box_polygon, polygons_to_mask, rle_to_mask, runs_to_mask
 from .shapes import Shape
 
-__all__ = ["read_shapes"]
-
 _Mask = npt.NDArray[np.bool_]
 
 # So many colours that nowhere cover 3x3 pixels are a photo or a smoothed mask.

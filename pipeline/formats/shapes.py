@@ -10,8 +10,6 @@ import numpy.typing as npt
 from ...store.errors import LabelError
 from ..choices.hints import plural
 
-__all__ = ["NamedMasks", "Shape", "draw_shapes"]
-
 #: Largest object number of a mask; 255 is void.
 _MOST_OBJECTS = 254
 

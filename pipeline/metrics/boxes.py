@@ -11,8 +11,6 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OVERLAP_THRESHOLDS", "PRECISION_PIXELS", "BoxScore", "centre_distance", "intersection_over_union"]
-
 #: Thresholds of the success curve: 0, 0.05, ... 1.
 OVERLAP_THRESHOLDS = tuple(step / 20 for step in range(21))
 

@@ -7,8 +7,6 @@ is left. Certainty is 1 where the label says one thing, and 0 where it says all 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["certainty_of_places", "certainty_of_regions", "presence"]
-
 _Array = npt.NDArray[np.float64]
 
 

@@ -3,8 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["identity_accuracy"]
-
 
 def identity_accuracy(truth: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer]) -> float:
     """Return the share of pixels with the right object among those where both masks show any object.

@@ -12,16 +12,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "Statistics",
-    "TrueContour",
-    "boundary",
-    "contour_accuracy",
-    "contour_radius",
-    "region_similarity",
-    "statistics",
-]
-
 _Mask = npt.NDArray[np.bool_]
 
 

@@ -5,8 +5,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["VIP_CLASSES", "confusion", "intersection_over_union", "mean_iou"]
-
 #: The classes of VIP by their numbers.
 VIP_CLASSES = (
     "background", "hat", "hair", "sun-glasses", "upper-clothes", "dress", "coat", "socks", "pants", "gloves", "scarf",

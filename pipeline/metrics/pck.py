@@ -11,8 +11,6 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PCK_THRESHOLDS", "PckScore", "joint_distances"]
-
 #: Largest distances of correct joints, as shares of the person's size; papers print these.
 PCK_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 

@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from ..datasets.point_queries import QueryMode
 
-__all__ = ["THRESHOLDS", "score_tracks"]
-
 #: A point is correct if its error is below this distance, in pixels of a 256x256 raster.
 THRESHOLDS = (1, 2, 4, 8, 16)
 

@@ -16,8 +16,6 @@ from ..tasks.masks.task import MaskTask
 from .collection import Collection
 from .recipes import Feature
 
-__all__ = ["Score", "ablate"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Score:

@@ -17,9 +17,6 @@ from ..runs.extracting.running import extract_features
 from ..synthetic.scene import SceneSpec
 from ..synthetic.writing import make_sets
 
-__all__ = ["Collection", "make_sample", "open_collection"]
-
-
 #: Two identical objects; no model was trained, chosen or evaluated on this seed.
 _SCENE = SceneSpec(identical=True, seed=3)
 _SETS = ("crossing",)

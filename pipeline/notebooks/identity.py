@@ -14,8 +14,6 @@ from ..datasets.video import Video
 from ..pictures.selection import sample_cells
 from ..tasks.masks.frames import true_masks
 
-__all__ = ["own_object_shares"]
-
 
 def own_object_shares(
     video: Video, parts: Sequence[Part], *, pixels: int = 40, kernel: Kernel | None = None

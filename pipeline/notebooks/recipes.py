@@ -13,8 +13,6 @@ from ..reports.provenance import UnitIndex, UsedUnit
 from ..runs.extracting.noise_level import snr_db
 from .collection import Collection
 
-__all__ = ["Feature", "Recipe", "find_recipes"]
-
 #: Fields of a request that do not depend on the video.
 _FIELDS = tuple(
     item.name

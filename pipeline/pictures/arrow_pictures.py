@@ -20,8 +20,6 @@ from .palette import display_palette
 from .selection import Point, cell_of, sample_cells
 from .sheet import contact_sheet
 
-__all__ = ["Onto", "Pixels", "draw_origins", "named_pixels", "sampled_pixels", "write_arrows"]
-
 #: Background of the arrows: the context frames with the largest weights, each with its own sources; or the previous
 #: frame, with the sources in all context frames.
 Onto = Literal["context", "previous"]

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.backend_bases import MouseEvent
     from matplotlib.image import AxesImage
 
-__all__ = ["clicked_pixel", "mouse_position", "open_window"]
-
 
 def open_window(picture: npt.NDArray[np.uint8], title: str, *, instead: str) -> "AxesImage":
     """Open a window with a picture; ``pyplot.show()`` then waits until it is closed.

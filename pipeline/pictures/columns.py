@@ -12,16 +12,6 @@ from ...extract.frames import FrameSource
 from .movie import write_movie
 from .sheet import contact_sheet, write_picture
 
-__all__ = [
-    "Column",
-    "PictureOutput",
-    "enlarge_cells",
-    "enlarge_frame",
-    "frame_column",
-    "write_columns",
-    "write_pictures",
-]
-
 Picture = npt.NDArray[np.uint8]
 
 

@@ -13,8 +13,6 @@ from matplotlib.patches import Rectangle
 from ..runs.files import written_whole
 from .palette import display_palette
 
-__all__ = ["write_figure"]
-
 #: Width of a page of two columns in inches, size of text in points, height of a line of text in inches.
 _WIDTH, _POINTS, _LINE = 6.9, 8, 0.17
 

@@ -9,8 +9,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .sheet import FAINT, INK, PAPER
 
-__all__ = ["colour_bar", "heatmap_colours", "overlay_heatmap"]
-
 _TEXT = 15
 
 

@@ -8,8 +8,6 @@ import numpy.typing as npt
 
 from .overlay import overlay_points
 
-__all__ = ["Marks"]
-
 # A legend with more names would be larger than the pictures, and colours would repeat.
 _MOST_NAMES = 40
 

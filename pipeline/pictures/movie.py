@@ -16,8 +16,6 @@ from PIL import Image
 from ...store.errors import ConfigError
 from ..runs.files import written_whole
 
-__all__ = ["MOVIE_SUFFIXES", "write_movie"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Format:

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from .palette import display_palette
 
-__all__ = ["object_colour", "overlay_boxes", "overlay_mask", "overlay_points"]
-
 _Picture = npt.NDArray[np.uint8]
 
 # Opacity of the tint of a mask; fractional bits of OpenCV's coordinates: sixteenths of a pixel.

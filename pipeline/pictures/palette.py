@@ -5,8 +5,6 @@ import numpy.typing as npt
 
 from ..tasks.masks.png import davis_palette
 
-__all__ = ["display_palette"]
-
 #: Colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), distinct for all kinds of colour vision: RGB.
 _OKABE_ITO = (
     (230, 159, 0),  # orange

@@ -15,8 +15,6 @@ from ...store.errors import ConfigError
 from ..datasets.video import Video
 from .columns import Column, PictureOutput, enlarge_cells, frame_column, write_columns
 
-__all__ = ["PcaBasis", "pca_basis", "pca_colours", "pca_limits", "write_pca"]
-
 #: Percentiles of the scores between which colours vary; outliers do not move them.
 _SPAN = (1.0, 99.0)
 

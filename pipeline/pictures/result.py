@@ -18,8 +18,6 @@ from .movie import write_movie
 from .selection import evenly_spaced
 from .sheet import contact_sheet, write_picture
 
-__all__ = ["parse_results", "write_overlay", "write_results"]
-
 _Picture = npt.NDArray[np.uint8]
 
 _SHOWN = 9  # frames on the sheet

@@ -8,17 +8,6 @@ import numpy.typing as npt
 
 from ...store.errors import ConfigError
 
-__all__ = [
-    "Point",
-    "cell_of",
-    "choose_frames",
-    "evenly_spaced",
-    "frame_index",
-    "parse_point",
-    "sample_cells",
-    "spaced_around",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Point:

@@ -14,8 +14,6 @@ from .columns import Column, PictureOutput, enlarge_frame, write_columns
 from .heatmap import colour_bar, overlay_heatmap
 from .selection import Point, cell_of
 
-__all__ = ["write_similarity"]
-
 #: Percentiles of the sheet's similarities that the colours span. An object may cover a hundredth of a frame.
 _SPAN = (1.0, 99.9)
 

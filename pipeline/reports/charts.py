@@ -12,8 +12,6 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from markupsafe import Markup
 
-__all__ = ["Scale", "Series", "legend_key", "line_chart", "nice_ticks", "spaced_ticks"]
-
 #: Units of the viewBox: size, and margins at the left, right, top and bottom.
 _WIDTH, _HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 30, 46

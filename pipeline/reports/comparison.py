@@ -18,8 +18,6 @@ from .charts import Series
 from .folders import Propagation, Sweep
 from .provenance import UnitIndex, UsedUnit
 
-__all__ = ["ComparedResult", "exact_text", "finding", "measure_of", "propagation_results", "sweep_results"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedResult:

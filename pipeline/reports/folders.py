@@ -18,8 +18,6 @@ from ..tasks.scoring import MetricSpec, Values
 from ..tasks.tables import Table, known_mean, read_table
 from .provenance import UsedUnit
 
-__all__ = ["Propagation", "Sweep", "read_folder", "read_sweep"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Propagation:

@@ -15,8 +15,6 @@ from ...store import safe_name
 from ..datasets.video import Video
 from ..tasks.registry import open_frames
 
-__all__ = ["MOST_RESULTS", "FrameView", "Picture", "frame_pictures", "spread"]
-
 #: Largest width in pixels, and JPEG quality.
 _WIDTH, _QUALITY = 320, 80
 #: Largest number of results side by side.

@@ -33,8 +33,6 @@ from .tables import (
     without_folders,
 )
 
-__all__ = ["Page", "Section", "make_page", "render_page"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Section:

@@ -12,8 +12,6 @@ from ...store.durable import canonical_json
 from ...store.errors import CacheError, ConfigError
 from ..runs.extracting.noise_level import level_text
 
-__all__ = ["FeatureFacts", "UnitIndex", "UsedUnit", "features_used"]
-
 _LABEL = re.compile(
     r"(?P<video>.+) (?P<backbone>\S+)@(?P<digest>[0-9a-f]{8}) t(?P<timestep>\d+) (?P<tap>\S+)(?: (?P<form>\S+))?"
 )

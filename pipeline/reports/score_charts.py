@@ -16,8 +16,6 @@ from .charts import Series, legend_key, line_chart
 from .comparison import ComparedResult, exact_text
 from .tables import Number, Row, TableView, row
 
-__all__ = ["ChartView", "score_charts"]
-
 _SNR = "signal-to-noise ratio, dB"
 _UNKNOWN_SNR = (
     "Extraction records it, but earlier versions did not, imported features have none, and videos that were extracted "

@@ -15,22 +15,6 @@ from .comparison import ComparedResult, exact_text, measure_of
 from .folders import Propagation, Sweep
 from .provenance import FeatureFacts
 
-__all__ = [
-    "Number",
-    "Row",
-    "TableView",
-    "features_tables",
-    "means_table",
-    "objects_table",
-    "options_table",
-    "other_tables",
-    "row",
-    "settings_table",
-    "timing_table",
-    "videos_table",
-    "without_folders",
-]
-
 #: Largest numbers of rows; a note says what is left out.
 _MOST_SETTINGS, _MOST_ROWS = 100, 600
 #: Number of shades of a heat map.

@@ -5,8 +5,6 @@ import torch
 from ...store.errors import ConfigError
 from ..choices.hints import plural
 
-__all__ = ["choose_device"]
-
 
 def choose_device(name: str, *, elsewhere: bool = False) -> torch.device:
     """Return the device named ``auto`` (CUDA if there is a CUDA device, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.

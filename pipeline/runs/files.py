@@ -7,8 +7,6 @@ from pathlib import Path
 
 from ...store.durable import explain_os_errors, sync_file, sync_folder
 
-__all__ = ["written_whole"]
-
 
 @contextmanager
 def written_whole(path: Path, *, sync: bool = True) -> Iterator[Path]:

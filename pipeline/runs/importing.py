@@ -17,8 +17,6 @@ from ..choices.features import parse_choice
 from ..choices.hints import plural
 from ..datasets.video import Video
 
-__all__ = ["LAYOUTS", "find_array", "import_unit", "read_array"]
-
 #: Orders of axes that imported arrays can have, and the permutation to (frame, y, x, channel).
 LAYOUTS: Mapping[str, tuple[int, int, int, int]] = {"fcyx": (0, 2, 3, 1), "fyxc": (0, 1, 2, 3)}
 

@@ -7,8 +7,6 @@ from tqdm import tqdm
 
 from ...store.layout import printable
 
-__all__ = ["FrameBars"]
-
 
 class FrameBars:
     """Progress bars that count frames, one bar at a time, drawn on terminals only; use as a context manager."""

@@ -24,16 +24,6 @@ from ...store.durable import sync_file, sync_folder
 from ...store.errors import ConfigError, LabelError
 from ..datasets.video import Video
 
-__all__ = [
-    "RECORD",
-    "atomic_folder",
-    "changed_files",
-    "check_result",
-    "has_same_result",
-    "result_folder",
-    "start_frames",
-]
-
 #: Name of the record in a folder of results.
 RECORD = "ted.json"
 

@@ -3,8 +3,6 @@
 import signal
 import sys
 
-__all__ = ["exit_on_signals"]
-
 
 def exit_on_signals() -> None:
     """Exit through the `with` blocks, which release claims, on SIGTERM and SIGHUP.

@@ -12,8 +12,6 @@ from ...store.errors import LabelError
 from ..datasets.video import Video
 from ..synthetic.writing import write_davis
 
-__all__ = ["random_affine", "write_warped"]
-
 # Largest turn in degrees, change of scale, and shift in shares of the sides.
 _TURN, _SCALE, _SHIFT = 15.0, 0.15, 0.08
 

@@ -10,8 +10,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TEXTURE", "Appearance", "colour", "draw_object", "mottled", "noise_image", "patched"]
-
 _Image = npt.NDArray[np.float32]
 
 #: Unit vector towards the light, which is above, to the left and in front: x, y, towards the viewer.

@@ -6,8 +6,6 @@ import numpy.typing as npt
 from ...store.errors import ConfigError
 from .scene import SceneSpec
 
-__all__ = ["draw_paths", "gaps"]
-
 _Array = npt.NDArray[np.float64]
 
 #: Slowest and fastest motion, in shorter sides of the frame per frame.

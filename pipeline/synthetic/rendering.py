@@ -11,8 +11,6 @@ from .drawing import TEXTURE, Appearance, colour, draw_object, mottled, noise_im
 from .paths import draw_paths
 from .scene import SceneSpec
 
-__all__ = ["Clip", "render"]
-
 #: Number of tracked points on each object beside its centre.
 _POINTS = 8
 #: Cell size (at a shorter side of 256) and amplitude of each scale of the background's texture.

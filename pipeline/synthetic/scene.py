@@ -5,8 +5,6 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 from ...store.errors import ConfigError
 
-__all__ = ["Arrangement", "Background", "Ground", "Hue", "Motion", "SceneSpec", "Shape", "Texture"]
-
 Arrangement = Literal["near", "random", "crossing"]
 Background = Literal["still", "moving"]
 Ground = Literal["muted", "plain", "camouflage"]

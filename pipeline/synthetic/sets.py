@@ -5,8 +5,6 @@ from dataclasses import replace
 from ...store.errors import ConfigError
 from .scene import Arrangement, SceneSpec
 
-__all__ = ["SETS", "set_specs"]
-
 #: Distance between the seeds of two sets, so that different sets share no video.
 _STRIDE = 1_000_000
 #: Number of seeds of a set. All video seeds stay below the first training seed, 1,000,000,000.

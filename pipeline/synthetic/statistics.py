@@ -8,8 +8,6 @@ import numpy.typing as npt
 from .paths import gaps
 from .rendering import Clip
 
-__all__ = ["ClipStatistics", "clip_statistics"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClipStatistics:

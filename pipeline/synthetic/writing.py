@@ -22,8 +22,6 @@ from .scene import SceneSpec
 from .sets import set_specs
 from .statistics import ClipStatistics, clip_statistics
 
-__all__ = ["MadeVideo", "make_sets", "write_davis", "write_list", "write_truth"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class MadeVideo:

@@ -14,8 +14,6 @@ from ...store.errors import LabelError
 from ..choices.hints import plural
 from .running import TaskRun
 
-__all__ = ["ArchiveResult", "ResultRun", "format_coordinate", "format_share", "read_archive"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveResult(ABC):

@@ -12,8 +12,6 @@ from ..choices.hints import plural
 from ..datasets.video import Video
 from ..pictures.marks import Marks
 
-__all__ = ["DrawnFrames", "MarkFrames", "Picture", "ResultFrames", "check_selected"]
-
 #: (height, width, 3), RGB.
 Picture = npt.NDArray[np.uint8]
 

@@ -10,8 +10,6 @@ import torch
 
 from ...store.errors import ConfigError
 
-__all__ = ["Refiner", "get_refiner"]
-
 _GROUP = "ted.refiners"
 
 

@@ -17,20 +17,6 @@ from .parts.task import PartTask
 from .points.task import PointTask
 from .scoring import MetricSpec
 
-__all__ = [
-    "common_task",
-    "has_evaluations",
-    "known_tasks",
-    "metric_spec_of",
-    "metric_specs",
-    "open_frames",
-    "read_evaluations",
-    "read_score",
-    "task_of",
-    "task_of_results",
-    "tasks_reading",
-]
-
 _log = logging.getLogger(__name__)
 
 _GROUP = "ted.tasks"

@@ -9,8 +9,6 @@ import torch
 
 from ...propagate import Target
 
-__all__ = ["AnnotatedTarget", "TaskRun"]
-
 
 class AnnotatedTarget(NamedTuple):
     """A target that is propagated in one pass, and the indices of its annotated frames, rising."""

@@ -12,19 +12,6 @@ import torch
 from .running import AnnotatedTarget, TaskRun
 from .timing import Seconds, timed
 
-__all__ = [
-    "EvalCase",
-    "Evaluator",
-    "Labels",
-    "Measure",
-    "MetricSpec",
-    "ResultEvaluator",
-    "Score",
-    "ScoreRow",
-    "Values",
-    "official",
-]
-
 #: Frames and their soft labels (channel, y, x), one label per setting. Frames come in the order of propagation: the
 #: first annotated frame, those after it, those before it. The first annotated frame's label is the same everywhere.
 Labels = Iterable[tuple[int, Sequence[torch.Tensor]]]

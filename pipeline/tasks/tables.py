@@ -12,21 +12,6 @@ from statistics import fmean
 from ...store.errors import ConfigError
 from ..runs.files import written_whole
 
-__all__ = [
-    "Table",
-    "TableLayout",
-    "as_number",
-    "known_mean",
-    "known_value",
-    "last_row",
-    "mean_values",
-    "read_table",
-    "text_table",
-    "video_means",
-    "write_csv",
-    "write_table",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Table:

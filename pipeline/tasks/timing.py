@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-__all__ = ["Seconds", "timed", "timed_items"]
-
 T = TypeVar("T")
 
 #: Seconds by activity.

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..features import PartInfo
     from ..spec import SearchSpec
 
-__all__ = ["AttentionKernel"]
-
 # Margin of proofs: similarities and their bounds differ by rounding.
 _ROUNDING = 1e-5
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..features import PartInfo
     from ..spec import SearchSpec
 
-__all__ = ["ContextIndex", "Kernel", "KernelParameter"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class KernelParameter:

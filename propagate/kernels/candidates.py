@@ -8,8 +8,6 @@ import torch
 from ..context import positions_within
 from ..fusion import Fusion
 
-__all__ = ["Affinity", "Candidates", "keep_best", "rank", "rows_of"]
-
 #: Compute similarities, (...), from component scores, (component, ...), for a fusion.
 Similarity = Callable[[torch.Tensor, Fusion], torch.Tensor]
 

@@ -17,8 +17,6 @@ from .window import inside_window
 if TYPE_CHECKING:
     from ..spec import SearchSpec
 
-__all__ = ["DenseKernel", "QueriesAndKeys"]
-
 QueriesAndKeys = tuple[torch.Tensor, torch.Tensor]
 
 # Least side of a block of queries, in cells.

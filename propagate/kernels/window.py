@@ -4,8 +4,6 @@ from typing import Literal
 
 import torch
 
-__all__ = ["WindowShape", "inside_window", "window_mask"]
-
 #: ``square``: |dy| and |dx| at most the radius. ``circle``: a Euclidean distance strictly below the radius, as in CRW.
 WindowShape = Literal["square", "circle"]
 

@@ -15,15 +15,6 @@ import torch
 
 from ...store.errors import LabelError
 
-__all__ = [
-    "AnnotatedLabel",
-    "RowTarget",
-    "Target",
-    "annotation_labels",
-    "check_annotations",
-    "with_annotations",
-]
-
 Value_co = TypeVar("Value_co", covariant=True)
 
 

@@ -14,8 +14,6 @@ from scipy import ndimage
 
 from .base import RowTarget, with_annotations
 
-__all__ = ["PRESENT_FROM", "BoxTarget", "TrackedBoxes", "decode_boxes", "encode_boxes"]
-
 #: An object is present if its label has at least this share of the annotated one (measured:
 #: docs/evidence/points-and-boxes.md).
 PRESENT_FROM = 0.3

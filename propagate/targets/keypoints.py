@@ -13,8 +13,6 @@ import torch
 
 from .base import RowTarget, with_annotations
 
-__all__ = ["ABSENT", "KeypointTarget", "decode_keypoints", "encode_keypoints"]
-
 #: Both coordinates of a joint that was not found.
 ABSENT = -1.0
 

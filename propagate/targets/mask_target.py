@@ -11,8 +11,6 @@ import torch
 from .base import AnnotatedLabel
 from .masks import cells_of_objects, decode_mask
 
-__all__ = ["MaskTarget"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class MaskTarget:

@@ -14,8 +14,6 @@ from torch.nn import functional
 from ...store.errors import LabelError
 from .object_ids import object_mask
 
-__all__ = ["MaskLabel", "cells_of_objects", "decode_mask", "encode_mask"]
-
 # If a channel's range is below this share of its maximum, it is constant except for float32 rounding. Stretching it to
 # [0, 1] would amplify noise.
 _CONSTANT = 1e-5

@@ -7,8 +7,6 @@ import numpy.typing as npt
 
 from ...store.errors import LabelError
 
-__all__ = ["VOID", "object_mask"]
-
 #: Id of void (undecided) pixels in DAVIS.
 VOID = 255
 

@@ -14,8 +14,6 @@ from torch.nn import functional
 
 from .base import RowTarget, with_annotations
 
-__all__ = ["VISIBLE_FROM", "PointTarget", "TrackedPoints", "decode_points", "encode_points"]
-
 #: A point is visible if at least this share of its mass lies around the maximum (measured:
 #: docs/evidence/points-and-boxes.md).
 VISIBLE_FROM = 0.4

@@ -15,8 +15,6 @@ from ..stored import DigestSpec, StoredUnit
 from ..writing import StoredWriter
 from .registry import ArtifactKind, register_artifact
 
-__all__ = ["AFFINITIES", "AffinitySpec", "AffinityUnit", "AffinityWriter"]
-
 _LAYOUT = UnitLayout(
     arrays=(
         ArrayLayout(

@@ -18,8 +18,6 @@ from ..stored import StoredUnit
 from ..writing import StoredWriter
 from .registry import ArtifactKind, register_artifact
 
-__all__ = ["FEATURES", "Unit", "UnitWriter"]
-
 
 class Unit(StoredUnit[UnitSpec]):
     """One complete feature unit: features of one backbone at one timestep and tap, with any codec; see `StoredUnit`."""

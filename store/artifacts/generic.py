@@ -16,8 +16,6 @@ from ..stored import DigestSpec, StoredUnit
 from ..writing import StoredWriter
 from .registry import ArtifactKind, artifact_kind, register_artifact
 
-__all__ = ["HEAD_WEIGHTS", "Artifact", "ArtifactSpec", "ArtifactWriter"]
-
 #: Weights of attention heads, learned for one video; the loss of each step; the IoU of each head alone.
 HEAD_WEIGHTS = ArtifactKind(
     name="head-weights",

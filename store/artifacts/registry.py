@@ -13,8 +13,6 @@ from ..plugins import load_offers, offered_names
 if TYPE_CHECKING:
     from ..stored import StoredUnit
 
-__all__ = ["ArtifactKind", "artifact_kind", "artifact_kinds", "kind_at", "layout_at", "register_artifact"]
-
 _GROUP = "ted.artifacts"
 
 

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from ..layout import ArrayLayout
 
-__all__ = ["FeatureCodec", "Parameters"]
-
 #: The arrays that all frames of a unit share, by name.
 Parameters = Mapping[str, NDArray[np.float32]]
 

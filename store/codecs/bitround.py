@@ -12,8 +12,6 @@ from ..errors import ConfigError
 from ..layout import ArrayLayout
 from .base import FeatureCodec, Parameters
 
-__all__ = ["BitRound"]
-
 _NAME = re.compile(r"bitround:?([1-9][0-9]*)", re.ASCII)
 _MANTISSA_BITS = 10  # of float16
 

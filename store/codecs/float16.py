@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from ..layout import ArrayLayout
 from .base import FeatureCodec, Parameters
 
-__all__ = ["Float16"]
-
 _NAME = re.compile(r"float16(?:-for-(?P<target>[A-Za-z0-9_.-]+))?", re.ASCII)
 
 

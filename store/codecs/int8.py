@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from ..layout import ArrayLayout
 from .base import FeatureCodec, Parameters
 
-__all__ = ["Int8"]
-
 _LEVELS = 127
 _TINY = np.finfo(np.float32).tiny
 

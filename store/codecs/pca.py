@@ -14,8 +14,6 @@ from ..errors import ConfigError
 from ..layout import ArrayLayout
 from .base import FeatureCodec, Parameters
 
-__all__ = ["Pca", "check_components"]
-
 _NAME = re.compile(r"pca:?([1-9][0-9]*)(?:[-:]([0-9a-f]{8}))?", re.ASCII)
 _FILE = re.compile(r"pca:(.+\.np[yz])")
 

@@ -16,8 +16,6 @@ from ....propagate.kernels.window import inside_window
 from ....propagate.targets.masks import decode_mask, encode_mask
 from ....store import UnitSpec
 
-__all__ = ["CodecError", "block_mask", "compare_sources", "measure_error", "open_session", "propagate_mask"]
-
 # Blocks of the fixed mask along y and x, and the number of different object numbers.
 _BLOCKS, _NUMBERS = (4, 6), 5
 

@@ -17,8 +17,6 @@ from ....store import FLOAT16, Cache, FeatureCodec, Unit, UnitSpec, verify_unit
 from ....store.errors import CacheError, ConfigError, CorruptUnitError
 from .codec_error import CodecError, measure_error
 
-__all__ = ["ERROR_FRAMES", "ConversionReport", "convert_unit", "remove_source"]
-
 #: Number of frames, from the first of a video, on which a codec's error is measured.
 ERROR_FRAMES = 8
 

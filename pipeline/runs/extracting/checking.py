@@ -13,8 +13,6 @@ from ....store.errors import ConfigError, WeightsError
 from ...choices.features import BackboneJob
 from .request import Share
 
-__all__ = ["check_jobs", "estimate_from_outlines", "missing_weights"]
-
 
 def check_jobs(jobs: Sequence[BackboneJob], frame_size: FrameSize | None, weights: Mapping[str, str]) -> None:
     """Raise ConfigError for a timestep, tap or frame size that a published network does not take.

@@ -9,8 +9,6 @@ from ..devices import choose_device
 from .request import ExtractionRequest, Share
 from .running import Extracted, Failure, extract, load
 
-__all__ = ["extract_on_cluster"]
-
 #: Each worker keeps the backbone of its last task in memory.
 _load_once = functools.lru_cache(maxsize=1)(load)
 

@@ -24,8 +24,6 @@ from ...datasets.video import Video
 from ..converting.converting import ConversionReport, convert_unit, remove_source
 from .request import ExtractionRequest, Share
 
-__all__ = ["Converter", "Outcome", "goal_specs", "plan_of_staged"]
-
 #: A share, its plan of float16 units, and its report or the error that ended it.
 Outcome = tuple[Share, VideoPlan, ExtractionReport | TedError]
 

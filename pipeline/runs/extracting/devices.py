@@ -19,8 +19,6 @@ from ..signals import exit_on_signals
 from .request import ExtractionRequest
 from .running import Extracted, Failure, extract
 
-__all__ = ["extract_on_devices", "parse_devices"]
-
 #: Processes are spawned: CUDA does not survive a fork.
 _CONTEXT = multiprocessing.get_context("spawn")
 

@@ -19,8 +19,6 @@ from .conversion import goal_specs
 from .request import ExtractionRequest, Share
 from .running import by_backbone, load, plan_share
 
-__all__ = ["Estimate", "estimate"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:

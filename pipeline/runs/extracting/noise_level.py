@@ -2,8 +2,6 @@
 
 import math
 
-__all__ = ["level_text", "snr_db"]
-
 
 def snr_db(alpha_bar: float) -> float:
     """Return the signal-to-noise ratio in decibels, 10 log10(abar / (1 - abar)).

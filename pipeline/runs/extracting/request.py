@@ -12,8 +12,6 @@ from ....store.errors import ConfigError
 from ...choices.features import BackboneJob
 from ...datasets.video import Video
 
-__all__ = ["ExtractionRequest", "Model", "Share", "parse_weights"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Model:

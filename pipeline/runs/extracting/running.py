@@ -22,18 +22,6 @@ from ...datasets.video import Video
 from .conversion import Converter, goal_specs, plan_of_staged
 from .request import ExtractionRequest, Model, Share
 
-__all__ = [
-    "Extracted",
-    "Failure",
-    "Load",
-    "by_backbone",
-    "describe_changes",
-    "extract",
-    "extract_features",
-    "load",
-    "plan_share",
-]
-
 #: Seconds between two checks of shares that other processes have claimed.
 _LOOK_S = 2.0
 

@@ -6,8 +6,6 @@ from typing import TypeVar
 
 from ....store.errors import ConfigError
 
-__all__ = ["parse_shard", "take_shard"]
-
 T = TypeVar("T")
 
 

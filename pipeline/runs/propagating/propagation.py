@@ -30,8 +30,6 @@ from ...tasks.registry import task_of
 from ..result_folders import atomic_folder, has_same_result, result_folder
 from .units import find_weighted_units
 
-__all__ = ["PropagationReport", "describe_result", "propagate_video"]
-
 # Frames whose labels a GPU computes ahead of decoding.
 _AHEAD = 4
 

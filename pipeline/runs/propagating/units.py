@@ -8,8 +8,6 @@ from ....store import Cache, FeatureChoice, Unit
 from ....store.errors import UnitNotFoundError
 from ...datasets.video import Video
 
-__all__ = ["find_units", "find_weighted_units", "warn_of_other_settings"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -6,8 +6,6 @@ from typing import Any
 from .results import SettingMeans
 from .space import PAIR, RULES, Setting, setting_columns
 
-__all__ = ["NUMERIC", "Slices", "axis_label"]
-
 _NUMBERS = ("temperature", "top_k", "radius", "context")
 
 #: Numeric axes of every sweep of two parts. Parameters of kernels may be numeric, too (`Slices.numeric`).

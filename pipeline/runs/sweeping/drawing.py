@@ -13,8 +13,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ..files import written_whole
 
-__all__ = ["draw_bars", "draw_curves", "draw_heatmap"]
-
 #: Okabe and Ito's colours, which people of any colour vision tell apart; yellow is too light for lines.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "os^Dv*"

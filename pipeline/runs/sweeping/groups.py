@@ -13,8 +13,6 @@ from ...tasks.base import Evaluator, Score
 from ...tasks.timing import Seconds, timed_items
 from .planning import TargetAffinities
 
-__all__ = ["Group", "GroupScores", "group_settings", "score_group"]
-
 #: Maximum number of settings in a group. The labels of all its settings, for every context frame, are in memory at
 #: once, and an interrupted group is computed again; but every group reads and ranks the affinities itself.
 _MOST_SETTINGS = 8

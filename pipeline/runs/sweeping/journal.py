@@ -17,8 +17,6 @@ from ....store.errors import ClaimedError, ConfigError
 from ...tasks.base import Score
 from ...tasks.registry import read_score
 
-__all__ = ["JOURNAL", "Journal", "open_journal", "read_journal"]
-
 #: Name of the file in the folder of a sweep.
 JOURNAL = "journal.jsonl"
 

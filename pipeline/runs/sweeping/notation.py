@@ -7,8 +7,6 @@ from ....store import FeatureChoice
 from ....store.errors import ConfigError
 from ...choices.features import parse_choice, parse_job
 
-__all__ = ["parse_booleans", "parse_features", "parse_integers", "parse_numbers", "parse_texts"]
-
 #: A range with more values than this is treated as a typing error.
 _MOST_VALUES = 1000
 

@@ -28,8 +28,6 @@ from .journal import Journal
 from .results import SweepResult, VideoResult
 from .space import Setting, SweepSpace
 
-__all__ = ["PassPlan", "SweepPlan", "TargetAffinities", "VideoPlan", "plan_sweep", "survey_sweep", "sweep_result"]
-
 #: Part of every key of scores: changes when scores are computed differently.
 _SCORING = 1
 

@@ -12,8 +12,6 @@ from .axes import Slices, axis_label
 from .results import SettingMeans, SweepResult
 from .space import Setting
 
-__all__ = ["can_draw", "write_plots"]
-
 #: Maximum number of lines in a picture, and of videos in a bar chart.
 _MOST_LINES = 6
 _MOST_VIDEOS = 60

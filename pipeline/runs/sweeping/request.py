@@ -12,8 +12,6 @@ from ...choices.presets import Preset
 from .notation import parse_booleans, parse_features, parse_integers, parse_numbers, parse_texts
 from .space import NUMBERS, PAIR, RULES, Setting, SweepSpace
 
-__all__ = ["make_space", "parse_kernels", "preset_setting", "space_options"]
-
 _PARSERS = {
     "temperature": parse_numbers, "top_k": parse_integers, "radius": parse_integers, "context": parse_integers,
     "window": parse_texts, "unrestricted_first": parse_booleans, "context_fill": parse_booleans,

@@ -9,8 +9,6 @@ from ...tasks.base import Score
 from ...tasks.scoring import MetricSpec, Values
 from .space import Setting
 
-__all__ = ["SettingMeans", "SweepResult", "VideoResult", "finite"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class VideoResult:

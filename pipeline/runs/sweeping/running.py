@@ -20,8 +20,6 @@ from .journal import Journal
 from .planning import PassPlan, SweepPlan, TargetAffinities, VideoPlan
 from .threads import Threads
 
-__all__ = ["Progress", "keep_all_affinities", "run_sweep"]
-
 #: Seconds between two checks of affinities that another process computes.
 _LOOK_S = 2.0
 

@@ -12,8 +12,6 @@ from ....store import FeatureChoice
 from ....store.errors import ConfigError
 from ...choices.features import parse_choice
 
-__all__ = ["NUMBERS", "PAIR", "PARAMETERS", "RULES", "Setting", "SweepSpace", "setting_columns"]
-
 #: Names of two parts that alpha weighs.
 PAIR = ("video", "image")
 

@@ -13,8 +13,6 @@ from .planning import SweepPlan
 from .results import SettingMeans, SweepResult
 from .space import setting_columns
 
-__all__ = ["SweepBars", "best_lines", "describe_plan", "plan_lines"]
-
 
 def best_lines(result: SweepResult, limit: int = 10) -> list[str]:
     """Return a table of the best settings: the parameters that vary, and the mean scores.

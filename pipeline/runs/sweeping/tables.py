@@ -15,8 +15,6 @@ from .plots import can_draw, write_plots
 from .results import SettingMeans, SweepResult, finite
 from .space import Setting, setting_columns
 
-__all__ = ["describe", "write_json", "write_outputs", "write_tables"]
-
 _log = logging.getLogger(__name__)
 
 

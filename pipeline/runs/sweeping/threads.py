@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["Threads"]
-
 T = TypeVar("T")
 
 

@@ -15,8 +15,6 @@ from ...pictures.overlay import object_colour, overlay_boxes
 from ..drawing import DrawnFrames, Picture
 from .results import BOXES, BoxResult
 
-__all__ = ["BoxFrames", "result_boxes", "true_boxes"]
-
 _Array = npt.NDArray[np.float64]
 
 

@@ -12,8 +12,6 @@ from ..archives import ArchiveResult, format_coordinate, format_share
 from ..scoring import Measure, MetricSpec, Score, Values
 from ..tables import known_value, mean_values
 
-__all__ = ["BOXES", "BoxResult", "BoxesScore"]
-
 #: Metrics of boxes, in [0, 1]: ranked by the mean IoU, then by success, the area under the curve.
 BOXES = MetricSpec(
     measures=(

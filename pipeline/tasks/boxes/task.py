@@ -25,8 +25,6 @@ from ..tables import TableLayout
 from .frames import BoxFrames, result_boxes, true_boxes
 from .results import BOXES, BoxesScore, BoxResult
 
-__all__ = ["BoxRun", "BoxTask"]
-
 
 class BoxRun(ResultRun):
     """Boxes of a table, or around annotated masks, in any frames.

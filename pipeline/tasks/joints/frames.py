@@ -15,8 +15,6 @@ from ..drawing import MarkFrames, check_selected
 from ..tables import known_value
 from .results import JOINTS, JointResult
 
-__all__ = ["joint_frames", "joint_marks", "read_joints", "true_joints"]
-
 # The limbs of JHMDB's joints.
 _LIMBS = (
     *(("face", "neck"), ("neck", "belly")),

@@ -12,8 +12,6 @@ from ...metrics.pck import PCK_THRESHOLDS, PckScore, joint_distances
 from ..archives import ArchiveResult, format_coordinate, format_share
 from ..scoring import Measure, MetricSpec, Score, ScoreRow, Values
 
-__all__ = ["JOINTS", "JointResult", "JointScore", "score_joint_result"]
-
 #: Metrics of joints, in percent: ranked by PCK@0.2, then by PCK@0.1. A tenth of a person is about one cell of the
 #: feature grid, so PCK@0.1 also measures how coordinates are decoded from it.
 JOINTS = MetricSpec(

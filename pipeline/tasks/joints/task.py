@@ -24,8 +24,6 @@ from ..tables import TableLayout, text_table, write_table
 from .frames import joint_frames, read_joints
 from .results import JOINTS, JointResult, JointScore, score_joint_result
 
-__all__ = ["JointRun", "JointTask"]
-
 
 class JointRun(ResultRun):
     """Joints of a person, all annotated in the first frame."""

@@ -14,8 +14,6 @@ from ...choices.hints import plural
 from ..scoring import Labels, Score
 from ..timing import Seconds, timed
 
-__all__ = ["MaskEvaluator", "MaskTruth", "score_files"]
-
 
 class MaskTruth(Protocol):
     """The ground truth of a video, read and compared frame by frame; picklable.

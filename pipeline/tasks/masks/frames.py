@@ -18,8 +18,6 @@ from ...runs.result_folders import result_folder
 from ..drawing import Picture, ResultFrames
 from .truth import scored_frames
 
-__all__ = ["MaskFrames", "ReadMask", "result_masks", "true_masks"]
-
 #: Reads the mask of a frame by its index: (height, width), uint8; None where there is none.
 ReadMask = Callable[[int], npt.NDArray[np.uint8] | None]
 

@@ -9,8 +9,6 @@ from PIL import Image
 from ....store.errors import LabelError
 from ...runs.files import written_whole
 
-__all__ = ["davis_palette", "write_mask"]
-
 
 def davis_palette() -> npt.NDArray[np.uint8]:
     """Compute the palette of the DAVIS and PASCAL VOC masks: (256, 3), uint8, RGB.

@@ -11,8 +11,6 @@ from ...metrics.jf import Statistics
 from ..scoring import Measure, MetricSpec, Score, ScoreRow, Values, official
 from ..tables import write_csv
 
-__all__ = ["MASKS", "MaskScore", "ObjectScore", "means_of_objects", "object_rows", "write_tables"]
-
 #: Metrics of masks: ranked by J&F, or by J if F is not measured.
 MASKS = MetricSpec(
     measures=(

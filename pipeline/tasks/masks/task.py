@@ -28,9 +28,6 @@ from .png import write_mask
 from .scores import MASKS, MaskScore, ObjectScore, object_rows, write_tables
 from .truth import SequenceTruth, score_sequence, scored_frames
 
-__all__ = ["CONFIDENCE", "MaskRun", "MaskTask", "PngTask", "digest_of_masks", "missing_masks"]
-
-
 #: Name of the table in a result of masks: frame, object, confidence.
 CONFIDENCE = "confidence.csv"
 

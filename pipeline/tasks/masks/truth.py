@@ -15,8 +15,6 @@ from ...runs.result_folders import start_frames
 from .evaluating import score_files
 from .scores import MaskScore, ObjectScore
 
-__all__ = ["SequenceTruth", "score_sequence", "scored_frames"]
-
 # The true masks of a frame's objects, and their contours where F is measured.
 _TrueObjects = list[tuple[npt.NDArray[np.bool_], TrueContour | None]]
 

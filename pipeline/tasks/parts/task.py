@@ -20,8 +20,6 @@ from ..masks.task import PngTask, digest_of_masks
 from ..scoring import Measure, MetricSpec, Score, Values
 from ..tables import TableLayout, as_number, known_value, read_table, text_table, write_csv
 
-__all__ = ["PARTS", "PartScore", "PartTask", "PartTruth"]
-
 #: Metrics of parts of people: ranked by the mean IoU over classes.
 PARTS = MetricSpec(measures=(Measure(column="miou", title="mIoU"),), shown=("miou",), order=("miou",))
 

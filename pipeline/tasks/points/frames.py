@@ -17,8 +17,6 @@ from ...pictures.overlay import object_colour
 from ..drawing import MarkFrames, check_selected
 from .results import POINTS, PointScore, TrackResult
 
-__all__ = ["point_frames", "read_tracks", "result_points", "true_points"]
-
 
 def point_frames(video: Video, folder: Path) -> MarkFrames:
     """Open a video's points for drawing; a user's own points have no score."""

@@ -13,8 +13,6 @@ from ..archives import ArchiveResult, format_coordinate, format_share
 from ..scoring import Measure, MetricSpec, Score, Values
 from ..tables import known_value, mean_values
 
-__all__ = ["POINTS", "PointScore", "TrackMode", "TrackResult"]
-
 # TAP-Vid measures on frames of this size, whatever the size of the video.
 _RASTER = 256
 

@@ -26,8 +26,6 @@ from ..tables import TableLayout, text_table, write_table
 from .frames import point_frames, read_tracks
 from .results import POINTS, PointScore, TrackMode, TrackResult
 
-__all__ = ["PointRun", "PointTask"]
-
 _Array = npt.NDArray[np.float64]
 
 

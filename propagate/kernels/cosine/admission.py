@@ -10,8 +10,6 @@ from .scores import TileScores
 from .search import weighted
 from .tiles import SEGMENT_ROWS
 
-__all__ = ["TooManyCandidatesError", "admit", "passing", "stacked"]
-
 # Number of queries in a batch: their bounds should stay in the processor's cache while all fusions are compared.
 _QUERIES_AT_ONCE = 64
 

@@ -11,8 +11,6 @@ from .scores import TileScores
 from .search import Search, distinct
 from .tiles import Tile, plan_tiles
 
-__all__ = ["CellSearch"]
-
 # Maximum number of similarities of a tile, over all tables. Larger tiles are slightly faster and take more memory.
 _BUDGET = 2**23
 

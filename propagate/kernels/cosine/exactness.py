@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ...spec import SearchSpec
     from .kernel import CosineKernel
 
-__all__ = ["proven"]
-
 # Margin: interpolated similarities and computed ones differ by rounding.
 _ROUNDING = 1e-6
 

@@ -24,8 +24,6 @@ from .search import Search, distinct
 if TYPE_CHECKING:
     from ...spec import SearchSpec
 
-__all__ = ["CosineIndex", "best_engine"]
-
 UnitVectors = Sequence[torch.Tensor]
 
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ...spec import SearchSpec
     from .index import CosineIndex
 
-__all__ = ["CosineKernel"]
-
 UnitVectors = tuple[torch.Tensor, ...]
 
 

@@ -7,8 +7,6 @@ import torch
 
 from .precision import Precision
 
-__all__ = ["EXTRA", "SEGMENT", "PartKeys"]
-
 #: Cells in a segment of the row engine. The number of stored cells is a multiple of it.
 SEGMENT = 8
 

@@ -8,8 +8,6 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from .keys import PartKeys
 
-__all__ = ["pair_cosines", "unit_vectors"]
-
 # Maximum number of values gathered at once: a few times a processor's cache; on a GPU, a small part of its memory.
 _AT_ONCE, _AT_ONCE_ON_GPU = 2**20, 2**26
 

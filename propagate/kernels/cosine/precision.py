@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["BFLOAT16", "FLOAT16", "FLOAT32", "Precision", "best_precision", "exact_products"]
-
 # Error bound in standard deviations. The error of a sum of hundreds of products is nearly normal, and a normal variable
 # exceeds 8 standard deviations once in 10^15.
 _SIGMAS = 8

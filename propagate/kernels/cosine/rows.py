@@ -22,8 +22,6 @@ from .keys import SEGMENT
 from .precision import FLOAT32, Precision, exact_products
 from .search import Search, distinct, weighted
 
-__all__ = ["RowSearch"]
-
 # Maximum number of similarities in memory: of a single table, and of several, whose selection needs more memory.
 _BUDGET, _BUDGET_OF_SEVERAL = 10 * 2**24, 2**27
 # Maximum number of float32 values in memory in other steps.

@@ -9,8 +9,6 @@ import torch
 from .search import Operand
 from .tiles import SEGMENT_ROWS, Tile
 
-__all__ = ["Located", "TileScores"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Located:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ...spec import SearchSpec
     from .kernel import CosineKernel
 
-__all__ = ["Operand", "Search", "distinct", "weighted"]
-
 #: Queries (cell, channel) of the whole grid, and a function that returns the keys (frame, cell, channel) of some cells.
 Operand = tuple[torch.Tensor, Callable[[slice], torch.Tensor]]
 

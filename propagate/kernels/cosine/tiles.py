@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["SEGMENT_ROWS", "Tile", "plan_tiles"]
-
 #: Rows of keys in a segment. The search first compares only the maximum over each column of keys in a segment.
 SEGMENT_ROWS = 8
 
