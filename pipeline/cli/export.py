@@ -16,8 +16,8 @@ def export(
     source: Path | None = opt(
         "Video file, folder of frames or dataset of the results, for formats that show pixels or need their size."
     ),
-    out: Path | None = opt("Folder to write.  [default: RESULTS-FORMAT]"),
-    overwrite: bool = opt("Replace the folder."),
+    out: Path | None = opt("Folder to write.  [default: RESULTS-FORMAT, in this folder]"),
+    overwrite: bool = opt("Replace an earlier export in that folder."),
     objects: tuple[int, ...] = opt(
         "Only the object of this number. Repeat for more.", flag="--object", title="Content"
     ),
@@ -46,7 +46,7 @@ def export(
     """  # noqa: D301  click takes the backspace for "do not wrap"
     from ..exporting import export_results
 
-    out = out or results.with_name(f"{results.resolve().name}-{form}")
+    out = out or Path(f"{results.resolve().name}-{form}")
     written = export_results(results, form, out, video=source, objects=objects, fps=fps, overwrite=overwrite)
     other = "mot" if form == "coco" else "coco"
     answer(

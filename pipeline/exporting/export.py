@@ -1,7 +1,6 @@
 """Write results in the formats of other tools."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ...store.durable import explain_os_errors
 from ...store.errors import ConfigError
 from ..formats.geometry import mask_to_polygons, mask_to_rle
 from ..pictures.movie import write_movie
 from ..runs.files import written_whole
+from ..runs.result_folders import atomic_folder, read_record
 from ..tasks.masks.png import write_mask
 from .tracked import TrackedFrame, TrackedVideo, open_tracked
 
@@ -38,7 +39,7 @@ def export_results(
     form
         Name of the format, a key of `EXPORTERS`.
     out
-        Folder to write to; it is made.
+        Folder to write to; it appears when all of it is written, with a record, ``ted.json``.
     video
         Source of the frames, for formats that need them.
     objects
@@ -46,7 +47,7 @@ def export_results(
     fps
         Frames per second of movies.
     overwrite
-        Replace `out` if it exists.
+        Replace an earlier export in `out`; other folders are never replaced.
 
     Returns
     -------
@@ -58,6 +59,8 @@ def export_results(
     ConfigError
         For an unknown format, a folder that is in the way, results that the format cannot hold, or frames that are
         needed and not given.
+    CacheError
+        When the files cannot be written.
     LabelError
         For results that cannot be read, or have other frames than the video.
     """
@@ -66,10 +69,13 @@ def export_results(
         raise ConfigError(f"there is no format {form!r}; there are: {', '.join(EXPORTERS)}")
     tracked = open_tracked(results, video, objects)
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        if "export" not in (read_record(out) or {}):
+            raise ConfigError(f"{out} is in the way: it is not an export. Give another --out, or move it")
         if not overwrite:
-            raise ConfigError(f"{out} is in the way: give another --out, or --overwrite to replace it")
-        shutil.rmtree(out) if out.is_dir() else out.unlink()
-    return [exporter(one, out, fps) for one in tracked]
+            raise ConfigError(f"{out} holds an export: give another --out, or --overwrite to replace it")
+    with explain_os_errors(f"write {out}"), atomic_folder(out, {"export": form}) as hidden:
+        written = [exporter(one, hidden, fps) for one in tracked]
+        return [out / path.relative_to(hidden) for path in written]
 
 
 def _coco(video: TrackedVideo, out: Path, _fps: float) -> Path:

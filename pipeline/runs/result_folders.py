@@ -62,7 +62,7 @@ def has_same_result(
         )
     if overwrite or not folder.exists():
         return False
-    found = _read_record(folder)
+    found = read_record(folder)
     if found is None:
         _log.warning("%s: its record %s cannot be read: the result is made again", folder, RECORD)
         return False
@@ -82,7 +82,7 @@ def changed_files(folder: Path, *, expected: Collection[str] = ()) -> list[str]:
     Records of earlier versions have no hashes. Then the list holds the files that are empty or cannot be decoded. A
     folder without a record was not written by this project, and the list is empty.
     """
-    listed = (_read_record(folder) or {}).get(_FILES)
+    listed = (read_record(folder) or {}).get(_FILES)
     if isinstance(listed, dict):
         changed = [name for name, entry in listed.items() if _describe_file(folder / name) != entry]
         return sorted({*changed, *(name for name in expected if name not in listed)})
@@ -127,7 +127,7 @@ def atomic_folder(folder: Path, record: Mapping[str, Any]) -> Iterator[Path]:
 
 def start_frames(folder: Path) -> tuple[int, ...]:
     """Return the indices of the frames whose masks a result started from; empty if its record does not say."""
-    record = _read_record(folder) or {}
+    record = read_record(folder) or {}
     given = record.get("given_masks")
     if isinstance(given, dict):
         return tuple(int(frame) for frame in given if str(frame).isdecimal())
@@ -138,7 +138,8 @@ def _is_result(folder: Path) -> bool:
     return folder.is_dir() and ((folder / RECORD).is_file() or not any(folder.iterdir()))
 
 
-def _read_record(folder: Path) -> dict[str, Any] | None:
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return the record of a folder of results; None if there is none that can be read."""
     try:
         record = json.loads((folder / RECORD).read_bytes())
     except _UNREADABLE:

@@ -195,13 +195,14 @@ def test_cutouts(
     np.testing.assert_array_equal(found[..., :3], pictures[1])
 
 
-def test_the_command(cli: Cli, results: Path, video: Path, tmp_path: Path) -> None:
+def test_the_command(cli: Cli, results: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     made = cli("export", results, "--to", "coco")
     assert made.code == 0, made.err
     assert (tmp_path / "results-coco/walk.json").is_file()
-    assert str(tmp_path / "results-coco") in made.out
+    assert "results-coco" in made.out
     again = cli("export", results, "--to", "coco")
-    assert (again.code, "is in the way" in again.err) == (2, True)
+    assert (again.code, "holds an export" in again.err) == (2, True)
     assert cli("export", results, "--to", "coco", "--overwrite").code == 0
     blind = cli("export", results, "--to", "cutouts", "--out", tmp_path / "cut")
     assert (blind.code, "--source" in blind.err, (tmp_path / "cut").exists()) == (2, True, False)
@@ -212,3 +213,21 @@ def test_the_command(cli: Cli, results: Path, video: Path, tmp_path: Path) -> No
     empty = cli("export", tmp_path / "empty", "--to", "npz")
     assert (empty.code, "holds no results" in empty.err) == (2, True)
     assert all(form in cli("export", "--help").out for form in EXPORTERS)
+
+
+def test_nothing_but_an_export_is_replaced(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    for folder in (results, results / "walk", tmp_path):
+        with pytest.raises(ConfigError, match="it is not an export"):
+            export_results(results, "coco", folder, overwrite=True)
+    assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
+    (whole,) = export_results(results, "mot", tmp_path / "out")
+    content = whole.read_bytes()
+
+    def stop(*_: object) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(EXPORTERS, "mot", stop)
+    with pytest.raises(KeyboardInterrupt):
+        export_results(results, "mot", tmp_path / "out", overwrite=True)
+    assert whole.read_bytes() == content
