@@ -161,7 +161,7 @@ class VideoJob:
     def close(self) -> None:
         """Commit written frames to the journals and release the claims."""
         for writer in self._writers.values():
-            with contextlib.suppress(TedError):  # for example a full disk, which is reported elsewhere
+            with contextlib.suppress(TedError):  # the video's error, such as a full disk, is reported already
                 writer.commit()
         self._claims.close()
 

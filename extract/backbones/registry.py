@@ -163,8 +163,8 @@ _REGISTRY: dict[str, BackboneInfo] = {
             size="2.2 GB",
             licence="MIT",
             download=(
-                'curl --create-dirs --output-dir "${TORCH_HOME:-$HOME/.cache/torch}/hub/checkpoints" -O '
-                "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/256x256_diffusion_uncond.pt"
+                'curl --create-dirs --output-dir "${TORCH_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/torch}/hub/checkpoints"'
+                " -O https://openaipublic.blob.core.windows.net/diffusion/jul-2021/256x256_diffusion_uncond.pt"
             ),
             expects="the file itself, the unconditional 256x256 model of https://github.com/openai/guided-diffusion; "
             "or put it into the folder checkpoints of PyTorch's hub cache",

@@ -23,6 +23,9 @@ from .segmenters import Prompt, Segmenter, fill_box
 
 _Ids = npt.NDArray[np.uint8]
 
+# A note names objects of which others cover more than this share.
+_COVERED = 0.5
+
 #: Number of pictures on the sheet of overlays.
 _PICTURES = 8
 
@@ -44,7 +47,7 @@ def masks_from_boxes(
     number: int,
     masks: Mapping[int, _Ids],
 ) -> NamedMasks:
-    """Make masks of the objects in boxes of one frame.
+    """Make masks of the objects in boxes of one frame; where they overlap, the smaller box's object is in front.
 
     Parameters
     ----------
@@ -74,8 +77,9 @@ def masks_from_boxes(
     picture = video.frames.read(frame)
     ids = masks.get(frame, np.zeros((height, width), np.uint8)).copy()
     ids[np.isin(ids, range(number, number + len(boxes)))] = 0
-    notes = []
-    for at, (x, y, wide, high) in enumerate(boxes, start=number):
+    areas = dict(zip(*(part.tolist() for part in np.unique(ids[ids > 0], return_counts=True)), strict=True))
+    notes = {}
+    for at, (x, y, wide, high) in sorted(enumerate(boxes, start=number), key=lambda item: -item[1][2] * item[1][3]):
         left, right = (round(min(max(value, 0), width)) for value in (x, x + wide))
         top, bottom = (round(min(max(value, 0), height)) for value in (y, y + high))
         if right - left < 1 or bottom - top < 1:
@@ -87,9 +91,14 @@ def masks_from_boxes(
         share = found.sum() / ((right - left) * (bottom - top))
         whole = share == 1 and segment is not fill_box
         advice = ", for nothing in it looks like its surroundings; --not X,Y names pixels of those" if whole else ""
-        notes.append(f"object {at}: {100 * share:.0f} % of its box{advice}")
+        notes[at] = f"object {at}: {100 * share:.0f} % of its box{advice}"
         ids[found] = at
-    return NamedMasks(masks={**masks, frame: ids}, notes=notes)
+        areas[at] = int(found.sum())
+    for at, area in areas.items():
+        covered = 1 - (ids == at).sum() / area if area else 0.0
+        if covered > _COVERED:
+            notes[at] = f"object {at}: others cover {100 * covered:.0f} % of it; --object {at} --box … puts it on top"
+    return NamedMasks(masks={**masks, frame: ids}, notes=[notes[at] for at in sorted(notes)])
 
 
 def import_masks(video: Video, path: Path, *, frame: int | None = None) -> NamedMasks:

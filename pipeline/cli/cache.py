@@ -54,7 +54,12 @@ def list_units(units: UnitFilter, cache: Path = _CACHE) -> None:
         warn_of_unknown_kinds(cache)
     complete = sum(entry.state == "complete" for entry in entries)
     size = sum(entry.bytes for entry in entries) / 1e9
-    answer(rows, *lines, f"{plural(len(entries), 'unit')}, {complete} complete, {size:.3f} GB")
+    answer(
+        rows,
+        *lines,
+        f"{plural(len(entries), 'unit')}, {complete} complete, {size:.3f} GB",
+        then=[next_command("cache info", video=entries[0].spec.video)] if entries else [],
+    )
 
 
 @command(group=cache, json=True)
@@ -169,6 +174,7 @@ def rm(units: UnitFilter, cache: Path = _CACHE, yes: bool = opt("Do not ask.", a
     answer(
         {"removed": [str(entry.folder) for entry in entries], "bytes": size},
         f"{plural(len(entries), 'unit')} removed, {size / 1e6:.1f} MB",
+        then=[next_command("cache ls")],
     )
 
 

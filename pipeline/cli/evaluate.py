@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..choices.hints import explain
-from .base import answer, command, fail, next_command, opt
+from .base import answer, command, fail, opt
 from .options import ScoredVideos
+from .report import report_command
 
 if TYPE_CHECKING:
     from ..datasets.video import Video
@@ -68,8 +69,7 @@ def evaluate(
     answer(
         _without_nan(evaluation.values | ({"failures": failures} if failures else {})),
         printable("\n".join(evaluation.lines), keep="\n"),
-        printable(f"tables: {results}"),
-        then=[next_command("report", results=[results])],
+        then=[report_command(results)],
     )
     for name, reason in failures.items():
         click.echo(f"Error: {printable(name)} is not scored, and counts in no mean: {reason}", err=True)

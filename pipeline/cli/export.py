@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..choices.hints import plural
-from .base import answer, arg, command, next_command, next_steps, opt
+from .base import answer, arg, command, next_command, opt
 
 
 @command(json=True)
@@ -46,11 +46,15 @@ def export(
     """  # noqa: D301  click takes the backspace for "do not wrap"
     from ..exporting import export_results
 
-    out = out or Path(f"{results.resolve().name}-{form}")
+    out = out or _folder(results, form)
     written = export_results(results, form, out, video=source, objects=objects, fps=fps, overwrite=overwrite)
-    other = "mot" if form == "coco" else "coco"
+    others = [one for one in ("coco", "mot", "davis") if one != form and not _folder(results, one).exists()]
     answer(
         {"out": str(out), "written": [str(path) for path in written]},
         f"{plural(len(written), 'video')} exported as {form} to {out}; first: {written[0]}",
-        next_steps(next_command("export", results=results, source=source, form=other)),
+        then=[next_command("export", results=results, source=source, form=one) for one in others[:1]],
     )
+
+
+def _folder(results: Path, form: str) -> Path:
+    return Path(f"{results.resolve().name}-{form}")

@@ -1,12 +1,14 @@
 """``ted warp`` and ``ted learn-heads``."""
 
+import shlex
 from functools import partial
 from pathlib import Path
 
 import click
 
 from ..choices.hints import plural
-from .base import Tally, answer, command, next_steps, opt, titled
+from ..choices.presets import DEFAULT
+from .base import Tally, answer, command, next_command, opt, titled
 from .options import CACHE, TrackedVideos, at_least
 from .setting_options import FusionChoice, KernelChoice
 
@@ -37,7 +39,7 @@ def warp(
     answer(
         {"out": str(out), "videos": [video.name for video in videos]},
         f"{plural(len(videos), 'video')} of {copies + 1} frames in {out}",
-        next_steps(f"ted extract {out} --preset drift", f"ted learn-heads {out} --preset drift"),
+        then=[f"ted {name} {shlex.quote(str(out))} --preset drift" for name in ("extract", "learn-heads")],
     )
 
 
@@ -95,11 +97,12 @@ def learn_heads(
             row |= {"best_head": learned.best_head, "loss": learned.losses[-1]}
             scores = ", ".join(f"{name} {100 * value:.1f}" for name, value in learned.iou.items())
             lines.append(f"{video.name}: IoU in {plural(len(learned.held_out), 'held-out frame')}: {scores} %")
-    steps_next = [next_steps("ted propagate SOURCE --kernel attention --kernel-option learned=true")] if lines else []
+    given = {name: value for name, value in vars(fusion).items() if value not in (None, (), DEFAULT, True)}
+    used = {"kernel": kernel.name, "kernel_options": [*affinity.kernel_options, "learned=true"]}
     answer(
         {"videos": tally.rows},
         *lines,
         f"weights of the heads of {plural(len(lines), 'video')} in {cache}",
-        *steps_next,
+        then=[next_command("propagate", **given, **used)] if lines else [],
     )
     tally.finish()

@@ -147,7 +147,7 @@ def propagate(
         save_config(out / "propagate.toml", "propagate", options)
         noun = tasks[done[0].name].noun
         steps = [next_steps(next_command(f"show {noun}", results=[out]))]
-        if fusion.preset == "colours":
+        if fusion.preset == "colours" and any("features" in str(row["affinities"]) for row in tally.done):
             steps += _better_features()
     and_failed = f", {tally.failures} failed" if tally.failures else ""
     answer(

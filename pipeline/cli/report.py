@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .base import answer, arg, command, opt
+from .base import answer, arg, command, next_command, opt
 from .options import at_least
 
 
@@ -59,5 +59,12 @@ def report(
         {"out": str(out), "bytes": len(content), "notes": list(page.notes)},
         *(f"note: {note}" for note in page.notes),
         *filter(None, [page.finding]),
-        f"report: {out} ({len(content) / 1e6:.2f} MB); open it in a browser",
+        f"report: {out} ({len(content) / 1e6:.2f} MB)",
+        f"open it: {out.absolute().as_uri()}",
     )
+
+
+def report_command(results: Path) -> str:
+    """Return the command that makes a page about results, or makes it again."""
+    page = Path(f"{results.resolve().name}.html")
+    return next_command("report", results=[results], out=page, overwrite=page.exists())

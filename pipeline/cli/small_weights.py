@@ -1,5 +1,6 @@
 """``ted small-weights``."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -26,3 +27,5 @@ def small_weights(
     from ...extract.small_models import make_small
 
     click.echo(make_small(backbone, folder, seed=seed, standins=standins))
+    weights = shlex.quote(f"{backbone}={folder}")
+    click.echo(f"use it: add --weights {weights} to a command `ted extract` for {backbone}", err=True)

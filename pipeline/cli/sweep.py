@@ -10,6 +10,7 @@ from ..choices.presets import get_preset
 from .base import Options, answer, command, fail, next_command, opt, titled
 from .options import CACHE, DEVICE, PREFER, PRESET, ClusterChoice, ScoredVideos
 from .propagate import TaskChoice
+from .report import report_command
 from .setting_options import RENORMALIZE, complete_feature, of_preset, preferences
 
 
@@ -158,11 +159,12 @@ def sweep(
             files = write_outputs(
                 result, out, options=resolved, timing=timing, plots=plots, compare=preset_setting(chosen)
             )
-        steps = [next_command("report", results=[out])]
+        steps = [report_command(out)]
         if result.ranking:
             masks = [mask.path for mask in videos[0].annotated_masks.values()] if choice.truth else []
             start = {"mask": masks[0]} if masks and not (choice.mask or choice.annotations) else {}
-            steps.insert(0, f"{next_command('propagate', **start)} {result.ranking[0].setting.options}")
+            best = next_command("propagate", out=f"{out}-best", **start)
+            steps.insert(0, f"{best} {result.ranking[0].setting.options}")
         answer(
             {
                 "out": str(out),

@@ -72,7 +72,8 @@ class AffinitySpec(DigestSpec):
         sizes = (self.frame_count, self.slots, *self.grid)
         if len(sizes) != 4 or any(not isinstance(size, int) or size < 1 for size in sizes):
             raise ConfigError(
-                f"affinities need frames, a grid and slots, not {self.frame_count}, {self.grid} and {self.slots}"
+                "affinities need a positive number of frames, grid (height, width) and number of slots, not "
+                f"{self.frame_count}, {self.grid} and {self.slots}"
             )
         if not self.search["fusions"]:
             raise ConfigError("affinities need a search for one fusion or more")

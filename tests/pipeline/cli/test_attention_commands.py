@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import zarr
 
 from ted.propagate import AttentionKernel, PropagationSettings, propagate
 from ted.store import FeatureChoice, Unit, open_cache
+from tests.console import next_commands
 
 from ..conftest import Cli
 
@@ -103,6 +105,9 @@ def test_learned_heads(cli: Cli, davis_source: Path, tmp_path: Path) -> None:
     (row,) = json.loads(ted(*learn, "--json"))["videos"]
     assert len(row["weights"]) == HEADS
     assert set(row["iou"]) == {"uniform", "best head", "learned"}
+    (command,) = next_commands(ted(*learn))
+    common_words = f"--feature '{feature}=1' --kernel attention --kernel-option learned=true --cache {cache}"
+    assert sorted(shlex.split(command)) == sorted(shlex.split(f"ted propagate {warped} {common_words}"))
     numbers = ("--radius", 4, "--kernel", "attention", "--kernel-option", "learned=true")
     ted("propagate", davis_source, "--videos", "one", *common, f"{feature}=1", *numbers, "--out", tmp_path / "masks")
     record = json.loads((tmp_path / "masks" / "one" / "ted.json").read_text())["settings"]["kernel"]["parameters"]

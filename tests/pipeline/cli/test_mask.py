@@ -66,6 +66,16 @@ def test_boxes_then_tracks_then_a_score(cli: Cli, clip: Path, tmp_path: Path, mo
         write_mask(tmp_path / f"true/{index:05d}.png", square(index) + 2 * square(index, 80, 60, 24))
     scored = cli("evaluate", "walk", "--truth", "true", "--json")
     assert scored.code == 0, scored.err
+    retuned = cli("propagate", "walk", "--annotations=masks/walk", "--preset=colours", "--temperature=0.1", "--out=c")
+    assert "re-tuned from cached affinities" in retuned.err
+    assert "hf download" not in retuned.out  # said before
+    printed = cli("evaluate", "walk", "--truth", "true").out
+    assert printed.count("tables: ") == 1
+    (page,) = next_commands(printed)
+    shown = cli(*shlex.split(page)[1:])
+    assert "open it: " + (tmp_path / "results.html").as_uri() in shown.out, shown.err
+    (page,) = next_commands(cli("evaluate", "walk", "--truth", "true").out)
+    assert cli(*shlex.split(page)[1:]).code == 0  # replaces the page
     (sequence,) = json.loads(scored.out)["sequences"]
     assert sequence["frames"] == ["00001", "00002", "00003"]  # the last one, too
     assert all(item["j"]["mean"] > 0.8 for item in sequence["objects"])
@@ -77,9 +87,10 @@ def test_boxes_then_tracks_then_a_score(cli: Cli, clip: Path, tmp_path: Path, mo
     assert [row["frames"] for row in rows] == [3, 3]
     best, _ = next_commands(swept.out)
     assert best.startswith("ted propagate walk --mask true/00000.png ")
-    again = cli(*shlex.split(best)[1:], "--out", "b")
+    again = cli(*shlex.split(best)[1:])  # beside the results that are there
     assert again.code == 0, again.err
-    (sequence,) = json.loads(cli("evaluate", "walk", "--truth", "true", "--results", "b", "--json").out)["sequences"]
+    best_masks = ("--results", "sweep-best", "--json")
+    (sequence,) = json.loads(cli("evaluate", "walk", "--truth", "true", *best_masks).out)["sequences"]
     assert [row["j"] for row in rows] == [item["j"]["mean"] for item in sequence["objects"]]
 
     (tmp_path / "first").mkdir()
@@ -112,6 +123,21 @@ def test_frames_and_objects_are_added(cli: Cli, clip: Path, tmp_path: Path) -> N
     expected = np.zeros(SIZE, np.uint8)
     expected[:21, :11] = 1
     np.testing.assert_array_equal(ids, expected)
+
+
+def test_the_smaller_box_is_in_front(cli: Cli, clip: Path, tmp_path: Path) -> None:
+    """The order of boxes in a command does not matter; a later command draws over the objects before it."""
+    common = ("mask", clip, "--out", tmp_path / "masks", "--fill")
+    small, large = "30,30,28,28", "20,20,60,60"
+    expected = np.where(square(0), 1, 2 * square(0, 20, 20, 60))
+    done = cli(*common, "--box", small, "--box", large)
+    np.testing.assert_array_equal(masks_of(tmp_path / "masks/walk")["00000"], expected)
+    assert "object 1: 100 % of its box\nobject 2: 100 % of its box\n" in done.out
+    again = cli(*common, "--box", large, "--object", 2)
+    assert "object 1: others cover 100 % of it" in again.out
+    assert set(np.unique(masks_of(tmp_path / "masks/walk")["00000"])) == {0, 2}
+    assert cli(*common, "--box", small).code == 0
+    np.testing.assert_array_equal(masks_of(tmp_path / "masks/walk")["00000"], expected)
 
 
 def test_pixels_that_are_not_the_object(cli: Cli, clip: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ted.pipeline.formats.shapes import draw_shapes
 from ted.pipeline.tasks.boxes.results import BoxResult
 from ted.pipeline.tasks.masks.png import write_mask
 from ted.store.errors import ConfigError
+from tests.console import next_commands
 
 from ..conftest import Cli
 
@@ -201,6 +202,11 @@ def test_the_command(cli: Cli, results: Path, video: Path, tmp_path: Path, monke
     assert made.code == 0, made.err
     assert (tmp_path / "results-coco/walk.json").is_file()
     assert "results-coco" in made.out
+    for form in ("mot", "davis"):
+        (command,) = next_commands(made.out)
+        assert command == f"ted export {results} --to {form}"
+        made = cli(*command.split()[1:])
+    assert not next_commands(made.out)  # all that it would suggest are there
     again = cli("export", results, "--to", "coco")
     assert (again.code, "holds an export" in again.err) == (2, True)
     assert cli("export", results, "--to", "coco", "--overwrite").code == 0
