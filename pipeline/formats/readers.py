@@ -288,7 +288,7 @@ def _yolo(path: Path) -> list[Shape]:
 
 
 def _yolo_mask(values: list[float], size: tuple[int, int]) -> _Mask:
-    """Fill a polygon or a box whose values are shares of the width and the height."""
+    """Fill a polygon or a box (centre, width, height) in relative coordinates, 0 to 1."""
     scaled = [value * size[1 - at % 2] for at, value in enumerate(values)]
     if len(scaled) == 4:
         x, y, width, height = scaled

@@ -13,8 +13,8 @@ _Array = npt.NDArray[np.float64]
 def certainty_of_regions(label: _Array, *, exclusive: bool) -> _Array:
     """Return the certainty of objects that cover cells: masks, parts and boxes.
 
-    In each cell, certainty is ``1 - H / log(n)``, with the entropy H of n classes. A cell weighs as much as the label
-    of the object in it.
+    In each cell, certainty is ``1 - H / log(n)``, with the entropy H of n classes. Cells are
+    weighted by the object's soft label in them.
 
     Parameters
     ----------

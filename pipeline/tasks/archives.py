@@ -116,11 +116,11 @@ class ResultRun(TaskRun):
     _confident = False
 
     def begin(self, folder: Path, grid: tuple[int, int], frame_size: tuple[int, int]) -> None:
-        """Measure the confidence of what is collected; sweeps, which do not need it, do not begin."""
+        """Measure confidences from here on; sweeps, which need none, do not call this."""
         self._confident = True
 
     def rate(self, number: int, frame: int, things: Sequence[int], confidence: Callable[[], Any]) -> None:
-        """Take the confidence of the things of a target, by its number, in a frame: 1 where it is annotated."""
+        """Set the confidence of a target's things in a frame: 1 in annotated frames."""
         if self._confident and self.result.confidence is not None:
             annotated = frame in self.targets[number].frames
             self.result.confidence[things, frame] = 1.0 if annotated else confidence()

@@ -90,6 +90,6 @@ class JointScore(Score):
 
 
 def score_joint_result(result: JointResult, truth: npt.NDArray[np.float64]) -> JointScore:
-    """Score joints against true ones, (2, joint, frame) in the same pixels, possibly of the first frames only."""
+    """Score joints against `truth`, (2, joint, frame), in the same pixels; frames after its last do not count."""
     predicted = result.points.transpose(2, 1, 0)[:, :, : truth.shape[2]]
     return JointScore(pck=PckScore.of(joint_distances(truth, predicted)))
