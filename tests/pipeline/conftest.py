@@ -26,8 +26,9 @@ Cli = Callable[..., Result]
 
 
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run ``ted`` with arguments, as the program does."""
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Run ``ted`` with arguments, as the program does, but without caching affinities unasked: tests share caches."""
+    monkeypatch.setenv("TED_PROPAGATE_AFFINITIES", "read")
 
     def call(*arguments: object) -> Result:
         capsys.readouterr()
@@ -74,8 +75,7 @@ def extracted(davis_source: Path, weights: tuple[str, ...], tmp_path_factory: py
 @pytest.fixture
 def cache(extracted: Path, tmp_path: Path) -> Path:
     """A copy of the cache of `davis_source`, to be changed at will."""
-    # Runs of one video may have left affinities in the other cache.
-    return Path(shutil.copytree(extracted, tmp_path / "cache", ignore=shutil.ignore_patterns("affinities")))
+    return Path(shutil.copytree(extracted, tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

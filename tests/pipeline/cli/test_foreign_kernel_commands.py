@@ -123,7 +123,11 @@ def soft_labels(folder: Path) -> Array:
 # The commands.
 
 
-def test_labels_and_cached_affinities(cli: Cli, davis_source: Path, cache: Path, tmp_path: Path) -> None:
+def test_labels_and_cached_affinities(
+    cli: Cli, davis_source: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TED_PROPAGATE_AFFINITIES")
+
     def propagated(name: str, *options: object) -> tuple[Any, Array]:
         common = ("propagate", davis_source, "--videos", "one", "--cache", cache, "--save-soft", "--json")
         done = cli(*common, *NUMBERS, *options, "--out", tmp_path / name)

@@ -45,6 +45,7 @@ def masks_of(folder: Path) -> dict[str, np.ndarray]:
 
 def test_boxes_then_tracks_then_a_score(cli: Cli, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands that are printed work as they are, up to a score against masks of one's own."""
+    monkeypatch.delenv("TED_PROPAGATE_AFFINITIES")  # as users have it
     monkeypatch.chdir(tmp_path)
     made = cli("mask", "walk", "--box", "24,24,40,40", "--box=72,54,40,36")
     assert made.code == 0, made.err

@@ -48,8 +48,9 @@ def test_kept_affinities_give_the_same_masks(cli: Cli, davis_source: Path, cache
 
 
 def test_one_video_is_retuned_from_affinities_without_being_asked(
-    cli: Cli, davis_source: Path, cache: Path, tmp_path: Path
+    cli: Cli, davis_source: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("TED_PROPAGATE_AFFINITIES")
     one = ("propagate", davis_source, "--videos", "one", "--cache", cache, *SMALL)
     assert cli(*one, "--out", tmp_path / "read", "--affinities", "read").code == 0
     assert not open_cache(cache).affinities()
@@ -73,6 +74,7 @@ def test_affinities_that_cannot_be_cached_fail_no_run(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.delenv("TED_PROPAGATE_AFFINITIES")
     one = ("propagate", davis_source, "--videos", "one", "--cache", cache, *SMALL)
     with monkeypatch.context() as patch:
         if fault == "full disk":
