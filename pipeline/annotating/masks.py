@@ -90,8 +90,8 @@ def masks_from_boxes(
         found = segment(picture, Prompt(box=(left, top, right - left, bottom - top), points=points))
         share = found.sum() / ((right - left) * (bottom - top))
         whole = share == 1 and segment is not fill_box
-        advice = ", for nothing in it looks like its surroundings; --not X,Y names pixels of those" if whole else ""
-        notes[at] = f"object {at}: {100 * share:.0f} % of its box{advice}"
+        advice = ": nothing in it looks like its surroundings; --not X,Y names pixels of those" if whole else ""
+        notes[at] = f"object {at} fills {100 * share:.0f} % of its box{advice}"
         ids[found] = at
         areas[at] = int(found.sum())
     for at, area in areas.items():

@@ -69,6 +69,24 @@ def published_weights(name: str) -> PublishedWeights:
     return published
 
 
+@pytest.mark.parametrize("variable", ["TORCH_HOME", "XDG_CACHE_HOME", "HOME"])
+def test_the_download_of_a_file_goes_where_it_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    published = published_weights("adm")
+    words = published.download.replace("curl", "printf '%s\\n'", 1)  # the shell replaces variables
+    printed = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=True).stdout.splitlines()
+    file = Path(printed[printed.index("--output-dir") + 1]) / published.name
+    assert file.is_relative_to(tmp_path)
+    assert printed[-1].endswith(f"/{published.name}")
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert find_weights("adm", published, None) == file
+
+
 def test_backbones_are_listed_without_heavy_imports() -> None:
     code = (
         "import sys, ted.extract.backbones as b\n"

@@ -11,6 +11,7 @@ import zarr
 from PIL import Image
 
 from ted.store import FeatureChoice, open_cache
+from tests.console import next_commands
 
 from ..conftest import Cli
 
@@ -157,6 +158,7 @@ def test_cache_commands(cli: Cli, cache: Path) -> None:
     assert len(rows) == 4
     listed = cli("cache", "ls", "--cache", cache).out
     assert "4 units, 4 complete" in listed
+    assert next_commands(listed) == [f"ted cache info --video one --cache {cache}"]
     # DIFT's 51 and the paper's 300: linear, and cosine with zero terminal SNR (test_noise_level has the formulas).
     levels = {row["feature"].split("@")[0]: row["alpha_bar"] for row in rows}
     assert levels == {"adm": pytest.approx(0.9688691, abs=1e-6), "i2vgen-xl": pytest.approx(0.7856225, abs=1e-6)}
@@ -178,6 +180,8 @@ def test_cache_commands(cli: Cli, cache: Path) -> None:
     removed = json.loads(cli("cache", "rm", "--cache", cache, "--video", "two", "--yes", "--json").out)
     assert len(removed["removed"]) == 2
     assert cli("cache", "info", "--cache", cache, "--video", "two").code == 1
+    printed = cli("cache", "rm", "--cache", cache, "--video", "one", "--yes").out
+    assert next_commands(printed) == [f"ted cache ls --cache {cache}"]
 
 
 def test_damage_is_repaired_by_verify_and_extract(

@@ -133,7 +133,7 @@ def test_the_smaller_box_is_in_front(cli: Cli, clip: Path, tmp_path: Path) -> No
     expected = np.where(square(0), 1, 2 * square(0, 20, 20, 60))
     done = cli(*common, "--box", small, "--box", large)
     np.testing.assert_array_equal(masks_of(tmp_path / "masks/walk")["00000"], expected)
-    assert "object 1: 100 % of its box\nobject 2: 100 % of its box\n" in done.out
+    assert "object 1 fills 100 % of its box\nobject 2 fills 100 % of its box\n" in done.out
     again = cli(*common, "--box", large, "--object", 2)
     assert "object 1: others cover 100 % of it" in again.out
     assert set(np.unique(masks_of(tmp_path / "masks/walk")["00000"])) == {0, 2}

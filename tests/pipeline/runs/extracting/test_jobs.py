@@ -172,7 +172,7 @@ def test_changed_frames_and_weights_are_noticed(
     assert "davis/one adm: the frames have changed since adm@" in changed.err
     assert "davis/two adm: complete already" in changed.err
     other = cli("small-weights", "adm", tmp_path / "other", "--seed", 9)
-    assert other.code == 0
+    assert f"--weights adm={tmp_path / 'other'}" in other.err
     again = cli(*command[:6], "--weights", f"adm={tmp_path / 'other'}", *FEATURES[:2])
     assert "davis/two adm: the weights have changed since adm@" in again.err
     assert len(open_cache(tmp_path / "cache").units(video="two")) == 2
