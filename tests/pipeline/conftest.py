@@ -25,10 +25,17 @@ class Result(NamedTuple):
 Cli = Callable[..., Result]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_affinities_unasked() -> Iterator[None]:
+    """Cache no affinities unasked: tests share caches. Tests of users' default delete the variable."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TED_PROPAGATE_AFFINITIES", "read")
+        yield
+
+
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Run ``ted`` with arguments, as the program does, but without caching affinities unasked: tests share caches."""
-    monkeypatch.setenv("TED_PROPAGATE_AFFINITIES", "read")
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run ``ted`` with arguments, as the program does."""
 
     def call(*arguments: object) -> Result:
         capsys.readouterr()

@@ -47,7 +47,9 @@ def compete(units: list[Path], wait: Callable[[], Any]) -> dict[int, Claim]:
 
 
 def _compete(units: list[Path], barrier: Any, results: Any) -> None:
-    results.put(list(compete(units, barrier.wait)))
+    won = compete(units, barrier.wait)
+    barrier.wait()  # the claims of a process that has ended are stale: not before all have tried
+    results.put(list(won))
 
 
 def test_one_of_many_processes_takes_over_each_stale_claim(tmp_path: Path) -> None:
