@@ -1,7 +1,7 @@
 """Confidence of tracked objects, from the entropy and the mass of their soft labels: arrays in, numbers out.
 
 Confidence is certainty times presence, in [0, 1]. Presence is ``min(1, mass / annotated mass)``: how much of the label
-is left. Certainty is 1 where the label says one thing, and 0 where it says all things alike.
+is left. Certainty is 1 where the label is all in one class or one cell, and 0 where it is spread evenly.
 """
 
 import numpy as np
