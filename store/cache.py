@@ -16,7 +16,7 @@ from .durable import explain_os_errors
 from .errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError, TedError, UnitNotFoundError
 from .integrity import demote, looks_whole
 from .layout import GROUP, check_inside, printable, safe_name
-from .marker import marker_key, read_marker
+from .marker import marker_key, read_journal, read_marker
 from .removal import remove_empty_groups, remove_folder
 from .request import FeatureChoice, UnitSpec, fits, most_faithful
 from .stored import Spec, SpecT, read_spec
@@ -40,6 +40,14 @@ class _Found(Generic[SpecT, _UnitT]):
         """Open the unit for reading."""
         unit: _UnitT = self.unit_type(self.folder)
         return unit
+
+    @property
+    def missing(self) -> list[int]:
+        """Indices of the frames that are not stored; those of a complete unit are all stored."""
+        if self.state != "incomplete":
+            return []
+        journal, layout = read_journal(self.folder), self.spec.layout
+        return [frame for frame in range(self.spec.frame_count) if not journal.keys() >= {*layout.chunk_keys(frame)}]
 
 
 class Entry(_Found[UnitSpec, Unit]):

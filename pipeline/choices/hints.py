@@ -9,6 +9,7 @@ if TYPE_CHECKING:  # commands import this module at once, and `ted --help` must 
 _MAKERS = {
     "extraction": "`ted extract`",
     "conversion": "`ted cache convert` or `ted extract --store-as`",
+    "interpolation": "`ted interpolate`",
     "learning": "`ted learn-heads`",
     "search": "`ted propagate` or `ted sweep`",
 }

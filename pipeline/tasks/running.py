@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ...propagate import Target
+from ...propagate import AnnotatedLabel, Target
 
 
 class AnnotatedTarget(NamedTuple):
@@ -50,3 +50,38 @@ class TaskRun(ABC):
     @abstractmethod
     def write(self, folder: Path) -> None:
         """Write the collected values, unless `collect` has written them."""
+
+
+class EncodedTarget(NamedTuple):
+    """A target of a run on a grid: its labels by annotated frame, and the channels that are not background."""
+
+    labels: Mapping[int, AnnotatedLabel]
+    channels: range
+
+
+def encode_targets(run: TaskRun, grid: tuple[int, int]) -> list[EncodedTarget]:
+    """Encode the targets of a run on a grid (y, x)."""
+    encoded = []
+    for frames, target in run.targets:
+        labels = target.encode(grid)
+        first = labels[frames[0]]
+        background = getattr(target, "first_channel", int(first.exclusive))
+        encoded.append(EncodedTarget(labels, range(background, len(first.label))))
+    return encoded
+
+
+def describe_targets(run: TaskRun, grid: tuple[int, int]) -> dict[str, Any]:
+    """Describe what a run tracks, JSON-compatible, for artifacts that are made for it.
+
+    Returns
+    -------
+    dict
+        ``targets``: a name for each tracked channel of all targets in their order, such as ``"object 2"``;
+        ``annotations``: digests of what is annotated.
+    """
+    names: list[str] = []
+    for (_, target), (_, channels) in zip(run.targets, encode_targets(run, grid), strict=True):
+        noun = getattr(target, "noun", "target")
+        ids = getattr(target, "object_ids", range(len(names) + 1, len(names) + 1 + len(channels)))
+        names += [f"{noun} {number}" for number in ids]
+    return {"targets": names, "annotations": {key: value for key, value in run.record.items() if key != "soft"}}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ class MaskTarget:
         By frame index: (height, width), uint8, the numbers of the objects annotated in that frame. 0 means unknown: the
         background, or an object that is not annotated in that frame.
     """
+
+    noun: ClassVar[str] = "object"
 
     masks: Mapping[int, npt.NDArray[np.uint8]]
 

@@ -1,4 +1,4 @@
-"""Units of any arrays of one video, with a description in JSON: of plug-ins, and weights of attention heads."""
+"""Units of any arrays of one video, with a description in JSON: of plug-ins, and those that this project makes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +27,25 @@ HEAD_WEIGHTS = ArtifactKind(
     maker="learning",
 )
 register_artifact(HEAD_WEIGHTS)
+
+#: Attention maps of consecutive frames (DINTR-style): frame f has those of the pair f - 1 -> f, frame 0 its own. The
+#: largest self-attention weights of each cell of the grid and their cells, rising (-1 and 0 in empty slots); the
+#: cross-attention of each target; the loss of each step of fine-tuning; the mean squared error of the roll-out after
+#: each of its steps.
+INTERPOLATION = ArtifactKind(
+    name="interpolation",
+    arrays=(
+        ArrayLayout(
+            name="sources", dimensions=("frame", "cell", "slot"), dtype="int32", compressor="zstd", fill_value=-1
+        ),
+        ArrayLayout(name="weights", dimensions=("frame", "cell", "slot"), dtype="float32", compressor="zstd"),
+        ArrayLayout(name="cross", dimensions=("frame", "target", "cell"), dtype="float32"),
+        ArrayLayout(name="losses", dimensions=("frame", "step"), dtype="float32"),
+        ArrayLayout(name="errors", dimensions=("frame", "roll"), dtype="float32"),
+    ),
+    maker="interpolation",
+)
+register_artifact(INTERPOLATION)
 
 
 @dataclass(frozen=True, kw_only=True)
