@@ -125,34 +125,122 @@ def clip_text(skip: int = 0) -> TextModel:
     return TextModel(encoder=CLIPTextModel, tokenizer=CLIPTokenizer, tokens=PROMPT_TOKENS, states=states)
 
 
-@torch.inference_mode()
+class TextEncoder:
+    """A pipeline's text encoder and tokenizer, loaded when they are first needed, or their placeholder.
+
+    Parameters
+    ----------
+    folder
+        The pipeline's folder.
+    text
+        Its conversion of prompts.
+    width
+        Number of channels that the network takes.
+    device, dtype
+        Device and precision of the encoder and of text states.
+    """
+
+    def __init__(
+        self, folder: ModelFolder, text: TextModel, *, width: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._folder = folder
+        self._text = text
+        self.width = width
+        self._device = device
+        self._dtype = dtype
+        self._tokenizer: Any = None
+        self._encoder: Any = None
+
+    @torch.no_grad()
+    def encode(self, prompt: str) -> torch.Tensor:
+        """Encode a prompt, which may be empty, to text states (1, token, channel).
+
+        Raises
+        ------
+        WeightsError
+            When the text encoder or the tokenizer is missing or damaged, or does not fit the network.
+        ConfigError
+            For a prompt that is longer than the text encoder reads, or that a placeholder would ignore.
+        """
+        placeholder = self._folder.placeholders.text
+        if placeholder is not None:
+            if prompt:
+                raise ConfigError(
+                    "the weights' folder declares zeros for all text: a prompt would have no effect there"
+                )
+            self._folder.check_absent("text_encoder")
+            self._folder.check_absent("tokenizer")
+            return torch.zeros(1, placeholder, self.width, device=self._device, dtype=self._dtype)
+        tokenizer = self._load_tokenizer()
+        if self._encoder is None:
+            encoder = self._folder.model("text_encoder", self._text.encoder, device=self._device, dtype=self._dtype)
+            if encoder.config.hidden_size != self.width:
+                raise WeightsError(
+                    f"text states have {encoder.config.hidden_size} channels, but the UNet takes {self.width}"
+                )
+            self._encoder = encoder
+        self._ids(prompt)
+        with quiet_libraries():
+            padded = tokenizer(prompt, padding="max_length", max_length=self._text.tokens, return_tensors="pt")
+            return self._text.states(
+                self._encoder, padded.input_ids.to(self._device), padded.attention_mask.to(self._device)
+            )
+
+    def positions(self, prompt: str, words: str) -> list[int]:
+        """Return the positions of a word's or a phrase's tokens in the text states of a prompt, rising.
+
+        Only whole words count; a phrase that occurs several times has the tokens of all its occurrences.
+
+        Raises
+        ------
+        ConfigError
+            When the prompt does not contain the words, and for text that has a placeholder.
+        WeightsError
+            As for `encode`.
+        """
+        if self._folder.placeholders.text is not None:
+            raise ConfigError("the weights' folder declares zeros for all text: there are no words")
+        tokenizer, ids = self._load_tokenizer(), self._ids(prompt)
+        special = set(tokenizer.all_special_ids)
+        phrase = [token for token in self._ids(words) if token not in special]
+        # CLIP's tokens mark the end of a word; a word begins after one, or after a special token.
+        ends = [token.endswith("</w>") for token in tokenizer.convert_ids_to_tokens(ids)]
+        found = {
+            position
+            for start in range(len(ids) - len(phrase) + 1)
+            if phrase and ids[start : start + len(phrase)] == phrase
+            if start == 0 or ends[start - 1] or ids[start - 1] in special or not any(ends)
+            for position in range(start, start + len(phrase))
+        }
+        if not found:
+            raise ConfigError(f"the prompt has no {words!r}; its words are: {', '.join(prompt.split()) or 'none'}")
+        return sorted(found)
+
+    def release(self) -> None:
+        """Free the memory of the encoder and the tokenizer, which are loaded again when they are needed."""
+        self._tokenizer = self._encoder = None
+
+    def _load_tokenizer(self) -> Any:
+        if self._tokenizer is None:
+            self._tokenizer = self._folder.tokenizer(self._text.tokenizer)
+        return self._tokenizer
+
+    def _ids(self, prompt: str) -> list[int]:
+        """Return the prompt's token ids, special ones included, without padding."""
+        with quiet_libraries():
+            ids: list[int] = list(self._load_tokenizer()(prompt).input_ids)
+        if len(ids) > self._text.tokens:
+            raise ConfigError(
+                f"the prompt has {len(ids)} tokens, of which the text encoder reads {self._text.tokens}: shorten it"
+            )
+        return ids
+
+
 def encode_prompt(
     folder: ModelFolder, text: TextModel, prompt: str, *, width: int, device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Encode a prompt, which may be empty, to (1, token, channel); load the text encoder only for this call.
-
-    `width` is the number of channels that the network takes. Raises WeightsError when the text encoder or the tokenizer
-    is missing or damaged, or does not fit the network, and ConfigError for a prompt that is longer than the text
-    encoder reads, or that a placeholder would ignore.
-    """
-    if folder.placeholders.text is not None:
-        if prompt:
-            raise ConfigError("the weights' folder declares zeros for all text: a prompt would have no effect there")
-        folder.check_absent("text_encoder")
-        folder.check_absent("tokenizer")
-        return torch.zeros(1, folder.placeholders.text, width, device=device, dtype=dtype)
-    tokenizer = folder.tokenizer(text.tokenizer)
-    encoder = folder.model("text_encoder", text.encoder, device=device, dtype=dtype)
-    if encoder.config.hidden_size != width:
-        raise WeightsError(f"text states have {encoder.config.hidden_size} channels, but the UNet takes {width}")
-    with quiet_libraries():
-        length = len(tokenizer(prompt).input_ids)
-        if length > text.tokens:
-            raise ConfigError(
-                f"the prompt has {length} tokens, of which the text encoder reads {text.tokens}: shorten it"
-            )
-        padded = tokenizer(prompt, padding="max_length", max_length=text.tokens, return_tensors="pt")
-        return text.states(encoder, padded.input_ids.to(device), padded.attention_mask.to(device))
+    """Encode a prompt with a text encoder that is loaded only for this call; see `TextEncoder`."""
+    return TextEncoder(folder, text, width=width, device=device, dtype=dtype).encode(prompt)
 
 
 class ImageEmbedder:

@@ -60,16 +60,20 @@ class AdmBackbone(Backbone):
     def attention_taps(self) -> dict[str, Tap]:
         """Queries and keys of the attention of diffusers' blocks, such as ``up_blocks[1].attentions[0]:q``."""
         levels = len(self.config.channel_mult)
-        blocks = [(f"down_blocks[{i}]", 1 << i) for i in range(levels)]
-        blocks += [("mid_block", self.config.frame_multiple)]
-        blocks += [(f"up_blocks[{i}]", 1 << (levels - 1 - i)) for i in range(levels)]
+        down = [1 << i for i in range(levels)]
+        strides = [*down, self.config.frame_multiple, *reversed(down)]
         return {
             tap: found
-            for name, stride in blocks
-            for tap, found in attention_taps(
-                self.network.get_submodule(name.replace("[", ".").rstrip("]")), name, stride=stride, shrink=stride
-            ).items()
+            for (name, block), stride in zip(self.attention_blocks.items(), strides, strict=True)
+            for tap, found in attention_taps(block, name, stride=stride, shrink=stride).items()
         }
+
+    @property
+    def attention_blocks(self) -> dict[str, nn.Module]:
+        """The blocks of diffusers; see `Backbone.attention_blocks`."""
+        levels = range(len(self.config.channel_mult))
+        names = [*(f"down_blocks[{i}]" for i in levels), "mid_block", *(f"up_blocks[{i}]" for i in levels)]
+        return {name: self.network.get_submodule(name.replace("[", ".").rstrip("]")) for name in names}
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the frames themselves, (frame, 3, height, width) in [-1, 1], float32, on `device`."""

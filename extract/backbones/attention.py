@@ -1,6 +1,7 @@
-"""Taps of self-attention: queries and keys of each layer of a diffusers UNet, heads along the channels."""
+"""Attention layers of a diffusers UNet, and taps of their queries and keys, heads along the channels."""
 
 import re
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -11,6 +12,32 @@ from ..taps import Tap
 
 #: Parts of a module's path that mark attention along the frames.
 _TEMPORAL = ("transformer_in", "temp_attentions", "temporal_transformer_blocks")
+
+
+#: Why a layer whose projections are fused cannot be read: hooks on them never fire.
+FUSED = "its layer has fused projections: load the model without fuse_qkv_projections()"
+
+
+def attention_modules(block: nn.Module, name: str) -> Iterator[tuple[str, Attention]]:
+    """Yield the name and module of each self- and cross-attention layer in a block, in the order of the forward pass.
+
+    A layer has the name of its module in diffusers, after the block's `name`, without ``transformer_blocks[0]`` if
+    there is only one: ``up_blocks[3].attentions[0].attn1``.
+    """
+    for path, module in block.named_modules():
+        if not isinstance(module, Attention):
+            continue
+        parts = path.split(".")
+        if "transformer_blocks" in parts:
+            at = parts.index("transformer_blocks")
+            if len(list(block.get_submodule(".".join(parts[: at + 1])).children())) == 1:
+                del parts[at : at + 2]
+        yield name + re.sub(r"\.(\d+)", r"[\1]", "".join(f".{part}" for part in parts)), module
+
+
+def is_temporal(layer: str) -> bool:
+    """Tell whether the layer of this name attends along the frames."""
+    return any(part in layer for part in _TEMPORAL)
 
 
 def attention_taps(block: nn.Module, name: str, *, stride: int, shrink: int) -> dict[str, Tap]:
@@ -30,21 +57,13 @@ def attention_taps(block: nn.Module, name: str, *, stride: int, shrink: int) -> 
     Returns
     -------
     dict of str to Tap
-        Three taps for each layer: ``LAYER:qk``, ``LAYER:q`` and ``LAYER:k``. A layer has the name of its module in
-        diffusers, without ``transformer_blocks[0]`` if there is only one: ``up_blocks[3].attentions[0].attn1``.
+        Three taps for each layer: ``LAYER:qk``, ``LAYER:q`` and ``LAYER:k`` (see `attention_modules`).
     """
     taps: dict[str, Tap] = {}
-    for path, module in block.named_modules():
-        if not isinstance(module, Attention) or module.is_cross_attention:
+    for layer, module in attention_modules(block, name):
+        if module.is_cross_attention:
             continue
-        parts = path.split(".")
-        if "transformer_blocks" in parts:
-            at = parts.index("transformer_blocks")
-            if len(list(block.get_submodule(".".join(parts[: at + 1])).children())) == 1:
-                del parts[at : at + 2]
-        layer = name + re.sub(r"\.(\d+)", r"[\1]", "".join(f".{part}" for part in parts))
-        to_map = partial(_tokens_to_map, shrink=shrink, temporal=any(part in layer for part in _TEMPORAL))
-        problem = "its layer has fused projections: load the model without fuse_qkv_projections()"
+        to_map = partial(_tokens_to_map, shrink=shrink, temporal=is_temporal(layer))
         for role in ("qk", "q", "k"):
             taps[f"{layer}:{role}"] = Tap(
                 module=module.to_k if role == "k" else module.to_q,
@@ -52,7 +71,7 @@ def attention_taps(block: nn.Module, name: str, *, stride: int, shrink: int) -> 
                 stride=stride,
                 heads=module.heads,
                 to_map=to_map,
-                problem=problem if module.fused_projections else "",
+                problem=FUSED if module.fused_projections else "",
             )
     return taps
 

@@ -4,7 +4,7 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -13,6 +13,9 @@ from ...store.errors import ConfigError
 from ..noising.schedules import NOISELESS, Noiseless, Schedule
 from ..settings import ConditionOn
 from ..taps import Tap, choose_taps, read_taps
+
+if TYPE_CHECKING:
+    from ..encoders import TextEncoder
 
 #: Conditioning of clips: tensors whose first axis is the clip. Batches concatenate them along that axis.
 Condition = Mapping[str, torch.Tensor]
@@ -66,6 +69,9 @@ class Backbone(abc.ABC):
         Kinds of the video's artefacts that are passed to `condition`. Their content hashes are part of the request.
     conditioning
         Everything else that changes features (prompt, fps, options, ...), as JSON values; part of the request.
+    text
+        Encoder of prompts, for a network with cross-attention to text that takes ``text_states`` (1, token, channel) in
+        its conditioning; None for others.
     """
 
     name: str
@@ -81,6 +87,7 @@ class Backbone(abc.ABC):
     condition_on: ConditionOn = "none"
     artifacts: tuple[str, ...] = ()
     conditioning: Mapping[str, Any] = field(default_factory=dict)
+    text: "TextEncoder | None" = None
 
     @property
     def takes_noise(self) -> bool:
@@ -95,6 +102,11 @@ class Backbone(abc.ABC):
     @property
     def attention_taps(self) -> dict[str, Tap]:
         """Queries and keys of self-attention, such as ``up_blocks[3].attentions[0].attn1:q``; none by default."""
+        return {}
+
+    @property
+    def attention_blocks(self) -> dict[str, nn.Module]:
+        """Blocks with attention layers of diffusers, by name, in the order of the forward pass; none by default."""
         return {}
 
     def choose_taps(self, names: Sequence[str]) -> dict[str, Tap]:

@@ -9,12 +9,12 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, I2VGenXLUNet
 from PIL import Image
 
-from ..encoders import ImageEmbedder, clip_text, encode_prompt, load_frame_encoder
+from ..encoders import ImageEmbedder, TextEncoder, clip_text, load_frame_encoder
 from ..model_folder import ModelFolder
 from ..noising.schedules import NoiseSchedule
 from ..settings import CONDITIONING_FRAMES, DEFAULT_OPTIONS, BackboneOptions
 from .base import NO_ARTIFACTS, Artifacts, Condition, Draw, Timestep
-from .latent import LatentBackbone
+from .latent import TextBackbone
 from .temporal_layers import skip_temporal_layers
 
 NAME = "i2vgen-xl"
@@ -30,10 +30,9 @@ _CLIP_SKIP = 1
 
 
 @dataclass(kw_only=True)
-class I2VGenXL(LatentBackbone):
+class I2VGenXL(TextBackbone):
     """I2VGen-XL without guidance."""
 
-    text_states: torch.Tensor  # text states of the prompt: (1, token, channel)
     image_embedder: ImageEmbedder  # CLIP, for the conditioning frame
     fps: int = FPS  # frames per second, an input of the UNet
 
@@ -71,7 +70,7 @@ class I2VGenXL(LatentBackbone):
             "fps": torch.full((clips,), self.fps, device=self.device),
             "image_latents": condition["image_latents"],
             "image_embeddings": condition["image_embeddings"],
-            "encoder_hidden_states": self.text_states.expand(clips, -1, -1),
+            "encoder_hidden_states": self.text_states_of(condition, clips),
             "return_dict": False,
         }
 
@@ -119,7 +118,9 @@ def load(
     )
     prompt, fps = options.prompt or "", options.fps or FPS
     condition_on = options.condition_on or "clip"
-    text_states = encode_prompt(folder, clip_text(_CLIP_SKIP), prompt, width=width, device=device, dtype=dtype)
+    text = TextEncoder(folder, clip_text(_CLIP_SKIP), width=width, device=device, dtype=dtype)
+    text_states = text.encode(prompt)
+    text.release()
     image_embedder = ImageEmbedder(folder, width=width, device=device, dtype=dtype)
     return I2VGenXL(
         name=name,
@@ -138,6 +139,7 @@ def load(
         },
         frame_encoder=frame_encoder,
         schedule=NoiseSchedule(alphas_cumprod=scheduler.alphas_cumprod),
+        text=text,
         text_states=text_states,
         image_embedder=image_embedder,
         fps=fps,

@@ -10,7 +10,7 @@ from ..encoders import FrameEncoder
 from ..noising.schedules import NoiseSchedule
 from ..taps import Tap
 from .attention import attention_taps
-from .base import Backbone
+from .base import Backbone, Condition
 
 
 @dataclass(kw_only=True)
@@ -29,15 +29,21 @@ class LatentBackbone(Backbone):
     def attention_taps(self) -> dict[str, Tap]:
         """Queries and keys of spatial and temporal self-attention, in the order of the blocks; see `attention_taps`."""
         base = self.frame_encoder.stride
-        blocks = [(name, block, stride) for name, block, stride, _ in self._blocks()]
-        first = getattr(self.network, "transformer_in", None)
-        if isinstance(first, nn.Module):
-            blocks.insert(0, ("transformer_in", first, base))
+        strides = {name: stride for name, _, stride, _ in self._blocks()}
         return {
             tap: found
-            for name, block, stride in blocks
-            for tap, found in attention_taps(block, name, stride=stride, shrink=stride // base).items()
+            for name, block in self.attention_blocks.items()
+            for tap, found in attention_taps(
+                block, name, stride=strides.get(name, base), shrink=strides.get(name, base) // base
+            ).items()
         }
+
+    @property
+    def attention_blocks(self) -> dict[str, nn.Module]:
+        """``transformer_in`` if the network has it, and the blocks; see `Backbone.attention_blocks`."""
+        first = getattr(self.network, "transformer_in", None)
+        before = {"transformer_in": first} if isinstance(first, nn.Module) else {}
+        return before | {name: block for name, block, _, _ in self._blocks()}
 
     def _blocks(self) -> Iterator[tuple[str, nn.Module, int, int]]:
         """Yield each block's name, module, and pixels per cell before and after its resampling."""
@@ -55,6 +61,24 @@ class LatentBackbone(Backbone):
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Encode frames to latents, multiplied by the VAE's scaling factor; see `Backbone.encode`."""
         return self.frame_encoder.mode(pixels) * self.frame_encoder.scaling_factor
+
+
+@dataclass(kw_only=True)
+class TextBackbone(LatentBackbone):
+    """A latent backbone with cross-attention to text."""
+
+    text_states: torch.Tensor  # text states of the prompt, the same for all frames: (1, token, channel)
+
+    def text_states_of(self, condition: Condition, clips: int, copies: int = 1) -> torch.Tensor:
+        """Return the text states of each clip, repeated `copies` times: (clip * copies, token, channel).
+
+        They are the conditioning's ``text_states`` if it has any (one row for each clip, or one for all), otherwise
+        those of the prompt.
+        """
+        states = condition.get("text_states", self.text_states)
+        if len(states) == 1:
+            return states.expand(clips * copies, -1, -1)
+        return states.repeat_interleave(copies, dim=0)
 
 
 def _resamples(block: nn.Module, layers: str) -> bool:

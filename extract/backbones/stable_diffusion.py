@@ -7,28 +7,26 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
-from ..encoders import clip_text, encode_prompt, load_frame_encoder
+from ..encoders import TextEncoder, clip_text, load_frame_encoder
 from ..model_folder import ModelFolder
 from ..noising.schedules import NoiseSchedule
 from ..settings import DEFAULT_OPTIONS, BackboneOptions
 from .base import Condition, Timestep
-from .latent import LatentBackbone
+from .latent import TextBackbone
 
 NAME = "sd21"
 
 
 @dataclass(kw_only=True)
-class StableDiffusion(LatentBackbone):
+class StableDiffusion(TextBackbone):
     """Stable Diffusion, one frame at a time, without guidance."""
-
-    text_states: torch.Tensor  # text states of the prompt, the same for all frames: (1, token, channel)
 
     def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the arguments as `StableDiffusionPipeline` passes them without guidance."""
         return {
             "sample": noisy.flatten(0, 1).to(self.dtype),
             "timestep": torch.as_tensor(timestep, device=self.device),
-            "encoder_hidden_states": self.text_states.expand(noisy.shape[0] * noisy.shape[1], -1, -1),
+            "encoder_hidden_states": self.text_states_of(condition, *noisy.shape[:2]),
             "return_dict": False,
         }
 
@@ -55,9 +53,9 @@ def load(
         folder, AutoencoderKL, channels=unet.config.in_channels, device=device, dtype=dtype
     )
     prompt = options.prompt or ""
-    text_states = encode_prompt(
-        folder, clip_text(), prompt, width=unet.config.cross_attention_dim, device=device, dtype=dtype
-    )
+    text = TextEncoder(folder, clip_text(), width=unet.config.cross_attention_dim, device=device, dtype=dtype)
+    text_states = text.encode(prompt)
+    text.release()
     return StableDiffusion(
         name=name,
         network=unet,
@@ -68,5 +66,6 @@ def load(
         conditioning={"prompt": prompt},
         frame_encoder=frame_encoder,
         schedule=NoiseSchedule(alphas_cumprod=scheduler.alphas_cumprod),
+        text=text,
         text_states=text_states,
     )
