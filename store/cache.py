@@ -213,22 +213,26 @@ class Cache:
             Let the writer resume a damaged unit, and keep its intact frames. By default it refuses any unit with a
             marker.
         """
-        if repair and not overwrite and self.state(spec) == "damaged":
-            try:
-                demote(spec.folder(self.root))
-            except CorruptUnitError:  # the marker itself: which files are whole is unknown
-                overwrite = True
-            except IncompleteUnitError:  # another process was faster
-                pass
-        return UnitWriter(self.root, spec, overwrite=overwrite)
+        return UnitWriter(self.root, spec, overwrite=overwrite or (repair and self._prepare_repair(spec)))
 
     def affinity_writer(self, spec: AffinitySpec, *, overwrite: bool = False) -> AffinityWriter:
         """Return a writer of an affinity unit (a context manager); see `AffinityWriter`."""
         return AffinityWriter(self.root, spec, overwrite=overwrite)
 
-    def artifact_writer(self, spec: ArtifactSpec, *, overwrite: bool = False) -> ArtifactWriter:
-        """Return a writer of an artefact (a context manager); see `ArtifactWriter`."""
-        return ArtifactWriter(self.root, spec, overwrite=overwrite)
+    def artifact_writer(self, spec: ArtifactSpec, *, overwrite: bool = False, repair: bool = False) -> ArtifactWriter:
+        """Return a writer of an artefact (a context manager); see `ArtifactWriter`, and `writer` for `repair`."""
+        return ArtifactWriter(self.root, spec, overwrite=overwrite or (repair and self._prepare_repair(spec)))
+
+    def _prepare_repair(self, spec: Spec) -> bool:
+        """Make a damaged unit incomplete; return whether it has to be overwritten instead."""
+        if self.state(spec) == "damaged":
+            try:
+                demote(spec.folder(self.root))
+            except CorruptUnitError:  # the marker itself: which files are whole is unknown
+                return True
+            except IncompleteUnitError:  # another process was faster
+                pass
+        return False
 
     def remove(self, folder: Path) -> None:
         """Remove a unit of any kind. Affinities of removed features stay readable.

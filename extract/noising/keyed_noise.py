@@ -30,9 +30,13 @@ def draw_noise(key: NoiseKey, shape: Sequence[int]) -> torch.Tensor:
 
     The key does not include the timestep, since all timesteps share their noise.
     """
+    values = keyed_generator(key).standard_normal(math.prod(shape), dtype=np.float32)
+    return torch.from_numpy(values).reshape(tuple(shape))
+
+
+def keyed_generator(key: NoiseKey) -> np.random.Generator:
+    """Return the random generator of a key; equal keys give equal generators on every machine."""
     text = "\x1f".join([key.purpose, str(key.seed), key.video, str(key.start), str(key.draw)])
     philox_key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
     # Philox uses all 128 bits. torch's CPU generator uses only 32 bits of a seed, so keys of one dataset would collide.
-    generator = np.random.Generator(np.random.Philox(key=philox_key))
-    values = generator.standard_normal(math.prod(shape), dtype=np.float32)
-    return torch.from_numpy(values).reshape(tuple(shape))
+    return np.random.Generator(np.random.Philox(key=philox_key))

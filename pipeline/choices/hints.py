@@ -38,6 +38,8 @@ _TEXTS = {
     # extract
     "give-weights": "then run the same command again, or give their path with --weights",
     "leave-option-out": "leave it out",
+    "tune-gently": "try a lower --rate, or tune fewer weights with --tune attention-queries",
+    "tune-less": "try --tune attention-queries, or a smaller --frame-size",
     "use-bundled-weights": "leave --weights out, or install the package again",
     "use-less-memory": "try --batch-size auto, a smaller --frame-size, or --dtype float16",
 }
