@@ -23,9 +23,11 @@ _TEXTS = {
     "name-workers": "add --workers or --scheduler, or leave out --worker-threads",
     # store
     "extract": "extract them with `ted extract`, or choose among existing ones",
+    "interpolate": "`ted interpolate` writes them",
     "make-cache": "`ted extract` makes one, or name another with --cache",
     "overwrite": "use --overwrite to make it again",
     "prefer": "say which with --prefer FIELD=VALUE, or name one as BACKBONE@DIGEST",
+    "prefer-field": "say which with --prefer FIELD=VALUE, such as --prefer digest=1a2b3c4d",
     "raise-precision": "--dtype float32 is the safest",
     "remake": "run `ted cache rm` on the unit, then {command} again",
     "remove-others": "remove all but one with `ted cache rm --kind head-weights`",
@@ -33,6 +35,8 @@ _TEXTS = {
     "resume": "run the same {command} again to finish it",
     "select-same-frames": "give the same --every and --limit as in extraction (and there the --mask, if it lies among "
     "the frames), or extract these frames",
+    "select-interpolated-frames": "give the same --every and --limit as for `ted interpolate`, or run it "
+    "for these frames",
     "separate": "use another cache, or, for features, another --seed",
     "verify": "run `ted cache verify`",
     # extract

@@ -59,10 +59,10 @@ class EncodedTarget(NamedTuple):
     channels: range
 
 
-def encode_targets(run: TaskRun, grid: tuple[int, int]) -> list[EncodedTarget]:
+def encode_targets(targets: Sequence[AnnotatedTarget], grid: tuple[int, int]) -> list[EncodedTarget]:
     """Encode the targets of a run on a grid (y, x)."""
     encoded = []
-    for frames, target in run.targets:
+    for frames, target in targets:
         labels = target.encode(grid)
         first = labels[frames[0]]
         background = getattr(target, "first_channel", int(first.exclusive))
@@ -80,7 +80,7 @@ def describe_targets(run: TaskRun, grid: tuple[int, int]) -> dict[str, Any]:
         ``annotations``: digests of what is annotated.
     """
     names: list[str] = []
-    for (_, target), (_, channels) in zip(run.targets, encode_targets(run, grid), strict=True):
+    for (_, target), (_, channels) in zip(run.targets, encode_targets(run.targets, grid), strict=True):
         noun = getattr(target, "noun", "target")
         ids = getattr(target, "object_ids", range(len(names) + 1, len(names) + 1 + len(channels)))
         names += [f"{noun} {number}" for number in ids]

@@ -143,6 +143,7 @@ class RowTarget(ABC):
     noun: ClassVar[str]
     columns: ClassVar[int] = 2
     first_channel: ClassVar[int] = 0  # 1 after a background
+    places: ClassVar[bool] = False  # whether the things are at one place, and do not cover cells
 
     rows: Mapping[int, npt.NDArray[np.float64]]
     size: tuple[int, int]

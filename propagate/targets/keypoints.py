@@ -87,6 +87,7 @@ class KeypointTarget(RowTarget):
     """Keypoints of one person or thing: rows of x and y from 0; see `RowTarget`."""
 
     noun: ClassVar[str] = "point"
+    places: ClassVar[bool] = True
     first_channel: ClassVar[int] = 1
 
     def draw(self, rows: _Array, grid: tuple[int, int]) -> torch.Tensor:

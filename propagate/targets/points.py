@@ -110,6 +110,7 @@ class PointTarget(RowTarget):
     """Points: rows of x and y; see `RowTarget`."""
 
     noun: ClassVar[str] = "point"
+    places: ClassVar[bool] = True
 
     def draw(self, rows: _Array, grid: tuple[int, int]) -> torch.Tensor:
         """Return the label map of a frame's rows; see `encode_points`."""

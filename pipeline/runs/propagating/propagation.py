@@ -24,7 +24,7 @@ from ....propagate import (
 from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import explain_os_errors
 from ...datasets.video import Video
-from ...tasks.base import Task
+from ...tasks.base import Task, TaskRun
 from ...tasks.refiners import Refiner
 from ...tasks.registry import task_of
 from ..result_folders import atomic_folder, has_same_result, result_folder
@@ -121,7 +121,7 @@ def propagate_video(
     run = (task or task_of(video)).start(video)
     units = find_weighted_units(cache, video, parts, prefer)
     settings = replace(settings, kernel=with_learned_heads(cache, [unit for unit, _ in units], settings.kernel))
-    frames = _Progress(len(video.frames), len(run.targets), progress)
+    frames = PassProgress(len(video.frames), len(run.targets), progress)
     setting = WeightedSettings(weights=tuple(weight for _, weight in units), settings=settings)
     source = AffinitySource(
         cache,
@@ -151,14 +151,9 @@ def propagate_video(
             used[source.find([setting], annotated).origin] = None
             session = TrackingSession(source, setting, target.encode(features.grid), memory=0)
             with _computed(session, device) as labels:
-                for frame, label in labels:
-                    if frame < annotated[0] and not run.backward:
-                        break  # these frames come last
-                    value = target.decode(frame, label, features.frame_size)
-                    if refiner is not None and frame not in annotated:
-                        value = refiner.refine(frame, partial(video.frames.read, frame), value, label)
-                    run.collect(number, frame, value, label)
-                    frames.advance(1)
+                collect_labels(
+                    run, number, labels, features.frame_size, video=video, refiner=refiner, progress=frames.advance
+                )
             frames.finish(number)
         run.write(hidden)
     return PropagationReport(
@@ -172,6 +167,31 @@ def propagate_video(
     )
 
 
+def collect_labels(
+    run: TaskRun,
+    number: int,
+    labels: Iterable[tuple[int, torch.Tensor]],
+    frame_size: tuple[int, int],
+    *,
+    video: Video,
+    refiner: Refiner | None,
+    progress: Callable[[int], None],
+) -> None:
+    """Decode, refine and collect the soft labels of a run's target, by its number.
+
+    Frames come in the order of `Labels`; those before the first annotation are left out unless the run tracks backward.
+    """
+    annotated, target = run.targets[number]
+    for frame, label in labels:
+        if frame < annotated[0] and not run.backward:
+            break  # these frames come last
+        value = target.decode(frame, label, frame_size)
+        if refiner is not None and frame not in annotated:
+            value = refiner.refine(frame, partial(video.frames.read, frame), value, label)
+        run.collect(number, frame, value, label)
+        progress(1)
+
+
 def _computed(
     session: TrackingSession, device: torch.device
 ) -> AbstractContextManager[Iterable[tuple[int, torch.Tensor]]]:
@@ -181,7 +201,7 @@ def _computed(
     return Prefetched((item for item in session.labels()), _AHEAD)
 
 
-class _Progress:
+class PassProgress:
     """Progress of several passes, shown as the frames of one video; all passes count alike."""
 
     def __init__(self, frames: int, passes: int, report: Callable[[int], None]) -> None:
