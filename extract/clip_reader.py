@@ -10,7 +10,7 @@ import torch
 
 from .backbones.base import Backbone
 from .clips import Clip
-from .frames import FrameSource, to_pixels
+from .frames import FrameSource
 from .noising.keyed_noise import NoiseKey
 from .plan import VideoPlan
 from .runtime import StageClock
@@ -49,6 +49,7 @@ class ClipReader:
         clock: StageClock | None = None,  # adds up the seconds of "read", "resize" and "noise"
         threads: int | None = None,
     ) -> None:
+        self._backbone = backbone
         self._source = source
         self._plan = plan
         self._latent_shape = latent_shape
@@ -122,7 +123,7 @@ class ClipReader:
 
         def resize() -> torch.Tensor:
             with self._clock.count("resize"):
-                return torch.from_numpy(to_pixels(values, self._plan.request.frame_size))
+                return torch.from_numpy(self._backbone.to_pixels(values, self._plan.request.frame_size))
 
         return pool.submit(resize)
 

@@ -143,6 +143,7 @@ class ModelFolder:
             _calling_library(f"make {cls.__name__} by {self._path / part / 'config.json'}"),
             torch.random.fork_rng(devices=[]),  # the library draws initial weights
         ):
+            torch.manual_seed(self._seed)  # for random buffers, such as SAM 2's positional embedding
             model = cls.from_config(config) if _is_diffusers(cls) else cls(cls.config_class.from_dict(config))
         draw_parameters(model, torch.Generator().manual_seed(self._seed))
         return _ready(model, device, dtype)

@@ -10,7 +10,7 @@ from ..store import Artifact, FeatureRequest, UnitSpec
 from ..store.errors import FrameError, UnitNotFoundError
 from .backbones.base import Artifacts, Backbone
 from .clips import Clip, plan_clips
-from .frames import FrameSource, processed_size
+from .frames import FrameSource
 from .noising.base import Noising
 from .noising.closed_form import NoNoise, RandomDraws
 from .passes import Passes
@@ -117,7 +117,7 @@ def plan_video(
         frames=source.digest(),
         backbone=backbone.name,
         weights=backbone.weights_id,
-        frame_size=processed_size(source.size, settings.frame_size, backbone.frame_multiple),
+        frame_size=backbone.processed_size(source.size, settings.frame_size),
         clip_length=backbone.clip_length,
         clip_overlap=overlap,
         overlap_rule=overlap_rule,

@@ -136,7 +136,8 @@ def _model(library: ModuleType, class_name: str, **config: Any) -> _Part:
     def write(folder: Path, generator: torch.Generator) -> None:
         with quiet_libraries():
             cls = getattr(library, class_name)
-            with torch.random.fork_rng(devices=[]):  # the library draws initial weights
+            with torch.random.fork_rng(devices=[]):  # the library draws initial weights, and random buffers
+                torch.manual_seed(generator.initial_seed())
                 model = cls(cls.config_class(**config)) if library is transformers else cls(**config)
             draw_parameters(model, generator)
             if hasattr(model, "quant_conv"):
@@ -239,6 +240,41 @@ _UNET: dict[str, Any] = {
     "layers_per_block": 1,
 }
 _BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+_SAM_SIDE = 64
+_SAM2 = _model(
+    transformers,
+    "Sam2Model",
+    vision_config={
+        "backbone_config": {
+            "model_type": "sam2_hiera_det_model",
+            "image_size": [_SAM_SIDE] * 2,
+            "hidden_size": 8,
+            "blocks_per_stage": [1, 1, 2, 1],
+            "embed_dim_per_stage": [8, 16, 24, 32],
+            "num_attention_heads_per_stage": [1, 2, 2, 2],
+            "window_size_per_stage": [4, 4, 4, 2],
+            "window_positional_embedding_background_size": [4, 4],
+            "global_attention_blocks": [3],
+        },
+        "backbone_channel_list": [32, 24, 16, 8],
+        "backbone_feature_sizes": [[_SAM_SIDE // stride] * 2 for stride in (4, 8, 16)],
+        "fpn_hidden_size": _WIDTH,
+    },
+    prompt_encoder_config={"hidden_size": _WIDTH, "image_size": _SAM_SIDE},
+    mask_decoder_config={
+        "hidden_size": _WIDTH,
+        "mlp_dim": 64,
+        "num_attention_heads": 2,
+        "iou_head_hidden_dim": _WIDTH,
+    },
+)
+_SAM2_PROCESSOR = _preprocessor(
+    "Sam2ImageProcessor",
+    image_processor_type="Sam2ImageProcessor",
+    image_mean=[0.485, 0.456, 0.406],
+    image_std=[0.229, 0.224, 0.225],
+    size={"height": _SAM_SIDE, "width": _SAM_SIDE},
+)
 _DINO: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
 _DINO_PROCESSOR = _preprocessor("BitImageProcessor", image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
 
@@ -255,6 +291,7 @@ MODELS: Mapping[str, tuple[str | None, Mapping[str, _Part]]] = {
             "feature_extractor": _DINO_PROCESSOR,
         },
     ),
+    "sam": (None, {"model": _SAM2, "feature_extractor": _SAM2_PROCESSOR}),
     "i2vgen-xl": (
         "I2VGenXLPipeline",
         {

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ted.extract.backbones import BACKBONES, load_backbone
+from ted.extract.frames import FrameSize
 from ted.extract.runtime import use_reproducible_kernels
 from ted.extract.small_models import make_small
 from ted.propagate import AttentionKernel, CosineKernel, Fusion, PropagationSettings, SearchSpec, propagate
@@ -37,7 +38,8 @@ def test_features(name: str, tmp_path: Path) -> None:
     for device in (CPU, GPU):
         backbone = load_backbone(name, weights, device=device, dtype=torch.float32)
         source = random_frames(backbone.clip_length)
-        size = (4 * backbone.frame_multiple, 4 * backbone.frame_multiple)
+        wanted = (4 * backbone.frame_multiple,) * 2
+        size = backbone.processed_size(wanted, FrameSize(exact=wanted))
         timestep = min(300, len(backbone.schedule) - 1)
         found = features_of(backbone, source, size, [timestep], [tap], draws=2, batch_size=2)
         assert found[timestep, tap].device.type == device.type

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from ...store.errors import ConfigError
+from ..frame_size import FrameSize, processed_size, to_pixels
 from ..noising.schedules import NOISELESS, Noiseless, Schedule
 from ..settings import ConditionOn
 from ..taps import Tap, choose_taps, read_taps
@@ -112,6 +115,14 @@ class Backbone(abc.ABC):
     def choose_taps(self, names: Sequence[str]) -> dict[str, Tap]:
         """Return the taps of maps and of attention with these names; see `ted.extract.taps.choose_taps`."""
         return choose_taps(self.taps, names, self.name, attention=self.attention_taps)
+
+    def processed_size(self, size: tuple[int, int], frame_size: FrameSize | None) -> tuple[int, int]:
+        """Return the (height, width) to which a frame of a size is brought; see `ted.extract.frame_size`."""
+        return processed_size(size, frame_size, self.frame_multiple)
+
+    def to_pixels(self, frame: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+        """Bring a frame (height, width, 3), RGB, to (3, *size), float32, in [-1, 1]; called in threads."""
+        return to_pixels(frame, size)
 
     @abc.abstractmethod
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:

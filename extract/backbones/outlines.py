@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..frame_size import FrameSize, processed_size
+
 #: Channels and stride (pixels per cell) by tap.
 Taps = Mapping[str, tuple[int, int]]
 
@@ -19,11 +21,18 @@ class Outline:
         Number of timesteps of its training; 1 without noise.
     frame_multiple
         Height and width of a frame must be multiples of this number of pixels.
+    fixed_size
+        (height, width) to which every frame is brought; None for a network that takes frames of other sizes.
     """
 
     taps: Taps
     timesteps: int = 1000
     frame_multiple: int = 32
+    fixed_size: tuple[int, int] | None = None
+
+    def processed_size(self, size: tuple[int, int], frame_size: FrameSize | None) -> tuple[int, int]:
+        """Return the (height, width) to which a frame of a size is brought; see `ted.extract.frame_size`."""
+        return self.fixed_size or processed_size(size, frame_size, self.frame_multiple)
 
     def problem(self, timesteps: Sequence[int], taps: Sequence[str]) -> str | None:
         """Return what is wrong with a request; None if nothing is."""

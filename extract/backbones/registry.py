@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal
@@ -196,6 +196,19 @@ _REGISTRY: dict[str, BackboneInfo] = {
         loader=f"{__package__}.dino:load_dinov3",
         random=True,
         outline=Outline(taps=vit_taps(16), timesteps=1, frame_multiple=16),
+    ),
+    "sam": BackboneInfo(
+        title="Image embeddings of SAM 2.1 (Hiera-T), or of another model of the SAM family",
+        kind="image",
+        published=replace(_transformer("facebook/sam2.1-hiera-tiny", size="156 MB", licence="Apache-2.0"), parts=("",)),
+        default_tap="embedding",
+        loader=f"{__package__}.sam:load",
+        random=True,
+        outline=Outline(
+            taps={"high_resolution[0]": (32, 4), "high_resolution[1]": (64, 8), "embedding": (256, 16)},
+            timesteps=1,
+            fixed_size=(1024, 1024),
+        ),
     ),
     "demo-video": BackboneInfo(
         title="Small I2VGen-XL, trained on synthetic scenes",

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ted.extract.backbones import BACKBONES, load_backbone
+from ted.extract.frames import FrameSize
 from ted.extract.small_models import MODELS, make_small
 from ted.store.errors import ConfigError, TedError
 from tests.extract.small_folders import SmallFolders, make_clip
@@ -44,7 +45,8 @@ def test_every_backbone_gives_features(name: str, standins: bool, small_folder: 
     assert backbone.name == name
     assert (backbone.clip_length > 1) == (BACKBONES[name].kind == "video")
     tap = BACKBONES[name].default_tap
-    clip = make_clip(backbone.clip_length, 4 * backbone.frame_multiple, 4 * backbone.frame_multiple)
+    wanted = (4 * backbone.frame_multiple,) * 2
+    clip = make_clip(backbone.clip_length, *backbone.processed_size(wanted, FrameSize(exact=wanted)))
     condition = backbone.condition(clip, clip[:1], lambda shape: torch.zeros(tuple(shape)))
     timestep = min(51, len(backbone.schedule) - 1)
     features = backbone.features(backbone.encode(clip)[None], timestep, condition, [tap])[tap]
@@ -111,7 +113,7 @@ def _without(module: nn.Module, features: Callable[[], torch.Tensor]) -> torch.T
 
 def test_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match="unknown backbone 'sd3'; there are: i2vgen-xl, svd, sd21, adm, dinov2, dinov3"
+        ConfigError, match="unknown backbone 'sd3'; there are: i2vgen-xl, svd, sd21, adm, dinov2, dinov3, sam"
     ):
         make_small("sd3", tmp_path)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ....extract.backbones import backbone_info, check_weights
-from ....extract.frame_size import FrameSize, processed_size
+from ....extract.frame_size import FrameSize
 from ....store import FeatureCodec
 from ....store.errors import ConfigError, WeightsError
 from ...choices.features import BackboneJob
@@ -27,7 +27,7 @@ def check_jobs(jobs: Sequence[BackboneJob], frame_size: FrameSize | None, weight
         problem = outline.problem(job.timesteps, job.taps)
         if problem:
             raise ConfigError(f"backbone {job.backbone!r}: {problem}")
-        processed_size((1, 1), frame_size, outline.frame_multiple)
+        outline.processed_size((1, 1), frame_size)
 
 
 def missing_weights(jobs: Sequence[BackboneJob], weights: Mapping[str, str]) -> dict[str, WeightsError]:
@@ -49,7 +49,7 @@ def estimate_from_outlines(
     for share in shares:
         job, video, outline = share.job, share.video, backbone_info(share.job.backbone).outline
         assert outline is not None
-        size = processed_size(video.frames.size, frame_size, outline.frame_multiple)
+        size = outline.processed_size(video.frames.size, frame_size)
         for timestep, tap in itertools.product(job.timesteps, job.taps):
             channels, stride = outline.taps.get(tap, (0, 1))
             cells = math.prod(-(-side // stride) for side in size)
