@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .features import FeatureReader, FeatureVolume, Part, finest_part
     from .fusion import Fusion
     from .head_weights import LearnedHeads, learn_head_weights, store_head_weights, with_learned_heads
+    from .interpolation import ReadOutSettings, labels_of_pair
     from .kernels import (
         AttentionKernel,
         CosineKernel,
@@ -60,6 +61,7 @@ __all__ = [
     "Origins",
     "Part",
     "PropagationSettings",
+    "ReadOutSettings",
     "SearchSpec",
     "SessionCancelled",
     "SessionRun",
@@ -78,6 +80,7 @@ __all__ = [
     "get_kernel",
     "kernel_class",
     "kernel_names",
+    "labels_of_pair",
     "learn_head_weights",
     "parse_kernel",
     "part_weights",

@@ -125,29 +125,22 @@ def self_attention(
     return matrix
 
 
-def target_maps(
-    attention: sparse.csr_array, cross: npt.NDArray[np.floating], previous: _Array, mode: Mode, power: int = 1
+def pair_maps(
+    sources: npt.NDArray[np.integer],
+    weights: npt.NDArray[np.floating],
+    cross: npt.NDArray[np.floating],
+    previous: torch.Tensor,
+    *,
+    settings: ReadOutSettings,
 ) -> _Array:
-    """Return the map of each target, (target, cell), float64.
-
-    Parameters
-    ----------
-    attention
-        ``A_S``, (cell, cell).
-    cross
-        ``A_X``, (target, cell).
-    previous
-        Labels of the targets in the previous frame, (target, cell); for the mode ``"self"``.
-    mode, power
-        See `ReadOutSettings`.
-    """
-    start = np.asarray(previous if mode == "self" else cross, dtype=np.float64)
-    if mode == "cross":
+    """Return the maps of a pair's targets, (target, cell); see `labels_of_pair`."""
+    start: _Array = np.asarray(previous.flatten(1) if settings.mode == "self" else cross, dtype=np.float64)
+    if settings.mode == "cross":
         return start
-    spread = start.T
-    for _ in range(power):
+    attention, spread = self_attention(sources, weights, settings.top_n), start.T
+    for _ in range(settings.power):
         spread = attention @ spread
-    return np.ascontiguousarray(start * spread.T if mode == "product" else spread.T)
+    return np.ascontiguousarray(start * spread.T if settings.mode == "product" else spread.T)
 
 
 def region_labels(maps: _Array, limits: MapRange, threshold: float) -> _Array:
@@ -241,18 +234,3 @@ def labels_of_pair(
     else:
         labels = region_labels(maps, used, settings.threshold)
     return torch.from_numpy(labels.astype(np.float32)).reshape(count, *grid)
-
-
-def pair_maps(
-    sources: npt.NDArray[np.integer],
-    weights: npt.NDArray[np.floating],
-    cross: npt.NDArray[np.floating],
-    previous: torch.Tensor,
-    *,
-    settings: ReadOutSettings,
-) -> _Array:
-    """Return the maps of a pair's targets, (target, cell); see `labels_of_pair`."""
-    attention = self_attention(sources, weights, settings.top_n)
-    return target_maps(
-        attention, cross, previous.flatten(1).double().numpy(), settings.mode or "propagated", settings.power
-    )

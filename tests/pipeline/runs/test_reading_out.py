@@ -22,6 +22,7 @@ from ted.propagate.targets.points import encode_points
 from ted.store import INTERPOLATION, ArtifactSpec, open_cache
 
 from ..conftest import Cli
+from ..kind_inputs import youtube_vos
 from ..point_inputs import tapvid_clip, write_jhmdb, write_pickle
 
 Maps = NDArray[np.floating]  # (frame, target, y, x)
@@ -142,6 +143,20 @@ def test_perfect_maps_get_perfect_scores(
     assert cli("readout", *options, "--cache", cache, "--out", tmp_path / "cross", "--mode", "cross").code == 0
     first = next(iter(keys[task]))
     assert scores(tmp_path / "cross")[first] < 0.9 * keys[task][first]
+
+
+def test_objects_begin_where_they_are_annotated(cli: Cli, tmp_path: Path) -> None:
+    source, cache, out = youtube_vos(tmp_path), tmp_path / "cache", tmp_path / "out"
+    video = open_video(source)
+    maps = maps_of_masks(video)
+    maps[:2, 1] = maps[3:4, 0]  # before its first annotation, the second object's map lies on the first object
+    store_maps(cache, video, maps)
+    done = cli("readout", source, "--videos", "a", "--cache", cache, "--out", out)
+    assert done.code == 0, done.err
+    assert "absent" not in done.err
+    for frame, path in video.annotations().items():
+        written = next(out.rglob(f"a/{frame}.png"))
+        np.testing.assert_array_equal(read_mask(written), read_mask(path), err_msg=frame)
 
 
 def test_settings_are_scored_as_their_results_would_be(cli: Cli, davis_source: Path, tmp_path: Path) -> None:
