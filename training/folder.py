@@ -15,7 +15,13 @@ __all__ = ["save_half", "write_folder"]
 
 
 def write_folder(
-    folder: Path, *, pipeline: str, unet: Mapping[str, Any], scheduler: Mapping[str, Any], standins: Mapping[str, Any]
+    folder: Path,
+    *,
+    pipeline: str,
+    unet: Mapping[str, Any],
+    scheduler: Mapping[str, Any],
+    standins: Mapping[str, Any],
+    text: bool = False,
 ) -> None:
     """Write everything except the weights.
 
@@ -31,10 +37,14 @@ def write_folder(
         Configuration of a `DDIMScheduler`.
     standins
         Content of ``ted.json``: replacements of the parts that the small models do not have.
+    text
+        Whether there are a text encoder and a tokenizer.
     """
     absent = ("vae", "text_encoder", "tokenizer", "image_encoder", "feature_extractor")
     index: dict[str, Any] = {"_class_name": pipeline, "_diffusers_version": diffusers.__version__}
     index |= {part: [None, None] for part in absent}
+    if text:
+        index |= {"text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]}
     index |= {"unet": ["diffusers", unet["_class_name"]], "scheduler": ["diffusers", "DDIMScheduler"]}
     for name, value in (
         ("model_index.json", index),
@@ -47,7 +57,7 @@ def write_folder(
         path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def save_half(unet: Any, folder: Path) -> None:
-    """Write the weights of a UNet as ``unet/diffusion_pytorch_model.fp16.safetensors``."""
+def save_half(model: Any, folder: Path, part: str = "unet") -> None:
+    """Write the weights of a part as ``*.fp16.safetensors``."""
     with quiet_libraries():
-        copy.deepcopy(unet).to(torch.float16).save_pretrained(folder / "unet", variant="fp16", safe_serialization=True)
+        copy.deepcopy(model).to(torch.float16).save_pretrained(folder / part, variant="fp16", safe_serialization=True)

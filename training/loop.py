@@ -50,10 +50,21 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Losses (sample,) of a step, with gradient, and the timestep (sample,) of each."""
+    """Losses of a step.
+
+    Attributes
+    ----------
+    losses
+        (sample,), with gradient.
+    timesteps
+        (sample,), the timestep of each.
+    penalty
+        Further loss, which is not in the curve.
+    """
 
     losses: torch.Tensor
     timesteps: torch.Tensor
+    penalty: torch.Tensor | float = 0.0
 
 
 def train(
@@ -112,7 +123,7 @@ def train(
         _cut_curve(folder / "curve.csv", first)
     started = time.monotonic()
     for step, batch in enumerate(batches(first, config.steps), start=first + 1):
-        batch.losses.mean().backward()  # type: ignore[no-untyped-call]
+        (batch.losses.mean() + batch.penalty).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
         optimizer.step()
         schedule.step()

@@ -8,16 +8,20 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 import torch
+from torch import nn
 
 from ted.extract.backbones.base import Condition
 from ted.extract.backbones.i2vgen_xl import I2VGenXL
 from ted.extract.backbones.stable_diffusion import StableDiffusion
+from ted.pipeline.synthetic.captions import WORDS
 
+from .attention_start import start_as_similarity
 from .fast_layers import hasten
 from .folder import save_half, write_folder
 from .loop import LoopConfig, train
 from .objective import Objective
-from .scenes import Scenes
+from .scenes import CaptionedScenes, Scenes
+from .text import load_tokenizer, make_text_encoder, write_tokenizer
 
 __all__ = ["train_model", "training_command"]
 
@@ -54,7 +58,8 @@ def train_model(
     Parameters
     ----------
     config_file
-        TOML with the tables ``unet``, ``scheduler``, ``standins``, ``scenes``, ``objective`` and ``loop``.
+        TOML with the tables ``unet``, ``scheduler``, ``standins``, ``scenes``, ``objective`` and ``loop``. With a
+        table ``text_encoder``, scenes have captions (table ``captions``), and the text encoder is trained too.
     out
         Folder of ``checkpoint.pt``, ``curve.csv`` and ``weights`` (averaged, in half precision, in the published
         layout), all updated at each checkpoint.
@@ -75,25 +80,46 @@ def train_model(
         Stop at the first checkpoint after this time.
     """
     config = tomllib.loads(config_file.read_text(encoding="utf-8"))
+    config["unet"] = {key: None if value == "none" else value for key, value in config["unet"].items()}
     seed = config["objective"]["seed"]
     weights = out / "weights"
     torch.manual_seed(seed)
     unet = unet_class(**config["unet"])
+    if config["objective"].get("start_as_similarity", False):
+        start_as_similarity(unet)
     write_folder(
         weights,
         pipeline=pipeline,
         unet={"_class_name": unet_class.__name__, **config["unet"]},
         scheduler=config["scheduler"],
         standins=config["standins"],
+        text="text_encoder" in config,
     )
     save_half(unet, weights)
+    parts: dict[str, Any] = {"unet": unet}
+    if "text_encoder" in config:
+        vocabulary = write_tokenizer(weights / "tokenizer", WORDS)
+        parts["text_encoder"] = make_text_encoder(config["text_encoder"], vocabulary)
+        save_half(parts["text_encoder"], weights, "text_encoder")
     backbone = load(weights, device=device, dtype=torch.float32)
-    backbone.network = unet.to(device)
+    trained = nn.ModuleDict(parts).to(device) if "text_encoder" in parts else unet.to(device)
+    backbone.network = unet
     backbone.text_states = backbone.text_states.clone()  # a tensor of inference mode cannot be trained with
-    hasten(unet, device)
+    hasten(unet, device, fused_attention=config["objective"].get("fused_attention", False))
+    frames = config["objective"].get("frames", backbone.clip_length)
+    if "text_encoder" in parts:
+        scenes: Scenes = CaptionedScenes(
+            config["scenes"],
+            seed=seed,
+            frames=frames,
+            tokenize=load_tokenizer(weights / "tokenizer"),
+            **config["captions"],
+        )
+    else:
+        scenes = Scenes(config["scenes"], seed=seed, frames=frames)
     objective = Objective(
         backbone=backbone,
-        scenes=Scenes(config["scenes"], seed=seed, frames=config["objective"].get("frames", backbone.clip_length)),
+        scenes=scenes,
         batch=config["objective"]["batch"],
         timesteps=[tuple(entry) for entry in config["objective"]["timesteps"]],
         seed=seed,
@@ -101,14 +127,21 @@ def train_model(
         channel_weights=config["objective"].get("channel_weights", [1.0] * config["unet"]["out_channels"]),
         bfloat16=device.type == "cuda" or config["objective"].get("bfloat16", False),
         workers=workers,
+        grounding=config["objective"].get("grounding", 0.0),
+        text=(lambda ids: parts["text_encoder"](ids).last_hidden_state) if "text_encoder" in parts else None,
     )
+
+    def keep(averaged: Any) -> None:
+        for part in parts:
+            save_half(averaged[part] if "text_encoder" in parts else averaged, weights, part)
+
     train(
-        unet,
+        trained,
         out,
         LoopConfig(**config["loop"]),
         objective.batches,
         timestep_count=len(backbone.schedule),
-        keep=lambda averaged: save_half(averaged, weights),
+        keep=keep,
         seconds=seconds,
         say=lambda line: print(line, flush=True),
     )

@@ -22,7 +22,7 @@ class LatentBackbone(Backbone):
 
     @property
     def taps(self) -> dict[str, Tap]:
-        """``down_blocks[i]``, ``mid_block`` and ``up_blocks[i]``, in the order of the forward pass."""
+        """``down_blocks[i]``, ``mid_block`` if there is one, and ``up_blocks[i]``, in the order of the forward pass."""
         return {name: Tap(module=block, stride=after) for name, block, _, after in self._blocks()}
 
     @property
@@ -52,7 +52,8 @@ class LatentBackbone(Backbone):
             after = stride * (2 if _resamples(block, "downsamplers") else 1)
             yield f"down_blocks[{i}]", block, stride, after
             stride = after
-        yield "mid_block", self.network.get_submodule("mid_block"), stride, stride
+        if self.network.mid_block is not None:
+            yield "mid_block", self.network.get_submodule("mid_block"), stride, stride
         for i, block in enumerate(self.network.get_submodule("up_blocks").children()):
             after = stride // (2 if _resamples(block, "upsamplers") else 1)
             yield f"up_blocks[{i}]", block, stride, after

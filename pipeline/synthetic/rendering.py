@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .captions import hue_name
 from .drawing import TEXTURE, Appearance, colour, draw_object, mottled, noise_image, patched
 from .paths import draw_paths
 from .scene import SceneSpec
@@ -34,6 +35,7 @@ class Clip:
     # (object, point, frame, 2), x and y of points on each object; the first is its centre
     points: npt.NDArray[np.float64]
     visible: npt.NDArray[np.bool_]  # (object, point, frame), whether the point's pixel shows the object
+    names: tuple[str, ...] = ()  # (object,), colour and shape, such as ``red ball``; ``patched`` for several colours
 
 
 def render(spec: SceneSpec) -> Clip:
@@ -50,7 +52,7 @@ def render(spec: SceneSpec) -> Clip:
     if spec.identical:
         radii[:] = radii[0]
     centres = draw_paths(spec, radii, paths_rng)
-    appearances, colours = _appearances(spec, radii, centres, appearance_rng)
+    appearances, colours, names = _appearances(spec, radii, centres, appearance_rng)
     ground = _Ground(spec, colours, ground_rng)
     far_to_near = paths_rng.permutation(spec.objects)
     frames = np.empty((spec.frames, *spec.size, 3), dtype=np.uint8)
@@ -64,7 +66,9 @@ def render(spec: SceneSpec) -> Clip:
     x, y = np.rint(points).astype(int).transpose(3, 0, 1, 2)
     seen = masks[np.arange(spec.frames), y, x]
     visible = seen == np.arange(1, spec.objects + 1)[:, None, None]
-    return Clip(frames=frames, masks=masks, centres=centres, radii=radii, points=points, visible=visible)
+    return Clip(
+        frames=frames, masks=masks, centres=centres, radii=radii, points=points, visible=visible, names=tuple(names)
+    )
 
 
 def _appearances(
@@ -72,8 +76,8 @@ def _appearances(
     radii: npt.NDArray[np.float64],
     centres: npt.NDArray[np.float64],
     rng: np.random.Generator,
-) -> tuple[list[Appearance], list[npt.NDArray[np.float32]]]:
-    """Draw the appearance of each object; also return all colours."""
+) -> tuple[list[Appearance], list[npt.NDArray[np.float32]], list[str]]:
+    """Draw the appearance of each object; also return all colours, and the objects' names."""
     first, step = rng.uniform(0, 360), 360 / spec.objects if spec.hue_step is None else spec.hue_step
     if spec.hue == "heading":
         x, y = (centres[:, min(1, spec.frames - 1)] - centres[:, 0]).T
@@ -81,10 +85,11 @@ def _appearances(
     else:
         hues = first + step * np.arange(spec.objects)
     same = spec.identical and spec.hue == "drawn"
-    appearances, colours = [], []
+    appearances, colours, names = [], [], []
     for number in range(1 if same else spec.objects):
         own_rng = copy.deepcopy(rng) if spec.identical else rng
-        shape = ("ball", "box", "diamond")[own_rng.integers(3)]
+        drawn = ("ball", "box", "diamond")[own_rng.integers(3)]
+        shape = drawn if spec.shape == "mixed" else spec.shape
         own = [colour(hues[number])]
         if spec.texture == "patched":
             others = own_rng.uniform(0, 360, size=2)
@@ -92,11 +97,11 @@ def _appearances(
             albedo = patched(own, (TEXTURE, TEXTURE), _PATCH, own_rng)
         else:
             albedo = mottled(own[0], _MOTTLED if spec.texture == "mottled" else 0, own_rng)
-        appearances.append(
-            Appearance(radius=radii[number], shape=shape if spec.shape == "mixed" else spec.shape, albedo=albedo)  # type: ignore[arg-type]
-        )
+        appearances.append(Appearance(radius=radii[number], shape=shape, albedo=albedo))  # type: ignore[arg-type]
+        names.append(f"{'patched' if spec.texture == 'patched' else hue_name(hues[number])} {shape}")
         colours += own
-    return appearances * (spec.objects if same else 1), colours
+    copies = spec.objects if same else 1
+    return appearances * copies, colours, names * copies
 
 
 def _offsets(spec: SceneSpec, radii: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:

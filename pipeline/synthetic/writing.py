@@ -111,13 +111,15 @@ def write_list(root: Path, set_name: str, names: list[str]) -> None:
 def write_truth(root: Path, name: str, spec: SceneSpec, clip: Clip, measured: Mapping[str, Any]) -> None:
     """Write the ground truth of a video that DAVIS has no files for.
 
-    ``Tracks/<name>.json`` holds the specification, the statistics, ``centres`` (object, frame, 2), ``points`` (object,
-    point, frame, 2), of which the first is the centre, and ``visible`` (object, point, frame). Coordinates are x and y
-    in pixels, rounded to a hundredth; the centre of the first pixel is (0, 0).
+    ``Tracks/<name>.json`` holds the specification, the statistics, ``names`` (object,), such as ``red ball``,
+    ``centres`` (object, frame, 2), ``points`` (object, point, frame, 2), of which the first is the centre, and
+    ``visible`` (object, point, frame). Coordinates are x and y in pixels, rounded to a hundredth; the centre of the
+    first pixel is (0, 0).
     """
     content = {
         "spec": asdict(spec),
         "statistics": dict(measured),
+        "names": list(clip.names),
         "centres": np.round(clip.centres, 2).tolist(),
         "points": np.round(clip.points, 2).tolist(),
         "visible": clip.visible.tolist(),

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
+from ted.pipeline.synthetic.captions import HUES, caption
 from ted.pipeline.synthetic.rendering import Clip, render
-from ted.pipeline.synthetic.scene import SceneSpec
+from ted.pipeline.synthetic.scene import SceneSpec, Texture
 from ted.pipeline.synthetic.statistics import clip_statistics
 from ted.store.errors import ConfigError
 
@@ -185,3 +186,34 @@ def test_statistics_of_a_video_made_by_hand() -> None:
 def test_wrong_specifications_are_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SceneSpec(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("texture", ["plain", "patched"])
+def test_names_say_colour_and_shape(texture: Texture) -> None:
+    shapes = set()
+    for seed in range(6):
+        spec = SceneSpec(
+            size=(64, 64),
+            frames=1,
+            radius=(6, 7),
+            identical=False,
+            hue_step=120,
+            shape="mixed",
+            texture=texture,
+            seed=seed,
+        )
+        clip = render(spec)
+        for number, name in enumerate(clip.names, start=1):
+            first, shape = name.split()
+            shapes.add(shape)
+            inside = clip.masks[0] == number
+            area, corners = inside.sum(), np.ptp(np.nonzero(inside), axis=1).min() ** 2
+            assert abs(area / corners - {"ball": 0.785, "box": 1, "diamond": 0.5}[shape]) < 0.25
+            red, green, blue = clip.frames[0][inside].mean(0) / 255
+            hue = 360 * colorsys.rgb_to_hsv(red, green, blue)[0]
+            assert first == "patched" if texture == "patched" else abs((hue - HUES[first] + 180) % 360 - 180) < 40
+    assert shapes == {"ball", "box", "diamond"}
+    same = render(SceneSpec(size=(64, 64), frames=1, radius=(6, 7), objects=2))
+    assert len(same.names) == 2
+    assert len(set(same.names)) == 1
+    assert caption(["red ball", "blue box"], "muted") == "red ball and blue box on muted ground"

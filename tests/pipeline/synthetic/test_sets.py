@@ -61,6 +61,7 @@ def test_the_command_makes_a_davis_root_with_the_truth_beside_it(tmp_path: Path)
     shown = np.stack([video.frames.read(index) for index in range(5)])
     assert np.abs(shown.astype(int) - clip.frames).mean() < 5  # JPEG
     truth = json.loads((root / "Tracks" / "random-0001.json").read_text())
+    assert truth["names"] == list(clip.names)
     np.testing.assert_allclose(truth["centres"], clip.centres, atol=0.0051)
     np.testing.assert_allclose(truth["points"], clip.points, atol=0.0051)
     assert truth["visible"] == clip.visible.tolist()
