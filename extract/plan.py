@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ..store import Artifact, FeatureRequest, UnitSpec
-from ..store.errors import FrameError, UnitNotFoundError
+from ..store.errors import FrameError, Hint, UnitNotFoundError
 from .backbones.base import Artifacts, Backbone
 from .clips import Clip, plan_clips
 from .frames import FrameSource
@@ -106,7 +106,10 @@ def plan_video(
         raise FrameError(f"{dataset}/{video} has no frames")
     absent = [name for name in backbone.artifacts if name not in (artifacts or {})]
     if absent:
-        raise UnitNotFoundError(f"backbone {backbone.name!r} needs what {dataset}/{video} lacks: {', '.join(absent)}")
+        raise UnitNotFoundError(
+            f"backbone {backbone.name!r} needs what {dataset}/{video} lacks: {', '.join(absent)}",
+            hint=Hint(f"learn-{absent[0]}"),
+        )
     used = {name: (artifacts or {})[name] for name in backbone.artifacts}
     hashes = {"artifacts": {name: artifact.content_hash for name, artifact in used.items()}} if used else {}
     is_video = backbone.clip_length > 1

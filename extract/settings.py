@@ -86,11 +86,14 @@ class BackboneOptions:
         SVD's motion input, at least 0.
     noise_augmentation
         Standard deviation of SVD's noise on the conditioning frame's pixels in [-1, 1], at least 0.
+    tokens
+        True conditions on the tokens that were learned for the video (see `token_learning`), without a prompt.
     temporal
         False removes the temporal layers (see `backbones.temporal_layers`).
     """
 
     prompt: str | None = None
+    tokens: bool = False
     condition_on: ConditionOn | None = None
     fps: int | None = None
     motion_bucket: int | None = None
@@ -101,6 +104,8 @@ class BackboneOptions:
         if self.condition_on is not None and self.condition_on not in get_args(ConditionOn):
             choices = ", ".join(get_args(ConditionOn))
             raise ConfigError(f"a clip can be conditioned on {choices}, not on {self.condition_on!r}")
+        if self.tokens and self.prompt:
+            raise ConfigError("learned tokens take the place of the prompt's text: leave one of them out")
         if self.fps is not None and self.fps < 1:
             raise ConfigError(f"fps must be at least 1, not {self.fps}")
         if self.motion_bucket is not None and self.motion_bucket < 0:

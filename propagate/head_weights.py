@@ -183,7 +183,7 @@ def find_head_weights(cache: Cache, units: Sequence[Unit], kernel: AttentionKern
         raise UnitNotFoundError(message, hint=Hint("learn-heads"))
     if len(found) > 1:
         message = f"{len(found)} sets of weights of heads have been learned for {video} from these layers"
-        raise UnitNotFoundError(message, hint=Hint("remove-others"))
+        raise UnitNotFoundError(message, hint=Hint("remove-others", {"kind": HEAD_WEIGHTS.name}))
     return tuple(found[0].open()["weights"][...].tolist())
 
 

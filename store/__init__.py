@@ -19,7 +19,7 @@ from .lazy import lazy_names
 if TYPE_CHECKING:
     from .artifacts.affinities import AffinitySpec, AffinityUnit, AffinityWriter
     from .artifacts.features import Unit, UnitWriter
-    from .artifacts.generic import HEAD_WEIGHTS, INTERPOLATION, Artifact, ArtifactSpec, ArtifactWriter
+    from .artifacts.generic import HEAD_WEIGHTS, INTERPOLATION, TOKEN, Artifact, ArtifactSpec, ArtifactWriter
     from .artifacts.registry import ArtifactKind, artifact_kinds, kind_at, register_artifact
     from .cache import AffinityEntry, ArtifactEntry, Cache, Entry, open_cache
     from .claims import is_claimed
@@ -36,6 +36,7 @@ __all__ = [
     "FLOAT16",
     "HEAD_WEIGHTS",
     "INTERPOLATION",
+    "TOKEN",
     "AffinityEntry",
     "AffinitySpec",
     "AffinityUnit",

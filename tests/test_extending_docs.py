@@ -42,4 +42,4 @@ def test_the_artifact_is_written_and_read(tmp_path: Path, monkeypatch: pytest.Mo
     embedding = np.random.default_rng(0).standard_normal((8, 1024), dtype=np.float32)
     names: dict[str, Any] = {"embedding": embedding}
     exec(compile(ARTIFACT, "docs/guide/extending.md", "exec"), names)
-    np.testing.assert_array_equal(names["token"]["embedding"][...], embedding)
+    np.testing.assert_array_equal(names["prototype"]["embedding"][...], embedding)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ...store.errors import ConfigError
 from ..encoders import FrameEncoder
 from ..noising.schedules import NoiseSchedule
 from ..taps import Tap
@@ -80,6 +81,29 @@ class TextBackbone(LatentBackbone):
         if len(states) == 1:
             return states.expand(clips * copies, -1, -1)
         return states.repeat_interleave(copies, dim=0)
+
+
+def with_tokens(states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Replace text states by tokens: object i has the position 1 + i.
+
+    Parameters
+    ----------
+    states
+        Text states of the empty prompt, (1, token, channel).
+    tokens
+        (object, channel), of any type and device.
+
+    Raises
+    ------
+    ConfigError
+        When the tokens have another number of channels, or are too many.
+    """
+    count, width = tokens.shape
+    if width != states.shape[2]:
+        raise ConfigError(f"the tokens have {width} channels, but the network takes {states.shape[2]}")
+    if count > states.shape[1] - 1:
+        raise ConfigError(f"a prompt of {states.shape[1]} text states has no room for the tokens of {count} objects")
+    return torch.cat([states[:, :1], tokens.to(states)[None], states[:, 1 + count :]], dim=1)
 
 
 def _resamples(block: nn.Module, layers: str) -> bool:

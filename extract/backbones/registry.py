@@ -150,7 +150,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
         ),
         default_tap="up_blocks[2]",
         loader=f"{__package__}.stable_diffusion:load",
-        options=("prompt",),
+        options=("prompt", "tokens"),
         conditioning={"prompt": ""},
         random=True,
         outline=_UNET,

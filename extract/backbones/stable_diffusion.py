@@ -7,19 +7,28 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
+from ...store import TOKEN
 from ..encoders import TextEncoder, clip_text, load_frame_encoder
 from ..model_folder import ModelFolder
 from ..noising.schedules import NoiseSchedule
 from ..settings import DEFAULT_OPTIONS, BackboneOptions
-from .base import Condition, Timestep
-from .latent import TextBackbone
+from .base import NO_ARTIFACTS, Artifacts, Condition, Draw, Timestep
+from .latent import TextBackbone, with_tokens
 
 NAME = "sd21"
 
 
 @dataclass(kw_only=True)
 class StableDiffusion(TextBackbone):
-    """Stable Diffusion, one frame at a time, without guidance."""
+    """Stable Diffusion, one frame at a time, without guidance; conditioned on a prompt or on a video's tokens."""
+
+    def condition(
+        self, pixels: torch.Tensor, image: torch.Tensor | None, draw: Draw, artifacts: Artifacts = NO_ARTIFACTS
+    ) -> Condition:
+        """Return the text states with the video's tokens, if the backbone takes them; see `Backbone.condition`."""
+        if not self.artifacts:
+            return {}
+        return {"text_states": with_tokens(self.text_states, artifacts[TOKEN.name]["tokens"])}
 
     def network_arguments(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> dict[str, Any]:
         """Return the arguments as `StableDiffusionPipeline` passes them without guidance."""
@@ -63,6 +72,7 @@ def load(
         dtype=dtype,
         weights_id=folder.weights_id(),
         prediction=scheduler.config.prediction_type,
+        artifacts=(TOKEN.name,) if options.tokens else (),
         conditioning={"prompt": prompt},
         frame_encoder=frame_encoder,
         schedule=NoiseSchedule(alphas_cumprod=scheduler.alphas_cumprod),

@@ -11,6 +11,7 @@ _MAKERS = {
     "conversion": "`ted cache convert` or `ted extract --store-as`",
     "interpolation": "`ted interpolate`",
     "learning": "`ted learn-heads`",
+    "token learning": "`ted learn-token`",
     "search": "`ted propagate` or `ted sweep`",
 }
 
@@ -19,6 +20,7 @@ _TEXTS = {
     # propagate
     "choose-workers": "give one of --workers and --scheduler",
     "learn-heads": "learn them with `ted warp`, `ted extract` and `ted learn-heads`",
+    "learn-token": "learn it with `ted learn-token`",
     "name-scheduler": "add --scheduler, or leave out --worker-resource",
     "name-workers": "add --workers or --scheduler, or leave out --worker-threads",
     # store
@@ -30,7 +32,7 @@ _TEXTS = {
     "prefer-field": "say which with --prefer FIELD=VALUE, such as --prefer digest=1a2b3c4d",
     "raise-precision": "--dtype float32 is the safest",
     "remake": "run `ted cache rm` on the unit, then {command} again",
-    "remove-others": "remove all but one with `ted cache rm --kind head-weights`",
+    "remove-others": "remove all but one with `ted cache rm --kind {kind}`",
     "repair": "run `ted cache verify --repair`, then the same {command} again: it redoes only what is damaged",
     "resume": "run the same {command} again to finish it",
     "select-same-frames": "give the same --every and --limit as in extraction (and there the --mask, if it lies among "

@@ -8,6 +8,7 @@ COMMANDS = {
     "readout": ("readout", "readout", "Stage 2 of tracking by interpolation: read targets out of attention maps."),
     "warp": ("learn_heads", "warp", "Write warped copies of first frames, from which weights of heads are learned."),
     "learn-heads": ("learn_heads", "learn_heads", "Learn weights of attention heads for the kernel attention."),
+    "learn-token": ("learn_token", "learn_token", "Learn a text token per object, to condition features on."),
     "sweep": ("sweep", "sweep", "Score many settings of propagation on the same features, and find the best."),
     "evaluate": ("evaluate", "evaluate", "Score results against ground truth, as the official evaluations do."),
     "show": ("show", "show", "Draw features, similarities, sources and results: pictures and movies."),

@@ -46,6 +46,7 @@ class BackboneChoice(Options, title="Backbones"):
     """Inputs of backbones beside the frames."""
 
     prompt: str | None = opt("Prompt of i2vgen-xl and sd21.  [default: empty]", metavar="TEXT")
+    tokens: bool = opt("Condition sd21 on the tokens that `ted learn-token` learned for each video.")
     condition_on: Literal["clip", "video", "none"] | None = opt(
         "Frame that conditions a video backbone: the first of each clip, of the video, or none.  [default: clip]"
     )

@@ -70,18 +70,23 @@ def encode_targets(targets: Sequence[AnnotatedTarget], grid: tuple[int, int]) ->
     return encoded
 
 
+def target_names(targets: Sequence[AnnotatedTarget], encoded: Sequence[EncodedTarget]) -> list[str]:
+    """Return a name for each tracked channel of all targets in their order, such as ``"object 2"``."""
+    names: list[str] = []
+    for (_, target), (_, channels) in zip(targets, encoded, strict=True):
+        noun = getattr(target, "noun", "target")
+        ids = getattr(target, "object_ids", range(len(names) + 1, len(names) + 1 + len(channels)))
+        names += [f"{noun} {number}" for number in ids]
+    return names
+
+
 def describe_targets(run: TaskRun, grid: tuple[int, int]) -> dict[str, Any]:
     """Describe what a run tracks, JSON-compatible, for artifacts that are made for it.
 
     Returns
     -------
     dict
-        ``targets``: a name for each tracked channel of all targets in their order, such as ``"object 2"``;
-        ``annotations``: digests of what is annotated.
+        ``targets``: the names of `target_names`; ``annotations``: digests of what is annotated.
     """
-    names: list[str] = []
-    for (_, target), (_, channels) in zip(run.targets, encode_targets(run.targets, grid), strict=True):
-        noun = getattr(target, "noun", "target")
-        ids = getattr(target, "object_ids", range(len(names) + 1, len(names) + 1 + len(channels)))
-        names += [f"{noun} {number}" for number in ids]
+    names = target_names(run.targets, encode_targets(run.targets, grid))
     return {"targets": names, "annotations": {key: value for key, value in run.record.items() if key != "soft"}}

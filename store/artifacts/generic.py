@@ -28,6 +28,17 @@ HEAD_WEIGHTS = ArtifactKind(
 )
 register_artifact(HEAD_WEIGHTS)
 
+#: Text tokens of a video's objects, learned from their masks in one frame; the loss of each step.
+TOKEN = ArtifactKind(
+    name="token",
+    arrays=(
+        ArrayLayout(name="tokens", dimensions=("object", "channel"), dtype="float32"),
+        ArrayLayout(name="losses", dimensions=("step", "object"), dtype="float32"),
+    ),
+    maker="token learning",
+)
+register_artifact(TOKEN)
+
 #: Attention maps of consecutive frames (DINTR-style): frame f has those of the pair f - 1 -> f, frame 0 its own. The
 #: largest self-attention weights of each cell of the grid and their cells, rising (-1 and 0 in empty slots); the
 #: cross-attention of each target; the loss of each step of fine-tuning; the mean squared error of the roll-out after

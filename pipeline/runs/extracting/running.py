@@ -15,7 +15,7 @@ from ....extract.runtime import DTYPES, keep_freed_memory
 from ....extract.settings import DEFAULT_OPTIONS, BackboneOptions, ExtractionSettings
 from ....extract.worker import ExtractionReport, Progress, VideoTask, extract_videos
 from ....store import Artifact, Cache, UnitSpec, is_claimed, open_cache, tidy_unit
-from ....store.errors import ClaimedError, TedError, UnitNotFoundError
+from ....store.errors import ClaimedError, Hint, TedError, UnitNotFoundError
 from ...choices.features import parse_job
 from ...choices.hints import explain
 from ...datasets.video import Video
@@ -211,16 +211,27 @@ def _extract_once(
 def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone, cache: Cache) -> VideoPlan:
     """Plan the units of a share, conditioned on the video's artefacts in the cache if the backbone needs any.
 
-    Raises UnitNotFoundError when the cache has no complete artefact of a kind that the backbone needs, or several.
+    An artefact that was made with other weights than the backbone's, as its request says, is not used. Raises
+    UnitNotFoundError when the cache has no complete artefact of a kind that the backbone needs, or several.
     """
     video, job = share.video, share.job
     artifacts: dict[str, Artifact] = {}
     for kind in backbone.artifacts:
         entries = cache.artifacts(kind, dataset=video.dataset, video=video.name)
-        found = [entry for entry in entries if entry.state == "complete"]
+        complete = [entry for entry in entries if entry.state == "complete"]
+        ours = backbone.weights_id
+        found = [entry for entry in complete if entry.spec.request.get("weights", ours) == ours]
+        if complete and not found:
+            raise UnitNotFoundError(
+                f"the {kind} of {video.name} was made with other weights than those of backbone {backbone.name!r}",
+                hint=Hint(f"learn-{kind}"),
+            )
         if len(found) > 1:
             names = ", ".join(entry.spec.label for entry in found)
-            raise UnitNotFoundError(f"backbone {backbone.name!r} needs one {kind} of {video.name}; there are: {names}")
+            raise UnitNotFoundError(
+                f"backbone {backbone.name!r} needs one {kind} of {video.name}; there are: {names}",
+                hint=Hint("remove-others", {"kind": kind}),
+            )
         if found:
             artifacts[kind] = found[0].open()
     return plan_video(

@@ -44,7 +44,9 @@ def test_every_option_has_its_flag() -> None:
         prompt="two balls", condition_on="video", fps=8, motion_bucket=0, noise_augmentation=0.0, temporal=False
     )
     assert options == expected
-    assert options.given == tuple(field.name for field in dataclasses.fields(BackboneOptions))
+    assert read("--tokens") == BackboneOptions(tokens=True)  # they take the prompt's place
+    names = tuple(field.name for field in dataclasses.fields(BackboneOptions))
+    assert options.given == tuple(name for name in names if name != "tokens")
 
 
 def test_zero_and_empty_are_given() -> None:

@@ -1,0 +1,133 @@
+"""Learn a text token for each object of a video, and store them in the cache."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ...extract.backbones.base import Backbone
+from ...extract.backbones.latent import TextBackbone
+from ...extract.frames import FrameSize, to_pixels
+from ...extract.noising.keyed_noise import NOISE_SCHEME, NoiseKey
+from ...extract.token_learning import default_layers, learn_tokens
+from ...store import TOKEN, Artifact, ArtifactSpec, Cache
+from ...store.errors import ConfigError, LabelError
+from ..datasets.video import Video
+from ..tasks.running import TaskRun, encode_targets, target_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenSettings:
+    """Settings of learning; see `learn_tokens`. A frame size of None is that of extraction."""
+
+    frame_size: FrameSize | None = None
+    layers: tuple[str, ...] = ()
+    timestep: int = 100
+    draws: int = 4
+    steps: int = 100
+    rate: float = 0.01
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoTokens:
+    """The tokens of a video.
+
+    Attributes
+    ----------
+    artifact
+        The stored tokens; their request has the names of the objects, in the order of the tokens.
+    learned
+        Whether they were learned now, and not in an earlier run.
+    left_out
+        Names of the objects without a cell in the frame: too small for the grid, or annotated later.
+    """
+
+    artifact: Artifact
+    learned: bool
+    left_out: tuple[str, ...]
+
+
+def learn_video_tokens(
+    cache: Cache,
+    backbone: Backbone,
+    video: Video,
+    run: TaskRun,
+    settings: TokenSettings,
+    *,
+    progress: Callable[[int], None] = lambda steps: None,
+) -> VideoTokens:
+    """Learn the tokens of the objects in a video's first annotated frame, unless the cache has them.
+
+    Labels are those of the task's targets on the network's input grid. `progress` is called after each step.
+
+    Raises
+    ------
+    ConfigError
+        For a backbone without text, and as `learn_tokens`.
+    LabelError
+        When no object has a cell in the frame.
+    CacheError
+        When the cache cannot be written, or another process is learning the same tokens.
+    """
+    if not isinstance(backbone, TextBackbone):
+        raise ConfigError(f"backbone {backbone.name!r} takes no text, so it has no place for tokens")
+    height, width = backbone.processed_size(video.frames.size, settings.frame_size)
+    stride = backbone.frame_encoder.stride
+    grid = height // stride, width // stride
+    frame = min(min(frames) for frames, _ in run.targets)
+    masks: list[torch.Tensor] = []
+    encoded = encode_targets(run.targets, grid)
+    for labels, channels in encoded:
+        label = labels[frame].label if frame in labels else torch.zeros(channels.stop, *grid)
+        masks += [label[channel] for channel in channels]
+    names = target_names(run.targets, encoded)
+    seen = [index for index, mask in enumerate(masks) if mask.any()]
+    left_out = tuple(name for index, name in enumerate(names) if index not in seen)
+    if not seen:
+        raise LabelError(f"no object of {video.name} has a cell of the {grid[0]}x{grid[1]} grid in frame {frame}")
+    targets = torch.stack([masks[index].float() for index in seen])
+    layers = settings.layers or default_layers(backbone)
+    spec = ArtifactSpec(
+        kind=TOKEN.name,
+        dataset=video.dataset,
+        video=video.name,
+        request={
+            "backbone": backbone.name,
+            "weights": backbone.weights_id,
+            "compute_dtype": str(backbone.dtype).removeprefix("torch."),
+            "frame": frame,
+            "frames": video.frames.digest([frame]),
+            "frame_size": [height, width],
+            "targets": [names[index] for index in seen],
+            "masks": f"sha256:{hashlib.sha256(targets.numpy().tobytes()).hexdigest()}",
+            "layers": list(layers),
+            "timestep": settings.timestep,
+            "draws": settings.draws,
+            "steps": settings.steps,
+            "rate": settings.rate,
+            "noise": NOISE_SCHEME,
+            "seed": settings.seed,
+        },
+        sizes={"object": len(seen), "channel": backbone.text_states.shape[2], "step": settings.steps},
+    )
+    there = cache.state(spec) == "complete"
+    if not there:
+        with cache.artifact_writer(spec) as writer:  # claims it, so that no other process learns it, too
+            pixels = torch.from_numpy(to_pixels(video.frames.read(frame), (height, width)))
+            found = learn_tokens(
+                backbone,
+                backbone.encode(pixels[None]),
+                targets,
+                layers=layers,
+                timestep=settings.timestep,
+                draws=settings.draws,
+                steps=settings.steps,
+                rate=settings.rate,
+                key=NoiseKey(seed=settings.seed, video=video.name, start=frame),
+                progress=progress,
+            )
+            writer.write_shared({"tokens": found.tokens.numpy(), "losses": found.losses.numpy()})
+            writer.finish({"left_out": list(left_out)})
+    return VideoTokens(artifact=Artifact(spec.folder(cache.root)), learned=not there, left_out=left_out)
