@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -23,24 +23,31 @@ def evaluate(
     boxes: bool = opt(
         "Score the boxes around masks, instead of the masks. Results of boxes are always scored as boxes."
     ),
+    metric: Literal["mot"] | None = opt(
+        "mot: score by the metrics of multi-object tracking (HOTA, MOTA, IDF1; of masks also sMOTSA).  [default for "
+        "MOTChallenge and MOTS, without --boxes]"
+    ),
 ) -> None:
     """Score results against the ground truth of SOURCE.
 
     Masks are scored by J&F as in the official DAVIS-2017 evaluation, also on MOSE and Kubric. On YouTube-VOS, each
     object is scored in the frames that meta.json lists, except the first, where it is annotated. VIP is scored by the
     mean IoU of parts, JHMDB by PCK, TAP-Vid by its own metrics. Boxes are scored by their IoU, and by success and
-    precision as in OTB and LaSOT: against the boxes around the masks of a dataset, or those of --truth. With
+    precision as in OTB and LaSOT: against the boxes around the masks of a dataset, or those of --truth. Many boxes or
+    masks of MOTChallenge and MOTS are scored as TrackEval does; --metric mot does so for all. With
     --truth FOLDER, masks of your own are the ground truth of all frames that propagation did not start from.
 
     The scores are printed, and written as tables into the folder of results: global_results-SET.csv and
     per-sequence_results-SET.csv for J&F, parts_results-SET.csv and per-video_results-SET.csv for VIP, pck_per-joint.csv
-    and pck_per-video.csv, tapvid_first.csv or tapvid_strided.csv, boxes_results-SET.csv. A video with too little ground
-    truth is named, and the others are scored; the exit code is 1 then.
+    and pck_per-video.csv, tapvid_first.csv or tapvid_strided.csv, boxes_results-SET.csv, mot_results-SET.csv and
+    mots_results-SET.csv. A video with too little ground truth is named, and the others are scored; the exit code is 1
+    then.
 
     For example:
         ted evaluate DAVIS --results results
         ted evaluate walk.mp4 --truth walk-masks --results results
         ted evaluate DAVIS --results results --boxes --json
+        ted evaluate MOT17 --results results --metric mot
     """
     from tqdm import tqdm
 
@@ -53,7 +60,7 @@ def evaluate(
             f"there are no results at {results}; `ted propagate` makes them, or name others with --results"
         )
     videos = choice.open()
-    task = _task(videos, results, boxes=boxes)
+    task = _task(videos, results, boxes=boxes, metric=metric)
     scores: dict[str, Any] = {}
     failures: dict[str, str] = {}
     for video in tqdm(videos, unit="video", disable=None):
@@ -77,19 +84,22 @@ def evaluate(
         fail()
 
 
-def _task(videos: "list[Video]", results: Path, *, boxes: bool) -> "Task":
+def _task(videos: "list[Video]", results: Path, *, boxes: bool, metric: str | None) -> "Task":
     """Return the task that scores all videos: that of the results, if it can score all of them."""
     from ...store.errors import ConfigError
     from ..runs.result_folders import result_folder
     from ..tasks.boxes.task import BoxTask
+    from ..tasks.mot import has_mot_truth, mot_task
     from ..tasks.registry import task_of, task_of_results
 
+    found = [task_of_results(video, result_folder(results, video)) for video in videos]
+    if metric == "mot" or (not boxes and all(map(has_mot_truth, videos))):
+        return mot_task(videos, boxes=boxes or any(task is not None and task.name == BoxTask.name for task in found))
     if boxes:
         task = BoxTask()
         if not all(task.accepts(video) for video in videos):
             raise ConfigError("--boxes is for results of masks and boxes: leave it out for joints and points")
         return task
-    found = [task_of_results(video, result_folder(results, video)) for video in videos]
     first = found[0]
     if first is not None and all(
         task is not None and task.name == first.name and first.accepts(video)

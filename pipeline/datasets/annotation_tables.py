@@ -80,7 +80,7 @@ def read_annotation_table(path: Path) -> AnnotationTable:
     boxes, others are points. Points have an ``id`` (or ``track``, or ``point``); rows that are not ``visible``, or
     without coordinates, are left out. Raises LabelError if the file cannot be read, a line is wrong, or no row counts.
     """
-    lines = list(_lines(path))
+    lines = list(read_cells(path))
     if not lines:
         raise LabelError(f"{path} is empty: a line of boxes is frame,id,x,y,w,h; a table of points has a header")
     first, cells = lines[0]
@@ -93,8 +93,24 @@ def read_annotation_table(path: Path) -> AnnotationTable:
     return AnnotationTable(path=path, kind=kind, rows=rows)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, stripped cells) of the lines that are not empty."""
+def read_box_rows(path: Path) -> list[tuple[TableRow, list[float]]]:
+    """Read all rows of a ground truth of MOTChallenge, which has no header, with the numbers of the further columns.
+
+    These are whether the row counts, the class, and the visible share, and may be missing. Raises LabelError as
+    `read_annotation_table`.
+    """
+    columns = {name: at for at, name in enumerate(_MOT[:6])}
+    found = []
+    for line, cells in read_cells(path):
+        row = _parsed(path, line, cells, columns, "boxes")
+        found.append(
+            (row, [parse_number(path, line, f"column {at}", cells[at - 1]) for at in range(7, len(cells) + 1)])
+        )
+    return found
+
+
+def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, stripped cells) of the lines of comma-separated values that are not empty."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -153,15 +169,26 @@ def _header(path: Path, line: int, cells: Sequence[str]) -> dict[str, int]:
 
 def _row(path: Path, line: int, cells: Sequence[str], columns: Mapping[str, int], kind: TableKind) -> TableRow | None:
     """Parse a line; None if it does not count."""
-    needed = ("frame", "id", *_VALUES[kind])
-    if len(cells) <= max(columns[name] for name in needed):
-        raise _wrong(path, line, f"has {len(cells)} values, too few for {', '.join(needed)}")
-    texts = {name: cells[at] for name, at in columns.items() if at < len(cells)}
+    texts = _texts(path, line, cells, columns, kind)
     if any(_NUMBER.fullmatch(texts.get(name, "")) and float(texts[name]) == 0 for name in ("conf", "visible")):
         return None
     if kind == "points" and not texts["x"] and not texts["y"]:
         return None
-    values = tuple(_number(path, line, name, texts[name]) for name in _VALUES[kind])
+    return _parsed(path, line, cells, columns, kind)
+
+
+def _texts(path: Path, line: int, cells: Sequence[str], columns: Mapping[str, int], kind: TableKind) -> dict[str, str]:
+    """Return the cells of a line by column; raises LabelError if a needed one is missing."""
+    needed = ("frame", "id", *_VALUES[kind])
+    if len(cells) <= max(columns[name] for name in needed):
+        raise _wrong(path, line, f"has {len(cells)} values, too few for {', '.join(needed)}")
+    return {name: cells[at] for name, at in columns.items() if at < len(cells)}
+
+
+def _parsed(path: Path, line: int, cells: Sequence[str], columns: Mapping[str, int], kind: TableKind) -> TableRow:
+    """Parse a line, whether it counts or not."""
+    texts = _texts(path, line, cells, columns, kind)
+    values = tuple(parse_number(path, line, name, texts[name]) for name in _VALUES[kind])
     if kind == "boxes" and min(values[2:]) <= 0:
         raise _wrong(path, line, f"has a box of {values[2]:g} x {values[3]:g}: width and height must be positive")
     number = _whole(path, line, "id", texts["id"])
@@ -174,7 +201,8 @@ def _row(path: Path, line: int, cells: Sequence[str], columns: Mapping[str, int]
     return TableRow(line=line, frame=frame, id=number, values=values)
 
 
-def _number(path: Path, line: int, name: str, text: str) -> float:
+def parse_number(path: Path, line: int, name: str, text: str) -> float:
+    """Parse a cell with a coordinate; raises LabelError for other text, and for more than a million."""
     if not _NUMBER.fullmatch(text):
         raise _wrong(
             path, line, f"has {_shown(text)} for {name}, which is not a finite decimal number; leave the line out if "

@@ -10,8 +10,11 @@ from ...store.errors import ConfigError, FrameError, LabelError, TedError
 from .davis import DAVIS
 from .jhmdb import JHMDB
 from .kubric import KUBRIC, KUBRIC_VIDEO
+from .lasot import LASOT
 from .listing import list_images
 from .mose import MOSE
+from .mot import MOT
+from .mots import MOTS
 from .synth_tracks import SYNTH_TRACKS
 from .tapvid import TAPVID
 from .user_video import own_video
@@ -25,7 +28,8 @@ __all__ = ["Selection", "Source", "open_source", "open_sources"]
 _ROOT_CONTENTS = (
     "DAVIS: JPEGImages, Annotations, ImageSets; YouTube-VOS: meta.json; MOSE: JPEGImages, Annotations; "
     "VIP: Images, Annotations/Category_ids; Kubric: rgba_*.png, segmentation_*.png; "
-    "JHMDB: Rename_Images, joint_positions, splits; points of `ted synth`: Tracks"
+    "JHMDB: Rename_Images, joint_positions, splits; points of `ted synth`: Tracks; MOTChallenge: img1, gt; "
+    "MOTS: instances, images; LaSOT: img, groundtruth.txt"
 )
 
 
@@ -52,7 +56,7 @@ class Selection:
 
 
 # The first match counts: YouTube-VOS has a meta.json, and MOSE is DAVIS without lists.
-_DATASETS = (TAPVID, SYNTH_TRACKS, JHMDB, YOUTUBE_VOS, MOSE, DAVIS, VIP, KUBRIC_VIDEO, KUBRIC)
+_DATASETS = (TAPVID, SYNTH_TRACKS, JHMDB, YOUTUBE_VOS, MOSE, DAVIS, VIP, KUBRIC_VIDEO, KUBRIC, MOT, MOTS, LASOT)
 
 
 def open_source(source: Source, selection: Selection | None = None) -> list[Video]:

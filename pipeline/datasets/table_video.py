@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,29 +50,40 @@ class TableVideo(Video):
     """A video with a table of boxes or points."""
 
     table: AnnotationTable  # the annotations. Propagation starts from them; in evaluation, they are the ground truth.
+    first_rows: bool = False  # whether propagation starts from each object's first row alone: of a dataset
 
     def read_table(self) -> TableAnnotations:
-        """Return the rows of the selected frames; log a warning with the number of other rows.
+        """Return the annotations of the selected frames; log a warning with the number of other rows.
+
+        With `first_rows`, an object is annotated in the first of these frames that its box reaches into.
 
         Raises LabelError if a row has a frame that the video does not have, or coordinates outside the frame; if an
         object is annotated twice in a frame; if no row belongs to a selected frame.
         """
+        rows, size = self._selected(), self.frames.size
+        if self.first_rows:
+            rows = [(index, row) for index, row in rows if self._inside(row, size)]
+            rows = list({row.id: (index, row) for index, row in reversed(rows)}.values())
+        else:
+            if len(rows) < len(self.table.rows):
+                _log.warning(
+                    "%s: left out %s of %s whose frames are not selected",
+                    self.name,
+                    plural(len(self.table.rows) - len(rows), "row"),
+                    self.table.path,
+                )
+            for _, row in rows:
+                self._check_inside(row, size)
+        return self._arranged(rows)
+
+    def read_truth(self) -> TableAnnotations:
+        """Return the true boxes or points of the selected frames; raises LabelError as `read_table`."""
+        return self._arranged(self._selected()) if self.first_rows else self.read_table()
+
+    def _selected(self) -> list[tuple[int, TableRow]]:
+        """Return the rows of the selected frames, with the indices of these, rising."""
         index_of = self._frame_finder()
         rows = [(index, row) for row in self.table.rows if (index := index_of(row)) is not None]
-        if len(rows) < len(self.table.rows):
-            _log.warning(
-                "%s: left out %s of %s whose frames are not selected",
-                self.name,
-                plural(len(self.table.rows) - len(rows), "row"),
-                self.table.path,
-            )
-        if not rows:
-            raise LabelError(f"{self.table.path} has no row for a selected frame of video {self.name!r}")
-        ids = tuple(sorted({row.id for _, row in rows}))
-        place_of = {number: place for place, number in enumerate(ids)}
-        shape = len(ids), len(rows[0][1].values)
-        arrays = {index: np.full(shape, np.nan) for index in sorted({index for index, _ in rows})}
-        size = self.frames.size
         seen: dict[tuple[int, int], int] = {}
         for index, row in rows:
             before = seen.setdefault((index, row.id), row.line)
@@ -80,7 +91,16 @@ class TableVideo(Video):
                 raise self.table.wrong(
                     row, f"annotates object {row.id} in frame {row.frame} twice; the first time is line {before}"
                 )
-            self._check_inside(row, size)
+        return sorted(rows, key=lambda item: item[0])
+
+    def _arranged(self, rows: Sequence[tuple[int, TableRow]]) -> TableAnnotations:
+        if not rows:
+            raise LabelError(f"{self.table.path} has no row for a selected frame of video {self.name!r}")
+        ids = tuple(sorted({row.id for _, row in rows}))
+        place_of = {number: place for place, number in enumerate(ids)}
+        shape = len(ids), len(rows[0][1].values)
+        arrays = {index: np.full(shape, np.nan) for index in sorted({index for index, _ in rows})}
+        for index, row in rows:
             arrays[index][place_of[row.id]] = row.values
         return TableAnnotations(ids=ids, rows=arrays)
 
@@ -121,13 +141,17 @@ class TableVideo(Video):
 
         return of_number if self.table.kind == "boxes" else of_name
 
-    def _check_inside(self, row: TableRow, size: tuple[int, int]) -> None:
+    @staticmethod
+    def _inside(row: TableRow, size: tuple[int, int]) -> bool:
         (height, width), (x, y, *extent) = size, row.values
         if extent:
-            if not (x < width and y < height and x + extent[0] > 0 and y + extent[1] > 0):
-                raise self.table.wrong(row, f"has a box entirely outside the frame, which is {width}x{height} pixels")
-        elif not (0 <= x <= width and 0 <= y <= height):
-            raise self.table.wrong(row, f"has a point outside the frame, which is {width}x{height} pixels")
+            return x < width and y < height and x + extent[0] > 0 and y + extent[1] > 0
+        return 0 <= x <= width and 0 <= y <= height
+
+    def _check_inside(self, row: TableRow, size: tuple[int, int]) -> None:
+        if not self._inside(row, size):
+            what = "a point outside" if self.table.kind == "points" else "a box entirely outside"
+            raise self.table.wrong(row, f"has {what} the frame, which is {size[1]}x{size[0]} pixels")
 
 
 def frame_numbers(video: Video) -> tuple[int, ...]:

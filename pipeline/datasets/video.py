@@ -54,6 +54,8 @@ class Video:
         Names of the tasks that the annotations are for; the first is the default.
     annotation_file
         Annotations in a task's own format (`Task.reads`).
+    text
+        A sentence of the dataset that describes the object; empty if there is none.
     """
 
     dataset: str
@@ -68,6 +70,7 @@ class Video:
     result_parent: str = ""
     tasks: tuple[str, ...] = ("masks", "boxes")
     annotation_file: Path | None = None
+    text: str = ""
 
     def read_annotated_masks(self) -> dict[int, npt.NDArray[np.uint8]]:
         """Read the masks that propagation starts from; log a warning about objects that are not tracked.

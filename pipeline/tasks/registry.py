@@ -13,6 +13,7 @@ from .base import EvaluationTables, ResultFrames, Score, Task
 from .boxes.task import BoxTask
 from .joints.task import JointTask
 from .masks.task import MaskTask
+from .mot import MotsTask, MotTask
 from .parts.task import PartTask
 from .points.task import PointTask
 from .scoring import MetricSpec
@@ -97,9 +98,14 @@ def open_frames(video: Video, folder: Path) -> ResultFrames:
     return task.open_frames(video, folder)
 
 
+def _scoring_tasks() -> dict[str, type[Task]]:
+    """Return all tasks by name, and those that only score results of others."""
+    return {**known_tasks(), MotTask.name: MotTask, MotsTask.name: MotsTask}
+
+
 def metric_specs() -> tuple[MetricSpec, ...]:
     """Return the metrics of all tasks. Results with metrics of several tasks are compared by the first."""
-    return tuple(task.metric_spec for task in known_tasks().values())
+    return tuple(task.metric_spec for task in _scoring_tasks().values())
 
 
 def metric_spec_of(columns: Collection[str]) -> MetricSpec | None:
@@ -109,7 +115,7 @@ def metric_spec_of(columns: Collection[str]) -> MetricSpec | None:
 
 def read_score(value: Any) -> Score:
     """Build a score from the value of its `to_json`; raises TypeError, KeyError or ValueError for another value."""
-    for task in known_tasks().values():
+    for task in _scoring_tasks().values():
         key = task.score_type.json_key
         if key in value if key else isinstance(value, list):
             return task.score_type.from_json(value)
@@ -119,7 +125,7 @@ def read_score(value: Any) -> Score:
 def read_evaluations(folder: Path) -> tuple[EvaluationTables, ...]:
     """Read all tables that evaluations wrote into a folder; raises ConfigError as `Task.read_table`."""
     found = []
-    for task in known_tasks().values():
+    for task in _scoring_tasks().values():
         first, second = task.tables
         for path in sorted(folder.glob(f"{first}.csv")):
             name = path.stem.removeprefix(first.removesuffix("*")) if first.endswith("*") else ""
@@ -130,7 +136,7 @@ def read_evaluations(folder: Path) -> tuple[EvaluationTables, ...]:
 
 def has_evaluations(folder: Path) -> bool:
     """Return whether a folder holds tables of an evaluation."""
-    return any(True for task in known_tasks().values() for _ in folder.glob(f"{task.tables[0]}.csv"))
+    return any(True for task in _scoring_tasks().values() for _ in folder.glob(f"{task.tables[0]}.csv"))
 
 
 def _accepting(video: Video, tasks: Mapping[str, type[Task]], options: Mapping[str, Any]) -> dict[str, Task]:

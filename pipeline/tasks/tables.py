@@ -83,13 +83,13 @@ def last_row(path: Path, table: Table, name: str) -> dict[str, str]:
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[str | float]], digits: int = 3) -> Path:
-    """Write a table, with an empty cell for NaN. Return its path."""
+    """Write a table, with an empty cell for NaN, and counts (int) without decimals. Return its path."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     for row in rows:
         writer.writerow(
-            [cell if isinstance(cell, str) else "" if math.isnan(cell) else f"{cell:.{digits}f}" for cell in row]
+            [cell if isinstance(cell, str) else "" if math.isnan(cell) else _number(cell, digits) for cell in row]
         )
     with written_whole(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
@@ -103,13 +103,20 @@ def write_table(path: Path, header: Sequence[str], rows: Mapping[str, Sequence[f
 
 def text_table(header: Sequence[str], rows: Iterable[tuple[str, Sequence[float]]], digits: int = 3) -> list[str]:
     """Return a table's lines: a column of names, and right-aligned columns of numbers; a dash for NaN."""
-    cells = [(name, ["-" if math.isnan(value) else f"{value:.{digits}f}" for value in values]) for name, values in rows]
+    cells = [
+        (name, ["-" if math.isnan(value) else _number(value, digits) for value in values]) for name, values in rows
+    ]
     first = max(len(name) for name in (header[0], *(name for name, _ in cells)))
     widths = [max(map(len, column)) for column in zip(header[1:], *(texts for _, texts in cells), strict=True)]
     return [
         "  ".join([name.ljust(first), *(text.rjust(width) for text, width in zip(texts, widths, strict=True))])
         for name, texts in [(header[0], header[1:]), *cells]
     ]
+
+
+def _number(value: float, digits: int) -> str:
+    """Return a number as tables show it: whole numbers without decimals."""
+    return str(value) if isinstance(value, int) else f"{value:.{digits}f}"
 
 
 def mean_values(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

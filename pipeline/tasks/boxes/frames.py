@@ -58,7 +58,7 @@ def true_boxes(video: Video, ids: tuple[int, ...]) -> _Array:
     """
     boxes = np.full((len(ids), len(video.frames), 4), np.nan)
     if isinstance(video, TableVideo):
-        given = video.read_table()
+        given = video.read_truth()
         row_of = {number: row for row, number in enumerate(given.ids)}
         for frame, rows in given.rows.items():
             for row, number in enumerate(ids):

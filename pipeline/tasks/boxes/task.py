@@ -54,6 +54,7 @@ class BoxRun(ResultRun):
         self._objects = [objects for objects, _ in groups]
         size = video.frames.size
         self.targets = [AnnotatedTarget(tuple(rows), BoxTarget(rows=rows, size=size)) for _, rows in groups]
+        self.backward = not (isinstance(video, TableVideo) and video.first_rows)  # objects of datasets enter and leave
         self.record = {"boxes": len(places.ids), "given": places.digest()}
 
     def collect(self, number: int, frame: int, value: TrackedBoxes, label: torch.Tensor) -> None:
@@ -86,6 +87,8 @@ class BoxTask(Task):
 
     def missing_truth(self, video: Video) -> str | None:
         if isinstance(video, TableVideo):
+            if video.first_rows:
+                return "has only one frame" if len(video.frames) < 2 else None
             return (
                 "has a table of annotated boxes, but no ground truth: run `ted propagate` for each "
                 "setting, and `ted evaluate` with the true boxes as --truth. Where there are masks, --target "

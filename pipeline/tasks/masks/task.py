@@ -154,9 +154,9 @@ class MaskTask(PngTask):
 
     def eval_case(self, video: Video) -> EvalCase:
         masks = MaskTarget(masks=video.read_annotated_masks())
-        annotations, object_frames = video.annotations(), video.scored_frames()
-        paths = {name: path.absolute() for name, path in annotations.items()}
-        truth = SequenceTruth(video.name, paths, object_frames, contours=self.metrics == "jf")
+        object_frames, true = video.scored_frames(), video.true_masks()
+        true = dataclasses.replace(true, paths={name: path.absolute() for name, path in true.paths.items()})
+        truth = SequenceTruth(video.name, true, object_frames, contours=self.metrics == "jf")
         largest, known = max(masks.object_ids), max(object_frames or truth.object_ids)
         if largest > known or truth.size != video.frames.size:
             raise LabelError(
@@ -171,7 +171,7 @@ class MaskTask(PngTask):
 
     def score_video(self, video: Video, folder: Path) -> MaskScore:
         """Score a video's masks; see `score_sequence`."""
-        return score_sequence(video.name, video.annotations(), folder, scored_frames(video, folder))
+        return score_sequence(video.name, video.true_masks(), folder, scored_frames(video, folder))
 
     def evaluation(self, scores: Mapping[str, MaskScore], results: Path, set_name: str) -> Evaluation:
         """Summarise J and F, and write the two official tables."""

@@ -30,7 +30,7 @@ class SequenceTruth:
     name
         The video's name.
     truth
-        Masks by name of the frame, in order; see `MaskSequence` for their meaning.
+        Masks, or their files by name of the frame, in order; see `MaskSequence` for their meaning.
     object_frames
         Names of the frames in which each object is scored, by its number; None for DAVIS' rule.
     contours
@@ -54,26 +54,26 @@ class SequenceTruth:
     def __init__(
         self,
         name: str,
-        truth: Mapping[str, Path],
+        truth: Mapping[str, Path] | MaskSequence,
         object_frames: Mapping[int, Collection[str]] | None = None,
         *,
         contours: bool = True,
     ) -> None:
-        if object_frames is None and len(truth) < 3:
+        self.masks = truth if isinstance(truth, MaskSequence) else MaskSequence(dict(truth))
+        names = tuple(self.masks.paths)
+        if object_frames is None and len(names) < 3:
             raise ConfigError(
-                f"video {name!r} has {plural(len(truth), 'annotated frame')}; J&F leaves out the first and the last "
+                f"video {name!r} has {plural(len(names), 'annotated frame')}; J&F leaves out the first and the last "
                 "and needs three"
             )
         self.name, self._contours = name, contours
-        self.masks = MaskSequence(dict(truth))
-        names = tuple(truth)
         if object_frames is None:
             first = self.masks.read(names[0])
             self.frames = names[1:-1]
             self.object_ids = tuple(range(1, int(first.max()) + 1))
             self.scored = np.ones((len(self.object_ids), len(self.frames)), dtype=np.bool_)
             if not self.object_ids:
-                raise LabelError(f"the first annotation of video {name!r} has no object: {truth[names[0]]}")
+                raise LabelError(f"the first annotation of video {name!r} has no object: {self.masks.paths[names[0]]}")
         else:
             wanted = {frame for frames in object_frames.values() for frame in frames}
             self._check(wanted)
@@ -145,7 +145,10 @@ class SequenceTruth:
 
 
 def score_sequence(
-    name: str, truth: Mapping[str, Path], results: Path, object_frames: Mapping[int, Collection[str]] | None = None
+    name: str,
+    truth: Mapping[str, Path] | MaskSequence,
+    results: Path,
+    object_frames: Mapping[int, Collection[str]] | None = None,
 ) -> MaskScore:
     """Score the masks of one video.
 
@@ -153,8 +156,9 @@ def score_sequence(
     annotation. An object missing from the results counts as empty; a number that no mask contains scores 1. With
     `object_frames`, each object is scored in its own frames instead.
 
-    `truth` has masks by name of the frame, in order. Raises ConfigError when there is nothing to score, and LabelError
-    when a mask is missing, cannot be read, differs in size, or has an object that the ground truth does not have.
+    `truth` has masks, or their files by name of the frame, in order. Raises ConfigError when there is nothing to score,
+    and LabelError when a mask is missing, cannot be read, differs in size, or has an object that the ground truth does
+    not have.
     """
     score: MaskScore = score_files(SequenceTruth(name, truth, object_frames), results)
     return score
