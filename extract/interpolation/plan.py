@@ -10,7 +10,7 @@ from ...store import INTERPOLATION, ArtifactSpec
 from ...store.errors import ConfigError, FrameError
 from ..attention_maps import attention_layers
 from ..backbones.base import Backbone
-from ..frames import FrameSource, processed_size
+from ..frames import FrameSource
 from ..noising.keyed_noise import NOISE_SCHEME
 from .operators import make_operator
 from .settings import InterpolationSettings
@@ -109,7 +109,7 @@ def plan_interpolation(
     make_operator(settings.operator, settings.roll_steps, backbone.schedule, backbone.prediction, top)
     own = attention_layers(backbone, cross=False, within=settings.layers)
     cross = attention_layers(backbone, cross=True, within=settings.layers) if indicator.tokens else {}
-    size = processed_size(source.size, settings.frame_size, backbone.frame_multiple)
+    size = backbone.processed_size(source.size, settings.frame_size)
     stride = min(backbone.attention_taps[f"{layer}:q"].stride for layer in own)
     grid = (-(-size[0] // stride), -(-size[1] // stride))  # networks round up
     cells, targets = grid[0] * grid[1], list(indicator.targets) if cross else []

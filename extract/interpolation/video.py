@@ -22,7 +22,7 @@ from ...store.durable import explain_os_errors, write_atomic
 from ...store.errors import Hint, TedError
 from ..attention_maps import attention_layers
 from ..backbones.base import Backbone, Condition
-from ..frames import FrameSource, to_pixels
+from ..frames import FrameSource
 from ..noising.keyed_noise import NoiseKey
 from ..runtime import describe_run, is_out_of_memory, use_reproducible_kernels
 from .operators import Pair, make_operator, roll_out, timestep_of
@@ -304,7 +304,7 @@ class PairJob:
     def latents_of(self, frame: int) -> torch.Tensor:
         """Return the latents of a frame, (channel, y, x), float32, on the device."""
         if frame not in self.latents:
-            pixels = torch.from_numpy(to_pixels(self._source.read(frame), self._plan.frame_size))
+            pixels = torch.from_numpy(self._backbone.to_pixels(self._source.read(frame), self._plan.frame_size))
             self.latents[frame] = self._backbone.encode(pixels[None].to(self._backbone.device))[0].float().clone()
         return self.latents[frame]
 
@@ -337,9 +337,7 @@ class PairJob:
             if not is_out_of_memory(error):
                 raise
             self._free()
-            raise TedError(
-                f"{self._name(frame)}: out of memory, also with gradient checkpointing", hint=Hint("tune-less")
-            ) from None
+            raise TedError(f"{self._name(frame)}: out of memory", hint=Hint("tune-less")) from None
 
 
 def measure_passes(backbone: Backbone, source: FrameSource, plan: InterpolationPlan) -> tuple[float, float]:

@@ -5,6 +5,7 @@ COMMANDS = {
     "mask": ("mask", "mask", "Make the first mask of your own video, or take masks of other tools."),
     "extract": ("extract", "extract", "Stage 1: write diffusion features of videos into the cache."),
     "propagate": ("propagate", "propagate", "Stage 2: propagate masks, joints, points or boxes along cached features."),
+    "interpolate": ("interpolate", "interpolate", "Stage 1 of tracking by interpolation: attention between frames."),
     "readout": ("readout", "readout", "Stage 2 of tracking by interpolation: read targets out of attention maps."),
     "warp": ("learn_heads", "warp", "Write warped copies of first frames, from which weights of heads are learned."),
     "learn-heads": ("learn_heads", "learn_heads", "Learn weights of attention heads for the kernel attention."),

@@ -1,4 +1,4 @@
-"""Extraction with one process per device of this machine; all share one list by claims."""
+"""Work of stage 1 with one process per device of this machine; all share one list by claims."""
 
 import contextlib
 import multiprocessing
@@ -9,14 +9,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
 from ....store.errors import ConfigError, TedError
 from ...choices.hints import plural
 from ..signals import exit_on_signals
-from .request import ExtractionRequest
+from .request import ExtractionRequest, Share
 from .running import Extracted, Failure, extract
 
 #: Processes are spawned: CUDA does not survive a fork.
@@ -38,6 +38,29 @@ def parse_devices(text: str) -> list[str]:
     return devices
 
 
+class Request(Protocol):
+    """A request of work on several shares, which can be pickled."""
+
+    @property
+    def shares(self) -> Sequence[Share]:
+        """The shares; all processes go through them in this order."""
+
+
+class Done(Protocol):
+    """A share that is complete now; ``report.written`` is false if it was complete before."""
+
+    @property
+    def share(self) -> Share:
+        """The share."""
+
+    @property
+    def report(self) -> Any:
+        """What was done."""
+
+
+DoneT = TypeVar("DoneT", bound=Done)
+
+
 def extract_on_devices(
     request: ExtractionRequest,
     devices: Sequence[torch.device],
@@ -45,26 +68,52 @@ def extract_on_devices(
     progress: Callable[[str, int], Callable[[int], None]],
     say: Callable[[str], None],
 ) -> Iterator[Extracted | Failure]:
-    """Extract with one process per device; see `running.extract`.
+    """Extract with one process per device; see `running.extract` and `run_on_devices`."""
+    yield from run_on_devices(request, devices, extract, progress=progress, say=say)
+
+
+def run_on_devices(
+    request: Request,
+    devices: Sequence[torch.device],
+    work: Callable[..., Iterator[DoneT | Failure]],
+    *,
+    progress: Callable[[str, int], Callable[[int], None]],
+    say: Callable[[str], None],
+) -> Iterator[DoneT | Failure]:
+    """Work with one process per device.
 
     A process that dies stops no other: they take over its share, and `say` reports the death. A share has failed when
     every process has tried it or died.
 
+    Parameters
+    ----------
+    request
+        The request.
+    devices
+        The devices.
+    work
+        Function of a module: ``work(request, device, progress=..., say=...)`` goes through the shares, and waits for
+        those that other processes have claimed.
+    progress
+        Function of a title and a number of shares that returns a callback for the number of shares just done.
+    say
+        Takes remarks.
+
     Yields
     ------
-    Extracted or Failure
+    Done or Failure
         One for each share, as they are done.
     """
     threads = max(1, torch.get_num_threads() // len(devices))
     advance = progress(plural(len(devices), "process"), len(request.shares))
-    tally = _Tally(request, len(devices))
+    tally: _Tally[DoneT] = _Tally(request.shares, len(devices))
     processes: list[SpawnProcess] = []
     streams: dict[Connection, SpawnProcess] = {}
     try:
         for device in devices:
             # One pipe per process: a process killed while writing would leave a shared queue locked.
             receiver, sender = _CONTEXT.Pipe(duplex=False)
-            arguments = (request, str(device), threads, sender)
+            arguments = (request, work, str(device), threads, sender)
             process = _CONTEXT.Process(target=_run, args=arguments, name=str(device), daemon=True)
             with _interrupts_blocked():
                 process.start()
@@ -111,21 +160,21 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class _Tally:
+class _Tally(Generic[DoneT]):
     """Combine the results of several processes, which all go through all shares, into one per share.
 
     A process finds a share complete if another wrote it or if it was complete before. A failure counts only once no
     other process can complete the share.
     """
 
-    def __init__(self, request: ExtractionRequest, processes: int) -> None:
-        self._request = request
+    def __init__(self, shares: Sequence[Share], processes: int) -> None:
+        self._shares = shares
         self._processes = processes
         self._settled: set[int] = set()
-        self._found_complete: dict[int, Extracted] = {}
+        self._found_complete: dict[int, DoneT] = {}
         self._failures: dict[int, list[Failure]] = {}
 
-    def add(self, index: int, result: Extracted | Failure) -> Iterator[Extracted | Failure]:
+    def add(self, index: int, result: DoneT | Failure) -> Iterator[DoneT | Failure]:
         """Add a process's result for a share; yield it if it decides the share."""
         if index in self._settled:
             return
@@ -140,11 +189,11 @@ class _Tally:
         self._settled.add(index)
         yield result
 
-    def rest(self, processes: Sequence[SpawnProcess]) -> Iterator[Extracted | Failure]:
+    def rest(self, processes: Sequence[SpawnProcess]) -> Iterator[DoneT | Failure]:
         """Yield the undecided shares at the end: complete before, failed, or lost with their process."""
         ends = [f"{process.name}: {_describe_exit(process.exitcode)}" for process in processes if process.exitcode]
         reason = f"the processes ended before it was done ({', '.join(ends) or 'no reason given'})"
-        for index, share in enumerate(self._request.shares):
+        for index, share in enumerate(self._shares):
             if index in self._settled:
                 continue
             if index in self._found_complete:
@@ -157,8 +206,8 @@ def _describe_exit(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def _run(request: ExtractionRequest, device: str, threads: int, sender: Connection) -> None:
-    """Extract in a process of its own."""
+def _run(request: Request, work: Callable[..., Any], device: str, threads: int, sender: Connection) -> None:
+    """Work in a process of its own."""
     for number in (signal.SIGINT, signal.SIGHUP):  # the parent handles these and ends this process
         signal.signal(number, signal.SIG_IGN)
     exit_on_signals()
@@ -172,9 +221,7 @@ def _run(request: ExtractionRequest, device: str, threads: int, sender: Connecti
             sender.send(message)
 
     try:
-        for result in extract(
-            request, torch.device(device), progress=lambda _title, _frames: lambda _done: None, say=send
-        ):
+        for result in work(request, torch.device(device), progress=lambda _title, _count: lambda _done: None, say=send):
             send((indices[id(result.share)], result))
     except TedError as error:  # wrong options or weights: the same for all processes
         kind = ConfigError if isinstance(error, ConfigError) else TedError  # others may not survive pickling

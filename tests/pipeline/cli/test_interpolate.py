@@ -1,0 +1,112 @@
+"""``ted interpolate``: from a video to attention in the cache, and on to ``ted readout``."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ted.extract.frames import FrameSize
+from ted.extract.interpolation.settings import InterpolationSettings
+from ted.extract.settings import DEFAULT_OPTIONS
+from ted.extract.small_models import make_small
+from ted.pipeline.choices.features import BackboneJob
+from ted.pipeline.datasets.sources import Selection, Source, open_sources
+from ted.pipeline.runs.extracting.request import Model, Share
+from ted.pipeline.runs.interpolating import Interpolated, InterpolationRequest, interpolate
+from ted.pipeline.runs.learning_tokens import TokenSettings
+from ted.store import Artifact, open_cache
+from tests.pipeline.conftest import Cli
+
+SHORT = ("--frame-size", "64", "--pair-steps", "1", "--roll-steps", "2", "--slots", "8", "--token-steps", "2")
+
+
+@pytest.fixture(scope="module")
+def sd21(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"--weights={make_small('sd21', tmp_path_factory.mktemp('weights') / 'sd21')}"
+
+
+def units(cache: Path) -> list[Artifact]:
+    return [entry.open() for entry in open_cache(cache).artifacts("interpolation")]
+
+
+def test_tokens_of_all_objects_then_words(cli: Cli, davis_source: Path, sd21: str, tmp_path: Path) -> None:
+    one = (davis_source, "--videos", "one", "--limit", "3", "--cache", tmp_path / "cache")
+    planned = cli("interpolate", *one, sd21, *SHORT, "--dry-run", "--json")
+    assert planned.code == 0, planned.err
+    (row,) = json.loads(planned.out)["videos"]
+    assert (row["state"], row["frames"]) == ("unknown", 3)
+    assert row["seconds"] > 0
+    assert not list((tmp_path / "cache").rglob("*.json"))
+
+    made = cli("interpolate", *one, sd21, *SHORT)
+    assert made.code == 0, made.err
+    assert "ted readout" in made.out
+    (unit,) = units(tmp_path / "cache")
+    assert unit.spec.request["targets"] == ["object 1", "object 2"]
+    assert row["bytes"] == sum(4 * unit[name][...].size for name in ("sources", "weights", "cross", "losses", "errors"))
+    cross = unit["cross"][...]
+    assert (cross > 0).all()
+    assert not np.allclose(cross[:, 0], cross[:, 1])
+    again = cli("interpolate", *one, sd21, *SHORT)
+    assert "complete already" in again.err
+    assert cli("readout", *one, "--out", tmp_path / "results").code == 0
+    assert len(list((tmp_path / "results/one").glob("*.png"))) == 3
+
+    words = cli("interpolate", *one, sd21, *SHORT, "--prompt", "red ball", "--word", "red", "--word", "ball")
+    assert words.code == 0, words.err
+    assert len(units(tmp_path / "cache")) == 2
+    wrong = cli("interpolate", *one, sd21, *SHORT, "--prompt", "red ball", "--word", "red", "--word", "dog")
+    assert wrong.code == 2
+    assert "the prompt has no 'dog'" in wrong.err
+    few = cli("interpolate", *one, sd21, *SHORT, "--prompt", "red ball", "--word", "red")
+    assert "give a word of the prompt for each" in few.err
+
+
+def test_a_request_that_was_sent_to_another_process_gives_the_same_bytes(
+    cli: Cli, davis_source: Path, weights: tuple[str, ...], tmp_path: Path
+) -> None:
+    adm = weights[0].removeprefix("--weights=adm=")
+    short = (*SHORT, "--backbone", "adm", "--limit", "2", "--weights", adm, "--layer", "up_blocks[1]")
+    done = cli("interpolate", davis_source, *short, "--cache", tmp_path / "one", "--operator", "reconstruction")
+    assert done.code == 0, done.err
+    settings = InterpolationSettings(
+        operator="reconstruction",
+        frame_size=FrameSize(short_side=64),
+        pair_steps=1,
+        roll_steps=2,
+        slots=8,
+        layers=("up_blocks[1]",),
+    )
+    job = BackboneJob(backbone="adm", timesteps=(), taps=())
+    videos = open_sources([Source(path=davis_source)], Selection(limit=2))
+    request = InterpolationRequest(
+        cache=tmp_path / "two",
+        shares=tuple(Share(job=job, video=video) for video in videos),
+        model=Model(name="adm", weights=adm, dtype="float32", options=DEFAULT_OPTIONS),
+        settings=settings,
+        tokens=TokenSettings(),
+    )
+    sent, work = pickle.loads(pickle.dumps((request, interpolate)))
+    done = work(sent, torch.device("cpu"), progress=lambda title, count: lambda steps: None, say=print)
+    assert [type(result) for result in done] == [Interpolated] * 2
+    first, second = ({unit.spec.video: unit.content_hash for unit in units(tmp_path / name)} for name in ("one", "two"))
+    assert first == second
+    assert list(first) == ["one", "two"]
+    assert not units(tmp_path / "one")[0].spec.request["cross"]
+
+
+def test_wrong_options_are_answered(cli: Cli, davis_source: Path, sd21: str, weights: tuple[str, ...]) -> None:
+    adm = ("--backbone", "adm", "--frame-size", "64", *weights)
+    refused = {
+        (sd21, "--word", "ball"): "words of the targets need all of",
+        (sd21, "--device", "cpu", "--devices", "cpu,cpu"): "leave out --device",
+        (*adm, "--indicator", "tokens"): "takes no text",
+        (*adm, "--indicator", "none", "--layer", "down_blocks[0]"): "has no self-attention in down_blocks[0]",
+    }
+    for options, message in refused.items():
+        result = cli("interpolate", davis_source, *options)
+        assert result.code
+        assert message in result.err
