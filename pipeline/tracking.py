@@ -5,6 +5,7 @@ The call needs both stages: extraction of the features that the cache lacks, and
 """
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,6 +26,7 @@ from ..propagate.targets.object_ids import object_mask
 from ..store import Cache, FeatureChoice, Unit, open_cache
 from ..store.durable import canonical_json
 from ..store.errors import ConfigError, FrameError, IncompleteUnitError, LabelError, UnitNotFoundError
+from .annotating.words import TextTargets
 from .choices.features import parse_choice
 from .datasets.sources import Source, open_source
 from .datasets.video import Video
@@ -34,14 +36,18 @@ from .runs.propagating.propagation import describe_result
 from .runs.result_folders import atomic_folder, result_folder
 from .tasks.masks.task import MaskRun, MaskTask
 
+_log = logging.getLogger(__name__)
+
 #: A mask file, or object numbers (y, x).
 _Mask = Path | str | npt.NDArray[Any]
 
 
 def track(
     video: Path | str | npt.NDArray[np.uint8],
-    mask: _Mask | Mapping[int, _Mask],
+    mask: _Mask | Mapping[int, _Mask] | None = None,
     *,
+    text: str | Sequence[str] | None = None,
+    by: Path | str = "sd21",
     features: str | Sequence[str] | Mapping[str, float],
     alpha: float | None = None,
     cache: Path | str = "cache",
@@ -65,6 +71,11 @@ def track(
     mask
         The objects in the first frame: a mask file, or an array (y, x) of object numbers, 0 for the background (or of
         booleans, for one object). Or such masks by the index of their frame, from 0.
+    text
+        Instead, the objects of the first frame in words, such as ``"the left deer"``: one text for each. Their masks
+        are saved in the folder ``masks`` beside the cache, where they can be corrected; later calls use them again.
+    by
+        What finds the objects of a text: a backbone with text, or a folder of weights; see `TextTargets`.
     features
         Features as ``BACKBONE:TIMESTEP:TAP``: one, several of equal weight, or weights by feature.
     alpha
@@ -105,8 +116,16 @@ def track(
     """
     parts = _weigh(features, alpha)
     propagation = _settings(PropagationSettings(), settings)
-    annotated = _open(video, mask)
     where = choose_device(device)
+    if (mask is None) == (text is None):
+        raise ConfigError("give either a mask or a text")
+    if text is None:
+        annotated = _open(video, {} if mask is None else mask)
+    else:
+        texts = (text,) if isinstance(text, str) else tuple(text)
+        folder = Path(cache).expanduser().parent / "masks"
+        annotated, note = TextTargets(texts=texts, by=str(by), device=where).annotate(_open(video, None), folder)
+        _log.info(note)
     side = FrameSize(short_side=frame_size) if isinstance(frame_size, int) else None
     extraction = ExtractionSettings(
         frame_size=FrameSize(exact=frame_size) if isinstance(frame_size, tuple) else side, ensemble=ensemble
@@ -284,9 +303,9 @@ class _AnnotatedVideo(Video):
         return dict(self.masks)
 
 
-def _open(video: Path | str | npt.NDArray[np.uint8], mask: _Mask | Mapping[int, _Mask]) -> Video:
-    """Open a video and its masks."""
-    masks = dict(mask) if isinstance(mask, Mapping) else {0: mask}
+def _open(video: Path | str | npt.NDArray[np.uint8], mask: _Mask | Mapping[int, _Mask] | None) -> Video:
+    """Open a video and its masks; None for those of the video alone."""
+    masks = {} if mask is None else dict(mask) if isinstance(mask, Mapping) else {0: mask}
     if isinstance(video, np.ndarray):
         frames = _ArrayFrames(video)
         opened = Video(dataset="array", name=f"frames-{frames.digest()[:8]}", frames=frames)
@@ -298,6 +317,8 @@ def _open(video: Path | str | npt.NDArray[np.uint8], mask: _Mask | Mapping[int, 
         if len(found) != 1:
             raise ConfigError(f"{video} has {len(found)} videos: give the path of one video")
         opened = found[0]
+    if mask is None:
+        return opened
     read = {}
     for index, item in sorted(masks.items()):
         if not 0 <= index < len(opened.frames):

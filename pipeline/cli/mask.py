@@ -6,7 +6,7 @@ import click
 
 from ..choices.hints import plural
 from .base import answer, arg, command, next_command, opt
-from .options import DEVICE, at_least
+from .options import DEVICE, TextChoice, at_least
 
 
 class _Pixel(click.ParamType[tuple[int, int]]):
@@ -34,6 +34,10 @@ class _Box(click.ParamType[tuple[float, float, float, float]]):
         return x, y, width, height
 
 
+class NamedObjects(TextChoice, title="Objects"):
+    """Objects that are named by texts."""
+
+
 @command(json=True)
 def mask(
     source: Path = arg("VIDEO"),
@@ -56,26 +60,28 @@ def mask(
     frame: str | None = opt(
         "Frame to annotate, by name or by number from 0.  [default: the first frame]", metavar="FRAME"
     ),
-    number: int = opt("Number of the first box's object.", 1, flag="--object", type=at_least(1, 254)),
+    number: int = opt("Number of the object of the first box or text.", 1, flag="--object", type=at_least(1, 254)),
     fill: bool = opt("Fill boxes, instead of separating the object in them by GrabCut."),
     sam: Path | None = opt(
         "Separate objects by a model of the SAM family instead: a folder in the layout of transformers.",
         metavar="FOLDER",
     ),
     device: str = DEVICE,
+    *,
+    words: NamedObjects,
     out: Path = opt("Folder of the masks.", "masks", title="Output"),
     overwrite: bool = opt("Replace the video's masks in the folder, instead of adding to them."),
 ) -> None:
     """Make the first mask of your own VIDEO, a video file or a folder of frames.
 
-    Without --box and --from, a window opens: draw a box, a polygon or with a brush, or click on the object, in any
-    frames. --box needs no display. GrabCut finds the object in a box by its colours. The masks are palette PNGs,
-    OUT/VIDEO/FRAME.png, for `--annotations OUT/VIDEO` of `ted propagate`. Run the command again to add objects
-    (--object) and frames (--frame).
+    Without --box, --text and --from, a window opens: draw a box, a polygon or with a brush, or click on the object, in
+    any frames. --box and --text need no display. GrabCut finds the object in a box by its colours. The masks are
+    palette PNGs, OUT/VIDEO/FRAME.png, for `--annotations OUT/VIDEO` of `ted propagate`. Run the command again to add
+    objects (--object) and frames (--frame), or without options to correct masks in the window.
 
     For example:
         ted mask walk.mp4 --box 120,64,200,150
-        ted mask walk.mp4 --box 300,80,90,160 --not 340,200 --object 2
+        ted mask walk.mp4 --text "the left deer" --by weights/grounding-dino-tiny
         ted mask walk.mp4 --from annotations.json
     """
     from ...store import printable, safe_name
@@ -87,8 +93,8 @@ def mask(
     from ..pictures.selection import frame_index
     from ..runs.devices import choose_device
 
-    if sum([bool(boxes), imported is not None]) > 1 or (fill and sam is not None):
-        raise ConfigError("--box and --from, and --fill and --sam, exclude each other: leave one of them out")
+    if sum([bool(boxes), bool(words.texts), imported is not None]) > 1 or (fill and sam is not None):
+        raise ConfigError("--box, --text and --from, and --fill and --sam, exclude each other: leave one of them out")
     videos = open_source(Source(path=source))
     if len(videos) != 1 or videos[0].dataset not in ("folder", "video"):
         raise ConfigError(
@@ -99,6 +105,7 @@ def mask(
     folder = out / safe_name(video.name)
     if folder.resolve() == source.resolve():
         raise ConfigError(f"masks would be written among the frames in {folder}: choose another --out")
+    targets, before = None, {}
     if imported is not None:
         if list_masks(folder) and not overwrite:
             raise ConfigError(f"there are masks in {folder}: add --overwrite to replace them, or choose another --out")
@@ -106,13 +113,18 @@ def mask(
     else:
         segment = fill_box if fill else grab_cut if sam is None else load_sam(sam, choose_device(device))
         before = {} if overwrite else read_masks(video, folder)
-        if boxes:
+        if (targets := words.targets(device, segment=segment)) is not None:
+            found = targets.find(video, index or 0, number=number, masks=before)
+        elif boxes:
             found = masks_from_boxes(
                 video, boxes, segment, outside=outside, frame=index or 0, number=number, masks=before
             )
         else:
             found = edit_masks(video, segment, frame=index or 0, masks=before)
-    folder, sheet = write_masks(video, found, out, alone=overwrite)
+    if targets is not None and not before:
+        folder, sheet = targets.save(video, found, out, index or 0)
+    else:
+        folder, sheet = write_masks(video, found, out, alone=overwrite)
     objects = {int(value) for ids in found.masks.values() for value in set(ids[ids > 0].tolist())}
     named = {str(key): found.names.get(key, f"object {key}") for key in sorted(objects)}
     frames = [video.frames.names[at] for at in sorted(found.masks)]

@@ -4,7 +4,7 @@ import math
 from contextlib import AbstractContextManager
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -14,6 +14,7 @@ from .base import LocalFolder, Options, arg, opt
 
 if TYPE_CHECKING:
     from ...propagate import Workers
+    from ..annotating.words import TextTargets
     from ..datasets.video import Video
 
 
@@ -146,6 +147,46 @@ def _tasks_reading(annotations: Path | None) -> tuple[str, ...]:
     from ..tasks.registry import tasks_reading
 
     return tasks_reading(annotations)
+
+
+class TextChoice(Options, title=VideoChoice.title):
+    """Objects that are named by texts, instead of other annotations."""
+
+    texts: tuple[str, ...] = opt(
+        "Object in words, such as 'the left deer', or @dataset for the video's text in LaSOT. Repeat for more objects.",
+        flag="--text",
+        metavar="TEXT",
+    )
+    by: str = opt(
+        "What finds it: the cross-attention of a backbone with text, or of Stable Diffusion in a folder; or a detector "
+        "in a folder, in the layout of transformers (SAM 3, Grounding DINO, OWLv2, CLIPSeg).",
+        "sd21",
+        metavar="BACKBONE[:TIMESTEP]|FOLDER",
+    )
+    prompt: str | None = opt("Prompt of the backbone, which contains the texts.  [default: the texts]", metavar="TEXT")
+    min_score: float | None = opt(
+        "Least score of a match, 0 to 1.  [default: depends on what finds it]", type=click.FloatRange(0, 1)
+    )
+
+    def targets(self, device: str, **settings: Any) -> "TextTargets | None":
+        """Return the texts' targets, or None without texts; raises ConfigError for an option without a text."""
+        from ...store.errors import ConfigError
+        from ..runs.devices import choose_device
+
+        if not self.texts:
+            if self.prompt is not None or self.min_score is not None:
+                raise ConfigError("--prompt and --min-score are for --text")
+            return None
+        from ..annotating.words import TextTargets
+
+        return TextTargets(
+            texts=self.texts,
+            by=self.by,
+            prompt=self.prompt,
+            least=self.min_score,
+            device=choose_device(device),
+            **settings,
+        )
 
 
 class SchedulerChoice(Options, title="Workers and clusters"):

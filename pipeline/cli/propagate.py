@@ -7,7 +7,7 @@ import click
 
 from ..choices.hints import plural
 from .base import Options, Tally, answer, command, next_command, next_steps, opt, titled
-from .options import CACHE, DEVICE, ClusterChoice, TrackedVideos
+from .options import CACHE, DEVICE, ClusterChoice, TextChoice, TrackedVideos
 from .setting_options import FusionChoice, SettingChoice, saved_settings
 
 # Share of the free disk for affinities that are cached without being asked for.
@@ -38,6 +38,7 @@ class TaskChoice(Options, title="Task"):
 @command(json=True, config=True)
 def propagate(
     choice: TrackedVideos,
+    words: TextChoice,
     fusion: FusionChoice,
     setting: SettingChoice,
     goal: TaskChoice,
@@ -64,7 +65,8 @@ def propagate(
     """Propagate annotated masks, boxes, joints or points along cached features.
 
     SOURCE is the root of a dataset (DAVIS, YouTube-VOS, MOSE, VIP, Kubric; JHMDB), a pickle of TAP-Vid, the
-    Tracks of `ted synth`, a folder of frames or a video file; the last two need --mask or --annotations. The features
+    Tracks of `ted synth`, a folder of frames or a video file; the last two need --mask, --annotations or --text, whose
+    masks are saved in the folder masks beside the cache, and used again if they were corrected there. The features
     must be in the cache (`ted extract`). Results are palette PNGs of masks, or tables of boxes, joints or points
     (boxes.csv, joints.csv, tracks.csv). Results that were made with the same settings are not made again.
 
@@ -73,6 +75,8 @@ def propagate(
         ted propagate DAVIS --preset davis-best --out results/best
         ted propagate walk.mp4 --mask first.png --temperature 0.1 --top-k 15 --out results/sharper
     """
+    if words.texts and (choice.mask or choice.annotations):
+        raise click.UsageError("--text, --mask and --annotations exclude each other: leave out all but one of them.")
     videos = choice.open(cache)  # wrong paths are answered before torch is loaded
     from ...store import open_cache
     from ...store.errors import ConfigError
@@ -85,6 +89,11 @@ def propagate(
     from ..tasks.registry import task_of
 
     parts, prefer, settings = fusion.parts(), fusion.preferred(), setting.settings(fusion)
+    targets = words.targets(device)
+    if targets is not None:
+        from ..annotating.words import as_text_video
+
+        videos = [as_text_video(video) for video in videos]
     task_options = {"query_mode": goal.query_mode, "save_soft": save_soft}
     tasks = {video.name: task_of(video, goal.target, task_options) for video in videos}
     if save_soft and not all(getattr(task, "save_soft", False) for task in tasks.values()):
@@ -97,9 +106,13 @@ def propagate(
         tally = Tally(bars.note)
         for video in videos:
             with tally.item("video", video.name) as row:
+                started = video
+                if targets is not None:
+                    started, note = targets.annotate(video, cache.parent / "masks")
+                    bars.note(note)
                 report = propagate_video(
                     source,
-                    video,
+                    started,
                     parts,
                     settings,
                     out,
@@ -119,7 +132,7 @@ def propagate(
                 if overlay:
                     title = f"{video.name}: " + " + ".join(f"{weight:g} {feature}" for feature, weight in used)
                     pictures = write_overlay(
-                        video, report.folder, out / "overlays", title=title, suffix=f".{overlay_format}"
+                        started, report.folder, out / "overlays", title=title, suffix=f".{overlay_format}"
                     )
                     row["overlay"] = [str(path) for path in pictures]
                 state = f"{report.seconds:.1f} s, {_ORIGINS.get(report.affinities, report.affinities)}"
