@@ -56,7 +56,10 @@ def test_imports_point_one_way(room: str) -> None:
 
 @pytest.mark.parametrize(
     ("package", "forbidden"),
-    [("ted.store", ("torch", "diffusers", "transformers")), ("ted.propagate", ("diffusers", "transformers"))],
+    [
+        ("ted.store", ("torch", "diffusers", "transformers", "dask.array")),
+        ("ted.propagate", ("diffusers", "transformers")),
+    ],
 )
 def test_heavy_libraries_stay_where_they_are_needed(package: str, forbidden: tuple[str, ...]) -> None:
     code = (

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +16,9 @@ from ..request import FLOAT16_LAYOUT, FeatureRequest, UnitSpec, check_codec, fea
 from ..stored import StoredUnit
 from ..writing import StoredWriter
 from .registry import ArtifactKind, register_artifact
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 
 class Unit(StoredUnit[UnitSpec]):
@@ -68,7 +70,7 @@ class Unit(StoredUnit[UnitSpec]):
         return {array.name: self._readers[array.name][...] for array in self.spec.layout.shared_arrays}
 
     @property
-    def features(self) -> da.Array:
+    def features(self) -> "da.Array":
         """The features as propagation reads them, lazily: (frame, y, x, channel), one chunk a frame.
 
         float16 for most codecs, float32 for ``int8``. With the codec ``pca`` the last axis holds coefficients in an
@@ -78,14 +80,16 @@ class Unit(StoredUnit[UnitSpec]):
         return self._lazy("features", reconstruct=False)
 
     @property
-    def reconstruction(self) -> da.Array:
+    def reconstruction(self) -> "da.Array":
         """The features with all channels of the network, lazily: (frame, y, x, channel).
 
         The codec's losses remain.
         """
         return self.features if self.spec.codec.keeps_channels else self._lazy("reconstruction", reconstruct=True)
 
-    def _lazy(self, name: str, *, reconstruct: bool) -> da.Array:
+    def _lazy(self, name: str, *, reconstruct: bool) -> "da.Array":
+        import dask.array as da  # it takes most of the time of importing the store
+
         reader = DecodedReader(self.spec.codec, self._readers, self.parameters, self._sizes, reconstruct=reconstruct)
         return da.from_array(
             reader,
