@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ted.store import Cache, FeatureChoice, Unit, UnitSpec, open_cache
 from ted.store.errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError, SchemaError, UnitNotFoundError
 
-from .conftest import damage_chunk, make_spec, raises_with_hint, write_unit
+from .conftest import damage_chunk, raises_with_hint, write_unit
+from .unit_inputs import make_spec
 
 CHOICE = FeatureChoice(backbone="adm", timestep=51, tap="up_blocks[2]")
 

@@ -28,7 +28,8 @@ from ted.store.claims import STALE_AFTER_S, take_claim
 from ted.store.errors import CacheError, Hint, IncompleteUnitError
 
 from .claim_inputs import leave_claim
-from .conftest import damage_chunk, make_affinities, make_spec, write_affinities, write_unit
+from .conftest import damage_chunk, write_affinities, write_unit
+from .unit_inputs import make_affinities, make_spec
 
 CHUNK = "features/c/3/0/0/0"
 

@@ -18,7 +18,8 @@ from ted.store import Cache, Unit, UnitSpec, demote, verify_unit
 from ted.store.errors import CacheError, ClaimedError, CorruptUnitError
 from ted.store.marker import Marker, read_marker, write_marker
 
-from .conftest import make_spec, write_unit
+from .conftest import write_unit
+from .unit_inputs import make_spec
 
 MARKER, CLAIM = "features/ted/complete.json", "features/ted/claim.json"
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from ted.store import AffinitySpec, AffinityUnit, Cache, Unit, UnitSpec, demote, open_cache, open_unit, verify_unit
 from ted.store.errors import CacheError, CorruptUnitError, SchemaError, TedError
 
-from .conftest import make_affinities, make_frames, make_spec, write_affinities, write_unit
+from .conftest import write_affinities, write_unit
 from .test_writer import tree
+from .unit_inputs import make_affinities, make_frames, make_spec
 
 FRAMES = 2
 FEATURES = make_spec(frame_names=tuple(map(str, range(FRAMES))))

@@ -14,7 +14,8 @@ from ted.store import AffinityUnit, Cache, Unit, UnitSpec, copy_unit
 from ted.store.artifacts.registry import layout_at
 from ted.store.durable import write_atomic
 
-from .conftest import make_affinities, write_affinities, write_unit
+from .conftest import write_affinities, write_unit
+from .unit_inputs import make_affinities
 
 
 class Disk:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ted.store import Cache
 from ted.store.stored import StoredUnit
 
-from .conftest import make_affinities, make_spec, write_affinities, write_codec, write_unit
+from .conftest import write_affinities, write_codec, write_unit
+from .unit_inputs import make_affinities, make_spec
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "storage-format.md").read_text()
 

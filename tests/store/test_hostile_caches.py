@@ -23,8 +23,9 @@ from ted.store.marker import Marker, read_marker, record_file, write_marker
 from tests.pipeline.conftest import Cli
 
 from .claim_inputs import leave_claim
-from .conftest import make_spec, write_codec, write_unit
+from .conftest import write_codec, write_unit
 from .test_writer import tree
+from .unit_inputs import make_spec
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 NESTED = b'{"a":' * 200 + b"1" + b"}" * 200  # deep enough for recursive code, not for the parser

@@ -15,8 +15,8 @@ import pytest
 from ted.store import AffinitySpec, UnitSpec, open_cache, open_unit, verify_unit
 from ted.store.errors import CacheError
 
-from .conftest import make_affinities, make_spec
 from .test_writer import tree
+from .unit_inputs import make_affinities, make_spec
 
 FRAMES = 60
 #: Program that imports everything once, and forks a writer for each cache read from stdin. The writer prints its
@@ -26,7 +26,7 @@ import os, sys, time, traceback
 import numpy as np
 from pathlib import Path
 from ted.store import open_cache
-from tests.store.conftest import make_affinities, make_frames, make_spec
+from tests.store.unit_inputs import make_affinities, make_frames, make_spec
 
 os.fsync = lambda descriptor: None
 

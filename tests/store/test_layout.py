@@ -9,7 +9,7 @@ from ted.store.errors import ConfigError
 from ted.store.layout import printable, safe_name, tap_name, unit_path
 from ted.store.request import FLOAT16_LAYOUT
 
-from .conftest import make_affinities, make_spec
+from .unit_inputs import make_affinities, make_spec
 
 HOSTILE = [
     "..", ".", "../../etc/passwd", "/etc", "a/b", "a\\b", " ", "a b", "a%20b", "-rf", ".hidden", "x" * 500, "x" * 501,

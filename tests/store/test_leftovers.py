@@ -18,8 +18,9 @@ from ted.store.leftovers import Leftover
 from tests.pipeline.conftest import Cli
 
 from .claim_inputs import GONE, NAME, age, leave_claim
-from .conftest import make_spec, write_unit
+from .conftest import write_unit
 from .test_writer import tree
+from .unit_inputs import make_spec
 
 
 def found(cache: Cache) -> dict[str, str]:

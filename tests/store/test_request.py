@@ -8,7 +8,7 @@ import pytest
 from ted.store import FeatureRequest, UnitSpec
 from ted.store.errors import SchemaError
 
-from .conftest import make_spec
+from .unit_inputs import make_spec
 
 REQUEST = FeatureRequest(
     video="swan",

@@ -12,8 +12,8 @@ from ted.store import Cache, verify_unit
 from ted.store.claims import STALE_AFTER_S
 
 from .claim_inputs import NAME, age
-from .conftest import make_spec
 from .test_writer import tree
+from .unit_inputs import make_spec
 
 FROZEN = """
 import socket, sys
@@ -22,7 +22,7 @@ import numpy as np
 socket.gethostname = lambda: "elsewhere"
 from ted.store import heartbeat, open_cache
 from ted.store.errors import ClaimedError
-from tests.store.conftest import make_spec
+from tests.store.unit_inputs import make_spec
 
 heartbeat.HEARTBEAT_S = 0.02
 with open_cache(Path(sys.argv[1])).writer(make_spec()) as writer:

@@ -17,7 +17,8 @@ from ted.store import Cache, FeatureChoice, FeatureRequest, Unit, UnitSpec, demo
 from ted.store import claims as claims_module
 from ted.store.errors import CacheError, ClaimedError, Hint, IncompleteUnitError
 
-from .conftest import FRAMES, make_spec, raises_with_hint, write_unit
+from .conftest import raises_with_hint, write_unit
+from .unit_inputs import FRAMES, make_spec
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -20,15 +20,8 @@ from ted.store.errors import (
     SchemaError,
 )
 
-from ..conftest import (
-    SEARCH,
-    assert_affinities_equal,
-    make_affinities,
-    make_frames,
-    make_spec,
-    write_affinities,
-    write_unit,
-)
+from ..conftest import assert_affinities_equal, write_affinities, write_unit
+from ..unit_inputs import SEARCH, make_affinities, make_frames, make_spec
 
 
 def test_what_is_written_is_read(cache: Cache, affinities: AffinityUnit) -> None:

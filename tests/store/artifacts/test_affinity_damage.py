@@ -17,17 +17,9 @@ from ted.store.errors import (
 )
 from ted.store.marker import Marker, read_marker, record_file, write_marker
 
-from ..conftest import (
-    assert_affinities_equal,
-    damage_chunk,
-    make_affinities,
-    make_frames,
-    make_spec,
-    raises_with_hint,
-    write_affinities,
-    write_unit,
-)
+from ..conftest import assert_affinities_equal, damage_chunk, raises_with_hint, write_affinities, write_unit
 from ..test_writer import tree
+from ..unit_inputs import make_affinities, make_frames, make_spec
 
 MARKER = "sources/ted/complete.json"
 

@@ -16,8 +16,9 @@ from ted.store.errors import (
     IncompleteUnitError,
 )
 
-from ..conftest import assert_affinities_equal, make_affinities, make_frames, raises_with_hint, write_affinities
+from ..conftest import assert_affinities_equal, raises_with_hint, write_affinities
 from ..test_writer import tree
+from ..unit_inputs import make_affinities, make_frames
 
 
 def test_a_resumed_unit_equals_an_undisturbed_one(tmp_path: Path) -> None:

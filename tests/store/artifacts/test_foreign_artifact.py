@@ -38,8 +38,9 @@ from ted.store.errors import (
 )
 from tests.pipeline.conftest import Cli
 
-from ..conftest import damage_chunk, make_spec, raises_with_hint, write_unit
+from ..conftest import damage_chunk, raises_with_hint, write_unit
 from ..test_writer import tree
+from ..unit_inputs import make_spec
 
 PROTOTYPE = ArtifactKind(
     name="prototype",

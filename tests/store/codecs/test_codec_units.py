@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ted.store import Cache, FeatureChoice, Unit, UnitSpec, demote, open_cache, parse_codec, verify_unit
 from ted.store.errors import CacheError, CorruptUnitError, Hint, IncompleteUnitError, SchemaError, UnitNotFoundError
 
-from ..conftest import damage_chunk, make_spec, raises_with_hint, write_codec, write_unit
+from ..conftest import damage_chunk, raises_with_hint, write_codec, write_unit
 from ..test_writer import tree
+from ..unit_inputs import make_spec
 
 CHOICE = FeatureChoice(backbone="adm", timestep=51, tap="up_blocks[2]")
 FORMS = ("int8", "bitround:7", "bitround:10", "pca:3", "pca:6")

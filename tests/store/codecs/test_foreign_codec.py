@@ -28,8 +28,9 @@ from ted.store.errors import ConfigError, SchemaError
 from ted.store.layout import ArrayLayout
 from tests.pipeline.conftest import Cli
 
-from ..conftest import damage_chunk, make_spec, write_codec, write_unit
+from ..conftest import damage_chunk, write_codec, write_unit
 from ..test_writer import tree
+from ..unit_inputs import make_spec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ from ted.pipeline.tasks.masks.scores import MaskScore, ObjectScore
 from ted.store.errors import CacheError, ClaimedError, ConfigError
 
 
-def score(value: float, *, f: bool = True, decay: float = 0.125) -> MaskScore:
+def score(value: float, *, f: bool = True, decay: float = 0.125, count: int = 2) -> MaskScore:
     part = Statistics(mean=value, recall=0.1 + value / 3, decay=decay)
-    objects = (ObjectScore(object_id=number, frames=7, j=part, f=part if f else None) for number in (1, 2))
+    objects = (ObjectScore(object_id=number, frames=7, j=part, f=part if f else None) for number in range(1, count + 1))
     return MaskScore(objects=tuple(objects))
 
 
@@ -48,7 +48,7 @@ def test_a_decay_that_is_not_a_number_stays_so(tmp_path: Path) -> None:
 def test_a_torn_last_line_is_dropped_and_overwritten(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal:
         journal.add_scores({"a": score(0.25)})
-        journal.add_scores({"b": score(0.5)})
+        journal.add_scores({"b": score(0.5, f=False, count=1)})  # a short line: it is cut at each byte
     path = tmp_path / JOURNAL
     whole = path.read_bytes()
     first = whole.index(b"\n") + 1
@@ -75,7 +75,8 @@ def test_unreadable_lines_count_as_absent(tmp_path: Path) -> None:
 def test_any_damage_to_a_line_is_found_and_only_that_line_is_dropped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    entered = {key: score(value) for key, value in (("a", 0.25), ("b", 0.5), ("c", 0.75))}
+    # A short line: each of its bytes is changed.
+    entered = {key: score(value, f=False, count=1) for key, value in (("a", 0.25), ("b", 0.5), ("c", 0.75))}
     with open_journal(tmp_path) as journal:
         for key, value in entered.items():
             journal.add_scores({key: value})
