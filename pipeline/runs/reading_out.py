@@ -238,13 +238,11 @@ def _grid(entry: ArtifactEntry) -> tuple[int, int]:
 
 
 def _is_for(entry: ArtifactEntry, run: TaskRun) -> bool:
-    """Tell whether maps are for a run's targets; self-attention alone is for any."""
-    request = entry.spec.request
-    described = describe_targets(run, _grid(entry))
-    return not request["cross"] or (
-        len(request["targets"]) == len(described["targets"])
-        and request.get("annotations", described["annotations"]) == described["annotations"]
-    )
+    """Tell whether maps are for a run's targets; self-attention alone is for any, words for as many."""
+    request, described = entry.spec.request, describe_targets(run, _grid(entry))
+    made_for = request.get("conditioning", {}).get("annotations", described["annotations"])
+    same = made_for == described["annotations"] and len(request["targets"]) == len(described["targets"])
+    return same or not request["cross"]
 
 
 def _fields(entry: ArtifactEntry) -> dict[str, str]:

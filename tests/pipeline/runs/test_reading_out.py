@@ -76,13 +76,21 @@ def store_maps(cache: Path, video: Video, maps: Maps, target: str | None = None,
     sources = np.stack([order, np.full(cells, -1)], axis=1)
     weights = np.tile(np.array([0.7, 0], np.float32), (cells, 1))
     described = describe_targets(task_of(video, target).start(video), (grid[0], grid[1]))
-    size = list(video.frames.size)
-    request = {"frames": video.frames.digest(), "grid": grid, "frame_size": size, "cross": True, **described, **more}
+    request = {
+        "backbone": "made",
+        "frames": video.frames.digest(),
+        "grid": grid,
+        "frame_size": list(video.frames.size),
+        "cross": True,
+        "targets": described["targets"],
+        "conditioning": {"annotations": described["annotations"]},
+        **more,
+    }
     spec = ArtifactSpec(
         kind=INTERPOLATION.name,
         dataset=video.dataset,
         video=video.name,
-        request={"backbone": "made", "roll_steps": 2, **request},
+        request=request,
         sizes={"frame": frames, "cell": cells, "slot": 2, "target": targets, "step": 3, "roll": 2},
     )
     with open_cache(cache, create=True).artifact_writer(spec) as writer:
