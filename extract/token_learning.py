@@ -33,10 +33,14 @@ class LearnedTokens:
         (object, channel), float32, on the CPU.
     losses
         Loss of each object before each step, averaged over noise draws: (step, object), float32, on the CPU.
+    maps
+        Cross-attention map of each token after the last step, averaged over further noise draws: (object, y, x),
+        float32, on the CPU, on the finest of the layers' grids.
     """
 
     tokens: torch.Tensor
     losses: torch.Tensor
+    maps: torch.Tensor
 
 
 def default_layers(backbone: Backbone) -> tuple[str, ...]:
@@ -50,17 +54,16 @@ def default_layers(backbone: Backbone) -> tuple[str, ...]:
     return (list(attention_layers(backbone, cross=True))[-1].partition(".")[0],)
 
 
-def token_losses(
+def token_maps(
     backbone: Backbone,
     noisy: torch.Tensor,
     tokens: torch.Tensor,
-    targets: torch.Tensor,
     *,
     states: torch.Tensor,
     layers: Sequence[str],
     timestep: int,
 ) -> torch.Tensor:
-    """Return each object's binary cross-entropy between the cross-attention map of its token and its mask.
+    """Return the cross-attention map of each token, averaged over heads and layers; gradients flow to the tokens.
 
     Parameters
     ----------
@@ -69,9 +72,7 @@ def token_losses(
     noisy
         x_tau of the frame: (1, channel, y, x).
     tokens
-        (object, channel); gradients flow to them.
-    targets
-        Masks (object, y, x) in [0, 1], of any size; they are averaged over the map's cells.
+        (object, channel).
     states
         Text states of the empty prompt, (1, token, channel).
     layers
@@ -82,13 +83,20 @@ def token_losses(
     Returns
     -------
     torch.Tensor
-        (object,).
+        (object, y, x) on the finest of the layers' grids.
     """
     arguments = backbone.network_arguments(noisy[None], timestep, {"text_states": with_tokens(states, tokens)})
     weights = read_attention(
         lambda: backbone.network(**arguments), attention_layers(backbone, cross=True, within=layers)
     )
-    maps = as_maps(weights, (noisy.shape[-2], noisy.shape[-1]))[0, 1 : 1 + len(tokens)]
+    return as_maps(weights, (noisy.shape[-2], noisy.shape[-1]))[0, 1 : 1 + len(tokens)]
+
+
+def map_losses(maps: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the binary cross-entropy between each map (object, y, x) and its mask, averaged over the map's cells.
+
+    Masks (object, y, x) in [0, 1] have any size; they are averaged over the cells.
+    """
     cells = functional.adaptive_avg_pool2d(targets.to(maps), (maps.shape[-2], maps.shape[-1]))
     least = torch.finfo(maps.dtype).tiny  # a map may reach 0 or 1, and the library's loss refuses what exceeds 1
     return -(cells * maps.clamp(min=least).log() + (1 - cells) * (1 - maps).clamp(min=least).log()).mean((1, 2))
@@ -160,14 +168,18 @@ def learn_tokens(
         with_tokens(states, tokens)  # checks them
         tokens.requires_grad_()
         optimizer = torch.optim.AdamW([tokens], lr=rate)
+
+        def maps_of(draw: int) -> torch.Tensor:
+            noise = draw_noise(replace(key, draw=draw, purpose="token"), clean.shape).to(clean)
+            noisy = backbone.schedule.perturb(clean, noise, timestep)
+            return token_maps(backbone, noisy, tokens, states=states, layers=within, timestep=timestep)
+
         curve = []
         for step in range(steps):
             losses = torch.zeros(len(targets))
             gradient = torch.zeros_like(tokens)
             for draw in range(step * draws, (step + 1) * draws):
-                noise = draw_noise(replace(key, draw=draw, purpose="token"), clean.shape).to(clean)
-                noisy = backbone.schedule.perturb(clean, noise, timestep)
-                found = token_losses(backbone, noisy, tokens, targets, states=states, layers=within, timestep=timestep)
+                found = map_losses(maps_of(draw), targets)
                 gradient += torch.autograd.grad(found.sum() / draws, tokens)[0]
                 losses += found.detach().float().cpu() / draws
             if not (losses.isfinite().all() and gradient.isfinite().all()):
@@ -179,7 +191,9 @@ def learn_tokens(
             tokens.grad = gradient
             optimizer.step()
             progress(1)
-    return LearnedTokens(tokens=tokens.detach().float().cpu(), losses=torch.stack(curve))
+        with torch.no_grad():
+            maps = torch.stack([maps_of(steps * draws + draw).float() for draw in range(draws)]).mean(0).cpu()
+    return LearnedTokens(tokens=tokens.detach().float().cpu(), losses=torch.stack(curve), maps=maps)
 
 
 @contextmanager

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from .cluster import InProcess, Workers, check_access, connect
     from .features import FeatureReader, FeatureVolume, Part, finest_part
     from .fusion import Fusion
-    from .head_weights import LearnedHeads, learn_head_weights, store_head_weights, with_learned_heads
+    from .head_weights import (
+        LearnedHeads,
+        learn_head_weights,
+        learn_head_weights_from_maps,
+        store_head_weights,
+        with_learned_heads,
+    )
     from .interpolation import ReadOutSettings, labels_of_pair
     from .kernels import (
         AttentionKernel,
@@ -82,6 +88,7 @@ __all__ = [
     "kernel_names",
     "labels_of_pair",
     "learn_head_weights",
+    "learn_head_weights_from_maps",
     "parse_kernel",
     "part_weights",
     "plan_passes",

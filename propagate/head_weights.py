@@ -35,7 +35,7 @@ class LearnedHeads:
         IoU on the held-out frames with the weights ``uniform``, ``best head`` and ``learned``: the mean over objects
         and frames, on the feature grid, each cell counting for its most likely object.
     held_out
-        Indices of the held-out frames.
+        Indices of the held-out frames; without any, `single` and `iou` are those of the training frame.
     """
 
     weights: tuple[float, ...]
@@ -83,10 +83,7 @@ def learn_head_weights(
     LabelError
         For too few labelled frames, or labels on another grid.
     """
-    reader = FeatureReader([(volume, 1.0) for volume in volumes])
-    if not all(part.role for part in reader.parts):
-        raise ConfigError("weights of heads are learned from attention alone: name taps that end in :qk")
-    bound = replace(kernel, head=-1, head_weights=(), learned=False).bind(reader.parts)
+    reader, bound = _bind(volumes, kernel)
     first, *others = sorted(labels)
     if len(others) < 2:
         raise LabelError(f"weights of heads are learned from at least 3 labelled frames, not {len(labels)}")
@@ -107,6 +104,80 @@ def learn_head_weights(
     training = [frame for frame in others if frame not in held_out]
     given = torch.cat([alone[frame] for frame in training], dim=2)  # (head, channel, cell)
     truth = torch.cat([labels[frame].flatten(1).float() for frame in training], dim=1)
+    tested = [(alone[frame], labels[frame].flatten(1)) for frame in held_out]
+    return _fit(given, truth, tested, steps=steps, rate=rate, penalty=penalty, held_out=held_out)
+
+
+def learn_head_weights_from_maps(
+    volumes: Sequence[FeatureVolume],
+    frame: int,
+    maps: torch.Tensor,
+    label: torch.Tensor,
+    kernel: AttentionKernel,
+    *,
+    steps: int = 300,
+    rate: float = 1e-2,
+    penalty: float = 1e-2,
+) -> LearnedHeads:
+    """Learn weights with which self-attention sharpens the objects' cross-attention maps to their mask, in one frame.
+
+    Each head propagates the maps from the frame to itself, over the whole frame. Beforehand a map is stretched to
+    [0, 1], and the background is what the largest map leaves of 1; a cell's labels then sum to 1. The optimisation is
+    that of `learn_head_weights`. No frame is held out.
+
+    Parameters
+    ----------
+    volumes
+        Queries and keys of one video's layers, which count alike.
+    frame
+        Index of the frame.
+    maps
+        Cross-attention map of each object's token, (object, y, x), on any grid.
+    label
+        The objects' mask, (1 + object, y, x), on the grid of the finest layer; the first channel is the background.
+    kernel, steps, rate, penalty
+        As in `learn_head_weights`.
+
+    Raises
+    ------
+    ConfigError
+        For features that are not attention, or cannot be fused.
+    LabelError
+        For a mask on another grid or with another number of objects.
+    """
+    reader, bound = _bind(volumes, kernel)
+    if label.shape[1:] != reader.grid or len(label) != 1 + len(maps):
+        raise LabelError(f"the mask has the shape {tuple(label.shape)}, not {(1 + len(maps), *reader.grid)}")
+    resized = functional.interpolate(maps[None].float(), reader.grid, mode="bilinear", align_corners=False)[0]
+    least, most = resized.amin((1, 2), keepdim=True), resized.amax((1, 2), keepdim=True)
+    objects = (resized - least) / (most - least).clamp(min=1e-12)
+    soft = torch.cat([1 - objects.amax(0, keepdim=True), objects])
+    ((_, parts),) = reader.frames(torch.device("cpu"), [frame])
+    queries, keys = bound.prepare(parts)
+    given = _labels_of_heads(bound, queries, keys, soft / soft.sum(0), max(reader.grid))
+    truth = label.flatten(1).float()
+    return _fit(given, truth, [(given, truth)], steps=steps, rate=rate, penalty=penalty)
+
+
+def _bind(volumes: Sequence[FeatureVolume], kernel: AttentionKernel) -> tuple[FeatureReader, Any]:
+    """Return the reader of the layers, and the kernel for them with each head apart."""
+    reader = FeatureReader([(volume, 1.0) for volume in volumes])
+    if not all(part.role for part in reader.parts):
+        raise ConfigError("weights of heads are learned from attention alone: name taps that end in :qk")
+    return reader, replace(kernel, head=-1, head_weights=(), learned=False).bind(reader.parts)
+
+
+def _fit(
+    given: torch.Tensor,
+    truth: torch.Tensor,
+    tested: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    *,
+    steps: int,
+    rate: float,
+    penalty: float,
+    held_out: Sequence[int] = (),
+) -> LearnedHeads:
+    """Learn weights of the heads' labels (head, channel, cell) that match the truth; score them on the tested ones."""
     theta = torch.zeros(len(given), requires_grad=True)
     optimizer = torch.optim.Adam([theta], lr=rate)
     losses = []
@@ -123,7 +194,7 @@ def learn_head_weights(
     best = min(range(len(weights)), key=lambda head: float(_loss(given[head], truth)))
 
     def iou(mix: torch.Tensor) -> float:
-        return sum(_iou(_mix(mix, alone[frame]), labels[frame].flatten(1)) for frame in held_out) / len(held_out)
+        return sum(_iou(_mix(mix, alone), label) for alone, label in tested) / len(tested)
 
     single = tuple(map(iou, ones))
     uniform = torch.full_like(weights, 1 / len(weights))

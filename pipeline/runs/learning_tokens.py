@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 from ...extract.backbones.base import Backbone
 from ...extract.backbones.latent import TextBackbone
@@ -100,6 +101,7 @@ def learn_video_tokens(
             "frame": frame,
             "frames": video.frames.digest([frame]),
             "frame_size": [height, width],
+            "grid": list(grid),
             "targets": [names[index] for index in seen],
             "masks": f"sha256:{hashlib.sha256(targets.numpy().tobytes()).hexdigest()}",
             "layers": list(layers),
@@ -110,7 +112,12 @@ def learn_video_tokens(
             "noise": NOISE_SCHEME,
             "seed": settings.seed,
         },
-        sizes={"object": len(seen), "channel": backbone.text_states.shape[2], "step": settings.steps},
+        sizes={
+            "object": len(seen),
+            "channel": backbone.text_states.shape[2],
+            "step": settings.steps,
+            "cell": grid[0] * grid[1],
+        },
     )
     there = cache.state(spec) == "complete"
     if not there:
@@ -128,6 +135,8 @@ def learn_video_tokens(
                 key=NoiseKey(seed=settings.seed, video=video.name, start=frame),
                 progress=progress,
             )
-            writer.write_shared({"tokens": found.tokens.numpy(), "losses": found.losses.numpy()})
+            maps = functional.interpolate(found.maps[None], grid, mode="bilinear", align_corners=False)[0]
+            arrays = {"tokens": found.tokens, "losses": found.losses, "maps": maps.flatten(1)}
+            writer.write_shared({name: values.numpy() for name, values in arrays.items()})
             writer.finish({"left_out": list(left_out)})
     return VideoTokens(artifact=Artifact(spec.folder(cache.root)), learned=not there, left_out=left_out)

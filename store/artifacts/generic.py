@@ -28,12 +28,14 @@ HEAD_WEIGHTS = ArtifactKind(
 )
 register_artifact(HEAD_WEIGHTS)
 
-#: Text tokens of a video's objects, learned from their masks in one frame; the loss of each step.
+#: Text tokens of a video's objects, learned from their masks in one frame; the loss of each step; the tokens'
+#: cross-attention maps in that frame.
 TOKEN = ArtifactKind(
     name="token",
     arrays=(
         ArrayLayout(name="tokens", dimensions=("object", "channel"), dtype="float32"),
         ArrayLayout(name="losses", dimensions=("step", "object"), dtype="float32"),
+        ArrayLayout(name="maps", dimensions=("object", "cell"), dtype="float32"),
     ),
     maker="token learning",
 )

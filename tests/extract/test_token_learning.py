@@ -13,10 +13,10 @@ from ted.extract.backbones.base import Backbone
 from ted.extract.backbones.latent import with_tokens
 from ted.extract.backbones.stable_diffusion import StableDiffusion
 from ted.extract.encoders import PixelLatents
-from ted.extract.noising.keyed_noise import NoiseKey
+from ted.extract.noising.keyed_noise import NoiseKey, draw_noise
 from ted.extract.noising.schedules import NoiseSchedule
 from ted.extract.random_weights import draw_parameters
-from ted.extract.token_learning import default_layers, learn_tokens, token_losses
+from ted.extract.token_learning import default_layers, learn_tokens, map_losses, token_maps
 from ted.store.errors import ConfigError, TedError
 
 CPU = torch.device("cpu")
@@ -86,8 +86,9 @@ def test_gradients_equal_finite_differences(frame: tuple[torch.Tensor, torch.Ten
     tokens = torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
 
     def loss(values: torch.Tensor) -> torch.Tensor:
-        given = {"states": backbone.text_states, "layers": default_layers(backbone), "timestep": 100}
-        return token_losses(backbone, latents, values, masks, **given).sum()  # type: ignore[arg-type]
+        layers = default_layers(backbone)
+        maps = token_maps(backbone, latents, values, states=backbone.text_states, layers=layers, timestep=100)
+        return map_losses(maps, masks).sum()
 
     found = loss(tokens)
     (gradient,) = torch.autograd.grad(found, tokens)
@@ -120,6 +121,10 @@ def test_the_loss_falls_and_the_map_moves_into_the_mask(
         return (maps * functional.avg_pool2d(masks, 2)).sum((1, 2)) / maps.sum((1, 2))
 
     null = backbone.text_states
+    noise = draw_noise(NoiseKey(seed=0, video="", start=0, draw=20, purpose="token"), latents.shape)
+    noisy = backbone.schedule.perturb(latents, noise, 100)
+    expected = maps_of(backbone, noisy, with_tokens(null, learned.tokens))[1:3]
+    torch.testing.assert_close(learned.maps, expected)
     assert (inside(with_tokens(null, learned.tokens)) > 1.3 * inside(null)).all()
 
 

@@ -13,6 +13,7 @@ from ted.propagate import (
     LearnedHeads,
     PropagationSettings,
     learn_head_weights,
+    learn_head_weights_from_maps,
     propagate,
     store_head_weights,
     with_learned_heads,
@@ -75,6 +76,32 @@ def test_the_head_that_follows_objects_gets_the_weight(learned: LearnedHeads) ->
     assert learned.held_out == (3, 6)
     assert learned.iou["learned"] > learned.iou["uniform"]
     assert learned.iou["best head"] == learned.single[0] > max(learned.single[1:])
+
+
+def test_maps_are_sharpened_by_the_head_that_follows_objects() -> None:
+    part, labels = scene()
+    noise = 0.05 * torch.rand(2, *GRID, generator=torch.Generator().manual_seed(0))
+    maps = 0.02 * torch.nn.functional.avg_pool2d(labels[2][1:], 3, stride=1, padding=1) + 0.01 * noise
+    learned = learn_head_weights_from_maps([part], 2, maps, labels[2], AttentionKernel())
+    # The first loss, of equal weights, densely in float64.
+    stretched = np.stack([(one - one.min()) / (one.max() - one.min()) for one in maps.double().numpy()])
+    soft = np.concatenate([1 - stretched.max(0, keepdims=True), stretched]).reshape(3, -1)
+    heads = part.values[2].astype(np.float64).reshape(-1, 3, 2, WIDTH)
+    found = np.zeros(soft.shape)
+    for head in range(3):
+        logits = heads[:, head, 0] @ heads[:, head, 1].T / WIDTH**0.5
+        attention = np.exp(logits - logits.max(1, keepdims=True))
+        found += soft / soft.sum(0) @ (attention / attention.sum(1, keepdims=True)).T / 3
+    assert learned.losses[0] == pytest.approx(
+        float(_loss(torch.from_numpy(found), labels[2].flatten(1).double())), 1e-4
+    )
+    assert learned.best_head == np.argmax(learned.weights) == 0
+    assert learned.weights[0] > 0.6
+    assert learned.losses[-1] < learned.losses[0]
+    assert learned.iou["learned"] >= learned.iou["uniform"]
+    assert learned.held_out == ()
+    with pytest.raises(LabelError, match=r"the mask has the shape \(2, 8, 10\), not \(3, 8, 10\)"):
+        learn_head_weights_from_maps([part], 2, maps, labels[2][1:], AttentionKernel())
 
 
 def test_the_penalty_draws_weights_together() -> None:

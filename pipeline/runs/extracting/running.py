@@ -211,29 +211,11 @@ def _extract_once(
 def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone, cache: Cache) -> VideoPlan:
     """Plan the units of a share, conditioned on the video's artefacts in the cache if the backbone needs any.
 
-    An artefact that was made with other weights than the backbone's, as its request says, is not used. Raises
-    UnitNotFoundError when the cache has no complete artefact of a kind that the backbone needs, or several.
+    Raises UnitNotFoundError when the cache has no complete artefact of a kind that the backbone needs, or several.
     """
     video, job = share.video, share.job
-    artifacts: dict[str, Artifact] = {}
-    for kind in backbone.artifacts:
-        entries = cache.artifacts(kind, dataset=video.dataset, video=video.name)
-        complete = [entry for entry in entries if entry.state == "complete"]
-        ours = backbone.weights_id
-        found = [entry for entry in complete if entry.spec.request.get("weights", ours) == ours]
-        if complete and not found:
-            raise UnitNotFoundError(
-                f"the {kind} of {video.name} was made with other weights than those of backbone {backbone.name!r}",
-                hint=Hint(f"learn-{kind}"),
-            )
-        if len(found) > 1:
-            names = ", ".join(entry.spec.label for entry in found)
-            raise UnitNotFoundError(
-                f"backbone {backbone.name!r} needs one {kind} of {video.name}; there are: {names}",
-                hint=Hint("remove-others", {"kind": kind}),
-            )
-        if found:
-            artifacts[kind] = found[0].open()
+    found = {kind: find_artifact(cache, kind, video, backbone.weights_id) for kind in backbone.artifacts}
+    artifacts = {kind: artifact for kind, artifact in found.items() if artifact is not None}
     return plan_video(
         backbone,
         video.frames,
@@ -244,6 +226,25 @@ def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone, cac
         settings=request.settings,
         artifacts=artifacts,
     )
+
+
+def find_artifact(cache: Cache, kind: str, video: Video, weights: str) -> Artifact | None:
+    """Open the complete artefact of a kind that a video has; None without one.
+
+    Artefacts that were made with other weights, as their requests say, do not count. Raises UnitNotFoundError when
+    there are only such artefacts, or several others.
+    """
+    entries = cache.artifacts(kind, dataset=video.dataset, video=video.name)
+    complete = [entry for entry in entries if entry.state == "complete"]
+    found = [entry for entry in complete if entry.spec.request.get("weights", weights) == weights]
+    if complete and not found:
+        raise UnitNotFoundError(f"the {kind} of {video.name} was made with other weights", hint=Hint(f"learn-{kind}"))
+    if len(found) > 1:
+        names = ", ".join(entry.spec.label for entry in found)
+        raise UnitNotFoundError(
+            f"one {kind} of {video.name} is needed; there are: {names}", hint=Hint("remove-others", {"kind": kind})
+        )
+    return found[0].open() if found else None
 
 
 def by_backbone(shares: Sequence[Share]) -> dict[str, list[Share]]:

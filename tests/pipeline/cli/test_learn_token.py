@@ -13,6 +13,8 @@ from ted.extract.backbones import load_backbone
 from ted.extract.backbones.latent import with_tokens
 from ted.extract.backbones.stable_diffusion import StableDiffusion
 from ted.extract.frames import to_pixels
+from ted.extract.noising.base import CleanClip
+from ted.extract.noising.ddim_inversion import DdimInversion
 from ted.extract.small_models import make_small
 from ted.pipeline.datasets.sources import Source, open_sources
 from ted.pipeline.runs import learning_tokens
@@ -21,8 +23,8 @@ from tests.console import next_commands
 
 from ..conftest import Cli
 
-TAP = "up_blocks[3].attentions[0].attn1:q"
-FEATURE = ("--feature", f"sd21:1:{TAP}", "--frame-size", "64x96", "--noising", "none")
+TAP = "up_blocks[3].attentions[0].attn1:qk"
+FEATURE = ("--feature", f"sd21:1:{TAP}", "--frame-size", "64x96", "--noising", "ddim-inversion:steps=100")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,7 @@ def test_learn_resume_and_extract(
     (artifact,) = tokens_of(cache)
     request = artifact.spec.request
     assert (request["layers"], request["timestep"], request["steps"]) == (["up_blocks[3]"], 100, 2)
+    assert artifact["maps"][...].shape == (2, request["grid"][0] * request["grid"][1]) == (2, 8 * 12)
     assert rows[0]["losses"] == pytest.approx(artifact["losses"][...].mean(1).tolist())
     (command,) = next_commands(cli(*learn).out)
     expected = f"ted extract {davis_source} --preset drift --weights {sd21} --frame-size 64x96 --tokens --cache {cache}"
@@ -81,10 +84,24 @@ def test_learn_resume_and_extract(
     latents = backbone.encode(torch.from_numpy(to_pixels(video.frames.read(1), (64, 96)))[None])
     states = with_tokens(backbone.text_states, torch.from_numpy(artifact["tokens"][...]))
     for unit, condition in ((units[2], {"text_states": states}), (units[1], {})):
-        maps = backbone.features(latents[None], 1, condition, [TAP])[TAP][0, 0]
+        clip = CleanClip(latents=latents, condition=condition, noise=None)
+        noisy = DdimInversion(steps=100).perturb(backbone, clip, [1])(1, 0)
+        maps = backbone.features(noisy[None], 1, condition, [TAP])[TAP][0, 0]
         stored = unit.features[1].compute().astype(np.float32)
         expected_map = maps.permute(1, 2, 0).numpy()
         np.testing.assert_allclose(stored, expected_map, rtol=2e-3, atol=2e-3 * np.abs(expected_map).max())
+    heads = ("learn-heads", davis_source, "--videos", "one", "--cache", cache, "--objective", "token", "--steps", 3)
+    weighted = (
+        "--kernel",
+        "attention",
+        "--feature",
+        f"sd21@{units[2].request.digest()[:8]}:1:{TAP}=1",
+    )
+    (row,) = json.loads(cli(*heads, *weighted, "--json").out)["videos"]
+    assert len(row["weights"]) == 2
+    (stored,) = open_cache(cache).artifacts("head-weights")
+    assert stored.spec.request["token"] == artifact.content_hash
+    assert "IoU in the token's frame itself: uniform" in cli(*heads, *weighted).out
     assert np.abs(units[1].features[1].compute() - units[2].features[1].compute()).max() > 1e-2
 
 
@@ -94,15 +111,15 @@ def test_tokens_that_do_not_fit(cli: Cli, davis_source: Path, sd21: Path, tmp_pa
     weights = load_backbone("sd21", sd21, device=torch.device("cpu"), dtype=torch.float32).weights_id
 
     def store(width: int, **request: Any) -> None:
-        sizes = {"object": 1, "channel": width, "step": 1}
+        sizes = {"object": 1, "channel": width, "step": 1, "cell": 1}
         spec = ArtifactSpec(kind="token", dataset="davis", video="one", request=request, sizes=sizes)
         with Cache(cache).artifact_writer(spec) as writer:
-            writer.write_shared({"tokens": np.ones((1, width)), "losses": np.ones((1, 1))})
+            writer.write_shared({name: np.ones(shape) for name, shape in spec.shapes.items()})
             writer.finish({})
 
     open_cache(cache, create=True)
     store(32, weights="sha256:other")
-    assert "the token of one was made with other weights than those of backbone 'sd21'; learn" in cli(*extract).err
+    assert "the token of one was made with other weights; learn" in cli(*extract).err
     store(16, weights=weights)
     assert "the tokens have 16 channels, but the network takes 32" in cli(*extract).err
     store(32, weights=weights)
