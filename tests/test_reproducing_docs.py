@@ -15,6 +15,7 @@ from ted.extract.settings import ExtractionSettings
 from ted.pipeline.choices.features import parse_choice, parse_job
 from ted.pipeline.choices.presets import get_preset
 from ted.pipeline.cli.extract import BackboneChoice
+from ted.pipeline.cli.readout import ReadOutChoice
 from ted.pipeline.cli.setting_options import FusionChoice, SettingChoice, preferences
 from ted.pipeline.cli.sweep import ListChoice
 from ted.pipeline.runs.extracting.request import parse_weights
@@ -37,6 +38,7 @@ class _Disk:
     """What the lines before have left: features by cache, videos and settings; and folders of results."""
 
     features: set[tuple[Any, ...]] = dataclasses.field(default_factory=set)
+    interpolated: set[tuple[Any, ...]] = dataclasses.field(default_factory=set)
     results: set[Path] = dataclasses.field(default_factory=set)
 
     def follow(self, line: str) -> None:
@@ -44,6 +46,8 @@ class _Disk:
         steps: dict[str, Callable[[Values], None]] = {
             "extract": self._extract,
             "propagate": self._propagate,
+            "interpolate": self._interpolate,
+            "readout": self._readout,
             "sweep": self._sweep,
             "evaluate": lambda values: self._need([values["results"]]),
             "report": lambda values: self._need(values["results"]),
@@ -79,6 +83,17 @@ class _Disk:
         SettingChoice.take(options).settings(chosen)
         self._read(values, [choice for choice, weight in chosen.parts() if weight], chosen.preferred())
         self.results.add(values["out"])
+
+    def _interpolate(self, values: Values) -> None:
+        if not values["dry_run"]:
+            unit = (values["cache"], values["sources"], values["videos"])
+            assert unit not in self.interpolated, "no options of `ted readout` choose between the two"
+            self.interpolated.add(unit)
+
+    def _readout(self, values: Values) -> None:
+        assert (values["cache"], values["sources"], values["videos"]) in self.interpolated
+        if len(ReadOutChoice.take(dict(values)).settings()) == 1:
+            self.results.add(values["out"])
 
     def _sweep(self, values: Values) -> None:
         preset = get_preset(values["preset"])
@@ -162,6 +177,7 @@ def test_lines_that_are_wrong_are_found() -> None:
         "ted extract DAVIS --feature 'i2vgen-xl:300:up_blocks[4]'",
         "ted extract DAVIS --preset dift-adm --fps 16",
         "ted evaluate DAVIS --results elsewhere",
+        "ted readout DAVIS",
     ):
         with pytest.raises((click.ClickException, ConfigError, AssertionError)):
             disk.follow(wrong)
