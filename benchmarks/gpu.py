@@ -35,10 +35,18 @@ from scale import features
 from ted.pipeline.datasets.sources import open_source
 from ted.pipeline.datasets.video import Source, Video
 from ted.pipeline.runs.propagating.propagation import propagate_video
-from ted.propagate import AnnotatedLabel, CosineKernel, Fusion, PropagationSettings, SearchSpec, part_weights
+from ted.propagate import (
+    AnnotatedLabel,
+    FrameCandidates,
+    Fusion,
+    PropagationSettings,
+    SearchSpec,
+    WeightedSettings,
+    part_weights,
+)
 from ted.propagate.kernels.cosine.index import CosineIndex
 from ted.propagate.kernels.cosine.pairs import unit_vectors
-from ted.propagate.labels import ContextLabels
+from ted.propagate.labels import ContextLabels, weigh_sources
 from ted.store import Cache, FeatureChoice, FeatureRequest, UnitSpec, open_cache
 
 #: Seconds after which no further part begins.
@@ -146,9 +154,11 @@ def _one_frame(
     alphas: list[float],
     expected: torch.Tensor,
 ) -> None:
-    frames, kernel = len(labels), CosineKernel()
+    frames = len(labels)
     fusions = tuple(Fusion(weights=part_weights(alpha), context=scale.context) for alpha in alphas)
     spec = SearchSpec(radius=scale.radius, top_k=TOP_K, fusions=fusions)
+    values = PropagationSettings(radius=scale.radius, context=scale.context, top_k=TOP_K, temperature=TEMPERATURE)
+    settings = [WeightedSettings(weights=fusion.weights, settings=values) for fusion in fusions]
     if scale.device.type == "cpu":  # the engine of GPUs, to see that it runs
         from ted.propagate.kernels.cosine.rows import RowSearch
 
@@ -164,11 +174,10 @@ def _one_frame(
 
     def run() -> None:
         found = index.search([unit[-1] for unit in units], range(frames), 1)
-        weighted = []
-        for fusion in fusions:
-            affinity = kernel.rank(found, fusion, TOP_K, cells=scale.grid[0] * scale.grid[1], frames=frames)
-            weighted.append((affinity, kernel.weights(affinity.similarity, TEMPERATURE)))
-        soft[:] = held.advance(frames, range(frames), weighted)
+        step = FrameCandidates(
+            frame=frames, context=tuple(range(frames)), annotated=1, grid=scale.grid, spec=spec, candidates=found
+        )
+        soft[:] = held.advance(frames, range(frames), weigh_sources(step, settings))
 
     seconds, peak = scale.timed(run)
     with Operations() as operations:

@@ -34,13 +34,14 @@ from scale import (
     peak,
     run,
     timed,
+    weighted,
 )
 
-from ted.propagate import AnnotatedLabel, CosineKernel, Fusion, SearchSpec
+from ted.propagate import AnnotatedLabel, CosineKernel, FrameCandidates, Fusion, SearchSpec
 from ted.propagate.kernels.cosine.index import CosineIndex
 from ted.propagate.kernels.cosine.pairs import unit_vectors
 from ted.propagate.kernels.cosine.precision import BFLOAT16, FLOAT32, Precision, best_precision
-from ted.propagate.labels import ContextLabels
+from ted.propagate.labels import ContextLabels, weigh_sources
 
 
 def held(spec: SearchSpec, context: list[torch.Tensor], precision: Precision) -> CosineIndex:
@@ -86,9 +87,11 @@ def one(device: str, kind: str, way: str) -> dict[str, float]:
 
         def step() -> None:
             found = index.search(query_parts, range(CONTEXT + 1), 1)
-            affinity = wanted.kernel.rank(found, fusion, TOP_K, cells=GRID[0] * GRID[1], frames=CONTEXT + 1)
-            weights = wanted.kernel.weights(affinity.similarity, TEMPERATURE)
-            soft[:] = held_labels.advance(CONTEXT + 1, range(CONTEXT + 1), [(affinity, weights)])
+            context = tuple(range(CONTEXT + 1))
+            step = FrameCandidates(
+                frame=CONTEXT + 1, context=context, annotated=1, grid=GRID, spec=wanted, candidates=found
+            )
+            soft[:] = held_labels.advance(CONTEXT + 1, context, weigh_sources(step, [weighted()]))
             if device != "cpu":
                 torch.cuda.synchronize()
 

@@ -17,7 +17,7 @@ from .cluster import InProcess, Workers, check_access
 from .context import propagation_order
 from .features import FeatureReader, FeatureVolume
 from .fusion import Fusion
-from .kernels.candidates import Affinity, Candidates
+from .kernels.candidates import Affinity, Candidates, rank
 from .settings import WeightedSettings
 from .spec import SearchSpec
 
@@ -48,6 +48,10 @@ class FrameCandidates:
     def rank(self, fusion: Fusion, top_k: int) -> Affinity:
         """Return the k most similar sources of each pixel under a fusion."""
         return self.spec.kernel.rank(self.candidates, fusion, top_k, **self._shape)
+
+    def rank_all(self, fusions: Sequence[Fusion], top_k: int) -> Affinity:
+        """Return the k most similar sources of each pixel under each fusion, (fusion, pixel, k)."""
+        return rank(self.candidates, self.spec.kernel.similarities, fusions, top_k, **self._shape)
 
     def proven(self, fusion: Fusion, top_k: int) -> torch.Tensor:
         """Return for which pixels `rank` is certain to give the k best sources: (pixel,), bool; see `Kernel.proven`."""

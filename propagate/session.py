@@ -13,7 +13,7 @@ from .candidate_search import CandidateSource, FeatureSearch, FoundCandidates, F
 from .context import fixed_frames, frame_context, positions_within, propagation_order
 from .features import Part
 from .kernels.candidates import Affinity
-from .labels import ContextLabels, weigh_sources
+from .labels import ContextLabels, WeightedSources, weigh_sources
 from .settings import PropagationSettings, WeightedSettings
 from .spec import SearchSpec
 from .targets.base import AnnotatedLabel, annotation_labels, check_annotations
@@ -251,8 +251,10 @@ class TrackingSession:
         """
         run = _Run(self, [self._current], tuple(self.annotations if annotated is None else annotated), frames)
         for frame in run.order:
-            context, ((affinity, weights),) = run.weighted(frame)
-            yield FrameAffinity(frame=frame, context=context, affinity=affinity, weights=weights)
+            context, weighted = run.weighted(frame)
+            ((_, _, weights),) = weighted.batches
+            found = Affinity(sources=weighted.affinity.sources[0], similarity=weighted.affinity.similarity[0])
+            yield FrameAffinity(frame=frame, context=context, affinity=found, weights=weights[0])
 
     def _labels(
         self, run: "_Run", annotations: Mapping[int, AnnotatedLabel], cancelled: Callable[[], bool]
@@ -354,8 +356,8 @@ class _Run:
         length = self._spec.context if length is None else length
         return frame_context(frame, self._annotated, length, fill=self._spec.context_fill)
 
-    def weighted(self, frame: int) -> tuple[tuple[int, ...], list[tuple[Affinity, torch.Tensor]]]:
-        """Return the context of a frame's candidates, and each setting's affinity and weights (pixel, k) of sources."""
+    def weighted(self, frame: int) -> tuple[tuple[int, ...], WeightedSources]:
+        """Return the context of a frame's candidates, and the sources under each setting with their weights."""
         if self._proves(frame):
             self._session.last_run.reused += 1
             held = self._session._held[frame]

@@ -183,36 +183,43 @@ class Kernel(ABC):
             (y, x), float32.
         """
 
-    def weights(self, similarity: torch.Tensor, temperature: float) -> torch.Tensor:
+    def similarities(self, scores: torch.Tensor, fusions: Sequence[Fusion]) -> torch.Tensor:
+        """Compute `similarity` for several fusions: (fusion, ...), a new tensor with the same bits."""
+        return torch.stack([self.similarity(scores, fusion) for fusion in fusions])
+
+    def weights(self, similarity: torch.Tensor, temperature: float | torch.Tensor) -> torch.Tensor:
         """Return the weights of each pixel's sources.
 
         Parameters
         ----------
         similarity
-            (pixel, k), falling along k, as in `Affinity`; -inf in empty slots.
+            (..., pixel, k), falling along k, as in `Affinity`; -inf in empty slots.
         temperature
-            Positive; divides similarities before the softmax.
+            Positive; divides similarities before the softmax. A tensor is broadcast.
 
         Returns
         -------
         torch.Tensor
-            (pixel, k), summing to 1 along k; 0 in empty slots.
+            (..., pixel, k), summing to 1 along k; 0 in empty slots.
         """
         if self.finished_weights:
             kept = similarity.masked_fill(similarity == -torch.inf, 0)
-            total = kept.sum(1, keepdim=True)
+            total = kept.sum(-1, keepdim=True)
             even = (similarity > -torch.inf).float()
-            return torch.where(total > 0, kept / total, even / even.sum(1, keepdim=True).clamp(min=1))
-        # Subtract the maximum before dividing, so that a tiny temperature cannot overflow. Its reciprocal, by which a
-        # GPU multiplies instead, must not overflow either.
-        temperature = max(temperature, torch.finfo(similarity.dtype).tiny)
-        return ((similarity - similarity[:, :1]) / temperature).softmax(1)
+            return torch.where(total > 0, kept / total, even / even.sum(-1, keepdim=True).clamp(min=1))
+        # Subtract the maximum before dividing, so that a tiny temperature cannot overflow. Divide by a tensor, since a
+        # GPU multiplies by the reciprocal of a number, whose bits differ.
+        temperature = torch.as_tensor(temperature, dtype=similarity.dtype, device=similarity.device)
+        temperature = temperature.clamp(min=torch.finfo(similarity.dtype).tiny)
+        return ((similarity - similarity[..., :1]) / temperature).softmax(-1)
 
     def rank(
         self, candidates: Candidates, fusion: Fusion, top_k: int, *, cells: int, frames: int, annotated: int = 1
     ) -> Affinity:
-        """Return the k most similar candidates of each pixel; see `rank`."""
-        return rank(candidates, self.similarity, fusion, top_k, cells=cells, frames=frames, annotated=annotated)
+        """Return the k most similar candidates of each pixel, (pixel, k); see `rank`."""
+        shape = {"cells": cells, "frames": frames, "annotated": annotated}
+        found = rank(candidates, self.similarities, [fusion], top_k, **shape)
+        return Affinity(sources=found.sources[0], similarity=found.similarity[0])
 
     def same_similarity(self, one: Fusion, other: Fusion) -> bool:
         """Tell whether two fusions give every pair of pixels the same similarity."""

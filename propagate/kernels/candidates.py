@@ -8,8 +8,11 @@ import torch
 from ..context import positions_within
 from ..fusion import Fusion
 
-#: Compute similarities, (...), from component scores, (component, ...), for a fusion.
-Similarity = Callable[[torch.Tensor, Fusion], torch.Tensor]
+#: Compute similarities, (fusion, ...), from component scores, (component, ...), for some fusions.
+Similarities = Callable[[torch.Tensor, Sequence[Fusion]], torch.Tensor]
+
+# Maximum number of similarities that are sorted together: a processor's cache; on a GPU, a small part of its memory.
+_AT_ONCE, _AT_ONCE_ON_GPU = 2**20, 2**25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class Candidates:
 
 @dataclass(frozen=True, kw_only=True)
 class Affinity:
-    """Sparse affinity of a frame's pixels with its context.
+    """Sparse affinity of a frame's pixels with its context, under one fusion, or under several with a first axis.
 
     Attributes
     ----------
@@ -57,15 +60,15 @@ class Affinity:
 
 def rank(
     candidates: Candidates,
-    similarity: Similarity,
-    fusion: Fusion,
+    similarities: Similarities,
+    fusions: Sequence[Fusion],
     top_k: int,
     *,
     cells: int,
     frames: int,
     annotated: int = 1,
 ) -> Affinity:
-    """Return the k most similar candidates of each pixel.
+    """Return the k most similar candidates of each pixel under each fusion.
 
     Between equally similar sources, the one with the lower (context frame, y, x) comes first.
 
@@ -73,9 +76,9 @@ def rank(
     ----------
     candidates
         A frame's candidates.
-    similarity
+    similarities
         Computes similarities from component scores.
-    fusion
+    fusions
         Weights of the parts, and length of the context.
     top_k
         k, at least 1.
@@ -89,24 +92,50 @@ def rank(
     Returns
     -------
     Affinity
-        With min(`top_k`, c) sources per pixel.
+        (fusion, pixel, k), with min(`top_k`, c) sources per pixel.
     """
-    inside = candidates.sources >= 0
-    if fusion.context < frames - annotated:
-        positions = positions_within(frames, annotated, fusion.context)
-        inside &= torch.isin(candidates.sources // cells, torch.tensor(positions, device=inside.device))
-    similar = similarity(candidates.scores, fusion).masked_fill_(~inside, -torch.inf)
-    # The candidates' indices rise and the sort is stable, so the lowest index comes first among equals.
-    similar, order = similar.sort(dim=1, descending=True, stable=True)
-    similar, order = similar[:, :top_k], order[:, :top_k]
-    sources = candidates.sources.gather(1, order).masked_fill_(similar == -torch.inf, 0)
-    return Affinity(sources=sources, similarity=similar.contiguous())
+    sources = candidates.sources
+    contexts = [min(fusion.context, frames - annotated) for fusion in fusions]
+    outside = {
+        length: _outside(sources, None if length == frames - annotated else length, cells, frames, annotated)
+        for length in dict.fromkeys(contexts)
+    }
+    found = []
+    step = _lists_at_once(sources)
+    for start in range(0, len(fusions), step):
+        some = slice(start, start + step)
+        similar = similarities(candidates.scores, fusions[some])
+        similar.masked_fill_(_stacked([outside[length] for length in contexts[some]]), -torch.inf)
+        # The candidates' indices rise and the sort is stable, so the lowest index comes first among equals.
+        similar, order = similar.sort(dim=-1, descending=True, stable=True)
+        similar, order = similar[..., :top_k].contiguous(), order[..., :top_k]
+        best = sources.expand(len(similar), -1, -1).gather(-1, order).masked_fill_(similar == -torch.inf, 0)
+        found.append((best, similar))
+    best, similar = found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True))
+    return Affinity(sources=best, similarity=similar)
+
+
+def _outside(sources: torch.Tensor, context: int | None, cells: int, frames: int, annotated: int) -> torch.Tensor:
+    if context is None:
+        return sources < 0
+    positions = positions_within(frames, annotated, context)
+    return ~torch.isin(sources.div(cells, rounding_mode="floor"), torch.tensor(positions, device=sources.device))
+
+
+def _stacked(masks: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return masks, (mask, ...); one for all if they are the same tensor."""
+    return masks[0] if all(mask is masks[0] for mask in masks) else torch.stack([*masks])
+
+
+def _lists_at_once(sources: torch.Tensor) -> int:
+    limit = _AT_ONCE if sources.device.type == "cpu" else _AT_ONCE_ON_GPU
+    return max(1, limit // max(1, sources.numel()))
 
 
 def keep_best(
     sources: torch.Tensor,
     scores: torch.Tensor,
-    similarity: Similarity,
+    similarities: Similarities,
     fusions: Sequence[Fusion],
     groups: Sequence[Sequence[Sequence[int]]],
     top_k: int,
@@ -117,10 +146,10 @@ def keep_best(
     Parameters
     ----------
     sources
-        (pixel, c), int64, rising, each once, -1 at the end.
+        (pixel, c), int64, rising, each once, -1 at the end; each is in one of the groups.
     scores
         (component, pixel, c), float32.
-    similarity
+    similarities
         Computes similarities from component scores.
     fusions
         The fusions of the search.
@@ -131,24 +160,44 @@ def keep_best(
     cells
         Number of cells of the grid.
     """
-    kept = torch.zeros_like(sources, dtype=torch.bool)
-    bounds = scores.new_full((len(fusions), len(sources)), -torch.inf)
-    position = torch.div(sources, cells, rounding_mode="floor")  # -1 in empty slots
-    for fusion, several, bound in zip(fusions, groups, bounds, strict=True):
-        similar = similarity(scores, fusion)
-        for positions in filter(None, several):
-            inside = torch.isin(position, torch.tensor(positions, device=position.device))
-            values, order = similar.masked_fill(~inside, -torch.inf).sort(dim=1, descending=True, stable=True)
-            best = order[:, :top_k]
-            kept.scatter_(1, best, kept.gather(1, best) | (values[:, :top_k] > -torch.inf))
-            if values.shape[1] >= top_k:
-                torch.maximum(bound, values[:, top_k - 1], out=bound)
+    pixels, count = sources.shape
+    kept = torch.zeros((pixels, count + 1), dtype=torch.bool, device=sources.device)  # the last column: empty slots
+    bounds = scores.new_full((len(fusions), pixels), -torch.inf)
+    position = sources.div(cells, rounding_mode="floor")  # -1 in empty slots
+    lists = [(number, tuple(places)) for number, several in enumerate(groups) for places in several if places]
+    different = dict.fromkeys(places for _, places in lists)
+    outside = {
+        places: ~torch.isin(position, torch.tensor(places, device=position.device))
+        if len(different) > 1
+        else sources < 0
+        for places in different
+    }
+    step = _lists_at_once(sources)
+    for start in range(0, len(lists), step):
+        some = lists[start : start + step]
+        numbers = list(dict.fromkeys(number for number, _ in some))
+        similar = similarities(scores, [fusions[number] for number in numbers])
+        rows = [numbers.index(number) for number, _ in some]
+        similar = similar if len(rows) == len(numbers) else similar[rows]
+        similar.masked_fill_(_stacked([outside[places] for _, places in some]), -torch.inf)
+        values, order = similar.sort(dim=-1, descending=True, stable=True)
+        best = torch.where(values[..., :top_k] > -torch.inf, order[..., :top_k], count)
+        kept.scatter_(1, best.transpose(0, 1).flatten(1), True)
+        if count >= top_k:
+            kth = values[..., top_k - 1]
+            if rows == [*range(len(fusions))]:
+                bounds = kth.contiguous()
+            else:
+                of = torch.tensor([number for number, _ in some], device=sources.device)[:, None].expand(-1, pixels)
+                bounds.scatter_reduce_(0, of, kth, "amax")
+    kept = kept[:, :count]
     width = max(1, int(kept.sum(1).max()))
-    order = (~kept).to(torch.uint8).sort(dim=1, stable=True).indices[:, :width]
-    kept = kept.gather(1, order)
+    dropped = ~kept
+    order = dropped.to(torch.uint8).sort(dim=1, stable=True).indices[:, :width]
+    dropped = dropped.gather(1, order)
     return Candidates(
-        sources=sources.gather(1, order).masked_fill_(~kept, -1),
-        scores=scores.gather(2, order.expand(len(scores), -1, -1)).masked_fill_(~kept, 0),
+        sources=sources.gather(1, order).masked_fill_(dropped, -1),
+        scores=scores.gather(2, order.expand(len(scores), -1, -1)).masked_fill_(dropped, 0),
         bounds=bounds,
     )
 

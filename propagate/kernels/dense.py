@@ -184,7 +184,7 @@ class _DenseIndex(ContextIndex):
                 chosen |= _best(similar.masked_fill(~among, -torch.inf), spec.top_k)
         query, column = chosen.nonzero(as_tuple=True)
         kept, kept_scores = rows_of(query, sources[column], scores[:, query, column], len(here))
-        return keep_best(kept, kept_scores, kernel.similarity, spec.fusions, groups, spec.top_k, height * width)
+        return keep_best(kept, kept_scores, kernel.similarities, spec.fusions, groups, spec.top_k, height * width)
 
 
 def _cut(values: torch.Tensor, rows: range, columns: range, *, first: int = 0) -> torch.Tensor:

@@ -131,13 +131,20 @@ def decode_mask(
 
 def _largest(channels: torch.Tensor) -> torch.Tensor:
     """Return the index (y, x) of the largest channel after stretching, the lowest of equals; torch's argmax is slow."""
-    best = _stretch(channels[0])
+    stretched = map(_stretch, channels) if channels.device.type == "cpu" else iter(_stretch_all(channels))
+    best = next(stretched)
     winners = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
-    for number, channel in enumerate(channels[1:], 1):
-        rival = _stretch(channel)
+    for number, rival in enumerate(stretched, 1):
         winners.masked_fill_(rival > best, number)
         best = torch.maximum(best, rival)
     return winners
+
+
+def _stretch_all(channels: torch.Tensor) -> torch.Tensor:
+    """Stretch as `_stretch` does, without waiting for the device."""
+    low, high = channels.amin((1, 2), keepdim=True), channels.amax((1, 2), keepdim=True)
+    shifted = (channels - low) / (high - low)
+    return torch.where(high <= 0, channels, torch.where(high - low <= _CONSTANT * high, 1.0, shifted))
 
 
 def _stretch(channel: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ from ted.propagate import (
 )
 from ted.propagate.kernels.cosine.index import CosineIndex
 from ted.propagate.kernels.cosine.precision import FLOAT32, Precision
-from ted.propagate.labels import ContextLabels
+from ted.propagate.labels import ContextLabels, WeightedSources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +86,10 @@ def label_of(affinity: Affinity, context_labels: torch.Tensor, temperature: floa
     context = ContextLabels({0: AnnotatedLabel(label=context_labels[0])})
     for frame in range(1, len(context_labels)):
         context.hold(frame, range(frame), [context_labels[frame]])
-    weights = CosineKernel().weights(affinity.similarity, temperature)
-    (label,) = context.advance(len(context_labels), range(len(context_labels)), [(affinity, weights)])
+    found = Affinity(sources=affinity.sources[None], similarity=affinity.similarity[None])
+    weights = CosineKernel().weights(found.similarity, temperature)
+    weighted = WeightedSources(affinity=found, batches=[([0], [0], weights)])
+    (label,) = context.advance(len(context_labels), range(len(context_labels)), weighted)
     return label
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from ted.propagate.targets.masks import decode_mask, encode_mask
+from ted.propagate.targets.masks import _stretch, _stretch_all, decode_mask, encode_mask
 from ted.store.errors import LabelError
 
 
@@ -134,6 +134,13 @@ def test_a_constant_positive_channel_becomes_ones_even_with_rounding() -> None:
     # Against a background that is 1 somewhere, a constant 0.2 wins or ties everywhere else.
     label = torch.tensor([[[1.0, 0.5, 0.0]], [[0.2, 0.2, 0.2]]])
     assert decode_mask(label, (5,), frame_size=(1, 3), size=(1, 3)).tolist() == [[0, 5, 5]]
+
+
+def test_channels_are_stretched_alike_together_as_on_a_gpu_and_one_by_one() -> None:
+    channels = torch.rand(6, 9, 11, generator=torch.Generator().manual_seed(0)) - 0.3
+    channels[1], channels[2], channels[3] = 0, 0.7, -1
+    channels[4] *= 1e-30
+    assert torch.equal(_stretch_all(channels), torch.stack([_stretch(channel) for channel in channels]))
 
 
 def test_zero_channels_stay_zero() -> None:

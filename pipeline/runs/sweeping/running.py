@@ -15,7 +15,7 @@ from ....store import AffinityUnit, Cache, ReadLock, is_claimed, video_folder
 from ....store.errors import ClaimedError, TedError
 from ...choices.hints import explain, plural
 from ...tasks.timing import Seconds, timed
-from .groups import Group, group_settings, score_group
+from .groups import Group, group_settings, labels_together, large_groups, score_group
 from .journal import Journal
 from .planning import PassPlan, SweepPlan, TargetAffinities, VideoPlan
 from .threads import Threads
@@ -151,7 +151,8 @@ class _Run:
                 replace(affinities, units=(), annotations=target.encode(affinities.spec.grid))
                 for affinities, (_, target) in zip(of_pass.targets, work.case.targets, strict=True)
             )
-            groups = group_settings(of_pass.settings)
+            together = labels_together(self._device)
+            groups = large_groups(of_pass.settings, targets) if together else group_settings(of_pass.settings)
             for number, settings in enumerate(groups, 1):
                 is_last = number == len(groups)
                 yield _Job(
@@ -238,7 +239,8 @@ def run_sweep(
     journal
         Receives the scores of each group as soon as they are known.
     workers
-        Executor of groups and of searches. In this process, groups run on one thread per processor.
+        Executor of groups and of searches. In this process, groups run on one thread per processor; a GPU runs one
+        group, with many settings, which is scored in as many threads.
     keep
         Whether to leave affinities in the cache. Otherwise, affinities that sweeps of this journal have written are
         removed once no setting needs them and no other process is reading affinities of the video.

@@ -143,9 +143,10 @@ def _batches(counts: Sequence[int]) -> Iterator[slice]:
 
 
 def passing(similarity: torch.Tensor, sources: torch.Tensor, top_k: int, precision: Precision) -> torch.Tensor:
-    """Return which keys may be among the k most similar of their query: (query, key), bool.
+    """Return which keys may be among the k most similar of their query: (..., query, key), bool.
 
-    `similarity` is -inf where there is no key; `sources` are flat indices into (context frame, y, x).
+    `similarity`, (..., query, key), is -inf where there is no key; `sources`, (query, key), are flat indices into
+    (context frame, y, x).
 
     Raises
     ------
@@ -153,17 +154,17 @@ def passing(similarity: torch.Tensor, sources: torch.Tensor, top_k: int, precisi
         When similarities have low precision and many times k keys may be among the best.
     """
     known = similarity > -torch.inf
-    if similarity.shape[1] <= top_k:
+    if similarity.shape[-1] <= top_k:
         return known
-    kth = similarity.topk(top_k, sorted=False).values.amin(1, keepdim=True)
+    kth = similarity.topk(top_k, sorted=False).values.amin(-1, keepdim=True)
     margin = 2 * precision.bound(kth)
     near = (similarity >= kth - margin) & known
     limit = 4 * top_k + 64
-    if int(near.sum(1).max()) <= limit:
+    if int(near.sum(-1).max()) <= limit:
         return near
     if precision.is_low:
         raise TooManyCandidatesError
-    rank = sources.masked_fill(similarity > kth + margin, -1)
+    rank = torch.where(similarity > kth + margin, -1, sources)
     rank.masked_fill_(~near, torch.iinfo(rank.dtype).max)
     first = rank.topk(limit, largest=False, sorted=False).indices
-    return torch.zeros_like(near).scatter_(1, first, True) & near
+    return torch.zeros_like(near).scatter_(-1, first, True) & near

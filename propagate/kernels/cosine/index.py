@@ -126,7 +126,9 @@ class CosineIndex(ContextIndex):
         if len(found) == 1 and all(position == original for position, original in copies.items()):
             return found[0]
         sources, scores = _merged(found, copies, cells)
-        return keep_best(sources, scores, spec.kernel.similarity, spec.fusions, self._groups(within), spec.top_k, cells)
+        return keep_best(
+            sources, scores, spec.kernel.similarities, spec.fusions, self._groups(within), spec.top_k, cells
+        )
 
     def _pass(
         self,

@@ -64,6 +64,17 @@ class CosineKernel(Kernel):
             similarity = similarity + cosine * scale
         return similarity
 
+    def similarities(self, scores: torch.Tensor, fusions: Sequence[Fusion]) -> torch.Tensor:
+        """Compute `similarity` for several fusions: (fusion, ...), with the same bits."""
+        if len(fusions) == 1:
+            return self.similarity(scores, fusions[0])[None]
+        scales = scores.new_tensor([self.scales(fusion) for fusion in fusions])
+        factors = scales.T.view(len(scores), -1, *[1] * (scores.ndim - 1))
+        similarity = scores[0] * factors[0]
+        for cosine, factor in zip(scores[1:], factors[1:], strict=True):
+            similarity = similarity + cosine * factor
+        return similarity
+
     @torch.no_grad()
     def similarity_map(
         self, query: UnitVectors, cell: tuple[int, int], keys: UnitVectors, fusion: Fusion

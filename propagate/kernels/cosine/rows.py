@@ -20,12 +20,14 @@ from ..window import inside_window
 from .admission import Listed, passing, stacked
 from .keys import SEGMENT
 from .precision import FLOAT32, Precision, exact_products
-from .search import Search, distinct, weighted
+from .search import Search, combined, distinct
 
 # Maximum number of similarities in memory: of a single table, and of several, whose selection needs more memory.
 _BUDGET, _BUDGET_OF_SEVERAL = 10 * 2**24, 2**27
 # Maximum number of float32 values in memory in other steps.
 _AT_ONCE = 2**25
+# Maximum number of bounds of several fusions in memory, which are selected together.
+_BOUNDS = 5 * 2**24
 # Maximum number of values of queries and of keys that are gathered for exact cosines.
 _GATHERED = 5 * 2**24
 # Entry of the tables outside of windows, and a bound of the others: shifted cosines lie in [-2, 2].
@@ -58,11 +60,18 @@ class _Portion:
         (position,): their slots; None for all slots in their order.
     scales
         (fusion, table), float32: the scales of the tables.
+    factors
+        (fusion, term x table), of the tables' type: numbers that sum to the scales. Products in half precision are sums
+        in float32, so one with these is rounded once.
+    at_once
+        Maximum number of fusions whose bounds fit in memory.
     """
 
     positions: tuple[int, ...]
     slots: torch.Tensor | None
     scales: torch.Tensor
+    factors: torch.Tensor
+    at_once: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +83,13 @@ class _Read:
     index
         (fusion, query, group, segment), int64: index into (frame, segment of the block).
     values
-        (fusion, query, group, segment, cell): their entries in each table.
+        (table, fusion, query, group, segment, cell): their entries.
     rest
         (fusion, query, group), of the tables' type: the largest similarity in all other segments is at most this.
     """
 
     index: torch.Tensor
-    values: list[torch.Tensor]
+    values: torch.Tensor
     rest: torch.Tensor
 
 
@@ -93,7 +102,8 @@ class RowSearch(Search):
         self._count = 12 * self.spec.top_k + 8 if self.single else 4 * self.spec.top_k + 24
         precision = self.precision()
         blocks = self._blocks(budget or (_BUDGET if self.single else _BUDGET_OF_SEVERAL))
-        self._portions = [*self._cut(max(math.prod(block.shape) for block in blocks))]
+        size = max(math.prod(block.shape) for block in blocks)
+        self._portions = [*self._portions_of(size, precision.dtype)]
         tables, shift = self.tables(precision)
         self._operands = [
             [(query.expand(len(self.order), -1, -1), keys) for query, keys in operands] for operands in tables
@@ -122,8 +132,8 @@ class RowSearch(Search):
         cosines[:, query, column] = found
         return cosines
 
-    def _cut(self, size: int) -> Iterator[_Portion]:
-        """Divide the fusions into portions that share a context and whose bounds fit in memory."""
+    def _portions_of(self, size: int, dtype: torch.dtype) -> Iterator[_Portion]:
+        """Divide the fusions into portions that share a context; `size` is that of the largest block."""
         wanted: dict[tuple[int, ...], list[tuple[float, ...]]] = {}
         for parts, groups in zip(self.scales, self.groups, strict=True):
             own = wanted.setdefault(tuple(position for group in groups for position in group), [])
@@ -132,13 +142,14 @@ class RowSearch(Search):
         wanted.pop((), None)
         for positions, every in wanted.items():
             some = [self.slots[position] for position in positions] if len(positions) < len(self.order) else None
-            count = max(1, _AT_ONCE // (size * len(positions)))
-            for start in range(0, len(every), count):
-                yield _Portion(
-                    positions=positions,
-                    slots=None if some is None else torch.tensor(some, device=self.device),
-                    scales=torch.tensor(every[start : start + count], device=self.device),
-                )
+            scales = torch.tensor(every, device=self.device)
+            yield _Portion(
+                positions=positions,
+                slots=None if some is None else torch.tensor(some, device=self.device),
+                scales=scales,
+                factors=_rounded(scales, dtype),
+                at_once=max(1, _BOUNDS // (size * len(positions))),
+            )
 
     def _blocks(self, budget: int) -> list[_Block]:
         """Cut the rows of the grid into the fewest blocks of equal height whose similarities fit in memory."""
@@ -187,7 +198,7 @@ class RowSearch(Search):
         size = 0
         for block in blocks:
             reads = self._read(block, precision)
-            more = sum(table.numel() for read in reads for table in read.values)
+            more = sum(read.values.numel() for read in reads)
             # Blocks at the border of a small grid may have fewer segments to read.
             if held and (size + more > _AT_ONCE or _counts(reads) != _counts(held[0][1])):
                 yield self._chosen(held, precision)
@@ -202,50 +213,42 @@ class RowSearch(Search):
         here = slice(block.queries.start, block.queries.stop)
         cells = slice(block.cells.start, block.cells.stop)
         outside = self._once(block, lambda: ~self._inside(here, cells)[:, None])
-        products = []
-        for operands in self._operands:
-            shape = queries, frames, segments * SEGMENT
-            product = torch.empty(shape, dtype=precision.dtype, device=self.device)
+        tables = (len(self._operands),) if len(self._operands) > 1 else ()
+        shape = *tables, queries, frames, segments * SEGMENT
+        products = torch.empty(shape, dtype=precision.dtype, device=self.device)
+        for operands, product in zip(self._operands, products if tables else [products], strict=True):
             by_frame = product.transpose(0, 1)
             for term, (query, keys) in enumerate(operands):
                 by_frame.baddbmm_(query[:, here], keys(cells).mT, beta=min(term, 1))
-            products.append(product.masked_fill_(outside, _OUTSIDE).view(-1, SEGMENT))
-        maxima = torch.stack([product.amax(1) for product in products]) if len(products) > 1 else products[0].amax(1)
-        return [self._read_some(products, maxima, block, portion, precision) for portion in self._portions]
+        products = products.masked_fill_(outside, _OUTSIDE).view(-1, SEGMENT)
+        maxima = products.amax(1)
+        return [self._read_some(products, maxima, block, portion) for portion in self._portions]
 
-    def _read_some(
-        self,
-        products: Sequence[torch.Tensor],
-        maxima: torch.Tensor,
-        block: _Block,
-        portion: _Portion,
-        precision: Precision,
-    ) -> _Read:
-        """Read a portion's segments of each table in `products`, (query x frame x segment, cell of the segment).
-
-        `maxima` has the maxima of all segments, (table, query, frame, segment) in this order.
-        """
-        tables, frames, (queries, segments) = len(products), len(self.order), block.shape
-        bounds = maxima
+    def _read_some(self, products: torch.Tensor, maxima: torch.Tensor, block: _Block, portion: _Portion) -> _Read:
+        """Read a portion's segments in `products`, (table x query x frame x segment, cell of the segment)."""
+        tables, frames, (queries, segments) = len(self._operands), len(self.order), block.shape
         if portion.slots is not None:
-            bounds = bounds.view(tables, queries, frames, segments)[:, :, portion.slots]
-        if tables > 1:
-            bounds = (portion.scales @ bounds.view(tables, -1).float()).to(precision.dtype)
+            maxima = maxima.view(tables, queries, frames, segments)[:, :, portion.slots]
         groups = len(portion.positions) if self.spec.per_frame else 1
-        bounds = bounds.view(-1, queries, groups, len(portion.positions) * segments // groups)
-        bound, index = bounds.topk(min(self._count, bounds.shape[-1]), sorted=False)
+        shape = -1, queries, groups, len(portion.positions) * segments // groups
+        count, found = min(self._count, shape[-1]), []
+        if tables == 1:
+            found.append(maxima.view(shape).topk(count, sorted=False))
+        else:
+            maxima = _cat([maxima.reshape(tables, -1)] * (portion.factors.shape[1] // tables), 0)
+            for factors in torch.split(portion.factors, portion.at_once):
+                found.append((factors @ maxima).view(shape).topk(count, sorted=False))
+        bound, index = (_cat([*some], 0) for some in zip(*found, strict=True))
         if groups > 1:
             index = index + torch.arange(groups, device=self.device)[:, None] * segments
         if portion.slots is not None:
             index = portion.slots[index // segments] * segments + index % segments
         first = self._once(
-            (queries, frames, segments),
-            lambda: torch.arange(queries, device=self.device)[:, None, None] * (frames * segments),
+            (tables, queries, frames, segments),
+            lambda: torch.arange(tables * queries, device=self.device).view(tables, 1, -1, 1, 1) * (frames * segments),
         )
-        every = index.shape[-1] == bounds.shape[-1]
-        rest = torch.full_like(bound[..., 0], _OUTSIDE) if every else bound.amin(-1)
-        address = index + first
-        return _Read(index=index, values=[functional.embedding(address, product) for product in products], rest=rest)
+        rest = torch.full_like(bound[..., 0], _OUTSIDE) if count == shape[-1] else bound.amin(-1)
+        return _Read(index=index, values=functional.embedding(index + first, products), rest=rest)
 
     def _chosen(
         self, held: Sequence[tuple[_Block, Sequence[_Read]]], precision: Precision
@@ -264,13 +267,14 @@ class RowSearch(Search):
         for number, portion in enumerate(self._portions):
             index = _cat([reads[number].index for _, reads in held], 1)
             rest = _cat([reads[number].rest for _, reads in held], 1).float()
-            read = zip(*[reads[number].values for _, reads in held], strict=True)
-            values = _stack([_cat(table, 1) for table in read]).float().flatten(-2)
+            values = _cat([reads[number].values for _, reads in held], 2).float().flatten(-2)
             tables = len(values)
             similarity = values[0]
             if tables > 1:
                 rest = rest + precision.rounding * rest.abs()  # sums were rounded
-                similarity = (values * portion.scales.T[:, :, None, None, None]).sum(0)
+                similarity = similarity * portion.scales[:, 0, None, None, None]
+                for table, scales in zip(values[1:], portion.scales.T[1:, :, None, None, None], strict=True):
+                    similarity.addcmul_(table, scales)
             score, member = similarity.topk(min(self._count, similarity.shape[-1]))
             if score.shape[-1] < similarity.shape[-1]:
                 rest = torch.maximum(rest, score[..., -1])
@@ -289,7 +293,8 @@ class RowSearch(Search):
 
     def _searched(self, queries: torch.Tensor) -> Listed:
         """Return the candidates of some queries among all cells in their windows, and their cosines."""
-        step, precision = max(1, _AT_ONCE // (len(self.order) * self.keys[0].cells * len(self.query))), FLOAT32
+        most = max(len(self.query), *(len(portion.scales) for portion in self._portions))
+        step, precision = max(1, _AT_ONCE // (len(self.order) * self.keys[0].cells * most)), FLOAT32
         found: list[Listed] = []
         for some in torch.split(queries, step):
             listed = self._searched_at_once(some, precision)
@@ -310,17 +315,16 @@ class RowSearch(Search):
         for operands in tables:
             terms = [query[queries] @ keys(slice(cells)).mT for query, keys in operands]
             values.append(sum(terms[1:], terms[0])[slots].transpose(0, 1).flatten(1))
+        entries = torch.stack(values)
         inside = self._inside(queries, slice(cells)).repeat(1, len(positions))
         chosen, known = torch.zeros_like(inside), source.flatten().expand_as(inside)
         for portion in self._portions:
             for group in [[at] for at in portion.positions] if self.spec.per_frame else [portion.positions]:
                 among = inside & torch.isin(at, at.new_tensor(group)).repeat_interleave(cells)
-                for scales in portion.scales.tolist():
-                    similarity = weighted(values, scales).masked_fill(~among, -torch.inf)
-                    chosen |= passing(similarity, known, self.spec.top_k, precision)
+                similarity = combined(entries, portion.scales).masked_fill_(~among, -torch.inf)
+                chosen |= passing(similarity, known, self.spec.top_k, precision).any(0)
         query, column = chosen.nonzero(as_tuple=True)
-        entries = torch.stack([table[query, column] for table in values])
-        sources, entries = rows_of(query, source.flatten()[column], entries, len(queries))
+        sources, entries = rows_of(query, source.flatten()[column], entries[:, query, column], len(queries))
         cosines = self.cosines(queries, sources)
         wrong = self.wrong(entries, shift[:, queries], cosines, sources, precision)
         return None if bool(wrong.any()) else (sources, cosines)
@@ -330,8 +334,12 @@ def _counts(reads: Sequence[_Read]) -> list[int]:
     return [read.index.shape[-1] for read in reads]
 
 
-def _stack(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.stack(list(tensors)) if len(tensors) > 1 else tensors[0][None]
+def _rounded(scales: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return numbers of a type that sum to scales, (fusion, table), to float32's precision: (fusion, term x table)."""
+    terms = [scales.to(dtype)]
+    while len(terms) * -math.log2(torch.finfo(dtype).eps) < 20:
+        terms.append((scales - sum(term.float() for term in terms)).to(dtype))
+    return torch.cat(terms, 1)
 
 
 def _cat(tensors: Sequence[torch.Tensor], dim: int) -> torch.Tensor:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Operand = tuple[torch.Tensor, Callable[[slice], torch.Tensor]]
 
 _NOWHERE = torch.iinfo(torch.int64).max
+# Maximum number of similarities whose errors are checked together.
+_AT_ONCE = 2**24
 
 
 @dataclass(eq=False, kw_only=True)
@@ -144,24 +146,36 @@ class Search(ABC):
 
         `values` and `shift` are entries of the tables, (table, query, c), and what these lack, (table, query).
         """
-        off = torch.zeros_like(sources, dtype=torch.bool)
-        for parts, scales in self.table_scales.items():
-            found = weighted(values, scales)
-            exact = weighted(cosines, parts) - weighted(shift, scales)[:, None]
-            off |= (found - exact).abs() > precision.bound(found)
-        return (off & (sources >= 0)).any(1)
+        if self.single:
+            off = values[0] - weighted(cosines, self.scales[0]) + shift[0, :, None]
+            return ((off.abs_() > precision.bound(values[0])) & (sources >= 0)).any(1)
+        scales = values.new_tensor([*self.table_scales.values()])  # (fusion, table)
+        off, wrong = values - cosines + shift[:, :, None], []
+        step = max(1, _AT_ONCE // (len(scales) * sources.shape[1]))
+        for found, error in zip(torch.split(values, step, 1), torch.split(off, step, 1), strict=True):
+            wrong.append((combined(error, scales).abs_() > precision.bound(combined(found, scales))).any(0))
+        return (torch.cat(wrong) & (sources >= 0)).any(1)
 
     def best(self, sources: torch.Tensor, cosines: torch.Tensor) -> Candidates:
         """Keep the k best sources of each fusion and group."""
-        similarity, top_k = self.kernel.similarity, self.spec.top_k
+        similarities, top_k = self.kernel.similarities, self.spec.top_k
         cells = self.grid[0] * self.grid[1]
-        return keep_best(sources, cosines, similarity, self.spec.fusions, self.groups, top_k, cells)
+        return keep_best(sources, cosines, similarities, self.spec.fusions, self.groups, top_k, cells)
 
 
 def weighted(tables: Sequence[torch.Tensor] | torch.Tensor, scales: Sequence[float]) -> torch.Tensor:
     """Return the sum of tables, each times its scale."""
     terms = [table if scale == 1 else table * scale for table, scale in zip(tables, scales, strict=True) if scale > 0]
     return terms[0] if len(terms) == 1 else torch.stack(terms).sum(0)
+
+
+def combined(tables: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """Return the sums of tables, (table, ...), for several scales, (fusion, table): (fusion, ...), a new tensor."""
+    factors = scales.T.reshape(len(tables), -1, *[1] * (tables.ndim - 1))
+    total = tables[0] * factors[0]
+    for table, factor in zip(tables[1:], factors[1:], strict=True):
+        total.addcmul_(table, factor)
+    return total
 
 
 def distinct(sources: torch.Tensor, values: torch.Tensor, lists: int) -> tuple[torch.Tensor, torch.Tensor]:

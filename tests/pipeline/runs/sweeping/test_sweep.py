@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ted.pipeline.runs.sweeping import running
+from ted.pipeline.runs.sweeping import groups, running
 from ted.pipeline.runs.sweeping.groups import Group, GroupScores, group_settings, score_group
 from ted.pipeline.runs.sweeping.journal import JOURNAL
 from ted.propagate import PropagationSettings, WeightedSettings, part_weights
@@ -103,6 +103,31 @@ def test_scores_are_exactly_those_of_propagate_and_evaluate(
     assert [float(means[name]) for name in ("jf", "j", "f")] == [
         scored["means"][f"{name}-Mean"] for name in ("J&F", "J", "F")
     ]
+
+
+def test_all_settings_labelled_together_and_scored_in_threads_give_the_same_bytes(
+    cli: Cli, davis_source: Path, swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way of GPUs: from the same affinities, in groups of all settings and of few."""
+    jobs: list[int] = []
+
+    def watching(group: Group) -> GroupScores:
+        jobs.append(len(group.settings))
+        return score_group(group)
+
+    for module in (groups, running):
+        monkeypatch.setattr(module, "labels_together", lambda device: True)
+    monkeypatch.setattr(running, "score_group", watching)
+    monkeypatch.setattr(groups, "processor_count", lambda: 3)
+    for number, limit in enumerate((2**30, 2**14)):
+        monkeypatch.setattr(groups, "_LABELS", limit)
+        jobs.clear()
+        out = tmp_path / str(number)
+        options = ("--cache", swept / "cache", "--out", out, *LISTS, "--no-plots")
+        assert cli("sweep", davis_source, *options).code == 0
+        assert tables(out) == tables(swept / "sweep")
+        assert sum(jobs) == 2 * 48
+        assert max(jobs) > 8 if number == 0 else max(jobs) < 8
 
 
 def test_pairs_of_features_and_of_grids(cli: Cli, davis_source: Path, weights: tuple[str, ...], tmp_path: Path) -> None:

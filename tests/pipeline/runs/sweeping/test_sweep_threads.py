@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from ted.pipeline.runs.sweeping.groups import SharedLabels
 from ted.pipeline.runs.sweeping.threads import Threads
 from ted.pipeline.tasks import timing
 from ted.pipeline.tasks.timing import Seconds, timed, timed_items
 from ted.propagate.cluster import processor_count
+from ted.store.errors import TedError
 
 
 def test_results_come_in_order_and_tasks_run_at_once() -> None:
@@ -70,6 +72,37 @@ def test_the_threads_of_others_are_left_as_they_were() -> None:
         assert found == [2]
     finally:
         torch.set_num_threads(before)
+
+
+def test_shared_labels_reach_every_thread_and_are_made_little_ahead_of_the_slowest() -> None:
+    made: list[int] = []
+
+    def labels() -> Iterator[tuple[int, list[torch.Tensor]]]:
+        for frame in range(9):
+            made.append(frame)
+            yield frame, [torch.tensor(float(frame))] * 4
+        raise TedError("the last frame is damaged")
+
+    shared = SharedLabels(labels(), readers=2)
+    found: list[int] = []
+    failed = threading.Event()
+
+    def fast() -> None:
+        try:
+            found.extend(frame for frame, some in shared.read(0, slice(0, 3)) if len(some) == 3)
+        except TedError:
+            failed.set()
+
+    thread = threading.Thread(target=fast)
+    thread.start()
+    slow = shared.read(1, slice(3, 4))
+    for number in range(3):
+        assert next(slow)[0] == number
+        assert len(made) <= number + 4
+    shared.leave(1)  # its video is scored: nobody waits for it
+    thread.join(20)
+    assert failed.is_set()
+    assert found == [*range(9)]
 
 
 def test_times_add_up_and_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,15 @@ import pytest
 import torch
 
 from benchmarks.counting import Operations
-from ted.propagate import AnnotatedLabel, Candidates, CosineKernel, Fusion, SearchSpec
+from ted.propagate import (
+    AnnotatedLabel,
+    Candidates,
+    FrameCandidates,
+    Fusion,
+    PropagationSettings,
+    SearchSpec,
+    WeightedSettings,
+)
 from ted.propagate.kernels.cosine import pairs
 from ted.propagate.kernels.cosine.cells import CellSearch
 from ted.propagate.kernels.cosine.index import CosineIndex, best_engine
@@ -18,7 +26,7 @@ from ted.propagate.kernels.cosine.pairs import unit_vectors
 from ted.propagate.kernels.cosine.precision import BFLOAT16, FLOAT16, FLOAT32, Precision
 from ted.propagate.kernels.cosine.rows import RowSearch
 from ted.propagate.kernels.cosine.search import Search
-from ted.propagate.labels import ContextLabels
+from ted.propagate.labels import ContextLabels, weigh_sources
 from tests.propagate.features import Parts, adversarial, random_parts
 
 GRID, FRAMES = (11, 18), 7
@@ -135,11 +143,12 @@ def work(spec: SearchSpec, parts: Parts) -> Operations:
         index.keep(range(1, frames))
         index.add(frames, query)
         found = index.search(query, range(1, frames + 1), 1)
-        kernel, weighted = CosineKernel(), []
-        for fusion in spec.fusions:
-            affinity = kernel.rank(found, fusion, spec.top_k, cells=height * width, frames=frames)
-            weighted.append((affinity, kernel.weights(affinity.similarity, 0.2)))
-        labels.advance(frames, range(frames), weighted)
+        step = FrameCandidates(
+            frame=frames, context=tuple(range(frames)), annotated=1, grid=(height, width), spec=spec, candidates=found
+        )
+        values = PropagationSettings(radius=spec.radius, context=28, top_k=spec.top_k)
+        settings = [WeightedSettings(weights=fusion.weights, settings=values) for fusion in spec.fusions]
+        labels.advance(frames, range(frames), weigh_sources(step, settings))
     return operations
 
 
@@ -151,4 +160,5 @@ def test_a_frame_takes_few_operations_and_many_fusions_little_more_work(monkeypa
     eleven = tuple(Fusion(weights=(i / 10, 1 - i / 10), context=28) for i in range(11))
     many = work(replace(ONE, top_k=10, fusions=eleven), parts)
     assert many.flops < 1.01 * one.flops
-    assert sum(many.calls.values()) < 5 * sum(one.calls.values())
+    assert sum(many.calls.values()) <= 3 * sum(one.calls.values())
+    assert many.bytes < 4.5 * one.bytes  # 2.4 times at the paper's scale, where contexts are larger than lists
