@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,30 @@ JOINTS = (
     "left ankle",
 )
 
+#: The joints of a person in PoseTrack, in the order of its files; ears are never labelled.
+POSE_JOINTS = (
+    *("nose", "head bottom", "head top", "left ear", "right ear", "left shoulder", "right shoulder"),
+    *("left elbow", "right elbow", "left wrist", "right wrist", "left hip", "right hip"),
+    *("left knee", "right knee", "left ankle", "right ankle"),
+)
+
 _TEST = "2"  # in the lists, 1 is training and 0 is neither
+
+
+class JointSource(Protocol):
+    """Source of the true joints of a video."""
+
+    def read(self, names: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return the joints of the frames of these names, (2, joint, frame), NaN where they are not labelled.
+
+        Frames at the end may be left out. Raises LabelError if they cannot be read.
+        """
+
+    def first(self, names: Sequence[str]) -> dict[int, npt.NDArray[np.float64]]:
+        """Return the annotations by index of the frame: (joint, 2), NaN where a joint is not annotated."""
+
+    def labels(self, count: int) -> tuple[str, ...]:
+        """Return the names of `count` joints."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +79,28 @@ class JointFile:
             )
         return positions[:, :, [index[name] for name in names if name in index]] - 1
 
+    def first(self, names: Sequence[str]) -> dict[int, npt.NDArray[np.float64]]:
+        """Return the joints of the first frame; see `JointSource`."""
+        return {0: self.read(names[:1])[:, :, 0].T}
+
+    def labels(self, count: int) -> tuple[str, ...]:
+        """Return the names of the joints; see `joint_names`."""
+        return joint_names(count)
+
 
 @dataclass(frozen=True, kw_only=True)
 class JointVideo(Video):
-    """A video of a person."""
+    """A video of a person, or of several, whose joints come one person after the other."""
 
-    joints: JointFile  # the true joints. Propagation starts from those of the first frame.
+    joints: JointSource  # the true joints. Propagation starts from each joint's first annotation.
+    joints_per_person: int | None = None  # None for one person
     tasks: tuple[str, ...] = ("joints",)
 
 
 def joint_names(count: int) -> tuple[str, ...]:
-    """Return the names of `count` joints: those of JHMDB if there are 15 of them, else numbers."""
-    return JOINTS if count == len(JOINTS) else tuple(f"joint {number}" for number in range(1, count + 1))
+    """Return the names of `count` joints: those of JHMDB for 15 of them, of PoseTrack for 17, else numbers."""
+    known = {len(joints): joints for joints in (JOINTS, POSE_JOINTS)}
+    return known.get(count, tuple(f"joint {number}" for number in range(1, count + 1)))
 
 
 def _classes(source: Source) -> dict[str, str]:

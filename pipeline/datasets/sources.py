@@ -15,6 +15,7 @@ from .listing import list_images
 from .mose import MOSE
 from .mot import MOT
 from .mots import MOTS
+from .posetrack import POSETRACK
 from .synth_tracks import SYNTH_TRACKS
 from .tapvid import TAPVID
 from .user_video import own_video
@@ -29,7 +30,7 @@ _ROOT_CONTENTS = (
     "DAVIS: JPEGImages, Annotations, ImageSets; YouTube-VOS: meta.json; MOSE: JPEGImages, Annotations; "
     "VIP: Images, Annotations/Category_ids; Kubric: rgba_*.png, segmentation_*.png; "
     "JHMDB: Rename_Images, joint_positions, splits; points of `ted synth`: Tracks; MOTChallenge: img1, gt; "
-    "MOTS: instances, images; LaSOT: img, groundtruth.txt"
+    "MOTS: instances, images; LaSOT: img, groundtruth.txt; PoseTrack: images, posetrack_data"
 )
 
 
@@ -56,7 +57,21 @@ class Selection:
 
 
 # The first match counts: YouTube-VOS has a meta.json, and MOSE is DAVIS without lists.
-_DATASETS = (TAPVID, SYNTH_TRACKS, JHMDB, YOUTUBE_VOS, MOSE, DAVIS, VIP, KUBRIC_VIDEO, KUBRIC, MOT, MOTS, LASOT)
+_DATASETS = (
+    TAPVID,
+    SYNTH_TRACKS,
+    JHMDB,
+    YOUTUBE_VOS,
+    MOSE,
+    DAVIS,
+    VIP,
+    KUBRIC_VIDEO,
+    KUBRIC,
+    POSETRACK,
+    MOT,
+    MOTS,
+    LASOT,
+)
 
 
 def open_source(source: Source, selection: Selection | None = None) -> list[Video]:

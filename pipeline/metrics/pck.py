@@ -27,7 +27,8 @@ def joint_distances(truth: _Array, predicted: _Array) -> _Array:
     The size is 0.6 times the diagonal of the box around the true joints whose prediction is present. The first frame,
     which is annotated, is left out.
 
-    Both are (2, joint, frame), x and y in pixels; a predicted joint with a negative x is absent.
+    Both are (2, joint, frame), x and y in pixels; a predicted joint with a negative x is absent, and so is one whose
+    true joint is NaN, which is not labelled.
 
     Returns
     -------
@@ -35,7 +36,7 @@ def joint_distances(truth: _Array, predicted: _Array) -> _Array:
         (joint, frame - 1). NaN where the joint is absent, and does not count. Infinite, and never correct, where the
         box has no extent: one joint is present, or all coincide.
     """
-    present = predicted[0] >= 0  # (joint, frame)
+    present = (predicted[0] >= 0) & np.isfinite(truth[0])  # (joint, frame)
     low = np.where(present, truth, np.inf).min(1)  # (2, frame)
     high = np.where(present, truth, -np.inf).max(1)
     extent = np.where(present.any(0), high - low, 0.0)
@@ -50,20 +51,23 @@ class PckScore:
     """PCK over the joints of one or several videos.
 
     `correct` counts the samples whose distance is at most each of `PCK_THRESHOLDS`, (threshold, joint); `counted` those
-    in which the joint is present, (joint,). There are `samples` of each joint: one for each scored frame.
+    in which the joint is present, (joint,). There are `samples` of each joint: one for each scored frame. Of these,
+    `labelled` have a true joint, summed over joints; None if all do.
     """
 
     correct: _Counts
     counted: _Counts
     samples: int
+    labelled: int | None = None
 
     @classmethod
-    def of(cls, distances: _Array) -> "PckScore":
+    def of(cls, distances: _Array, labelled: int | None = None) -> "PckScore":
         """Count the samples of distances (joint, sample); see `joint_distances`."""
         return cls(
             correct=np.stack([(distances <= threshold).sum(1) for threshold in PCK_THRESHOLDS]),
             counted=(~np.isnan(distances)).sum(1),
             samples=distances.shape[1],
+            labelled=labelled,
         )
 
     @classmethod
@@ -73,6 +77,7 @@ class PckScore:
             correct=np.sum([score.correct for score in scores], axis=0),
             counted=np.sum([score.counted for score in scores], axis=0),
             samples=sum(score.samples for score in scores),
+            labelled=None if all(score.labelled is None for score in scores) else sum(map(cls._possible, scores)),
         )
 
     @cached_property
@@ -90,9 +95,12 @@ class PckScore:
 
     @property
     def found(self) -> float:
-        """Percentage of samples in which the joint is present; NaN without samples.
+        """Percentage of labelled samples in which the joint is present; NaN without samples.
 
         The protocol does not count absent joints, so compare the PCK of two methods only if this share is similar.
         """
-        total = self.samples * len(self.counted)
+        total = self._possible()
         return 100.0 * (int(self.counted.sum()) / total) if total else float("nan")
+
+    def _possible(self) -> int:
+        return self.samples * len(self.counted) if self.labelled is None else self.labelled

@@ -72,14 +72,16 @@ class JointScore(Score):
 
     def to_json(self) -> dict[str, Any]:
         correct, counted = self.pck.correct.tolist(), self.pck.counted.tolist()
-        return {"pck": {"correct": correct, "counted": counted, "samples": self.pck.samples}}
+        value = {"correct": correct, "counted": counted, "samples": self.pck.samples}
+        return {"pck": value if self.pck.labelled is None else value | {"labelled": self.pck.labelled}}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "JointScore":
         correct, counted = (np.array(value["pck"][name], dtype=np.int64) for name in ("correct", "counted"))
         if correct.shape != (len(PCK_THRESHOLDS), *counted.shape):
             raise ValueError(f"correct samples are {correct.shape}, counted ones {counted.shape}")
-        return cls(pck=PckScore(correct=correct, counted=counted, samples=int(value["pck"]["samples"])))
+        samples, labelled = int(value["pck"]["samples"]), value["pck"].get("labelled")
+        return cls(pck=PckScore(correct=correct, counted=counted, samples=samples, labelled=labelled))
 
     @classmethod
     def means(cls, scores: "Sequence[JointScore]") -> Values:
@@ -89,7 +91,34 @@ class JointScore(Score):
         return {name: None if math.isnan(value) else value for name, value in values}
 
 
-def score_joint_result(result: JointResult, truth: npt.NDArray[np.float64]) -> JointScore:
-    """Score joints against `truth`, (2, joint, frame), in the same pixels; frames after its last do not count."""
+def score_joint_result(
+    result: JointResult, truth: npt.NDArray[np.float64], per_person: int | None = None
+) -> JointScore:
+    """Score joints against `truth`, (2, joint, frame), in the same pixels; frames after its last do not count.
+
+    With several people, of `per_person` joints each, those of the same name are counted together.
+    """
+    distances = result_distances(result, truth, per_person)
+    if per_person is None:
+        return JointScore(pck=PckScore.of(distances))
+    known = np.isfinite(truth[0])  # (joint, frame)
+    labelled = int((known & (known.cumsum(1) > 1)).sum())
+    of_joint = distances.reshape(-1, per_person, distances.shape[1]).swapaxes(0, 1).reshape(per_person, -1)
+    return JointScore(pck=PckScore.of(of_joint, labelled))
+
+
+def result_distances(
+    result: JointResult, truth: npt.NDArray[np.float64], per_person: int | None = None
+) -> npt.NDArray[np.float64]:
+    """Return the distances of joints in frames after the first, (joint, frame - 1); see `joint_distances`.
+
+    With `per_person`, the first labelled frame of each joint, in which it is annotated, does not count.
+    """
     predicted = result.points.transpose(2, 1, 0)[:, :, : truth.shape[2]]
-    return JointScore(pck=PckScore.of(joint_distances(truth, predicted)))
+    if per_person is None:
+        return joint_distances(truth, predicted)
+    people = range(0, truth.shape[1], per_person)
+    blocks = [slice(start, start + per_person) for start in people]
+    distances = np.concatenate([joint_distances(truth[:, block], predicted[:, block]) for block in blocks])
+    begun = np.isfinite(truth[0]).cumsum(1) > 1  # (joint, frame), after the first labelled frame
+    return np.where(begun[:, 1:], distances, np.nan)

@@ -1,7 +1,7 @@
-"""The task of tracking the joints of a person: JHMDB."""
+"""The task of tracking the joints of people: JHMDB, PoseTrack."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from ....propagate.targets.keypoints import ABSENT, KeypointTarget
 from ....store.errors import ConfigError, LabelError
 from ...datasets.jhmdb import JointVideo, joint_names
+from ...datasets.table_video import TableAnnotations
 from ...datasets.video import Video
 from ...metrics.confidence import certainty_of_places, presence
 from ...metrics.pck import PckScore
@@ -26,35 +27,44 @@ from .results import JOINTS, JointResult, JointScore, score_joint_result
 
 
 class JointRun(ResultRun):
-    """Joints of a person, all annotated in the first frame."""
+    """Joints of people: of one, all annotated in the first frame, or of several, each in its first labelled frame.
+
+    Joints that are annotated in the same frame form one target; they do not influence each other.
+    """
 
     backward = False
     files = (JointResult.archive, JointResult.table)
     result: JointResult
 
     def __init__(self, video: JointVideo) -> None:
-        names = video.frames.names
-        first = video.joints.read(names[:1])[:, :, 0].T  # (joint, 2)
+        names, first = video.frames.names, video.joints.first(video.frames.names)
+        count = len(next(iter(first.values())))
         self.result = JointResult(
             frames=names,
-            joints=joint_names(len(first)),
-            points=np.full((len(names), len(first), 2), ABSENT),
-            confidence=np.full((len(first), len(names)), np.nan),
+            joints=video.joints.labels(count),
+            points=np.full((len(names), count, 2), ABSENT),
+            confidence=np.full((count, len(names)), np.nan),
         )
-        self.targets = [AnnotatedTarget((0,), KeypointTarget(rows={0: first}, size=video.frames.size))]
-        self.record = {"joints": len(first), "given": hashlib.sha256(first.tobytes()).hexdigest()}
+        groups = [group for group in TableAnnotations(ids=tuple(range(count)), rows=first).groups() if group[1]]
+        self._joints = [joints for joints, _ in groups]
+        size = video.frames.size
+        self.targets = [AnnotatedTarget(tuple(rows), KeypointTarget(rows=rows, size=size)) for _, rows in groups]
+        digest = hashlib.sha256()
+        for frame, rows in first.items():
+            digest.update((f"{frame} " if frame else "").encode() + rows.tobytes())
+        self.record = {"joints": count, "given": digest.hexdigest()}
+        self._annotated: dict[int, npt.NDArray[np.float64]] = {}  # mass of a target's maps where it is annotated
 
     def collect(self, number: int, frame: int, value: npt.NDArray[np.float64], label: torch.Tensor) -> None:
-        """Take the joints of a frame, (joint, 2)."""
-        self.result.points[frame] = value
+        """Take the joints of a target in a frame, (joint, 2)."""
+        self.result.points[frame, self._joints[number]] = value
         maps = label[1:].double().cpu().numpy()
-        if frame == 0:
-            self._annotated = maps.sum((1, 2))
+        self._annotated.setdefault(number, maps.sum((1, 2)))  # frames come from the annotated one on
         self.rate(
             number,
             frame,
-            range(len(maps)),
-            lambda: certainty_of_places(maps) * presence(maps.sum((1, 2)), self._annotated),
+            self._joints[number],
+            lambda: certainty_of_places(maps) * presence(maps.sum((1, 2)), self._annotated[number]),
         )
 
 
@@ -72,8 +82,8 @@ class JointTask(Task):
     def start(self, video: Video) -> JointRun:
         return JointRun(_joint_video(video))
 
-    def annotated_frames(self, video: Video) -> list[tuple[int, ...]]:
-        return [(0,)]
+    def annotated_frames(self, video: Video) -> Sequence[tuple[int, ...]]:
+        return [(0,)] if _joint_video(video).joints_per_person is None else super().annotated_frames(video)
 
     def missing_truth(self, video: Video) -> str | None:
         return None if len(video.frames) > 1 else "has only one frame, which is annotated"
@@ -84,7 +94,10 @@ class JointTask(Task):
         digest = hashlib.sha256(f"{truth.shape} {video.frames.size} ".encode() + truth.tobytes())
         return EvalCase(
             targets=run.targets,
-            evaluator=ResultEvaluator(run=run, score_run=partial(_score_run, truth=truth)),
+            evaluator=ResultEvaluator(
+                run=run,
+                score_run=partial(_score_run, truth=truth, per_person=_joint_video(video).joints_per_person),
+            ),
             key={"truth": digest.hexdigest(), "metrics": "pck"},
         )
 
@@ -95,7 +108,8 @@ class JointTask(Task):
         """Score the joints of one video, in the frames that have true ones; see `Task`."""
         result = JointResult.read(folder)
         result.check_frames(folder, video.frames.names)
-        score = score_joint_result(result, read_joints(_joint_video(video), folder, result))
+        truth = read_joints(_joint_video(video), folder, result)
+        score = score_joint_result(result, truth, _joint_video(video).joints_per_person)
         if np.isnan(score.pck.mean).all():
             raise ConfigError(f"video {video.name!r} has no frame with true joints in which any joint was found")
         return score
@@ -119,8 +133,8 @@ class JointTask(Task):
         return joint_frames(video, folder)
 
 
-def _score_run(run: JointRun, truth: npt.NDArray[np.float64]) -> JointScore:
-    return score_joint_result(run.result, truth)
+def _score_run(run: JointRun, truth: npt.NDArray[np.float64], per_person: int | None) -> JointScore:
+    return score_joint_result(run.result, truth, per_person)
 
 
 def _joint_video(video: Video) -> JointVideo:
