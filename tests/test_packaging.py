@@ -106,7 +106,8 @@ def test_the_wheel_runs_from_an_empty_folder(tmp_path: Path) -> None:
         check=True,
     )
     weights = [path.relative_to(tmp_path / "env") for path in (tmp_path / "env").rglob("*.safetensors")]
-    assert {path.parts[-3] for path in weights} == {"demo-video", "demo-image"}
+    assert {path.parts[-3] for path in weights} == {"demo-video", "demo-image", "demo-text"}
+    assert len(list((tmp_path / "env").rglob("demo-text/tokenizer/*"))) == 3
     # The libraries come from the environment that runs the tests; the project, found first, from the wheel.
     (own,) = (tmp_path / "env").rglob("site-packages")
     libraries = os.pathsep.join([str(own), *(path for path in sys.path if "site-packages" in path)])

@@ -27,3 +27,15 @@ def load_video(
 def load_image(weights: Path, *, device: torch.device, dtype: torch.dtype, seed: int | None = None) -> StableDiffusion:
     """Load the image model; see `stable_diffusion.load`."""
     return stable_diffusion.load(weights, device=device, dtype=dtype, seed=seed, name="demo-image")
+
+
+def load_text(
+    weights: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    options: BackboneOptions = DEFAULT_OPTIONS,
+    seed: int | None = None,
+) -> StableDiffusion:
+    """Load the text-to-image model; see `stable_diffusion.load`."""
+    return stable_diffusion.load(weights, device=device, dtype=dtype, options=options, seed=seed, name="demo-text")

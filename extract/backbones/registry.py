@@ -229,6 +229,16 @@ _REGISTRY: dict[str, BackboneInfo] = {
         conditioning={"prompt": ""},
         random=True,
     ),
+    "demo-text": BackboneInfo(
+        title="Small Stable Diffusion with text, trained on captioned synthetic scenes",
+        kind="image",
+        published=_bundled("demo-text", size="1.1 MB"),
+        default_tap="up_blocks[1]",
+        loader=f"{__package__}.demo:load_text",
+        options=("prompt",),
+        conditioning={"prompt": ""},
+        random=True,
+    ),
     "rgb": BackboneInfo(
         title="Colours, a control",
         kind="image",

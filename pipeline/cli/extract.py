@@ -37,7 +37,7 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
 def _complete_feature(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     from ...extract.backbones import BACKBONES
 
-    usual = {"i2vgen-xl": 300, "adm": 51, "sd21": 51, "demo-video": 700, "demo-image": 20}
+    usual = {"i2vgen-xl": 300, "adm": 51, "sd21": 51, "demo-video": 700, "demo-image": 20, "demo-text": 121}
     names = [f"{name}:{usual.get(name, 0)}:{info.default_tap}" for name, info in BACKBONES.items()]
     return [CompletionItem(name) for name in names if name.startswith(begun)]
 
@@ -45,7 +45,7 @@ def _complete_feature(_context: click.Context, _parameter: click.Parameter, begu
 class BackboneChoice(Options, title="Backbones"):
     """Inputs of backbones beside the frames."""
 
-    prompt: str | None = opt("Prompt of i2vgen-xl and sd21.  [default: empty]", metavar="TEXT")
+    prompt: str | None = opt("Prompt of i2vgen-xl, sd21 and demo-text.  [default: empty]", metavar="TEXT")
     tokens: bool = opt("Condition sd21 on the tokens that `ted learn-token` learned for each video.")
     condition_on: Literal["clip", "video", "none"] | None = opt(
         "Frame that conditions a video backbone: the first of each clip, of the video, or none.  [default: clip]"

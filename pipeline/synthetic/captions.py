@@ -1,6 +1,6 @@
 """Captions of synthetic videos: objects named by colour and shape, and the kind of background."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 #: Names of hues, each with its hue in degrees.
 HUES = {
@@ -23,7 +23,7 @@ def hue_name(hue: float) -> str:
     return min(HUES, key=lambda name: abs((hue - HUES[name] + 180) % 360 - 180))
 
 
-def caption(names: Sequence[str], ground: str | None = None) -> str:
+def caption(names: Iterable[str], ground: str | None = None) -> str:
     """Return a caption such as ``red ball and blue box on muted ground``.
 
     `names` are those of the objects (`Clip.names`), `ground` is `SceneSpec.ground`.

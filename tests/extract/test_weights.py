@@ -95,7 +95,7 @@ def test_backbones_are_listed_without_heavy_imports() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert result.stdout.split("\n") == [
-        "i2vgen-xl svd sd21 adm dinov2 dinov3 sam demo-video demo-image rgb position",
+        "i2vgen-xl svd sd21 adm dinov2 dinov3 sam demo-video demo-image demo-text rgb position",
         "",
         "",
     ]
@@ -109,6 +109,7 @@ def test_backbones_are_listed_without_heavy_imports() -> None:
         "sam": "image",
         "demo-video": "video",
         "demo-image": "image",
+        "demo-text": "image",
         "rgb": "image",
         "position": "image",
     }
