@@ -22,6 +22,10 @@ from .targets.base import AnnotatedLabel, annotation_labels, check_annotations
 _FEWEST_HELD = 16
 
 
+#: Function of a frame and its label, (channel, y, x), float32, that returns another label of the same shape.
+Correct = Callable[[int, torch.Tensor], torch.Tensor]
+
+
 class SessionCancelled(TedError):
     """The session was cancelled before all frames were labelled. Computed frames are reused by the next run."""
 
@@ -197,7 +201,9 @@ class TrackingSession:
         """Stop the current run before its next frame. May be called from any thread."""
         self._cancelled.set()
 
-    def labels(self, *, cancelled: Callable[[], bool] = lambda: False) -> Iterator[tuple[int, torch.Tensor]]:
+    def labels(
+        self, *, cancelled: Callable[[], bool] = lambda: False, correct: Correct | None = None
+    ) -> Iterator[tuple[int, torch.Tensor]]:
         """Label the video with the current annotations and settings.
 
         Annotations and settings must not change before the last frame.
@@ -206,6 +212,10 @@ class TrackingSession:
         ----------
         cancelled
             Called before each frame; True cancels as `cancel` does.
+        correct
+            Function of a frame without annotations and its label that returns the label to use instead, in the result
+            and as context of later frames. It is called once for each of these frames, in the order of propagation.
+            Candidates do not depend on labels, so they are reused as without it; labels in memory are not.
 
         Returns
         -------
@@ -225,7 +235,7 @@ class TrackingSession:
         SessionCancelled
             When the session is cancelled.
         """
-        return ((frame, label) for frame, (label,) in self.sweep([self._current], cancelled=cancelled))
+        return ((frame, label) for frame, (label,) in self._sweep([self._current], cancelled, correct))
 
     def sweep(
         self, settings: Sequence[WeightedSettings], *, cancelled: Callable[[], bool] = lambda: False
@@ -236,11 +246,16 @@ class TrackingSession:
         window, as `plan_passes` groups them. The iterator is that of `labels`, with a list of the labels under each
         setting, on the grid of the finest part that has a weight in any of them.
         """
+        return self._sweep(settings, cancelled)
+
+    def _sweep(
+        self, settings: Sequence[WeightedSettings], cancelled: Callable[[], bool], correct: Correct | None = None
+    ) -> Iterator[tuple[int, list[torch.Tensor]]]:
         annotations = self.annotations
         run = _Run(self, settings, tuple(annotations))
         check_annotations(annotations, run.grid, run.frame_count)
         self._cancelled.clear()
-        return self._labels(run, annotations, cancelled)
+        return self._labels(run, annotations, cancelled, correct)
 
     def affinities(
         self, frames: range | None = None, *, annotated: Sequence[int] | None = None
@@ -257,7 +272,11 @@ class TrackingSession:
             yield FrameAffinity(frame=frame, context=context, affinity=found, weights=weights[0])
 
     def _labels(
-        self, run: "_Run", annotations: Mapping[int, AnnotatedLabel], cancelled: Callable[[], bool]
+        self,
+        run: "_Run",
+        annotations: Mapping[int, AnnotatedLabel],
+        cancelled: Callable[[], bool],
+        correct: Correct | None,
     ) -> Iterator[tuple[int, list[torch.Tensor]]]:
         first = next(iter(annotations))
         context_labels = ContextLabels(annotations, len(run.settings))
@@ -273,6 +292,7 @@ class TrackingSession:
                 self._annotated_at.get(frame),
                 tuple((channel, joined) for channel, joined in context_labels.joins.items() if joined <= frame),
                 run.grid,
+                correct and object(),  # a correction may depend on anything: such labels are never known
             )
             known = self._known.get(frame)
             if known is not None and known.inputs == inputs:
@@ -283,6 +303,9 @@ class TrackingSession:
             else:
                 if context:
                     labels = context_labels.advance(frame, *run.weighted(frame))
+                    if correct is not None and frame not in annotations:
+                        labels = [correct(frame, label) for label in labels]
+                        context_labels.hold(frame, context, labels)
                 else:
                     labels = [annotations[frame].label] * len(run.settings)
                 same = known is not None and all(map(torch.equal, known.labels, labels))

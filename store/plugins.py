@@ -1,8 +1,9 @@
-"""Plug-ins: objects that installed packages offer as entry points."""
+"""Plug-ins: objects that installed packages offer as entry points, and options of what is chosen by a name."""
 
+import dataclasses
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import ConfigError
 
@@ -31,3 +32,24 @@ def load_offers(group: str, wanted: Callable[[str], bool], base: type[_T]) -> li
             raise ConfigError(f"the plug-in {offer.name!r} ({offer.value}) is no {base.__name__}")
         found.append(item)
     return found
+
+
+def read_options(what: str, text: str, cls: type[_T]) -> _T:
+    """Create a dataclass from ``option=value,option=value``; every field has a default of type int, float, bool or str.
+
+    `what` names the thing in messages. Raises ConfigError for an unknown option (the message lists the known ones), and
+    for a value of the wrong type.
+    """
+    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    options: dict[str, Any] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        option, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or option not in defaults:
+            known = f"its options are {', '.join(defaults)}" if defaults else "it has no options"
+            raise ConfigError(f"{what} has no option {item!r}; {known}")
+        kind = type(defaults[option])
+        try:
+            options[option] = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
+        except (ValueError, KeyError) as error:
+            raise ConfigError(f"option {option} of {what} is of type {kind.__name__}, not {value!r}") from error
+    return cls(**options)

@@ -60,7 +60,7 @@ class _Disk:
 
     def _extract(self, values: Values) -> None:
         preset = get_preset(values["preset"])
-        jobs = [parse_job(text) for text in values["features"] or preset.features]
+        jobs = [parse_job(text) for text in values["features"] or preset.extracted]
         check_options(BackboneChoice.take(dict(values)).options(), [job.backbone for job in jobs])
         parse_weights(values["weights"], jobs)
         parse_codec(values["store_as"])
@@ -145,6 +145,9 @@ def _check(choice: FeatureChoice) -> None:
         assert choice.backbone == "sd21"
         assert (choice.timestep - 1) % 20 == 0  # the grid of the inversion
         return
+    if choice.backbone == "sam":
+        assert choice.tap in ("embedding", "high_resolution[0]", "high_resolution[1]")
+        return
     assert re.sub(r"\d+", "N", choice.tap) == re.sub(r"\d+", "N", default)
     if choice.tap.startswith("up_blocks"):
         assert choice.tap in {f"up_blocks[{number}]" for number in range(4)}
@@ -200,7 +203,7 @@ def test_the_setting_in_full_is_the_preset() -> None:
 
 def test_downloads_are_those_that_the_backbones_name() -> None:
     extracted = [parse_command(line)[1] for line in COMMANDS if line.startswith("ted extract")]
-    features = [text for values in extracted for text in values["features"] or get_preset(values["preset"]).features]
+    features = [text for values in extracted for text in values["features"] or get_preset(values["preset"]).extracted]
     backbones = {parse_job(text).backbone for text in features}
     published = {info.published.download for name in backbones if (info := backbone_info(name)).published is not None}
     assert {line for line in console_lines(PAGE) if line.startswith(("hf ", "curl "))} == published

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...store.errors import ConfigError
-from ...store.plugins import load_offers, offered_names
+from ...store.plugins import load_offers, offered_names, read_options
 
 if TYPE_CHECKING:
     from .base import Noising
@@ -51,22 +50,7 @@ def parse_noising(text: str) -> Noising:
         For an unknown name or option (the message lists the known ones), and for a value of the wrong type.
     """
     name, _, rest = text.partition(":")
-    cls = _noising_class(name)
-    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(cls)}
-    options: dict[str, Any] = {}
-    for item in filter(None, (part.strip() for part in rest.split(","))):
-        option, equals, value = (part.strip() for part in item.partition("="))
-        if not equals or option not in defaults:
-            known = f"its options are {', '.join(defaults)}" if defaults else "it has no options"
-            raise ConfigError(f"noising {name!r} has no option {item!r}; {known}")
-        kind = type(defaults[option])
-        try:
-            options[option] = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
-        except (ValueError, KeyError) as error:
-            raise ConfigError(
-                f"option {option} of noising {name!r} is of type {kind.__name__}, not {value!r}"
-            ) from error
-    return cls(**options)
+    return read_options(f"noising {name!r}", rest, _noising_class(name))
 
 
 def _noising_class(name: str) -> type[Noising]:

@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...store.errors import ConfigError, WeightsError
-
 _Picture = npt.NDArray[np.uint8]
 _Mask = npt.NDArray[np.bool_]
 
@@ -123,7 +121,7 @@ def _large_parts(mask: _Mask) -> _Mask:
 
 
 def load_sam(folder: Path, device: Any = "cpu") -> Segmenter:
-    """Load a model of the SAM family (SAM, SAM 2, ...) from a folder in the layout of transformers.
+    """Load a model of the SAM family (SAM, SAM-HQ, SAM 2, EdgeTAM) from a folder in the layout of transformers.
 
     Parameters
     ----------
@@ -140,33 +138,18 @@ def load_sam(folder: Path, device: Any = "cpu") -> Segmenter:
         If the model needs a package that is not installed.
     """
     import torch
-    from transformers import AutoModelForMaskGeneration, AutoProcessor
 
-    try:
-        model = AutoModelForMaskGeneration.from_pretrained(folder, local_files_only=True).to(device).eval()
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    except ImportError as error:  # SAM 2's pictures are prepared by torchvision
-        raise ConfigError(f"{folder} needs another package: {' '.join(str(error).split())}") from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise WeightsError(
-            f"{folder} holds no model of the SAM family in the layout of transformers: {error}"
-        ) from error
+    from ...extract.backbones import load_backbone
+    from ...extract.backbones.sam import Sam
+
+    sam = load_backbone("sam", folder, device=torch.device(device), dtype=torch.float32)
+    assert isinstance(sam, Sam)
 
     def segment(picture: _Picture, prompt: Prompt) -> _Mask:
-        shown: dict[str, Any] = {}
-        if prompt.box is not None:
-            x, y, width, height = prompt.box
-            shown["input_boxes"] = [[[float(x), float(y), float(x + width), float(y + height)]]]
-        if prompt.points:
-            shown["input_points"] = [[[[float(x), float(y)] for x, y, _ in prompt.points]]]
-            shown["input_labels"] = [[[int(inside) for _, _, inside in prompt.points]]]
-        inputs = processor(images=picture, return_tensors="pt", **shown).to(device)
-        with torch.inference_mode():
-            output = model(**inputs, multimask_output=False)
-        sizes = [inputs["original_sizes"].cpu()]
-        if "reshaped_input_sizes" in inputs:
-            sizes.append(inputs["reshaped_input_sizes"].cpu())
-        masks = processor.post_process_masks(output.pred_masks.cpu(), *sizes)
-        return np.asarray(masks[0].reshape(-1, *picture.shape[:2])[0].numpy() > 0)
+        x, y, width, height = prompt.box or (0, 0, 0, 0)
+        box = None if prompt.box is None else (x, y, x + width, y + height)
+        size = picture.shape[0], picture.shape[1]
+        (logits,) = sam.masks(sam.embed(picture), size, box=box, points=prompt.points, several=False)
+        return np.asarray((logits > 0).cpu().numpy())
 
     return segment

@@ -1,6 +1,7 @@
 """Published settings by name: TED (Table 6 of the first version, Table 4 of the newest), DIFT, DINOv3, CRW's JHMDB.
 
-`drift` is a reconstruction; its paper states neither layers nor timestep (docs/reference/attention.md).
+`drift` and `drift-sam` are reconstructions: their paper states neither layers nor timestep
+(docs/reference/attention.md).
 """
 
 import difflib
@@ -32,11 +33,18 @@ class Preset:
     kernel: str = "cosine"
     kernel_options: tuple[str, ...] = ()  # NAME=VALUE
     noising: str = "random"  # in the notation of `parse_noising`
+    refiner: str | None = None  # in the notation of `get_refiner`
+    embeddings: tuple[str, ...] = ()  # features that the refiner reads, which are not fused
 
     @property
     def features(self) -> tuple[str, ...]:
         """The features of the method."""
         return self.layers or tuple(part for part in (self.video_feature, self.image_feature) if part is not None)
+
+    @property
+    def extracted(self) -> tuple[str, ...]:
+        """The features to extract: those of the method, and those that its refiner reads."""
+        return self.features + self.embeddings
 
     @property
     def preferences(self) -> list[tuple[str, str]]:
@@ -144,6 +152,10 @@ PRESETS: dict[str, Preset] = {
         noising="ddim-inversion:steps=50",
     ),
 }
+
+PRESETS["drift-sam"] = replace(
+    PRESETS["drift"], refiner="sam", embeddings=("sam:0:embedding,high_resolution[0],high_resolution[1]",)
+)
 
 #: Name of the preset that commands use unless another is given.
 DEFAULT = "davis-efficient"

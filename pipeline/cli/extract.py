@@ -106,7 +106,7 @@ class ExtractionChoice(Options, title="Features"):
         """Return the features by backbone."""
         from ..choices.features import parse_job
 
-        return [parse_job(text) for text in self.features or get_preset(self.preset).features]
+        return [parse_job(text) for text in self.features or get_preset(self.preset).extracted]
 
     def size(self) -> "FrameSize | None":
         """Return the size of the frames, by default that of the preset."""

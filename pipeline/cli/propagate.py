@@ -55,7 +55,9 @@ def propagate(
     cache: Path = titled("Input and output", CACHE),
     out: Path = opt("Folder of the results.", "results"),
     refine: str | None = opt(
-        "Improve results with a refiner that an installed package offers (entry points ted.refiners).", metavar="NAME"
+        "Refine results: masks by sam, on embeddings in the cache (options as in sam:iou=0.7,feedback=true), or by a "
+        "refiner of an installed package (entry points ted.refiners); or none.  [default: the preset's, or none]",
+        metavar="NAME[:OPTION=VALUE,...]",
     ),
     save_soft: bool = opt("Write the soft labels of masks, too: a Zarr array soft.zarr."),
     overlay: bool = opt("Draw the results over the frames: a contact sheet PNG and a movie."),
@@ -81,6 +83,7 @@ def propagate(
     from ...store import open_cache
     from ...store.errors import ConfigError
     from ..choices.config_file import save_config
+    from ..choices.presets import get_preset
     from ..pictures.result import write_overlay
     from ..runs.devices import choose_device
     from ..runs.progress import FrameBars
@@ -98,9 +101,10 @@ def propagate(
     tasks = {video.name: task_of(video, goal.target, task_options) for video in videos}
     if save_soft and not all(getattr(task, "save_soft", False) for task in tasks.values()):
         raise ConfigError("--save-soft is for masks: leave it out for boxes, joints and points")
-    refiner = None if refine is None else get_refiner(refine)
     source = open_cache(cache.absolute())  # workers have working folders of their own
     where = choose_device(device, elsewhere=cluster.scheduler is not None)
+    refine = refine or get_preset(fusion.preset).refiner or "none"
+    make_refiner = None if refine == "none" else get_refiner(refine, where)
     used = [(feature, weight) for feature, weight in parts if weight]
     with cluster.connect() as workers, FrameBars() as bars:
         tally = Tally(bars.note)
@@ -118,7 +122,7 @@ def propagate(
                     out,
                     device=where,
                     task=tasks[video.name],
-                    refiner=refiner,
+                    refiner=None if make_refiner is None else make_refiner(source, video),
                     prefer=prefer,
                     overwrite=overwrite,
                     affinities="auto" if affinities == "read" else affinities,
@@ -139,6 +143,10 @@ def propagate(
                 bars.note(
                     f"{video.name}: {plural(report.frames, 'frame')}, {'there before' if report.skipped else state}"
                 )
+                if report.refined:
+                    row["refined"] = dict(report.refined)
+                    counts = ", ".join(f"{count} {name}" for name, count in report.refined.items())
+                    bars.note(f"{video.name}: objects in frames, by {refine.partition(':')[0]}: {counts}")
                 if report.unproven:
                     bars.note(
                         f"{video.name}: approximate: for {100 * report.unproven:.3g} % of the pixels, the cached "
@@ -150,7 +158,7 @@ def propagate(
         **saved_settings(settings),
         "feature": [f"{feature}={weight!r}" for feature, weight in used],
         "prefer": [f"{field}={value}" for field, value in prefer],
-        "refine": refine,
+        "refine": None if refine == "none" else refine,
     }
     known = {parameter.name for parameter in click.get_current_context().command.params}
     for video in done:

@@ -85,7 +85,8 @@ def readout(
     cache: Path = CACHE,
     out: Path = opt("Folder of the results.", "results"),
     refine: str | None = opt(
-        "Improve results with a refiner that an installed package offers (entry points ted.refiners).", metavar="NAME"
+        "Refine results by sam or by a refiner of an installed package, as in `ted propagate`.",
+        metavar="NAME[:OPTION=VALUE,...]",
     ),
     overwrite: bool = opt("Replace results of other settings."),
 ) -> None:
@@ -103,6 +104,7 @@ def readout(
     videos = choice.open(cache)
     from ...store import open_cache
     from ...store.errors import ConfigError
+    from ..runs.devices import choose_device
     from ..runs.progress import FrameBars
     from ..runs.reading_out import read_out_video
     from ..tasks.refiners import get_refiner
@@ -115,12 +117,15 @@ def readout(
             raise ConfigError("--refine improves one result: give each setting one value")
         _score(source, videos, settings, target, preferred)
         return
-    refiner = None if refine is None else get_refiner(refine)
+    make_refiner = None if refine is None else get_refiner(refine, choose_device("auto"))
     tasks = {video.name: task_of(video, target) for video in videos}
     with FrameBars() as bars:
         tally = Tally(bars.note)
         for video in videos:
             with tally.item("video", video.name) as row:
+                refiner = None if make_refiner is None else make_refiner(source, video)
+                if getattr(refiner, "feedback", None):
+                    raise ConfigError(f"--refine {refine}: feedback is for `ted propagate`")
                 report = read_out_video(
                     source,
                     video,

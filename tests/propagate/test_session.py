@@ -126,6 +126,36 @@ def test_labels_do_not_depend_on_the_source_of_candidates(tmp_path: Path, memory
     assert origins == ["features, kept", "kept"]
 
 
+@pytest.mark.parametrize("memory", [2**30, 0])
+def test_corrected_labels_are_the_context_of_later_frames(memory: int) -> None:
+    """The labels are those of the affinities, applied by hand with the correction; other runs do not see it."""
+    parts = list(zip(volumes(), (0.4, 0.6), strict=True))
+    session = TrackingSession(parts, SETTINGS, {1: label(0), 4: label(1, (1,))}, memory=memory)
+    plain, asked = dict(session.labels()), []
+
+    def correct(frame: int, found: torch.Tensor) -> torch.Tensor:
+        asked.append(frame)
+        return found.flip(0) if frame == 2 else found
+
+    found = dict(session.labels(correct=correct))
+    assert session.last_run.searched == (0 if memory else FRAMES - 1)
+    expected, by_hand = {1: label(0).label}, []
+    for item in session.affinities():
+        sources = torch.stack([expected[frame].flatten(1) for frame in item.context], 1).flatten(1)
+        summed = (sources[:, item.affinity.sources] * item.weights).sum(-1).reshape(expected[1].shape)
+        if item.frame == 4:
+            expected[4] = label(1, (1,)).over(summed)
+        else:
+            by_hand.append(item.frame)
+            expected[item.frame] = summed.flip(0) if item.frame == 2 else summed
+    assert asked == by_hand
+    for frame, value in expected.items():
+        torch.testing.assert_close(found[frame], value, rtol=0, atol=1e-5)
+    assert not torch.allclose(found[FRAMES - 1], plain[FRAMES - 1], atol=1e-3)
+    again = dict(session.labels())
+    assert all(torch.equal(again[frame], value) for frame, value in plain.items())
+
+
 def test_approximate_affinities_of_a_shorter_context_give_labels(tmp_path: Path) -> None:
     """The cached search has a shorter context and fewer sources than the setting; its labels are those of the cache."""
     cache = open_cache(tmp_path / "cache", create=True)

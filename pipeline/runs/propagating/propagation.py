@@ -1,9 +1,9 @@
 """Stage 2 for one video: propagate annotations along cached features, and write a folder of results."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ from ....propagate import (
     AffinityUse,
     FeatureReader,
     PropagationSettings,
+    Target,
     TrackingSession,
     WeightedSettings,
     Workers,
     with_learned_heads,
 )
+from ....propagate.session import Correct
 from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import explain_os_errors
 from ...datasets.video import Video
@@ -54,6 +56,8 @@ class PropagationReport:
         Origin of the affinities (`FoundCandidates.origin`); empty for a result that was there before.
     unproven
         Share of pixels whose affinities may not be exact, 0 to 1; 0 unless approximate ones were accepted.
+    refined
+        Counts of a refiner (`Refiner`); empty without one, and for a result that was there before.
     """
 
     video: str
@@ -63,6 +67,7 @@ class PropagationReport:
     seconds: float
     affinities: str = ""
     unproven: float = 0.0
+    refined: Mapping[str, int] = field(default_factory=dict)
 
 
 def propagate_video(
@@ -99,7 +104,8 @@ def propagate_video(
     task
         What is tracked; by default the first task of the video.
     refiner
-        Improves what is decoded in frames without annotations.
+        Improves what is decoded in frames without annotations. If it has `feedback`, its results are also the context
+        of later frames.
     prefer
         Fields that decide between several units of a feature, as in `Cache.find`.
     overwrite
@@ -150,9 +156,18 @@ def propagate_video(
         for number, (annotated, target) in enumerate(run.targets):
             used[source.find([setting], annotated).origin] = None
             session = TrackingSession(source, setting, target.encode(features.grid), memory=0)
-            with _computed(session, device) as labels:
+            refined: dict[int, Any] = {}
+            correct = _correction(target, features.frame_size, video, refiner, refined)
+            with _computed(session, device, correct) as labels:
                 collect_labels(
-                    run, number, labels, features.frame_size, video=video, refiner=refiner, progress=frames.advance
+                    run,
+                    number,
+                    labels,
+                    features.frame_size,
+                    video=video,
+                    refiner=refiner,
+                    refined=refined,
+                    progress=frames.advance,
                 )
             frames.finish(number)
         run.write(hidden)
@@ -164,7 +179,24 @@ def propagate_video(
         seconds=time.monotonic() - clock,
         affinities=" and ".join(used),
         unproven=unproven,
+        refined=dict(getattr(refiner, "counts", {})),
     )
+
+
+def _correction(
+    target: Target[Any], frame_size: tuple[int, int], video: Video, refiner: Refiner | None, refined: dict[int, Any]
+) -> Correct | None:
+    """Return the correction of labels by a refiner that feeds back, which also puts values into `refined`."""
+    feedback: Callable[[torch.Tensor], torch.Tensor] | None = getattr(refiner, "feedback", None)
+    if refiner is None or feedback is None:
+        return None
+
+    def correct(frame: int, label: torch.Tensor) -> torch.Tensor:
+        value = target.decode(frame, label, frame_size)
+        refined[frame] = refiner.refine(frame, partial(video.frames.read, frame), value, label)
+        return feedback(label)
+
+    return correct
 
 
 def collect_labels(
@@ -175,30 +207,35 @@ def collect_labels(
     *,
     video: Video,
     refiner: Refiner | None,
+    refined: dict[int, Any] | None = None,
     progress: Callable[[int], None],
 ) -> None:
     """Decode, refine and collect the soft labels of a run's target, by its number.
 
     Frames come in the order of `Labels`; those before the first annotation are left out unless the run tracks backward.
+    `refined` has the values of frames that are refined already; they are taken out.
     """
     annotated, target = run.targets[number]
     for frame, label in labels:
         if frame < annotated[0] and not run.backward:
             break  # these frames come last
-        value = target.decode(frame, label, frame_size)
-        if refiner is not None and frame not in annotated:
-            value = refiner.refine(frame, partial(video.frames.read, frame), value, label)
+        if refined and frame in refined:
+            value = refined.pop(frame)
+        else:
+            value = target.decode(frame, label, frame_size)
+            if refiner is not None and frame not in annotated:
+                value = refiner.refine(frame, partial(video.frames.read, frame), value, label)
         run.collect(number, frame, value, label)
         progress(1)
 
 
 def _computed(
-    session: TrackingSession, device: torch.device
+    session: TrackingSession, device: torch.device, correct: Correct | None
 ) -> AbstractContextManager[Iterable[tuple[int, torch.Tensor]]]:
     """Return a session's labels; those of a GPU are computed in a thread, beside decoding and writing."""
     if torch.device(device).type == "cpu":
-        return nullcontext(session.labels())
-    return Prefetched((item for item in session.labels()), _AHEAD)
+        return nullcontext(session.labels(correct=correct))
+    return Prefetched((item for item in session.labels(correct=correct)), _AHEAD)
 
 
 class PassProgress:

@@ -66,33 +66,24 @@ def test_where_colours_separate_nothing_the_box_is_the_mask(box: tuple[int, int,
 
 
 def test_sam(tmp_path: Path) -> None:
-    """A tiny random model in the published layout: shapes, prompts, and that the same prompt gives the same mask."""
+    """A small random model: the mask is that of the embeddings and the prompt (`Sam.masks` has tests of its own)."""
     torch = pytest.importorskip("torch")
-    from transformers import SamConfig, SamImageProcessor, SamModel, SamProcessor
+    from ted.extract.backbones import load_backbone
+    from ted.extract.small_models import make_small
 
-    torch.manual_seed(0)
-    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "output_channels": 8, "image_size": 64}
-    small |= {"patch_size": 16, "mlp_dim": 8, "global_attn_indexes": [0], "window_size": 0, "num_pos_feats": 4}
-    decoder = {
-        "hidden_size": 8,
-        "mlp_dim": 8,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "iou_head_hidden_dim": 8,
-    }
-    prompts = {"hidden_size": 8, "image_size": 64, "image_embedding_size": 4, "mask_input_channels": 4}
-    config = SamConfig(
-        vision_config=small, prompt_encoder_config=prompts | {"patch_size": 16}, mask_decoder_config=decoder
-    )
-    SamModel(config).save_pretrained(tmp_path / "sam")
-    pixels = {"size": {"longest_edge": 64}, "pad_size": {"height": 64, "width": 64}}
-    SamProcessor(SamImageProcessor(**pixels)).save_pretrained(tmp_path / "sam")
-    segment = load_sam(tmp_path / "sam")
+    folder = make_small("sam", tmp_path / "sam")
+    segment, sam = load_sam(folder), load_backbone("sam", folder, device=torch.device("cpu"), dtype=torch.float32)
     picture, _ = scene()
-    one = segment(picture, Prompt(box=(50, 20, 90, 80)))
-    assert (one.shape, one.dtype) == ((120, 200), np.bool_)
-    np.testing.assert_array_equal(one, segment(picture, Prompt(box=(50, 20, 90, 80))))
-    clicked = segment(picture, Prompt(points=((100, 60, True), (10, 10, False))))
-    assert clicked.shape == (120, 200)
-    with pytest.raises(WeightsError, match="no model of the SAM family"):
+    points = ((100, 60, True), (10, 10, False))
+    for prompt, shown in (
+        (Prompt(box=(50, 20, 90, 80)), {"box": (50, 20, 140, 100)}),
+        (Prompt(points=points), {"points": points}),
+        (Prompt(box=(50, 20, 90, 80), points=points), {"box": (50, 20, 140, 100), "points": points}),
+    ):
+        found = segment(picture, prompt)
+        assert (found.shape, found.dtype) == ((120, 200), np.bool_)
+        expected = sam.masks(sam.embed(picture), (120, 200), several=False, **shown)[0] > 0  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(found, expected.numpy())
+        assert found.any()
+    with pytest.raises(WeightsError, match=r"no config\.json, no model\.safetensors in"):
         load_sam(tmp_path)

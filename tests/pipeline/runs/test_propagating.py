@@ -18,7 +18,8 @@ from ..inputs import propagate
 def beside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat the CPU as a GPU."""
     computed = propagation._computed
-    monkeypatch.setattr(propagation, "_computed", lambda session, device: computed(session, torch.device("meta")))
+    gpu = torch.device("meta")
+    monkeypatch.setattr(propagation, "_computed", lambda session, device, correct: computed(session, gpu, correct))
 
 
 def files(folder: Path) -> dict[str, bytes]:

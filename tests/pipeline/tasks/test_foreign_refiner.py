@@ -74,8 +74,8 @@ def test_results_are_refined_but_annotations_are_not(cli: Cli, clip: Path, tmp_p
 
 def test_an_unknown_refiner(cli: Cli, clip: Path, tmp_path: Path) -> None:
     run = ("propagate", clip, "--mask", tmp_path / "mask.png", "--cache", tmp_path / "cache", "--out", tmp_path / "out")
-    refused = cli(*run, *EXACT, "--refine", "sam")
-    assert (refused.code, "unknown refiner 'sam'; there are: bright" in refused.err) == (2, True)
+    refused = cli(*run, *EXACT, "--refine", "sma")
+    assert (refused.code, "unknown refiner 'sma'; there are: sam, bright" in refused.err) == (2, True)
     assert not (tmp_path / "out").exists()
 
 
