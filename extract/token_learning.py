@@ -14,7 +14,7 @@ from torch.nn import functional
 from ..store.errors import ConfigError, Hint, TedError
 from .attention_maps import as_maps, attention_layers, read_attention
 from .backbones.base import Backbone
-from .backbones.latent import with_tokens
+from .backbones.latent import TextBackbone, with_tokens
 from .noising.keyed_noise import NoiseKey, draw_noise
 
 #: Value of all channels of a token at the start of learning.
@@ -154,14 +154,14 @@ def learn_tokens(
     if backbone.clip_length != 1:
         raise ConfigError(f"backbone {backbone.name!r} sees clips: tokens are learned with image backbones")
     within = layers or default_layers(backbone)
-    if backbone.text is None:
+    if not isinstance(backbone, TextBackbone):
         raise ConfigError(f"backbone {backbone.name!r} takes no text, so it has no place for tokens")
     absent = [str(number) for number, target in enumerate(targets) if not target.any()]
     if absent or not len(targets):
         raise ConfigError(f"no pixel of target {', '.join(absent)} to learn from" if absent else "no target to learn")
     # Gradients need tensors that were not made in inference mode, which the encoders use.
     with torch.inference_mode(False), torch.enable_grad(), _checkpoints(backbone.network):
-        states, clean = backbone.text.encode("").clone(), latents.clone()
+        states, clean = backbone.null_states.clone(), latents.clone()
         kind = torch.promote_types(backbone.dtype, torch.float32)
         shape = len(targets), states.shape[2]
         tokens = (torch.full(shape, _START) if start is None else start.clone()).to(backbone.device, kind)

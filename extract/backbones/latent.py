@@ -71,6 +71,13 @@ class TextBackbone(LatentBackbone):
 
     text_states: torch.Tensor  # text states of the prompt, the same for all frames: (1, token, channel)
 
+    @property
+    def null_states(self) -> torch.Tensor:
+        """Text states of the empty prompt, (1, token, channel); the text encoder is loaded for them if needed."""
+        if not self.conditioning.get("prompt") or self.text is None:
+            return self.text_states
+        return self.text.encode("")
+
     def text_states_of(self, condition: Condition, clips: int, copies: int = 1) -> torch.Tensor:
         """Return the text states of each clip, repeated `copies` times: (clip * copies, token, channel).
 

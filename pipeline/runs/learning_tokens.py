@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from ...extract.attention_maps import attention_layers
 from ...extract.backbones.base import Backbone
 from ...extract.backbones.latent import TextBackbone
 from ...extract.frames import FrameSize, to_pixels
@@ -66,7 +67,7 @@ def learn_video_tokens(
     Raises
     ------
     ConfigError
-        For a backbone without text, and as `learn_tokens`.
+        For a backbone without text, for a timestep that it does not have, and as `learn_tokens`.
     LabelError
         When no object has a cell in the frame.
     CacheError
@@ -90,6 +91,8 @@ def learn_video_tokens(
         raise LabelError(f"no object of {video.name} has a cell of the {grid[0]}x{grid[1]} grid in frame {frame}")
     targets = torch.stack([masks[index].float() for index in seen])
     layers = settings.layers or default_layers(backbone)
+    attention_layers(backbone, cross=True, within=layers)  # before a unit is begun
+    backbone.schedule.alpha_bar(settings.timestep)
     spec = ArtifactSpec(
         kind=TOKEN.name,
         dataset=video.dataset,

@@ -1,6 +1,7 @@
 """Attention recomputed from queries and keys, against what the network's own layers compute."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -131,6 +132,8 @@ def test_words_have_the_positions_of_their_tokens(sd21: StableDiffusion, small_f
     assert torch.equal(text.encode(""), sd21.text_states)
     prompted = load_backbone("sd21", small_folder("sd21"), device=CPU, dtype=torch.float32)
     text.release()
+    assert torch.equal(sd21.null_states, sd21.text_states)
+    assert torch.equal(replace(sd21, conditioning={"prompt": "a"}).null_states, sd21.text_states)
     assert torch.equal(text.encode("a cat"), prompted.text.encode("a cat"))  # type: ignore[union-attr]
     zeros = load_backbone("sd21", small_folder("sd21", standins=True), device=CPU, dtype=torch.float32).text
     assert zeros is not None

@@ -132,5 +132,10 @@ def test_tokens_that_do_not_fit(cli: Cli, davis_source: Path, sd21: Path, tmp_pa
     assert (prompted.code, "leave one of them out" in prompted.err) == (2, True)
     other = cli("extract", davis_source, "--cache", cache, "--feature", "adm:1:mid_block", "--tokens")
     assert (other.code, "adm has no option tokens; sd21" in other.err) == (2, True)
+    learn = ("learn-token", davis_source, "--cache", tmp_path / "new", "--weights", sd21)
+    for option, value, said in (("--layer", "up_blocks[0]", "no cross-attention in"), ("--timestep", 1000, "1000")):
+        refused = cli(*learn, option, value)
+        assert (refused.code, said in refused.err) == (2, True)
+        assert not (tmp_path / "new").exists()
     refused = cli("learn-token", davis_source, "--cache", cache, "--backbone", "adm")
     assert (refused.code, "'adm' cannot be conditioned on tokens, only: sd21" in refused.err) == (2, True)
