@@ -123,6 +123,22 @@ def use_reproducible_kernels() -> None:
             operations.fp32_precision = "ieee"
 
 
+@contextmanager
+def deterministic_gradients(device: torch.device) -> Iterator[None]:
+    """Let a GPU choose deterministic kernels in this block, where it has them; gradients lack them by default."""
+    settings: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    if device.type == "cuda":
+        settings.fill_uninitialized_memory = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        settings.fill_uninitialized_memory = before[1]
+        torch.use_deterministic_algorithms(before[0], warn_only=warn_only)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error says that memory ran out, on a GPU or on the host."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from ..attention_maps import attention_layers
 from ..backbones.base import Backbone, Condition
 from ..frames import FrameSource
 from ..noising.keyed_noise import NoiseKey
-from ..runtime import describe_run, is_out_of_memory, use_reproducible_kernels
+from ..runtime import describe_run, deterministic_gradients, is_out_of_memory, use_reproducible_kernels
 from .operators import Pair, make_operator, roll_out, timestep_of
 from .plan import InterpolationPlan
 from .reading import AttentionMeans, largest_sources
@@ -69,12 +69,26 @@ class InterpolationReport:
     remarks: tuple[str, ...] = ()
 
 
+class TextUpdate(Protocol):
+    """New text states for each pair, from the result of the pairs before."""
+
+    def advance(self, frame: int, values: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take the arrays of a frame; frames come in order from 0."""
+
+    def text_states(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return text states (1, token, channel) for the pair that begins with the last frame that `advance` took.
+
+        They depend on the arrays of the frames before, the frame's latents (channel, y, x), and the network's weights.
+        """
+
+
 def interpolate_video(
     cache: Cache,
     backbone: Backbone,
     source: FrameSource,
     plan: InterpolationPlan,
     *,
+    update: TextUpdate | None = None,
     overwrite: bool = False,
     progress: Callable[[int], Callable[[int], None]] = lambda total: lambda done: None,
     say: Callable[[str], None] = lambda remark: None,
@@ -92,6 +106,8 @@ def interpolate_video(
     backbone, source, plan
         The plan, from `plan_interpolation` with the same backbone and source. The backbone's weights are as before when
         the function returns.
+    update
+        New text states for each pair; by default those of the plan are used for all. The plan's identity describes it.
     overwrite
         Compute a complete unit again.
     progress
@@ -121,10 +137,11 @@ def interpolate_video(
 
     with (
         cache.artifact_writer(plan.spec, overwrite=overwrite, repair=True) as writer,
+        deterministic_gradients(backbone.device),
         tunable(backbone.network, plan.settings.tuned) as parameters,
     ):
         job = PairJob(backbone, source, plan, parameters, remark)
-        frames = _run(job, writer, plan, parameters, progress)
+        frames = _run(job, writer, plan, parameters, update, progress)
         seconds = time.monotonic() - clock
         run = describe_run(backbone, batch_size=1, started=began, seconds=seconds, frames=frames, waited={})
         writer.finish({**run, "remarks": remarks})
@@ -137,6 +154,7 @@ def _run(
     writer: ArtifactWriter,
     plan: InterpolationPlan,
     parameters: Mapping[str, nn.Parameter],
+    update: TextUpdate | None,
     progress: Callable[[int], Callable[[int], None]],
 ) -> int:
     """Compute the missing frames of a unit; return their number."""
@@ -152,9 +170,15 @@ def _run(
     if missing[0] == 0:  # read with the pretrained weights
         writer.write(0, job.read_first(advance))
         writer.commit()
+    taken = 0
     for frame in pairs:
         if not warm:
             set_weights(parameters, pretrained)
+        if update is not None:
+            for earlier in range(taken, frame):
+                update.advance(earlier, writer.read(earlier))
+            taken = frame
+            job.set_text(update.text_states(job.latents_of(frame - 1)))
         losses = job.tune(frame, advance)
         if frame in writer.done:  # its tuned weights alone were lost
             continue
@@ -181,14 +205,20 @@ class PairJob:
         self._backbone, self._source, self._plan, self._say = backbone, source, plan, say
         self._parameters = parameters
         settings, states = plan.settings, plan.indicator.text_states
-        # Tensors of inference mode cannot be saved for gradients: copy them.
-        self._condition: Condition = {} if states is None else {"text_states": states.clone()}
+        self._condition: Condition = {}
+        if states is not None:
+            self.set_text(states)
         self._operator = make_operator(
             settings.operator, settings.roll_steps, backbone.schedule, backbone.prediction, plan.top_timestep
         )
         steps = range(1, settings.roll_steps + 1)
         self._timesteps = {step: timestep_of(step, settings.roll_steps, plan.top_timestep) for step in steps}
         self.latents: dict[int, torch.Tensor] = {}  # of the last frames, by index
+
+    def set_text(self, states: torch.Tensor) -> None:
+        """Set the text states of the conditioning, (1, token, channel)."""
+        # Tensors of inference mode cannot be saved for gradients: copy them.
+        self._condition = {"text_states": states.clone()}
 
     def tune(self, frame: int, advance: Callable[[int], None]) -> list[float]:
         """Fine-tune on the pair that ends in a frame; return the losses.
@@ -345,10 +375,14 @@ def measure_passes(backbone: Backbone, source: FrameSource, plan: InterpolationP
 
     The second of two steps is measured, on the first two frames; the network's weights are as before afterwards.
     """
-    one = dataclasses.replace(plan.settings, pair_steps=1, roll_steps=1)
     last = min(1, len(source) - 1)
+    one = dataclasses.replace(
+        plan,
+        settings=dataclasses.replace(plan.settings, pair_steps=1, roll_steps=1),
+        frame_names=(plan.frame_names[0], plan.frame_names[last]),
+    )
     with tunable(backbone.network, plan.settings.tuned) as parameters:
-        job = PairJob(backbone, source, dataclasses.replace(plan, settings=one), parameters)
+        job = PairJob(backbone, source, one, parameters)
         job.latents[0], job.latents[1] = job.latents_of(0), job.latents_of(last)
         seconds = []
         for work in (lambda: job.tune(1, _ignore), lambda: job.read(1, [0.0], _ignore)):

@@ -80,6 +80,10 @@ class IndicatorChoice(Options, title="Targets"):
     prompt: str | None = opt("Prompt with the words that name the targets.", metavar="TEXT")
     word: tuple[str, ...] = opt("Word or phrase of the prompt for a target, in order. Repeat.", metavar="TEXT")
     token_steps: int = opt("Steps in which tokens are learned.", 100, type=at_least(1))
+    update: Literal["never", "every-pair"] = opt(
+        "Learn the tokens again for each pair, from the result of the pair before.", "never"
+    )
+    update_steps: int = opt("Steps in which tokens are learned again.", 20, type=at_least(1))
 
 
 @command(json=True, config=True)
@@ -147,6 +151,7 @@ def interpolate(
         target=goal.target,
         query_mode=goal.query_mode,
         tokens=TokenSettings(frame_size=size, steps=hints.token_steps, seed=tuning.seed),
+        update_steps=hints.update_steps if hints.update == "every-pair" else 0,
         overwrite=overwrite,
     )
     if dry_run:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +24,7 @@ from ..tasks.running import describe_targets
 from .extracting.request import Model, Share
 from .extracting.running import Failure, load
 from .learning_tokens import TokenSettings, learn_video_tokens
+from .updating_tokens import UpdatedTokens, describe_updates
 
 #: What tells the network which targets to follow: tokens that are learned for them, words of the prompt, or nothing.
 IndicatorKind = Literal["tokens", "words", "none"]
@@ -57,6 +58,8 @@ class InterpolationRequest:
         What is tracked, as for `task_of`.
     tokens
         Settings of learning tokens.
+    update_steps
+        Steps in which tokens are learned again for each pair, from the result of the pair before; 0 for never.
     overwrite
         Whether to compute complete units again.
     """
@@ -70,6 +73,7 @@ class InterpolationRequest:
     target: str | None = None
     query_mode: str = "first"
     tokens: TokenSettings
+    update_steps: int = 0
     overwrite: bool = False
 
 
@@ -133,11 +137,13 @@ def _interpolate_share(
         request, video, cache, backbone, progress=lambda total: progress(f"{video.name}: tokens", total)
     )
     plan = plan_share(request, video, backbone, indicator)
+    update = _update(request, video, backbone, plan) if request.update_steps else None
     return interpolate_video(
         cache,
         backbone,
         video.frames,
         plan,
+        update=update,
         overwrite=request.overwrite,
         progress=lambda total: progress(video.name, total),
         say=lambda remark: say(f"{video.name}: {remark}"),
@@ -179,7 +185,8 @@ def find_indicator(
     LabelError
         For annotations that cannot be used.
     """
-    kind = request.indicator or ("tokens" if isinstance(backbone, TextBackbone) else "none")
+    has_text = isinstance(backbone, TextBackbone) and backbone.text_states.shape[1] > 1  # a placeholder may have one
+    kind = request.indicator or ("tokens" if has_text else "none")
     if kind == "none":
         return Indicator()
     if not isinstance(backbone, TextBackbone) or backbone.text is None:
@@ -193,16 +200,40 @@ def find_indicator(
     names: tuple[str, ...] = tuple(described["targets"])
     states = backbone.text.encode("")
     if not learn:
+        states = with_tokens(states, torch.zeros(len(names), states.shape[2]))
         return Indicator(targets=names, text_states=states, tokens=((1,),) * len(names))
     advance = progress(request.tokens.steps)
     found = learn_video_tokens(cache, backbone, video, run, request.tokens, progress=advance).artifact
     learned = {name: (1 + position,) for position, name in enumerate(found.spec.request["targets"])}
+    again = {"update": describe_updates(_update_settings(request))} if request.update_steps else {}
+    text = {"indicator": "tokens", "token": found.content_hash, **again}
     return Indicator(
         targets=names,
         text_states=with_tokens(states, torch.from_numpy(found["tokens"][...])),
         tokens=tuple(learned.get(name, ()) for name in names),
-        identity={"indicator": "tokens", "token": found.content_hash, "annotations": described["annotations"]},
+        identity={**text, "annotations": described["annotations"]},
     )
+
+
+def _update(request: InterpolationRequest, video: Video, backbone: Backbone, plan: InterpolationPlan) -> UpdatedTokens:
+    """Return the object that learns a video's tokens again for each pair."""
+    states, positions = plan.indicator.text_states, plan.indicator.tokens
+    if states is None or "token" not in plan.indicator.identity:
+        raise ConfigError("only tokens are learned again for each pair: the targets of this run have none")
+    run = task_of(video, request.target, {"query_mode": request.query_mode}).start(video)
+    return UpdatedTokens(
+        backbone,
+        run.targets,
+        plan.grid,
+        states=states,
+        positions=[at[0] if at else None for at in positions],
+        settings=_update_settings(request),
+        video=video.name,
+    )
+
+
+def _update_settings(request: InterpolationRequest) -> TokenSettings:
+    return replace(request.tokens, steps=request.update_steps)
 
 
 def _words(request: InterpolationRequest, video: Video, backbone: TextBackbone, grid: tuple[int, int]) -> Indicator:
@@ -277,9 +308,10 @@ def estimate(request: InterpolationRequest, device: torch.device) -> Iterator[In
             frames = 0
         elif state == "incomplete":
             entries = cache.artifacts(plan.spec.kind, video.dataset, video.name)
-            frames = next(len(entry.missing) for entry in entries if entry.spec == plan.spec)
-        passes = frames * settings.pair_steps * sample[0] + frames * settings.roll_steps * sample[1]
-        tokens = request.tokens.steps * request.tokens.draws * sample[0] if learning else 0.0
+            frames = next(len(entry.missing) for entry in entries if entry.spec.digest() == plan.spec.digest())
+        passes = frames * (settings.pair_steps * sample[0] + settings.roll_steps * sample[1])
+        learned = request.tokens.steps + frames * request.update_steps if learning else 0
+        tokens = learned * request.tokens.draws * sample[0]
         yield InterpolationEstimate(
             video=video.name,
             state=state,

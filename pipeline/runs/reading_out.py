@@ -66,7 +66,7 @@ class ReadOutReport:
     errors: Sequence[float] = ()
 
 
-class _Maps(NamedTuple):
+class PairMaps(NamedTuple):
     """The maps of a pair; see `labels_of_pair`."""
 
     sources: npt.NDArray[np.int32]
@@ -98,7 +98,7 @@ class Interpolation:
         target, begin = encoded[number], sum(len(other.channels) for other in encoded[:number])
         rows = slice(begin, begin + len(target.channels)) if self.has_cross else [0] * len(target.channels)
         places = getattr(targets[number].target, "places", False)
-        states = [_State(target, one.for_network(self.has_cross), places=places) for one in settings]
+        states = [LabelState(target, one.for_network(self.has_cross), places=places) for one in settings]
         first = targets[number].frames[0]
         for frame in range(first, self.unit.spec.frame_count):
             maps = self._read(frame)
@@ -112,12 +112,22 @@ class Interpolation:
         """Return the mean over the pairs of ``"losses"`` or ``"errors"``, by step."""
         return [float(value) for value in self.unit[name][...][1:].mean(0, dtype=np.float64)]
 
-    def _read_frame(self, frame: int) -> _Maps:
-        return _Maps(*(self.unit[name][frame] for name in _Maps._fields))
+    def _read_frame(self, frame: int) -> PairMaps:
+        return PairMaps(*(self.unit[name][frame] for name in PairMaps._fields))
 
 
-class _State:
-    """The label of a target under one setting, from frame to frame."""
+class LabelState:
+    """The label of a target under one setting, from frame to frame.
+
+    Parameters
+    ----------
+    target
+        The target on the grid.
+    settings
+        Settings for the network (`ReadOutSettings.for_network`).
+    places
+        Whether the target's channels are points or joints.
+    """
 
     def __init__(self, target: EncodedTarget, settings: ReadOutSettings, *, places: bool) -> None:
         self._target, self._settings, self._places = target, settings, places
@@ -127,7 +137,7 @@ class _State:
         self._limits = MapRange(np.zeros(count), np.zeros(count))
         self._mass = torch.ones(count)  # sum of each point's annotated label
 
-    def advance(self, frame: int, maps: _Maps) -> torch.Tensor:
+    def advance(self, frame: int, maps: PairMaps) -> torch.Tensor:
         """Return the label of the next frame, (channel, y, x)."""
         channels, settings = self._target.channels, self._settings
         found = torch.zeros_like(self.label[channels])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import ArrayReader
+from ..durable import explain_os_errors
 from ..errors import CacheError, ConfigError
 from ..fields import MOST, Fields, check_kind, readable
 from ..layout import ArrayLayout, UnitLayout
@@ -166,6 +167,13 @@ class ArtifactWriter(StoredWriter[ArtifactSpec]):
         if self.spec.layout.shared_arrays and not self._read_shared() and not self._shared_stored:
             raise CacheError(f"the writer of {self.spec.label} needs `write_shared` before the first frame")
         self._store(frame, self._checked(values, [array.name for array in self.spec.layout.frame_arrays], (frame,)))
+
+    def read(self, frame: int) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a frame that is `done`, as they are stored."""
+        if frame not in self.done:
+            raise CacheError(f"frame {frame} of {self.spec.label} is not stored yet")
+        with explain_os_errors(f"read {self.folder}"):
+            return {array.name: self._array(array, ())[frame] for array in self.spec.layout.frame_arrays}
 
     def _checked(
         self, values: Mapping[str, NDArray[Any]], names: list[str], frame: tuple[int, ...]

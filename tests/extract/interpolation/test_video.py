@@ -205,6 +205,37 @@ def test_a_killed_run_resumes_to_the_same_bytes(
     assert verify_unit(unit.folder).state == "ok"
 
 
+class Learning:
+    """Text states that depend on all results before, the last frame's latents and the tuned weights."""
+
+    def __init__(self, network: Backbone, states: torch.Tensor) -> None:
+        self.network, self.states, self.frames = network, states, [0]
+
+    def advance(self, frame: int, values: Any) -> None:
+        assert frame == self.frames[-1]
+        self.frames.append(frame + 1)
+        self.states = self.states + float(values["cross"].sum() + values["sources"][3, 2])
+
+    def text_states(self, latents: torch.Tensor) -> torch.Tensor:
+        weight = next(value for name, value in self.network.network.named_parameters() if "attn1.to_q" in name)
+        return self.states * 0.1 + float(latents.sum() + weight.sum().detach())
+
+
+def test_text_that_depends_on_results_resumes_to_the_same_bytes(
+    network: Backbone, frames: ArrayFrames, words: Indicator, tmp_path: Path
+) -> None:
+    assert words.text_states is not None
+    plan, hashes = planned(network, frames, words, pair_steps=1), []
+    for passes in (100, 3 + 4 + 2):
+        cache, states = tmp_path / str(passes), words.text_states
+        if passes < 100:
+            with pytest.raises(Stopped):
+                run(cache, network, frames, plan, update=Learning(network, states), progress=stop_after(passes))
+        hashes.append(run(cache, network, frames, plan, update=Learning(network, states))[1].content_hash)
+    fixed = run(tmp_path / "fixed", network, frames, plan)[1].content_hash
+    assert hashes[0] == hashes[1] != fixed
+
+
 def test_a_damaged_pair_alone_is_computed_again(
     network: Backbone, frames: ArrayFrames, made: tuple[InterpolationPlan, Artifact], tmp_path: Path
 ) -> None:

@@ -50,26 +50,28 @@ def test_tokens_of_all_objects_then_words(cli: Cli, davis_source: Path, sd21: st
     cross = unit["cross"][...]
     assert (cross > 0).all()
     assert not np.allclose(cross[:, 0], cross[:, 1])
-    again = cli("interpolate", *one, sd21, *SHORT)
-    assert "complete already" in again.err
     assert cli("readout", *one, "--out", tmp_path / "results").code == 0
     assert len(list((tmp_path / "results/one").glob("*.png"))) == 3
 
-    words = cli("interpolate", *one, sd21, *SHORT, "--prompt", "red ball", "--word", "red", "--word", "ball")
+    updated = cli("interpolate", *one, sd21, *SHORT, "--update", "every-pair", "--update-steps", "3")
+    assert updated.code == 0, updated.err
+    (other,) = (found for found in units(tmp_path / "cache") if "update" in found.spec.request)
+    same = [np.array_equal(other["cross"][frame], cross[frame]) for frame in range(3)]
+    assert same == [True, True, False]  # the tokens of the pair 1 -> 2 are the first that follow a result
+
+    named = ("--prompt", "red ball", "--word", "red", "--word", "ball")
+    words = cli("interpolate", *one, sd21, *SHORT, *named)
     assert words.code == 0, words.err
-    assert len(units(tmp_path / "cache")) == 2
-    wrong = cli("interpolate", *one, sd21, *SHORT, "--prompt", "red ball", "--word", "red", "--word", "dog")
-    assert wrong.code == 2
-    assert "the prompt has no 'dog'" in wrong.err
-    few = cli("interpolate", *one, sd21, *SHORT, "--prompt", "red ball", "--word", "red")
-    assert "give a word of the prompt for each" in few.err
+    assert "complete already" in cli("interpolate", *one, sd21, *SHORT, *named).err
+    assert len(units(tmp_path / "cache")) == 3
 
 
 def test_a_request_that_was_sent_to_another_process_gives_the_same_bytes(
     cli: Cli, davis_source: Path, weights: tuple[str, ...], tmp_path: Path
 ) -> None:
     adm = weights[0].removeprefix("--weights=adm=")
-    short = (*SHORT, "--backbone", "adm", "--limit", "2", "--weights", adm, "--layer", "up_blocks[1]")
+    chosen = ("--videos", "one", "--limit", "2")
+    short = (*SHORT, *chosen, "--backbone", "adm", "--weights", adm, "--layer", "up_blocks[1]")
     done = cli("interpolate", davis_source, *short, "--cache", tmp_path / "one", "--operator", "reconstruction")
     assert done.code == 0, done.err
     settings = InterpolationSettings(
@@ -81,7 +83,7 @@ def test_a_request_that_was_sent_to_another_process_gives_the_same_bytes(
         layers=("up_blocks[1]",),
     )
     job = BackboneJob(backbone="adm", timesteps=(), taps=())
-    videos = open_sources([Source(path=davis_source)], Selection(limit=2))
+    videos = open_sources([Source(path=davis_source)], Selection(videos=("one",), limit=2))
     request = InterpolationRequest(
         cache=tmp_path / "two",
         shares=tuple(Share(job=job, video=video) for video in videos),
@@ -91,10 +93,10 @@ def test_a_request_that_was_sent_to_another_process_gives_the_same_bytes(
     )
     sent, work = pickle.loads(pickle.dumps((request, interpolate)))
     done = work(sent, torch.device("cpu"), progress=lambda title, count: lambda steps: None, say=print)
-    assert [type(result) for result in done] == [Interpolated] * 2
+    assert [type(result) for result in done] == [Interpolated]
     first, second = ({unit.spec.video: unit.content_hash for unit in units(tmp_path / name)} for name in ("one", "two"))
     assert first == second
-    assert list(first) == ["one", "two"]
+    assert list(first) == ["one"]
     assert not units(tmp_path / "one")[0].spec.request["cross"]
 
 
@@ -102,6 +104,8 @@ def test_wrong_options_are_answered(cli: Cli, davis_source: Path, sd21: str, wei
     adm = ("--backbone", "adm", "--frame-size", "64", *weights)
     refused = {
         (sd21, "--word", "ball"): "words of the targets need all of",
+        (sd21, *SHORT, "--prompt", "red", "--word", "red", "--word", "dog"): "the prompt has no 'dog'",
+        (sd21, *SHORT, "--prompt", "red", "--word", "red"): "give a word of the prompt for each",
         (sd21, "--device", "cpu", "--devices", "cpu,cpu"): "leave out --device",
         (*adm, "--indicator", "tokens"): "takes no text",
         (*adm, "--indicator", "none", "--layer", "down_blocks[0]"): "has no self-attention in down_blocks[0]",
