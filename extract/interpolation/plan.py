@@ -122,7 +122,7 @@ def plan_interpolation(
             "backbone": backbone.name,
             "weights": backbone.weights_id,
             "frame_size": list(size),
-            "conditioning": dict(backbone.conditioning),
+            "conditioning": {**backbone.conditioning, **indicator.identity},
             "compute_dtype": str(backbone.dtype).removeprefix("torch."),
             "noise": NOISE_SCHEME,
             **settings.to_json(),
@@ -131,7 +131,6 @@ def plan_interpolation(
             "grid": list(grid),
             "cross": bool(cross),
             "targets": targets,
-            **indicator.identity,
         },
         sizes={
             "frame": len(source),

@@ -53,9 +53,10 @@ def test_tokens_of_all_objects_then_words(cli: Cli, davis_source: Path, sd21: st
     assert cli("readout", *one, "--out", tmp_path / "results").code == 0
     assert len(list((tmp_path / "results/one").glob("*.png"))) == 3
 
+    assert set(unit.spec.request["conditioning"]["annotations"]) == {"first_mask"}
     updated = cli("interpolate", *one, sd21, *SHORT, "--update", "every-pair", "--update-steps", "3")
     assert updated.code == 0, updated.err
-    (other,) = (found for found in units(tmp_path / "cache") if "update" in found.spec.request)
+    (other,) = (found for found in units(tmp_path / "cache") if "update" in found.spec.request["conditioning"])
     same = [np.array_equal(other["cross"][frame], cross[frame]) for frame in range(3)]
     assert same == [True, True, False]  # the tokens of the pair 1 -> 2 are the first that follow a result
 
