@@ -1,7 +1,8 @@
 """Options that several commands share: videos and frames, cache, device, preset, workers and clusters."""
 
 import math
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from ..choices.presets import ALIASES, DEFAULT, PRESETS, get_preset
 from .base import LocalFolder, Options, arg, opt
 
 if TYPE_CHECKING:
+    import torch
+
     from ...propagate import Workers
     from ..annotating.words import TextTargets
     from ..datasets.video import Video
@@ -47,6 +50,11 @@ def _known_preset(_context: click.Context, _parameter: click.Parameter, name: st
 
 CACHE = opt("Folder of the feature cache.", "cache", type=LocalFolder(), envvar="TED_CACHE", show_envvar=True)
 DEVICE = opt("Compute on this device: auto, cpu, cuda or cuda:N.", "auto")
+DEVICES = opt(
+    "Compute on auto, cpu, or cuda: all GPUs of this machine, one video each; or on cuda:0,cuda:1. On a cluster, cuda "
+    "takes workers that offer GPU=1.",
+    "auto",
+)
 PRESET = opt(
     "Published setting that provides the defaults: davis-best, dift-adm, jhmdb and others.",
     DEFAULT,
@@ -208,10 +216,22 @@ class SchedulerChoice(Options, title="Workers and clusters"):
         metavar="SECONDS",
     )
 
-    def connect(self) -> AbstractContextManager["Workers"]:
-        """Return the executor of tasks, as a context manager that raises ConfigError for an unusable cluster."""
-        from ...propagate import connect
+    def connect(self, devices: "Sequence[torch.device]" = ()) -> AbstractContextManager["Workers"]:
+        """Return the executor of tasks, as a context manager that raises ConfigError for an unusable cluster.
 
+        Several devices of this machine have a thread each.
+        """
+        from ...propagate import connect
+        from ...store.errors import ConfigError
+
+        if len(devices) > 1:
+            from ..runs.threads import Devices
+
+            if self.scheduler or getattr(self, "workers", None):
+                raise ConfigError("several devices are for this process: leave out --workers and --scheduler")
+            return nullcontext(Devices(devices))
+        if self.scheduler and any(device.type == "cuda" for device in devices):
+            self.worker_resources = self.worker_resources or ("GPU=1",)
         return connect(
             workers=getattr(self, "workers", None),
             scheduler=self.scheduler,

@@ -1,14 +1,18 @@
 """``ted propagate``."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from ..choices.hints import plural
 from .base import Options, Tally, answer, command, next_command, next_steps, opt, titled
-from .options import CACHE, DEVICE, ClusterChoice, TextChoice, TrackedVideos
+from .options import CACHE, DEVICES, ClusterChoice, TextChoice, TrackedVideos
 from .setting_options import FusionChoice, SettingChoice, saved_settings
+
+if TYPE_CHECKING:
+    from ..runs.propagating.propagation import PropagationReport
 
 # Share of the free disk for affinities that are cached without being asked for.
 _SPARE = 0.01
@@ -43,7 +47,7 @@ def propagate(
     setting: SettingChoice,
     goal: TaskChoice,
     cluster: ClusterChoice,
-    device: str = titled("Computation", DEVICE),
+    device: str = titled("Computation", DEVICES),
     affinities: Literal["auto", "read", "keep", "keep-per-frame", "approximate", "off"] = opt(
         "Affinities in the cache, from which other temperatures and a smaller top-k take label steps only. "
         "auto: read them where that is exact; of a single video, also write missing ones, up to 1 % of the free disk. "
@@ -81,13 +85,13 @@ def propagate(
         raise click.UsageError("--text, --mask and --annotations exclude each other: leave out all but one of them.")
     videos = choice.open(cache)  # wrong paths are answered before torch is loaded
     from ...store import open_cache
-    from ...store.errors import ConfigError
+    from ...store.errors import ConfigError, TedError
     from ..choices.config_file import save_config
     from ..choices.presets import get_preset
     from ..pictures.result import write_overlay
-    from ..runs.devices import choose_device
+    from ..runs.devices import choose_devices
     from ..runs.progress import FrameBars
-    from ..runs.propagating.propagation import propagate_video
+    from ..runs.propagating.propagation import propagate_video, propagate_videos
     from ..tasks.refiners import get_refiner
     from ..tasks.registry import task_of
 
@@ -102,34 +106,52 @@ def propagate(
     if save_soft and not all(getattr(task, "save_soft", False) for task in tasks.values()):
         raise ConfigError("--save-soft is for masks: leave it out for boxes, joints and points")
     source = open_cache(cache.absolute())  # workers have working folders of their own
-    where = choose_device(device, elsewhere=cluster.scheduler is not None)
+    where = choose_devices(device, elsewhere=cluster.scheduler is not None)
     refine = refine or get_preset(fusion.preset).refiner or "none"
-    make_refiner = None if refine == "none" else get_refiner(refine, where)
+    make_refiner = None if refine == "none" else get_refiner(refine, where[0])
+    # One video per device. Words and refiners have networks of their own, which stay in this thread.
+    apart = len(videos) > 1 and targets is None and make_refiner is None
+    apart &= len(where) > 1 or (cluster.scheduler is not None and where[0].type == "cuda")
     used = [(feature, weight) for feature, weight in parts if weight]
-    with cluster.connect() as workers, FrameBars() as bars:
+    common: dict[str, Any] = {
+        "cache": source,
+        "parts": parts,
+        "settings": settings,
+        "out": out.absolute() if apart else out,
+        "prefer": prefer,
+        "overwrite": overwrite,
+        "affinities": "auto" if affinities == "read" else affinities,
+        "spare": _SPARE if affinities == "auto" and len(videos) == 1 else 0.0,
+    }
+    with cluster.connect(where) as workers, FrameBars() as bars:
         tally = Tally(bars.note)
+        reports: Iterator[PropagationReport | TedError] = iter(())
+        if apart:
+            jobs = [common | {"video": video, "task": tasks[video.name]} for video in videos]
+            reports = propagate_videos(workers, jobs, where[0])
+            advance = bars.start("videos", len(videos), unit="video")
         for video in videos:
             with tally.item("video", video.name) as row:
                 started = video
                 if targets is not None:
                     started, note = targets.annotate(video, cache.parent / "masks")
                     bars.note(note)
-                report = propagate_video(
-                    source,
-                    started,
-                    parts,
-                    settings,
-                    out,
-                    device=where,
-                    task=tasks[video.name],
-                    refiner=None if make_refiner is None else make_refiner(source, video),
-                    prefer=prefer,
-                    overwrite=overwrite,
-                    affinities="auto" if affinities == "read" else affinities,
-                    spare=_SPARE if affinities == "auto" and len(videos) == 1 else 0.0,
-                    workers=workers,
-                    progress=bars.start(video.name, len(video.frames)),
-                )
+                if apart:
+                    found = next(reports)
+                    advance(1)
+                    if isinstance(found, TedError):
+                        raise found
+                    report = found
+                else:
+                    report = propagate_video(
+                        **common,
+                        video=started,
+                        task=tasks[video.name],
+                        refiner=None if make_refiner is None else make_refiner(source, video),
+                        device=where[0],
+                        workers=workers if len(where) == 1 else None,
+                        progress=bars.start(video.name, len(video.frames)),
+                    )
                 row |= {"folder": str(report.folder), "frames": report.frames}
                 row |= {"skipped": report.skipped, "seconds": round(report.seconds, 2)}
                 row |= {"affinities": report.affinities, "unproven_pixels": report.unproven}

@@ -8,7 +8,7 @@ import click
 from ..choices.hints import plural
 from ..choices.presets import get_preset
 from .base import Options, answer, command, fail, next_command, opt, titled
-from .options import CACHE, DEVICE, PREFER, PRESET, ClusterChoice, ScoredVideos
+from .options import CACHE, DEVICES, PREFER, PRESET, ClusterChoice, ScoredVideos
 from .propagate import TaskChoice
 from .report import report_command
 from .setting_options import RENORMALIZE, complete_feature, of_preset, preferences
@@ -73,7 +73,7 @@ def sweep(
     prefer: tuple[str, ...] = PREFER,
     renormalize: bool = RENORMALIZE,
     metrics: Literal["jf", "j"] | None = opt("Metrics of masks: J and F, or J alone (faster).  [default: jf]"),
-    device: str = titled("Computation", DEVICE),
+    device: str = titled("Computation", DEVICES),
     affinities_only: bool = opt("Only compute affinities and cache them for later sweeps; this needs no ground truth."),
     keep_affinities: bool = opt(
         "Keep affinities in the cache, which makes the next sweep cheap, or remove those that this sweep wrote.",
@@ -105,7 +105,7 @@ def sweep(
     videos = choice.open(cache)  # wrong paths are answered before torch is loaded
     from ...store import open_cache
     from ...store.errors import ConfigError, TedError
-    from ..runs.devices import choose_device
+    from ..runs.devices import choose_devices
     from ..runs.sweeping.journal import open_journal, read_journal
     from ..runs.sweeping.planning import survey_sweep, sweep_result
     from ..runs.sweeping.request import make_space, preset_setting, space_options
@@ -118,9 +118,9 @@ def sweep(
         raise ConfigError("--affinities-only keeps affinities and --discard-affinities removes them: leave one out")
     space = make_space(vars(lists), chosen, renormalize=renormalize)
     preferred = preferences(preset, prefer)
-    connection = cluster.connect()
     source = open_cache(cache.absolute())
-    where = choose_device(device, elsewhere=cluster.scheduler is not None)
+    where, *others = choose_devices(device, elsewhere=cluster.scheduler is not None)
+    connection = cluster.connect([where, *others])
     task = common_task(videos, goal.target, {"metrics": metrics, "query_mode": goal.query_mode})
     if metrics is not None and not hasattr(task, "metrics"):
         raise ConfigError(f"--metrics is for masks, and these videos have {task.name}: leave it out")

@@ -1,4 +1,4 @@
-"""Choice of the device that computes."""
+"""Choice of the devices that compute."""
 
 import torch
 
@@ -25,3 +25,17 @@ def choose_device(name: str, *, elsewhere: bool = False) -> torch.device:
             f"device {name!r} does not exist: this machine has {plural(torch.cuda.device_count(), 'CUDA device')}"
         )
     return device
+
+
+def choose_devices(names: str, *, elsewhere: bool = False) -> list[torch.device]:
+    """Return the devices of a list such as ``cuda:0,cuda:1``; ``cuda`` are all CUDA devices of this machine.
+
+    Raises ConfigError as `choose_device` does, and for a CUDA device that is named twice.
+    """
+    devices = [choose_device(name.strip(), elsewhere=elsewhere) for name in names.split(",")]
+    if names.strip() == "cuda" and not elsewhere and torch.cuda.device_count() > 1:
+        return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    twice = [str(device) for device in devices if device.type != "cpu" and devices.count(device) > 1]
+    if twice or (elsewhere and len(devices) > 1):
+        raise ConfigError(f"devices {names!r}: name each CUDA device of this machine once, such as cuda:0,cuda:1")
+    return devices

@@ -1,7 +1,7 @@
 """Stage 2 for one video: propagate annotations along cached features, and write a folder of results."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,6 +25,7 @@ from ....propagate import (
 from ....propagate.session import Correct
 from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import explain_os_errors
+from ....store.errors import TedError
 from ...datasets.video import Video
 from ...tasks.base import Task, TaskRun
 from ...tasks.refiners import Refiner
@@ -227,6 +228,23 @@ def collect_labels(
                 value = refiner.refine(frame, partial(video.frames.read, frame), value, label)
         run.collect(number, frame, value, label)
         progress(1)
+
+
+def propagate_videos(
+    workers: Workers, jobs: Iterable[Mapping[str, Any]], device: torch.device
+) -> Iterator[PropagationReport | TedError]:
+    """Propagate a video in each task of some workers; yield reports in order, and an error in place of its report.
+
+    `jobs` are keyword arguments of `propagate_video`, without the device. `device` is that of each worker.
+    """
+    return workers.map(_propagate_one, ((dict(job), str(device)) for job in jobs))
+
+
+def _propagate_one(job: dict[str, Any], device: str) -> PropagationReport | TedError:
+    try:
+        return propagate_video(**job, device=torch.device(device))
+    except TedError as error:
+        return TedError(str(error), hint=error.hint)  # other classes may not survive pickling
 
 
 def _computed(

@@ -16,8 +16,8 @@ from ....store.errors import TedError
 from ...choices.hints import explain
 from ...tasks.base import Evaluator, Score
 from ...tasks.timing import Seconds, timed_items
+from ..threads import Threads
 from .planning import TargetAffinities
-from .threads import Threads
 
 #: Maximum number of settings in a group. The labels of all its settings, for every context frame, are in memory at
 #: once, and an interrupted group is computed again; but every group reads and ranks the affinities itself.

@@ -15,10 +15,10 @@ from ....store import AffinityUnit, Cache, ReadLock, is_claimed, video_folder
 from ....store.errors import ClaimedError, TedError
 from ...choices.hints import explain, plural
 from ...tasks.timing import Seconds, timed
-from .groups import Group, group_settings, labels_together, large_groups, score_group
+from ..threads import Threads
+from .groups import Group, GroupScores, group_settings, labels_together, large_groups, score_group
 from .journal import Journal
 from .planning import PassPlan, SweepPlan, TargetAffinities, VideoPlan
-from .threads import Threads
 
 #: Seconds between two checks of affinities that another process computes.
 _LOOK_S = 2.0
@@ -162,7 +162,6 @@ class _Run:
                         settings=settings,
                         evaluator=work.case.evaluator,
                         frame_size=of_pass.frame_size,
-                        device=str(self._device),
                     ),
                     keys=tuple(work.keys[of_pass.settings[values]] for values in settings),
                     served=tuple(unit for unit in units if is_last and not wanted[unit.folder]),
@@ -262,15 +261,15 @@ def run_sweep(
     scorers: Workers = threads or workers
     rest = threads.rest if threads else None
 
-    def groups(videos: Sequence[VideoPlan]) -> Iterator[tuple[Group]]:
+    def groups(videos: Sequence[VideoPlan]) -> Iterator[tuple[Group, str]]:
         for job in run.jobs(videos, journal, rest):
             under_way.append(job)
-            yield (job.group,)
+            yield job.group, str(device)
 
     videos = plan.videos
     try:
         while videos:
-            for result in scorers.map(score_group, groups(videos)):
+            for result in scorers.map(_score, groups(videos)):
                 job = under_way.popleft()
                 for step, seconds in result.seconds.items():
                     run.seconds[step] = run.seconds.get(step, 0.0) + seconds
@@ -291,3 +290,7 @@ def run_sweep(
         run.close(None if keep else journal)
     wall = time.perf_counter() - started
     return replace(plan, failures=run.failures), {"wall": wall, **run.seconds}
+
+
+def _score(group: Group, device: str) -> GroupScores:
+    return score_group(replace(group, device=device))

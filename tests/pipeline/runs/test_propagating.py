@@ -1,7 +1,12 @@
 """Labels that a GPU computes in a thread beside decoding and writing, on the CPU."""
 
+import json
+import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from threading import get_ident
+from threading import current_thread, get_ident
+from typing import Any
 
 import pytest
 import torch
@@ -61,3 +66,91 @@ def test_an_error_of_the_thread_ends_its_video(
     assert "no label" in result.err
     assert threads.isdisjoint({get_ident()})
     assert not files(tmp_path)
+
+
+SWEPT = ("--alpha", "0,1", "--radius", 3, "--top-k", "2,5", "--context", 1, "--no-plots")
+
+
+@pytest.fixture(scope="module")
+def gpu_workers() -> Iterator[str]:
+    """The address of a cluster of one worker, which offers GPU=1."""
+    from distributed import LocalCluster
+
+    options: dict[str, Any] = {"processes": False, "protocol": "tcp://", "dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(n_workers=1, threads_per_worker=1, resources={"GPU": 1}, **options) as cluster:
+        yield cluster.scheduler_address
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in ("results.csv", "settings.csv", "best.json")}
+
+
+def test_several_devices_take_one_video_each_and_write_the_same_bytes(
+    cli: Cli, davis_source: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two devices at once; a video that fails stops no other. Sweeps search and score on both."""
+    assert propagate(cli, cache, tmp_path / "one", davis_source, "--affinities", "off").code == 0
+    together, original = threading.Barrier(2, timeout=60), propagation.propagate_video
+
+    def meeting(*arguments: Any, **options: Any) -> Any:
+        together.wait()  # passes only when two videos run at once
+        return original(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(propagation, "propagate_video", meeting)
+        command = (davis_source, "--affinities", "off", "--device", "cpu,cpu")
+        assert propagate(cli, cache, tmp_path / "two", *command).code == 0
+    assert files(tmp_path / "two") == files(tmp_path / "one") != {}
+    (tmp_path / "two" / "one" / "ted.json").write_text("{}")
+    result = propagate(cli, cache, tmp_path / "two", *command, "--json")
+    assert result.code == 1
+    assert [("error" in row, row.get("skipped")) for row in json.loads(result.out)["videos"]] == [
+        (True, None),
+        (False, True),
+    ]
+
+    sweep = ("sweep", davis_source, "--cache", cache, *SWEPT)
+    assert cli(*sweep, "--out", tmp_path / "sweep").code == 0
+    shutil.rmtree(next(cache.rglob("affinities")))
+    assert cli(*sweep, "--out", tmp_path / "sweep two", "--device", "cpu,cpu").code == 0
+    assert tables(tmp_path / "sweep two") == tables(tmp_path / "sweep")
+    result = cli(*sweep, "--out", tmp_path / "no", "--device", "cpu,cpu", "--workers", 2)
+    assert result.code == 2
+    assert "leave out --workers" in result.err
+
+
+def test_workers_that_offer_a_gpu_propagate_and_sweep_the_same(
+    cli: Cli,
+    davis_source: Path,
+    cache: Path,
+    tmp_path: Path,
+    gpu_workers: str,
+    scheduler: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With `--device cuda`, whole videos on such workers; here they compute on the CPU."""
+    command, threads = (davis_source, "--affinities", "off"), set()
+    original, spread = propagation.propagate_video, propagation.propagate_videos
+
+    def watching(*arguments: Any, **options: Any) -> Any:
+        threads.add(current_thread().name)
+        return original(*arguments, **options)
+
+    assert propagate(cli, cache, tmp_path / "here", *command).code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(propagation, "propagate_videos", lambda *tasks: spread(*tasks[:2], torch.device("cpu")))
+        patched.setattr(propagation, "propagate_video", watching)
+        asked = ("--scheduler", gpu_workers, "--device", "cuda")
+        assert propagate(cli, cache, tmp_path / "there", *command, *asked).code == 0
+    assert files(tmp_path / "there") == files(tmp_path / "here") != {}
+    assert current_thread().name not in threads != set()
+    sweep = ("sweep", davis_source, "--cache", cache, *SWEPT)
+    assert cli(*sweep, "--out", tmp_path / "sweep").code == 0
+    asked = ("--scheduler", gpu_workers, "--worker-resource", "GPU=1", "--device", "cpu")
+    assert cli(*sweep, "--out", tmp_path / "sweep there", *asked).code == 0
+    assert tables(tmp_path / "sweep there") == tables(tmp_path / "sweep")
+    for name in ("propagate", "sweep"):
+        asked = ("--scheduler", scheduler, "--device", "cuda", "--scheduler-timeout", 0.5)
+        result = cli(name, davis_source, "--cache", cache, "--out", tmp_path / "no", *asked)
+        assert result.code == 2
+        assert "no worker that offers GPU=1" in result.err

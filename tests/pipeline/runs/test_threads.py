@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ted.pipeline.runs.sweeping.groups import SharedLabels
-from ted.pipeline.runs.sweeping.threads import Threads
+from ted.pipeline.runs.threads import Threads
 from ted.pipeline.tasks import timing
 from ted.pipeline.tasks.timing import Seconds, timed, timed_items
 from ted.propagate.cluster import processor_count
