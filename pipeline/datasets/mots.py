@@ -6,7 +6,7 @@ An instance has the number 1000 * class + id; 10000 (class 10 in text) is a regi
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -45,13 +45,16 @@ class Instances(Protocol):
 
 @dataclass(frozen=True)
 class PngInstances:
-    """A PNG of 16 bits for each frame."""
+    """A PNG of 16 bits for each frame; the numbers in it are read once."""
 
     files: Mapping[str, Path]
+    _numbers: dict[str, list[int]] = field(default_factory=dict, compare=False, repr=False)
 
     def numbers(self, frame: str) -> Sequence[int]:
-        found: list[int] = np.flatnonzero(np.bincount(self.read(frame, None).ravel())).tolist()
-        return [number for number in found if number]
+        if frame not in self._numbers:
+            counts = np.bincount(self.read(frame, None).ravel())
+            self._numbers[frame] = (np.flatnonzero(counts[1:]) + 1).tolist()
+        return self._numbers[frame]
 
     def read(self, frame: str, size: tuple[int, int] | None) -> npt.NDArray[np.int32]:
         path = self.files[frame]
@@ -94,7 +97,8 @@ class TextInstances:
                 mask = rle_to_mask({"size": own, "counts": counts}, shape)
             except LabelError as error:
                 raise LabelError(f"line {line} of {self.path} {error}") from error
-            if found[mask].any():
+            taken = found[mask]
+            if (taken[taken != IGNORED] if number == IGNORED else taken).any():
                 raise LabelError(f"line {line} of {self.path} has a mask that overlaps another one of its frame")
             found[mask] = number
         return found

@@ -169,7 +169,7 @@ def _hota(frames: Sequence[MotFrame], shape: tuple[int, int]) -> tuple[_Array, _
         length_true[true] += 1
         length_found[0, found] += 1
     alignment = together / (length_true + length_found - together)
-    matches = np.zeros((len(HOTA_THRESHOLDS), *shape))
+    matches = np.zeros((len(HOTA_THRESHOLDS), *shape), dtype=np.int32)
     localisation = np.zeros(len(HOTA_THRESHOLDS))
     for true, found, overlaps in frames:
         if not overlaps.size:
@@ -179,8 +179,9 @@ def _hota(frames: Sequence[MotFrame], shape: tuple[int, int]) -> tuple[_Array, _
         good = reached >= HOTA_THRESHOLDS[:, None] - _EPS  # (threshold, pair)
         matches[:, true[rows], found[columns]] += good
         localisation += (good * reached).sum(1)
-    jaccard = matches / np.maximum(1, length_true + length_found - matches)
-    return matches.sum((1, 2)), (matches * jaccard).sum((1, 2)), localisation
+    # One threshold at a time: a video may have a thousand objects and tracks.
+    association = [(of / np.maximum(1, length_true + length_found - of) * of).sum() for of in matches]
+    return matches.sum((1, 2)).astype(np.float64), np.array(association), localisation
 
 
 def without_distractors(frame: MotFrame, distractors: _Flags, counted: _Flags) -> MotFrame:

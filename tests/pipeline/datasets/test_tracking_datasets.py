@@ -44,6 +44,15 @@ def test_boxes_of_motchallenge_join_where_they_enter(tmp_path: Path) -> None:
     assert (sorted(every.read_table().rows), sorted(every.read_uncounted())) == ([0, 1], [0, 1, 2])
 
 
+def test_a_box_outside_of_the_frame_is_true_but_no_annotation(tmp_path: Path) -> None:
+    lines = ["1,5,-20,3,9,9,1,1,1", "2,5,-4,3,9,9,1,1,1", "3,5,1,3,9,9,1,1,1"]
+    write_mot(tmp_path, truth="\n".join(lines))
+    video = opened(tmp_path)
+    assert isinstance(video, MotVideo)
+    assert {frame: rows.tolist() for frame, rows in video.read_table().rows.items()} == {1: [[-4, 3, 9, 9]]}
+    assert sorted(video.read_truth().rows) == [0, 1, 2]
+
+
 def test_a_test_set_has_frames_without_annotations(tmp_path: Path) -> None:
     write_images(tmp_path / "test" / "MOT17-01" / "img1", 2)
     (tmp_path / "test" / "MOT17-01" / "seqinfo.ini").write_text("[Sequence]\nseqLength=2\n")
