@@ -30,7 +30,7 @@ from .updating_tokens import UpdatedTokens, describe_updates
 IndicatorKind = Literal["tokens", "words", "none"]
 
 #: Seconds between two checks of videos that other processes have claimed.
-_LOOK_S = 2.0
+_LOOK_S = 5.0
 
 #: Function of a title and a number of passes that returns a callback for the number of passes just done.
 Progress = Callable[[str, int], Callable[[int], None]]
@@ -103,6 +103,7 @@ def interpolate(
     cache = open_cache(request.cache, create=True)
     backbone = load(request.model, device)
     remaining: Sequence[Share] = request.shares
+    told: list[Share] = []
     while remaining:
         claimed: list[Share] = []
         for share in remaining:
@@ -117,11 +118,11 @@ def interpolate(
                 raise
             except TedError as error:
                 yield Failure(share=share, reason=explain(error))
-        if claimed:
+        if claimed and claimed != told:
             say(f"waiting for other processes: {reason}")
-            if len(claimed) == len(remaining):
-                time.sleep(_LOOK_S)
-        remaining = claimed
+        if len(claimed) == len(remaining):  # no progress
+            time.sleep(_LOOK_S)
+        remaining = told = claimed
 
 
 def _interpolate_share(

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ted.extract.settings import DEFAULT_OPTIONS
 from ted.extract.small_models import make_small
 from ted.pipeline.choices.features import BackboneJob
 from ted.pipeline.datasets.sources import Selection, Source, open_sources
+from ted.pipeline.runs import interpolating
 from ted.pipeline.runs.extracting.request import Model, Share
 from ted.pipeline.runs.interpolating import Interpolated, InterpolationRequest, interpolate
 from ted.pipeline.runs.learning_tokens import TokenSettings
@@ -67,8 +69,8 @@ def test_tokens_of_all_objects_then_words(cli: Cli, davis_source: Path, sd21: st
     assert len(units(tmp_path / "cache")) == 3
 
 
-def test_a_request_that_was_sent_to_another_process_gives_the_same_bytes(
-    cli: Cli, davis_source: Path, weights: tuple[str, ...], tmp_path: Path
+def test_a_request_that_was_sent_to_another_process_waits_for_claims_and_gives_the_same_bytes(
+    cli: Cli, davis_source: Path, weights: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adm = weights[0].removeprefix("--weights=adm=")
     chosen = ("--videos", "one", "--limit", "2")
@@ -93,8 +95,19 @@ def test_a_request_that_was_sent_to_another_process_gives_the_same_bytes(
         tokens=TokenSettings(),
     )
     sent, work = pickle.loads(pickle.dumps((request, interpolate)))
-    done = work(sent, torch.device("cpu"), progress=lambda title, count: lambda steps: None, say=print)
-    assert [type(result) for result in done] == [Interpolated]
+    claim = ExitStack()
+    claim.enter_context(open_cache(tmp_path / "two", create=True).artifact_writer(units(tmp_path / "one")[0].spec))
+    monkeypatch.setattr(interpolating, "_LOOK_S", 0.0)
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        claim.close()
+
+    found = list(work(sent, torch.device("cpu"), progress=lambda title, count: lambda steps: None, say=say))
+    assert [type(result) for result in found] == [Interpolated]
+    assert len(said) == 1
+    assert "waiting for other processes" in said[0]
     first, second = ({unit.spec.video: unit.content_hash for unit in units(tmp_path / name)} for name in ("one", "two"))
     assert first == second
     assert list(first) == ["one"]
