@@ -126,7 +126,7 @@ def test_masks_of_texts_then_tracks(cli: Cli, clip: Path, searched: list[str]) -
     refused = cli("propagate", "walk", "--preset", "colours", *given)  # before the cache exists
     assert "there is no cache" in refused.err
 
-    assert cli("extract", "walk", "--feature", "rgb:0:stride8").code == 0
+    assert cli("extract", "walk", "--feature", "rgb:0:stride8", "--frame-size", 64).code == 0
     run = ("propagate", "walk", "--feature", "rgb:0:stride8=1")
     assert cli("mask", "walk", *given, "--overwrite").code == 0
     searched.clear()
@@ -231,12 +231,12 @@ def test_the_text_of_the_dataset_and_the_prompt_of_all_texts(clip: Path, monkeyp
 
 
 def test_track_takes_a_text(clip: Path, searched: list[str]) -> None:
-    tracks = track("walk", text="the left red square", by="detector", features="rgb:0:stride8")
+    tracks = track("walk", text="the left red square", by="detector", features="rgb:0:stride8", frame_size=64)
     np.testing.assert_array_equal(tracks.masks[0], square(1))
     assert (clip.parent / "masks/walk/00000.png").is_file()
     with pytest.raises(ConfigError, match="either a mask or a text"):
         track("walk", square(1), text="red square", features="rgb:0:stride8")
     with pytest.raises(LabelError, match="'walk' has no text of its dataset"):
-        track("walk", text="@dataset", by="detector", features="rgb:0:stride8")
+        track("walk", text="@dataset", by="detector", features="rgb:0:stride8", frame_size=64)
     with pytest.raises(LabelError, match="matches nothing"):
-        track("walk", text="deer", by="detector", features="rgb:0:stride8")
+        track("walk", text="deer", by="detector", features="rgb:0:stride8", frame_size=64)
