@@ -46,11 +46,12 @@ def word_map(
     draws: int = 4,
     carry: bool = True,
 ) -> torch.Tensor:
-    """Return the map of some words in a frame: m(i) = mean over draws of sum_p CA(p) SA(p, i).
+    """Return the map of some words in a frame: m(i) = sum_p CA(p) SA(p, i) / sum_p SA(p, i), averaged over draws.
 
     CA is the cross-attention of cell p to the words' tokens, averaged over tokens, heads and the layers of
     ``up_blocks``, resized to the finest of their grids. SA is the self-attention of cell p to cell i, averaged over
-    heads and the layers of the last block, which has that grid.
+    heads and the layers of the last block, which has that grid. The divisor keeps cells to which all others attend from
+    standing out, and m in the range of CA.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def word_map(
     Returns
     -------
     torch.Tensor
-        (y, x), float32, on the CPU: at least 0, and not scaled.
+        (y, x), float32, in [0, 1], on the CPU.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def word_map(
         between = torch.stack([weights[name][0].mean(0) for name in own]).mean(0)  # (cell, cell)
         grid = grid_of_tokens(len(between), size)
         found = functional.interpolate(found[None, None], grid, mode="bilinear", align_corners=False).flatten()
-        drawn = (found @ between if carry else found).reshape(grid)
+        drawn = (found @ between / between.sum(0) if carry else found).reshape(grid)
         total = drawn if total is None else total + drawn
     assert total is not None
     return (total / draws).float().cpu()

@@ -175,7 +175,7 @@ class TextTargets:
             ).numpy()
             score = contrast(found)
             values: npt.NDArray[Any] = cv2.resize(found, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-            return (split_map(values, above_otsu(values), score) if score >= least else []), score
+            return (split_map(values, above_half(values), score) if score >= least else []), score
 
         return Finder(find=find, least=LEAST_CONTRAST)
 
@@ -289,12 +289,9 @@ def contrast(values: npt.NDArray[np.floating[Any]]) -> float:
     return 1 - float(values.mean()) / peak if peak > 0 else 0.0
 
 
-def above_otsu(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
-    """Return the pixels above the threshold that best splits a map's values into two groups (Otsu, 1979)."""
-    spread = float(np.ptp(values)) or 1.0
-    scaled = ((values - values.min()) / spread * 255).astype(np.uint8)
-    threshold, _ = cv2.threshold(scaled, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    return np.asarray(scaled > threshold)
+def above_half(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
+    """Return the pixels above the middle between a map's minimum and its maximum."""
+    return np.asarray(values > (values.min() + values.max()) / 2)
 
 
 def _digests(folder: Path) -> dict[str, str]:

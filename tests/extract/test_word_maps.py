@@ -85,7 +85,7 @@ def test_a_map_is_cross_attention_carried_by_self_attention(backbone: Backbone) 
         carried = np.mean(maps, 0).ravel()
         between = np.mean(own, 0)
         for i in range(96):
-            expected.flat[i] += sum(carried[p] * between[p, i] for p in range(96)) / 2
+            expected.flat[i] += sum(carried[p] * between[p, i] for p in range(96)) / between[:, i].sum() / 2
     np.testing.assert_allclose(found.numpy(), expected, rtol=2e-5)
 
 

@@ -17,7 +17,7 @@ from ted.extract.word_maps import trained_side, word_map
 from ted.pipeline import track
 from ted.pipeline.annotating import words
 from ted.pipeline.annotating.detectors import Candidate, Finder
-from ted.pipeline.annotating.words import TextTargets, above_otsu, choose, contrast, parse_text
+from ted.pipeline.annotating.words import TextTargets, above_half, choose, contrast, parse_text
 from ted.pipeline.datasets.masks_io import read_mask
 from ted.pipeline.datasets.sources import Source, open_source
 from ted.pipeline.tasks.masks.png import write_mask
@@ -100,11 +100,11 @@ def test_which_candidate_is_meant() -> None:
 def test_the_region_and_the_contrast_of_a_map() -> None:
     values = np.full(SIZE, 0.2) + 0.01 * np.random.default_rng(0).random(SIZE)
     values[square(2)] += 0.6
-    np.testing.assert_array_equal(above_otsu(values), square(2))
+    np.testing.assert_array_equal(above_half(values), square(2))
     assert contrast(values) == pytest.approx(1 - values.mean() / values.max())
     assert contrast(np.full(SIZE, 0.1)) == pytest.approx(0)
     assert contrast(np.zeros(SIZE)) == 0
-    assert not above_otsu(np.zeros(SIZE)).any()
+    assert not above_half(np.zeros(SIZE)).any()
 
 
 def test_masks_of_texts_then_tracks(cli: Cli, clip: Path, searched: list[str]) -> None:
@@ -188,7 +188,7 @@ def test_weights_that_are_absent(cli: Cli, clip: Path, monkeypatch: pytest.Monke
 
 
 def test_cross_attention_of_a_folder(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of Stable Diffusion is recognised; the mask is the map's region above Otsu's threshold."""
+    """A folder of Stable Diffusion is recognised; the mask is the map's region above the middle of its range."""
     monkeypatch.setattr(words, "DEFAULT_SHORT_SIDE", 64)
     folder = make_small("sd21", tmp_path / "sd")
     frame = cv2.imread(str(clip / "00000.png"))[..., ::-1].copy()
@@ -203,8 +203,8 @@ def test_cross_attention_of_a_folder(tmp_path: Path, clip: Path, monkeypatch: py
     assert score == pytest.approx(contrast(found))
     large = cv2.resize(found, (96, 64), interpolation=cv2.INTER_LINEAR)
     union = np.any([one.mask() for one in candidates], axis=0)
-    assert not (union & ~above_otsu(large)).any()
-    assert union.sum() > 0.9 * above_otsu(large).sum()
+    assert not (union & ~above_half(large)).any()
+    assert union.sum() > 0.9 * above_half(large).sum()
     assert targets.finder.find(frame, "the red square", prompt, score + 0.01) == ([], score)
     with pytest.raises(ConfigError, match="the prompt has no 'circle'"):
         targets.finder.find(frame, "circle", "a square", 0.0)
