@@ -294,6 +294,7 @@ def _results(
 def _next(wanted: ExtractionChoice, videos: "list[Video]") -> str:
     """Return the command that propagates along the extracted features, or that makes the first mask."""
     from ...store import safe_name
+    from ..runs.extracting.request import parse_weights
 
     first = videos[0]
     masks: dict[str, Any] = {}
@@ -303,9 +304,14 @@ def _next(wanted: ExtractionChoice, videos: "list[Video]") -> str:
             return next_command("mask", source=click.get_current_context().params["sources"][0])
         masks["annotations"] = made
     features: dict[str, Any] = {"preset": wanted.preset} if wanted.preset != DEFAULT else {}
+    jobs = wanted.jobs()
+    refine = "sam" in (job.backbone for job in jobs)  # its features are for the refiner
     if wanted.features:  # equal weights; of lists, the first
-        names = [f"{job.backbone}:{job.timesteps[0]}:{job.taps[0]}" for job in wanted.jobs()]
+        names = [f"{job.backbone}:{job.timesteps[0]}:{job.taps[0]}" for job in jobs if job.backbone != "sam"]
         features = {"features": [f"{name}={1 / len(names):.3g}" for name in names]}
+    weights = parse_weights(wanted.weights, jobs).get("sam")
+    if refine and (weights or wanted.features):
+        features["refine"] = f"sam:weights={weights}" if weights else "sam"
     return next_command("propagate", **masks, **features)
 
 

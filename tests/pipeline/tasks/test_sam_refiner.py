@@ -170,13 +170,12 @@ def clip(tmp_path: Path, cli: Cli, model: Path) -> Path:
     """Frames with a square that moves, features that know it again, and SAM's embeddings."""
     folder = frames_folder(tmp_path / "clip", moving_square(COUNT)[0])
     bring(cli, folder, tmp_path, "clip")
-    done = cli(
-        "extract", folder, "--feature", f"sam:0:{','.join(TAPS)}", "--weights", model, "--cache", tmp_path / "cache"
-    )
-    assert done.code == 0, done.err
     mask = np.zeros(SIZE, np.uint8)
     mask[8:40, 8:40] = 1
     Image.fromarray(mask).save(tmp_path / "mask.png")
+    wanted = ("--feature", f"sam:0:{','.join(TAPS)}", "--weights", model, "--cache", tmp_path / "cache")
+    done = cli("extract", folder, "--mask", tmp_path / "mask.png", *wanted)
+    assert (done.code, f"--refine sam:weights={model}" in done.out + done.err) == (0, True), done.err
     return folder
 
 
