@@ -19,7 +19,7 @@ import torch
 from ted.extract.attention_maps import attention_layers
 from ted.extract.interpolation.operators import Pair, make_operator, roll_out, timestep_of
 from ted.extract.interpolation.reading import AttentionMeans, largest_sources
-from ted.extract.interpolation.tuning import draw_for, predict, tunable, tune_pair
+from ted.extract.interpolation.tuning import Tuned, draw_for, predict, tunable, tune_pair
 from ted.extract.noising.keyed_noise import NoiseKey
 from ted.pipeline.synthetic.captions import caption
 from ted.pipeline.synthetic.rendering import Clip, render
@@ -34,23 +34,25 @@ from .tracking import Score, mean_and_error, score
 #: Steps of the roll-out, and the share of its last steps in which attention is read.
 _ROLL, _SHARE = 10, 0.8
 #: The network's timestep at the roll-out's start. Frames have no noise, so that low levels suit them.
-_TOP = 199
+_TOP = 41
 _LAYERS = ("up_blocks",)
 _RATE = 3e-4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interpolated:
-    """A method: the network, steps of fine-tuning for each pair, and the mode of the read-out."""
+    """A method: the network, steps of fine-tuning for each pair, what is tuned, and modes of the read-out."""
 
     network: str = "trained"
     steps: int = 20
+    tuned: Tuned = "attention-queries"
     modes: tuple[str, ...] = ("self",)
 
 
 #: Methods by title; a mode's scores are under ``TITLE, MODE``.
 METHODS = {
     "interpolation": Interpolated(modes=("self", "propagated", "product")),
+    "interpolation, all weights tuned": Interpolated(tuned="all", modes=("self", "propagated", "product")),
     "interpolation, not fine-tuned": Interpolated(steps=0, modes=("self", "propagated", "product")),
     "interpolation, untrained network": Interpolated(network="untrained"),
 }
@@ -84,7 +86,7 @@ def interpolate(networks: Networks, method: Interpolated, clip: Clip, ground: st
     labels = dict.fromkeys(method.modes, first.label[1:])
     found: dict[str, list[torch.Tensor]] = {mode: [] for mode in method.modes}
     errors, start = [], time.process_time()
-    with tunable(backbone.network, "attention-queries") as parameters:
+    with tunable(backbone.network, method.tuned) as parameters:
         for frame in range(1, len(latents)):
             pair, key = Pair(latents[frame - 1], latents[frame]), NoiseKey(seed=seed, video="", start=frame)
             if method.steps:
@@ -138,7 +140,7 @@ def interpolate(networks: Networks, method: Interpolated, clip: Clip, ground: st
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--weights", help="Folder of weights.  [default: those of the package]")
-@click.option("--clips", default=8, show_default=True, help="Number of clips in each set.")
+@click.option("--clips", default=6, show_default=True, help="Number of clips in each set.")
 @click.option("--set", "sets", multiple=True, type=click.Choice([*SETS]), default=[*SETS], help="Set. Repeat.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the clips.")
 def main(out: Path, weights: str | None, clips: int, sets: Sequence[str], seed: int) -> None:
