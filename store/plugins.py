@@ -1,13 +1,38 @@
 """Plug-ins: objects that installed packages offer as entry points, and options of what is chosen by a name."""
 
+import contextlib
 import dataclasses
+import sys
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import ConfigError
 
 _T = TypeVar("_T")
+
+
+def entry_points(*, group: str, name: str | None = None) -> metadata.EntryPoints:
+    """Return the entry points of a group, optionally of one name.
+
+    `importlib.metadata` reads the records of all installed packages each time, which takes milliseconds. Here they are
+    read again only when `sys.path` or one of its folders has changed.
+    """
+    found = _installed(group, tuple((folder, _changed(folder)) for folder in sys.path))
+    return found if name is None else found.select(name=name)
+
+
+@lru_cache(maxsize=32)
+def _installed(group: str, _path: tuple[tuple[str, int], ...]) -> metadata.EntryPoints:
+    return metadata.entry_points(group=group)
+
+
+def _changed(folder: str) -> int:
+    with contextlib.suppress(OSError):
+        return Path(folder).stat().st_mtime_ns
+    return 0
 
 
 def offered_names(group: str) -> list[str]:

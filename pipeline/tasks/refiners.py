@@ -2,7 +2,6 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 
 from ...store import Cache
 from ...store.errors import ConfigError
+from ...store.plugins import entry_points
 from ..datasets.video import Video
 
 _GROUP = "ted.refiners"

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from ...store.errors import ConfigError, LabelError
+from ...store.plugins import entry_points
 from ..datasets.video import Video
 from .base import EvaluationTables, ResultFrames, Score, Task
 from .boxes.task import BoxTask

@@ -1,10 +1,10 @@
 """Registry of affinity kernels: this package's, and those of plug-ins (entry-point group ``ted.kernels``)."""
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 from ...store.errors import ConfigError, SchemaError
+from ...store.plugins import entry_points
 from .attention import AttentionKernel
 from .base import ContextIndex, Kernel, KernelParameter
 from .cosine import CosineKernel
