@@ -139,6 +139,8 @@ def readout(
                 )
                 row |= {"folder": str(report.folder), "frames": report.frames, "skipped": report.skipped}
                 row |= {"seconds": round(report.seconds, 2), "absent": dict(report.absent)}
+                if counts := {} if report.skipped else dict(getattr(refiner, "counts", {})):
+                    row["refined"] = counts
                 row |= {"losses": list(report.losses), "roll_out_errors": list(report.errors)}
                 state = "there before" if report.skipped else f"{report.seconds:.1f} s"
                 gone = [f"{name} absent in {plural(count, 'frame')}" for name, count in report.absent.items()]

@@ -29,6 +29,7 @@ from ..cli.test_own_places import EXACT, bring
 from ..conftest import Cli
 from ..inputs import frames_folder
 from ..point_inputs import GRID, SIZE, moving_square
+from ..runs.test_reading_out import maps_of_masks, open_video, store_maps
 
 TAPS = ("embedding", "high_resolution[0]", "high_resolution[1]")
 COUNT = 7
@@ -248,6 +249,22 @@ def test_refined_results_are_the_librarys_masks_and_no_encoder_runs(
     assert all((a == b).all() for a, b in zip(fed, read, strict=True))
     row, _, _ = propagate("warmer", "iou=0.1,feedback=true", "--affinities", "read", "--temperature", 0.3)
     assert sum(row["refined"][name] for name in ("refined", "rejected", "too small")) <= COUNT - 1
+
+
+def test_readouts_are_refined_but_not_fed_back(cli: Cli, davis_source: Path, model: Path, tmp_path: Path) -> None:
+    source, cache = (davis_source, "--videos", "one"), tmp_path / "cache"
+    video = open_video(davis_source)
+    store_maps(cache, video, maps_of_masks(video))
+    wanted = ("--feature", f"sam:0:{','.join(TAPS)}", "--weights", model, "--limit", 9, "--cache", cache)
+    assert cli("extract", *source, *wanted).code == 0
+    run = ("readout", *source, "--cache", cache, "--out", tmp_path / "out", "--json", "--refine")
+    refused = cli(*run, f"sam:weights={model},feedback=true")
+    assert (refused.code, "feedback is for `ted propagate`" in refused.err) == (2, True)
+    done = cli(*run, f"sam:weights={model},iou=0")
+    assert done.code == 0, done.err
+    (row,) = json.loads(done.out)["videos"]
+    assert row["refined"]["refined"] > 0
+    assert json.loads((tmp_path / "out/one/ted.json").read_text())["refiner"]["name"] == "sam"
 
 
 def test_wrong_weights(cli: Cli, clip: Path, model: Path, tmp_path: Path) -> None:
