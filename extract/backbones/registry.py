@@ -235,7 +235,7 @@ _REGISTRY: dict[str, BackboneInfo] = {
         published=_bundled("demo-text", size="1.1 MB"),
         default_tap="up_blocks[1]",
         loader=f"{__package__}.demo:load_text",
-        options=("prompt",),
+        options=("prompt", "tokens"),
         conditioning={"prompt": ""},
         random=True,
     ),

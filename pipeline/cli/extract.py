@@ -46,7 +46,7 @@ class BackboneChoice(Options, title="Backbones"):
     """Inputs of backbones beside the frames."""
 
     prompt: str | None = opt("Prompt of i2vgen-xl, sd21 and demo-text.  [default: empty]", metavar="TEXT")
-    tokens: bool = opt("Condition sd21 on the tokens that `ted learn-token` learned for each video.")
+    tokens: bool = opt("Condition sd21 and demo-text on the tokens that `ted learn-token` learned for each video.")
     condition_on: Literal["clip", "video", "none"] | None = opt(
         "Frame that conditions a video backbone: the first of each clip, of the video, or none.  [default: clip]"
     )
