@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import datetime
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -280,7 +279,7 @@ class PairJob:
         with self._explained(frame):
             noise = draw_for(self._operator, self._key(frame), 0, pair.previous)
             _, errors = roll_out(self._operator, predict_at, pair, noise)
-            if not math.isfinite(np.float32(max(errors))):
+            if not np.isfinite(np.asarray(errors, np.float32)).all():
                 raise DivergedError("the roll-out of the tuned network is not finite", hint=Hint("tune-gently"))
             return self._values(means, losses, errors)
 

@@ -266,6 +266,16 @@ def test_a_diverging_loss_names_pair_step_and_rate(
         run(tmp_path, network, frames, plan)
 
 
+def test_a_roll_out_that_is_not_finite_is_refused(
+    network: Backbone, frames: ArrayFrames, words: Indicator, tmp_path: Path
+) -> None:
+    """The last update of a pair is not followed by a loss."""
+    plan = planned(network, frames, words, rate=1e30, pair_steps=1, tuned="all")
+    with pytest.raises(DivergedError, match="frames 00000 -> 00001: the roll-out of the tuned network is not finite"):
+        run(tmp_path, network, frames, plan)
+    assert Cache(tmp_path).state(plan.spec) == "incomplete"
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_memory_that_runs_out_is_tried_again_with_checkpoints(
     network: Backbone,
