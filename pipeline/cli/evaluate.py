@@ -33,9 +33,10 @@ def evaluate(
     Masks are scored by J&F as in the official DAVIS-2017 evaluation, also on MOSE and Kubric. On YouTube-VOS, each
     object is scored in the frames that meta.json lists, except the first, where it is annotated. VIP is scored by the
     mean IoU of parts, JHMDB by PCK, TAP-Vid by its own metrics. Boxes are scored by their IoU, and by success and
-    precision as in OTB and LaSOT: against the boxes around the masks of a dataset, or those of --truth. Many boxes or
-    masks of MOTChallenge and MOTS are scored as TrackEval does; --metric mot does so for all. With
-    --truth FOLDER, masks of your own are the ground truth of all frames that propagation did not start from.
+    precision as in OTB and LaSOT: against the boxes around the masks of a dataset, or those of --truth. Boxes of
+    MOTChallenge and masks of MOTS are scored by HOTA, MOTA and IDF1, as TrackEval does; those of other datasets with
+    --metric mot. With --truth FOLDER, masks of your own are the ground truth of all frames that propagation did not
+    start from.
 
     The scores are printed, and written as tables into the folder of results: global_results-SET.csv and
     per-sequence_results-SET.csv for J&F, parts_results-SET.csv and per-video_results-SET.csv for VIP, pck_per-joint.csv
@@ -47,7 +48,7 @@ def evaluate(
         ted evaluate DAVIS --results results
         ted evaluate walk.mp4 --truth walk-masks --results results
         ted evaluate DAVIS --results results --boxes --json
-        ted evaluate MOT17 --results results --metric mot
+        ted evaluate DAVIS --results results --metric mot
     """
     from tqdm import tqdm
 

@@ -176,7 +176,7 @@ def mot_task(videos: Sequence[Video], *, boxes: bool) -> Task:
     wrong = next((video for video in videos if not {"masks", "boxes"} & set(video.tasks)), None)
     if wrong is not None:
         raise ConfigError(f"MOT metrics are for boxes and masks, and video {wrong.name!r} has neither")
-    return MotTask() if boxes else MotsTask()
+    return MotTask() if boxes or isinstance(videos[0], TableVideo) else MotsTask()
 
 
 def has_mot_truth(video: Video) -> bool:

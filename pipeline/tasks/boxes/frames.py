@@ -80,7 +80,7 @@ def true_boxes(video: Video, ids: tuple[int, ...]) -> _Array:
 def result_boxes(video: Video, folder: Path) -> BoxResult:
     """Read the boxes of a result, or those around its masks; raises LabelError if frames differ from the video's."""
     names = video.frames.names
-    if BoxResult.exists(folder):
+    if BoxResult.exists(folder) or isinstance(video, TableVideo):
         result = BoxResult.read(folder)
         result.check_frames(folder, names)
         return result

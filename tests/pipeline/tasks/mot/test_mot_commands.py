@@ -48,6 +48,8 @@ def test_boxes_from_frames_to_metrics(cli: Cli, tmp_path: Path) -> None:
     # IoU, success and precision of the same results.
     assert json.loads(cli("evaluate", source, "--results", results, "--boxes", "--json").out)["mean"]["IoU"] > 0.9
     assert {item.metric_spec.order[0] for item in read_evaluations(results)} == {"hota", "iou"}
+    elsewhere = cli("evaluate", source, "--results", tmp_path)
+    assert (elsewhere.code, "there is no" in elsewhere.err, "boxes.npz" in elsewhere.err) == (1, True, True)
     exported = cli("export", results, "--to", "mot", "--out", tmp_path / "mot")
     assert exported.code == 0
     lines = (tmp_path / "mot" / "MOT17-02.txt").read_text().splitlines()
