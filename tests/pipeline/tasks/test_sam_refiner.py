@@ -267,7 +267,7 @@ def test_readouts_are_refined_but_not_fed_back(cli: Cli, davis_source: Path, mod
     assert json.loads((tmp_path / "out/one/ted.json").read_text())["refiner"]["name"] == "sam"
 
 
-def test_wrong_weights(cli: Cli, clip: Path, model: Path, tmp_path: Path) -> None:
+def test_wrong_weights(cli: Cli, clip: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = ("propagate", clip, "--mask", tmp_path / "mask.png", "--cache", tmp_path / "cache", *EXACT, "--out")
     other, dino = make_small("sam", tmp_path / "other", seed=1), make_small("dinov2", tmp_path / "dino")
     for refine, message in (
@@ -278,6 +278,9 @@ def test_wrong_weights(cli: Cli, clip: Path, model: Path, tmp_path: Path) -> Non
         refused = cli(*run, tmp_path / "out", "--refine", refine)
         assert refused.code in (1, 2)
         assert message in refused.err
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    refused = cli(*run, tmp_path / "out", "--preset", "drift-sam")  # its refiner is sam with the published weights
+    assert (refused.code, "hf download facebook/sam2.1-hiera-tiny" in refused.err) == (1, True)
     removed = cli("cache", "rm", "--cache", tmp_path / "cache", "--feature", f"sam:0:{TAPS[0]}", "--yes")
     assert removed.code == 0, removed.err
     refused = cli(*run, tmp_path / "out", "--refine", f"sam:weights={model}")
