@@ -105,7 +105,7 @@ class ClipReader:
         def finish() -> HostClip:
             stacked, drawn = torch.stack([future.result() for future in pixels]), noise.result()
             if self._pin:
-                stacked, drawn = stacked.pin_memory(), None if drawn is None else drawn.pin_memory()
+                stacked = stacked.pin_memory()
             return HostClip(
                 index=index,
                 clip=clip,
@@ -131,4 +131,5 @@ class ClipReader:
         request = self._plan.request
         key = NoiseKey(seed=request.seed, video=request.video, start=clip.start)
         with self._clock.count("noise"):
-            return self._plan.noising.draw(key, self._latent_shape, request.ensemble)
+            drawn = self._plan.noising.draw(key, self._latent_shape, request.ensemble)
+            return drawn if drawn is None or not self._pin else drawn.pin_memory()

@@ -1,5 +1,6 @@
 """``ted propagate``."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -67,6 +68,7 @@ def propagate(
     overlay: bool = opt("Draw the results over the frames: a contact sheet PNG and a movie."),
     overlay_format: Literal["mp4", "webp"] = opt("Movie of the overlay: H.264, or an animated picture.", "mp4"),
     overwrite: bool = opt("Replace results of other settings."),
+    timings: bool = opt("Also print where the time of each stage went, and the precision of the products."),
 ) -> None:
     """Propagate annotated masks, boxes, joints or points along cached features.
 
@@ -89,7 +91,7 @@ def propagate(
     from ..choices.config_file import save_config
     from ..choices.presets import get_preset
     from ..pictures.result import write_overlay
-    from ..runs.devices import choose_devices
+    from ..runs.devices import choose_devices, fastest_products
     from ..runs.progress import FrameBars
     from ..runs.propagating.propagation import propagate_video, propagate_videos
     from ..tasks.refiners import get_refiner
@@ -155,6 +157,8 @@ def propagate(
                 row |= {"folder": str(report.folder), "frames": report.frames}
                 row |= {"skipped": report.skipped, "seconds": round(report.seconds, 2)}
                 row |= {"affinities": report.affinities, "unproven_pixels": report.unproven}
+                if timings:
+                    row["timings"] = {stage: round(spent, 2) for stage, spent in report.timings.items()}
                 if overlay:
                     title = f"{video.name}: " + " + ".join(f"{weight:g} {feature}" for feature, weight in used)
                     pictures = write_overlay(
@@ -193,8 +197,23 @@ def propagate(
         if fusion.preset == "colours" and any("features" in str(row["affinities"]) for row in tally.done):
             steps += _better_features()
     and_failed = f", {tally.failures} failed" if tally.failures else ""
+    extra: dict[str, Any] = {}
+    lines: list[str] = []
+    if timings:
+        stages: Counter[str] = Counter()
+        for row in tally.done:
+            stages.update(row["timings"])
+        lines = [f"{spent:>10.2f} s  {stage}" for stage, spent in stages.items()]
+        if (
+            not cluster.scheduler
+            and settings.kernel.name == "cosine"
+            and any("features" in str(row["affinities"]) for row in tally.done)
+        ):
+            extra = {"products": fastest_products(where[0])}
+            lines.append(f"products in {extra['products']}")
     answer(
-        {"out": str(out), "videos": tally.rows},
+        {"out": str(out), "videos": tally.rows, **extra},
+        *lines,
         f"{plural(len(done), 'video')} propagated{and_failed}; results in {out}",
         *steps,
     )

@@ -2,6 +2,7 @@
 
 import torch
 
+from ...propagate.kernels.cosine.precision import best_precision
 from ...store.errors import ConfigError
 from ..choices.hints import plural
 
@@ -39,3 +40,8 @@ def choose_devices(names: str, *, elsewhere: bool = False) -> list[torch.device]
     if twice or (elsewhere and len(devices) > 1):
         raise ConfigError(f"devices {names!r}: name each CUDA device of this machine once, such as cuda:0,cuda:1")
     return devices
+
+
+def fastest_products(device: torch.device) -> str:
+    """Return the precision of matrix products that the cosine kernel has chosen for a device, such as ``float32``."""
+    return str(best_precision(device, torch.get_num_threads()).dtype).removeprefix("torch.")

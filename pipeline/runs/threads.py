@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 
@@ -74,3 +74,33 @@ class Devices:
                 self._free.put(device)
 
         return Threads(self.count, max(1, torch.get_num_threads() // self.count)).map(run, tasks, ahead=ahead)
+
+
+class Behind:
+    """A thread that calls functions in the order in which they are given; use as a context manager.
+
+    At most `most` calls are behind the caller. An error is raised by a later call, or on leaving the context, which
+    waits for all calls; leaving it with an error drops those that have not begun.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._pool = ThreadPoolExecutor(1, "ted-behind")
+        self._most = most
+        self._calls: deque[Future[Any]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=kind is not None)
+        if kind is None:
+            self._settle(0)
+
+    def __call__(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call ``function(*arguments)`` soon; wait if too many calls are behind."""
+        self._settle(self._most)
+        self._calls.append(self._pool.submit(function, *arguments))
+
+    def _settle(self, most: int) -> None:
+        while len(self._calls) > most or (self._calls and self._calls[0].done()):
+            self._calls.popleft().result()

@@ -1,7 +1,7 @@
 """Timing of the parts of a sweep."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ def timed(seconds: Seconds, name: str) -> Iterator[None]:
         seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
 
 
-def timed_items(items: Iterable[T], seconds: Seconds, name: str) -> Iterator[T]:
+def timed_items(items: Iterable[T], seconds: Seconds, name: str) -> Generator[T, None, None]:
     """Yield items, and add the time to make them to the seconds of an activity."""
     source = iter(items)
     while True:

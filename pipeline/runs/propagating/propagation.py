@@ -15,6 +15,7 @@ from ....propagate import (
     AffinitySource,
     AffinityUse,
     FeatureReader,
+    FoundCandidates,
     PropagationSettings,
     Target,
     TrackingSession,
@@ -30,11 +31,13 @@ from ...datasets.video import Video
 from ...tasks.base import Task, TaskRun
 from ...tasks.refiners import Refiner
 from ...tasks.registry import task_of
+from ...tasks.timing import Seconds, timed, timed_items
 from ..result_folders import atomic_folder, has_same_result, result_folder
+from ..threads import Behind
 from .units import find_weighted_units
 
-# Frames whose labels a GPU computes ahead of decoding.
-_AHEAD = 4
+# Frames whose labels a GPU computes ahead of decoding, and decoded frames that wait to be written.
+_AHEAD = _BEHIND = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,8 @@ class PropagationReport:
         Origin of the affinities (`FoundCandidates.origin`); empty for a result that was there before.
     unproven
         Share of pixels whose affinities may not be exact, 0 to 1; 0 unless approximate ones were accepted.
+    timings
+        Seconds by stage. Stages of several threads overlap; ``search`` is a part of ``search and label``.
     refined
         Counts of a refiner (`Refiner`); empty without one, and for a result that was there before.
     """
@@ -68,6 +73,7 @@ class PropagationReport:
     seconds: float
     affinities: str = ""
     unproven: float = 0.0
+    timings: Mapping[str, float] = field(default_factory=dict)
     refined: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -152,14 +158,15 @@ def propagate_video(
         return PropagationReport(video=video.name, folder=folder, frames=len(video.frames), skipped=True, seconds=0.0)
     features = FeatureReader(units)
     used: dict[str, None] = {}
+    timings: Seconds = {}
     with explain_os_errors(f"write {folder}"), atomic_folder(folder, record) as hidden:
         run.begin(hidden, features.grid, features.frame_size)
         for number, (annotated, target) in enumerate(run.targets):
             used[source.find([setting], annotated).origin] = None
-            session = TrackingSession(source, setting, target.encode(features.grid), memory=0)
+            session = TrackingSession(_TimedSource(source, timings), setting, target.encode(features.grid), memory=0)
             refined: dict[int, Any] = {}
             correct = _correction(target, features.frame_size, video, refiner, refined)
-            with _computed(session, device, correct) as labels:
+            with _computed(session, device, correct, timings) as labels:
                 collect_labels(
                     run,
                     number,
@@ -169,6 +176,7 @@ def propagate_video(
                     refiner=refiner,
                     refined=refined,
                     progress=frames.advance,
+                    timings=timings,
                 )
             frames.finish(number)
         run.write(hidden)
@@ -180,6 +188,7 @@ def propagate_video(
         seconds=time.monotonic() - clock,
         affinities=" and ".join(used),
         unproven=unproven,
+        timings=timings,
         refined=dict(getattr(refiner, "counts", {})),
     )
 
@@ -210,24 +219,36 @@ def collect_labels(
     refiner: Refiner | None,
     refined: dict[int, Any] | None = None,
     progress: Callable[[int], None],
+    timings: Seconds | None = None,
 ) -> None:
     """Decode, refine and collect the soft labels of a run's target, by its number.
 
     Frames come in the order of `Labels`; those before the first annotation are left out unless the run tracks backward.
-    `refined` has the values of frames that are refined already; they are taken out.
+    `refined` has the values of frames that are refined already; they are taken out. A thread collects, and so writes,
+    the values of earlier frames meanwhile. `timings` receives seconds by stage.
     """
     annotated, target = run.targets[number]
-    for frame, label in labels:
-        if frame < annotated[0] and not run.backward:
-            break  # these frames come last
-        if refined and frame in refined:
-            value = refined.pop(frame)
-        else:
-            value = target.decode(frame, label, frame_size)
-            if refiner is not None and frame not in annotated:
-                value = refiner.refine(frame, partial(video.frames.read, frame), value, label)
-        run.collect(number, frame, value, label)
+    timings = {} if timings is None else timings
+
+    def collect(frame: int, value: Any, label: torch.Tensor) -> None:
+        with timed(timings, "write"):
+            run.collect(number, frame, value, label)
         progress(1)
+
+    with Behind(_BEHIND) as later:
+        for frame, label in timed_items(labels, timings, "wait for labels"):
+            if frame < annotated[0] and not run.backward:
+                break  # these frames come last
+            if refined and frame in refined:
+                value = refined.pop(frame)
+            else:
+                with timed(timings, "decode"):
+                    value = target.decode(frame, label, frame_size)
+                if refiner is not None and frame not in annotated:
+                    with timed(timings, "refine"):
+                        value = refiner.refine(frame, partial(video.frames.read, frame), value, label)
+            with timed(timings, "wait for writing"):
+                later(collect, frame, value, label)
 
 
 def propagate_videos(
@@ -247,13 +268,24 @@ def _propagate_one(job: dict[str, Any], device: str) -> PropagationReport | TedE
         return TedError(str(error), hint=error.hint)  # other classes may not survive pickling
 
 
+class _TimedSource:
+    """A source of candidates that adds the seconds of its searches to timings."""
+
+    def __init__(self, source: AffinitySource, timings: Seconds) -> None:
+        self.device, self.shape = source.device, source.shape
+        self._source, self._timings = source, timings
+
+    def find(self, settings: Sequence[WeightedSettings], annotated: tuple[int, ...]) -> FoundCandidates:
+        found = self._source.find(settings, annotated)
+        return replace(found, steps=lambda frames: timed_items(found.steps(frames), self._timings, "search"))
+
+
 def _computed(
-    session: TrackingSession, device: torch.device, correct: Correct | None
+    session: TrackingSession, device: torch.device, correct: Correct | None, timings: Seconds
 ) -> AbstractContextManager[Iterable[tuple[int, torch.Tensor]]]:
     """Return a session's labels; those of a GPU are computed in a thread, beside decoding and writing."""
-    if torch.device(device).type == "cpu":
-        return nullcontext(session.labels(correct=correct))
-    return Prefetched((item for item in session.labels(correct=correct)), _AHEAD)
+    labels = timed_items(session.labels(correct=correct), timings, "search and label")
+    return nullcontext(labels) if torch.device(device).type == "cpu" else Prefetched(labels, _AHEAD)
 
 
 class PassProgress:

@@ -1,5 +1,6 @@
 """Labels that a GPU computes in a thread beside decoding and writing, on the CPU."""
 
+import errno
 import json
 import shutil
 import threading
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from ted.pipeline.runs.propagating import propagation
+from ted.pipeline.tasks.masks.task import MaskRun
 from ted.propagate import TrackingSession
 from ted.store.errors import LabelError
 
@@ -24,7 +26,7 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat the CPU as a GPU."""
     computed = propagation._computed
     gpu = torch.device("meta")
-    monkeypatch.setattr(propagation, "_computed", lambda session, device, correct: computed(session, gpu, correct))
+    monkeypatch.setattr(propagation, "_computed", lambda session, device, *rest: computed(session, gpu, *rest))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -44,6 +46,31 @@ def test_results_are_the_same(
     request.getfixturevalue("beside")
     assert propagate(cli, extracted, tmp_path / "beside", *arguments).code == 0
     assert files(tmp_path / "beside") == files(tmp_path / "one by one") != {}
+
+
+@pytest.mark.usefixtures("beside")
+def test_timings_say_what_each_stage_took_and_which_products(
+    cli: Cli, davis_source: Path, extracted: Path, tmp_path: Path
+) -> None:
+    result = propagate(cli, extracted, tmp_path / "out", davis_source, "--affinities", "off", "--timings", "--json")
+    found = json.loads(result.out)
+    stages = {"search", "search and label", "wait for labels", "decode", "wait for writing", "write"}
+    assert [set(row["timings"]) for row in found["videos"]] == [stages] * 2
+    assert found["products"] in ("float32", "bfloat16")
+
+
+@pytest.mark.usefixtures("beside")
+def test_a_result_that_cannot_be_written_ends_its_video_and_leaves_nothing(
+    cli: Cli, davis_source: Path, extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self, number, frame, *arguments):  # type: ignore[no-untyped-def]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(MaskRun, "collect", full)
+    result = propagate(cli, extracted, tmp_path / "out", davis_source, "--affinities", "off")
+    assert result.code != 0
+    assert "the disk is full" in result.err
+    assert not [path for path in (tmp_path / "out").rglob("*.png")]
 
 
 @pytest.mark.usefixtures("beside")

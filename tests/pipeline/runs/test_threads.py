@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ted.pipeline.runs.sweeping.groups import SharedLabels
-from ted.pipeline.runs.threads import Threads
+from ted.pipeline.runs.threads import Behind, Threads
 from ted.pipeline.tasks import timing
 from ted.pipeline.tasks.timing import Seconds, timed, timed_items
 from ted.propagate.cluster import processor_count
@@ -103,6 +103,34 @@ def test_shared_labels_reach_every_thread_and_are_made_little_ahead_of_the_slowe
     thread.join(20)
     assert failed.is_set()
     assert found == [*range(9)]
+
+
+def test_calls_behind_the_caller_keep_their_order_and_end_at_the_first_error() -> None:
+    called: list[int] = []
+    gate = threading.Event()
+
+    def slow(number: int) -> None:
+        assert gate.wait(20)
+        called.append(number)
+        if number == 2:
+            raise OSError("no space left")
+
+    with Behind(2) as later:
+        for number in range(2):
+            later(slow, number)
+        assert called == []
+        gate.set()
+    assert called == [0, 1]
+
+    def fail() -> None:
+        with Behind(1) as later:
+            for number in range(2, 99):
+                later(slow, number)
+
+    with pytest.raises(OSError, match="no space left"):
+        fail()
+    assert called[2] == 2
+    assert len(called) < 9
 
 
 def test_times_add_up_and_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
