@@ -70,7 +70,7 @@ def test_a_result_that_cannot_be_written_ends_its_video_and_leaves_nothing(
     result = propagate(cli, extracted, tmp_path / "out", davis_source, "--affinities", "off")
     assert result.code != 0
     assert "the disk is full" in result.err
-    assert not [path for path in (tmp_path / "out").rglob("*.png")]
+    assert not list((tmp_path / "out").rglob("*.png"))
 
 
 @pytest.mark.usefixtures("beside")
