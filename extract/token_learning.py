@@ -149,7 +149,7 @@ def learn_tokens(
         For a backbone of clips, without cross-attention or without text, for layers that it does not have, for an
         object without a pixel, and for more objects than text states.
     TedError
-        When the loss or a token is not finite.
+        When the loss or its gradient is not finite.
     """
     if backbone.clip_length != 1:
         raise ConfigError(f"backbone {backbone.name!r} sees clips: tokens are learned with image backbones")

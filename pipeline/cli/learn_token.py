@@ -85,12 +85,15 @@ def learn_token(
                 advance = bars.start(video.name, steps, unit="step")
                 found = learn_video_tokens(store, network, video, run, settings, progress=advance)
                 names, curve = found.artifact.spec.request["targets"], found.artifact["losses"][...]
+                before, after = curve[0].mean(), curve[-1].mean()
                 row |= {"folder": str(found.artifact.folder), "objects": names, "left_out": list(found.left_out)}
+                row |= {"inside": found.inside, "covered": found.covered}
                 row |= {"learned": found.learned, "losses": curve.mean(1).tolist()}
                 state = "" if found.learned else ", complete already"
                 left_out = f"; left out, without a cell in this frame: {', '.join(found.left_out)}"
                 lines.append(
-                    f"{video.name}: {plural(len(names), 'token')}, loss {curve[0].mean():.3f} to {curve[-1].mean():.3f}"
+                    f"{video.name}: {plural(len(names), 'token')}, loss {before:.3f} to {after:.3f}; "
+                    f"{100 * found.inside:.0f} % of the attention inside masks that cover {100 * found.covered:.0f} %"
                     f"{state}{left_out if found.left_out else ''}"
                 )
     tap = f"{next(reversed(network.attention_taps)).rpartition(':')[0]}:qk"

@@ -42,12 +42,17 @@ class VideoTokens:
         The stored tokens; their request has the names of the objects, in the order of the tokens.
     learned
         Whether they were learned now, and not in an earlier run.
+    inside, covered
+        Shares, averaged over objects, of the tokens' cross-attention inside their masks, and of the cells that a mask
+        covers: the share inside of a token that attends to all cells alike.
     left_out
         Names of the objects without a cell in the frame: too small for the grid, or annotated later.
     """
 
     artifact: Artifact
     learned: bool
+    inside: float
+    covered: float
     left_out: tuple[str, ...]
 
 
@@ -142,4 +147,13 @@ def learn_video_tokens(
             arrays = {"tokens": found.tokens, "losses": found.losses, "maps": maps.flatten(1)}
             writer.write_shared({name: values.numpy() for name, values in arrays.items()})
             writer.finish({"left_out": list(left_out)})
-    return VideoTokens(artifact=Artifact(spec.folder(cache.root)), learned=not there, left_out=left_out)
+    artifact = Artifact(spec.folder(cache.root))
+    stored = torch.from_numpy(artifact["maps"][...])
+    inside = (stored * targets.flatten(1)).sum(1) / stored.sum(1)
+    return VideoTokens(
+        artifact=artifact,
+        learned=not there,
+        inside=float(inside.mean()),
+        covered=float(targets.mean()),
+        left_out=left_out,
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ted.extract.backbones import load_backbone
 from ted.extract.backbones.latent import with_tokens
@@ -70,6 +71,10 @@ def test_learn_resume_and_extract(
     assert (request["layers"], request["timestep"], request["steps"]) == (["up_blocks[3]"], 100, 2)
     assert artifact["maps"][...].shape == (2, request["grid"][0] * request["grid"][1]) == (2, 8 * 12)
     assert rows[0]["losses"] == pytest.approx(artifact["losses"][...].mean(1).tolist())
+    first = np.asarray(Image.open(next((davis_source / "Annotations").rglob("one/00000.png"))).resize((12, 8), 0))
+    masks, maps = np.stack([first.ravel() == number for number in (1, 2)]), artifact["maps"][...]
+    inside = ((maps * masks).sum(1) / maps.sum(1)).mean()
+    assert (rows[0]["inside"], rows[0]["covered"]) == pytest.approx((inside, masks.mean()), rel=1e-5)
     (command,) = next_commands(cli(*learn).out)
     expected = f"ted extract {davis_source} --preset drift --weights {sd21} --frame-size 64x96 --tokens --cache {cache}"
     assert sorted(shlex.split(command)) == sorted(shlex.split(expected))
