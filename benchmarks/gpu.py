@@ -10,6 +10,7 @@ nothing.
 """
 
 import argparse
+import json
 import platform
 import subprocess
 import sys
@@ -284,12 +285,15 @@ def sweep(report: Report, scale: Scale) -> None:
         _davis(root, scale)
         lists = [part for key, values in grid.items() for part in (f"--{key}", values)]
         arguments = ["sweep", str(root), "--cache", str(root / "cache"), "--out", str(root / "sweep"), "--no-plots"]
-        clock = time.perf_counter()
-        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            ted.main([*arguments, *lists, "--device", str(scale.device)], prog_name="ted", standalone_mode=False)
+        clock, output = time.perf_counter(), StringIO()
+        with redirect_stdout(output), redirect_stderr(StringIO()):
+            command = [*arguments, *lists, "--device", str(scale.device), "--json"]
+            ted.main(command, prog_name="ted", standalone_mode=False)
         seconds = time.perf_counter() - clock
         count = len((root / "sweep" / "settings.csv").read_text().splitlines()) - 1
     report(f"{count} settings, {scale.frames} frames: {seconds:.1f} s")
+    stages = json.loads(output.getvalue())["timing"]
+    report("  of all threads together: " + ", ".join(f"{stage} {spent:.1f} s" for stage, spent in stages.items()))
 
 
 def extraction(report: Report, scale: Scale) -> None:

@@ -15,11 +15,13 @@ from ted.propagate.kernels.cosine.index import CosineIndex
 from ted.propagate.kernels.cosine.pairs import unit_vectors
 from ted.propagate.kernels.cosine.precision import FLOAT16, FLOAT32, Precision
 from ted.propagate.kernels.cosine.rows import RowSearch
+from ted.propagate.targets.masks import decode_mask
 from tests.propagate.features import adversarial, random_parts
 from tests.propagate.helpers import frame_affinity, label_of
 from tests.propagate.kernels.cosine.test_rows import SPECS, find
 from tests.propagate.kernels.test_attention import FUSED, GRID
 from tests.propagate.test_engine import first_label
+from tests.propagate.test_labels import ManySettings
 
 from .extract.conftest import features_of, random_frames
 
@@ -99,6 +101,23 @@ def test_a_frame_at_the_papers_scale_takes_less_than_two_gigabytes() -> None:
             index.add(frame, units)
     index.search(units, range(29), 1)
     assert torch.cuda.max_memory_allocated() < 2e9
+
+
+def test_many_settings_are_labelled_together_with_the_bits_of_each() -> None:
+    case = ManySettings(GPU)
+    together, expected = case.labels(range(220)), ManySettings(CPU).labels(range(220))
+    for at in range(0, 220, 7):
+        assert torch.equal(case.labels([at])[0], together[at])
+        torch.testing.assert_close(together[at].cpu(), expected[at], rtol=0, atol=1e-5)
+
+
+def test_masks_are_decoded_alike() -> None:
+    coarse = torch.rand(1, 4, 6, 10, generator=torch.Generator().manual_seed(0))
+    (label,) = torch.nn.functional.interpolate(coarse, size=(24, 40), mode="bilinear")
+    found, expected = (
+        decode_mask(label.to(device), (1, 2, 3), frame_size=(192, 320), size=(190, 322)) for device in (GPU, CPU)
+    )
+    assert (found == expected).mean() > 0.9999
 
 
 @pytest.mark.parametrize("per_frame", [False, True])

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,44 +70,51 @@ def test_no_matrix_product_takes_part() -> None:
     assert label.item() == pytest.approx(1 / (1 + math.exp(-1)))
 
 
+class ManySettings:
+    """220 settings with three contexts, and a frame's candidates and context labels for them."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.settings = [
+            WeightedSettings(
+                weights=(alpha / 10, 1 - alpha / 10),
+                settings=PropagationSettings(top_k=top_k, temperature=temperature, context=(28, 1, 2)[alpha % 3]),
+            )
+            for alpha in range(11)
+            for top_k in (5, 10, 15, 20)
+            for temperature in (0.05, 0.1, 0.2, 0.3, 0.5)
+        ]
+        spec, frames, grid = SearchSpec.shared(self.settings)[1], 4, (5, 6)
+        sources = torch.rand(30, frames * 30, generator=generator).topk(25).indices.sort(1).values
+        sources[0, 12:] = -1
+        scores, bounds = torch.rand(2, 30, 25, generator=generator), torch.zeros(len(spec.fusions), 30)
+        found = Candidates(sources=sources, scores=scores, bounds=bounds).to(device)
+        self.step = FrameCandidates(
+            frame=frames, context=tuple(range(frames)), annotated=1, grid=grid, spec=spec, candidates=found
+        )
+        self.known = torch.rand(frames, len(self.settings), 3, *grid, generator=generator).to(device)
+        self.operations = Operations()
+
+    def labels(self, some: Sequence[int]) -> list[torch.Tensor]:
+        """Return the frame's label under some of the settings, labelled together."""
+        held = ContextLabels({0: AnnotatedLabel(label=self.known[0, 0])}, len(some))
+        for frame in range(1, len(self.known)):
+            held.hold(frame, range(frame), [*self.known[frame, list(some)]])
+        with self.operations:
+            return held.advance(
+                len(self.known), self.step.context, weigh_sources(self.step, [self.settings[at] for at in some])
+            )
+
+
 def test_many_settings_are_labelled_together_in_few_operations_with_the_bits_of_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """220 settings with three contexts, as a GPU labels them; and each alone."""
-    grid, frames, generator = (5, 6), 4, torch.Generator().manual_seed(0)
-    settings = [
-        WeightedSettings(
-            weights=(alpha / 10, 1 - alpha / 10),
-            settings=PropagationSettings(top_k=top_k, temperature=temperature, context=(28, 1, 2)[alpha % 3]),
-        )
-        for alpha in range(11)
-        for top_k in (5, 10, 15, 20)
-        for temperature in (0.05, 0.1, 0.2, 0.3, 0.5)
-    ]
-    spec = SearchSpec.shared(settings)[1]
-    sources = torch.rand(30, frames * 30, generator=generator).topk(25).indices.sort(1).values
-    sources[0, 12:] = -1
-    found = Candidates(
-        sources=sources, scores=torch.rand(2, 30, 25, generator=generator), bounds=torch.zeros(len(spec.fusions), 30)
-    )
-    step = FrameCandidates(
-        frame=frames, context=tuple(range(frames)), annotated=1, grid=grid, spec=spec, candidates=found
-    )
-    known = torch.rand(frames, len(settings), 3, *grid, generator=generator)
-    known[0] = known[0, :1]
-
-    def labels(some: list[int]) -> list[torch.Tensor]:
-        held = ContextLabels({0: AnnotatedLabel(label=known[0, 0])}, len(some))
-        for frame in range(1, frames):
-            held.hold(frame, range(frame), [*known[frame, some]])
-        with operations:
-            return held.advance(frames, range(frames), weigh_sources(step, [settings[at] for at in some]))
-
+    """As a GPU labels them; and each alone."""
+    case = ManySettings()
     for module in (candidates_module, labels_module):
         monkeypatch.setattr(module, "_AT_ONCE", module._AT_ONCE_ON_GPU)  # type: ignore[attr-defined]
-    operations = Operations()
-    together = labels([*range(len(settings))])
-    assert operations.launches < 100
+    together = case.labels(range(220))
+    assert case.operations.launches < 100
     monkeypatch.undo()
-    for at in range(0, len(settings), 7):
-        assert torch.equal(labels([at])[0], together[at])
+    for at in range(0, 220, 7):
+        assert torch.equal(case.labels([at])[0], together[at])
