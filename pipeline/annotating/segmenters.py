@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ...store.errors import WeightsError
+
 _Picture = npt.NDArray[np.uint8]
 _Mask = npt.NDArray[np.bool_]
 
@@ -134,15 +136,16 @@ def load_sam(folder: Path, device: Any = "cpu") -> Segmenter:
     ------
     WeightsError
         If the folder has no such model, or lacks a part of it.
-    ConfigError
-        If the model needs a package that is not installed.
     """
     import torch
 
     from ...extract.backbones import load_backbone
     from ...extract.backbones.sam import Sam
 
-    sam = load_backbone("sam", folder, device=torch.device(device), dtype=torch.float32)
+    try:
+        sam = load_backbone("sam", folder, device=torch.device(device), dtype=torch.float32)
+    except WeightsError as error:  # its hint names another option
+        raise WeightsError(f"{folder} holds no model of the SAM family: {error}") from error
     assert isinstance(sam, Sam)
 
     def segment(picture: _Picture, prompt: Prompt) -> _Mask:

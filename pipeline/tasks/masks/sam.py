@@ -74,7 +74,10 @@ class SamOptions:
 def prepare(options: str, device: torch.device) -> MakeRefiner:
     """Load a model without its image encoder; return the function that creates a video's refiner."""
     settings = read_options("refiner 'sam'", options, SamOptions)
-    sam = load_backbone("sam", settings.weights or None, device=device, dtype=torch.float32)
+    try:
+        sam = load_backbone("sam", settings.weights or None, device=device, dtype=torch.float32)
+    except WeightsError as error:  # its hint names another option
+        raise WeightsError(f"{error}\nor give the refiner their folder: sam:weights=FOLDER") from error
     assert isinstance(sam, Sam)
     sam.drop_encoder()
     return lambda cache, video: SamRefiner(sam, _find_embeddings(cache, video, sam), video, settings)

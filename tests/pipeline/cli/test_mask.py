@@ -181,7 +181,7 @@ def test_wrong_use(cli: Cli, clip: Path, tmp_path: Path, davis_source: Path) -> 
         ((clip, "--box", "500,2,10,10"), 2, "has no pixel of the frame, which is 128x96"),
         ((clip, "--box", "1,1,9,9", "--frame", "77"), 2, "there is no frame '77'"),
         ((clip, "--box", "1,1,9,9", "--from", tmp_path), 2, "leave one of them out"),
-        ((clip, "--box", "1,1,9,9", "--sam", tmp_path), 1, "no model of the SAM family"),
+        ((clip, "--box", "1,1,9,9", "--sam", tmp_path), 1, "holds no model of the SAM family"),
         ((clip, "--from", tmp_path / "absent.json"), 1, "does not exist"),
         ((davis_source, "--box", "1,1,9,9"), 2, "is a dataset, which has its own annotations"),
         ((tmp_path / "wlak", "--box", "1,1,9,9"), 2, "Did you mean"),

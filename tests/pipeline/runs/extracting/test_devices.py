@@ -161,7 +161,7 @@ def test_a_share_has_failed_when_all_processes_failed_at_it(request_of_two: Extr
         ([failure], failure),
     ]
     for results, outcome in cases:
-        tally = _Tally(request_of_two, 2)
+        tally: _Tally[Extracted] = _Tally(request_of_two.shares, 2)
         now = [settled for result in results for settled in tally.add(0, result)]
         rest = list(tally.rest([]))
         assert [*now, *rest][0] is outcome
