@@ -11,12 +11,13 @@ measures the peak memory for videos of two lengths, each in a process of its own
 
 import argparse
 import math
-import resource
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -104,7 +105,10 @@ def memory(layer: Layer, settings: PropagationSettings) -> None:
     label = torch.rand(OBJECTS, *layer.grid).softmax(0)
     for _ in propagate([(layer, 1.0)], label, settings):
         pass
-    print(f"{layer.frames} frames: peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB", flush=True)
+    # Not ru_maxrss, which a process inherits from the one that started it.
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert peak is not None
+    print(f"{layer.frames} frames: peak {int(peak[1]) * 1024 / 1e9:.2f} GB", flush=True)
 
 
 def main() -> None:
