@@ -16,6 +16,7 @@ from ....propagate.targets.mask_target import MaskTarget
 from ....store.durable import canonical_json, explain_os_errors
 from ....store.errors import ConfigError, LabelError
 from ...choices.hints import plural
+from ...datasets.mots import MotsVideo
 from ...datasets.video import Video
 from ...metrics.confidence import certainty_of_regions, presence
 from ..archives import format_share
@@ -48,6 +49,8 @@ class MaskRun(TaskRun):
         if self.target.late_objects:
             # Results of earlier versions, which took them for background before they join, are made again.
             self.record["unknown_before_joining"] = list(self.target.late_objects)
+        self.backward = not isinstance(video, MotsVideo)  # its objects enter
+        self._size = video.frames.size
         self._names, self._written = video.frames.names, set(video.written_frames())
         self.files = [f"{name}.png" for name in self._names if name in self._written]
         self._save_soft = save_soft
@@ -83,7 +86,9 @@ class MaskRun(TaskRun):
             write_mask(self._folder / f"{name}.png", ids)
 
     def write(self, folder: Path) -> None:
-        """Write the confidences; `collect` has written the masks."""
+        """Write the confidences, and empty masks of frames that were not tracked; `collect` has written the others."""
+        for frame in range(0 if self.backward else min(self.target.masks)):
+            self.write_mask(frame, np.zeros(self._size, np.uint8))
         if self.confidence:
             with (folder / CONFIDENCE).open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")

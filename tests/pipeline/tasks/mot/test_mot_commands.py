@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ted.pipeline.datasets.sources import Source, open_source
 from ted.pipeline.reports.folders import read_evaluations
@@ -19,7 +20,7 @@ from ted.store.errors import LabelError
 
 from ...conftest import Cli
 from ...kind_inputs import FEATURES, extract
-from ...mot_inputs import mots_lines, moving, rows_of, write_mot, write_mots
+from ...mot_inputs import SIZE, mots_lines, moving, rows_of, write_mot, write_mots
 
 
 def tracked(cli: Cli, source: Path, tmp_path: Path) -> Path:
@@ -77,6 +78,14 @@ def test_masks_from_files_to_metrics(cli: Cli, tmp_path: Path) -> None:
     assert isinstance(case.evaluator, MaskEvaluator)
     assert isinstance(case.evaluator.truth, SequenceTruth)
     assert case.evaluator.truth.scored.tolist() == [[True] * 4, [False] * 2 + [True] * 2]
+
+
+def test_masks_are_not_followed_to_frames_before_an_object_enters(cli: Cli, tmp_path: Path) -> None:
+    source = write_mots(tmp_path / "KITTI")
+    Image.fromarray(np.zeros(SIZE, np.uint16)).save(source / "instances" / "0002" / "000000.png")
+    results = tracked(cli, source, tmp_path)
+    masks = [np.asarray(Image.open(path)) for path in sorted((results / "0002").glob("*.png"))]
+    assert [sorted(set(mask.flat) - {0}) for mask in masks] == [[], [1], [1, 2], [1, 2], [1, 2]]
 
 
 def test_distractors_and_objects_that_are_not_followed(tmp_path: Path) -> None:
