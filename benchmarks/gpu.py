@@ -4,9 +4,9 @@ Run from the project's root, on a machine that does nothing else:
 
     python benchmarks/gpu.py [PART ...] [--out FILE]
 
-PARTs: propagation, video, sweep, extraction; all by default. Features are synthetic, networks have random weights.
-Without a GPU it ends with status 2; `--small --device cpu` runs the script itself on a processor, whose figures mean
-nothing.
+PARTs: propagation, video, sweep, extraction, variants; all by default. Features are synthetic, networks have random
+weights. Without a GPU it ends with status 2; `--small --device cpu` runs the script itself on a processor, whose
+figures mean nothing.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
@@ -324,11 +324,67 @@ def extraction(report: Report, scale: Scale) -> None:
         report((lines or [f"{backbone:<10} failed: {failed}"])[-1] + (f"  {' '.join(options)}" if options else ""))
 
 
+def variants(report: Report, scale: Scale) -> None:
+    """A whole pass of the image networks over four frames: attention backends, channels-last memory, torch.compile."""
+    from full_size import TIMESTEPS, full_size
+
+    from ted.extract.backbones import load_backbone
+    from ted.extract.small_models import make_small
+
+    report("backbone  variant              ms/pass  peak GB  largest difference")
+    dtype, size = (torch.float32, (64, 64)) if scale.small else (torch.float16, (480, 832))
+    for name in ("sd21",) if scale.small else ("sd21", "adm"):
+        with tempfile.TemporaryDirectory() as root:
+            if scale.small:
+                backbone = load_backbone(name, make_small(name, Path(root) / name), device=scale.device, dtype=dtype)
+            else:
+                backbone = full_size(name, scale.device, dtype)
+        pixels = torch.zeros(1, 3, *size)
+        with torch.inference_mode():
+            shape = (4, 1, *backbone.encode(pixels.to(scale.device)).shape[1:])
+            noisy = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(scale.device)
+            condition = backbone.condition(pixels, None, lambda shape: torch.zeros(*shape))
+            _variants(
+                report, scale, name, backbone.network, backbone.network_arguments(noisy, TIMESTEPS[name], condition)
+            )
+
+
+def _variants(report: Report, scale: Scale, name: str, network: torch.nn.Module, arguments: dict[str, Any]) -> None:
+    """Time a network's pass in each way; the last way, channels-last memory, changes the network."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    plain = network(**arguments)[0].float()
+    # Tiny networks are only traced: a compiler would take a minute.
+    compiled = torch.compile(network, backend="eager" if scale.small else "inductor")
+    backends = {
+        "flash": SDPBackend.FLASH_ATTENTION,
+        "efficient": SDPBackend.EFFICIENT_ATTENTION,
+        "math": SDPBackend.MATH,
+    }
+    for variant in ("plain", *(f"attention {backend}" for backend in backends), "compiled", "channels-last"):
+        if variant == "compiled" and report.seconds > LIMIT:
+            report(f"{name:8}  {variant:19}  not measured: no time left")
+            continue
+        if variant == "channels-last":
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        call = compiled if variant == "compiled" else network
+        allowed = backends.get(variant.partition(" ")[2])
+        try:
+            with nullcontext() if allowed is None else sdpa_kernel(allowed):
+                seconds, peak = scale.timed(lambda call=call: call(**arguments))  # type: ignore[misc]
+                difference = float((call(**arguments)[0].float() - plain).abs().max())
+        except RuntimeError as error:  # a backend that the device lacks
+            report(f"{name:8}  {variant:19}  not available: {str(error).splitlines()[0]}")
+            continue
+        report(f"{name:8}  {variant:19}  {1e3 * seconds:7.1f}  {peak:7.2f}  {difference:18.2e}")
+
+
 PARTS: dict[str, Callable[[Report, Scale], None]] = {
     "propagation": propagation,
     "video": video,
     "sweep": sweep,
     "extraction": extraction,
+    "variants": variants,
 }
 
 
