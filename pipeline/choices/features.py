@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...store import FeatureChoice, FeatureRequest, parse_codec
@@ -28,6 +29,17 @@ def parse_job(text: str) -> BackboneJob:
     except ValueError:
         raise ConfigError(f"feature {text!r}: timestep {timesteps!r} is not a whole number or list of them") from None
     return BackboneJob(backbone=backbone, timesteps=numbers, taps=tuple(tap.strip() for tap in taps.split(",")))
+
+
+def merge_jobs(jobs: Iterable[BackboneJob]) -> list[BackboneJob]:
+    """Join jobs of the same backbone and timesteps, whose taps one pass can read."""
+    taps: dict[tuple[str, tuple[int, ...]], dict[str, None]] = {}
+    for job in jobs:
+        taps.setdefault((job.backbone, job.timesteps), {}).update(dict.fromkeys(job.taps))
+    return [
+        BackboneJob(backbone=backbone, timesteps=timesteps, taps=tuple(found))
+        for (backbone, timesteps), found in taps.items()
+    ]
 
 
 def parse_choice(text: str) -> FeatureChoice:

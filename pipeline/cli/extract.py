@@ -103,10 +103,10 @@ class ExtractionChoice(Options, title="Features"):
     )
 
     def jobs(self) -> list["BackboneJob"]:
-        """Return the features by backbone."""
-        from ..choices.features import parse_job
+        """Return the features by backbone; those of the same passes are one job."""
+        from ..choices.features import merge_jobs, parse_job
 
-        return [parse_job(text) for text in self.features or get_preset(self.preset).extracted]
+        return merge_jobs(map(parse_job, self.features or get_preset(self.preset).extracted))
 
     def size(self) -> "FrameSize | None":
         """Return the size of the frames, by default that of the preset."""
@@ -294,6 +294,7 @@ def _results(
 def _next(wanted: ExtractionChoice, videos: "list[Video]") -> str:
     """Return the command that propagates along the extracted features, or that makes the first mask."""
     from ...store import safe_name
+    from ..choices.features import parse_job
     from ..runs.extracting.request import parse_weights
 
     first = videos[0]
@@ -307,7 +308,8 @@ def _next(wanted: ExtractionChoice, videos: "list[Video]") -> str:
     jobs = wanted.jobs()
     refine = "sam" in (job.backbone for job in jobs)  # its features are for the refiner
     if wanted.features:  # equal weights; of lists, the first
-        names = [f"{job.backbone}:{job.timesteps[0]}:{job.taps[0]}" for job in jobs if job.backbone != "sam"]
+        given = [job for job in map(parse_job, wanted.features) if job.backbone != "sam"]
+        names = [f"{job.backbone}:{job.timesteps[0]}:{job.taps[0]}" for job in given]
         features = {"features": [f"{name}={1 / len(names):.3g}" for name in names]}
     weights = parse_weights(wanted.weights, jobs).get("sam")
     if refine and (weights or wanted.features):

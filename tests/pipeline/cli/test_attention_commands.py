@@ -32,9 +32,10 @@ def test_from_frames_to_pictures(cli: Cli, davis_source: Path, tmp_path: Path) -
         assert done.code == 0, done.err
         return done.out + done.err
 
-    taps = ",".join([*LAYERS, "up_blocks[1]"])
     feature = f"demo-image:{TIMESTEP}"
-    ted("extract", "--feature", f"{feature}:{taps}", "--frame-size", 64, "--noising", "ddim-inversion:steps=10")
+    taps = [word for tap in (*LAYERS, "up_blocks[1]") for word in ("--feature", f"{feature}:{tap}")]
+    said = ted("extract", *taps, "--frame-size", 64, "--noising", "ddim-inversion:steps=10")
+    assert "one demo-image: 3 units" in said, "one path of inversion for all taps"
     first = unit(cache, LAYERS[0])
     assert (first.request.noise, first.spec.heads) == ("ddim-inversion:steps=10", HEADS)
 
