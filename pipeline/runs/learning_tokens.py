@@ -1,8 +1,9 @@
 """Learn a text token for each object of a video, and store them in the cache."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -16,6 +17,7 @@ from ...extract.token_learning import default_layers, learn_tokens
 from ...store import TOKEN, Artifact, ArtifactSpec, Cache
 from ...store.errors import ConfigError, LabelError
 from ..datasets.video import Video
+from ..tasks.registry import task_of
 from ..tasks.running import TaskRun, encode_targets, target_names
 
 
@@ -83,18 +85,12 @@ def learn_video_tokens(
     height, width = backbone.processed_size(video.frames.size, settings.frame_size)
     stride = backbone.frame_encoder.stride
     grid = height // stride, width // stride
-    frame = min(min(frames) for frames, _ in run.targets)
-    masks: list[torch.Tensor] = []
-    encoded = encode_targets(run.targets, grid)
-    for labels, channels in encoded:
-        label = labels[frame].label if frame in labels else torch.zeros(channels.stop, *grid)
-        masks += [label[channel] for channel in channels]
-    names = target_names(run.targets, encoded)
+    frame, names, masks = _masks(run, grid)
     seen = [index for index, mask in enumerate(masks) if mask.any()]
     left_out = tuple(name for index, name in enumerate(names) if index not in seen)
     if not seen:
         raise LabelError(f"no object of {video.name} has a cell of the {grid[0]}x{grid[1]} grid in frame {frame}")
-    targets = torch.stack([masks[index].float() for index in seen])
+    targets = masks[seen]
     layers = settings.layers or default_layers(backbone)
     attention_layers(backbone, cross=True, within=layers)  # before a unit is begun
     backbone.schedule.alpha_bar(settings.timestep)
@@ -111,7 +107,7 @@ def learn_video_tokens(
             "frame_size": [height, width],
             "grid": list(grid),
             "targets": [names[index] for index in seen],
-            "masks": f"sha256:{hashlib.sha256(targets.numpy().tobytes()).hexdigest()}",
+            "masks": _digest(targets),
             "layers": list(layers),
             "timestep": settings.timestep,
             "draws": settings.draws,
@@ -157,3 +153,34 @@ def learn_video_tokens(
         covered=float(targets.mean()),
         left_out=left_out,
     )
+
+
+def is_current(request: Mapping[str, Any], video: Video) -> bool:
+    """Tell from the request of tokens whether they were learned in the video's frame and from its masks as they are.
+
+    Masks are compared where the video is annotated with targets of the same names.
+    """
+    frame = request.get("frame", 0)
+    if frame >= len(video.frames) or request.get("frames", "") not in ("", video.frames.digest([frame])):
+        return False
+    try:
+        _, names, masks = _masks(task_of(video).start(video), (request["grid"][0], request["grid"][1]))
+    except (ConfigError, LabelError, KeyError):  # nothing to compare with
+        return True
+    seen = [index for index, mask in enumerate(masks) if mask.any()]
+    return bool([names[index] for index in seen] != request["targets"] or _digest(masks[seen]) == request["masks"])
+
+
+def _masks(run: TaskRun, grid: tuple[int, int]) -> tuple[int, tuple[str, ...], torch.Tensor]:
+    """Return the first annotated frame, the names of the targets, and their labels there, (target, y, x)."""
+    frame = min(min(frames) for frames, _ in run.targets)
+    encoded = encode_targets(run.targets, grid)
+    masks: list[torch.Tensor] = []
+    for labels, channels in encoded:
+        label = labels[frame].label if frame in labels else torch.zeros(channels.stop, *grid)
+        masks += [label[channel].float() for channel in channels]
+    return frame, tuple(target_names(run.targets, encoded)), torch.stack(masks)
+
+
+def _digest(masks: torch.Tensor) -> str:
+    return f"sha256:{hashlib.sha256(masks.numpy().tobytes()).hexdigest()}"

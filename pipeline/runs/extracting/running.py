@@ -14,11 +14,12 @@ from ....extract.plan import VideoPlan, plan_video
 from ....extract.runtime import DTYPES, keep_freed_memory
 from ....extract.settings import DEFAULT_OPTIONS, BackboneOptions, ExtractionSettings
 from ....extract.worker import ExtractionReport, Progress, VideoTask, extract_videos
-from ....store import Artifact, Cache, UnitSpec, is_claimed, open_cache, tidy_unit
+from ....store import TOKEN, Artifact, Cache, UnitSpec, is_claimed, open_cache, tidy_unit
 from ....store.errors import ClaimedError, Hint, TedError, UnitNotFoundError
 from ...choices.features import parse_job
 from ...choices.hints import explain
 from ...datasets.video import Video
+from ..learning_tokens import is_current
 from .conversion import Converter, goal_specs, plan_of_staged
 from .request import ExtractionRequest, Model, Share
 
@@ -231,14 +232,16 @@ def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone, cac
 def find_artifact(cache: Cache, kind: str, video: Video, weights: str) -> Artifact | None:
     """Open the complete artefact of a kind that a video has; None without one.
 
-    Artefacts that were made with other weights, as their requests say, do not count. Raises UnitNotFoundError when
-    there are only such artefacts, or several others.
+    Artefacts that were made with other weights, as their requests say, do not count, nor do tokens of another frame or
+    of other masks. Raises UnitNotFoundError when there are only such artefacts, or several others.
     """
     entries = cache.artifacts(kind, dataset=video.dataset, video=video.name)
     complete = [entry for entry in entries if entry.state == "complete"]
-    found = [entry for entry in complete if entry.spec.request.get("weights", weights) == weights]
+    same = [entry for entry in complete if entry.spec.request.get("weights", weights) == weights]
+    found = [entry for entry in same if kind != TOKEN.name or is_current(entry.spec.request, video)]
     if complete and not found:
-        raise UnitNotFoundError(f"the {kind} of {video.name} was made with other weights", hint=Hint(f"learn-{kind}"))
+        other = "from another frame or other masks" if same else "with other weights"
+        raise UnitNotFoundError(f"the {kind} of {video.name} was made {other}", hint=Hint(f"learn-{kind}"))
     if len(found) > 1:
         names = ", ".join(entry.spec.label for entry in found)
         raise UnitNotFoundError(

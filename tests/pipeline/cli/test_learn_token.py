@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,17 @@ def test_learn_resume_and_extract(
     assert stored.spec.request["token"] == artifact.content_hash
     assert "IoU in the token's frame itself: uniform" in cli(*heads, *weighted).out
     assert np.abs(units[1].features[1].compute() - units[2].features[1].compute()).max() > 1e-2
+
+    # Tokens of a mask that was corrected since do not count.
+    corrected = tmp_path / "corrected"
+    shutil.copytree(davis_source, corrected)
+    path = next((corrected / "Annotations").rglob("one/00000.png"))
+    Image.open(path).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(path)
+    again = ("extract", corrected, *extract[2:], "--tokens")
+    stale = cli(*again)
+    assert (stale.code, "made from another frame or other masks; learn it" in stale.err) == (1, True)
+    assert cli("learn-token", corrected, "--videos", "one", *learn[2:]).code == 0
+    assert cli(*again).code == 0
 
 
 def test_tokens_that_do_not_fit(cli: Cli, davis_source: Path, sd21: Path, tmp_path: Path) -> None:
