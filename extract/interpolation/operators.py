@@ -53,9 +53,9 @@ class Operator(abc.ABC):
         """Return the predicted quantity from the network's output at z_k; by default the output."""
         return output
 
-    @abc.abstractmethod
     def target(self, pair: Pair) -> torch.Tensor:
-        """Return the quantity that the network learns to predict at every step."""
+        """Return the quantity that the network learns to predict at every step; by default z^(t+1)."""
+        return pair.following
 
     @abc.abstractmethod
     def advance(self, step: int, latents: torch.Tensor, predicted: torch.Tensor, pair: Pair) -> torch.Tensor:
@@ -83,10 +83,6 @@ class Blend(Operator):
 
     name = "blend"
 
-    def target(self, pair: Pair) -> torch.Tensor:
-        """Return z^(t+1)."""
-        return pair.following
-
     def advance(self, step: int, latents: torch.Tensor, predicted: torch.Tensor, pair: Pair) -> torch.Tensor:
         """Return a z^t + (1 - a) phi."""
         return self.sample(step - 1, Pair(pair.previous, predicted), predicted)
@@ -97,10 +93,6 @@ class ToNext(Operator):
     """Equation 2b: predict z^(t+1); z_(k-1) = phi + (a_(k-1)/a_k) (z_k - phi) with a_k = k/T."""
 
     name = "to-next"
-
-    def target(self, pair: Pair) -> torch.Tensor:
-        """Return z^(t+1)."""
-        return pair.following
 
     def advance(self, step: int, latents: torch.Tensor, predicted: torch.Tensor, pair: Pair) -> torch.Tensor:
         """Return phi + (a_(k-1)/a_k) (z_k - phi)."""
@@ -159,10 +151,6 @@ class Reconstruction(Operator):
         if self.prediction == "v_prediction":
             return math.sqrt(abar) * latents - math.sqrt(1 - abar) * output
         return (latents - math.sqrt(1 - abar) * output) / math.sqrt(abar)
-
-    def target(self, pair: Pair) -> torch.Tensor:
-        """Return z^(t+1)."""
-        return pair.following
 
     def advance(self, step: int, latents: torch.Tensor, predicted: torch.Tensor, pair: Pair) -> torch.Tensor:
         """Return z_(k-1): the clean latents with the noise that they leave in z_k (Song et al. 2021, equation 12)."""

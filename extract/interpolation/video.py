@@ -6,18 +6,14 @@ import datetime
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
-import safetensors.torch
 import torch
 from torch import nn
 
 from ...store import ArtifactWriter, Cache, tidy_unit
-from ...store.durable import explain_os_errors, write_atomic
 from ...store.errors import Hint, TedError
 from ..attention_maps import attention_layers
 from ..backbones.base import Backbone, Condition
@@ -27,6 +23,7 @@ from ..runtime import describe_run, deterministic_gradients, is_out_of_memory, u
 from .operators import Pair, make_operator, roll_out, timestep_of
 from .plan import InterpolationPlan
 from .reading import AttentionMeans, largest_sources
+from .tuned_weights import TunedWeights
 from .tuning import (
     DivergedError,
     checkpoints_gradients,
@@ -41,9 +38,6 @@ from .tuning import (
 #: Change between frames, MSE of their latents over the variance of the second, from which a cut is reported. Two
 #: unrelated images of equal mean and variance have 2.
 CUT = 1.0
-
-#: Ending of the file in an incomplete unit's records that holds the tuned weights of the last pair.
-_TUNED = ".tuned"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +138,7 @@ def interpolate_video(
         seconds = time.monotonic() - clock
         run = describe_run(backbone, batch_size=1, started=began, seconds=seconds, frames=frames, waited={})
         writer.finish({**run, "remarks": remarks})
-        _Tuned(writer).discard()
+        TunedWeights(writer).discard()
     return InterpolationReport(written=True, frames_computed=frames, seconds=seconds, remarks=tuple(remarks))
 
 
@@ -157,7 +151,7 @@ def _run(
     progress: Callable[[int], Callable[[int], None]],
 ) -> int:
     """Compute the missing frames of a unit; return their number."""
-    settings, tuned = plan.settings, _Tuned(writer)
+    settings, tuned = plan.settings, TunedWeights(writer)
     missing = sorted(set(range(plan.spec.frame_count)) - writer.done)
     if not missing:
         return 0
@@ -396,44 +390,3 @@ def measure_passes(backbone: Backbone, source: FrameSource, plan: InterpolationP
 
 def _ignore(steps: int) -> None:
     """Take the number of steps just done."""
-
-
-class _Tuned:
-    """The file of the last pair's tuned weights in the records of an incomplete unit."""
-
-    def __init__(self, writer: ArtifactWriter) -> None:
-        self._folder = writer.folder / writer.spec.layout.records
-        self._digest = writer.spec.digest()
-
-    def save(self, parameters: Mapping[str, nn.Parameter], frame: int) -> None:
-        """Write the weights after the pair that ends in a frame."""
-        data = safetensors.torch.save(copy_weights(parameters), metadata={"unit": self._digest})
-        with explain_os_errors(f"write {self._folder}"):
-            write_atomic(self._folder / f"{frame}{_TUNED}", data)
-
-    def load(self, parameters: Mapping[str, nn.Parameter], before: int) -> int:
-        """Set the parameters to the latest weights before a frame; return their frame, or 0 if there are none."""
-        for frame, path in sorted(self._files().items(), reverse=True):
-            if frame >= before:
-                continue
-            try:
-                with safetensors.safe_open(path, "pt") as file:
-                    if file.metadata() != {"unit": self._digest}:
-                        continue
-                    values = {name: file.get_tensor(name) for name in parameters}
-            except (safetensors.SafetensorError, OSError):
-                continue  # damaged: the pairs before are tuned again
-            set_weights(parameters, values)
-            return frame
-        return 0
-
-    def discard(self, but: int | None = None) -> None:
-        """Delete the files of all frames but one."""
-        with contextlib.suppress(OSError):
-            for frame, path in self._files().items():
-                if frame != but:
-                    path.unlink()
-
-    def _files(self) -> dict[int, Path]:
-        paths = self._folder.glob(f"[0-9]*{_TUNED}")
-        return {int(path.name.removesuffix(_TUNED)): path for path in paths if path.stem.isdecimal()}
