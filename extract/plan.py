@@ -37,7 +37,7 @@ class VideoPlan:
     noising
         Rule that turns clips into noisy inputs.
     artifacts
-        The video's artefacts on which the backbone is conditioned.
+        The video's artifacts on which the backbone is conditioned.
     frame_times
         Presentation times of the frames in seconds; None if the source has none.
     """
@@ -88,7 +88,7 @@ def plan_video(
         Frame size, overlap, noising, ensemble, seed. Settings that do not apply to the backbone are not part of the
         request.
     artifacts
-        The video's artefacts by kind, at least those that the backbone needs.
+        The video's artifacts by kind, at least those that the backbone needs.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def plan_video(
     FrameError
         For a video without frames.
     UnitNotFoundError
-        For an artefact that the backbone needs and the video lacks.
+        For an artifact that the backbone needs and the video lacks.
     """
     chosen = backbone.choose_taps(taps)
     noising = (settings.noising or RandomDraws()) if backbone.takes_noise else NoNoise()

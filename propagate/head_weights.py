@@ -211,7 +211,7 @@ def _fit(
 def store_head_weights(
     cache: Cache, units: Sequence[Unit], kernel: AttentionKernel, learned: LearnedHeads, about: Mapping[str, Any]
 ) -> Artifact:
-    """Store learned weights as an artefact of the units' video; `about` describes how they were learned.
+    """Store learned weights as an artifact of the units' video; `about` describes how they were learned.
 
     Raises
     ------

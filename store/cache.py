@@ -67,7 +67,7 @@ class AffinityEntry(_Found[AffinitySpec, AffinityUnit]):
 
 
 class ArtifactEntry(_Found[ArtifactSpec, Artifact]):
-    """One artefact of a plug-in's kind as found on disk; see `Entry`."""
+    """One artifact of a plug-in's kind as found on disk; see `Entry`."""
 
     unit_type = Artifact
 
@@ -220,7 +220,7 @@ class Cache:
         return AffinityWriter(self.root, spec, overwrite=overwrite)
 
     def artifact_writer(self, spec: ArtifactSpec, *, overwrite: bool = False, repair: bool = False) -> ArtifactWriter:
-        """Return a writer of an artefact (a context manager); see `ArtifactWriter`, and `writer` for `repair`."""
+        """Return a writer of an artifact (a context manager); see `ArtifactWriter`, and `writer` for `repair`."""
         return ArtifactWriter(self.root, spec, overwrite=overwrite or (repair and self._prepare_repair(spec)))
 
     def _prepare_repair(self, spec: Spec) -> bool:

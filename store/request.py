@@ -39,7 +39,7 @@ class FeatureRequest:
         Feature of a frame that several clips cover: ``"first"`` (of the first clip) or ``"mean"``.
     conditioning
         Inputs of the network beside the noisy frames, as JSON values. The key ``"artifacts"`` holds the content hashes
-        of the per-video artefacts that the network was given, by name: ``{"token": "ab12..."}``. Another token makes
+        of the per-video artifacts that the network was given, by name: ``{"token": "ab12..."}``. Another token makes
         another request.
     ensemble
         Number of noise draws that were averaged.

@@ -29,7 +29,7 @@ Timestep = int | Sequence[int]
 #: Function that draws standard normal noise of a shape, keyed by the clip: float32, on the CPU.
 Draw = Callable[[Sequence[int]], torch.Tensor]
 
-#: Arrays of a video's artefacts (such as a learned token), by kind and name; on the CPU.
+#: Arrays of a video's artifacts (such as a learned token), by kind and name; on the CPU.
 Artifacts = Mapping[str, Mapping[str, torch.Tensor]]
 
 NO_ARTIFACTS: Artifacts = MappingProxyType({})
@@ -69,7 +69,7 @@ class Backbone(abc.ABC):
     condition_on
         The frame that is passed to `condition`.
     artifacts
-        Kinds of the video's artefacts that are passed to `condition`. Their content hashes are part of the request.
+        Kinds of the video's artifacts that are passed to `condition`. Their content hashes are part of the request.
     conditioning
         Everything else that changes features (prompt, fps, options, ...), as JSON values; part of the request.
     text
@@ -172,7 +172,7 @@ class Backbone(abc.ABC):
         draw
             Source of noise for the conditioning, keyed by the conditioning frame.
         artifacts
-            The video's artefacts of the kinds in the attribute `artifacts`.
+            The video's artifacts of the kinds in the attribute `artifacts`.
 
         Returns
         -------

@@ -64,7 +64,7 @@ register_artifact(INTERPOLATION)
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactSpec(DigestSpec):
-    """One per-video artefact of a plug-in's kind, such as a learned token.
+    """One per-video artifact of a plug-in's kind, such as a learned token.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class ArtifactSpec(DigestSpec):
 
 
 class Artifact(StoredUnit[ArtifactSpec]):
-    """One complete artefact; see `StoredUnit`.
+    """One complete artifact; see `StoredUnit`.
 
     ``artifact["token"]`` is lazy; slicing it reads and checks values: ``artifact["token"][...]``.
     """
@@ -144,7 +144,7 @@ class Artifact(StoredUnit[ArtifactSpec]):
 
 
 class ArtifactWriter(StoredWriter[ArtifactSpec]):
-    """Writes one artefact; see `StoredWriter`."""
+    """Writes one artifact; see `StoredWriter`."""
 
     def write_shared(self, values: Mapping[str, NDArray[Any]]) -> None:
         """Store all arrays without the axis ``"frame"``, before the first frame.

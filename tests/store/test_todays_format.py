@@ -1,4 +1,4 @@
-"""Open, read and resume a small cache from the version before the registries of codecs and artefacts.
+"""Open, read and resume a small cache from the version before the registries of codecs and artifacts.
 
 ``data/format-1`` holds 3 frames of 3x4 cells and 8 channels, stored as float16, int8, pca4 and bitround7; a float16
 unit of another seed with frame 1 of 3; and affinities of the float16 features. ``data/format-1-expected.npz`` holds the

@@ -210,9 +210,9 @@ def _extract_once(
 
 
 def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone, cache: Cache) -> VideoPlan:
-    """Plan the units of a share, conditioned on the video's artefacts in the cache if the backbone needs any.
+    """Plan the units of a share, conditioned on the video's artifacts in the cache if the backbone needs any.
 
-    Raises UnitNotFoundError when the cache has no complete artefact of a kind that the backbone needs, or several.
+    Raises UnitNotFoundError when the cache has no complete artifact of a kind that the backbone needs, or several.
     """
     video, job = share.video, share.job
     found = {kind: find_artifact(cache, kind, video, backbone.weights_id) for kind in backbone.artifacts}
@@ -230,10 +230,10 @@ def plan_share(request: ExtractionRequest, share: Share, backbone: Backbone, cac
 
 
 def find_artifact(cache: Cache, kind: str, video: Video, weights: str) -> Artifact | None:
-    """Open the complete artefact of a kind that a video has; None without one.
+    """Open the complete artifact of a kind that a video has; None without one.
 
-    Artefacts that were made with other weights, as their requests say, do not count, nor do tokens of another frame or
-    of other masks. Raises UnitNotFoundError when there are only such artefacts, or several others.
+    Artifacts that were made with other weights, as their requests say, do not count, nor do tokens of another frame or
+    of other masks. Raises UnitNotFoundError when there are only such artifacts, or several others.
     """
     entries = cache.artifacts(kind, dataset=video.dataset, video=video.name)
     complete = [entry for entry in entries if entry.state == "complete"]

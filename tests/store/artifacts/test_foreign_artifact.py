@@ -1,4 +1,4 @@
-"""A plug-in's per-video artefact, offered by one entry point, in the store and the commands."""
+"""A plug-in's per-video artifact, offered by one entry point, in the store and the commands."""
 
 import dataclasses
 import json

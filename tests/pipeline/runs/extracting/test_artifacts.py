@@ -1,4 +1,4 @@
-"""A backbone that is conditioned on an artefact of each video: its content hash is part of the features' request."""
+"""A backbone that is conditioned on an artifact of each video: its content hash is part of the features' request."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ PROTOTYPE = ArtifactKind(name="prototype", arrays=(SCALE,))
 
 @dataclass(kw_only=True)
 class Scaled(Baseline):
-    """Colours times a factor that the artefact holds."""
+    """Colours times a factor that the artifact holds."""
 
     def condition(self, pixels: Any, image: Any, draw: Any, artifacts: Any = NO_ARTIFACTS) -> dict[str, torch.Tensor]:
         return {"scale": artifacts["prototype"]["scale"][None]}
@@ -55,7 +55,7 @@ def write_prototype(cache: Cache, scale: float, **request: Any) -> Artifact:
     return Artifact(spec.folder(cache.root))
 
 
-def test_features_belong_to_the_artefact_that_they_were_made_with(cli: Cli, tmp_path: Path) -> None:
+def test_features_belong_to_the_artifact_that_they_were_made_with(cli: Cli, tmp_path: Path) -> None:
     clip = frames_folder(tmp_path / "clip", random_video(2))
     command = ("extract", clip, "--feature", "scaled:0:stride8", "--frame-size", "64x64", "--cache", tmp_path / "cache")
     failed = cli(*command)
