@@ -25,8 +25,8 @@ class RandomDraws(Noising):
 
     @property
     def identity(self) -> str:
-        """Name of the rule that draws noise."""
-        return NOISE_SCHEME
+        """Name of the rule that draws noise; a derived noising adds it to its own name and options."""
+        return NOISE_SCHEME if type(self) is RandomDraws else f"{super().identity} {NOISE_SCHEME}"
 
     def draw(self, key: NoiseKey, shape: Sequence[int], draws: int) -> torch.Tensor:
         """Draw noise for every draw; all timesteps share it."""

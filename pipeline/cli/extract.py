@@ -307,10 +307,10 @@ def _next(wanted: ExtractionChoice, videos: "list[Video]") -> str:
     features: dict[str, Any] = {"preset": wanted.preset} if wanted.preset != DEFAULT else {}
     jobs = wanted.jobs()
     refine = "sam" in (job.backbone for job in jobs)  # its features are for the refiner
-    if wanted.features:  # equal weights; of lists, the first
+    if wanted.features and set(wanted.features) != set(get_preset(wanted.preset).extracted):
         given = [job for job in map(parse_job, wanted.features) if job.backbone != "sam"]
-        names = [f"{job.backbone}:{job.timesteps[0]}:{job.taps[0]}" for job in given]
-        features = {"features": [f"{name}={1 / len(names):.3g}" for name in names]}
+        names = [f"{job.backbone}:{job.timesteps[0]}:{job.taps[0]}" for job in given]  # of lists, the first
+        features["features"] = [f"{name}={1 / len(names):.3g}" for name in names]  # equal weights
     weights = parse_weights(wanted.weights, jobs).get("sam")
     if refine and (weights or wanted.features):
         features["refine"] = f"sam:weights={weights}" if weights else "sam"

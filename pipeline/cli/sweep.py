@@ -1,5 +1,6 @@
 """``ted sweep``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,7 +152,7 @@ def sweep(
                 plan, timing = run_sweep(
                     source, plan, journal, workers=workers, device=where, keep=keep_affinities, progress=bars
                 )
-            result = sweep_result(plan, journal)
+            result = replace(sweep_result(plan, journal), preferred=preferred)
             known = {parameter.name for parameter in click.get_current_context().command.params}
             used = {name: value for name, value in task.used_options(videos[0]).items() if name in known}
             resolved = {"cache": source.root, **space_options(space), **used}
@@ -163,14 +164,15 @@ def sweep(
         if result.ranking:
             masks = [mask.path for mask in videos[0].annotated_masks.values()] if choice.truth else []
             start = {"mask": masks[0]} if masks and not (choice.mask or choice.annotations) else {}
-            best = next_command("propagate", out=f"{out}-best", **start)
-            steps.insert(0, f"{best} {result.ranking[0].setting.options}")
+            mode = goal.query_mode if goal.query_mode != "first" else None
+            best = next_command("propagate", out=f"{out}-best", target=goal.target, query_mode=mode, **start)
+            steps.insert(0, f"{best} {result.options(result.ranking[0].setting)}")
         answer(
             {
                 "out": str(out),
                 "settings": len(plan.settings),
                 "missing_videos": result.missing,
-                "best": describe(result.ranking[0]) if result.ranking else None,
+                "best": describe(result, result.ranking[0]) if result.ranking else None,
                 "failures": dict(plan.failures),
                 "files": [str(path) for path in files],
                 "timing": timing,

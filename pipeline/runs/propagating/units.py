@@ -61,9 +61,10 @@ def find_weighted_units(
 def warn_of_other_settings(unit: Unit, prefer: Sequence[tuple[str, str]]) -> None:
     """Log a warning if a unit's settings differ from those that the user, or the preset, prefers."""
     # Only drawn noise has a seed, and is averaged over an ensemble of draws; inversions have neither.
-    drawn = unit.request.noise == NOISE_SCHEME
+    drawn = NOISE_SCHEME in unit.request.noise
     moot_fields = {"clip_overlap": unit.request.clip_length == 1, "ensemble": not drawn, "seed": not drawn}
-    for field, value in prefer:
+    first = dict(reversed(prefer))  # as they are chosen by
+    for field, value in ((field, first[field]) for field in dict(prefer)):
         actual, moot = unit.spec.field_text(field), moot_fields.get(field, False)
         if actual != value and not moot:
             _log.warning("%s: made with %s %s, not %s", unit.spec.label, field, actual, value)

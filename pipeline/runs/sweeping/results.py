@@ -1,10 +1,12 @@
 """The result of a sweep: the scores of every video under every setting, and their means."""
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from ...choices.presets import DEFAULT, get_preset
 from ...tasks.base import Score
 from ...tasks.scoring import MetricSpec, Values
 from .space import Setting
@@ -50,12 +52,24 @@ class SettingMeans:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """All scores of a sweep. Videos that failed may lack some settings; `failures` has the reasons by name."""
+    """All scores of a sweep. Videos that failed may lack some settings; `failures` has the reasons by name.
+
+    `preferred` has the fields, with their values, that chose between units; see `Cache.find`.
+    """
 
     metric_spec: MetricSpec
     settings: Sequence[Setting]
     videos: Sequence[VideoResult]
     failures: Mapping[str, str] = field(default_factory=dict)
+    preferred: Sequence[tuple[str, str]] = ()
+
+    def options(self, setting: Setting) -> str:
+        """Return the options of ``ted propagate`` that give the labels of a setting, from the same features."""
+        usual, chosen = dict(get_preset(DEFAULT).preferences), dict(reversed(self.preferred))
+        prefer = [
+            shlex.quote(f"{name}={chosen[name]}") for name in dict(self.preferred) if usual.get(name) != chosen[name]
+        ]
+        return " ".join([setting.options, *(f"--prefer {text}" for text in prefer)])
 
     @cached_property
     def complete(self) -> list[VideoResult]:

@@ -40,7 +40,7 @@ def best_lines(result: SweepResult, limit: int = 10) -> list[str]:
         *lines,
         *([f"... and {plural(more, 'more setting')}"] if more > 0 else []),
         f"means over {counted}{plural(best.videos, 'video')}; best by {result.metric_spec.ranked_by(best.measures)}: "
-        f"{best.setting.options}",
+        f"{result.options(best.setting)}",
     ]
 
 

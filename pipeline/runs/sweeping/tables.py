@@ -70,17 +70,17 @@ def write_tables(result: SweepResult, folder: Path) -> list[Path]:
     best = {
         "missing_videos": result.missing,
         "ranked_by": result.metric_spec.ranked_by(result.ranking[0].measures) if result.ranking else None,
-        "overall": describe(result.ranking[0]) if result.ranking else None,
-        "videos": {name: describe(ranking[0]) for name, ranking in result.by_video.items()},
+        "overall": describe(result, result.ranking[0]) if result.ranking else None,
+        "videos": {name: describe(result, ranking[0]) for name, ranking in result.by_video.items()},
         "failures": dict(result.failures),
     }
     write_json(paths[3], best)
     return paths
 
 
-def describe(means: SettingMeans) -> dict[str, Any]:
+def describe(result: SweepResult, means: SettingMeans) -> dict[str, Any]:
     """Return a setting, its scores, and its options of ``ted propagate``, as JSON values."""
-    return _means_row(means) | {"options": means.setting.options}
+    return _means_row(means) | {"options": result.options(means.setting)}
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

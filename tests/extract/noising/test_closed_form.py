@@ -1,5 +1,7 @@
 """Random draws by a backbone's schedule, and no noise."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,16 @@ def test_the_default_keeps_its_request(adm: Backbone) -> None:
     plain, named = (make_plan(adm, random_frames(1), (64, 64), [51], [TAP], noising=n) for n in (None, RandomDraws()))
     assert plain.specs == named.specs
     assert plain.request.noise == "sha256-philox-float32-1"
+
+
+def test_a_derived_noising_is_told_apart(adm: Backbone) -> None:
+    @dataclass(frozen=True)
+    class Flow(RandomDraws):
+        name = "flow"
+        power: float = 1.0
+
+    assert Flow(power=2.0).identity == "flow:power=2.0 sha256-philox-float32-1"
+    assert len({noising.identity for noising in (RandomDraws(), Flow(), Flow(power=2.0))}) == 3
 
 
 def test_without_noise_the_network_sees_clean_clips(adm: Backbone) -> None:

@@ -32,4 +32,5 @@ def test_only_settings_that_a_feature_has(
     spec = SimpleNamespace(label="unit", field_text=request.field_text)
     unit: Any = SimpleNamespace(request=request, spec=spec)
     warn_of_other_settings(unit, [("ensemble", "4"), ("clip_overlap", "2")])
+    warn_of_other_settings(unit, [("ensemble", str(request.ensemble)), ("ensemble", "4")])  # the first one counts
     assert [record.getMessage().split()[3] for record in caplog.records] == fields

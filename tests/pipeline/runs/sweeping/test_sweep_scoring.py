@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from ted.pipeline.choices.presets import get_preset
+from ted.pipeline.choices.presets import DEFAULT, get_preset
 from ted.pipeline.metrics.jf import Statistics
 from ted.pipeline.runs.sweeping import plots, tables
 from ted.pipeline.runs.sweeping.request import make_space, preset_setting
@@ -194,6 +194,17 @@ def test_tables_hold_every_video_object_and_setting(tmp_path: Path) -> None:
     assert first["jf"] == (first["j"] + first["f"]) / 2
     assert first["f_decay"] is None
     assert rows[0]["f_decay"] == ""
+
+
+def test_the_best_is_propagated_along_the_same_features() -> None:
+    preset, given = get_preset("davis-best").preferences, [("clip_overlap", "8")]
+    for preferred, prefer in (
+        ([], ""),
+        (get_preset(DEFAULT).preferences, ""),  # what `ted propagate` prefers anyhow
+        ([("ensemble", "1"), *preset], ""),
+        ([*given, *preset], " --prefer clip_overlap=8 --prefer ensemble=4"),
+    ):
+        assert replace(result(), preferred=preferred).options(SETTINGS[0]) == SETTINGS[0].options + prefer
 
 
 def test_settings_are_ranked_and_the_best_described(tmp_path: Path) -> None:
