@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from ..store.errors import ConfigError, Hint
+from ..store.errors import ConfigError, Hint, TedError
 
 T = TypeVar("T")
 
@@ -20,14 +20,20 @@ class Workers(Protocol):
         """Number of tasks that run at once; it changes when workers join or leave."""
 
     def map(
-        self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int | None = None
+        self,
+        function: Callable[..., T],
+        tasks: Iterable[tuple[Any, ...]],
+        *,
+        ahead: int | None = None,
+        lost: Callable[[TedError], T] | None = None,
     ) -> Iterator[T]:
         """Call ``function(*task)`` for each task, and yield the results in the order of the tasks.
 
         The function is pure (a task may run twice), from a module that the workers can import. Arguments are pickled:
         pass paths and settings rather than arrays. At most `ahead` tasks, by default ``2 * count + 2``, are taken whose
         results are not consumed yet. No task starts before the first result is requested. Closing the iterator cancels
-        the tasks that have not started.
+        the tasks that have not started. `lost` returns the result of a task that killed its workers, from the error;
+        without it, the error is raised and ends the iterator.
 
         Raises
         ------
@@ -43,10 +49,15 @@ class InProcess:
     count = 1
 
     def map(
-        self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int | None = None
+        self,
+        function: Callable[..., T],
+        tasks: Iterable[tuple[Any, ...]],
+        *,
+        ahead: int | None = None,
+        lost: Callable[[TedError], T] | None = None,
     ) -> Iterator[T]:
         """Call ``function(*task)`` for each task; see `Workers.map`."""
-        del ahead  # tasks are taken one by one
+        del ahead, lost  # tasks are taken one by one, and kill no worker
         for task in tasks:
             yield function(*task)
 

@@ -128,7 +128,12 @@ class DaskWorkers:
             time.sleep(min(0.2, self.timeout / 10))
 
     def map(
-        self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int | None = None
+        self,
+        function: Callable[..., T],
+        tasks: Iterable[tuple[Any, ...]],
+        *,
+        ahead: int | None = None,
+        lost: Callable[[TedError], T] | None = None,
     ) -> Iterator[T]:
         """Call ``function(*task)`` for each task; see `ted.propagate.cluster.Workers.map`."""
         group = f"{getattr(function, '__name__', 'call')}-{uuid.uuid4().hex}"
@@ -144,7 +149,7 @@ class DaskWorkers:
                 if not pending:
                     return
                 # Hold neither the result nor its future while the consumer uses the result.
-                yield self._result(*pending.popleft())
+                yield self._result(*pending.popleft(), lost)
         finally:
             if pending:
                 with suppress(Exception):  # if the cluster is gone, that error is being raised already
@@ -159,7 +164,7 @@ class DaskWorkers:
         future = self.client.submit(call, key=(group, number), resources=self._resources or None, pure=False)
         return future, f"task {number} ({group.rpartition('-')[0]}{reprlib.repr(task)})"
 
-    def _result(self, future: Future, task: str) -> Any:
+    def _result(self, future: Future, task: str, lost: Callable[[TedError], Any] | None) -> Any:
         """Return a task's result; check every few seconds that the scheduler answers and that there are workers."""
 
         async def result() -> Any:
@@ -181,11 +186,14 @@ class DaskWorkers:
                     self._lost = f"{task} was given up: {self._missing()}"
                     raise TedError(self._lost)
         except KilledWorker as error:
-            raise TedError(
+            died = TedError(
                 f"{task}: {error.allowed_failures + 1} workers died, one after the other, while they had this "
                 "task. They probably ran out of memory: use fewer workers or give each more memory, then run the "
                 "same command again; the log of a worker, if there is one, tells why it was killed"
-            ) from error
+            )
+            if lost is None:
+                raise died from error
+            return lost(died)
         except CancelledError as error:
             self._lost = (
                 f"{task} was given up: the scheduler stopped, or cannot be reached any more; start it again, then "

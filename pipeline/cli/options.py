@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,8 +51,8 @@ def _known_preset(_context: click.Context, _parameter: click.Parameter, name: st
 CACHE = opt("Folder of the feature cache.", "cache", type=LocalFolder(), envvar="TED_CACHE", show_envvar=True)
 DEVICE = opt("Compute on this device: auto, cpu, cuda or cuda:N.", "auto")
 DEVICES = opt(
-    "Compute on auto, cpu, or cuda: all GPUs of this machine, one video each; or on cuda:0,cuda:1. On a cluster, cuda "
-    "takes workers that offer GPU=1.",
+    "Compute on auto, cpu, or cuda: all GPUs of this machine, a process and one video each; or on cuda:0,cuda:1. On a "
+    "cluster, cuda takes workers that offer GPU=1.",
     "auto",
 )
 PRESET = opt(
@@ -219,17 +219,17 @@ class SchedulerChoice(Options, title="Workers and clusters"):
     def connect(self, devices: "Sequence[torch.device]" = ()) -> AbstractContextManager["Workers"]:
         """Return the executor of tasks, as a context manager that raises ConfigError for an unusable cluster.
 
-        Several devices of this machine have a thread each.
+        Several devices of this machine have a process each.
         """
         from ...propagate import connect
         from ...store.errors import ConfigError
 
         if len(devices) > 1:
-            from ..runs.threads import Devices
+            from ..runs.processes import Devices
 
             if self.scheduler or getattr(self, "workers", None):
                 raise ConfigError("several devices are for this process: leave out --workers and --scheduler")
-            return nullcontext(Devices(devices))
+            return Devices(devices)
         if self.scheduler and any(device.type == "cuda" for device in devices):
             self.worker_resources = self.worker_resources or ("GPU=1",)
         return connect(

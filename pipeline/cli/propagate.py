@@ -13,7 +13,7 @@ from .options import CACHE, DEVICES, ClusterChoice, TextChoice, TrackedVideos
 from .setting_options import FusionChoice, SettingChoice, saved_settings
 
 if TYPE_CHECKING:
-    from ..runs.propagating.propagation import PropagationReport
+    from ..runs.propagating.propagation import Propagated
 
 # Share of the free disk for affinities that are cached without being asked for.
 _SPARE = 0.01
@@ -93,12 +93,12 @@ def propagate(
     from ..pictures.result import write_overlay
     from ..runs.devices import choose_devices, fastest_products
     from ..runs.progress import FrameBars
-    from ..runs.propagating.propagation import propagate_video, propagate_videos
-    from ..tasks.refiners import get_refiner
+    from ..runs.propagating.propagation import Start, propagate_video, propagate_videos
     from ..tasks.registry import task_of
 
     parts, prefer, settings = fusion.parts(), fusion.preferred(), setting.settings(fusion)
-    targets = words.targets(device)
+    where = choose_devices(device, elsewhere=cluster.scheduler is not None)
+    targets = words.targets(str(where[0]))
     if targets is not None:
         from ..annotating.words import as_text_video
 
@@ -108,12 +108,14 @@ def propagate(
     if save_soft and not all(getattr(task, "save_soft", False) for task in tasks.values()):
         raise ConfigError("--save-soft is for masks: leave it out for boxes, joints and points")
     source = open_cache(cache.absolute())  # workers have working folders of their own
-    where = choose_devices(device, elsewhere=cluster.scheduler is not None)
     refine = refine or get_preset(fusion.preset).refiner or "none"
-    make_refiner = None if refine == "none" else get_refiner(refine, where[0])
-    # One video per device. Words and refiners have networks of their own, which stay in this thread.
-    apart = len(videos) > 1 and targets is None and make_refiner is None
-    apart &= len(where) > 1 or (cluster.scheduler is not None and where[0].type == "cuda")
+    network = None if refine == "none" else refine
+    start = Start(device=where[0], texts=targets, masks=cache.parent / "masks", refine=network)
+    apart = len(videos) > 1 and len(where) > 1  # one video per device
+    if cluster.scheduler is not None and where[0].type == "cuda":  # workers of a cluster may lack other networks
+        apart = len(videos) > 1 and targets is None and network is None
+    if not apart:
+        start.make_refiner  # noqa: B018 - errors that meet every video
     used = [(feature, weight) for feature, weight in parts if weight]
     common: dict[str, Any] = {
         "cache": source,
@@ -127,29 +129,30 @@ def propagate(
     }
     with cluster.connect(where) as workers, FrameBars() as bars:
         tally = Tally(bars.note)
-        reports: Iterator[PropagationReport | TedError] = iter(())
+        results: Iterator[Propagated | TedError] = iter(())
         if apart:
             jobs = [common | {"video": video, "task": tasks[video.name]} for video in videos]
-            reports = propagate_videos(workers, jobs, where[0])
+            results = propagate_videos(workers, jobs, start)
             advance = bars.start("videos", len(videos), unit="video")
         for video in videos:
             with tally.item("video", video.name) as row:
-                started = video
-                if targets is not None:
-                    started, note = targets.annotate(video, cache.parent / "masks")
-                    bars.note(note)
                 if apart:
-                    found = next(reports)
+                    found = next(results, TedError("it was not begun, since the workers ended: see the error above"))
                     advance(1)
                     if isinstance(found, TedError):
                         raise found
-                    report = found
+                    report, started, note = found
+                    if note:
+                        bars.note(note)
                 else:
+                    started, note, refiner = start.open(source, video)
+                    if note:
+                        bars.note(note)
                     report = propagate_video(
                         **common,
                         video=started,
                         task=tasks[video.name],
-                        refiner=None if make_refiner is None else make_refiner(source, video),
+                        refiner=refiner,
                         device=where[0],
                         workers=workers if len(where) == 1 else None,
                         progress=bars.start(video.name, len(video.frames)),

@@ -1,25 +1,25 @@
 """Threads that run tasks: scoring spends its time in libraries that release the interpreter's lock, or on a GPU."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from queue import SimpleQueue
 from typing import Any, Self, TypeVar
 
 import torch
+
+from ...store.errors import TedError
 
 T = TypeVar("T")
 
 
 class Threads:
-    """An executor (`ted.propagate.cluster.Workers`) that runs tasks on threads, each on one processor or on some.
+    """An executor (`ted.propagate.cluster.Workers`) that runs tasks on threads, each on one processor.
 
     Many short computations run faster with one task per processor than with each spread over all processors.
     """
 
-    def __init__(self, count: int, processors: int = 1) -> None:
+    def __init__(self, count: int) -> None:
         self.count = count
-        self._processors = processors
         self._pending: deque[Future[Any]] = deque()
 
     def rest(self) -> None:
@@ -27,13 +27,19 @@ class Threads:
         wait(self._pending)
 
     def map(
-        self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int | None = None
+        self,
+        function: Callable[..., T],
+        tasks: Iterable[tuple[Any, ...]],
+        *,
+        ahead: int | None = None,
+        lost: Callable[[TedError], T] | None = None,
     ) -> Iterator[T]:
         """Call ``function(*task)`` for each task; see `Workers.map`."""
+        del lost  # threads do not die
         most = max(1, 2 * self.count + 2 if ahead is None else ahead)
         pending = self._pending
         numbered = iter(tasks)
-        pool = ThreadPoolExecutor(self.count, "ted-task", lambda: torch.set_num_threads(self._processors))
+        pool = ThreadPoolExecutor(self.count, "ted-task", lambda: torch.set_num_threads(1))
         try:
             more = True
             while more or pending:
@@ -47,33 +53,6 @@ class Threads:
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(torch.get_num_threads())  # of this thread, for those that are started later
-
-
-class Devices:
-    """An executor (`ted.propagate.cluster.Workers`) with a thread for each of several devices of this machine.
-
-    The last argument of every task is the name of a device; each task gets one that no other task is using.
-    """
-
-    def __init__(self, devices: Sequence[torch.device]) -> None:
-        self.count = len(devices)
-        self._free: SimpleQueue[str] = SimpleQueue()
-        for device in devices:
-            self._free.put(str(device))
-
-    def map(
-        self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int | None = None
-    ) -> Iterator[T]:
-        """Call ``function(*task)`` for each task, on the thread's device; see `Workers.map`."""
-
-        def run(*task: Any) -> T:
-            device = self._free.get()
-            try:
-                return function(*task[:-1], device)
-            finally:
-                self._free.put(device)
-
-        return Threads(self.count, max(1, torch.get_num_threads() // self.count)).map(run, tasks, ahead=ahead)
 
 
 class Behind:

@@ -1,9 +1,5 @@
 """Work of stage 1 with one process per device of this machine; all share one list by claims."""
 
-import contextlib
-import multiprocessing
-import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +11,9 @@ import torch
 
 from ....store.errors import ConfigError, TedError
 from ...choices.hints import plural
-from ..signals import exit_on_signals
+from ..processes import describe_exit, start_process
 from .request import ExtractionRequest, Share
 from .running import Extracted, Failure, extract
-
-#: Processes are spawned: CUDA does not survive a fork.
-_CONTEXT = multiprocessing.get_context("spawn")
 
 
 def parse_devices(text: str) -> list[str]:
@@ -111,15 +104,9 @@ def run_on_devices(
     streams: dict[Connection, SpawnProcess] = {}
     try:
         for device in devices:
-            # One pipe per process: a process killed while writing would leave a shared queue locked.
-            receiver, sender = _CONTEXT.Pipe(duplex=False)
-            arguments = (request, work, str(device), threads, sender)
-            process = _CONTEXT.Process(target=_run, args=arguments, name=str(device), daemon=True)
-            with _interrupts_blocked():
-                process.start()
-            sender.close()  # our end, so that the stream ends with the process
+            process, link = start_process(_work, str(device), threads, request, work)
             processes.append(process)
-            streams[receiver] = process
+            streams[link] = process
         while streams:
             for stream in wait(list(streams)):
                 assert isinstance(stream, Connection)
@@ -130,7 +117,7 @@ def run_on_devices(
                     stream.close()
                     process.join()
                     if process.exitcode:
-                        say(f"the process on {process.name} ended early ({_describe_exit(process.exitcode)})")
+                        say(f"the process on {process.name} ended early ({describe_exit(process.exitcode)})")
                     continue
                 if isinstance(message, str):
                     say(message)
@@ -148,16 +135,6 @@ def run_on_devices(
             process.terminate()
         for process in processes:
             process.join()
-
-
-@contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block Ctrl-C for processes that start in this block, also while they import; their parent ends them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Tally(Generic[DoneT]):
@@ -191,7 +168,7 @@ class _Tally(Generic[DoneT]):
 
     def rest(self, processes: Sequence[SpawnProcess]) -> Iterator[DoneT | Failure]:
         """Yield the undecided shares at the end: complete before, failed, or lost with their process."""
-        ends = [f"{process.name}: {_describe_exit(process.exitcode)}" for process in processes if process.exitcode]
+        ends = [f"{process.name}: {describe_exit(process.exitcode)}" for process in processes if process.exitcode]
         reason = f"the processes ended before it was done ({', '.join(ends) or 'no reason given'})"
         for index, share in enumerate(self._shares):
             if index in self._settled:
@@ -202,23 +179,14 @@ class _Tally(Generic[DoneT]):
                 yield next(iter(self._failures.get(index, ())), Failure(share=share, reason=reason))
 
 
-def _describe_exit(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def _run(request: Request, work: Callable[..., Any], device: str, threads: int, sender: Connection) -> None:
-    """Work in a process of its own."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # the parent handles these and ends this process
-        signal.signal(number, signal.SIG_IGN)
-    exit_on_signals()
-    _end_with_parent()
-    torch.set_num_threads(threads)
+def _work(link: Connection, device: str, request: Request, work: Callable[..., Any]) -> None:
+    """Send the results of a process's work."""
     indices = {id(share): index for index, share in enumerate(request.shares)}
     sending = threading.Lock()
 
     def send(message: Any) -> None:
         with sending:
-            sender.send(message)
+            link.send(message)
 
     try:
         for result in work(request, torch.device(device), progress=lambda _title, _count: lambda _done: None, say=send):
@@ -228,16 +196,3 @@ def _run(request: Request, work: Callable[..., Any], device: str, threads: int, 
         send(kind(str(error), hint=error.hint))
     except BrokenPipeError:  # the parent has ended
         sys.exit(143)
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent has died."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -1,5 +1,6 @@
 """Stage 2 for one video: propagate annotations along cached features, and write a folder of results."""
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,10 +27,11 @@ from ....propagate import (
 from ....propagate.session import Correct
 from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import explain_os_errors
-from ....store.errors import TedError
+from ....store.errors import ConfigError, TedError
+from ...annotating.words import TextTargets
 from ...datasets.video import Video
 from ...tasks.base import Task, TaskRun
-from ...tasks.refiners import Refiner
+from ...tasks.refiners import MakeRefiner, Refiner, get_refiner
 from ...tasks.registry import task_of
 from ...tasks.timing import Seconds, timed, timed_items
 from ..result_folders import atomic_folder, has_same_result, result_folder
@@ -75,6 +77,10 @@ class PropagationReport:
     unproven: float = 0.0
     timings: Mapping[str, float] = field(default_factory=dict)
     refined: Mapping[str, int] = field(default_factory=dict)
+
+
+#: A report, the video with the annotations that it was propagated from, and a note about them.
+Propagated = tuple[PropagationReport, Video, str]
 
 
 def propagate_video(
@@ -251,21 +257,69 @@ def collect_labels(
                 later(collect, frame, value, label)
 
 
-def propagate_videos(
-    workers: Workers, jobs: Iterable[Mapping[str, Any]], device: torch.device
-) -> Iterator[PropagationReport | TedError]:
-    """Propagate a video in each task of some workers; yield reports in order, and an error in place of its report.
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What the propagation of videos starts from; picklable until its networks are loaded.
 
-    `jobs` are keyword arguments of `propagate_video`, without the device. `device` is that of each worker.
+    Attributes
+    ----------
+    device
+        Device of the networks.
+    texts
+        Texts that name the targets, in place of annotations.
+    masks
+        Folder of the masks of texts.
+    refine
+        Name and options of a refiner (`get_refiner`).
     """
-    return workers.map(_propagate_one, ((dict(job), str(device)) for job in jobs))
+
+    device: torch.device
+    texts: TextTargets | None
+    masks: Path
+    refine: str | None
+
+    @functools.cached_property
+    def make_refiner(self) -> MakeRefiner | None:
+        """Function that creates a video's refiner, with its network loaded; raises as `get_refiner`."""
+        return None if self.refine is None else get_refiner(self.refine, self.device)
+
+    @functools.cached_property
+    def _texts(self) -> TextTargets | None:
+        return None if self.texts is None else replace(self.texts, device=self.device)
+
+    def open(self, cache: Cache, video: Video) -> tuple[Video, str, Refiner | None]:
+        """Return a video with the masks of texts, a note about them (empty without texts), and the video's refiner."""
+        note = ""
+        if self._texts is not None:
+            video, note = self._texts.annotate(video, self.masks)
+        return video, note, None if self.make_refiner is None else self.make_refiner(cache, video)
 
 
-def _propagate_one(job: dict[str, Any], device: str) -> PropagationReport | TedError:
+@functools.cache
+def _loaded_once(start: Start) -> Start:
+    return start  # the first of equal ones, which keeps its networks
+
+
+def propagate_videos(
+    workers: Workers, jobs: Iterable[Mapping[str, Any]], start: Start
+) -> Iterator[Propagated | TedError]:
+    """Propagate a video in each task of some workers; yield results in order, and an error in place of its result.
+
+    `jobs` are keyword arguments of `propagate_video`, without device and refiner.
+    """
+    tasks = ((dict(job), start, str(start.device)) for job in jobs)
+    return workers.map(_propagate_one, tasks, lost=lambda error: error)
+
+
+def _propagate_one(job: dict[str, Any], start: Start, device: str) -> Propagated | TedError:
+    kind: type[TedError] = ConfigError
     try:
-        return propagate_video(**job, device=torch.device(device))
-    except TedError as error:
-        return TedError(str(error), hint=error.hint)  # other classes may not survive pickling
+        start = _loaded_once(replace(start, device=torch.device(device)))
+        video, note, refiner = start.open(job["cache"], job["video"])
+        kind = TedError  # from here on, an error is the video's
+        return propagate_video(**job | {"video": video}, refiner=refiner, device=start.device), video, note
+    except TedError as error:  # other classes may not survive pickling
+        return (kind if isinstance(error, ConfigError) else TedError)(str(error), hint=error.hint)
 
 
 class _TimedSource:

@@ -4,6 +4,7 @@ import json
 import pickle
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +16,15 @@ from ted.extract.settings import DEFAULT_OPTIONS
 from ted.extract.small_models import make_small
 from ted.pipeline.choices.features import BackboneJob
 from ted.pipeline.datasets.sources import Selection, Source, open_sources
-from ted.pipeline.runs import interpolating
+from ted.pipeline.runs import interpolating, processes
 from ted.pipeline.runs.extracting.request import Model, Share
 from ted.pipeline.runs.interpolating import Interpolated, InterpolationRequest, interpolate
 from ted.pipeline.runs.learning_tokens import TokenSettings
 from ted.store import Artifact, open_cache
 from tests.pipeline.conftest import Cli
+from tests.pipeline.runs.extracting.processes import _CONTEXT
 
+_RUN = processes._run
 SHORT = ("--frame-size", "64", "--pair-steps", "1", "--roll-steps", "2", "--slots", "8", "--token-steps", "2")
 
 
@@ -112,6 +115,26 @@ def test_a_request_that_was_sent_to_another_process_waits_for_claims_and_gives_t
     assert first == second
     assert list(first) == ["one"]
     assert not units(tmp_path / "one")[0].spec.request["cross"]
+
+
+def run_impatiently(*arguments: Any) -> None:
+    interpolating._LOOK_S = 0.05
+    _RUN(*arguments)
+
+
+def test_two_processes_give_the_bytes_of_one(
+    cli: Cli, davis_source: Path, weights: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_CONTEXT", _CONTEXT)  # forks of a process that has imported everything
+    monkeypatch.setattr(processes, "_run", run_impatiently)
+    short = (*SHORT, "--limit", "2", "--backbone", "adm", weights[0], "--layer", "up_blocks[1]")
+    found = []
+    for name, more in (("one", ()), ("two", ("--devices", "cpu,cpu"))):
+        done = cli("interpolate", davis_source, *short, *more, "--cache", tmp_path / name)
+        assert done.code == 0, done.err
+        found.append({unit.spec.video: unit.content_hash for unit in units(tmp_path / name)})
+    assert found[0] == found[1]
+    assert set(found[0]) == {"one", "two"}
 
 
 def test_wrong_options_are_answered(cli: Cli, davis_source: Path, sd21: str, weights: tuple[str, ...]) -> None:

@@ -2,9 +2,8 @@
 
 import errno
 import json
-import shutil
-import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import current_thread, get_ident
 from typing import Any
@@ -112,40 +111,6 @@ def tables(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in ("results.csv", "settings.csv", "best.json")}
 
 
-def test_several_devices_take_one_video_each_and_write_the_same_bytes(
-    cli: Cli, davis_source: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two devices at once; a video that fails stops no other. Sweeps search and score on both."""
-    assert propagate(cli, cache, tmp_path / "one", davis_source, "--affinities", "off").code == 0
-    together, original = threading.Barrier(2, timeout=60), propagation.propagate_video
-
-    def meeting(*arguments: Any, **options: Any) -> Any:
-        together.wait()  # passes only when two videos run at once
-        return original(*arguments, **options)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(propagation, "propagate_video", meeting)
-        command = (davis_source, "--affinities", "off", "--device", "cpu,cpu")
-        assert propagate(cli, cache, tmp_path / "two", *command).code == 0
-    assert files(tmp_path / "two") == files(tmp_path / "one") != {}
-    (tmp_path / "two" / "one" / "ted.json").write_text("{}")
-    result = propagate(cli, cache, tmp_path / "two", *command, "--json")
-    assert result.code == 1
-    assert [("error" in row, row.get("skipped")) for row in json.loads(result.out)["videos"]] == [
-        (True, None),
-        (False, True),
-    ]
-
-    sweep = ("sweep", davis_source, "--cache", cache, *SWEPT)
-    assert cli(*sweep, "--out", tmp_path / "sweep").code == 0
-    shutil.rmtree(next(cache.rglob("affinities")))
-    assert cli(*sweep, "--out", tmp_path / "sweep two", "--device", "cpu,cpu").code == 0
-    assert tables(tmp_path / "sweep two") == tables(tmp_path / "sweep")
-    result = cli(*sweep, "--out", tmp_path / "no", "--device", "cpu,cpu", "--workers", 2)
-    assert result.code == 2
-    assert "leave out --workers" in result.err
-
-
 def test_workers_that_offer_a_gpu_propagate_and_sweep_the_same(
     cli: Cli,
     davis_source: Path,
@@ -165,7 +130,8 @@ def test_workers_that_offer_a_gpu_propagate_and_sweep_the_same(
 
     assert propagate(cli, cache, tmp_path / "here", *command).code == 0
     with monkeypatch.context() as patched:
-        patched.setattr(propagation, "propagate_videos", lambda *tasks: spread(*tasks[:2], torch.device("cpu")))
+        cpu = torch.device("cpu")
+        patched.setattr(propagation, "propagate_videos", lambda *args: spread(*args[:2], replace(args[2], device=cpu)))
         patched.setattr(propagation, "propagate_video", watching)
         asked = ("--scheduler", gpu_workers, "--device", "cuda")
         assert propagate(cli, cache, tmp_path / "there", *command, *asked).code == 0

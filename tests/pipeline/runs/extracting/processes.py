@@ -22,7 +22,8 @@ import torch
 from ted.extract import sink
 from ted.extract.frames import ImageFrames
 from ted.pipeline.cli import main
-from ted.pipeline.runs.extracting import devices, running
+from ted.pipeline.runs import processes
+from ted.pipeline.runs.extracting import running
 from ted.store import claims
 
 __all__ = ["Hook", "Running", "end_all", "eventually", "forget_soon", "fork_devices", "hurry", "start"]
@@ -34,13 +35,14 @@ _CONTEXT.set_forkserver_preload(
         "ted.extract.backbones.adm",
         "ted.extract.backbones.i2vgen_xl",
         "ted.pipeline.cli.extract",
+        "ted.pipeline.runs.propagating.propagation",
         "tests.pipeline.runs.extracting.processes",
         "tests.pipeline.runs.extracting.steps",
     ]
 )
 
 _STARTED: "list[Running]" = []
-_RUN_DEVICE = devices._run
+_RUN_DEVICE = processes._run
 
 #: Called in a process before its command; goes there by pickling.
 Hook = Callable[[], None]
@@ -129,8 +131,8 @@ def forget_soon() -> None:
 
 def fork_devices() -> None:
     """Hook: the processes of ``--devices`` are forks, too, and not spawned; and none is so quick that it does all."""
-    devices._CONTEXT = _CONTEXT  # type: ignore[assignment]
-    devices._run = _run_slowly
+    processes._CONTEXT = _CONTEXT  # type: ignore[assignment]
+    processes._run = _run_slowly
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]  # it is: this is its fork
 
 
