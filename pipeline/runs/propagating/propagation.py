@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -28,7 +28,6 @@ from ....propagate.session import Correct
 from ....store import Cache, FeatureChoice, Unit
 from ....store.durable import explain_os_errors
 from ....store.errors import ConfigError, TedError
-from ...annotating.words import TextTargets
 from ...datasets.video import Video
 from ...tasks.base import Task, TaskRun
 from ...tasks.refiners import MakeRefiner, Refiner, get_refiner
@@ -37,6 +36,9 @@ from ...tasks.timing import Seconds, timed, timed_items
 from ..result_folders import atomic_folder, has_same_result, result_folder
 from ..threads import Behind
 from .units import find_weighted_units
+
+if TYPE_CHECKING:  # it imports networks
+    from ...annotating.words import TextTargets
 
 # Frames whose labels a GPU computes ahead of decoding, and decoded frames that wait to be written.
 _AHEAD = _BEHIND = 4
@@ -274,7 +276,7 @@ class Start:
     """
 
     device: torch.device
-    texts: TextTargets | None
+    texts: "TextTargets | None"
     masks: Path
     refine: str | None
 
@@ -284,7 +286,7 @@ class Start:
         return None if self.refine is None else get_refiner(self.refine, self.device)
 
     @functools.cached_property
-    def _texts(self) -> TextTargets | None:
+    def _texts(self) -> "TextTargets | None":
         return None if self.texts is None else replace(self.texts, device=self.device)
 
     def open(self, cache: Cache, video: Video) -> tuple[Video, str, Refiner | None]:
