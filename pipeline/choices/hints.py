@@ -24,7 +24,7 @@ _TEXTS = {
     "name-scheduler": "add --scheduler, or leave out --worker-resource",
     "name-workers": "add --workers or --scheduler, or leave out --worker-threads",
     # store
-    "extract": "extract them with `ted extract`, or choose among existing ones",
+    "extract": "extract them with `ted extract`, or choose existing ones with --preset or --feature",
     "interpolate": "`ted interpolate` writes them",
     "make-cache": "`ted extract` makes one, or name another with --cache",
     "overwrite": "use --overwrite to make it again",

@@ -172,6 +172,13 @@ def propagate(
                 bars.note(
                     f"{video.name}: {plural(report.frames, 'frame')}, {'there before' if report.skipped else state}"
                 )
+                if overlay:
+                    bars.note(f"{video.name}: {' '.join(row['overlay'])}")
+                if started.own_truth and len(started.frames) == len(started.annotated_masks) > 1:
+                    bars.note(
+                        f"{video.name}: all frames are annotated, so nothing was tracked; "
+                        "--first-frame-only starts from the first alone"
+                    )
                 if report.refined:
                     row["refined"] = dict(report.refined)
                     counts = ", ".join(f"{count} {name}" for name, count in report.refined.items())
@@ -217,7 +224,7 @@ def propagate(
     answer(
         {"out": str(out), "videos": tally.rows, **extra},
         *lines,
-        f"{plural(len(done), 'video')} propagated{and_failed}; results in {out}",
+        f"{plural(len(done), 'video')} propagated{and_failed}{f'; results in {out}' if done else ''}",
         *steps,
     )
     tally.finish()

@@ -121,7 +121,8 @@ def read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
         text = "\0"
     if "\0" in text:
         raise LabelError(
-            f"{path} is not text: --annotations takes a table of boxes or points (CSV, UTF-8), or a folder of masks"
+            f"{path} is not text: --annotations takes a table of boxes or points (CSV, UTF-8), or a folder of masks; "
+            "--mask takes one mask, of the first frame"
         )
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:

@@ -139,7 +139,9 @@ def _names(source: Source) -> tuple[str, ...]:
         raise LabelError(f"there is no mask {source.first_mask}")
     for given in (source.annotations, source.truth):
         if given is not None and not (given.is_dir() or given.is_file()):
-            raise LabelError(f"there is no folder of masks, or table of boxes or points, at {given}")
+            raise LabelError(
+                f"there is no folder of masks, or table of boxes or points, at {given}{_suggestion(given)}"
+            )
     dataset = _dataset(path)
     if dataset is not None:
         if any(given is not None for given in (source.first_mask, source.annotations, source.truth)):
@@ -152,6 +154,9 @@ def _names(source: Source) -> tuple[str, ...]:
     if not path.exists():
         raise ConfigError(f"{path} does not exist{_suggestion(path)}")
     if path.is_dir():
+        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES)
+        if inside:
+            raise ConfigError(f"the folder {path} has no images, but video files: name them, such as {inside[0]}")
         raise ConfigError(f"the folder {path} has no images, and is not the root of a known dataset ({_ROOT_CONTENTS})")
     raise ConfigError(
         f"{path} is not a video: the known endings are {' '.join(sorted(VIDEO_SUFFIXES | PAGE_SUFFIXES))}, "

@@ -73,6 +73,9 @@ def _annotated(source: Source, dataset: str, name: str, frames: FrameSource, fir
 def _masks(folder: Path) -> dict[str, Path]:
     found = list_masks(folder)
     if not found:
+        inside = next((child for child in sorted(folder.iterdir()) if child.is_dir() and list_masks(child)), None)
+        if inside is not None:
+            raise LabelError(f"there are no masks in {folder} itself, but in folders there, such as {inside}: name one")
         raise LabelError(
             f"there are no masks in {folder}: a folder of PNG files named like frames is needed, or a table of boxes "
             "(boxes.csv, gt.txt) or points (points.csv); `ted mask VIDEO` makes masks, and reads those of other tools"

@@ -146,7 +146,7 @@ def _match_frames(
         shown = ", ".join(str(image)[:60] for image in wanted[:3])
         raise LabelError(
             f"no image is a frame of the video: the images are {shown}{', ...' if len(wanted) > 3 else ''}, and the "
-            f"frames {frames[0]} to {frames[-1]}"
+            f"frames {frames[0]} to {frames[-1]}{'; name its frame with --frame' if len(wanted) == 1 else ''}"
         )
     left = [str(image)[:60] for image in wanted if image not in found]
     if left:

@@ -19,7 +19,6 @@ from ....store.errors import ClaimedError, Hint, TedError, UnitNotFoundError
 from ...choices.features import parse_job
 from ...choices.hints import explain
 from ...datasets.video import Video
-from ..learning_tokens import is_current
 from .conversion import Converter, goal_specs, plan_of_staged
 from .request import ExtractionRequest, Model, Share
 
@@ -238,7 +237,11 @@ def find_artifact(cache: Cache, kind: str, video: Video, weights: str) -> Artifa
     entries = cache.artifacts(kind, dataset=video.dataset, video=video.name)
     complete = [entry for entry in entries if entry.state == "complete"]
     same = [entry for entry in complete if entry.spec.request.get("weights", weights) == weights]
-    found = [entry for entry in same if kind != TOKEN.name or is_current(entry.spec.request, video)]
+    found = same
+    if kind == TOKEN.name and same:
+        from ..learning_tokens import is_current  # loads diffusers, which most extractions do without
+
+        found = [entry for entry in same if is_current(entry.spec.request, video)]
     if complete and not found:
         other = "from another frame or other masks" if same else "with other weights"
         raise UnitNotFoundError(f"the {kind} of {video.name} was made {other}", hint=Hint(f"learn-{kind}"))

@@ -176,6 +176,8 @@ def scored_frames(video: Video, folder: Path) -> dict[int, tuple[str, ...]] | No
         return video.scored_frames()
     names, annotated = video.frames.names, list(video.annotations())
     if not annotated:
+        if not video.frame_masks:
+            raise ConfigError(f"video {video.name!r} has no true masks: name a folder of them with --truth")
         raise ConfigError(
             f"video {video.name!r} has no true mask: {plural(len(video.frame_masks), 'mask')} named like none of its "
             f"frames, {names[0]} to {names[-1]}"

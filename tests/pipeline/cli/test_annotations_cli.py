@@ -44,7 +44,8 @@ def test_youtube_vos(cli: Cli, tmp_path: Path) -> None:
     features(cli, tmp_path, root, "a", "b", "c")
     (tmp_path / "similar.txt").write_text("b\n\na\n")
     chosen = (root, "--videos", tmp_path / "similar.txt")
-    assert propagate(cli, tmp_path, *chosen, "--overlay").code == 0
+    drawn = propagate(cli, tmp_path, *chosen, "--overlay")
+    assert (drawn.code, f"a: {tmp_path}/out/overlays/a.png {tmp_path}/out/overlays/a.mp4" in drawn.err) == (0, True)
     results = tmp_path / "out/Annotations"
     assert sorted(path.name for path in results.iterdir()) == ["a", "b"]
     assert sorted(path.name for path in (results / "a").glob("*.png")) == [f"{name}.png" for name in NAMES[::2]]

@@ -58,6 +58,15 @@ def test_wrong_words_load_neither_torch_nor_zarr(davis_source: Path, tmp_path: P
         assert loaded == [], line
 
 
+def test_extraction_loads_libraries_of_networks_only_for_them() -> None:
+    code = (
+        "import sys, ted.pipeline.runs.extracting.running\n"
+        "print([name for name in ('diffusers', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_all_missing_weights_are_named_with_their_downloads(
     cli: Cli, davis_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -381,7 +381,10 @@ def test_paths_that_are_no_source_say_what_one_is(root: Path, tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").touch()
     (tmp_path / "walk.mp4").touch()
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a b.MOV").touch()
     for path, message in [
+        (tmp_path / "clips", r"clips has no images, but video files: name them, such as .*a b\.MOV$"),
         (tmp_path / "zebra", r"zebra does not exist$"),
         (tmp_path / "wlak.mp4", r"wlak\.mp4 does not exist\. Did you mean .*walk\.mp4\?$"),
         (tmp_path / "gone" / "walk.mp4", r"walk\.mp4 does not exist: there is no folder .*gone$"),
@@ -391,6 +394,18 @@ def test_paths_that_are_no_source_say_what_one_is(root: Path, tmp_path: Path) ->
     ]:
         with pytest.raises(ConfigError, match=message):
             open_sources([Source(path=path)])
+
+
+def test_folders_of_masks_that_are_nearly_right_are_named(root: Path, tmp_path: Path) -> None:
+    inside = tmp_path / "true masks" / "bear"
+    inside.mkdir(parents=True)
+    write_mask(inside / "00000.png", np.ones((40, 56), dtype=np.uint8))
+    with pytest.raises(LabelError, match=r"but in folders there, such as .*true masks/bear: name one$"):
+        open_sources([Source(path=frames_of(root, "bear"), truth=inside.parent)])
+    with pytest.raises(LabelError, match=r"at .*true%20masks\. Did you mean .*true masks\?$"):
+        open_sources([Source(path=frames_of(root, "bear"), annotations=tmp_path / "true%20masks")])
+    with pytest.raises(LabelError, match=r"00000\.png is not text: .*; --mask takes one mask"):
+        open_sources([Source(path=frames_of(root, "bear"), annotations=inside / "00000.png")])
 
 
 def test_first_masks_that_cannot_be_used_are_refused(root: Path, tmp_path: Path) -> None:

@@ -177,7 +177,8 @@ def test_own_masks_are_the_truth_of_frames_that_were_not_given(cli: Cli, tmp_pat
     assert (first["frames"], second["frames"]) == (None, ["4", "5"])
     assert len(first["j_frames"]) == 4
 
-    assert propagate(cli, tmp_path, own, *truth, out="all").code == 0
+    everything = propagate(cli, tmp_path, own, *truth, out="all")
+    assert (everything.code, "all frames are annotated, so nothing was tracked" in everything.err) == (0, True)
     none = cli("evaluate", own, *truth, "--results", tmp_path / "all")
     assert (none.code, "started from all 6 true masks" in none.err) == (2, True)
     swept = sweep(cli, tmp_path, own, *truth)
