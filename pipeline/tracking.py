@@ -23,7 +23,7 @@ from ..extract.settings import ExtractionSettings
 from ..extract.weights import split_random
 from ..propagate import FeatureReader, PropagationSettings, TrackingSession, part_weights
 from ..propagate.targets.object_ids import object_mask
-from ..store import Cache, FeatureChoice, Unit, open_cache
+from ..store import Cache, FeatureChoice, Unit, fits, open_cache
 from ..store.durable import canonical_json
 from ..store.errors import ConfigError, FrameError, IncompleteUnitError, LabelError, UnitNotFoundError
 from .annotating.words import TextTargets
@@ -77,7 +77,8 @@ def track(
     by
         What finds the objects of a text: a backbone with text, or a folder of weights; see `TextTargets`.
     features
-        Features as ``BACKBONE:TIMESTEP:TAP``: one, several of equal weight, or weights by feature.
+        Features as ``BACKBONE:TIMESTEP:TAP``: one, several of equal weight, or weights by feature. As
+        ``BACKBONE@DIGEST:TIMESTEP:TAP``, those in the cache whose digest begins so.
     alpha
         Weight of the first of two features, in [0, 1]; the second weighs ``1 - alpha``.
     cache
@@ -132,11 +133,10 @@ def track(
     )
     opened = open_cache(Path(cache).expanduser(), create=True)
     paths = {name: str(path) for name, path in (weights or {}).items()}
-    units = tuple(
-        _find(opened, annotated, choice, extraction, paths)
-        or _extract(opened, annotated, choice, extraction, paths, where)
-        for choice, _ in parts
-    )
+    found = {choice: _find(opened, annotated, choice, extraction, paths) for choice, _ in parts}
+    missing = [choice for choice, unit in found.items() if unit is None]
+    made = _extract(opened, annotated, missing, extraction, paths, where) if missing else {}
+    units = tuple(found[choice] or made[choice] for choice, _ in parts)
     weighted = tuple(zip(units, (weight for _, weight in parts), strict=True))
     session = TrackingSession(weighted, propagation, device=where)
     return Tracks(video=annotated, parts=weighted, settings=propagation, _session=session)
@@ -372,7 +372,13 @@ def _settings(base: PropagationSettings, changes: Mapping[str, Any]) -> Propagat
 def _find(
     cache: Cache, video: Video, choice: FeatureChoice, extraction: ExtractionSettings, weights: Mapping[str, str]
 ) -> Unit | None:
-    """Return complete features from the cache, if all of their request but the weights' files is known to be right."""
+    """Return complete features from the cache, if all of their request but the weights' files is known to be right.
+
+    A choice with a digest names the request itself: features that the cache lacks are an error then.
+    """
+    frames = video.frames.digest()
+    if choice.digest:
+        return cache.find(video.dataset, video.name, choice, frames=frames)
     info = backbone_info(choice.backbone)
     clips = info.kind == "video"
     expected = {
@@ -385,7 +391,7 @@ def _find(
     if choice.timestep:
         expected |= {"ensemble": str(extraction.ensemble), "seed": str(extraction.seed)}
     try:
-        unit = cache.find(video.dataset, video.name, choice, frames=video.frames.digest(), prefer=[*expected.items()])
+        unit = cache.find(video.dataset, video.name, choice, frames=frames, prefer=[*expected.items()])
     except (UnitNotFoundError, IncompleteUnitError):
         return None
     request, size = unit.request, extraction.frame_size
@@ -400,13 +406,13 @@ def _find(
 def _extract(
     cache: Cache,
     video: Video,
-    choice: FeatureChoice,
+    choices: Sequence[FeatureChoice],
     extraction: ExtractionSettings,
     weights: Mapping[str, str],
     device: torch.device,
-) -> Unit:
+) -> dict[FeatureChoice, Unit]:
     """Extract features of the video, and open them."""
-    feature = f"{choice.backbone}:{choice.timestep}:{choice.tap}"
-    (result,) = extract_features(cache.root, [video], [feature], extraction, device=device, weights=weights)
-    (spec,) = (*result.report.written, *result.report.skipped)
-    return Unit(spec.folder(cache.root))
+    features = [f"{choice.backbone}:{choice.timestep}:{choice.tap}" for choice in choices]
+    results = extract_features(cache.root, [video], features, extraction, device=device, weights=weights)
+    specs = [spec for result in results for spec in (*result.report.written, *result.report.skipped)]
+    return {choice: Unit(next(spec.folder(cache.root) for spec in specs if fits(spec, choice))) for choice in choices}

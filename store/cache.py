@@ -332,7 +332,9 @@ def _state(folder: Path) -> tuple[str, int]:
 def _differing(entries: Sequence[Entry]) -> list[str]:
     """Return the request fields in which some of the units differ."""
     first, *others = (entry.spec.request for entry in entries)
-    return sorted(set().union(*(first.differing_fields(other) for other in others)))
+    same_artifacts = all(other.field_text("artifacts") == first.field_text("artifacts") for other in others)
+    fields = sorted(set().union(*(first.differing_fields(other) for other in others)))
+    return fields if same_artifacts else ["artifacts", *fields]
 
 
 def _describe(entry: Entry, fields: Sequence[str] = ("frame_size", "ensemble", "seed", "form")) -> str:

@@ -75,11 +75,16 @@ class FeatureRequest:
     def field_text(self, field: str) -> str:
         """Return a field as text: ``"480x832"`` for the frame size, JSON for the conditioning.
 
+        ``"artifacts"`` gives the names of the artifacts in the conditioning, such as ``"token"``, or ``"none"``. Their
+        hashes differ from video to video.
+
         Raises
         ------
         ConfigError
             For an unknown field.
         """
+        if field == "artifacts":
+            return ",".join(self.conditioning.get("artifacts", {})) or "none"
         names = [item.name for item in dataclasses.fields(self)]
         if field not in names:
             raise ConfigError(f"a request has no field {field!r}; it has: {', '.join(names)}")

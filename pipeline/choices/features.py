@@ -68,7 +68,7 @@ def parse_weighted(text: str) -> tuple[FeatureChoice, float]:
 def parse_preference(text: str) -> tuple[str, str]:
     """Read ``FIELD=VALUE``, a field of a unit's request, or its form; raises ConfigError for anything else."""
     field, equals, value = text.partition("=")
-    known = [*(item.name for item in dataclasses.fields(FeatureRequest)), "form"]
+    known = [*(item.name for item in dataclasses.fields(FeatureRequest)), "artifacts", "form"]
     if not equals or field.replace("-", "_") not in known:
         raise ConfigError(f"{text!r} is not FIELD=VALUE with one of the fields {', '.join(known)}")
     return field.replace("-", "_"), parse_codec(value).name if field == "form" else value

@@ -12,7 +12,7 @@ from ted.pipeline import Tracks, track, tracking
 from ted.pipeline.synthetic.rendering import Clip, render
 from ted.pipeline.synthetic.scene import SceneSpec
 from ted.store import open_cache
-from ted.store.errors import ConfigError, FrameError, LabelError, TedError
+from ted.store.errors import ConfigError, FrameError, LabelError, TedError, UnitNotFoundError
 
 from .conftest import Cli
 
@@ -158,6 +158,30 @@ def test_only_features_of_the_same_request_are_reused(
         with pytest.raises(FrameError):
             track(folder / "walk", folder / "mask.png", **arguments)
     assert bool(made) != reused
+
+
+def test_missing_features_share_passes_and_a_digest_names_cached_ones(
+    frames: Any, clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+    whole = tracking.extract_features
+
+    def extract(*arguments: Any, **options: Any) -> Any:
+        done = whole(*arguments, **options)
+        passes.append(len(done))
+        return done
+
+    monkeypatch.setattr(tracking, "extract_features", extract)
+    common: dict[str, Any] = {"mask": clip.masks[0], "cache": tmp_path, **COMMON}
+    both = track(frames, features=["rgb:0:stride8", "rgb:0:stride16"], **common)
+    assert passes == [1]
+    (fine, _), (coarse, _) = both.parts
+    assert (fine.spec.tap, coarse.spec.tap) == ("stride8", "stride16")
+    named = track(frames, features=f"rgb@{fine.request.digest()[:8]}:0:stride8", **common)
+    assert named.parts[0][0].folder == fine.folder
+    with pytest.raises(UnitNotFoundError):
+        track(frames, features="rgb@00000000:0:stride8", **common)
+    assert passes == [1]
 
 
 def test_masks_of_later_frames(frames: Any, clip: Clip, tmp_path: Path) -> None:

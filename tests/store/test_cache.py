@@ -1,6 +1,7 @@
 import json
 import pickle
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import dask
@@ -64,6 +65,15 @@ def test_find_wants_a_digest_where_several_fit(cache: Cache, unit: Unit, values:
     digest = other.request.digest()[:8]
     choice = FeatureChoice(backbone="adm", timestep=51, tap="up_blocks[2]", digest=digest)
     assert cache.find("davis", "swan", choice).folder == other.folder
+
+
+def test_artifacts_choose_between_features(cache: Cache, unit: Unit, values: NDArray[np.float16]) -> None:
+    request = replace(unit.request, conditioning={"artifacts": {"token": "ab"}})
+    conditioned = write_unit(cache, make_spec(request=request), values)
+    with pytest.raises(UnitNotFoundError, match="artifacts token"):
+        cache.find("davis", "swan", CHOICE)
+    for name, found in (("token", conditioned), ("none", unit)):
+        assert cache.find("davis", "swan", CHOICE, prefer=[("artifacts", name)]).folder == found.folder
 
 
 def test_an_incomplete_unit_is_refused(cache: Cache, spec: UnitSpec, values: NDArray[np.float16]) -> None:

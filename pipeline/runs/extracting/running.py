@@ -16,7 +16,7 @@ from ....extract.settings import DEFAULT_OPTIONS, BackboneOptions, ExtractionSet
 from ....extract.worker import ExtractionReport, Progress, VideoTask, extract_videos
 from ....store import TOKEN, Artifact, Cache, UnitSpec, is_claimed, open_cache, tidy_unit
 from ....store.errors import ClaimedError, Hint, TedError, UnitNotFoundError
-from ...choices.features import parse_job
+from ...choices.features import merge_jobs, parse_job
 from ...choices.hints import explain
 from ...datasets.video import Video
 from .conversion import Converter, goal_specs, plan_of_staged
@@ -150,7 +150,7 @@ def extract_features(
     """
     request = ExtractionRequest(
         cache=cache,
-        shares=tuple(Share(job=job, video=video) for job in map(parse_job, features) for video in videos),
+        shares=tuple(Share(job=job, video=video) for job in merge_jobs(map(parse_job, features)) for video in videos),
         weights=weights or {},
         settings=settings,
         options=options,

@@ -77,7 +77,7 @@ def prepare(options: str, device: torch.device) -> MakeRefiner:
     try:
         sam = load_backbone("sam", settings.weights or None, device=device, dtype=torch.float32)
     except WeightsError as error:  # its hint names another option
-        raise WeightsError(f"{error}\nor give the refiner their folder: sam:weights=FOLDER") from error
+        raise WeightsError(f"{error}\nor name their folder: --refine sam:weights=FOLDER") from error
     assert isinstance(sam, Sam)
     sam.drop_encoder()
     return lambda cache, video: SamRefiner(sam, _find_embeddings(cache, video, sam), video, settings)
