@@ -42,6 +42,9 @@ def find_units(
     if problems:
         first = next(iter(problems.values()))
         wanted = " ".join(f"--feature '{choice.backbone}:{choice.timestep}:{choice.tap}'" for choice in problems)
+        preferred = dict(reversed(prefer))
+        options = {"ensemble": "--ensemble", "clip_overlap": "--overlap", "noise": "--noising"}
+        wanted += "".join(f" {flag} {preferred[field]}" for field, flag in options.items() if field in preferred)
         raise UnitNotFoundError(
             f"{first}; {len(problems)} features are missing in all\nto extract them: ted extract SOURCE {wanted}",
             hint=first.hint,
