@@ -147,10 +147,10 @@ class AttentionKernel(DenseKernel):
         scores = queries.new_empty((sum(len(layer.parts) for layer in self._layers), *inside.shape))
         heads = self.attention(queries, keys, inside, frames)
         for layer in self._layers:
-            total = queries.new_zeros(inside.shape)
+            total = scores[layer.parts[0]].zero_()
             for head in layer.used:
                 total.add_(next(heads), alpha=layer.weights[head])
-            for part in layer.parts:
+            for part in layer.parts[1:]:
                 scores[part] = total
         return scores
 
@@ -158,7 +158,7 @@ class AttentionKernel(DenseKernel):
         self, queries: torch.Tensor, keys: torch.Tensor, inside: torch.Tensor, frames: Sequence[int]
     ) -> Iterator[torch.Tensor]:
         """Yield the attention of each used head, (query, key); the parameters are those of `score_context`."""
-        outside = torch.zeros(inside.shape, device=queries.device).masked_fill_(~inside, -math.inf)
+        outside = (inside.to(queries.dtype) - 1).mul_(torch.finfo(queries.dtype).max)  # faster than torch.where
         start = 0
         for layer in self._layers:
             for _ in layer.used:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from benchmarks.counting import Operations
 from ted.propagate import (
     AffinitySource,
     AnnotatedLabel,
@@ -30,6 +31,7 @@ from ted.propagate import (
     sweep,
 )
 from ted.propagate.context import frame_context
+from ted.propagate.kernels import dense
 from ted.propagate.kernels.dense import _DenseIndex
 from ted.store import FeatureRequest, Unit, UnitSpec, open_cache
 from ted.store.errors import ConfigError
@@ -186,18 +188,21 @@ CASES: list[tuple[list[tuple[Part, float]], dict[str, Any], dict[str, Any], tupl
 
 @pytest.mark.parametrize(
     ("parts", "change", "kernel", "annotated", "block"),
-    [*((*case, 2**25) for case in CASES), *((*case, 500) for case in CASES[::4])],
+    [*((*case, 2**25) for case in CASES), *((*case, size) for case in CASES[::4] for size in (500, None))],
 )
 def test_labels_equal_a_dense_reference(
     parts: list[tuple[Part, float]],
     change: dict[str, Any],
     kernel: dict[str, Any],
     annotated: tuple[int, ...],
-    block: int,
+    block: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Every rule of the window, the context and the heads; in large blocks and in small ones."""
-    monkeypatch.setattr(AttentionKernel, "block_scores", block)
+    """Every rule of the window, the context and the heads; in large and small blocks, and as on a GPU (None)."""
+    if block is None:
+        monkeypatch.setattr(dense, "_few_blocks", lambda device: True)
+    else:
+        monkeypatch.setattr(AttentionKernel, "block_scores", block)
     settings = replace(BASE, **change, kernel=replace(AttentionKernel(scale=0.7), **kernel))
     labels = {frame: first_label(GRID).roll(frame, 2) for frame in annotated}
     expected = dense_labels(parts, settings, {frame: label.double().numpy() for frame, label in labels.items()})
@@ -206,6 +211,38 @@ def test_labels_equal_a_dense_reference(
     assert found.keys() == expected.keys()
     for frame, label in found.items():
         np.testing.assert_allclose(label.numpy(), expected[frame], atol=2e-5)
+
+
+@pytest.mark.parametrize(("frames", "top_k"), [(1, 3), (4, 3), (4, 12), (4, 100)])
+@pytest.mark.parametrize("levels", [3, 10**6])
+def test_equally_similar_sources_are_chosen_by_their_index(frames: int, top_k: int, levels: int) -> None:
+    """Against a stable sort; windows of 0 to 9 keys, few different similarities and many."""
+    generator = torch.Generator().manual_seed(frames)
+    similarity = torch.randint(levels, (10, frames, 9), generator=generator).float()
+    inside = torch.rand(10, 9, generator=generator) < torch.arange(10)[:, None] / 9
+    found = dense._best(similarity, inside, top_k)
+    for row, some, keys in zip(found, similarity, inside, strict=True):
+        order = some.masked_fill(~keys, -torch.inf).flatten().argsort(descending=True, stable=True)
+        assert sorted(row[row < frames * 9].tolist()) == sorted(order[: min(top_k, frames * int(keys.sum()))].tolist())
+
+
+def test_a_gpu_starts_few_operations_and_rarely_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four blocks with five heads, as at 60x104 cells with 8 context frames."""
+    monkeypatch.setattr(dense, "_few_blocks", lambda device: True)
+    monkeypatch.setattr(AttentionKernel, "block_scores_on_gpu", 5 * (8 * 12) * (16 * 20))
+    grid, settings = (16, 24), replace(BASE, radius=4, context=FRAMES)
+    reader = FeatureReader([(qk(1, grid=grid, heads=5), 1.0)])
+    kernel = settings.kernel.bind(reader.parts)
+    *context, frame = (kernel.prepare(parts) for _, parts in reader.frames(torch.device("cpu")))
+    index = kernel.index(SearchSpec.of(settings, [Fusion(weights=(1.0,), context=FRAMES)]), FRAMES)
+    for number, keys in enumerate(context):
+        index.add(number, keys)
+    with Operations() as operations:
+        index.search(frame, range(len(context)), 1)
+    assert operations.calls["addmm"] == 4 * 5
+    assert sum(operations.calls.values()) <= 800
+    waits = ("_local_scalar_dense", "nonzero", "bincount", "masked_select")
+    assert sum(operations.calls[name] for name in waits) <= 2 * 4
 
 
 def test_no_more_frames_are_held_than_a_context_has(monkeypatch: pytest.MonkeyPatch) -> None:
