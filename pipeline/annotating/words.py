@@ -23,6 +23,7 @@ from ...store.errors import ConfigError, LabelError, WeightsError
 from ..datasets.listing import list_masks
 from ..datasets.video import AnnotatedMask, Video
 from ..formats.shapes import NamedMasks
+from ..runs.result_folders import read_record
 from .detectors import Candidate, Finder, load_detector, split_map
 from .masks import write_masks
 from .segmenters import Segmenter, grab_cut
@@ -255,7 +256,7 @@ class TextTargets:
             As `find`.
         """
         folder = out / safe_name(video.name)
-        record, there = _read_record(folder), _digests(folder)
+        record, there = read_record(folder, RECORD) or {}, _digests(folder)
         changed = there != record.pop("files", {})
         if there and record == self._request(video, frame):
             how = f"masks from before{', corrected since,' if changed else ''} in {folder}"
@@ -296,11 +297,3 @@ def above_half(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
 
 def _digests(folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(list_masks(folder).items())}
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((folder / RECORD).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}

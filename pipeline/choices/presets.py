@@ -16,11 +16,11 @@ _CONTEXT = 28
 class Preset:
     """A published setting of extraction and propagation; the other fields are those of `PropagationSettings`."""
 
-    video_feature: str | None  # BACKBONE:TIMESTEP:TAP of the two parts; None if a method has no such part
+    video_feature: str | None = None  # BACKBONE:TIMESTEP:TAP of the two parts; None if a method has no such part
     image_feature: str
-    ensemble: int  # number of noise draws whose features are averaged
-    overlap: int  # number of frames that neighbouring clips share
-    alpha: float  # weight of the video feature
+    ensemble: int = 1  # number of noise draws whose features are averaged
+    overlap: int = 0  # number of frames that neighbouring clips share
+    alpha: float = 0.0  # weight of the video feature
     temperature: float
     top_k: int = 10
     radius: int = 15
@@ -95,8 +95,6 @@ PRESETS: dict[str, Preset] = {
     "colours": Preset(
         video_feature="position:0:stride8",
         image_feature="rgb:0:stride8",
-        ensemble=1,
-        overlap=0,
         alpha=0.4,
         temperature=0.05,
         radius=12,
@@ -104,22 +102,14 @@ PRESETS: dict[str, Preset] = {
     ),
     # The settings of DINO's evaluation on DAVIS-2017.
     "dinov2": Preset(
-        video_feature=None,
         image_feature="dinov2:0:last_hidden_state",
-        ensemble=1,
-        overlap=0,
-        alpha=0.0,
         temperature=0.1,
         top_k=5,
         radius=12,
         context=7,
     ),
     "dinov3": Preset(
-        video_feature=None,
         image_feature="dinov3:0:last_hidden_state",
-        ensemble=1,
-        overlap=0,
-        alpha=0.0,
         temperature=0.2,
         top_k=5,
         radius=12,
@@ -127,24 +117,10 @@ PRESETS: dict[str, Preset] = {
         window="circle",
         frame_size="960",
     ),
-    "dift-adm": Preset(
-        video_feature=None, image_feature="adm:51:output_blocks[7]", ensemble=4, overlap=0, alpha=0.0, temperature=0.1
-    ),
-    "dift-sd": Preset(
-        video_feature=None,
-        image_feature="sd21:51:up_blocks[2]",
-        ensemble=8,
-        overlap=0,
-        alpha=0.0,
-        temperature=0.2,
-        top_k=15,
-    ),
+    "dift-adm": Preset(image_feature="adm:51:output_blocks[7]", ensemble=4, temperature=0.1),
+    "dift-sd": Preset(image_feature="sd21:51:up_blocks[2]", ensemble=8, temperature=0.2, top_k=15),
     "drift": Preset(
-        video_feature=None,
         image_feature=_DRIFT_LAYERS[1],
-        ensemble=1,
-        overlap=0,
-        alpha=0.0,
         temperature=0.2,
         context=7,
         layers=_DRIFT_LAYERS,

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from ...store import FeatureChoice
 from ..runs.extracting.noise_level import snr_db
-from ..runs.sweeping.axes import NUMERIC, Slices, axis_label
+from ..runs.sweeping.axes import NUMERIC, Slices, axis_label, value_text
 from ..runs.sweeping.results import SettingMeans
 from ..runs.sweeping.space import PARAMETERS, setting_columns
 from .charts import Series, legend_key, line_chart
@@ -177,9 +177,10 @@ def _heatmap(item: ComparedResult) -> ChartView | None:
 
     table = TableView(
         caption=f"{item.label}: {item.measure} over {axis_label(y)} and {axis_label(x)}",
-        columns=(axis_label(y), *(f"{axis_label(x)} {_text(value)}" for value in slices.varying[x])),
+        columns=(axis_label(y), *(f"{axis_label(x)} {value_text(value)}" for value in slices.varying[x])),
         rows=tuple(
-            row(_text(value), *(score(value, column) for column in slices.varying[x])) for value in slices.varying[y]
+            row(value_text(value), *(score(value, column) for column in slices.varying[x]))
+            for value in slices.varying[y]
         ),
         shaded=True,
     )
@@ -222,7 +223,7 @@ def _chart(
         (label, *(line.name for line in series), *(item.label for item in constant)),
         tuple(
             row(
-                _text(at),
+                value_text(at),
                 *(Number(exact_text(line.values[index])) for line in series),
                 *(Number(item.score_text) for item in constant),
             )
@@ -262,7 +263,3 @@ def _constant(lines: Sequence[_Line], results: Sequence[ComparedResult]) -> list
     """Return the results of one setting with the measure of the lines; they are drawn as horizontal lines."""
     measure = lines[0].result.measure
     return [item for item in results if not item.ranking and item.score is not None and item.measure == measure]
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

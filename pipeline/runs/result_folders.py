@@ -138,10 +138,10 @@ def _is_result(folder: Path) -> bool:
     return folder.is_dir() and ((folder / RECORD).is_file() or not any(folder.iterdir()))
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
+def read_record(folder: Path, name: str = RECORD) -> dict[str, Any] | None:
     """Return the record of a folder of results; None if there is none that can be read."""
     try:
-        record = json.loads((folder / RECORD).read_bytes())
+        record = json.loads((folder / name).read_bytes())
     except _UNREADABLE:
         return None
     return record if isinstance(record, dict) else None

@@ -24,19 +24,9 @@ from .scoring import Measure, MetricSpec, Score, Values
 
 #: Metrics of tracked boxes: shares in [0, 1] (MOTA may be negative), then counts.
 MOT = MetricSpec(
-    measures=(
-        Measure(column="hota", title="HOTA"),
-        Measure(column="deta", title="DetA"),
-        Measure(column="assa", title="AssA"),
-        Measure(column="loca", title="LocA"),
-        Measure(column="mota", title="MOTA"),
-        Measure(column="motp", title="MOTP"),
-        Measure(column="idf1", title="IDF1"),
-        Measure(column="idp", title="IDP"),
-        Measure(column="idr", title="IDR"),
-        Measure(column="idsw", title="IDSW"),
-        Measure(column="fp", title="FP"),
-        Measure(column="fn", title="FN"),
+    measures=tuple(
+        Measure(column=title.lower(), title=title)
+        for title in ("HOTA", "DetA", "AssA", "LocA", "MOTA", "MOTP", "IDF1", "IDP", "IDR", "IDSW", "FP", "FN")
     ),
     shown=("hota", "mota", "idf1"),
     order=("hota", "mota"),

@@ -128,9 +128,9 @@ def mean_values(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float |
     return means
 
 
-def known_value(value: float) -> float | None:
+def known_value(value: float | None) -> float | None:
     """Return the value; None for NaN."""
-    return None if math.isnan(value) else value
+    return None if value is None or math.isnan(value) else value
 
 
 def as_number(text: str) -> float | None:

@@ -1,7 +1,7 @@
 """Timing of the parts of a sweep."""
 
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -11,6 +11,12 @@ T = TypeVar("T")
 Seconds = dict[str, float]
 
 
+def add_seconds(seconds: Seconds, others: Mapping[str, float]) -> None:
+    """Add the seconds of other activities, or of the same ones in another thread or process."""
+    for name, spent in others.items():
+        seconds[name] = seconds.get(name, 0.0) + spent
+
+
 @contextmanager
 def timed(seconds: Seconds, name: str) -> Iterator[None]:
     """Add the time that the block takes to the seconds of an activity."""
@@ -18,7 +24,7 @@ def timed(seconds: Seconds, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
+        add_seconds(seconds, {name: time.perf_counter() - started})
 
 
 def timed_items(items: Iterable[T], seconds: Seconds, name: str) -> Generator[T, None, None]:

@@ -17,6 +17,11 @@ def axis_label(axis: str) -> str:
     return axis if axis in ("top_k",) else axis.replace("_", " ").replace(".", " ")
 
 
+def value_text(value: Any) -> str:
+    """Return a value of an axis for pictures."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 class Slices:
     """Means of a sweep along chosen axes; all other axes have the value of the best setting.
 
@@ -82,7 +87,9 @@ class Slices:
 
     def others(self, *axes: str) -> str:
         """Describe the best setting by the axes that vary, apart from these."""
-        return ", ".join(f"{axis_label(axis)} {_text(self._best[axis])}" for axis in self.varying if axis not in axes)
+        return ", ".join(
+            f"{axis_label(axis)} {value_text(self._best[axis])}" for axis in self.varying if axis not in axes
+        )
 
     def _position(self, setting: Setting) -> tuple[Any, ...]:
         columns = setting.columns
@@ -93,7 +100,3 @@ class Slices:
                 columns[f"{name}_timestep"] = choice.timestep
                 columns[f"{name}_tap"] = f"{choice.backbone}{digest} {choice.tap}"
         return tuple(columns.get(axis, RULES.get(axis)) for axis in self._axes)
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

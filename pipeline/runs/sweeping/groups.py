@@ -15,7 +15,7 @@ from ....store import AffinityUnit
 from ....store.errors import TedError
 from ...choices.hints import explain
 from ...tasks.base import Evaluator, Score
-from ...tasks.timing import Seconds, timed_items
+from ...tasks.timing import Seconds, add_seconds, timed_items
 from ..threads import Threads
 from .planning import TargetAffinities
 
@@ -130,8 +130,7 @@ def _score_in_threads(group: Group, seconds: Seconds) -> list[Score]:
 
         results = list(Threads(count).map(score, enumerate(shares), ahead=count))
     for _, own in results:
-        for step, spent in own.items():
-            seconds[step] = seconds.get(step, 0.0) + spent
+        add_seconds(seconds, own)
     return [score for scores, _ in results for score in scores]
 
 

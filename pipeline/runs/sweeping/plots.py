@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...choices.hints import plural
-from .axes import Slices, axis_label
+from .axes import Slices, axis_label, value_text
 from .results import SettingMeans, SweepResult
 from .space import Setting
 
@@ -47,7 +47,9 @@ def _curves(slices: Slices, axis: str, folder: Path) -> Path:
     x = slices.varying[axis]
     panels = {
         title: {
-            _text(name): [_measure(slices.at(**{axis: value} | ({line: name} if line else {})), measure) for value in x]
+            value_text(name): [
+                _measure(slices.at(**{axis: value} | ({line: name} if line else {})), measure) for value in x
+            ]
             for name in names
         }
         for measure, title in _measures(slices).items()
@@ -75,7 +77,7 @@ def _heat(slices: Slices, y: str, x: str, folder: Path) -> Path:
         title=title + (f"; {rest}" if rest else ""),
         measure=title,
         labels=(axis_label(y), axis_label(x)),
-        ticks=([_text(value) for value in rows], [_text(value) for value in columns]),
+        ticks=([value_text(value) for value in rows], [value_text(value) for value in columns]),
         values=[[_measure(slices.at(**{y: row, x: column}), measure) for column in columns] for row in rows],
         best=(rows.index(slices.best_value(y)), columns.index(slices.best_value(x))),
     )
@@ -102,7 +104,7 @@ def _videos(result: SweepResult, folder: Path, default: Setting | None) -> Path:
 
 def _words(setting: Setting) -> str:
     shown = {name: value for name, value in setting.columns.items() if value != "" and name != "renormalize"}
-    return ", ".join(f"{axis_label(name)} {_text(value)}" for name, value in shown.items())
+    return ", ".join(f"{axis_label(name)} {value_text(value)}" for name, value in shown.items())
 
 
 def _score(ranking: Sequence[SettingMeans], setting: Setting | None) -> float:
@@ -130,7 +132,3 @@ def _some(values: Sequence[Any], best: Any) -> list[Any]:
 
 def _file_name(axis: str) -> str:
     return axis.replace("_", "-").replace(".", "-")
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

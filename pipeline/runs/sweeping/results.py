@@ -1,6 +1,5 @@
 """The result of a sweep: the scores of every video under every setting, and their means."""
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,8 +109,3 @@ class SweepResult:
             objects=sum(len(score.rows) for score in scores),
             measures=type(scores[0]).means(scores),
         )
-
-
-def finite(value: float | None) -> float | None:
-    """Return None for NaN, which JSON does not have."""
-    return None if value is None or math.isnan(value) else value

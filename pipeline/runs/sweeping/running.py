@@ -14,7 +14,7 @@ from ....propagate.cluster import processor_count
 from ....store import AffinityUnit, Cache, ReadLock, is_claimed, video_folder
 from ....store.errors import ClaimedError, TedError
 from ...choices.hints import explain, plural
-from ...tasks.timing import Seconds, timed
+from ...tasks.timing import Seconds, add_seconds, timed
 from ..threads import Threads
 from .groups import Group, GroupScores, group_settings, labels_together, large_groups, score_group
 from .journal import Journal
@@ -271,8 +271,7 @@ def run_sweep(
         while videos:
             for result in scorers.map(_score, groups(videos)):
                 job = under_way.popleft()
-                for step, seconds in result.seconds.items():
-                    run.seconds[step] = run.seconds.get(step, 0.0) + seconds
+                add_seconds(run.seconds, result.seconds)
                 if result.error is not None:
                     run.fail(job.video, result.error)
                 else:

@@ -2,7 +2,6 @@
 
 import math
 import sys
-from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
@@ -119,9 +118,7 @@ class SweepBars:
     def __enter__(self) -> "SweepBars":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._scores.close()
         self._affinities.close()
 

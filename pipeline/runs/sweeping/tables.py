@@ -10,9 +10,10 @@ from typing import Any
 
 from ...choices.config_file import save_config
 from ...tasks.scoring import MetricSpec
+from ...tasks.tables import known_value
 from ..files import written_whole
 from .plots import can_draw, write_plots
-from .results import SettingMeans, SweepResult, finite
+from .results import SettingMeans, SweepResult
 from .space import Setting, setting_columns
 
 _log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def _rows(result: SweepResult, parameters: Sequence[str]) -> Iterator[dict[str, 
             for item in score.rows if score else ():
                 row: dict[str, Any] = {"dataset": video.dataset, "video": video.video}
                 row |= dict.fromkeys(_objects("object", result.metric_spec), item.object_id)
-                measures = {name: finite(item.values[name]) for name in result.metric_spec.columns}
+                measures = {name: known_value(item.values[name]) for name in result.metric_spec.columns}
                 yield row | {"frames": item.frames} | _parameters(setting, parameters) | units | levels | measures
 
 
@@ -109,7 +110,9 @@ def _parameters(setting: Setting, names: Sequence[str]) -> dict[str, Any]:
 
 def _means_row(means: SettingMeans) -> dict[str, Any]:
     counts = {"videos": means.videos} | dict.fromkeys(_objects("objects", means.metric_spec), means.objects)
-    return means.setting.columns | counts | {name: finite(means.measures[name]) for name in means.metric_spec.columns}
+    return (
+        means.setting.columns | counts | {name: known_value(means.measures[name]) for name in means.metric_spec.columns}
+    )
 
 
 def _objects(column: str, metric_spec: MetricSpec) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Joints of a person: their files, ``joints.npz`` and ``joints.csv``, and their score, PCK."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from ...metrics.pck import PCK_THRESHOLDS, PckScore, joint_distances
 from ..archives import ArchiveResult, format_coordinate, format_share
 from ..scoring import Measure, MetricSpec, Score, ScoreRow, Values
+from ..tables import known_value
 
 #: Metrics of joints, in percent: ranked by PCK@0.2, then by PCK@0.1. A tenth of a person is about one cell of the
 #: feature grid, so PCK@0.1 also measures how coordinates are decoded from it.
@@ -88,7 +88,7 @@ class JointScore(Score):
         """Return PCK in percent: of each joint over the frames of all videos, then the mean over joints."""
         total = PckScore.joined([score.pck for score in scores])
         values = zip(JOINTS.columns, [*total.mean.tolist(), total.found], strict=True)
-        return {name: None if math.isnan(value) else value for name, value in values}
+        return {name: known_value(value) for name, value in values}
 
 
 def score_joint_result(
