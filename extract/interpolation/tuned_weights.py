@@ -1,11 +1,13 @@
 """The tuned weights of the last pair, kept beside an incomplete unit so that a run can go on after an interruption."""
 
 import contextlib
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import nn
 
 from ...store import ArtifactWriter
@@ -25,7 +27,8 @@ class TunedWeights:
 
     def save(self, parameters: Mapping[str, nn.Parameter], frame: int) -> None:
         """Write the weights after the pair that ends in a frame."""
-        data = safetensors.torch.save(copy_weights(parameters), metadata={"unit": self._digest})
+        values = copy_weights(parameters)
+        data = safetensors.torch.save(values, metadata=self._metadata(values))
         with explain_os_errors(f"write {self._folder}"):
             write_atomic(self._folder / f"{frame}{_TUNED}", data)
 
@@ -36,9 +39,9 @@ class TunedWeights:
                 continue
             try:
                 with safetensors.safe_open(path, "pt") as file:
-                    if file.metadata() != {"unit": self._digest}:
-                        continue
                     values = {name: file.get_tensor(name) for name in parameters}
+                    if file.metadata() != self._metadata(values):  # safetensors has no checksum of its own
+                        continue
             except (safetensors.SafetensorError, OSError):
                 continue  # damaged: the pairs before are tuned again
             set_weights(parameters, values)
@@ -51,6 +54,13 @@ class TunedWeights:
             for frame, path in self._files().items():
                 if frame != but:
                     path.unlink()
+
+    def _metadata(self, values: Mapping[str, torch.Tensor]) -> dict[str, str]:
+        digest = hashlib.sha256()
+        for name, value in values.items():
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+            digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return {"unit": self._digest, "sha256": digest.hexdigest()}
 
     def _files(self) -> dict[int, Path]:
         paths = self._folder.glob(f"[0-9]*{_TUNED}")
