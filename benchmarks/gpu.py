@@ -108,8 +108,13 @@ class Scale:
 def machine(report: Report, scale: Scale) -> None:
     """Write what was measured on."""
     if scale.device.type == "cuda":
-        query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-        report(subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip())
+        properties = torch.cuda.get_device_properties(scale.device)
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        try:
+            driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
+        except (OSError, subprocess.CalledProcessError, IndexError):
+            driver = "unknown"  # a container may lack the tool
+        report(f"{properties.name}, {properties.total_memory / 1e9:.0f} GB, driver {driver}")
     versions = []
     for name in ("torch", "triton", "diffusers", "zarr", "numpy", "ted-tracking"):
         try:

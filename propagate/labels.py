@@ -11,6 +11,7 @@ from .kernels.candidates import Affinity
 from .settings import WeightedSettings
 from .slots import Slots
 from .targets.base import AnnotatedLabel
+from .transfer import on_device
 
 # Maximum number of labels that are gathered at once: a processor's cache; on a GPU, a small part of its memory.
 _AT_ONCE, _AT_ONCE_ON_GPU = 2**18, 2**25
@@ -45,7 +46,8 @@ def weigh_sources(step: FrameCandidates, settings: Sequence[WeightedSettings]) -
     for top_k, some in alike.items():
         of = [number[fusions[at]] for at in some]
         similarity = _selected(affinity.similarity, of, top_k)
-        temperatures = similarity.new_tensor([[[settings[at].settings.temperature]] for at in some])
+        values = [[[settings[at].settings.temperature]] for at in some]
+        temperatures = on_device(values, similarity.device, similarity.dtype)
         batches.append((some, of, step.spec.kernel.weights(similarity, temperatures)))
     return WeightedSources(affinity=affinity, batches=batches)
 
@@ -91,7 +93,8 @@ class ContextLabels:
         """
         self._enter(context)
         sources = weighted.affinity.sources
-        moved = sources.new_tensor([(slot - at) * self._cells for at, slot in enumerate(self._slots.of(context))])
+        shifts = [(slot - at) * self._cells for at, slot in enumerate(self._slots.of(context))]
+        moved = on_device(shifts, sources.device, sources.dtype)
         located = sources + moved[sources // self._cells]
         found: list[tuple[Sequence[int], torch.Tensor]] = []
         for settings, fusions, weights in weighted.batches:
@@ -106,7 +109,7 @@ class ContextLabels:
         if len(found) > 1:
             maps = maps.new_empty((len(self._held), *self._shape))
             for numbers, labels in found:
-                maps[_as_slice(numbers)] = labels
+                maps[_as_index(numbers, maps.device)] = labels
         if frame in self._annotations:
             maps = torch.stack([self._annotations[frame].over(label) for label in maps])
         self._last = frame, self._rows(frame, maps)
@@ -119,7 +122,7 @@ class ContextLabels:
         located = _selected(located, fusions, weights.shape[-1])
         held = self._held[settings[0]] if len(settings) == 1 else self._held
         if len(settings) > 1:
-            first = torch.tensor(settings, device=held.device) * (held.shape[1] * self._cells)
+            first = on_device([*settings], held.device) * (held.shape[1] * self._cells)
             located = located + first[:, None, None]
         labels = _weighted_sum(held.flatten(0, -2), located, weights)
         return _without_unknown(labels, list(self.joins)) if self.joins else labels
@@ -134,7 +137,7 @@ class ContextLabels:
         rows = maps.flatten(2).mT
         if not self.joins:
             return rows
-        joined = rows.new_tensor([float(frame >= first) for first in self.joins.values()])
+        joined = on_device([float(frame >= first) for first in self.joins.values()], rows.device, rows.dtype)
         return torch.cat([rows, joined.expand(*rows.shape[:2], -1)], dim=2)
 
     def _enter(self, context: Sequence[int]) -> None:
@@ -200,10 +203,10 @@ def _selected(affinities: torch.Tensor, fusions: Sequence[int], top_k: int) -> t
         affinities = affinities[..., :top_k]
     if len(fusions) > 1 and len(set(fusions)) == 1:
         return affinities[fusions[0]].expand(len(fusions), -1, -1)
-    return affinities if [*fusions] == [*range(len(affinities))] else affinities[_as_slice(fusions)]
+    return affinities if [*fusions] == [*range(len(affinities))] else affinities[_as_index(fusions, affinities.device)]
 
 
-def _as_slice(numbers: Sequence[int]) -> slice | list[int]:
-    """Return a slice for successive numbers, else a list."""
+def _as_index(numbers: Sequence[int], device: torch.device) -> slice | torch.Tensor:
+    """Return a slice for successive numbers, else a tensor."""
     run = slice(numbers[0], numbers[0] + len(numbers))
-    return run if [*numbers] == [*range(run.start, run.stop)] else [*numbers]
+    return run if [*numbers] == [*range(run.start, run.stop)] else on_device([*numbers], device)

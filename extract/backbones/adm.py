@@ -83,7 +83,7 @@ class AdmBackbone(Backbone):
         """Return the frames of all clips as one batch, and their timestep."""
         return {
             "sample": noisy.flatten(0, 1).to(self.device, self.dtype),
-            "timestep": torch.as_tensor(timestep, device=self.device),
+            "timestep": self.on_device(timestep),
             "return_dict": False,
         }
 

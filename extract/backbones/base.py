@@ -237,6 +237,12 @@ class Backbone(abc.ABC):
         return {name: found.reshape(*noisy.shape[:2], *found.shape[1:]) for name, found in maps.items()}
 
     @torch.inference_mode()
+    def on_device(self, timestep: Timestep) -> torch.Tensor:
+        """Return timesteps as a tensor on the device, int64; the host does not wait for the device to fill in one."""
+        if isinstance(timestep, Sequence):
+            return torch.as_tensor(timestep, device=self.device)
+        return torch.full((), timestep, dtype=torch.int64, device=self.device)
+
     def predict(self, noisy: torch.Tensor, timestep: Timestep, condition: Condition) -> torch.Tensor:
         """Run the whole network; return its prediction (see `prediction`), with the shape of x_tau, float32."""
         output = self.network(**self.network_arguments(noisy, timestep, condition))[0].float()

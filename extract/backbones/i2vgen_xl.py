@@ -66,7 +66,7 @@ class I2VGenXL(TextBackbone):
         clips = len(noisy)
         return {
             "sample": noisy.transpose(1, 2).to(self.dtype),  # (clip, channel, frame, y, x)
-            "timestep": torch.as_tensor(timestep, device=self.device),
+            "timestep": self.on_device(timestep),
             "fps": torch.full((clips,), self.fps, device=self.device),
             "image_latents": condition["image_latents"],
             "image_embeddings": condition["image_embeddings"],

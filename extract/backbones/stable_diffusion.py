@@ -34,7 +34,7 @@ class StableDiffusion(TextBackbone):
         """Return the arguments as `StableDiffusionPipeline` passes them without guidance."""
         return {
             "sample": noisy.flatten(0, 1).to(self.dtype),
-            "timestep": torch.as_tensor(timestep, device=self.device),
+            "timestep": self.on_device(timestep),
             "encoder_hidden_states": self.text_states_of(condition, *noisy.shape[:2]),
             "return_dict": False,
         }

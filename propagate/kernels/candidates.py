@@ -7,6 +7,7 @@ import torch
 
 from ..context import positions_within
 from ..fusion import Fusion
+from ..transfer import on_device
 
 #: Compute similarities, (fusion, ...), from component scores, (component, ...), for some fusions.
 Similarities = Callable[[torch.Tensor, Sequence[Fusion]], torch.Tensor]
@@ -119,7 +120,7 @@ def _outside(sources: torch.Tensor, context: int | None, cells: int, frames: int
     if context is None:
         return sources < 0
     positions = positions_within(frames, annotated, context)
-    return ~torch.isin(sources.div(cells, rounding_mode="floor"), torch.tensor(positions, device=sources.device))
+    return ~torch.isin(sources.div(cells, rounding_mode="floor"), on_device(positions, sources.device))
 
 
 def _stacked(masks: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -167,9 +168,7 @@ def keep_best(
     lists = [(number, tuple(places)) for number, several in enumerate(groups) for places in several if places]
     different = dict.fromkeys(places for _, places in lists)
     outside = {
-        places: ~torch.isin(position, torch.tensor(places, device=position.device))
-        if len(different) > 1
-        else sources < 0
+        places: ~torch.isin(position, on_device(places, position.device)) if len(different) > 1 else sources < 0
         for places in different
     }
     step = _lists_at_once(sources)
@@ -188,7 +187,7 @@ def keep_best(
             if rows == [*range(len(fusions))]:
                 bounds = kth.contiguous()
             else:
-                of = torch.tensor([number for number, _ in some], device=sources.device)[:, None].expand(-1, pixels)
+                of = on_device([number for number, _ in some], sources.device)[:, None].expand(-1, pixels)
                 bounds.scatter_reduce_(0, of, kth, "amax")
     kept = kept[:, :count]
     width = max(1, int(kept.sum(1).max()))

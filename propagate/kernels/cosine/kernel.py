@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from ...fusion import Fusion
+from ...transfer import on_device
 from ..base import Kernel
 from ..candidates import Candidates
 from .exactness import proven
@@ -68,7 +69,7 @@ class CosineKernel(Kernel):
         """Compute `similarity` for several fusions: (fusion, ...), with the same bits."""
         if len(fusions) == 1:
             return self.similarity(scores, fusions[0])[None]
-        scales = scores.new_tensor([self.scales(fusion) for fusion in fusions])
+        scales = on_device([self.scales(fusion) for fusion in fusions], scores.device, scores.dtype)
         factors = scales.T.view(len(scores), -1, *[1] * (scores.ndim - 1))
         similarity = scores[0] * factors[0]
         for cosine, factor in zip(scores[1:], factors[1:], strict=True):

@@ -71,7 +71,7 @@ class PartKeys:
         """Return a copy of some slots."""
         return PartKeys(exact=self.exact[slots], rounded=None if self.rounded is None else self.rounded[slots])
 
-    def of(self, slots: int | list[int] | slice, cells: slice, *, low: bool = False) -> torch.Tensor:
+    def of(self, slots: int | torch.Tensor | slice, cells: slice, *, low: bool = False) -> torch.Tensor:
         """Return keys, (slot, cell, channel): float32, or the rounded ones, a view."""
         if low:
             assert self.rounded is not None

@@ -1,7 +1,7 @@
 """Precision of matrix products: error bounds, the fastest precision of a device, and exact float32 products."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -51,17 +51,18 @@ class Precision:
         """Return the next precision to try if an error exceeded its bound: float32, then larger error bounds."""
         return replace(FLOAT32, error=self.error * 4) if not self.is_low else FLOAT32
 
-    def estimated(self, queries: torch.Tensor, keys: torch.Tensor) -> "Precision":
-        """Return this precision with an error bound estimated from a sample.
+    def sampled_error(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """Return the root mean square of the errors of some pairs of unit vectors, (..., channel): float64.
 
-        Rounding errors of many channels average out, and those of few dominant channels do not: hence the sample of
-        pairs of unit vectors, (..., channel).
+        Rounding errors of many channels average out, and those of few dominant channels do not: hence the sample.
         """
-        if not self.is_low:
-            return self
         rounded = queries.to(self.dtype).double() * keys.to(self.dtype).double()
         errors = (rounded - queries.double() * keys.double()).sum(-1)
-        return replace(self, error=_SIGMAS * float(errors.square().mean().sqrt()) + FLOAT32.error)
+        return errors.square().mean().sqrt()
+
+    def estimated(self, errors: Sequence[torch.Tensor]) -> "Precision":
+        """Return this precision with an error bound from the sampled errors of several features."""
+        return replace(self, error=_SIGMAS * float(torch.stack([*errors]).max()) + FLOAT32.error)
 
 
 #: Sums of a thousand products have errors of at most a few times 1e-7; the search checks this for every candidate.

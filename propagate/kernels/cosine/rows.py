@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from ...transfer import on_device
 from ..candidates import Candidates, rows_of
 from ..window import inside_window
 from .admission import Listed, passing, stacked
@@ -142,10 +143,10 @@ class RowSearch(Search):
         wanted.pop((), None)
         for positions, every in wanted.items():
             some = [self.slots[position] for position in positions] if len(positions) < len(self.order) else None
-            scales = torch.tensor(every, device=self.device)
+            scales = on_device(every, self.device)
             yield _Portion(
                 positions=positions,
-                slots=None if some is None else torch.tensor(some, device=self.device),
+                slots=None if some is None else on_device(some, self.device),
                 scales=scales,
                 factors=_rounded(scales, dtype),
                 at_once=max(1, _BOUNDS // (size * len(positions))),
@@ -308,8 +309,8 @@ class RowSearch(Search):
         """Return candidates and cosines; None if an error of float32 products exceeds its bound."""
         cells, positions = self.keys[0].cells, sorted(self.slots)
         tables, shift = self.tables(FLOAT32)
-        at = torch.tensor(positions, device=self.device)
-        slots = torch.tensor([self.slots[position] for position in positions], device=self.device)
+        at = on_device(positions, self.device)
+        slots = on_device([self.slots[position] for position in positions], self.device)
         source = at[:, None] * (self.grid[0] * self.grid[1]) + torch.arange(cells, device=self.device)
         values = []
         for operands in tables:
@@ -320,7 +321,7 @@ class RowSearch(Search):
         chosen, known = torch.zeros_like(inside), source.flatten().expand_as(inside)
         for portion in self._portions:
             for group in [[at] for at in portion.positions] if self.spec.per_frame else [portion.positions]:
-                among = inside & torch.isin(at, at.new_tensor(group)).repeat_interleave(cells)
+                among = inside & torch.isin(at, on_device(group, self.device)).repeat_interleave(cells)
                 similarity = combined(entries, portion.scales).masked_fill_(~among, -torch.inf)
                 chosen |= passing(similarity, known, self.spec.top_k, precision).any(0)
         query, column = chosen.nonzero(as_tuple=True)

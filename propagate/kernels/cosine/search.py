@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ...transfer import on_device
 from ..candidates import Candidates, keep_best
 from .keys import EXTRA, PartKeys
 from .pairs import pair_cosines
@@ -67,8 +68,8 @@ class Search(ABC):
         order, slot_of = [-1] * (max(self.slots.values()) + 1), [0] * (max(self.slots) + 1)
         for position, slot in self.slots.items():
             order[slot], slot_of[position] = position, slot
-        self.order = torch.tensor(order, device=self.device)
-        self._slot_of = torch.tensor(slot_of, device=self.device)
+        self.order = on_device(order, self.device)
+        self._slot_of = on_device(slot_of, self.device)
         scales = [self.kernel.scales(fusion) for fusion in self.spec.fusions]
         self.scales = [tuple(scale / sum(own) for scale in own) for own in scales]
         self.single = len(set(self.scales)) == 1
@@ -84,14 +85,14 @@ class Search(ABC):
         wanted = self.product_precision
         if not wanted.is_low:
             return wanted
-        estimates = []
+        errors = []
         cells = self.grid[0] * self.grid[1]
         some = slice(0, cells, max(1, cells // 1024))
-        last = [self.slots[position] for position in sorted(self.slots)[-4:]]
+        last = on_device([self.slots[position] for position in sorted(self.slots)[-4:]], self.device)
         for query, keys in zip(self.query, self.keys, strict=True):
             samples = query.flatten(0, 1)[some].expand(len(last), -1, -1)
-            estimates.append(wanted.estimated(samples, keys.of(last, some)))
-        return max(estimates, key=lambda estimate: estimate.error)
+            errors.append(wanted.sampled_error(samples, keys.of(last, some)))
+        return wanted.estimated(errors)
 
     def tables(self, precision: Precision) -> tuple[list[list[Operand]], torch.Tensor]:
         """Return each table's operands, and the shift of each query, (table, query), that its products lack.
@@ -149,7 +150,7 @@ class Search(ABC):
         if self.single:
             off = values[0] - weighted(cosines, self.scales[0]) + shift[0, :, None]
             return ((off.abs_() > precision.bound(values[0])) & (sources >= 0)).any(1)
-        scales = values.new_tensor([*self.table_scales.values()])  # (fusion, table)
+        scales = on_device([*self.table_scales.values()], self.device)  # (fusion, table)
         off, wrong = values - cosines + shift[:, :, None], []
         step = max(1, _AT_ONCE // (len(scales) * sources.shape[1]))
         for found, error in zip(torch.split(values, step, 1), torch.split(off, step, 1), strict=True):
