@@ -1,4 +1,7 @@
-"""The CUDA paths against the CPU's, where there is a GPU: same features, same affinities, same labels."""
+"""The CUDA paths against the CPU's, where there is a GPU: same features, same affinities, same labels.
+
+Without a GPU: ``python -m pytest -n0 -p tests.pretended_cuda tests/test_cuda.py``.
+"""
 
 from pathlib import Path
 
@@ -8,7 +11,7 @@ import torch
 from ted.extract.backbones import BACKBONES, load_backbone
 from ted.extract.frames import FrameSize
 from ted.extract.runtime import use_reproducible_kernels
-from ted.extract.small_models import make_small
+from ted.extract.small_models import MODELS, make_small
 from ted.propagate import AttentionKernel, CosineKernel, Fusion, PropagationSettings, SearchSpec, propagate
 from ted.propagate.kernels.cosine.cells import CellSearch
 from ted.propagate.kernels.cosine.index import CosineIndex
@@ -33,8 +36,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 @pytest.mark.parametrize("name", BACKBONES)
 def test_features(name: str, tmp_path: Path) -> None:
     use_reproducible_kernels()
-    comes_along = name in ("demo-video", "demo-image", "rgb", "position")
-    weights = None if comes_along else make_small(name, tmp_path / name)
+    weights = make_small(name, tmp_path / name) if name in (*MODELS, "adm") else None
     tap = BACKBONES[name].default_tap
     results = {}
     for device in (CPU, GPU):
@@ -90,6 +92,7 @@ def test_the_row_engine_finds_the_candidates_of_the_cell_engine_on_the_cpu(
             assert same.float().mean() > 0.99
 
 
+@pytest.mark.skipif(torch.cuda.is_available() and torch.version.cuda is None, reason="takes minutes if pretended")
 def test_a_frame_at_the_papers_scale_takes_less_than_two_gigabytes() -> None:
     spec = SearchSpec(radius=15, top_k=10, fusions=(Fusion(weights=(0.4, 0.6), context=28),))
     torch.cuda.empty_cache()
