@@ -19,6 +19,7 @@ from ...extract.frame_size import DEFAULT_SHORT_SIDE, FrameSize, processed_size,
 from ...extract.noising.keyed_noise import NoiseKey
 from ...extract.word_maps import content_words, trained_side, word_map
 from ...store import safe_name
+from ...store.durable import explain_os_errors, write_atomic
 from ...store.errors import ConfigError, LabelError, WeightsError
 from ..datasets.listing import list_masks
 from ..datasets.video import AnnotatedMask, Video
@@ -240,30 +241,31 @@ class TextTargets:
         """Write masks, a sheet of them, and a record of the texts; return the folder and the sheet. Replaces masks."""
         folder, sheet = write_masks(video, found, out, alone=True)
         record = {**self._request(video, frame), "files": _digests(folder)}
-        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        with explain_os_errors(f"write {folder}"):
+            write_atomic(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
         return folder, sheet
 
     def annotate(self, video: Video, out: Path, *, frame: int = 0) -> tuple[Video, str]:
         """Return a video that starts from the masks of the texts, and a note that says where they are.
 
-        Masks that are there already from the same texts are used as they are, corrected or not.
+        Masks that are there already from the same texts and frame are used as they are, corrected or not.
 
         Raises
         ------
         ConfigError
-            If masks are there that these texts did not make, or others did and somebody corrected them.
+            If masks are there that no text made, or that others or another frame made and somebody corrected.
         TedError
             As `find`.
         """
         folder = out / safe_name(video.name)
         record, there = read_record(folder, RECORD) or {}, _digests(folder)
-        changed = there != record.pop("files", {})
-        if there and record == self._request(video, frame):
+        changed, request = there != record.pop("files", {}), self._request(video, frame)
+        if there and {"frame_digest": request["frame_digest"], **record} == request:  # older records lack it
             how = f"masks from before{', corrected since,' if changed else ''} in {folder}"
         elif there and changed:
             raise ConfigError(
-                f"{folder} has masks that other texts made and somebody corrected, or that no text made: start from "
-                f"them with --annotations {folder} instead of --text, or move them away"
+                f"{folder} has masks of other texts or another frame that somebody corrected, or that no text made: "
+                f"start from them with --annotations {folder} instead of --text, or move them away"
             )
         else:
             found = self.find(video, frame)
@@ -275,7 +277,7 @@ class TextTargets:
     def _request(self, video: Video, frame: int) -> dict[str, Any]:
         by = str(Path(self.by).absolute()) if Path(self.by).is_dir() else self.by
         values = {"texts": list(self.of(video)), "by": by, "prompt": self.prompt, "least": self.least}
-        return {**values, "frame": video.frames.names[frame]}
+        return {**values, "frame": video.frames.names[frame], "frame_digest": video.frames.digest([frame])}
 
 
 def as_text_video(video: Video) -> Video:

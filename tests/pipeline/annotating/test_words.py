@@ -230,6 +230,34 @@ def test_the_text_of_the_dataset_and_the_prompt_of_all_texts(clip: Path, monkeyp
     np.testing.assert_array_equal(started.read_annotated_masks()[0], square(3) + 2 * square(1))
 
 
+def test_masks_of_another_frame_of_the_same_name_are_not_taken(clip: Path, searched: list[str]) -> None:
+    """Masks belong to the content of their frame; records before had no digest of it."""
+    targets, masks = TextTargets(texts=("red square",), by="detector"), clip.parent / "masks"
+    (masks / "walk").mkdir(parents=True)
+    kept = clip.parent / "kept.json"
+    kept.write_text("mine")
+    path = masks / "walk" / words.RECORD
+    path.symlink_to(kept)
+
+    def annotate() -> int:
+        searched.clear()
+        targets.annotate(open_source(Source(path=clip))[0], masks)
+        return len(searched)
+
+    assert [annotate(), annotate()] == [1, 0]
+    assert (path.is_symlink(), kept.read_text()) == (False, "mine")
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in record.items() if name != "frame_digest"}))
+    assert annotate() == 0
+    path.write_text(json.dumps(record))
+    cv2.imwrite(str(clip / "00000.png"), np.zeros((*SIZE, 3), np.uint8))
+    assert [annotate(), annotate()] == [1, 0]
+    cv2.imwrite(str(clip / "00000.png"), np.ones((*SIZE, 3), np.uint8))
+    write_mask(masks / "walk/00000.png", square(2).astype(np.uint8))
+    with pytest.raises(ConfigError, match="another frame that somebody corrected"):
+        annotate()
+
+
 def test_track_takes_a_text(clip: Path, searched: list[str]) -> None:
     tracks = track("walk", text="the left red square", by="detector", features="rgb:0:stride8", frame_size=64)
     np.testing.assert_array_equal(tracks.masks[0], square(1))
