@@ -179,7 +179,7 @@ def open_tracked(results: Path, video: Path | None = None, objects: Sequence[int
     Raises
     ------
     ConfigError
-        For a folder without results, or a video without a result.
+        For a folder without results, a video without a result, or two results of the same name.
     LabelError
         For results that cannot be read, or have other frames than the video.
     """
@@ -204,6 +204,13 @@ def open_tracked(results: Path, video: Path | None = None, objects: Sequence[int
     folders = [folder for folder in folders if not folder.name.startswith(".")]
     if not folders:
         raise ConfigError(f"{results} holds no results of `ted propagate`, and no masks")
+    last = {folder.name: folder for folder in folders}
+    twice = next((folder for folder in folders if folder != last[folder.name]), None)
+    if twice is not None:
+        raise ConfigError(
+            f"{twice} and {last[twice.name]} would be written to the same files: export {twice.parent} and "
+            f"{last[twice.name].parent} one at a time"
+        )
     return [TrackedVideo(folder, None, objects) for folder in folders]
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -219,6 +220,15 @@ def test_the_command(cli: Cli, results: Path, video: Path, tmp_path: Path, monke
     empty = cli("export", tmp_path / "empty", "--to", "npz")
     assert (empty.code, "holds no results" in empty.err) == (2, True)
     assert all(form in cli("export", "--help").out for form in EXPORTERS)
+
+
+def test_results_of_the_same_name_are_not_mixed(results: Path, tmp_path: Path) -> None:
+    for part in "ab":
+        shutil.copytree(results / "walk", tmp_path / "all" / part / "walk")
+    with pytest.raises(ConfigError, match=r"all/a/walk and .*all/b/walk would be .* same files.* one at a time"):
+        export_results(tmp_path / "all", "mot", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert len(export_results(tmp_path / "all" / "b", "mot", tmp_path / "out")) == 1
 
 
 def test_nothing_but_an_export_is_replaced(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
