@@ -8,6 +8,7 @@ import io
 import math
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,7 @@ def _headerless(path: Path, line: int, cells: Sequence[str]) -> dict[str, int]:
 def _header(path: Path, line: int, cells: Sequence[str]) -> dict[str, int]:
     """Return the index of each column by this module's name for it."""
     names = [cell.lower() for cell in cells]
-    twice = next((name for name in names if name and names.count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if name and count > 1), None)
     if twice is not None:
         raise _wrong(path, line, f"names the column {_shown(twice)} twice")
     columns = {name: at for at, name in enumerate(names)}
@@ -171,8 +172,12 @@ def _header(path: Path, line: int, cells: Sequence[str]) -> dict[str, int]:
 def _row(path: Path, line: int, cells: Sequence[str], columns: Mapping[str, int], kind: TableKind) -> TableRow | None:
     """Parse a line; None if it does not count."""
     texts = _texts(path, line, cells, columns, kind)
-    if any(_NUMBER.fullmatch(texts.get(name, "")) and float(texts[name]) == 0 for name in ("conf", "visible")):
-        return None
+    for name in ("conf", "visible"):
+        text = {"false": "0", "true": "1", "": "1"}.get(texts.get(name, "").lower(), texts.get(name, ""))
+        if not _NUMBER.fullmatch(text):
+            raise _wrong(path, line, f"has {_shown(text)} for {name}, which must be a number, true, or false; 0: no")
+        if float(text) == 0:
+            return None
     if kind == "points" and not texts["x"] and not texts["y"]:
         return None
     return _parsed(path, line, cells, columns, kind)

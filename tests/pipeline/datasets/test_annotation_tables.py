@@ -30,6 +30,13 @@ def test_a_header_names_columns_in_any_order(tmp_path: Path) -> None:
     assert table.rows[0].values == (1, 2, 3, 4)
 
 
+def test_whether_a_row_counts(tmp_path: Path) -> None:
+    cells = ("1", "TRUE", "0.5", "", "0", "0.0", "false")
+    rows = "".join(f"{frame},1,2,3,{cell}\n" for frame, cell in enumerate(cells))
+    table = read_annotation_table(write(tmp_path / "points.csv", f"frame,id,x,y,visible\n{rows}"))
+    assert [row.frame for row in table.rows] == ["0", "1", "2", "3"]
+
+
 def test_points_as_results_have_them(tmp_path: Path) -> None:
     text = "frame,point,track,x,y,visible,mass\n00000,0,4,1.5,2.5,1,1.0\n00001,0,4,,,0,0.1\n00002,0,4,1,2,0,0.3\n"
     table = read_annotation_table(write(tmp_path / "tracks.csv", text))
@@ -71,6 +78,9 @@ def test_points_as_results_have_them(tmp_path: Path) -> None:
         ("frame,id,x,y\n", "has no points"),
         ("frame,id,x,y\n0,1,,\n", "has no points"),
         ("frame,id,x,y\n0,1,2,\n", "line 2 .* has '' for y"),
+        ("1,1,2,3,4,5,1\n2,1,2,3,4,5,nan\n", "line 2 .* has 'nan' for conf, which must be a number"),
+        ("frame,id,x,y,visible\n0,1,2,3,no\n", "line 2 .* has 'no' for visible, which must be a number"),
+        ("frame,id,x,y,visible\n0,1,2,3,False\n", "has no points"),
         ("frame,x,y\n0,1,2\n", "line 1 .* without id"),
         ("frame,id,x,y,w\n0,1,2,3,4\n", "line 1 .* without h"),
         ("frame,joint,x,y\n00001,neck,2,3\n", "line 1 .* without id"),
