@@ -68,6 +68,8 @@ def _parsed(path: Path, names: tuple[str, ...], _changed: int) -> tuple[tuple[in
         content = json.loads(path.read_bytes())
         images, people = content["images"], content["annotations"]
         frame_of = {image["id"]: PurePosixPath(image["file_name"]).stem for image in images}
+        if not isinstance(people, list) or len(frame_of) < len(images):
+            raise ValueError("annotations are no list, or two images have one id")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LabelError(f"{path} is no JSON file of PoseTrack, with images and annotations: {error!r}") from error
     index = {name: at for at, name in enumerate(names)}
