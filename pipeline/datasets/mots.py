@@ -39,7 +39,7 @@ class Instances(Protocol):
     def numbers(self, frame: str) -> Sequence[int]:
         """Return the numbers that a frame shows, without 0."""
 
-    def read(self, frame: str, size: tuple[int, int] | None) -> npt.NDArray[np.int32]:
+    def read(self, frame: str, size: tuple[int, int]) -> npt.NDArray[np.int32]:
         """Return the number of each pixel, (height, width); 0 is the background."""
 
 
@@ -88,13 +88,11 @@ class TextInstances:
     def numbers(self, frame: str) -> Sequence[int]:
         return [number for _, number, _, _ in self.lines[frame]]
 
-    def read(self, frame: str, size: tuple[int, int] | None) -> npt.NDArray[np.int32]:
-        lines = self.lines[frame]
-        shape = size or (lines[0][2] if lines else (1, 1))
-        found = np.zeros(shape, dtype=np.int32)
-        for line, number, own, counts in lines:
+    def read(self, frame: str, size: tuple[int, int]) -> npt.NDArray[np.int32]:
+        found = np.zeros(size, dtype=np.int32)
+        for line, number, own, counts in self.lines[frame]:
             try:
-                mask = rle_to_mask({"size": own, "counts": counts}, shape)
+                mask = rle_to_mask({"size": own, "counts": counts}, size)
             except LabelError as error:
                 raise LabelError(f"line {line} of {self.path} {error}") from error
             taken = found[mask]
@@ -185,7 +183,7 @@ class _InstanceMasks(MaskSequence):
         table = np.zeros(IGNORED + 1, dtype=np.uint8)
         for number, at in self.video.object_numbers.items():
             table[number] = at
-        return table[self.video.instances.read(frame, size)]
+        return table[self.video.instances.read(frame, size or self.video.frames.size)]
 
 
 def is_mots_table(path: Path) -> bool:

@@ -137,6 +137,13 @@ def test_damaged_masks_of_mots(tmp_path: Path, text: str, message: str) -> None:
         opened(tmp_path).read_annotated_masks()
 
 
+def test_a_size_that_a_text_declares_allocates_nothing(tmp_path: Path) -> None:
+    write_mot(tmp_path, "MOTS20-02", truth="1 2001 2 999999999 999999999 000\n")
+    video = opened(tmp_path)
+    with pytest.raises(TedError, match=r"line 1 of .*gt.txt has run lengths of .*999999999"):
+        video.true_masks().read(video.frames.names[0])
+
+
 def test_damaged_instances_of_mots(tmp_path: Path) -> None:
     path = write_mots(tmp_path) / "instances/0002/000002.png"
     whole = path.read_bytes()
