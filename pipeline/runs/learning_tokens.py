@@ -158,14 +158,19 @@ def learn_video_tokens(
 def is_current(request: Mapping[str, Any], video: Video) -> bool:
     """Tell from the request of tokens whether they were learned in the video's frame and from its masks as they are.
 
-    Masks are compared where the video is annotated with targets of the same names.
+    Masks are compared where the video is annotated with targets of the same names. Raises LabelError for masks that
+    cannot be read.
     """
     frame = request.get("frame", 0)
     if frame >= len(video.frames) or request.get("frames", "") not in ("", video.frames.digest([frame])):
         return False
     try:
         _, names, masks = _masks(task_of(video).start(video), (request["grid"][0], request["grid"][1]))
-    except (ConfigError, LabelError, KeyError):  # nothing to compare with
+    except LabelError:
+        if video.annotated_masks.keys() & set(video.frames.names):
+            raise
+        return True  # nothing to compare with
+    except (ConfigError, KeyError):
         return True
     seen = [index for index, mask in enumerate(masks) if mask.any()]
     return bool([names[index] for index in seen] != request["targets"] or _digest(masks[seen]) == request["masks"])

@@ -120,6 +120,9 @@ def test_learn_resume_and_extract(
     assert (stale.code, "made from another frame or other masks; learn it" in stale.err) == (1, True)
     assert cli("learn-token", corrected, "--videos", "one", *learn[2:]).code == 0
     assert cli(*again).code == 0
+    path.write_bytes(path.read_bytes()[:40])
+    damaged = cli(*again)
+    assert (damaged.code, "one/00000.png" in damaged.err) == (1, True), damaged.err
 
 
 def test_tokens_that_do_not_fit(cli: Cli, davis_source: Path, sd21: Path, tmp_path: Path) -> None:
