@@ -16,9 +16,9 @@ As a plug-in of pytest it makes all tests of a session see the device::
 
     python -m pytest -n0 -p tests.pretended_cuda tests/test_cuda.py
 
-and as a program it runs a module so, such as a benchmark or the commands::
+and as a program it runs a script so, such as a benchmark or `ted`::
 
-    python -m tests.pretended_cuda -m ted.pipeline.cli propagate walk.mp4 --mask first.png --device cuda
+    python -m tests.pretended_cuda "$(which ted)" propagate walk.mp4 --mask first.png --device cuda
 
 It needs a C++ compiler. `TED_PRETENDED_GPUS` in the environment is the number of devices, 1 by default.
 """
