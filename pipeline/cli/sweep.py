@@ -178,7 +178,7 @@ def sweep(
                 "timing": timing,
             },
             *best_lines(result),
-            f"tables and pictures: {out}",
+            f"tables{' and pictures' if plots else ''}: {out}",
             then=steps,
         )
     if plan.failures:

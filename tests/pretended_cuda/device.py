@@ -364,7 +364,10 @@ def install(count: int = 1) -> Device:
 
     def begin(self: threading.Thread) -> None:
         _enter()
-        bootstrap(self)
+        try:
+            bootstrap(self)
+        finally:  # a thread that ends after the interpreter could not free the mode
+            _installed.mode.__exit__(None, None, None)
 
     threading.Thread._bootstrap_inner = begin  # type: ignore[attr-defined]
     _enter()
