@@ -1,5 +1,6 @@
 """Number of items that fit into one forward pass, measured."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -32,6 +33,23 @@ def largest_batch(peak: Callable[[int], int], available: int, most: int) -> int:
     each = max(peak(2) - first, 1)
     fitting = min(most, 1 + max(0, available - first) // each)
     return 1 << (fitting.bit_length() - 1)
+
+
+class BatchSizes:
+    """Batch sizes that fit into the memory of a backbone's device; one measurement serves all frame sizes."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+        self._measured: tuple[int, int] | None = None  # items that fit in a pass, and pixels of the measured frames
+
+    def fit(self, plan: VideoPlan, at_most: int | None = None) -> VideoPlan:
+        """Return the plan with as many items in a pass as fit, and at most a number of them."""
+        pixels = math.prod(plan.request.frame_size)
+        if self._measured is None:
+            self._measured = fit_batch_size(self._backbone, plan), pixels
+        # Memory is proportional to the number of pixels.
+        size = max(1, self._measured[0] * self._measured[1] // pixels)
+        return plan.with_batch_size(min(size, at_most or size))
 
 
 def fit_batch_size(backbone: Backbone, plan: VideoPlan) -> int:

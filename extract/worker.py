@@ -1,7 +1,6 @@
 """Extract videos; reading, computing and writing overlap, also across videos."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch
 from ..store import Cache
 from ..store.errors import ClaimedError, ConfigError, Hint, TedError
 from .backbones.base import Backbone
-from .batching import fit_batch_size
+from .batching import BatchSizes
 from .clip_reader import ClipReader, HostClip
 from .features import latent_shape
 from .frames import FrameSource
@@ -160,7 +159,7 @@ class _Extraction:
         self._adapt = adapt
         self._progress = progress
         self._sink = FeatureSink()
-        self._fitted: tuple[int, int] | None = None  # items that fit in a pass, and pixels of the measured frames
+        self._sizes = BatchSizes(backbone)
         self._at_most: int | None = None  # maximum number of items in a pass, after memory ran out
         self._begun: set[int] = set()  # tasks whose complete units were already discarded
         self._latent_shapes: dict[tuple[int, int], tuple[int, ...]] = {}
@@ -254,12 +253,7 @@ class _Extraction:
         """Fit a plan's batch size to the memory, if asked to."""
         if not self._adapt or not plan.specs:
             return plan
-        pixels = math.prod(plan.request.frame_size)
-        if self._fitted is None:
-            self._fitted = fit_batch_size(self._backbone, plan), pixels
-        # Scale one measurement to all frame sizes, since memory is proportional to the number of pixels.
-        size = max(1, self._fitted[0] * self._fitted[1] // pixels)
-        return plan.with_batch_size(min(size, self._at_most or size))
+        return self._sizes.fit(plan, self._at_most)
 
     def _compute(
         self, task: VideoTask, job: VideoJob, clip: HostClip, advance: Callable[[int], None]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ted.extract import worker
+from ted.extract import batching, worker
 from ted.extract.backbones.base import Backbone
 from ted.extract.features import latent_shape
 from ted.extract.worker import ExtractionReport, extract_video
@@ -71,7 +71,7 @@ def test_batches_may_mix_clips_timesteps_and_draws(tmp_path: Path, name: str, re
 def test_batches_are_halved_when_memory_runs_out(
     tmp_path: Path, adm: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "fit_batch_size", lambda *_: 8)  # measured while there was more memory
+    monkeypatch.setattr(batching, "fit_batch_size", lambda *_: 8)  # measured while there was more memory
     sources = {"a": random_frames(9), "b": random_frames(5, seed=1)}
     expected = run(new_cache(tmp_path, "a"), adm, sources, changes={"batch_size": 2})
     scarce = Scarce(adm, most=3)
@@ -93,7 +93,7 @@ def test_batches_are_halved_when_memory_runs_out(
 def test_memory_that_runs_out_in_the_middle_loses_nothing(
     tmp_path: Path, adm: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "fit_batch_size", lambda *_: 8)  # measured while there was more memory
+    monkeypatch.setattr(batching, "fit_batch_size", lambda *_: 8)  # measured while there was more memory
     source = random_frames(12)
     scarce = Scarce(adm, most=99)
 

@@ -1,11 +1,14 @@
 """What a pretended CUDA device notices, and what it shows of the commands; `tests/test_pretended_cuda.py` runs this."""
 
 import csv
+import gc
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from ted.extract.small_models import make_small
 from ted.propagate.kernels.cosine.index import CosineIndex
 from ted.propagate.kernels.cosine.pairs import unit_vectors
 from tests.pretended_cuda.device import device as pretended
@@ -96,3 +99,16 @@ def test_commands_give_the_results_of_the_cpu(cli: Cli, davis_source: Path, tmp_
             tables[device] = [*csv.DictReader(file)]
     assert results["cuda"] == results["cpu"] != []
     assert tables["cuda"] == tables["cpu"]
+
+
+@pytest.mark.parametrize("batch", ["2", "auto"])
+def test_a_dry_run_predicts_the_memory(cli: Cli, davis_source: Path, tmp_path: Path, batch: str) -> None:
+    weights = make_small("sd21", tmp_path / "sd21", standins=True)
+    command = ("extract", davis_source, "--cache", tmp_path / "cache", "--feature", "sd21:261:up_blocks[1]")
+    options = ("--frame-size", "64x96", "--weights", f"sd21={weights}", "--batch-size", batch, "--device", "cuda")
+    predicted = json.loads(cli(*command, *options, "--dry-run", "--json").out)["memory"]
+    gc.collect()
+    with pretended.counted() as found:
+        before = pretended.held
+        assert cli(*command, *options).code == 0
+    assert found.peak - before == pytest.approx(predicted, rel=0.05)

@@ -9,6 +9,7 @@ import torch
 
 from ....extract.backbones import check_weights
 from ....extract.backbones.base import Backbone
+from ....extract.batching import BatchSizes
 from ....extract.clip_reader import ClipReader
 from ....extract.features import ClipEncoder, latent_shape, run_pass
 from ....extract.plan import VideoPlan
@@ -46,9 +47,12 @@ def estimate(request: ExtractionRequest, device: torch.device) -> Iterator[Estim
     for name, shares in groups.items():
         meter = MemoryMeter(device)
         backbone = load(request.model(name), device)
+        sizes = BatchSizes(backbone)
         samples: dict[tuple[tuple[int, ...], tuple[str, ...]], _Sample] = {}
         for share in shares:
             plan = plan_share(request, share, backbone, cache)
+            if request.adapt:
+                plan = sizes.fit(plan)
             choice = share.job.timesteps, share.job.taps
             if choice not in samples:
                 samples[choice] = _measure(backbone, share, plan, meter)

@@ -139,6 +139,7 @@ def fork_devices() -> None:
 def _settle() -> None:
     """Have a process compute on one thread, not wait for the disk, and heed Ctrl-C, wherever the tests were started."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell has put into the background
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked if a test of devices began the fork server
     torch.set_num_threads(1)
     os.fsync = lambda fd: None  # type: ignore[assignment]
 
