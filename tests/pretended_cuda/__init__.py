@@ -60,7 +60,8 @@ def _load_guard() -> None:
 
 
 def install() -> None:
-    """Pretend the devices in this process, for good."""
+    """Pretend the devices in this process, for good; before torch is imported."""
+    _load_guard()
     from .device import install
 
     install(int(os.environ.get("TED_PRETENDED_GPUS", "1")))
@@ -70,6 +71,3 @@ def install() -> None:
 def pytest_load_initial_conftests() -> None:
     """Pretend the device before any of the project's modules is imported."""
     install()
-
-
-_load_guard()

@@ -122,6 +122,7 @@ def run_impatiently(*arguments: Any) -> None:
     _RUN(*arguments)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bytes_of_one(
     cli: Cli, davis_source: Path, weights: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
