@@ -101,6 +101,7 @@ def test_commands_give_the_results_of_the_cpu(cli: Cli, davis_source: Path, tmp_
     assert tables["cuda"] == tables["cpu"]
 
 
+@pytest.mark.slow
 def test_a_dry_run_predicts_the_memory(cli: Cli, davis_source: Path, tmp_path: Path) -> None:
     weights = make_small("sd21", tmp_path / "sd21", standins=True)
     command = ("extract", davis_source, "--cache", tmp_path / "cache", "--feature", "sd21:261:up_blocks[1]")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 #: A small part of `tests/test_cuda.py`; the rest takes longer and is run by hand.
-_CHOSEN = "(features and sd21) or many-smooth-float16 or many_settings or decoded or on_pretended_cuda"
+_CHOSEN = "many-smooth-float16 or many_settings or decoded or on_pretended_cuda"
 
 
 def test_the_cuda_paths_on_a_pretended_device() -> None:

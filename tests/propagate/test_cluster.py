@@ -327,7 +327,7 @@ def other_processes(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[byt
 
 @pytest.mark.parametrize(
     ("blow", "message"),
-    [(signal.SIGSTOP, "has not answered for 6 s"), (signal.SIGKILL, "stopped, or .*cannot be reached any more")],
+    [(signal.SIGSTOP, "has not answered for 3 s"), (signal.SIGKILL, "stopped, or .*cannot be reached any more")],
 )
 def test_a_scheduler_that_freezes_or_dies_is_an_error(
     other_processes: tuple[str, "subprocess.Popen[bytes]"], blow: signal.Signals, message: str
@@ -337,7 +337,7 @@ def test_a_scheduler_that_freezes_or_dies_is_an_error(
         assert isinstance(workers, DaskWorkers)
         results = workers.map(slow_first, ((i,) for i in range(4, 200)), ahead=2)
         assert next(results) == 16
-        workers.timeout = 6.0
+        workers.timeout = 3.0
         scheduler.send_signal(blow)
         with pytest.raises(TedError, match=message):
             list(results)

@@ -2,7 +2,9 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +12,11 @@ import pytest
 import zarr
 from PIL import Image
 
+from ted.extract import batching
+from ted.extract.backbones.base import Backbone
+from ted.extract.features import run_pass
+from ted.extract.passes import Item
+from ted.pipeline.runs.extracting import estimate
 from ted.store import FeatureChoice, open_cache
 from tests.console import next_commands
 
@@ -142,6 +149,24 @@ def test_a_dry_run_writes_nothing_and_estimates_what_is_written(
     assert "to do: 0 units" in cli(*command, "--dry-run").out
     skipped = json.loads(cli(*command, "--json").out)["skipped"]
     assert sorted(skipped) == sorted(written["written"])  # written in the order in which they were done
+
+
+def test_a_dry_run_measures_the_batch_that_fits(
+    cli: Cli, davis_source: Path, weights: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def count(backbone: Backbone, items: Sequence[Item], *others: Any) -> Any:
+        sizes.append(len(items))
+        return run_pass(backbone, items, *others)
+
+    monkeypatch.setattr(batching, "fit_batch_size", lambda *_: 3)
+    monkeypatch.setattr(estimate, "run_pass", count)
+    command = ("extract", davis_source, "--cache", tmp_path, "--frame-size", 64, "--videos", "one", "--dry-run")
+    for batch, size in (("auto", 3), ("2", 2)):
+        sizes.clear()
+        assert cli(*command, *weights[:1], "--feature", "adm:51:up_blocks[1]", "--batch-size", batch).code == 0
+        assert set(sizes) == {size}
 
 
 def test_lists_of_timesteps_and_taps_share_a_pass(
