@@ -337,7 +337,7 @@ def test_a_scheduler_that_freezes_or_dies_is_an_error(
         assert isinstance(workers, DaskWorkers)
         results = workers.map(slow_first, ((i,) for i in range(4, 200)), ahead=2)
         assert next(results) == 16
-        workers.timeout = 3.0
+        workers.timeout, workers._look = 3.0, 0.5
         scheduler.send_signal(blow)
         with pytest.raises(TedError, match=message):
             list(results)
